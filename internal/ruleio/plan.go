@@ -1,0 +1,73 @@
+package ruleio
+
+// Plan says what the traffic of one virt-launcher pod has to do. It is the
+// whole input of the rules: equal plans give equal tables. It holds facts and
+// decisions only, never rule text, so that no user can hand rules to the
+// privileged rule-writer.
+type Plan struct {
+	// PodInterface is the pod's primary interface, for example "eth0".
+	PodInterface string `json:"podInterface"`
+	// Bridge is the interface through which the guest's packets enter the
+	// pod's network namespace, for example "k6t-eth0" (KubeVirt,
+	// pkg/network/link/names.go). It may not exist yet when the rules are
+	// written: they match it by name.
+	Bridge string `json:"bridge"`
+	// Families lists the address families of the guest's primary interface,
+	// at most one entry for each.
+	Families []Family `json:"families"`
+	// Proxy describes the ports of the mesh proxy in the pod.
+	Proxy Proxy `json:"proxy"`
+	// Inbound says what becomes of connections to the pod's address.
+	Inbound Inbound `json:"inbound"`
+	// Outbound says what becomes of connections that the guest opens.
+	Outbound Outbound `json:"outbound"`
+}
+
+// Family holds the addresses of one address family.
+type Family struct {
+	// Name is the nftables family: FamilyIPv4.
+	Name string `json:"name"`
+	// Guest is the guest's address behind the masquerade binding, for
+	// example "10.0.2.2".
+	Guest string `json:"guest"`
+	// Gateway is the bridge's address on the guest's link, for example
+	// "10.0.2.1".
+	Gateway string `json:"gateway"`
+	// Pod is the pod's own address.
+	Pod string `json:"pod"`
+}
+
+// FamilyIPv4 is the nftables name of IPv4.
+const FamilyIPv4 = "ip"
+
+// Proxy describes the mesh proxy that shares the pod's network namespace.
+type Proxy struct {
+	// InboundPort takes redirected inbound TCP; Istio's is 15006.
+	InboundPort uint16 `json:"inboundPort"`
+	// OutboundPort takes the guest's redirected TCP; Istio's is 15001.
+	OutboundPort uint16 `json:"outboundPort"`
+	// LocalPorts are TCP ports that the proxy itself serves and that must
+	// never reach the guest, ascending and without duplicates.
+	LocalPorts []uint16 `json:"localPorts"`
+}
+
+// Inbound says what becomes of connections to the pod's address. All lists are
+// ascending, without duplicates, and share no TCP port.
+type Inbound struct {
+	// Mesh are TCP ports that go through the proxy.
+	Mesh []uint16 `json:"mesh,omitempty"`
+	// DirectTCP are TCP ports that go to the guest past the proxy.
+	DirectTCP []uint16 `json:"directTCP,omitempty"`
+	// DirectUDP are UDP ports that go to the guest; a proxy cannot carry UDP.
+	DirectUDP []uint16 `json:"directUDP,omitempty"`
+}
+
+// Outbound says which of the guest's own TCP connections go past the proxy;
+// all others go through it.
+type Outbound struct {
+	// ExcludePorts are destination ports, ascending and without duplicates.
+	ExcludePorts []uint16 `json:"excludePorts,omitempty"`
+	// ExcludeCIDRs are destination networks in canonical form (RFC 4632,
+	// host bits zero), sorted, none inside another.
+	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
+}
