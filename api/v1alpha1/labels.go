@@ -1,0 +1,44 @@
+package v1alpha1
+
+// Labels, annotations, finalizers and names that the operator writes or reads.
+const (
+	// LabelManagedBy marks every object that the operator made; its value is
+	// ManagedByValue. (Kubernetes: recommended labels.)
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	// ManagedByValue is the value of LabelManagedBy.
+	ManagedByValue = "meshvm"
+	// LabelMeshedVirtualMachine holds the name of the MeshedVirtualMachine
+	// that an object belongs to.
+	LabelMeshedVirtualMachine = "meshvm.io/meshed-virtual-machine"
+	// LabelPodNATConfiguration holds the UID of the PodNATConfiguration that
+	// a rule-writer Job works for.
+	LabelPodNATConfiguration = "meshvm.io/pod-nat-configuration"
+
+	// AnnotationRuleRequest, on a rule-writer pod, holds the encoded request;
+	// the pod reads it through the downward API.
+	AnnotationRuleRequest = "meshvm.io/rule-request"
+	// AnnotationRuleOwner, on a rule-writer Job, holds NAMESPACE/NAME of its
+	// PodNATConfiguration, which lives in another namespace and so cannot be
+	// an owner reference.
+	AnnotationRuleOwner = "meshvm.io/rule-owner"
+	// AnnotationPaused, when "true" on a MeshedVirtualMachine, keeps the
+	// operator from changing anything that belongs to it.
+	AnnotationPaused = "meshvm.io/paused"
+
+	// FinalizerRules, on a PodNATConfiguration, holds its deletion until our
+	// table is gone from a pod that still lives.
+	FinalizerRules = "meshvm.io/rules"
+
+	// FieldOwner is the field manager of server-side apply.
+	FieldOwner = "meshvm"
+
+	// LabelApp and LabelVersion select the guest's pods for the Service and
+	// for the DestinationRule's subset. (Istio: application requirements.)
+	LabelApp = "app"
+	// LabelVersion holds the mesh subset of a pod.
+	LabelVersion = "version"
+	// LabelSidecarInject, as a label, asks Istio's injector for a sidecar; as
+	// an annotation of the VMI it switches KubeVirt's own NAT to its Istio
+	// branch (KubeVirt, pkg/network/istio/proxy.go).
+	LabelSidecarInject = "sidecar.istio.io/inject"
+)
