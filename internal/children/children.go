@@ -1,0 +1,101 @@
+// Package children makes the objects that a MeshedVirtualMachine consists of.
+// It is pure: one function for each kind turns the input into the object that
+// is wanted, or nil when none is.
+package children
+
+import (
+	"errors"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// Object is a Kubernetes object. (It has the methods of controller-runtime's
+// client.Object, which this package does not import.)
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
+
+// Input is everything that the wanted objects depend on.
+type Input struct {
+	// MVM is the MeshedVirtualMachine.
+	MVM *v1alpha1.MeshedVirtualMachine
+	// VMI is its VirtualMachineInstance, nil while there is none.
+	VMI *kubevirtv1.VirtualMachineInstance
+	// LauncherPods are the live virt-launcher pods, oldest first.
+	LauncherPods []corev1.Pod
+}
+
+// Upstream is the project that serves a kind.
+type Upstream string
+
+const (
+	// UpstreamKubernetes serves the core kinds.
+	UpstreamKubernetes Upstream = "Kubernetes"
+	// UpstreamKubeVirt serves VirtualMachine.
+	UpstreamKubeVirt Upstream = "KubeVirt"
+	// UpstreamIstio serves the mesh's kinds.
+	UpstreamIstio Upstream = "Istio"
+	// UpstreamMeshVM serves this project's own kinds.
+	UpstreamMeshVM Upstream = "meshvm"
+)
+
+// Kind is a kind of which Desired can make objects.
+type Kind struct {
+	schema.GroupVersionKind
+	// Upstream serves the kind.
+	Upstream Upstream
+}
+
+// Kinds of the objects that Desired makes.
+var (
+	ServiceKind             = schema.GroupVersionKind{Version: "v1", Kind: "Service"}
+	DestinationRuleKind     = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "DestinationRule"}
+	VirtualServiceKind      = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "VirtualService"}
+	PeerAuthenticationKind  = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}
+	VirtualMachineKind      = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachine"}
+	PodNATConfigurationKind = v1alpha1.GroupVersion.WithKind("PodNATConfiguration")
+)
+
+// KindsWithUpstream lists every kind that Desired can make, in its order, with
+// the project that serves it.
+func KindsWithUpstream() []Kind {
+	return []Kind{
+		{ServiceKind, UpstreamKubernetes},
+		{DestinationRuleKind, UpstreamIstio},
+		{VirtualServiceKind, UpstreamIstio},
+		{PeerAuthenticationKind, UpstreamIstio},
+		{VirtualMachineKind, UpstreamKubeVirt},
+		{PodNATConfigurationKind, UpstreamMeshVM},
+	}
+}
+
+// Kinds lists every kind that Desired can make, in its order.
+func Kinds() []schema.GroupVersionKind {
+	all := KindsWithUpstream()
+	kinds := make([]schema.GroupVersionKind, 0, len(all))
+	for _, k := range all {
+		kinds = append(kinds, k.GroupVersionKind)
+	}
+	return kinds
+}
+
+// Desired returns the wanted objects in the order in which to apply them.
+func Desired(_ Input) ([]Object, error) { return nil, errors.New("not written yet") }
+
+// PodNATConfigurationName is the name of the PodNATConfiguration of one pod.
+func PodNATConfigurationName(mvmName string, podUID types.UID) string {
+	return mvmName + "-" + string(podUID)
+}
+
+// Host is the DNS name of the Service of a MeshedVirtualMachine.
+func Host(mvm *v1alpha1.MeshedVirtualMachine) string {
+	return mvm.Name + "." + mvm.Namespace + ".svc.cluster.local"
+}
