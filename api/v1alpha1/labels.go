@@ -17,10 +17,14 @@ const (
 	// AnnotationRuleRequest, on a rule-writer pod, holds the encoded request;
 	// the pod reads it through the downward API.
 	AnnotationRuleRequest = "meshvm.io/rule-request"
-	// AnnotationRuleOwner, on a rule-writer Job, holds NAMESPACE/NAME of its
+	// AnnotationRuleOwner, on a rule-writer Job and its pod, holds NAMESPACE/NAME of its
 	// PodNATConfiguration, which lives in another namespace and so cannot be
 	// an owner reference.
 	AnnotationRuleOwner = "meshvm.io/rule-owner"
+	// AnnotationAppliedDigest, on every object that the operator applied,
+	// holds the SHA-256 of what it applied, so that a field that is no longer
+	// wanted is noticed.
+	AnnotationAppliedDigest = "meshvm.io/applied-digest"
 	// AnnotationPaused, when "true" on a MeshedVirtualMachine, keeps the
 	// operator from changing anything that belongs to it.
 	AnnotationPaused = "meshvm.io/paused"

@@ -132,6 +132,7 @@ type PodStatus struct {
 	// uid is the pod's UID.
 	//
 	// +required
+	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid,omitempty"`
@@ -198,6 +199,7 @@ type RelatedObject struct {
 	// uid is the object's UID.
 	//
 	// +required
+	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid,omitempty"`

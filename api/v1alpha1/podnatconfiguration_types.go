@@ -23,8 +23,7 @@ type PodNATConfigurationSpec struct {
 	// family.
 	//
 	// +required
-	// +listType=map
-	// +listMapKey=family
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=2
 	Families []AddressFamily `json:"families,omitempty"`
@@ -42,7 +41,7 @@ type PodNATConfigurationSpec struct {
 	// outbound says what becomes of connections that the guest opens.
 	//
 	// +optional
-	Outbound OutboundCapture `json:"outbound,omitzero"`
+	Outbound OutboundPlan `json:"outbound,omitzero"`
 }
 
 // PodTarget names one pod for its whole life.
@@ -57,6 +56,7 @@ type PodTarget struct {
 	// uid is the pod's UID: another pod of the same name is not meant.
 	//
 	// +required
+	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid,omitempty"`
@@ -133,7 +133,7 @@ type ProxyPorts struct {
 	// reach the guest.
 	//
 	// +required
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:Minimum=1
@@ -148,7 +148,7 @@ type InboundPlan struct {
 	// mesh are TCP ports that go through the proxy.
 	//
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:Minimum=1
@@ -158,7 +158,7 @@ type InboundPlan struct {
 	// directTCP are TCP ports that go to the guest past the proxy.
 	//
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:Minimum=1
@@ -168,12 +168,39 @@ type InboundPlan struct {
 	// directUDP are UDP ports that go to the guest.
 	//
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=65535
 	DirectUDP []int32 `json:"directUDP,omitempty"`
+}
+
+// OutboundPlan says which of the guest's own TCP connections go past the
+// proxy; all others go through it.
+//
+// +kubebuilder:validation:MinProperties=1
+type OutboundPlan struct {
+	// excludePorts are TCP destination ports that go past the proxy.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:Minimum=1
+	// +kubebuilder:validation:items:Maximum=65535
+	ExcludePorts []int32 `json:"excludePorts,omitempty"`
+
+	// excludeCIDRs are IPv4 destination networks that go past the proxy.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MinLength=9
+	// +kubebuilder:validation:items:MaxLength=18
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
+	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
 }
 
 // PodNATConfigurationStatus is what was read back from the pod.
