@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+)
+
+// items, in a path of schemas, stands for the elements of an array.
+const items = "[]"
+
+// at walks from a schema along property names.
+func at(s *extv1.JSONSchemaProps, path ...string) (*extv1.JSONSchemaProps, error) {
+	for i, name := range path {
+		var next *extv1.JSONSchemaProps
+		if name == items {
+			if s.Items != nil {
+				next = s.Items.Schema
+			}
+		} else if p, ok := s.Properties[name]; ok {
+			next = &p
+		}
+		if next == nil {
+			return nil, fmt.Errorf("no schema at %s", strings.Join(path[:i+1], "."))
+		}
+		s = next
+	}
+	return s, nil
+}
+
+// graft puts a schema in the place of the property at the path. The property
+// keeps its own description; it must be a placeholder, that is, one for which
+// controller-gen was told to derive nothing.
+func graft(root, schema *extv1.JSONSchemaProps, path ...string) error {
+	name := path[len(path)-1]
+	// Properties is a map of values: the change has to be carried back up to
+	// the root.
+	if len(path) > 1 {
+		child, ok := root.Properties[path[0]]
+		if !ok {
+			return fmt.Errorf("no property %s", path[0])
+		}
+		if err := graft(&child, schema, path[1:]...); err != nil {
+			return fmt.Errorf("%s: %w", path[0], err)
+		}
+		root.Properties[path[0]] = child
+		return nil
+	}
+	place, ok := root.Properties[name]
+	if !ok {
+		return fmt.Errorf("no property %s", name)
+	}
+	if len(place.Properties) > 0 || place.Type != "" {
+		return fmt.Errorf("%s has a schema of its own: mark it Schemaless", name)
+	}
+	grafted := schema.DeepCopy()
+	grafted.Description = place.Description
+	root.Properties[name] = *grafted
+	return nil
+}
+
+// strip removes the descriptions of a schema and of everything in it.
+func strip(s *extv1.JSONSchemaProps) {
+	if s == nil {
+		return
+	}
+	s.Description = ""
+	for name, p := range s.Properties {
+		strip(&p)
+		s.Properties[name] = p
+	}
+	if s.Items != nil {
+		strip(s.Items.Schema)
+	}
+	if s.AdditionalProperties != nil {
+		strip(s.AdditionalProperties.Schema)
+	}
+	for _, list := range [][]extv1.JSONSchemaProps{s.AllOf, s.AnyOf, s.OneOf} {
+		for i := range list {
+			strip(&list[i])
+		}
+	}
+	strip(s.Not)
+}
