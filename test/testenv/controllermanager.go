@@ -1,0 +1,120 @@
+package testenv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// DefaultControllers are the controllers that a test of the operator wants: they
+// make a Job's pods and statuses, delete what an owner leaves behind and empty
+// namespaces.
+var DefaultControllers = []string{
+	"garbage-collector-controller",
+	"job-controller",
+	"namespace-controller",
+	"ttl-after-finished-controller",
+}
+
+// process is a program that runs beside the test.
+type process struct {
+	command *exec.Cmd
+	dir     string
+	done    chan error
+	output  *bytes.Buffer // read only once done is closed
+}
+
+// startControllerManager starts kube-controller-manager and waits until it is
+// healthy.
+func startControllerManager(assets string, kubeconfig []byte, controllers []string) (*process, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "meshvm-controller-manager-")
+	if err != nil {
+		return nil, err
+	}
+	file := filepath.Join(dir, "kubeconfig")
+	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	p := &process{dir: dir, done: make(chan error, 1), output: &bytes.Buffer{}}
+	p.command = exec.Command(filepath.Join(assets, "kube-controller-manager"),
+		"--kubeconfig="+file,
+		"--authentication-kubeconfig="+file,
+		"--authorization-kubeconfig="+file,
+		"--leader-elect=false",
+		"--bind-address=127.0.0.1",
+		"--secure-port="+strconv.Itoa(port),
+		"--cert-dir="+dir,
+		"--controllers="+strings.Join(controllers, ","),
+		// The client's own limits are not what is tested.
+		"--kube-api-qps=500",
+		"--kube-api-burst=500",
+	)
+	p.command.Stdout, p.command.Stderr = p.output, p.output
+	endWithParent(p.command)
+	if err := p.command.Start(); err != nil {
+		return nil, errors.Join(fmt.Errorf("start kube-controller-manager: %w", err), os.RemoveAll(dir))
+	}
+	go func() { p.done <- p.command.Wait() }()
+
+	if err := p.awaitHealthy(port); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return p, nil
+}
+
+func (p *process) awaitHealthy(port int) error {
+	// The certificate is made by the program at its start.
+	insecure := &http.Client{Transport: insecureTransport(), Timeout: 5 * time.Second}
+	url := fmt.Sprintf("https://127.0.0.1:%d/healthz", port)
+	deadline := time.After(startTimeout)
+	for {
+		if response, err := insecure.Get(url); err == nil {
+			_ = response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case err := <-p.done:
+			p.done <- err
+			return fmt.Errorf("kube-controller-manager ended: %w\n%s", err, p.output)
+		case <-deadline:
+			return fmt.Errorf("kube-controller-manager is not healthy after %s", startTimeout)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// stop ends the program, at first politely.
+func (p *process) stop() error {
+	_ = p.command.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(10 * time.Second):
+		_ = p.command.Process.Kill()
+		<-p.done
+	}
+	return os.RemoveAll(p.dir)
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}

@@ -1,0 +1,77 @@
+package testenv
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// InstallMeshVM installs this project's CRDs.
+func (e *Env) InstallMeshVM(ctx context.Context) error {
+	return e.install(ctx, filepath.Join(Root(), "config", "crd", "bases"))
+}
+
+// InstallKubeVirt installs KubeVirt's CRDs.
+func (e *Env) InstallKubeVirt(ctx context.Context) error {
+	return e.install(ctx, filepath.Join(Root(), "test", "upstream", "kubevirt", "crds"))
+}
+
+// InstallIstio installs Istio's CRDs, from the istio.io/api module that this
+// module requires.
+func (e *Env) InstallIstio(ctx context.Context) error {
+	command := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "istio.io/api")
+	command.Dir = Root()
+	out, err := command.Output()
+	if err != nil {
+		return fmt.Errorf("find Istio's CRDs: go list -m istio.io/api: %w", err)
+	}
+	dir := strings.TrimSpace(string(out))
+	return e.install(ctx, filepath.Join(dir, "kubernetes", "customresourcedefinitions.gen.yaml"))
+}
+
+func (e *Env) install(_ context.Context, path string) error {
+	_, err := envtest.InstallCRDs(e.Config, envtest.CRDInstallOptions{
+		Scheme:             Scheme(),
+		Paths:              []string{path},
+		ErrorIfPathMissing: true,
+		MaxTime:            startTimeout,
+	})
+	if err != nil {
+		return fmt.Errorf("install the CRDs of %s: %w", path, err)
+	}
+	return nil
+}
+
+// RemoveCRDs removes the CRDs of an API group, and all of its objects.
+func (e *Env) RemoveCRDs(ctx context.Context, group string) error {
+	list := &extv1.CustomResourceDefinitionList{}
+	if err := e.Client.List(ctx, list); err != nil {
+		return err
+	}
+	for i := range list.Items {
+		crd := &list.Items[i]
+		if crd.Spec.Group != group {
+			continue
+		}
+		if err := client.IgnoreNotFound(e.Client.Delete(ctx, crd)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Root is the root of the repository.
+func Root() string {
+	_, file, _, ok := runtime.Caller(0)
+	if !ok {
+		panic("testenv: no information about callers in this program")
+	}
+	return filepath.Join(filepath.Dir(file), "..", "..")
+}
