@@ -1,0 +1,161 @@
+package nftrules
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// batch is a list of nf_tables messages that the kernel takes as one
+// transaction: all of them or none (Linux, net/netfilter/nfnetlink.c,
+// nfnetlink_rcv_batch).
+type batch struct {
+	messages []netlink.Message
+	// objects says for each message what it is about, for error texts.
+	objects []string
+	err     error
+}
+
+// messageType is the netlink type of an nf_tables message.
+func messageType(message uint16) netlink.HeaderType {
+	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | message)
+}
+
+// nfgenmsg is the header of all nfnetlink messages: family, version, resource.
+func nfgenmsg(family byte, resource uint16) []byte {
+	return binary.BigEndian.AppendUint16([]byte{family, unix.NFNETLINK_V0}, resource)
+}
+
+// add appends a message about an object of the table's family.
+func (b *batch) add(message uint16, flags netlink.HeaderFlags, object string, attributes func(*netlink.AttributeEncoder) error) {
+	data, err := encodeAttributes(attributes)
+	if err != nil {
+		b.err = errors.Join(b.err, fmt.Errorf("encode %s: %w", object, err))
+		return
+	}
+	b.messages = append(b.messages, netlink.Message{
+		Header: netlink.Header{Type: messageType(message), Flags: netlink.Request | flags},
+		Data:   append(nfgenmsg(unix.NFPROTO_INET, 0), data...),
+	})
+	b.objects = append(b.objects, object)
+}
+
+func encodeAttributes(attributes func(*netlink.AttributeEncoder) error) ([]byte, error) {
+	ae := netlink.NewAttributeEncoder()
+	ae.ByteOrder = binary.BigEndian
+	if err := attributes(ae); err != nil {
+		return nil, err
+	}
+	return ae.Encode()
+}
+
+// sendBufferDefault is below the usual net.core.wmem_default; a larger batch
+// asks for a larger buffer.
+const sendBufferDefault = 64 << 10
+
+// commit sends the batch and returns nil when the kernel has committed it. An
+// error means that the kernel has changed nothing, unless it is one of the
+// socket itself.
+func (b *batch) commit() error {
+	if b.err != nil {
+		return b.err
+	}
+	conn, err := dial()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+
+	// Only the last message asks for an acknowledgement: it comes after the
+	// commit, and errors come in any case. Acknowledgements for all could
+	// overflow the socket's receive buffer.
+	last := len(b.messages) - 1
+	b.messages[last].Header.Flags |= netlink.Acknowledge
+	sent := make([]netlink.Message, 0, len(b.messages)+2)
+	sent = append(sent, marker(unix.NFNL_MSG_BATCH_BEGIN))
+	sent = append(sent, b.messages...)
+	sent = append(sent, marker(unix.NFNL_MSG_BATCH_END))
+	if size := batchSize(sent); size > sendBufferDefault {
+		if err := conn.SetWriteBuffer(2 * size); err != nil {
+			return fmt.Errorf("enlarge the netlink send buffer: %w", err)
+		}
+	}
+	sent, err = conn.SendMessages(sent)
+	if err != nil {
+		return fmt.Errorf("send the batch: %w", err)
+	}
+	return b.await(conn, sent)
+}
+
+func marker(message uint16) netlink.Message {
+	return netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(message), Flags: netlink.Request},
+		Data:   nfgenmsg(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES),
+	}
+}
+
+func batchSize(messages []netlink.Message) int {
+	const header = 16
+	n := 0
+	for _, m := range messages {
+		n += header + len(m.Data)
+	}
+	return n
+}
+
+// await reads replies up to the acknowledgement of the last message, or the
+// first error: errors come in the order of the messages.
+func (b *batch) await(conn *netlink.Conn, sent []netlink.Message) error {
+	acknowledged := sent[len(sent)-2].Header.Sequence
+	for {
+		replies, err := conn.Receive()
+		if err != nil {
+			return b.explain(err, sent)
+		}
+		for _, r := range replies {
+			if r.Header.Type == netlink.Error && r.Header.Sequence == acknowledged {
+				return nil
+			}
+		}
+	}
+}
+
+// explain names the object whose message the kernel refused.
+func (b *batch) explain(err error, sent []netlink.Message) error {
+	object := "batch"
+	var oe *netlink.OpError
+	if errors.As(err, &oe) {
+		for i, m := range sent {
+			if m.Header.Sequence == oe.Sequence && i > 0 && i <= len(b.objects) {
+				object = b.objects[i-1]
+			}
+		}
+	}
+	return fmt.Errorf("%s: %w", object, supported(err))
+}
+
+// supported adds ErrUnsupported to the errors with which kernels answer a
+// family, chain type or expression that they do not have. A batch refers to
+// nothing that it does not create itself, so ENOENT has no other cause.
+func supported(err error) error {
+	for _, errno := range []unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", ErrUnsupported, err)
+		}
+	}
+	return err
+}
+
+// dial opens a netfilter netlink socket in the calling thread's namespace.
+func dial() (*netlink.Conn, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open a netfilter socket: %w", supported(err))
+	}
+	// Better error texts; kernels before 4.12 have none.
+	_ = conn.SetOption(netlink.ExtendedAcknowledge, true)
+	return conn, nil
+}

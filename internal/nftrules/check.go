@@ -1,0 +1,169 @@
+package nftrules
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// ErrInvalidPlan marks a plan from which no table can be made. The message
+// names the field of ruleio.Plan by its JSON path.
+var ErrInvalidPlan = errors.New("invalid plan")
+
+func invalid(field, format string, args ...any) error {
+	return fmt.Errorf("%w: %s %s", ErrInvalidPlan, field, fmt.Sprintf(format, args...))
+}
+
+// Check returns every reason why no table can be made of the plan, joined, or
+// nil. Each wraps ErrInvalidPlan. It does not judge whether the plan is wise:
+// that is the manager's part.
+func Check(p ruleio.Plan) error {
+	return errors.Join(
+		checkInterface("plan.podInterface", p.PodInterface),
+		checkInterface("plan.bridge", p.Bridge),
+		checkDistinctInterfaces(p),
+		checkFamilies(p.Families),
+		checkPort("plan.proxy.inboundPort", p.Proxy.InboundPort),
+		checkPort("plan.proxy.outboundPort", p.Proxy.OutboundPort),
+		checkPorts("plan.proxy.localPorts", p.Proxy.LocalPorts),
+		checkPorts("plan.inbound.mesh", p.Inbound.Mesh),
+		checkPorts("plan.inbound.directTCP", p.Inbound.DirectTCP),
+		checkPorts("plan.inbound.directUDP", p.Inbound.DirectUDP),
+		checkPorts("plan.outbound.excludePorts", p.Outbound.ExcludePorts),
+		checkDisjoint(p),
+		checkCIDRs("plan.outbound.excludeCIDRs", p.Outbound.ExcludeCIDRs),
+	)
+}
+
+// checkInterface refuses what the kernel refuses (dev_valid_name in
+// net/core/dev.c) and what nft reads as a wildcard or cannot quote.
+func checkInterface(field, name string) error {
+	switch {
+	case name == "":
+		return invalid(field, "is empty")
+	case len(name) >= interfaceNameSize:
+		return invalid(field, "%q is longer than %d bytes", name, interfaceNameSize-1)
+	case name == "." || name == "..", strings.ContainsFunc(name, notInInterfaceName):
+		return invalid(field, "%q is not an interface name", name)
+	default:
+		return nil
+	}
+}
+
+func notInInterfaceName(r rune) bool {
+	return r <= ' ' || r > '~' || strings.ContainsRune(`/:*"\`, r)
+}
+
+func checkDistinctInterfaces(p ruleio.Plan) error {
+	if p.Bridge != "" && p.Bridge == p.PodInterface {
+		return invalid("plan.bridge", "%q is also plan.podInterface", p.Bridge)
+	}
+	return nil
+}
+
+func checkFamilies(families []ruleio.Family) error {
+	if len(families) == 0 {
+		return invalid("plan.families", "is empty")
+	}
+	var errs []error
+	seen := map[string]bool{}
+	for i, f := range families {
+		field := fmt.Sprintf("plan.families[%d]", i)
+		switch {
+		case f.Name != ruleio.FamilyIPv4:
+			errs = append(errs, invalid(field+".name", "%q is not supported, only %q is", f.Name, ruleio.FamilyIPv4))
+			continue
+		case seen[f.Name]:
+			errs = append(errs, invalid(field+".name", "%q is there twice", f.Name))
+		}
+		seen[f.Name] = true
+		errs = append(errs, checkAddress(field+".guest", f.Guest), checkAddress(field+".gateway", f.Gateway),
+			checkAddress(field+".pod", f.Pod))
+		if f.Guest == f.Gateway || f.Guest == f.Pod || f.Gateway == f.Pod {
+			errs = append(errs, invalid(field, "has the same address twice (guest %q, gateway %q, pod %q)", f.Guest, f.Gateway, f.Pod))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkAddress wants a canonical IPv4 unicast address that is not loopback.
+func checkAddress(field, text string) error {
+	a, err := netip.ParseAddr(text)
+	switch {
+	case err != nil || !a.Is4() || a.String() != text:
+		return invalid(field, "%q is not an IPv4 address", text)
+	case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return invalid(field, "%q is not the address of a host", text)
+	default:
+		return nil
+	}
+}
+
+func checkPort(field string, port uint16) error {
+	if port == 0 {
+		return invalid(field, "is 0")
+	}
+	return nil
+}
+
+func checkPorts(field string, ports []uint16) error {
+	for i, p := range ports {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		if err := checkPort(at, p); err != nil {
+			return err
+		}
+		if i > 0 && p <= ports[i-1] {
+			return invalid(at, "%d does not follow %d: the list must be ascending and without duplicates", p, ports[i-1])
+		}
+	}
+	return nil
+}
+
+// checkDisjoint refuses a TCP port that two rules would claim.
+func checkDisjoint(p ruleio.Plan) error {
+	var errs []error
+	owner := map[uint16]string{}
+	for _, l := range []struct {
+		field string
+		ports []uint16
+	}{
+		{"plan.proxy.localPorts", p.Proxy.LocalPorts},
+		{"plan.inbound.mesh", p.Inbound.Mesh},
+		{"plan.inbound.directTCP", p.Inbound.DirectTCP},
+	} {
+		for i, port := range l.ports {
+			if other, taken := owner[port]; taken && other != l.field {
+				errs = append(errs, invalid(fmt.Sprintf("%s[%d]", l.field, i), "%d is also in %s", port, other))
+			}
+			owner[port] = l.field
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkCIDRs wants canonical IPv4 networks in ascending order, none inside
+// another: the kernel refuses an interval set whose elements overlap.
+func checkCIDRs(field string, cidrs []string) error {
+	var errs []error
+	var last netip.Prefix
+	for i, text := range cidrs {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		p, err := netip.ParsePrefix(text)
+		switch {
+		case err != nil || !p.Addr().Is4():
+			errs = append(errs, invalid(at, "%q is not an IPv4 network", text))
+			continue
+		case p != p.Masked() || p.String() != text:
+			errs = append(errs, invalid(at, "%q is not in canonical form, %s is", text, p.Masked()))
+		case last.IsValid() && p.Overlaps(last):
+			errs = append(errs, invalid(at, "%s overlaps %s", text, last))
+		case last.IsValid() && p.Addr().Less(last.Addr()):
+			errs = append(errs, invalid(at, "%s does not follow %s: the list must be sorted by address", text, last))
+		}
+		last = p
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,109 @@
+package nftrules
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Compare says in words how got differs from want, one sentence for each
+// difference; none means that both have the same Text. Counters are not part of
+// a Table and so take no part.
+func Compare(want, got Table) []string {
+	var out []string
+	if w, g := want.Family+" "+want.Name, got.Family+" "+got.Name; w != g {
+		out = append(out, fmt.Sprintf("table %s: found %s", w, g))
+	}
+	if !slices.Equal(want.Flags, got.Flags) {
+		out = append(out, fmt.Sprintf("table flags %q: found %q", want.Flags, got.Flags))
+	}
+	setName := func(s Set) string { return s.Name }
+	out = append(out, compareNamed("set", want.Sets, got.Sets, setName, compareSets)...)
+	chainName := func(c Chain) string { return c.Name }
+	out = append(out, compareNamed("chain", want.Chains, got.Chains, chainName, compareChains)...)
+	if len(out) == 0 && want.Text() != got.Text() {
+		out = append(out, "sets or chains are in another order")
+	}
+	return out
+}
+
+// compareNamed pairs two lists by name.
+func compareNamed[T any](kind string, want, got []T, name func(T) string, compare func(want, got T) []string) []string {
+	var out []string
+	find := func(list []T, n string) int {
+		return slices.IndexFunc(list, func(t T) bool { return name(t) == n })
+	}
+	for _, w := range want {
+		if i := find(got, name(w)); i >= 0 {
+			out = append(out, compare(w, got[i])...)
+		} else {
+			out = append(out, fmt.Sprintf("%s %s is missing", kind, name(w)))
+		}
+	}
+	for _, g := range got {
+		if find(want, name(g)) < 0 {
+			out = append(out, fmt.Sprintf("%s %s is not ours", kind, name(g)))
+		}
+	}
+	return out
+}
+
+func compareSets(want, got Set) []string {
+	var out []string
+	if want.Type != got.Type || want.Interval != got.Interval {
+		out = append(out, fmt.Sprintf("set %s has type %s (interval %t): found %s (interval %t)",
+			want.Name, want.Type, want.Interval, got.Type, got.Interval))
+	}
+	return append(out, compareLists("set "+want.Name, "element", want.Elements, got.Elements)...)
+}
+
+func compareChains(want, got Chain) []string {
+	var out []string
+	if w, g := want.hookText(StylePortable), got.hookText(StylePortable); w != g {
+		out = append(out, fmt.Sprintf("chain %s has %q: found %q", want.Name, w, g))
+	}
+	return append(out, compareLists("chain "+want.Name, "rule", ruleTexts(want), ruleTexts(got))...)
+}
+
+func ruleTexts(c Chain) []string {
+	out := make([]string, len(c.Rules))
+	for i, r := range c.Rules {
+		out[i] = r.Text()
+	}
+	return out
+}
+
+// compareLists names missing and extra items, or says that only their order or
+// number differs.
+func compareLists(place, item string, want, got []string) []string {
+	if slices.Equal(want, got) {
+		return nil
+	}
+	missing, extra := without(want, got), without(got, want)
+	var out []string
+	if len(missing) > 0 {
+		out = append(out, fmt.Sprintf("%s lacks the %s %s", place, item, strings.Join(missing, ", ")))
+	}
+	if len(extra) > 0 {
+		out = append(out, fmt.Sprintf("%s has the foreign %s %s", place, item, strings.Join(extra, ", ")))
+	}
+	if len(out) == 0 {
+		out = append(out, fmt.Sprintf("%s has its %ss in another order", place, item))
+	}
+	return out
+}
+
+// without returns the items of a that b has not, counting duplicates.
+func without(a, b []string) []string {
+	left := map[string]int{}
+	for _, s := range b {
+		left[s]++
+	}
+	var out []string
+	for _, s := range a {
+		if left[s]--; left[s] < 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}

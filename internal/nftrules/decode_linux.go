@@ -1,0 +1,185 @@
+package nftrules
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// decodeSet reads a set without its elements, and the name of its table.
+func decodeSet(ad *netlink.AttributeDecoder) (table string, s Set) {
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.NFTA_SET_TABLE:
+			table = ad.String()
+		case unix.NFTA_SET_NAME:
+			s.Name = ad.String()
+		case unix.NFTA_SET_KEY_TYPE:
+			s.Type = typeOf(ad.Uint32())
+		case unix.NFTA_SET_FLAGS:
+			flags := ad.Uint32()
+			s.Interval = flags&unix.NFT_SET_INTERVAL != 0
+			if other := flags &^ uint32(unix.NFT_SET_INTERVAL); other != 0 {
+				s.Name += fmt.Sprintf(" (flags %#x)", other)
+			}
+		}
+	}
+	return table, s
+}
+
+func typeOf(number uint32) DataType {
+	for t, n := range setTypes {
+		if n == number {
+			return t
+		}
+	}
+	return DataType(fmt.Sprintf("type %d", number))
+}
+
+// decodeElements reads one message of a dump of elements.
+func decodeElements(ad *netlink.AttributeDecoder) []setKey {
+	var keys []setKey
+	for ad.Next() {
+		if ad.Type() != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			continue
+		}
+		ad.Nested(func(list *netlink.AttributeDecoder) error {
+			for list.Next() {
+				list.Nested(func(elem *netlink.AttributeDecoder) error {
+					keys = append(keys, decodeElement(elem))
+					return nil
+				})
+			}
+			return nil
+		})
+	}
+	return keys
+}
+
+func decodeElement(elem *netlink.AttributeDecoder) setKey {
+	var k setKey
+	for elem.Next() {
+		switch elem.Type() {
+		case unix.NFTA_SET_ELEM_FLAGS:
+			k.end = elem.Uint32()&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		case unix.NFTA_SET_ELEM_KEY:
+			elem.Nested(func(key *netlink.AttributeDecoder) error {
+				for key.Next() {
+					if key.Type() == unix.NFTA_DATA_VALUE {
+						k.key = keyNumber(key.Bytes())
+					}
+				}
+				return nil
+			})
+		}
+	}
+	return k
+}
+
+// elementTextsOf is the inverse of setKeys; the keys may be in any order.
+func elementTextsOf(s Set, keys []setKey) []string {
+	if keySize(s.Type) == 0 || keySize(s.Type) > 4 {
+		return nil
+	}
+	slices.SortFunc(keys, func(a, b setKey) int {
+		if a.key == b.key && a.end != b.end {
+			// The end of a range sorts before the range that
+			// follows it at once.
+			if a.end {
+				return -1
+			}
+			return 1
+		}
+		return cmp.Compare(a.key, b.key)
+	})
+	var out []string
+	put := func(first, last uint32) {
+		text, err := formatElement(s.Type, interval{first, last})
+		if err != nil {
+			text = strconv.FormatUint(uint64(first), 16)
+		}
+		out = append(out, text)
+	}
+	open, first := false, uint32(0)
+	for _, k := range keys {
+		if open {
+			put(first, k.key-1)
+		}
+		open, first = !k.end && s.Interval, k.key
+		if !s.Interval {
+			put(k.key, k.key)
+		}
+	}
+	if open {
+		put(first, keyMax(s.Type))
+	}
+	return out
+}
+
+// decodeChain reads a chain without its rules, and the name of its table.
+func decodeChain(ad *netlink.AttributeDecoder) (table string, c Chain) {
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.NFTA_CHAIN_TABLE:
+			table = ad.String()
+		case unix.NFTA_CHAIN_NAME:
+			c.Name = ad.String()
+		case unix.NFTA_CHAIN_TYPE:
+			c.Type = ad.String()
+		case unix.NFTA_CHAIN_POLICY:
+			c.Policy = policyName(ad.Uint32())
+		case unix.NFTA_CHAIN_HOOK:
+			ad.Nested(func(hook *netlink.AttributeDecoder) error {
+				for hook.Next() {
+					switch hook.Type() {
+					case unix.NFTA_HOOK_HOOKNUM:
+						c.Hook = hookName(hook.Uint32())
+					case unix.NFTA_HOOK_PRIORITY:
+						c.Priority = int(hook.Int32())
+					}
+				}
+				return nil
+			})
+		}
+	}
+	return table, c
+}
+
+func policyName(number uint32) string {
+	for name, n := range policyNumbers {
+		if n == number {
+			return name
+		}
+	}
+	return strconv.Itoa(int(number))
+}
+
+func hookName(number uint32) Hook {
+	for name, n := range hookNumbers {
+		if n == number {
+			return name
+		}
+	}
+	return Hook(strconv.Itoa(int(number)))
+}
+
+// comment finds the comment in a rule's userdata, which anyone may have
+// written.
+func comment(data []byte) string {
+	for len(data) >= 2 {
+		kind, length := data[0], int(data[1])
+		if len(data) < 2+length {
+			return ""
+		}
+		if kind == userdataComment {
+			return string(bytes.TrimRight(data[2:2+length], "\x00"))
+		}
+		data = data[2+length:]
+	}
+	return ""
+}

@@ -1,0 +1,287 @@
+package nftrules
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// kernelRule is a rule of a dump.
+type kernelRule struct {
+	table, chain string
+	rule         Rule
+	counter      *expr.Counter
+}
+
+func decodeRule(ad *netlink.AttributeDecoder) (kernelRule, error) {
+	var kr kernelRule
+	var exprs []rawExpression
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.NFTA_RULE_TABLE:
+			kr.table = ad.String()
+		case unix.NFTA_RULE_CHAIN:
+			kr.chain = ad.String()
+		case unix.NFTA_RULE_USERDATA:
+			kr.rule.Comment = comment(ad.Bytes())
+		case unix.NFTA_RULE_EXPRESSIONS:
+			ad.Nested(func(list *netlink.AttributeDecoder) error {
+				for list.Next() {
+					list.Nested(func(e *netlink.AttributeDecoder) error {
+						exprs = append(exprs, decodeExpression(e))
+						return nil
+					})
+				}
+				return nil
+			})
+		}
+	}
+	p := ruleParser{exprs: exprs, rule: &kr.rule}
+	p.parse()
+	kr.counter = p.counter
+	kr.rule.Matches = withoutImplied(kr.rule.Matches)
+	return kr, ad.Err()
+}
+
+// rawExpression is an expression by name, decoded if it is one of ours.
+type rawExpression struct {
+	name    string
+	data    []byte
+	decoded expr.Any
+}
+
+func decodeExpression(ad *netlink.AttributeDecoder) rawExpression {
+	var e rawExpression
+	for ad.Next() {
+		switch ad.Type() {
+		case unix.NFTA_EXPR_NAME:
+			e.name = ad.String()
+		case unix.NFTA_EXPR_DATA:
+			e.data = ad.Bytes()
+		}
+	}
+	if target := newExpression(e.name); target != nil && expr.Unmarshal(unix.NFPROTO_INET, e.data, target) == nil {
+		e.decoded = target
+	}
+	return e
+}
+
+// newExpression returns an empty expression of one of the kinds that we write.
+func newExpression(name string) expr.Any {
+	switch name {
+	case "meta":
+		return &expr.Meta{}
+	case "payload":
+		return &expr.Payload{}
+	case "cmp":
+		return &expr.Cmp{}
+	case "lookup":
+		return &expr.Lookup{}
+	case "counter":
+		return &expr.Counter{}
+	case "immediate":
+		return &expr.Immediate{}
+	case "nat":
+		return &expr.NAT{}
+	case "redir":
+		return &expr.Redir{}
+	default:
+		return nil
+	}
+}
+
+// ruleParser recognises in a list of expressions what Rule can say. All else
+// becomes a match of FieldUnrecognised, which equals nothing that Build makes.
+type ruleParser struct {
+	exprs   []rawExpression
+	rule    *Rule
+	counter *expr.Counter
+}
+
+func (p *ruleParser) parse() {
+	for len(p.exprs) > 0 {
+		n := p.step()
+		if n == 0 {
+			p.unrecognised(p.exprs[0])
+			n = 1
+		}
+		p.exprs = p.exprs[n:]
+	}
+}
+
+// at is the i-th expression that is left, nil if there is none.
+func (p *ruleParser) at(i int) expr.Any {
+	if i < len(p.exprs) {
+		return p.exprs[i].decoded
+	}
+	return nil
+}
+
+// step reads one match, counter or statement and returns how many expressions
+// it took, 0 if it is none that we know.
+func (p *ruleParser) step() int {
+	if p.rule.Statement.Kind != StatementNone {
+		return 0 // Nothing of ours follows a statement.
+	}
+	switch first := p.at(0).(type) {
+	case *expr.Counter:
+		if p.rule.Counter {
+			return 0
+		}
+		p.rule.Counter, p.counter = true, first
+		return 1
+	case *expr.Meta, *expr.Payload:
+		if nat, ok := p.at(1).(*expr.NAT); ok {
+			return p.keep(first, nat)
+		}
+		return p.match(p.field(first), p.at(1))
+	case *expr.Immediate:
+		return p.statement(first, p.at(1))
+	default:
+		return 0
+	}
+}
+
+// field is the inverse of load: a port is one of the protocol matched before.
+func (p *ruleParser) field(e expr.Any) Field {
+	for _, f := range []Field{
+		FieldInputInterface, FieldOutputInterface, FieldNFProtocol, FieldTransportProtocol,
+		FieldSourceAddress, FieldDestinationAddress, FieldTCPDestinationPort, FieldUDPDestinationPort,
+	} {
+		if need, ok := implied[f]; ok && !p.has(need) {
+			continue
+		}
+		if loaded, err := load(f); err == nil && sameLoad(loaded, e) {
+			return f
+		}
+	}
+	return FieldUnrecognised
+}
+
+// has says whether a match was read before.
+func (p *ruleParser) has(m Match) bool {
+	for _, have := range p.rule.Matches {
+		if have == m {
+			return true
+		}
+	}
+	return false
+}
+
+// sameLoad compares what is loaded; a payload may be shorter, for a prefix.
+func sameLoad(want, got expr.Any) bool {
+	if w, ok := want.(*expr.Payload); ok {
+		g, ok := got.(*expr.Payload)
+		if !ok || g.Len > w.Len {
+			return false
+		}
+		full := *g
+		full.Len = w.Len
+		return full == *w
+	}
+	w, wok := want.(*expr.Meta)
+	g, gok := got.(*expr.Meta)
+	return wok && gok && *w == *g
+}
+
+func (p *ruleParser) match(f Field, test expr.Any) int {
+	if f == FieldUnrecognised {
+		return 0
+	}
+	m := Match{Field: f}
+	switch t := test.(type) {
+	case *expr.Cmp:
+		value, err := decodeValue(fieldTypes[f], t.Data)
+		if err != nil || t.Register != register || t.Op != expr.CmpOpEq && t.Op != expr.CmpOpNeq {
+			return 0
+		}
+		m.Value, m.Not = value, t.Op == expr.CmpOpNeq
+	case *expr.Lookup:
+		if t.SourceRegister != register || t.IsDestRegSet {
+			return 0
+		}
+		m.Set, m.Not = t.SetName, t.Invert
+	default:
+		return 0
+	}
+	p.rule.Matches = append(p.rule.Matches, m)
+	return 2
+}
+
+// keep reads the null binding.
+func (p *ruleParser) keep(loaded expr.Any, nat *expr.NAT) int {
+	if p.field(loaded) != FieldDestinationAddress || !plainNAT(nat, expr.NATTypeDestNAT) {
+		return 0
+	}
+	if full, ok := loaded.(*expr.Payload); !ok || full.Len != 4 {
+		return 0
+	}
+	p.rule.Statement = Statement{Kind: StatementKeep}
+	return 2
+}
+
+// plainNAT says whether the address comes from the register and nothing else is
+// asked for. The kernel gives back the register as both ends of the range.
+func plainNAT(n *expr.NAT, kind expr.NATType) bool {
+	plain := *n
+	if plain.RegAddrMax == plain.RegAddrMin {
+		plain.RegAddrMax = 0
+	}
+	return plain == expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register}
+}
+
+func (p *ruleParser) statement(value *expr.Immediate, action expr.Any) int {
+	if value.Register != register {
+		return 0
+	}
+	switch a := action.(type) {
+	case *expr.NAT:
+		address, ok := netip.AddrFromSlice(value.Data)
+		kind := StatementDNAT
+		if a.Type == expr.NATTypeSourceNAT {
+			kind = StatementSNAT
+		}
+		if !ok || !address.Is4() || !plainNAT(a, a.Type) {
+			return 0
+		}
+		p.rule.Statement = Statement{Kind: kind, Address: address.String()}
+	case *expr.Redir:
+		plain := *a
+		plain.Flags &^= unix.NF_NAT_RANGE_PROTO_SPECIFIED
+		if plain.RegisterProtoMax == plain.RegisterProtoMin {
+			plain.RegisterProtoMax = 0
+		}
+		if len(value.Data) != 2 || plain != (expr.Redir{RegisterProtoMin: register}) {
+			return 0
+		}
+		p.rule.Statement = Statement{Kind: StatementRedirect, Port: binary.BigEndian.Uint16(value.Data)}
+	default:
+		return 0
+	}
+	return 2
+}
+
+func (p *ruleParser) unrecognised(e rawExpression) {
+	p.rule.Matches = append(p.rule.Matches, Match{
+		Field: FieldUnrecognised,
+		Value: fmt.Sprintf("%s %x", e.name, e.data),
+	})
+}
+
+// withoutImplied drops a match when the next one implies it, as nft does.
+func withoutImplied(matches []Match) []Match {
+	var out []Match
+	for i, m := range matches {
+		if i+1 < len(matches) {
+			if need, ok := implied[matches[i+1].Field]; ok && need == m {
+				continue
+			}
+		}
+		out = append(out, m)
+	}
+	return out
+}

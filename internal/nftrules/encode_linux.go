@@ -1,0 +1,351 @@
+package nftrules
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Replace writes the table in one transaction, whatever was there under its
+// name before; no packet sees a state in between. If it fails, an older table
+// is still in place.
+func (Kernel) Replace(t Table) error {
+	return replacement(t).commit()
+}
+
+// replacement is the batch of Replace. It creates the table first, so that the
+// deletion that follows always finds one.
+func replacement(t Table) *batch {
+	b := &batch{}
+	b.addTable(t)
+	b.deleteTable(t)
+	b.addTable(t)
+	for i, s := range t.Sets {
+		b.addSet(t, s, uint32(i+1))
+	}
+	for _, c := range t.Chains {
+		b.addChain(t, c)
+	}
+	for _, c := range t.Chains {
+		for i, r := range c.Rules {
+			b.addRule(t, c, i, r)
+		}
+	}
+	return b
+}
+
+// Remove deletes the table; having none is success.
+func (Kernel) Remove() error {
+	b := &batch{}
+	b.deleteTable(Table{Family: FamilyInet, Name: TableName})
+	if err := b.commit(); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	return nil
+}
+
+func (b *batch) addTable(t Table) {
+	b.add(unix.NFT_MSG_NEWTABLE, netlink.Create, "table "+t.Name, func(ae *netlink.AttributeEncoder) error {
+		ae.String(unix.NFTA_TABLE_NAME, t.Name)
+		ae.Uint32(unix.NFTA_TABLE_FLAGS, 0)
+		return nil
+	})
+}
+
+func (b *batch) deleteTable(t Table) {
+	b.add(unix.NFT_MSG_DELTABLE, 0, "table "+t.Name, func(ae *netlink.AttributeEncoder) error {
+		ae.String(unix.NFTA_TABLE_NAME, t.Name)
+		return nil
+	})
+}
+
+// setTypes are the numbers of the set types; only nft looks at them
+// (nftables, include/datatype.h, enum datatypes).
+var setTypes = map[DataType]uint32{TypeIPv4Address: 7, TypePort: 13}
+
+// Userdata of sets and their elements, which only nft looks at (libnftnl,
+// include/libnftnl/udata.h): the byte order of the keys, and the mark of an
+// interval that goes up to the greatest key.
+var (
+	userdataBigEndian    = userdata(0, binary.NativeEndian.AppendUint32(nil, 2))
+	userdataOpenInterval = userdata(1, binary.NativeEndian.AppendUint32(nil, 1))
+)
+
+// userdata is one item in libnftnl's encoding: type, length, value.
+func userdata(kind byte, value []byte) []byte {
+	return append([]byte{kind, byte(len(value))}, value...)
+}
+
+func (b *batch) addSet(t Table, s Set, id uint32) {
+	b.add(unix.NFT_MSG_NEWSET, netlink.Create, "set "+s.Name, func(ae *netlink.AttributeEncoder) error {
+		ae.String(unix.NFTA_SET_TABLE, t.Name)
+		ae.String(unix.NFTA_SET_NAME, s.Name)
+		var flags uint32
+		if s.Interval {
+			flags = unix.NFT_SET_INTERVAL
+		}
+		ae.Uint32(unix.NFTA_SET_FLAGS, flags)
+		ae.Uint32(unix.NFTA_SET_KEY_TYPE, setTypes[s.Type])
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, uint32(keySize(s.Type)))
+		ae.Uint32(unix.NFTA_SET_ID, id)
+		ae.Bytes(unix.NFTA_SET_USERDATA, userdataBigEndian)
+		return nil
+	})
+	keys, err := setKeys(s)
+	b.err = errors.Join(b.err, err)
+	for len(keys) > 0 {
+		n := min(len(keys), keysPerMessage)
+		b.addElements(t, s, id, keys[:n])
+		keys = keys[n:]
+	}
+}
+
+// keysPerMessage keeps the list of elements below the 64 KiB of a netlink
+// attribute.
+const keysPerMessage = 1000
+
+// setKey is a set element as the kernel has it: of an interval set, the first
+// key of a range or, with end, the first key after one.
+type setKey struct {
+	key  uint32
+	end  bool
+	open bool
+}
+
+// setKeys are the kernel's elements of a set.
+func setKeys(s Set) ([]setKey, error) {
+	keys := make([]setKey, 0, 2*len(s.Elements)+1)
+	for i, text := range s.Elements {
+		r, err := parseElement(s.Type, text)
+		if err != nil {
+			return nil, fmt.Errorf("set %s: %w", s.Name, err)
+		}
+		if !s.Interval {
+			keys = append(keys, setKey{key: r.first})
+			continue
+		}
+		if i == 0 && r.first > 0 {
+			// nft begins every interval set with the end of the
+			// range of keys that are not in it.
+			keys = append(keys, setKey{end: true})
+		}
+		open := r.last == keyMax(s.Type)
+		keys = append(keys, setKey{key: r.first, open: open})
+		if !open {
+			keys = append(keys, setKey{key: r.last + 1, end: true})
+		}
+	}
+	return keys, nil
+}
+
+func (b *batch) addElements(t Table, s Set, id uint32, keys []setKey) {
+	b.add(unix.NFT_MSG_NEWSETELEM, netlink.Create, "elements of set "+s.Name, func(ae *netlink.AttributeEncoder) error {
+		ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name)
+		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
+		ae.Uint32(unix.NFTA_SET_ELEM_LIST_SET_ID, id)
+		ae.Nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, func(list *netlink.AttributeEncoder) error {
+			for _, k := range keys {
+				list.Nested(unix.NFTA_LIST_ELEM, func(elem *netlink.AttributeEncoder) error {
+					if k.end {
+						elem.Uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+					}
+					elem.Nested(unix.NFTA_SET_ELEM_KEY, func(key *netlink.AttributeEncoder) error {
+						key.Bytes(unix.NFTA_DATA_VALUE, keyBytes(s.Type, k.key))
+						return nil
+					})
+					if k.open {
+						elem.Bytes(unix.NFTA_SET_ELEM_USERDATA, userdataOpenInterval)
+					}
+					return nil
+				})
+			}
+			return nil
+		})
+		return nil
+	})
+}
+
+// hookNumbers are the kernel's numbers of the hooks (linux/netfilter.h,
+// enum nf_inet_hooks).
+var hookNumbers = map[Hook]uint32{
+	HookPrerouting:  unix.NF_INET_PRE_ROUTING,
+	HookInput:       unix.NF_INET_LOCAL_IN,
+	HookForward:     unix.NF_INET_FORWARD,
+	HookOutput:      unix.NF_INET_LOCAL_OUT,
+	HookPostrouting: unix.NF_INET_POST_ROUTING,
+}
+
+// policyNumbers are the kernel's numbers of the policies (linux/netfilter.h).
+var policyNumbers = map[string]uint32{"drop": 0, "accept": 1}
+
+func (b *batch) addChain(t Table, c Chain) {
+	b.add(unix.NFT_MSG_NEWCHAIN, netlink.Create, "chain "+c.Name, func(ae *netlink.AttributeEncoder) error {
+		ae.String(unix.NFTA_CHAIN_TABLE, t.Name)
+		ae.String(unix.NFTA_CHAIN_NAME, c.Name)
+		if c.Hook == "" {
+			return nil
+		}
+		ae.Nested(unix.NFTA_CHAIN_HOOK, func(hook *netlink.AttributeEncoder) error {
+			hook.Uint32(unix.NFTA_HOOK_HOOKNUM, hookNumbers[c.Hook])
+			hook.Int32(unix.NFTA_HOOK_PRIORITY, int32(c.Priority))
+			return nil
+		})
+		ae.Uint32(unix.NFTA_CHAIN_POLICY, policyNumbers[c.Policy])
+		ae.String(unix.NFTA_CHAIN_TYPE, c.Type)
+		return nil
+	})
+}
+
+// userdataComment is the type of a rule's comment (libnftnl,
+// NFTNL_UDATA_RULE_COMMENT).
+const userdataComment = 0
+
+func (b *batch) addRule(t Table, c Chain, index int, r Rule) {
+	object := fmt.Sprintf("rule %d of chain %s", index+1, c.Name)
+	b.add(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, object, func(ae *netlink.AttributeEncoder) error {
+		exprs, err := expressions(t, r)
+		if err != nil {
+			return err
+		}
+		ae.String(unix.NFTA_RULE_TABLE, t.Name)
+		ae.String(unix.NFTA_RULE_CHAIN, c.Name)
+		ae.Nested(unix.NFTA_RULE_EXPRESSIONS, func(list *netlink.AttributeEncoder) error {
+			for _, e := range exprs {
+				data, err := expr.Marshal(unix.NFPROTO_INET, e)
+				if err != nil {
+					return err
+				}
+				list.Bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, data)
+			}
+			return nil
+		})
+		if len(r.Comment) > MaxComment {
+			return fmt.Errorf("%w: comment of %d bytes", errValue, len(r.Comment))
+		}
+		if r.Comment != "" {
+			ae.Bytes(unix.NFTA_RULE_USERDATA, userdata(userdataComment, append([]byte(r.Comment), 0)))
+		}
+		return nil
+	})
+}
+
+// register is the one that all our expressions use.
+const register = unix.NFT_REG_1
+
+// expressions is the rule in the kernel's terms.
+func expressions(t Table, r Rule) ([]expr.Any, error) {
+	var out []expr.Any
+	have := map[Match]bool{}
+	for _, m := range r.Matches {
+		if need, ok := implied[m.Field]; ok && !have[need] {
+			e, err := matchExpressions(t, need)
+			if err != nil {
+				return nil, err
+			}
+			out, have[need] = append(out, e...), true
+		}
+		e, err := matchExpressions(t, m)
+		if err != nil {
+			return nil, err
+		}
+		out, have[m] = append(out, e...), true
+	}
+	if r.Counter {
+		out = append(out, &expr.Counter{})
+	}
+	e, err := statementExpressions(r.Statement)
+	return append(out, e...), err
+}
+
+// load is the expression that brings a field into the register.
+func load(f Field) (expr.Any, error) {
+	switch f {
+	case FieldInputInterface:
+		return &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register}, nil
+	case FieldOutputInterface:
+		return &expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, nil
+	case FieldNFProtocol:
+		return &expr.Meta{Key: expr.MetaKeyNFPROTO, Register: register}, nil
+	case FieldTransportProtocol:
+		return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}, nil
+	case FieldSourceAddress:
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv4SourceOffset, Len: 4}, nil
+	case FieldDestinationAddress:
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv4DestinationOffset, Len: 4}, nil
+	case FieldTCPDestinationPort, FieldUDPDestinationPort:
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: destinationPortOffset, Len: 2}, nil
+	case FieldUnrecognised:
+		fallthrough
+	default:
+		return nil, fmt.Errorf("%w: field %q cannot be written", errValue, f)
+	}
+}
+
+// Offsets in bytes of header fields (RFC 791, RFC 9293, RFC 768).
+const (
+	ipv4SourceOffset      = 12
+	ipv4DestinationOffset = 16
+	destinationPortOffset = 2
+)
+
+func matchExpressions(t Table, m Match) ([]expr.Any, error) {
+	loaded, err := load(m.Field)
+	if err != nil {
+		return nil, err
+	}
+	if m.Set != "" {
+		for i, s := range t.Sets {
+			if s.Name == m.Set {
+				return []expr.Any{loaded, &expr.Lookup{SourceRegister: register, SetName: m.Set, SetID: uint32(i + 1), Invert: m.Not}}, nil
+			}
+		}
+		return nil, fmt.Errorf("%w: no set %q", errValue, m.Set)
+	}
+	value, err := encodeValue(fieldTypes[m.Field], m.Value)
+	if err != nil {
+		return nil, err
+	}
+	if p, ok := loaded.(*expr.Payload); ok {
+		p.Len = uint32(len(value))
+	}
+	op := expr.CmpOpEq
+	if m.Not {
+		op = expr.CmpOpNeq
+	}
+	return []expr.Any{loaded, &expr.Cmp{Op: op, Register: register, Data: value}}, nil
+}
+
+func statementExpressions(s Statement) ([]expr.Any, error) {
+	switch s.Kind {
+	case StatementDNAT, StatementSNAT:
+		a, err := netip.ParseAddr(s.Address)
+		if err != nil || !a.Is4() {
+			return nil, fmt.Errorf("%w: %s to %q", errValue, s.Kind, s.Address)
+		}
+		kind := expr.NATTypeDestNAT
+		if s.Kind == StatementSNAT {
+			kind = expr.NATTypeSourceNAT
+		}
+		return []expr.Any{
+			&expr.Immediate{Register: register, Data: a.AsSlice()},
+			&expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register},
+		}, nil
+	case StatementKeep:
+		destination, err := load(FieldDestinationAddress)
+		return []expr.Any{destination, &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: register}}, err
+	case StatementRedirect:
+		return []expr.Any{
+			&expr.Immediate{Register: register, Data: binary.BigEndian.AppendUint16(nil, s.Port)},
+			&expr.Redir{RegisterProtoMin: register, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED},
+		}, nil
+	case StatementNone:
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("%w: statement %q cannot be written", errValue, s.Kind)
+	}
+}

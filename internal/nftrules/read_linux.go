@@ -1,0 +1,221 @@
+package nftrules
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// readAttempts bounds how often Read starts over because the rules changed
+// under it. A start-up of KubeVirt makes some ten changes within a second.
+const readAttempts = 20
+
+// Read dumps the table. The dump is of one moment: if anyone changes any rule
+// of the namespace meanwhile, it starts over, and in the end fails with ErrBusy.
+// Without a table it fails with ErrNoTable.
+func (Kernel) Read() (Snapshot, error) {
+	conn, err := dial()
+	if err != nil {
+		return Snapshot{}, err
+	}
+	defer func() { _ = conn.Close() }()
+	d := dumper{conn: conn}
+	for range readAttempts {
+		before, err := d.generation()
+		if err != nil {
+			return Snapshot{}, err
+		}
+		s, err := d.table(TableName)
+		if err != nil && !errors.Is(err, ErrNoTable) && !errors.Is(err, errInterrupted) {
+			return Snapshot{}, err
+		}
+		after, genErr := d.generation()
+		if genErr != nil {
+			return Snapshot{}, genErr
+		}
+		if before == after && !errors.Is(err, errInterrupted) {
+			s.Generation = after
+			return s, err
+		}
+	}
+	return Snapshot{}, fmt.Errorf("%w %d times", ErrBusy, readAttempts)
+}
+
+// errInterrupted means that the kernel marked a dump as inconsistent.
+var errInterrupted = errors.New("dump interrupted")
+
+// dumper reads objects of the family inet.
+type dumper struct{ conn *netlink.Conn }
+
+// request asks for objects and calls each with the attributes of every one.
+func (d dumper) request(message, reply uint16, flags netlink.HeaderFlags,
+	attributes func(*netlink.AttributeEncoder), each func(*netlink.AttributeDecoder) error,
+) error {
+	data, err := encodeAttributes(func(ae *netlink.AttributeEncoder) error {
+		attributes(ae)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	replies, err := d.conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: messageType(message), Flags: netlink.Request | flags},
+		Data:   append(nfgenmsg(unix.NFPROTO_INET, 0), data...),
+	})
+	if err != nil {
+		return err
+	}
+	for _, r := range replies {
+		if r.Header.Flags&netlink.DumpInterrupted != 0 {
+			return errInterrupted
+		}
+		if r.Header.Type != messageType(reply) || len(r.Data) < nfgenmsgSize {
+			continue
+		}
+		if err := decodeAttributes(r.Data[nfgenmsgSize:], each); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// nfgenmsgSize is the length of the header that nfgenmsg makes.
+const nfgenmsgSize = 4
+
+func decodeAttributes(data []byte, each func(*netlink.AttributeDecoder) error) error {
+	ad, err := netlink.NewAttributeDecoder(data)
+	if err != nil {
+		return err
+	}
+	ad.ByteOrder = binary.BigEndian
+	return errors.Join(each(ad), ad.Err())
+}
+
+func (d dumper) generation() (uint32, error) {
+	var id uint32
+	err := d.request(unix.NFT_MSG_GETGEN, unix.NFT_MSG_NEWGEN, 0, func(*netlink.AttributeEncoder) {},
+		func(ad *netlink.AttributeDecoder) error {
+			for ad.Next() {
+				if ad.Type() == unix.NFTA_GEN_ID {
+					id = ad.Uint32()
+				}
+			}
+			return nil
+		})
+	if err != nil {
+		return 0, fmt.Errorf("read the ruleset's generation: %w", supported(err))
+	}
+	return id, nil
+}
+
+// table reads one table with all it holds.
+func (d dumper) table(name string) (Snapshot, error) {
+	s := Snapshot{Table: Table{Family: FamilyInet, Name: name}}
+	err := d.request(unix.NFT_MSG_GETTABLE, unix.NFT_MSG_NEWTABLE, 0, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_TABLE_NAME, name)
+	}, func(ad *netlink.AttributeDecoder) error {
+		for ad.Next() {
+			if ad.Type() == unix.NFTA_TABLE_FLAGS {
+				s.Table.Flags = tableFlags(ad.Uint32())
+			}
+		}
+		return nil
+	})
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return s, ErrNoTable
+	case err != nil:
+		return s, fmt.Errorf("read table %s: %w", name, err)
+	}
+	if err := d.sets(&s.Table); err != nil {
+		return s, fmt.Errorf("read the sets of table %s: %w", name, err)
+	}
+	if err := d.chains(&s.Table); err != nil {
+		return s, fmt.Errorf("read the chains of table %s: %w", name, err)
+	}
+	if s.Counters, err = d.rules(&s.Table); err != nil {
+		return s, fmt.Errorf("read the rules of table %s: %w", name, err)
+	}
+	return s, nil
+}
+
+// tableFlags names the flags of a table (linux/netfilter/nf_tables.h, enum
+// nft_table_flags).
+func tableFlags(bits uint32) []string {
+	var out []string
+	for i, name := range []string{"dormant", "owner", "persist"} {
+		if bits&(1<<i) != 0 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (d dumper) sets(t *Table) error {
+	err := d.request(unix.NFT_MSG_GETSET, unix.NFT_MSG_NEWSET, netlink.Dump, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_SET_TABLE, t.Name)
+	}, func(ad *netlink.AttributeDecoder) error {
+		table, s := decodeSet(ad)
+		if table == t.Name {
+			t.Sets = append(t.Sets, s)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i := range t.Sets {
+		var keys []setKey
+		err := d.request(unix.NFT_MSG_GETSETELEM, unix.NFT_MSG_NEWSETELEM, netlink.Dump, func(ae *netlink.AttributeEncoder) {
+			ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name)
+			ae.String(unix.NFTA_SET_ELEM_LIST_SET, t.Sets[i].Name)
+		}, func(ad *netlink.AttributeDecoder) error {
+			keys = append(keys, decodeElements(ad)...)
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("set %s: %w", t.Sets[i].Name, err)
+		}
+		t.Sets[i].Elements = elementTextsOf(t.Sets[i], keys)
+	}
+	return nil
+}
+
+func (d dumper) chains(t *Table) error {
+	return d.request(unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_NEWCHAIN, netlink.Dump, func(*netlink.AttributeEncoder) {},
+		func(ad *netlink.AttributeDecoder) error {
+			table, c := decodeChain(ad)
+			if table == t.Name {
+				t.Chains = append(t.Chains, c)
+			}
+			return nil
+		})
+}
+
+func (d dumper) rules(t *Table) ([]RuleCounter, error) {
+	var counters []RuleCounter
+	err := d.request(unix.NFT_MSG_GETRULE, unix.NFT_MSG_NEWRULE, netlink.Dump, func(ae *netlink.AttributeEncoder) {
+		ae.String(unix.NFTA_RULE_TABLE, t.Name)
+	}, func(ad *netlink.AttributeDecoder) error {
+		kr, err := decodeRule(ad)
+		if err != nil || kr.table != t.Name {
+			return err
+		}
+		for i := range t.Chains {
+			if c := &t.Chains[i]; c.Name == kr.chain {
+				if kr.counter != nil {
+					counters = append(counters, RuleCounter{
+						Chain: c.Name, Index: len(c.Rules),
+						Packets: kr.counter.Packets, Bytes: kr.counter.Bytes,
+					})
+				}
+				c.Rules = append(c.Rules, kr.rule)
+			}
+		}
+		return nil
+	})
+	return counters, err
+}

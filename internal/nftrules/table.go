@@ -1,0 +1,205 @@
+package nftrules
+
+// TableName is the name of the table, in the family FamilyInet.
+const TableName = "meshvm"
+
+// FamilyInet is the nftables family that sees IPv4 and IPv6. Its nat chains
+// need Linux 5.2.
+const FamilyInet = "inet"
+
+// Table is an nftables table as data: what Build wants and what Kernel.Read
+// found. Equal tables have equal Text.
+type Table struct {
+	// Family is the address family, FamilyInet for our table.
+	Family string
+	// Name is the table's name.
+	Name string
+	// Flags are the table's flags by their nft names; ours has none. A
+	// "dormant" table is in place and does nothing.
+	Flags []string
+	// Sets are the named sets in order of creation.
+	Sets []Set
+	// Chains are the chains in order of creation.
+	Chains []Chain
+}
+
+// Set is a named set. All sets are interval sets, so that a later live change
+// can add a range as well as a single element.
+type Set struct {
+	// Name is unique in the table.
+	Name string
+	// Type is that of the elements.
+	Type DataType
+	// Interval says whether elements may be ranges.
+	Interval bool
+	// Elements are in ascending order and in nft's spelling: "8080",
+	// "8000-8010", "10.0.0.0/8".
+	Elements []string
+}
+
+// Hook is the place of a base chain in the packet's way (nft(8), ADDRESS
+// FAMILIES).
+type Hook string
+
+// Hooks of the family inet that base chains may have.
+const (
+	HookPrerouting  Hook = "prerouting"
+	HookInput       Hook = "input"
+	HookForward     Hook = "forward"
+	HookOutput      Hook = "output"
+	HookPostrouting Hook = "postrouting"
+)
+
+// Chain is a base chain, or a regular chain when Hook is empty.
+type Chain struct {
+	// Name is unique in the table.
+	Name string
+	// Type is "nat" or "filter"; empty for a regular chain.
+	Type string
+	// Hook is the place of a base chain.
+	Hook Hook
+	// Priority orders the base chains of a hook, lowest first.
+	Priority int
+	// Policy is "accept" or "drop"; empty for a regular chain.
+	Policy string
+	// Rules are in order of evaluation.
+	Rules []Rule
+}
+
+// Rule is one rule: all matches must hold, then the statement is done.
+type Rule struct {
+	// Matches are in order of evaluation, without those that nft leaves out
+	// of its listing because another match implies them ("ip daddr" implies
+	// "meta nfproto ipv4").
+	Matches []Match
+	// Counter says whether the rule counts packets.
+	Counter bool
+	// Statement is what happens to a matching packet.
+	Statement Statement
+	// Comment says in words what the rule does; at most MaxComment bytes.
+	Comment string
+	// Repairs are the defects of the stock rules that the rule repairs. The
+	// kernel does not keep them: they are empty in a table read back and
+	// take no part in comparisons.
+	Repairs []Repair
+}
+
+// MaxComment is the length in bytes that nft accepts for a comment
+// (libnftables, NFTNL_UDATA_COMMENT_MAXLEN is 128 with the final zero).
+const MaxComment = 127
+
+// Field is a property of a packet, in nft's spelling.
+type Field string
+
+// Fields that rules match.
+const (
+	FieldInputInterface     Field = "iifname"
+	FieldOutputInterface    Field = "oifname"
+	FieldNFProtocol         Field = "meta nfproto"
+	FieldTransportProtocol  Field = "meta l4proto"
+	FieldSourceAddress      Field = "ip saddr"
+	FieldDestinationAddress Field = "ip daddr"
+	FieldTCPDestinationPort Field = "tcp dport"
+	FieldUDPDestinationPort Field = "udp dport"
+	// FieldUnrecognised stands for expressions of a kernel rule that this
+	// package never writes; Value tells them apart. It is in no table that
+	// Build makes.
+	FieldUnrecognised Field = "unrecognised"
+)
+
+// Match compares a field with a value or looks it up in a set.
+type Match struct {
+	// Field is what is looked at.
+	Field Field
+	// Not inverts the match.
+	Not bool
+	// Value is one value or one prefix in nft's spelling without quotes;
+	// empty when Set is given.
+	Value string
+	// Set is the name of a set of the same table.
+	Set string
+}
+
+// StatementKind is what a rule does in the end.
+type StatementKind string
+
+// Statements.
+const (
+	// StatementNone only counts.
+	StatementNone StatementKind = ""
+	// StatementDNAT sends the connection to another address, same port.
+	StatementDNAT StatementKind = "dnat"
+	// StatementSNAT gives the connection another source address.
+	StatementSNAT StatementKind = "snat"
+	// StatementRedirect sends the connection to a port of the pod itself.
+	StatementRedirect StatementKind = "redirect"
+	// StatementKeep is a null binding, "dnat ip to ip daddr": the connection
+	// keeps its destination and counts as decided, so that nat chains of
+	// other tables on the same hook leave it alone. A mere accept would not
+	// do that: the next base chain would still be asked.
+	StatementKeep StatementKind = "keep"
+)
+
+// Statement is the last part of a rule.
+type Statement struct {
+	// Kind says which.
+	Kind StatementKind
+	// Address is the new address of StatementDNAT and StatementSNAT.
+	Address string
+	// Port is the port of StatementRedirect.
+	Port uint16
+}
+
+// Repair names a defect of the rules that KubeVirt and Istio write for a
+// virtual machine; docs/packet-path.md describes them.
+type Repair string
+
+// Repairs.
+const (
+	// RepairOutboundExclusions: Istio's outbound exclusions live in the
+	// output hook, which the guest's packets never pass.
+	RepairOutboundExclusions Repair = "N1"
+	// RepairInboundExclusions: Istio lets an excluded inbound port through,
+	// but KubeVirt forwards none but 22 to the guest.
+	RepairInboundExclusions Repair = "N2"
+	// RepairInboundUDP: KubeVirt forwards no UDP once injection is on.
+	RepairInboundUDP Repair = "N3"
+	// RepairInjection: without the VMI annotation KubeVirt takes inbound
+	// connections, and the proxy's own ports, away from the proxy.
+	RepairInjection Repair = "N5"
+)
+
+// Summary says in one line what is broken without the repair.
+func (r Repair) Summary() string {
+	switch r {
+	case RepairOutboundExclusions:
+		return "outbound exclusions never apply to the guest's traffic"
+	case RepairInboundExclusions:
+		return "an excluded inbound port is refused instead of bypassing the proxy"
+	case RepairInboundUDP:
+		return "inbound UDP is dead once injection is on"
+	case RepairInjection:
+		return "injection without the VMI annotation bypasses the mesh inbound, and the proxy's own ports go to the guest"
+	default:
+		return ""
+	}
+}
+
+// Set returns the set of that name, nil if there is none.
+func (t Table) Set(name string) *Set {
+	for i := range t.Sets {
+		if t.Sets[i].Name == name {
+			return &t.Sets[i]
+		}
+	}
+	return nil
+}
+
+// RuleCount is the number of rules in all chains.
+func (t Table) RuleCount() int {
+	n := 0
+	for _, c := range t.Chains {
+		n += len(c.Rules)
+	}
+	return n
+}

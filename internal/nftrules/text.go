@@ -1,0 +1,188 @@
+package nftrules
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Style is a version of nft's spelling.
+type Style int
+
+const (
+	// StylePortable is what nft 1.0.6 (Debian 12) lists. All later versions
+	// read it, so it is the canonical form.
+	StylePortable Style = iota
+	// StyleNFT11 is what nft 1.1 (Debian 13) lists: it has the name dstnat
+	// for priorities of the output hook too, which nft 1.0 does not read.
+	StyleNFT11
+)
+
+// Text is the table as `nft -s list table inet meshvm` prints it: without
+// counts, ending in a newline.
+func (t Table) Text() string { return t.TextIn(StylePortable) }
+
+// Digest is the lower-case hex SHA-256 of Text. It does not depend on the
+// version of any program.
+func (t Table) Digest() string {
+	sum := sha256.Sum256([]byte(t.Text()))
+	return hex.EncodeToString(sum[:])
+}
+
+// TextIn is Text in the spelling of a version of nft.
+func (t Table) TextIn(s Style) string {
+	blocks := make([]string, 0, len(t.Sets)+len(t.Chains)+1)
+	if len(t.Flags) > 0 {
+		blocks = append(blocks, "\tflags "+strings.Join(t.Flags, ",")+"\n")
+	}
+	for _, set := range t.Sets {
+		blocks = append(blocks, set.text())
+	}
+	for _, chain := range t.Chains {
+		blocks = append(blocks, chain.text(s))
+	}
+	return fmt.Sprintf("table %s %s {\n%s}\n", t.Family, t.Name, strings.Join(blocks, "\n"))
+}
+
+func (s Set) text() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\tset %s {\n\t\ttype %s\n", s.Name, s.Type)
+	if s.Interval {
+		b.WriteString("\t\tflags interval\n")
+	}
+	if len(s.Elements) > 0 {
+		fmt.Fprintf(&b, "\t\telements = { %s }\n", s.elementText())
+	}
+	b.WriteString("\t}\n")
+	return b.String()
+}
+
+// elementText breaks lines where nft does (src/expression.c, calculate_delim).
+func (s Set) elementText() string {
+	perLine := 2
+	if s.Type == TypePort {
+		perLine = 5
+	}
+	var b strings.Builder
+	for i, e := range s.Elements {
+		switch {
+		case i == 0:
+		case i%perLine == 0:
+			b.WriteString(",\n\t\t\t     ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(e)
+	}
+	return b.String()
+}
+
+func (c Chain) text(s Style) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\tchain %s {\n", c.Name)
+	if c.Hook != "" {
+		fmt.Fprintf(&b, "\t\t%s\n", c.hookText(s))
+	}
+	for _, r := range c.Rules {
+		fmt.Fprintf(&b, "\t\t%s\n", r.Text())
+	}
+	b.WriteString("\t}\n")
+	return b.String()
+}
+
+func (c Chain) hookText(s Style) string {
+	return fmt.Sprintf("type %s hook %s priority %s; policy %s;", c.Type, c.Hook, priorityText(c.Hook, c.Priority, s), c.Policy)
+}
+
+// priorityReach is how far from a named priority nft still uses its name
+// (src/rule.c, prio2str).
+const priorityReach = 10
+
+// priorityNames are the named priorities of the family inet (nft(8), CHAINS).
+var priorityNames = []struct {
+	name  string
+	value int
+}{
+	{"raw", -300}, {"mangle", -150}, {"dstnat", -100}, {"filter", 0}, {"security", 50}, {"srcnat", 100},
+}
+
+func priorityText(h Hook, priority int, s Style) string {
+	for _, p := range priorityNames {
+		offset := priority - p.value
+		if offset < -priorityReach || offset > priorityReach || !priorityNamed(p.name, h, s) {
+			continue
+		}
+		switch {
+		case offset < 0:
+			return fmt.Sprintf("%s - %d", p.name, -offset)
+		case offset > 0:
+			return fmt.Sprintf("%s + %d", p.name, offset)
+		default:
+			return p.name
+		}
+	}
+	return strconv.Itoa(priority)
+}
+
+// priorityNamed says whether nft has the name on that hook.
+func priorityNamed(name string, h Hook, s Style) bool {
+	switch name {
+	case "dstnat":
+		return h == HookPrerouting || s == StyleNFT11 && h == HookOutput
+	case "srcnat":
+		return h == HookPostrouting
+	default:
+		return true
+	}
+}
+
+// Text is the rule in nft's spelling, without counts, on one line.
+func (r Rule) Text() string {
+	words := make([]string, 0, len(r.Matches)+3)
+	for _, m := range r.Matches {
+		words = append(words, m.text())
+	}
+	if r.Counter {
+		words = append(words, "counter")
+	}
+	if s := r.Statement.text(); s != "" {
+		words = append(words, s)
+	}
+	if r.Comment != "" {
+		words = append(words, `comment "`+r.Comment+`"`)
+	}
+	return strings.Join(words, " ")
+}
+
+func (m Match) text() string {
+	value := m.Value
+	switch {
+	case m.Set != "":
+		value = "@" + m.Set
+	case fieldTypes[m.Field] == TypeInterfaceName:
+		value = `"` + value + `"`
+	}
+	if m.Not {
+		value = "!= " + value
+	}
+	return string(m.Field) + " " + value
+}
+
+func (s Statement) text() string {
+	switch s.Kind {
+	case StatementDNAT:
+		return "dnat ip to " + s.Address
+	case StatementSNAT:
+		return "snat ip to " + s.Address
+	case StatementRedirect:
+		return "redirect to :" + strconv.Itoa(int(s.Port))
+	case StatementKeep:
+		return "dnat ip to ip daddr"
+	case StatementNone:
+		return ""
+	default:
+		return string(FieldUnrecognised) + " " + string(s.Kind)
+	}
+}
