@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"time"
 
 	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
@@ -49,22 +51,31 @@ func (e *Env) install(_ context.Context, path string) error {
 	return nil
 }
 
-// RemoveCRDs removes the CRDs of an API group, and all of its objects.
+// RemoveCRDs removes the CRDs of an API group, with all of their objects, and
+// waits until they are gone.
 func (e *Env) RemoveCRDs(ctx context.Context, group string) error {
-	list := &extv1.CustomResourceDefinitionList{}
-	if err := e.Client.List(ctx, list); err != nil {
-		return err
-	}
-	for i := range list.Items {
-		crd := &list.Items[i]
-		if crd.Spec.Group != group {
-			continue
+	gone := func(ctx context.Context) (bool, error) {
+		list := &extv1.CustomResourceDefinitionList{}
+		if err := e.Client.List(ctx, list); err != nil {
+			return false, err
 		}
-		if err := client.IgnoreNotFound(e.Client.Delete(ctx, crd)); err != nil {
-			return err
+		left := 0
+		for i := range list.Items {
+			crd := &list.Items[i]
+			if crd.Spec.Group != group {
+				continue
+			}
+			left++
+			if crd.DeletionTimestamp != nil {
+				continue
+			}
+			if err := client.IgnoreNotFound(e.Client.Delete(ctx, crd)); err != nil {
+				return false, err
+			}
 		}
+		return left == 0, nil
 	}
-	return nil
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true, gone)
 }
 
 // Root is the root of the repository.
