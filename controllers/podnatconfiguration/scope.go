@@ -1,0 +1,171 @@
+package podnatconfiguration
+
+import (
+	"context"
+	"fmt"
+	"sort"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/rulejob"
+)
+
+// scope holds everything that one reconcile knows. gather fills the first
+// part, plan the second; the later steps and the status read only the scope.
+type scope struct {
+	// config is the object as it will be written; before as it was read.
+	config, before *v1alpha1.PodNATConfiguration
+
+	// pod is the launcher pod of that very UID, nil when there is none.
+	pod *corev1.Pod
+	// node is the pod's node, nil when it is gone or the pod has none yet.
+	node *corev1.Node
+	// jobs are the rule-writer Jobs of this configuration, and writers their
+	// pods by Job UID.
+	jobs    []batchv1.Job
+	writers map[types.UID][]corev1.Pod
+
+	// request is what the rule-writer has to carry out, nil when nothing can
+	// or needs to be carried out. digest names it.
+	request *ruleio.Request
+	digest  string
+	// invalid is why the spec was refused, nil when it was not.
+	invalid *natplan.Invalid
+	// outcome is how the Job for request stands, nil when there is no Job.
+	outcome *rulejob.Outcome
+	// proven is set when this reconcile saw the result of request.
+	proven *ruleio.TargetResult
+}
+
+// gather reads the pod, its node, and the Jobs with their pods.
+func (r *Reconciler) gather(ctx context.Context, s *scope) error {
+	var pod corev1.Pod
+	err := r.Client.Get(ctx, types.NamespacedName{Namespace: s.config.Namespace, Name: s.config.Spec.Pod.Name}, &pod)
+	switch {
+	case err == nil && pod.UID == s.config.Spec.Pod.UID:
+		s.pod = &pod
+	case err != nil && !apierrors.IsNotFound(err):
+		return fmt.Errorf("read pod %s: %w", s.config.Spec.Pod.Name, err)
+	}
+	if s.pod != nil && s.pod.Spec.NodeName != "" {
+		var node corev1.Node
+		switch err := r.Client.Get(ctx, types.NamespacedName{Name: s.pod.Spec.NodeName}, &node); {
+		case err == nil:
+			s.node = &node
+		case !apierrors.IsNotFound(err):
+			return fmt.Errorf("read node %s: %w", s.pod.Spec.NodeName, err)
+		}
+	}
+	return r.gatherJobs(ctx, s)
+}
+
+func (r *Reconciler) gatherJobs(ctx context.Context, s *scope) error {
+	own := client.MatchingLabels{v1alpha1.LabelPodNATConfiguration: string(s.config.UID)}
+	var jobs batchv1.JobList
+	if err := r.Client.List(ctx, &jobs, client.InNamespace(r.Jobs.Namespace), own); err != nil {
+		return fmt.Errorf("list rule-writer jobs: %w", err)
+	}
+	s.jobs = jobs.Items
+	sort.Slice(s.jobs, func(i, j int) bool { return s.jobs[i].Name < s.jobs[j].Name })
+	var pods corev1.PodList
+	if err := r.Client.List(ctx, &pods, client.InNamespace(r.Jobs.Namespace), own); err != nil {
+		return fmt.Errorf("list rule-writer pods: %w", err)
+	}
+	s.writers = map[types.UID][]corev1.Pod{}
+	for _, p := range pods.Items {
+		for _, ref := range p.OwnerReferences {
+			s.writers[ref.UID] = append(s.writers[ref.UID], p)
+		}
+	}
+	return nil
+}
+
+// plan decides what the rule-writer has to do now.
+func (r *Reconciler) plan(s *scope) error {
+	target := ruleio.Target{PodUID: string(s.config.Spec.Pod.UID)}
+	switch {
+	case !s.alive() || !s.sandboxReady():
+		return nil
+	case !s.config.DeletionTimestamp.IsZero():
+		target.Operation = ruleio.OperationRemove
+	case !isLauncher(s.pod):
+		s.invalid = &natplan.Invalid{
+			Reason: v1alpha1.ReasonNotALauncherPod, Field: "spec.pod.name",
+			Message: "the pod is not a virt-launcher pod of KubeVirt: a PodNATConfiguration is written by the operator only",
+		}
+		return nil
+	default:
+		target.Operation = ruleio.OperationApply
+	}
+	for _, ip := range s.pod.Status.PodIPs {
+		target.PodIPs = append(target.PodIPs, ip.IP)
+	}
+	if target.Operation == ruleio.OperationApply {
+		plan, err := natplan.Plan(s.config.Spec, target.PodIPs)
+		if invalid, ok := natplan.FirstInvalid(err); ok {
+			s.invalid = invalid
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("plan: %w", err)
+		}
+		target.Plan = plan
+	}
+	request := ruleio.Request{Version: ruleio.RequestVersion, Targets: []ruleio.Target{target}}
+	digest, err := request.Digest()
+	if err != nil {
+		return err
+	}
+	s.request, s.digest = &request, digest
+	return nil
+}
+
+// alive says whether the pod is there and may still carry traffic.
+func (s *scope) alive() bool {
+	return s.pod != nil && s.pod.Status.Phase != corev1.PodSucceeded && s.pod.Status.Phase != corev1.PodFailed
+}
+
+// sandboxReady says whether the pod has a network namespace with an address.
+// (Kubernetes: pod condition PodReadyToStartContainers, KEP-3085.)
+func (s *scope) sandboxReady() bool {
+	if s.pod == nil || len(s.pod.Status.PodIPs) == 0 {
+		return false
+	}
+	for _, c := range s.pod.Status.Conditions {
+		if c.Type == corev1.PodReadyToStartContainers {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return true
+}
+
+// nodeUp says whether the pod's node can run a Job.
+func (s *scope) nodeUp() bool { return s.node != nil && nodeReady(s.node) }
+
+// applied says whether status already holds the proof of this very request.
+func (s *scope) applied() bool {
+	return s.request != nil && s.config.Status.Applied != nil && s.config.Status.Applied.RequestDigest == s.digest
+}
+
+// isLauncher says whether KubeVirt made the pod to run a guest. Without this
+// check whoever may write a PodNATConfiguration could have rules written into
+// any pod of the namespace.
+func isLauncher(p *corev1.Pod) bool {
+	if p.Labels[kubevirtv1.AppLabel] != "virt-launcher" {
+		return false
+	}
+	for _, ref := range p.OwnerReferences {
+		if ref.Controller != nil && *ref.Controller && ref.Kind == "VirtualMachineInstance" && string(ref.UID) == p.Labels[kubevirtv1.CreatedByLabel] {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,80 @@
+package podnatconfiguration
+
+import (
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/rulejob"
+)
+
+// writeStatus computes the whole status from the scope.
+func (s *scope) writeStatus() {
+	st := &s.config.Status
+	st.ObservedGeneration = s.config.Generation
+	if s.proven != nil {
+		st.Applied = &v1alpha1.AppliedRules{
+			RequestDigest:        s.digest,
+			Digest:               s.proven.TableDigest,
+			NetnsInode:           int64(s.proven.NetnsInode), //nolint:gosec // An inode number of nsfs is far below 2^63.
+			Rules:                int32(s.proven.Rules),      //nolint:gosec // The rule-writer's result is at most 4 KiB long.
+			DurationMicroseconds: max(s.proven.DurationMicroseconds, 1),
+			Time:                 s.outcome.FinishedAt,
+		}
+		st.Attempts = 0
+	}
+	if s.applied() || s.request == nil {
+		st.Job = ""
+	}
+	main := []conditions.Condition{s.acceptedCondition(), s.targetCondition(), s.programmedCondition()}
+	st.Conditions = conditions.Merge(st.Conditions, s.config.Generation, conditions.Summarize(main, s.outlook())...)
+}
+
+// outlook says whether anything can be expected to happen by itself.
+func (s *scope) outlook() conditions.Outlook {
+	if s.invalid != nil || s.outcome != nil && s.outcome.State == rulejob.StateFailed && !s.outcome.Retryable && !s.outcome.TargetGone {
+		return conditions.Stuck
+	}
+	return conditions.Moving
+}
+
+func (s *scope) acceptedCondition() conditions.Condition {
+	if s.invalid != nil {
+		return conditions.False(v1alpha1.ConditionAccepted, s.invalid.Reason, s.invalid.Error())
+	}
+	return conditions.True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "the configuration can be carried out")
+}
+
+func (s *scope) targetCondition() conditions.Condition {
+	const t = v1alpha1.ConditionTargetResolved
+	switch {
+	case s.pod == nil:
+		return conditions.False(t, v1alpha1.ReasonPodNotFound, "there is no pod of that name and UID")
+	case !s.alive():
+		return conditions.False(t, v1alpha1.ReasonTargetGone, "the pod has ended")
+	case !s.sandboxReady():
+		return conditions.False(t, v1alpha1.ReasonSandboxNotReady, "waiting for the kubelet to set up the pod's network namespace")
+	case !s.nodeUp():
+		return conditions.False(t, v1alpha1.ReasonNodeNotReady, "waiting for node "+s.pod.Spec.NodeName+" to be Ready")
+	case s.outcome != nil && s.outcome.TargetGone:
+		return conditions.False(t, v1alpha1.ReasonTargetGone, s.outcome.Message)
+	default:
+		return conditions.True(t, v1alpha1.ReasonResolved, "the pod has a network namespace on node "+s.pod.Spec.NodeName)
+	}
+}
+
+func (s *scope) programmedCondition() conditions.Condition {
+	const t = v1alpha1.ConditionProgrammed
+	switch {
+	case s.applied():
+		return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules were read back from the kernel and are those of the spec")
+	case s.invalid != nil:
+		return conditions.False(t, s.invalid.Reason, s.invalid.Error())
+	case s.outcome != nil && s.outcome.State == rulejob.StateFailed:
+		return conditions.False(t, s.outcome.Reason, s.outcome.Message)
+	case s.outcome != nil && s.outcome.Message != "":
+		return conditions.False(t, s.outcome.Reason, s.outcome.Message)
+	case s.request == nil || !s.nodeUp():
+		return conditions.False(t, v1alpha1.ReasonProgramming, "waiting for the pod: see TargetResolved")
+	default:
+		return conditions.False(t, v1alpha1.ReasonProgramming, "the rule-writer is at work on node "+s.pod.Spec.NodeName)
+	}
+}

@@ -1,0 +1,59 @@
+package conditions
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// PatchStatus writes the status of after with one patch, or nothing when it is
+// that of before. An object that is gone meanwhile is no error.
+func PatchStatus(ctx context.Context, c client.Client, before, after client.Object) error {
+	if equality.Semantic.DeepEqual(before, after) {
+		return nil
+	}
+	if err := c.Status().Patch(ctx, after, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("patch status: %w", err)
+	}
+	return nil
+}
+
+// abnormal are the conditions that are bad news when True.
+var abnormal = map[string]bool{
+	string(v1alpha1.ConditionStalled):         true,
+	string(v1alpha1.ConditionConflicted):      true,
+	string(v1alpha1.ConditionRestartRequired): true,
+}
+
+// quiet are the conditions whose transitions are no news of their own.
+var quiet = map[string]bool{
+	string(v1alpha1.ConditionReconciling): true,
+}
+
+// Record emits an event for each condition that changed its status or reason
+// from before to after. Call it after the status was written.
+func Record(recorder events.EventRecorder, obj runtime.Object, before, after []metav1.Condition) {
+	for _, c := range after {
+		old := meta.FindStatusCondition(before, c.Type)
+		if quiet[c.Type] || (old != nil && old.Status == c.Status && old.Reason == c.Reason) {
+			continue
+		}
+		if old == nil && c.Status == metav1.ConditionUnknown {
+			continue
+		}
+		kind := corev1.EventTypeNormal
+		if abnormal[c.Type] {
+			kind = corev1.EventTypeWarning
+		}
+		recorder.Eventf(obj, nil, kind, c.Reason, c.Type, "%s is %s: %s", c.Type, c.Status, c.Message)
+	}
+}
