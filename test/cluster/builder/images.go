@@ -1,0 +1,110 @@
+package builder
+
+import (
+	"context"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/test/cluster/node"
+	"meshvm.io/meshvm/test/cluster/oci"
+)
+
+// Images of the local cluster's own programs.
+const (
+	// AgentImage has Istio's pilot-agent over the Debian base, for istio-init.
+	AgentImage = "localhost/meshvm-test/pilot-agent:dev"
+	// ProxyImage has the stand-in of Envoy.
+	ProxyImage = "localhost/meshvm-test/proxy-stand-in:dev"
+	// ClientImage has the program of the pod outside the mesh.
+	ClientImage = "localhost/meshvm-test/client:dev"
+)
+
+// Images of the operator, as config/ names them.
+const (
+	ManagerImage    = "localhost/meshvm/manager:dev"
+	RuleWriterImage = "localhost/meshvm/rule-writer:dev"
+)
+
+// staticImage describes an image that holds one static program.
+type staticImage struct {
+	name string
+	pkg  string
+	user string
+}
+
+var clusterImages = []staticImage{
+	{node.PauseImage, "./test/cluster/programs/pause", "65535:65535"},
+	{ProxyImage, "./test/cluster/programs/proxystandin", "1337:1337"},
+	{ClientImage, "./test/cluster/programs/netclient", "65532:65532"},
+}
+
+var operatorImages = []staticImage{
+	{ManagerImage, "./cmd/manager", "65532:65532"},
+	{RuleWriterImage, "./cmd/rule-writer", "0:0"},
+}
+
+// ClusterImages is an archive with the pause image, the stand-in of Envoy and
+// the client.
+func (b *Builder) ClusterImages(ctx context.Context) (string, error) {
+	return b.staticImages(ctx, "cluster", clusterImages)
+}
+
+// OperatorImages is an archive with the operator's two images, built from the
+// checkout as it is.
+func (b *Builder) OperatorImages(ctx context.Context) (string, error) {
+	return b.staticImages(ctx, "operator", operatorImages)
+}
+
+// staticImages builds the programs and packs each into an image of its own: the
+// program, /etc/passwd and an empty /tmp, nothing else.
+func (b *Builder) staticImages(ctx context.Context, name string, images []staticImage) (string, error) {
+	inputs := []string{"1"}
+	programs := make([]string, len(images))
+	for i, img := range images {
+		program, err := b.Program(ctx, img.pkg)
+		if err != nil {
+			return "", err
+		}
+		sum, err := fileDigest(program)
+		if err != nil {
+			return "", err
+		}
+		programs[i] = program
+		inputs = append(inputs, img.name, img.user, sum)
+	}
+	return b.product(ctx, filepath.Join("images", name), inputs, func(_ context.Context, path string) error {
+		out := make([]oci.Image, len(images))
+		for i, img := range images {
+			var err error
+			if out[i], err = oci.StaticImage(img.name, img.user, programs[i], path+"."+filepath.Base(img.pkg)); err != nil {
+				return err
+			}
+			defer unix.Unlink(out[i].Layers[0]) //nolint:errcheck // it is in the archive
+		}
+		return oci.WriteFile(path, out...)
+	})
+}
+
+// AgentImageArchive is an archive with AgentImage.
+func (b *Builder) AgentImageArchive(ctx context.Context) (string, error) {
+	base, err := b.baseLayer(ctx)
+	if err != nil {
+		return "", err
+	}
+	agent, err := b.Tool(ctx, "pilot-agent")
+	if err != nil {
+		return "", err
+	}
+	return b.product(ctx, "images/pilot-agent", []string{base, agent}, func(_ context.Context, path string) error {
+		layer := path + ".layer"
+		defer unix.Unlink(layer) //nolint:errcheck // it is in the archive
+		err := oci.WriteLayer(layer, func(l *oci.Layer) error { return l.File("usr/local/bin/pilot-agent", 0o755, agent) })
+		if err != nil {
+			return err
+		}
+		return oci.WriteFile(path, oci.Image{
+			Name: AgentImage, User: "0:0", Entrypoint: []string{"/usr/local/bin/pilot-agent"}, Layers: []string{base, layer},
+		})
+	})
+}

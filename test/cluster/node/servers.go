@@ -1,0 +1,197 @@
+package node
+
+import (
+	"bytes"
+	"crypto/tls"
+	"embed"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"text/template"
+	"time"
+)
+
+//go:embed files
+var files embed.FS
+
+// values are what the configuration files and command lines are made of.
+type values struct {
+	Config
+	IP     string // the node's address
+	PKI    string // folder with keys inside the node
+	Socket string
+	Pause  string
+	Conf   string // folder with configuration files inside the node
+}
+
+// servers writes the configuration and starts everything in its order.
+func servers(s *supervisor, c Config) error {
+	ip, _, err := net.ParseCIDR(c.Address)
+	if err != nil {
+		return err
+	}
+	v := values{Config: c, IP: ip.String(), PKI: filepath.Join(stateMount, PKIDir), Socket: Socket, Pause: PauseImage, Conf: "/etc/meshvm-node"}
+	if err := v.writeFiles(); err != nil {
+		return err
+	}
+	kube := filepath.Join(programsMount, "kube")
+	s.phase(Starting, "etcd, kube-apiserver and containerd")
+	if err := s.start("etcd", kube, v.etcd()...); err != nil {
+		return err
+	}
+	if err := s.start("kube-apiserver", kube, v.apiserver()...); err != nil {
+		return err
+	}
+	if err := s.start("containerd", "/usr/bin/containerd", "--config", v.Conf+"/containerd.toml"); err != nil {
+		return err
+	}
+	// kube-controller-manager ends when no API server answers; the others wait.
+	if err := await(s, "kube-apiserver", v.apiReady); err != nil {
+		return err
+	}
+	if err := await(s, "containerd", socketReady); err != nil {
+		return err
+	}
+	for _, server := range []struct {
+		name, path string
+		args       []string
+	}{
+		{"kube-controller-manager", kube, v.controllerManager()},
+		{"kube-scheduler", kube, v.scheduler()},
+		{"kubelet", kube, v.kubelet()},
+		{"kube-proxy", kube, []string{"--config=" + v.Conf + "/kube-proxy.yaml", "--hostname-override=" + v.Name}},
+		{"injector", filepath.Join(programsMount, "injector"), []string{
+			"-listen", "127.0.0.1:" + InjectorPort, "-cert", v.PKI + "/injector.crt", "-key", v.PKI + "/injector.key"}},
+	} {
+		if err := s.start(server.name, server.path, server.args...); err != nil {
+			return err
+		}
+	}
+	s.phase(Ready, "")
+	return nil
+}
+
+// writeFiles renders the embedded templates.
+func (v values) writeFiles() error {
+	if err := os.MkdirAll(v.Conf+"/cni", 0o755); err != nil {
+		return err
+	}
+	all, err := template.ParseFS(files, "files/*")
+	if err != nil {
+		return err
+	}
+	for _, t := range all.Templates() {
+		var out bytes.Buffer
+		if err := t.Execute(&out, v); err != nil {
+			return err
+		}
+		name := t.Name()
+		if filepath.Ext(name) == ".conflist" {
+			name = "cni/" + name
+		}
+		if err := os.WriteFile(filepath.Join(v.Conf, name), out.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const etcdURL = "http://127.0.0.1:2379"
+
+func (v values) etcd() []string {
+	return []string{
+		"--name=" + v.Name, "--data-dir=/var/lib/etcd", "--log-level=warn", "--unsafe-no-fsync",
+		"--listen-client-urls=" + etcdURL, "--advertise-client-urls=" + etcdURL,
+		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
+		"--initial-cluster=" + v.Name + "=http://127.0.0.1:2380",
+	}
+}
+
+func (v values) apiserver() []string {
+	return []string{
+		"--etcd-servers=" + etcdURL, "--bind-address=" + v.IP, "--advertise-address=" + v.IP, "--secure-port=6443",
+		"--tls-cert-file=" + v.PKI + "/apiserver.crt", "--tls-private-key-file=" + v.PKI + "/apiserver.key",
+		"--client-ca-file=" + v.PKI + "/ca.crt", "--service-account-issuer=https://kubernetes.default.svc",
+		// The certificate: a private key of an elliptic curve is not taken for checking.
+		"--service-account-key-file=" + v.PKI + "/sa.crt", "--service-account-signing-key-file=" + v.PKI + "/sa.key",
+		"--service-cluster-ip-range=" + v.ServiceCIDR, "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
+		"--kubelet-client-certificate=" + v.PKI + "/apiserver-kubelet-client.crt",
+		"--kubelet-client-key=" + v.PKI + "/apiserver-kubelet-client.key",
+		"--kubelet-certificate-authority=" + v.PKI + "/ca.crt", "--kubelet-preferred-address-types=InternalIP",
+		"--requestheader-client-ca-file=" + v.PKI + "/front-proxy-ca.crt", "--requestheader-allowed-names=front-proxy-client",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-username-headers=X-Remote-User",
+		"--proxy-client-cert-file=" + v.PKI + "/front-proxy-client.crt", "--proxy-client-key-file=" + v.PKI + "/front-proxy-client.key",
+		"--allow-privileged=true", "--shutdown-delay-duration=0", "--cert-dir=/run/kube-apiserver",
+	}
+}
+
+// client are the flags by which a server of the control plane finds the API server.
+func (v values) client(name string) []string {
+	k := v.PKI + "/" + name + ".kubeconfig"
+	return []string{"--kubeconfig=" + k, "--authentication-kubeconfig=" + k, "--authorization-kubeconfig=" + k,
+		"--bind-address=127.0.0.1", "--leader-elect=false"}
+}
+
+func (v values) controllerManager() []string {
+	return append(v.client("kube-controller-manager"),
+		"--use-service-account-credentials=true", "--service-account-private-key-file="+v.PKI+"/sa.key",
+		"--root-ca-file="+v.PKI+"/ca.crt", "--allocate-node-cidrs=false",
+		"--cluster-cidr="+v.PodCIDR, "--service-cluster-ip-range="+v.ServiceCIDR)
+}
+
+func (v values) scheduler() []string { return v.client("kube-scheduler") }
+
+func (v values) kubelet() []string {
+	return []string{
+		"--config=" + v.Conf + "/kubelet.yaml", "--kubeconfig=" + v.PKI + "/kubelet.kubeconfig",
+		"--root-dir=/var/lib/kubelet", "--cert-dir=/run/kubelet", "--node-ip=" + v.IP, "--hostname-override=" + v.Name,
+		// KubeVirt's operator is placed by this label. A kubelet may not set it on
+		// itself, so the starter does.
+	}
+}
+
+// await polls until ready, a server's end, or two minutes.
+func await(s *supervisor, what string, ready func() error) error {
+	s.phase(Starting, "waiting for %s", what)
+	deadline := time.Now().Add(2 * time.Minute)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	var err error
+	for time.Now().Before(deadline) {
+		if err = ready(); err == nil {
+			return nil
+		}
+		if m := s.failed(); m != "" {
+			return fmt.Errorf("%s", m)
+		}
+		<-tick.C
+	}
+	return fmt.Errorf("%s not ready after two minutes: %w; see %s/%s.log", what, err, LogDir, what)
+}
+
+func (v values) apiReady() error {
+	client := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // only asks whether it is up
+	}}
+	r, err := client.Get("https://" + net.JoinHostPort(v.IP, "6443") + "/readyz")
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close() //nolint:errcheck // nothing is read
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("/readyz: %s", r.Status)
+	}
+	return nil
+}
+
+func socketReady() error {
+	c, err := net.Dial("unix", Socket)
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}

@@ -1,0 +1,124 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// supervisor starts servers, reaps every process that ends in the node, and
+// keeps the report up to date. It restarts nothing: a server that ends is a
+// finding.
+type supervisor struct {
+	mu     sync.Mutex
+	status Status
+	path   string
+	names  map[int]string // server by process id
+}
+
+func newSupervisor() *supervisor {
+	return &supervisor{
+		status: Status{Phase: Starting, Servers: map[string]Server{}},
+		path:   filepath.Join(stateMount, statusFile),
+		names:  map[int]string{},
+	}
+}
+
+// phase reports progress.
+func (s *supervisor) phase(phase, format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.status.Phase, s.status.Message = phase, fmt.Sprintf(format, args...)
+	s.save()
+}
+
+func (s *supervisor) save() {
+	if err := writeJSON(s.path, s.status); err != nil {
+		fmt.Fprintln(os.Stderr, "node: write status:", err)
+	}
+}
+
+// start runs a server with its output in a log file. The processes are started
+// without package os/exec, whose Wait would compete with reap.
+func (s *supervisor) start(name, path string, args ...string) error {
+	log, err := os.Create(filepath.Join("/var/log", name+".log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close() //nolint:errcheck // the server has its own copy
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer null.Close() //nolint:errcheck // only read
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pid, err := syscall.ForkExec(path, append([]string{name}, args...), &syscall.ProcAttr{
+		Dir: "/", Env: environment(),
+		Files: []uintptr{null.Fd(), log.Fd(), log.Fd()},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		return fmt.Errorf("start %s: %w", name, err)
+	}
+	s.names[pid] = name
+	s.status.Servers[name] = Server{PID: pid}
+	s.save()
+	return nil
+}
+
+func environment() []string {
+	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
+}
+
+// reap waits for children for ever, as the first process of a PID namespace must.
+func (s *supervisor) reap() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGCHLD)
+	for range ended {
+		for {
+			var status unix.WaitStatus
+			pid, err := unix.Wait4(-1, &status, unix.WNOHANG, nil)
+			if err == unix.EINTR {
+				continue
+			}
+			if pid <= 0 || err != nil {
+				break
+			}
+			s.ended(pid, status)
+		}
+	}
+}
+
+func (s *supervisor) ended(pid int, status unix.WaitStatus) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	name, ok := s.names[pid]
+	if !ok {
+		return // an orphan of some pod
+	}
+	how := fmt.Sprintf("exit code %d", status.ExitStatus())
+	if status.Signaled() {
+		how = "signal " + status.Signal().String()
+	}
+	how += " at " + time.Now().UTC().Format(time.RFC3339)
+	s.status.Servers[name] = Server{PID: pid, Exited: how}
+	s.status.Phase, s.status.Message = Failed, fmt.Sprintf("%s ended: %s; see %s/%s.log", name, how, LogDir, name)
+	s.save()
+}
+
+// failed is the message of a failure, or empty.
+func (s *supervisor) failed() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.status.Phase == Failed {
+		return s.status.Message
+	}
+	return ""
+}

@@ -1,0 +1,138 @@
+// Package nsrun runs commands in other namespaces without a helper program: a
+// goroutine is locked to its thread, the thread changes namespaces, and the
+// command is started from that thread, whose namespaces it inherits. The thread
+// ends with the goroutine, so nothing else in the program is moved.
+package nsrun
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// onThread runs f on a thread of its own that is thrown away afterwards.
+func onThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the runtime ends the thread
+		done <- f()
+	}()
+	return <-done
+}
+
+// PrivateMounts runs prepare and then cmd in a new mount namespace, from which
+// no mount is seen outside and which is gone, mounts included, when cmd and its
+// children have ended.
+func PrivateMounts(prepare func() error, cmd *exec.Cmd) error {
+	return onThread(func() error {
+		// A thread shares its root and working directory with the others, and
+		// may not change its mount namespace while it does.
+		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("new mount namespace: %w (this needs root)", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("make mounts private: %w", err)
+		}
+		if err := prepare(); err != nil {
+			return err
+		}
+		return run(cmd)
+	})
+}
+
+// run starts cmd from this thread and waits; it dies with this program.
+func run(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	return cmd.Run()
+}
+
+// Target names the namespaces to enter: those of the process PID, except that
+// the network is that of NetPID when it is not zero.
+type Target struct {
+	PID    int
+	NetPID int
+}
+
+// Run runs cmd in the target's namespaces and root directory. The program's
+// path is looked up there, by env(1).
+func Run(t Target, cmd *exec.Cmd) error {
+	net := t.NetPID
+	if net == 0 {
+		net = t.PID
+	}
+	// Opened before anything changes: the paths are this side's.
+	spaces := []struct {
+		pid  int
+		name string
+		flag int
+	}{
+		{net, "net", unix.CLONE_NEWNET},
+		{t.PID, "ipc", unix.CLONE_NEWIPC},
+		{t.PID, "uts", unix.CLONE_NEWUTS},
+		{t.PID, "cgroup", unix.CLONE_NEWCGROUP},
+		{t.PID, "pid", unix.CLONE_NEWPID},
+		{t.PID, "mnt", unix.CLONE_NEWNS},
+	}
+	files := make([]*os.File, len(spaces))
+	defer func() {
+		for _, f := range files {
+			if f != nil {
+				_ = f.Close()
+			}
+		}
+	}()
+	for i, s := range spaces {
+		f, err := os.Open("/proc/" + strconv.Itoa(s.pid) + "/ns/" + s.name)
+		if err != nil {
+			return err
+		}
+		files[i] = f
+	}
+	cmd.Path, cmd.Err = "/usr/bin/env", nil
+	cmd.Args = append([]string{"env"}, cmd.Args...)
+	cmd.Dir = "/"
+	return onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil {
+			return err
+		}
+		for i, s := range spaces {
+			if err := unix.Setns(int(files[i].Fd()), s.flag); err != nil {
+				return fmt.Errorf("enter %s namespace of process %d: %w", s.name, s.pid, err)
+			}
+		}
+		return run(cmd)
+	})
+}
+
+// InNet calls f on a thread that is in the network namespace of a process.
+func InNet(pid int, f func() error) error {
+	file, err := os.Open("/proc/" + strconv.Itoa(pid) + "/ns/net")
+	if err != nil {
+		return err
+	}
+	return onThread(func() error {
+		defer file.Close() //nolint:errcheck // only read
+		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter network namespace of process %d: %w", pid, err)
+		}
+		return f()
+	})
+}
+
+// ExitCode is the exit code in an error of Run, or -1.
+func ExitCode(err error) int {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return exit.ExitCode()
+	}
+	return -1
+}
