@@ -1,0 +1,170 @@
+package natplan
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+const (
+	// defaultPodInterface is the pod's primary interface unless the VMI's
+	// status says otherwise (KubeVirt, pkg/network/namescheme).
+	defaultPodInterface = "eth0"
+	// hashedPrefix starts the names of interfaces that KubeVirt names by
+	// hash, and is left out of the bridge's name (KubeVirt,
+	// pkg/network/link/names.go).
+	hashedPrefix = "pod"
+	bridgePrefix = "k6t-"
+	launcherApp  = "virt-launcher"
+)
+
+// ErrIncompleteFacts means that the pod or the VMI is not known yet.
+var ErrIncompleteFacts = errors.New("the virt-launcher pod or its VirtualMachineInstance is not known yet")
+
+// Facts are what is known of one live virt-launcher pod.
+type Facts struct {
+	// Pod is the virt-launcher pod.
+	Pod *corev1.Pod
+	// VMI is the VirtualMachineInstance that the pod runs.
+	VMI *kubevirtv1.VirtualMachineInstance
+}
+
+// ConfigurationSpec derives the NAT configuration of one pod. Ports and
+// exclusions are those of the MeshedVirtualMachine; names and addresses are
+// those of the running VMI, which keeps them until it is restarted.
+func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfigurationSpec, error) {
+	var none v1alpha1.PodNATConfigurationSpec
+	if mvm == nil || f.Pod == nil || f.VMI == nil {
+		return none, ErrIncompleteFacts
+	}
+	if err := checkPod(mvm, f); err != nil {
+		return none, err
+	}
+	interfaces, family, err := derive(f.VMI)
+	if err != nil {
+		return none, err
+	}
+	outbound, err := normaliseOutbound(v1alpha1.OutboundPlan(mvm.Spec.Capture.Outbound), field.NewPath("spec", "capture", "outbound"))
+	if err != nil {
+		return none, err
+	}
+	return v1alpha1.PodNATConfigurationSpec{
+		Pod:        v1alpha1.PodTarget{Name: f.Pod.Name, UID: f.Pod.UID},
+		Interfaces: interfaces,
+		Families:   []v1alpha1.AddressFamily{family},
+		Proxy: v1alpha1.ProxyPorts{
+			InboundPort:  ProxyInboundPort,
+			OutboundPort: ProxyOutboundPort,
+			LocalPorts:   slices.Clone(ProxyLocalPorts),
+		},
+		Inbound:  inboundPlan(mvm.Spec.Ports),
+		Outbound: outbound,
+	}, nil
+}
+
+// checkPod refuses pods that are not the guest's own: the namespace is the
+// boundary that nobody's rules may cross.
+func checkPod(mvm *v1alpha1.MeshedVirtualMachine, f Facts) error {
+	switch {
+	case f.Pod.Namespace != mvm.Namespace || f.VMI.Namespace != mvm.Namespace:
+		return invalidf(v1alpha1.ReasonNotALauncherPod, "spec.pod", "the pod is not in the namespace of the MeshedVirtualMachine")
+	case f.Pod.Labels[kubevirtv1.AppLabel] != launcherApp:
+		return invalidf(v1alpha1.ReasonNotALauncherPod, "spec.pod", "the pod is not a virt-launcher pod")
+	case f.Pod.Labels[kubevirtv1.CreatedByLabel] != string(f.VMI.UID):
+		return invalidf(v1alpha1.ReasonNotALauncherPod, "spec.pod", "the pod runs another VirtualMachineInstance")
+	default:
+		return nil
+	}
+}
+
+func derive(vmi *kubevirtv1.VirtualMachineInstance) (v1alpha1.PodInterfaces, v1alpha1.AddressFamily, error) {
+	var interfaces v1alpha1.PodInterfaces
+	var family v1alpha1.AddressFamily
+	path := field.NewPath("spec")
+	primary, err := PrimaryInterface(&vmi.Spec, path)
+	if err != nil {
+		return interfaces, family, err
+	}
+	name, network := "", (*kubevirtv1.Network)(nil)
+	if !primary.Implicit {
+		network = &vmi.Spec.Networks[primary.Network]
+		name = network.Name
+	}
+	gateway, guest, err := addressesOf(network)
+	if err != nil {
+		return interfaces, family, invalidf(v1alpha1.ReasonInvalidCIDR,
+			path.Child("networks").Index(primary.Network).Child("pod", "vmNetworkCIDR").String(),
+			"must be an IPv4 network of at least four addresses, for example %s", DefaultVMNetworkCIDR)
+	}
+	interfaces.Pod = podInterface(vmi, name)
+	interfaces.Bridge = bridgePrefix + strings.TrimPrefix(interfaces.Pod, hashedPrefix)
+	return interfaces, v1alpha1.AddressFamily{
+		Family: v1alpha1.IPFamilyIPv4, Guest: guest.String(), Gateway: gateway.String(),
+	}, nil
+}
+
+// addressesOf returns the addresses that KubeVirt gives the bridge and the
+// guest on a network; nil stands for the default network.
+func addressesOf(network *kubevirtv1.Network) (gateway, guest netip.Addr, err error) {
+	prefix, err := parseIPv4CIDR(vmNetworkCIDR(network))
+	if err != nil {
+		return gateway, guest, err
+	}
+	return guestAddresses(prefix)
+}
+
+// podInterface is the pod's interface behind the guest's primary one.
+func podInterface(vmi *kubevirtv1.VirtualMachineInstance, network string) string {
+	for _, i := range vmi.Status.Interfaces {
+		if i.Name == network && network != "" && i.PodInterfaceName != "" {
+			return i.PodInterfaceName
+		}
+	}
+	return defaultPodInterface
+}
+
+func inboundPlan(ports []v1alpha1.Port) v1alpha1.InboundPlan {
+	var in v1alpha1.InboundPlan
+	for _, p := range ports {
+		switch {
+		case Protocol(p) == v1alpha1.PortProtocolUDP:
+			in.DirectUDP = append(in.DirectUDP, TargetPort(p))
+		case Route(p) == v1alpha1.PortRouteDirect:
+			in.DirectTCP = append(in.DirectTCP, TargetPort(p))
+		default:
+			in.Mesh = append(in.Mesh, TargetPort(p))
+		}
+	}
+	for _, list := range [][]int32{in.Mesh, in.DirectTCP, in.DirectUDP} {
+		slices.Sort(list)
+	}
+	return in
+}
+
+// normaliseOutbound sorts the lists and leaves out what another entry covers.
+func normaliseOutbound(o v1alpha1.OutboundPlan, path *field.Path) (v1alpha1.OutboundPlan, error) {
+	c := &checker{}
+	c.outbound(v1alpha1.OutboundCapture(o), path)
+	if err := errors.Join(c.errs...); err != nil {
+		return v1alpha1.OutboundPlan{}, err
+	}
+	var ports []int32
+	ports = append(ports, o.ExcludePorts...)
+	slices.Sort(ports)
+	networks := make([]netip.Prefix, 0, len(o.ExcludeCIDRs))
+	for _, s := range o.ExcludeCIDRs {
+		n, err := parseIPv4CIDR(s)
+		if err != nil {
+			return v1alpha1.OutboundPlan{}, err
+		}
+		networks = append(networks, n)
+	}
+	return v1alpha1.OutboundPlan{ExcludePorts: slices.Compact(ports), ExcludeCIDRs: withoutNested(networks)}, nil
+}

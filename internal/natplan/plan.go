@@ -1,0 +1,181 @@
+package natplan
+
+import (
+	"errors"
+	"net/netip"
+	"regexp"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// ErrNoPodAddress means that the pod has no address yet.
+var ErrNoPodAddress = errors.New("the pod has no address yet")
+
+// interfaceShape is that of the CRD; IFNAMSIZ leaves 15 characters.
+var interfaceShape = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`)
+
+// Plan turns a NAT configuration into the plan for the rule-writer: checked,
+// sorted, without duplicates. It refuses what would take a port away from the
+// proxy, because that would cut the pod off from the mesh.
+func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan, error) {
+	path := field.NewPath("spec")
+	c := &checker{}
+	c.interfaces(spec.Interfaces, path.Child("interfaces"))
+	c.proxy(spec.Proxy, path.Child("proxy"))
+	c.inbound(spec, path.Child("inbound"))
+	outbound, err := normaliseOutbound(spec.Outbound, path.Child("outbound"))
+	c.add(err)
+	family, err := planFamily(spec.Families, podIPs, path.Child("families"))
+	if err := errors.Join(append(c.errs, err)...); err != nil {
+		return nil, err
+	}
+	return &ruleio.Plan{
+		PodInterface: spec.Interfaces.Pod,
+		Bridge:       spec.Interfaces.Bridge,
+		Families:     []ruleio.Family{family},
+		Proxy: ruleio.Proxy{
+			InboundPort:  uint16(spec.Proxy.InboundPort),  //nolint:gosec // G115: c.proxy has checked the range.
+			OutboundPort: uint16(spec.Proxy.OutboundPort), //nolint:gosec // G115: c.proxy has checked the range.
+			LocalPorts:   portList(spec.Proxy.LocalPorts),
+		},
+		Inbound: ruleio.Inbound{
+			Mesh:      portList(spec.Inbound.Mesh),
+			DirectTCP: portList(spec.Inbound.DirectTCP),
+			DirectUDP: portList(spec.Inbound.DirectUDP),
+		},
+		Outbound: ruleio.Outbound{
+			ExcludePorts: portList(outbound.ExcludePorts),
+			ExcludeCIDRs: outbound.ExcludeCIDRs,
+		},
+	}, nil
+}
+
+// portList is the list ascending, without duplicates and without what is no
+// port; nil when empty.
+func portList(ports []int32) []uint16 {
+	var out []uint16
+	for _, p := range ports {
+		if p >= 1 && p <= maxPort {
+			out = append(out, uint16(p))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func (c *checker) interfaces(in v1alpha1.PodInterfaces, path *field.Path) {
+	for _, i := range []struct {
+		path *field.Path
+		name string
+	}{{path.Child("pod"), in.Pod}, {path.Child("bridge"), in.Bridge}} {
+		if !interfaceShape.MatchString(i.name) {
+			c.refuse(v1alpha1.ReasonInvalidSpec, i.path, "%q is no name of a network interface", i.name)
+		}
+	}
+	if in.Pod == in.Bridge {
+		c.refuse(v1alpha1.ReasonInvalidSpec, path.Child("bridge"), "the bridge and the pod's interface must be two interfaces")
+	}
+}
+
+func (c *checker) proxy(p v1alpha1.ProxyPorts, path *field.Path) {
+	for _, port := range []struct {
+		path   *field.Path
+		number int32
+	}{{path.Child("inboundPort"), p.InboundPort}, {path.Child("outboundPort"), p.OutboundPort}} {
+		c.portNumber(port.number, port.path)
+		if !slices.Contains(p.LocalPorts, port.number) {
+			c.refuse(v1alpha1.ReasonReservedPort, path.Child("localPorts"), "must hold the proxy's own port %d", port.number)
+		}
+	}
+	if p.InboundPort == p.OutboundPort {
+		c.refuse(v1alpha1.ReasonInvalidPort, path.Child("inboundPort"), "must differ from outboundPort")
+	}
+	for i, port := range p.LocalPorts {
+		c.portNumber(port, path.Child("localPorts").Index(i))
+	}
+	for _, port := range ProxyLocalPorts {
+		if !slices.Contains(p.LocalPorts, port) && port != p.InboundPort && port != p.OutboundPort {
+			c.refuse(v1alpha1.ReasonReservedPort, path.Child("localPorts"), "must hold the proxy's own port %d", port)
+		}
+	}
+}
+
+func (c *checker) portNumber(port int32, path *field.Path) {
+	if port < 1 || port > maxPort {
+		c.refuse(v1alpha1.ReasonInvalidPort, path, "%d is no port: choose one from 1 to %d", port, maxPort)
+	}
+}
+
+func (c *checker) inbound(spec v1alpha1.PodNATConfigurationSpec, path *field.Path) {
+	tcp := map[int32]bool{}
+	for _, list := range []struct {
+		name  string
+		ports []int32
+	}{{"mesh", spec.Inbound.Mesh}, {"directTCP", spec.Inbound.DirectTCP}} {
+		for i, p := range list.ports {
+			at := path.Child(list.name).Index(i)
+			c.portNumber(p, at)
+			if isReserved(p) || slices.Contains(spec.Proxy.LocalPorts, p) {
+				c.refuse(v1alpha1.ReasonReservedPort, at, "%s", reservedMessage(p))
+			}
+			if tcp[p] {
+				c.refuse(v1alpha1.ReasonInvalidPort, at, "TCP port %d is listed twice: list it once, in mesh or in directTCP", p)
+			}
+			tcp[p] = true
+		}
+	}
+	udp := map[int32]bool{}
+	for i, p := range spec.Inbound.DirectUDP {
+		at := path.Child("directUDP").Index(i)
+		c.portNumber(p, at)
+		if udp[p] {
+			c.refuse(v1alpha1.ReasonInvalidPort, at, "UDP port %d is listed twice", p)
+		}
+		udp[p] = true
+	}
+}
+
+// planFamily adds the pod's own address to the only family that there is.
+func planFamily(families []v1alpha1.AddressFamily, podIPs []string, path *field.Path) (ruleio.Family, error) {
+	var none ruleio.Family
+	if len(families) != 1 || families[0].Family != v1alpha1.IPFamilyIPv4 {
+		return none, invalidf(v1alpha1.ReasonInvalidSpec, path.String(), "must hold one entry, of family %s", v1alpha1.IPFamilyIPv4)
+	}
+	guest, err := netip.ParseAddr(families[0].Guest)
+	if err != nil || !guest.Is4() {
+		return none, invalidf(v1alpha1.ReasonInvalidSpec, path.Index(0).Child("guest").String(), "must be an IPv4 address")
+	}
+	gateway, err := netip.ParseAddr(families[0].Gateway)
+	if err != nil || !gateway.Is4() {
+		return none, invalidf(v1alpha1.ReasonInvalidSpec, path.Index(0).Child("gateway").String(), "must be an IPv4 address")
+	}
+	if guest == gateway {
+		return none, invalidf(v1alpha1.ReasonInvalidSpec, path.Index(0).Child("guest").String(), "must differ from gateway")
+	}
+	pod, err := podIPv4(podIPs)
+	if err != nil {
+		return none, err
+	}
+	if pod == guest || pod == gateway {
+		return none, invalidf(v1alpha1.ReasonInvalidCIDR, path.Index(0).Child("guest").String(),
+			"the guest's network holds the pod's own address: set another vmNetworkCIDR on the pod network and restart the virtual machine")
+	}
+	return ruleio.Family{Name: ruleio.FamilyIPv4, Guest: guest.String(), Gateway: gateway.String(), Pod: pod.String()}, nil
+}
+
+func podIPv4(podIPs []string) (netip.Addr, error) {
+	if len(podIPs) == 0 {
+		return netip.Addr{}, ErrNoPodAddress
+	}
+	for _, s := range podIPs {
+		if a, err := netip.ParseAddr(s); err == nil && a.Unmap().Is4() {
+			return a.Unmap(), nil
+		}
+	}
+	return netip.Addr{}, invalidf(v1alpha1.ReasonInvalidSpec, "status.podIPs",
+		"the pod has no IPv4 address: the mesh of a virtual machine needs a cluster network with IPv4")
+}

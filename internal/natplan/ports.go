@@ -1,0 +1,72 @@
+package natplan
+
+import (
+	"fmt"
+	"slices"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// Ports on which Istio's sidecar takes redirected connections (Istio,
+// tools/istio-iptables/pkg/constants).
+const (
+	ProxyInboundPort  int32 = 15006
+	ProxyOutboundPort int32 = 15001
+)
+
+// ProxyLocalPorts are the TCP ports that Istio's sidecar serves itself, and
+// that KubeVirt keeps away from the guest (KubeVirt, pkg/network/istio/ports.go):
+// admin, outbound, debug, inbound, tunnel, secure network, merged telemetry,
+// health, DNS and telemetry.
+var ProxyLocalPorts = []int32{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090}
+
+// MigrationPorts are the TCP ports of KubeVirt's legacy live migration
+// transport (KubeVirt, pkg/network/setup/netpod/masquerade).
+var MigrationPorts = []int32{49152, 49153}
+
+// ReservedPorts are the TCP ports that a guest cannot offer: ProxyLocalPorts
+// and MigrationPorts.
+var ReservedPorts = slices.Concat(ProxyLocalPorts, MigrationPorts)
+
+const maxPort = 65535
+
+func isReserved(port int32) bool { return slices.Contains(ReservedPorts, port) }
+
+// reservedMessage says whose port it is and what to do about it.
+func reservedMessage(port int32) string {
+	owner := "the mesh proxy"
+	if slices.Contains(MigrationPorts, port) {
+		owner = "KubeVirt's live migration"
+	}
+	return fmt.Sprintf("port %d belongs to %s: let the guest listen on another port", port, owner)
+}
+
+// TargetPort is the number on which the guest listens, with the default
+// filled in.
+func TargetPort(p v1alpha1.Port) int32 {
+	if p.TargetPort != 0 {
+		return p.TargetPort
+	}
+	return p.Port
+}
+
+// Protocol is the port's transport protocol, with the default filled in.
+func Protocol(p v1alpha1.Port) v1alpha1.PortProtocol {
+	if p.Protocol == "" {
+		return v1alpha1.PortProtocolTCP
+	}
+	return p.Protocol
+}
+
+// Route says how the port is reached, with the default filled in: no mesh
+// proxy carries UDP.
+func Route(p v1alpha1.Port) v1alpha1.PortRoute {
+	switch {
+	case p.Route != "":
+		return p.Route
+	case Protocol(p) == v1alpha1.PortProtocolUDP:
+		return v1alpha1.PortRouteDirect
+	default:
+		return v1alpha1.PortRouteMesh
+	}
+}
