@@ -1,0 +1,73 @@
+// Command rule-writer writes meshvm's nftables table into the network
+// namespaces of virt-launcher pods on its node and proves that it is there. It
+// runs as a Job, takes its request from a file and answers in the container's
+// termination message and on standard output.
+//
+//	rule-writer [-request FILE] [-result FILE] [-proc DIR]
+//
+// It needs the host's PID namespace and the capabilities NET_ADMIN (nf_tables),
+// SYS_ADMIN (setns) and SYS_PTRACE (/proc/PID/ns of other users' processes).
+// Its exit status is a ruleio.ExitCode.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/rulewriter"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(int(code))
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) ruleio.ExitCode {
+	flags := flag.NewFlagSet("rule-writer", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	request := flags.String("request", "/etc/meshvm/request/request.json", "file that holds the request")
+	result := flags.String("result", "/dev/termination-log", "file to write the result to")
+	proc := flags.String("proc", netns.DefaultRoot, "the host's proc file system")
+	if err := flags.Parse(args); err != nil {
+		return ruleio.ExitTerminal
+	}
+	r, err := handle(ctx, *request, *proc)
+	if err == nil {
+		err = report(r, *result, stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, "rule-writer:", err)
+		return ruleio.ExitRetryable
+	}
+	return r.ExitCode()
+}
+
+func handle(ctx context.Context, path, proc string) (ruleio.Result, error) {
+	request, err := os.ReadFile(path)
+	if err != nil {
+		return ruleio.Result{}, fmt.Errorf("read the request: %w", err)
+	}
+	return rulewriter.Run(ctx, rulewriter.OnNode(netns.Finder{Root: proc}), request), nil
+}
+
+// report writes the result to the file and to out.
+func report(r ruleio.Result, path string, out io.Writer) error {
+	b, err := r.Encode()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	_, err = fmt.Fprintf(out, "%s\n", b)
+	return err
+}

@@ -1,0 +1,241 @@
+package netns
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Namespace is an open network namespace. It lives on, even without processes,
+// until Close.
+type Namespace struct {
+	file      *os.File
+	inode     uint64
+	processes int
+	firstPID  int
+}
+
+// Find opens the network namespaces of the pod's processes: one, unless a
+// container has made itself another. The one with the most processes comes
+// first, of equals the one with the oldest process. The caller closes them all.
+//
+// It fails with ErrNotFound, ErrHostNetwork, ErrHiddenProcesses, ErrUnreadable
+// or ErrInvalidUID.
+func (f Finder) Find(podUID string) ([]*Namespace, error) {
+	if err := checkUID(podUID); err != nil {
+		return nil, err
+	}
+	host, err := f.hostInode()
+	if err != nil {
+		return nil, err
+	}
+	pids, err := f.pids()
+	if err != nil {
+		return nil, err
+	}
+	s := search{finder: f, uid: podUID, host: host, found: map[uint64]*Namespace{}}
+	for _, pid := range pids {
+		s.visit(pid)
+	}
+	return s.result()
+}
+
+// hostInode identifies the host's own network namespace: that of process 1.
+func (f Finder) hostInode() (uint64, error) {
+	if self, err := os.Readlink(filepath.Join(f.root(), "self")); err == nil && self == "1" {
+		return 0, fmt.Errorf("%w: this process is the first of its PID namespace", ErrHiddenProcesses)
+	}
+	info, err := os.Stat(filepath.Join(f.root(), "1", "ns", "net"))
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", ErrHiddenProcesses, err)
+	}
+	return inodeOf(info), nil
+}
+
+func (f Finder) pids() ([]int, error) {
+	entries, err := os.ReadDir(f.root())
+	if err != nil {
+		return nil, fmt.Errorf("list processes: %w", err)
+	}
+	var pids []int
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids, nil
+}
+
+// inPod says whether the process belongs to the pod; one that has ended does
+// not.
+func (f Finder) inPod(pid int, uid string) bool {
+	b, err := os.ReadFile(filepath.Join(f.root(), strconv.Itoa(pid), "cgroup"))
+	return err == nil && inPod(b, uid)
+}
+
+// search collects the namespaces of one pod.
+type search struct {
+	finder     Finder
+	uid        string
+	host       uint64
+	found      map[uint64]*Namespace
+	onHost     int
+	unreadable error
+}
+
+func (s *search) visit(pid int) {
+	if !s.finder.inPod(pid, s.uid) {
+		return
+	}
+	file, err := os.Open(filepath.Join(s.finder.root(), strconv.Itoa(pid), "ns", "net"))
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+			s.unreadable = withoutPath(err)
+		}
+		return
+	}
+	info, err := file.Stat()
+	// The number of a process that has ended may be another's by now.
+	if err != nil || !s.finder.inPod(pid, s.uid) {
+		_ = file.Close()
+		return
+	}
+	inode := inodeOf(info)
+	known := s.found[inode]
+	switch {
+	case inode == s.host:
+		// A runtime's own helper, such as conmon, in the pod's cgroup.
+		s.onHost++
+		_ = file.Close()
+	case known != nil:
+		known.processes++
+		_ = file.Close()
+	default:
+		s.found[inode] = &Namespace{file: file, inode: inode, processes: 1, firstPID: pid}
+	}
+}
+
+func (s *search) result() ([]*Namespace, error) {
+	out := make([]*Namespace, 0, len(s.found))
+	for _, n := range s.found {
+		out = append(out, n)
+	}
+	slices.SortFunc(out, func(a, b *Namespace) int {
+		return cmp.Or(cmp.Compare(b.processes, a.processes), cmp.Compare(a.firstPID, b.firstPID))
+	})
+	switch {
+	case len(out) > 0:
+		return out, nil
+	case s.unreadable != nil:
+		return nil, fmt.Errorf("%w: %w", ErrUnreadable, s.unreadable)
+	case s.onHost > 0:
+		return nil, ErrHostNetwork
+	default:
+		return nil, ErrNotFound
+	}
+}
+
+// withoutPath drops the number of the process from an error of package os.
+func withoutPath(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
+}
+
+func inodeOf(info fs.FileInfo) uint64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return st.Ino
+	}
+	return 0
+}
+
+// Open opens the network namespace that a file such as /proc/PID/ns/net refers
+// to.
+func Open(path string) (*Namespace, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace: %w", err)
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open network namespace: %w", err), file.Close())
+	}
+	return &Namespace{file: file, inode: inodeOf(info)}, nil
+}
+
+// Inode identifies the namespace on this node for as long as it exists.
+func (n *Namespace) Inode() uint64 { return n.inode }
+
+// Close gives the namespace back.
+func (n *Namespace) Close() error { return n.file.Close() }
+
+// Addresses are those of all interfaces in the namespace.
+func (n *Namespace) Addresses() ([]Address, error) {
+	var out []Address
+	err := n.Do(func() error {
+		interfaces, err := net.Interfaces()
+		if err != nil {
+			return fmt.Errorf("list interfaces: %w", err)
+		}
+		for _, i := range interfaces {
+			addresses, err := i.Addrs()
+			if err != nil {
+				return fmt.Errorf("list the addresses of %s: %w", i.Name, err)
+			}
+			for _, a := range addresses {
+				if p, err := netip.ParsePrefix(a.String()); err == nil {
+					out = append(out, Address{Interface: i.Name, IP: p.Addr().Unmap()})
+				}
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Do runs f in the namespace, on an OS thread that nothing else uses meanwhile.
+// What f starts with go runs elsewhere. If the thread cannot return to its own
+// namespace, it ends with f; no other goroutine ever runs on it.
+//
+// Joining needs CAP_SYS_ADMIN here and in the user namespace that owns the
+// network namespace (setns(2)).
+func (n *Namespace) Do(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		back, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("open the current network namespace: %w", err)
+			return
+		}
+		defer func() { _ = back.Close() }()
+		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("join network namespace %d: %w", n.inode, err)
+			return
+		}
+		result := f()
+		if unix.Setns(int(back.Fd()), unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		// A goroutine that ends locked takes its thread with it
+		// (runtime.LockOSThread).
+		done <- result
+	}()
+	return <-done
+}

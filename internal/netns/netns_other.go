@@ -1,0 +1,24 @@
+//go:build !linux
+
+package netns
+
+// Namespace is an open network namespace; only Linux has any.
+type Namespace struct{}
+
+// Find fails with ErrUnsupported.
+func (Finder) Find(string) ([]*Namespace, error) { return nil, ErrUnsupported }
+
+// Open fails with ErrUnsupported.
+func Open(string) (*Namespace, error) { return nil, ErrUnsupported }
+
+// Inode is 0.
+func (*Namespace) Inode() uint64 { return 0 }
+
+// Close does nothing.
+func (*Namespace) Close() error { return nil }
+
+// Addresses fails with ErrUnsupported.
+func (*Namespace) Addresses() ([]Address, error) { return nil, ErrUnsupported }
+
+// Do fails with ErrUnsupported.
+func (*Namespace) Do(func() error) error { return ErrUnsupported }

@@ -1,0 +1,24 @@
+package rulewriter
+
+import (
+	"time"
+
+	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/nftrules"
+)
+
+// OnNode are the dependencies on a real node.
+func OnNode(f netns.Finder) Deps {
+	return Deps{
+		Find: func(podUID string) ([]Namespace, error) {
+			found, err := f.Find(podUID)
+			out := make([]Namespace, len(found))
+			for i, n := range found {
+				out[i] = n
+			}
+			return out, err
+		},
+		Kernel: nftrules.Kernel{},
+		Now:    time.Now,
+	}
+}
