@@ -1,0 +1,40 @@
+package v1alpha1
+
+// ProtocolOrDefault is the port's transport protocol, TCP when left out.
+func (p Port) ProtocolOrDefault() PortProtocol {
+	if p.Protocol == "" {
+		return PortProtocolTCP
+	}
+	return p.Protocol
+}
+
+// TargetPortOrDefault is the number on which the guest listens, the Service's
+// own number when left out.
+func (p Port) TargetPortOrDefault() int32 {
+	if p.TargetPort == 0 {
+		return p.Port
+	}
+	return p.TargetPort
+}
+
+// RouteOrDefault is the port's route: what it says, else Mesh for TCP and
+// Direct for UDP.
+func (p Port) RouteOrDefault() PortRoute {
+	switch {
+	case p.Route != "":
+		return p.Route
+	case p.ProtocolOrDefault() == PortProtocolUDP:
+		return PortRouteDirect
+	default:
+		return PortRouteMesh
+	}
+}
+
+// ModeOrDefault is the mode of ports without one of their own, Strict when left
+// out.
+func (m MTLSSpec) ModeOrDefault() MTLSMode {
+	if m.Mode == "" {
+		return MTLSModeStrict
+	}
+	return m.Mode
+}

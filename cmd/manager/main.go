@@ -1,0 +1,94 @@
+// Command manager runs the meshvm operator's controllers.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
+	"meshvm.io/meshvm/internal/rulejob"
+)
+
+// options are the command line's.
+type options struct {
+	probeAddr, metricsAddr string
+	leaderElect            bool
+	workers                int
+	jobs                   rulejob.Config
+}
+
+func main() {
+	o := parse()
+	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&zap.Options{})))
+	if err := run(o); err != nil {
+		ctrl.Log.Error(err, "the manager ends")
+		os.Exit(1)
+	}
+}
+
+// parse reads the flags; those that an installation sets by environment
+// variable (as OLM does with images) have it as their default.
+func parse() options {
+	var o options
+	var pullPolicy string
+	flag.StringVar(&o.probeAddr, "health-probe-bind-address", ":8081", "Address of /healthz and /readyz.")
+	flag.StringVar(&o.metricsAddr, "metrics-bind-address", "0", "Address of /metrics over plain HTTP; 0 turns it off.")
+	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Let one of several managers be active.")
+	flag.IntVar(&o.workers, "workers", 4, "Objects of a kind that are reconciled at a time.")
+	flag.StringVar(&o.jobs.Namespace, "operator-namespace", os.Getenv("OPERATOR_NAMESPACE"), "Namespace of the rule-writer Jobs (env OPERATOR_NAMESPACE).")
+	flag.StringVar(&o.jobs.Image, "rule-writer-image", os.Getenv("RULE_WRITER_IMAGE"), "Image of the rule-writer (env RULE_WRITER_IMAGE).")
+	flag.StringVar(&o.jobs.ServiceAccount, "rule-writer-service-account", os.Getenv("RULE_WRITER_SERVICE_ACCOUNT"), "Service account of the rule-writer (env RULE_WRITER_SERVICE_ACCOUNT).")
+	flag.StringVar(&pullPolicy, "rule-writer-image-pull-policy", string(corev1.PullIfNotPresent), "Pull policy of the rule-writer's image.")
+	flag.Parse()
+	o.jobs.ImagePullPolicy = corev1.PullPolicy(pullPolicy)
+	return o
+}
+
+func run(o options) error {
+	for name, value := range map[string]string{
+		"--operator-namespace": o.jobs.Namespace, "--rule-writer-image": o.jobs.Image, "--rule-writer-service-account": o.jobs.ServiceAccount,
+	} {
+		if value == "" {
+			return fmt.Errorf("%s is empty: set the flag or its environment variable", name)
+		}
+	}
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), manager.Options{
+		Scheme:                  scheme,
+		Cache:                   controllers.CacheOptions(o.jobs.Namespace),
+		Client:                  controllers.ClientOptions(),
+		Metrics:                 server.Options{BindAddress: o.metricsAddr},
+		HealthProbeBindAddress:  o.probeAddr,
+		LeaderElection:          o.leaderElect,
+		LeaderElectionID:        "manager.meshvm.io",
+		LeaderElectionNamespace: o.jobs.Namespace,
+		// The process ends with the manager, so the lease can be given up at once.
+		LeaderElectionReleaseOnCancel: true,
+	})
+	if err != nil {
+		return fmt.Errorf("create the manager: %w", err)
+	}
+	if err := controllers.Setup(mgr, controllers.Options{Jobs: o.jobs, Workers: o.workers, Now: time.Now}); err != nil {
+		return err
+	}
+	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping)); err != nil {
+		return fmt.Errorf("add health checks: %w", err)
+	}
+	return mgr.Start(ctrl.SetupSignalHandler())
+}

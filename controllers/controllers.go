@@ -1,0 +1,95 @@
+// Package controllers is the table of contents of the operator's controllers:
+// which there are, what they read from the cache, and how they are wired.
+package controllers
+
+import (
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
+	"meshvm.io/meshvm/controllers/podnatconfiguration"
+	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/rulejob"
+)
+
+// Options are what an installation decides.
+type Options struct {
+	// Jobs is about rule-writer Jobs.
+	Jobs rulejob.Config
+	// Workers is how many objects of a kind are reconciled at a time.
+	Workers int
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Setup registers all controllers with the manager.
+func Setup(mgr ctrl.Manager, o Options) error {
+	nat := &podnatconfiguration.Reconciler{
+		Client:   mgr.GetClient(),
+		Recorder: mgr.GetEventRecorder("meshvm"),
+		Jobs:     o.Jobs,
+		Now:      o.Now,
+	}
+	if err := nat.SetupWithManager(mgr, o.Workers); err != nil {
+		return err
+	}
+	mvm := &meshedvirtualmachine.Reconciler{
+		Client:   mgr.GetClient(),
+		Applier:  apply.Applier{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
+		Recorder: mgr.GetEventRecorder("meshvm"),
+	}
+	return mvm.SetupWithManager(mgr, o.Workers)
+}
+
+// CacheOptions keeps the cache to what the controllers read: virt-launcher pods
+// everywhere, rule-writer Jobs and their pods in the operator's namespace.
+func CacheOptions(operatorNamespace string) cache.Options {
+	launchers := labels.SelectorFromSet(labels.Set{kubevirtv1.AppLabel: "virt-launcher"})
+	writers := labels.NewSelector()
+	if r, err := labels.NewRequirement(v1alpha1.LabelPodNATConfiguration, selection.Exists, nil); err == nil {
+		writers = writers.Add(*r)
+	}
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}: {Namespaces: map[string]cache.Config{
+				cache.AllNamespaces: {LabelSelector: launchers},
+				operatorNamespace:   {LabelSelector: writers},
+			}},
+			&batchv1.Job{}: {Namespaces: map[string]cache.Config{
+				operatorNamespace: {LabelSelector: writers},
+			}},
+			&corev1.Node{}: {Transform: trimNode},
+		},
+	}
+}
+
+// ClientOptions makes the client read unstructured objects from the cache too:
+// the children are handled as such.
+func ClientOptions() client.Options {
+	return client.Options{Cache: &client.CacheOptions{Unstructured: true}}
+}
+
+// trimNode keeps of a node what the controllers read.
+func trimNode(o any) (any, error) {
+	n, ok := o.(*corev1.Node)
+	if !ok {
+		return nil, fmt.Errorf("cannot trim a %T as a Node", o)
+	}
+	return &corev1.Node{
+		TypeMeta:   n.TypeMeta,
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
+		Status:     corev1.NodeStatus{Conditions: n.Status.Conditions},
+	}, nil
+}

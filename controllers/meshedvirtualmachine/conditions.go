@@ -1,0 +1,226 @@
+package meshedvirtualmachine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/conditions"
+)
+
+// conditions states every condition of the object from the scope.
+func (s *scope) conditions() []conditions.Condition {
+	positive := []conditions.Condition{
+		s.accepted(), s.dependenciesAvailable(), s.serviceReady(), s.meshPolicyApplied(),
+		s.virtualMachineReady(), s.natProgrammed(),
+	}
+	all := conditions.Summarize(positive, s.outlook(positive))
+	if names := s.conflicts(); len(names) > 0 {
+		all = append(all, conditions.True(v1alpha1.ConditionConflicted, v1alpha1.ReasonConflict, strings.Join(names, "; ")))
+	}
+	if c := s.vmCondition(kubevirtv1.VirtualMachineRestartRequired); c != nil && c.Status == corev1.ConditionTrue {
+		all = append(all, conditions.True(v1alpha1.ConditionRestartRequired, v1alpha1.ReasonRestartRequired, orElse(c.Message, "KubeVirt waits for a restart of the guest")))
+	}
+	if s.paused {
+		all = append(all, conditions.True(v1alpha1.ConditionPaused, v1alpha1.ReasonPaused,
+			"the annotation "+v1alpha1.AnnotationPaused+" keeps the operator from changing anything"))
+	}
+	return all
+}
+
+// outlook says what is to be expected while the object is not ready.
+func (s *scope) outlook(positive []conditions.Condition) conditions.Outlook {
+	stuck := s.invalid != nil || s.missing != nil
+	for _, err := range s.failures {
+		stuck = stuck || errors.Is(err, apply.ErrConflict) || refused(err)
+	}
+	for uid := range s.nats {
+		c := s.nats[uid]
+		stuck = stuck || conditions.IsTrue(c.Status.Conditions, v1alpha1.ConditionStalled, c.Generation)
+	}
+	if stuck {
+		return conditions.Stuck
+	}
+	vm, _ := conditions.Find(positive, v1alpha1.ConditionVirtualMachineReady)
+	if s.paused || vm.Reason == v1alpha1.ReasonStopped || vm.Reason == v1alpha1.ReasonPaused {
+		return conditions.Resting
+	}
+	return conditions.Moving
+}
+
+func (s *scope) accepted() conditions.Condition {
+	if s.invalid != nil {
+		return conditions.False(v1alpha1.ConditionAccepted, s.invalid.Reason, s.invalid.Error())
+	}
+	return conditions.True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "the spec can be carried out")
+}
+
+func (s *scope) dependenciesAvailable() conditions.Condition {
+	if s.missing != nil {
+		return conditions.False(v1alpha1.ConditionDependenciesAvailable, s.missing.reasonMissing(),
+			fmt.Sprintf("%s is not installed: there is no CustomResourceDefinition %s; nothing is changed until there is", s.missing.project, s.missing.crd))
+	}
+	return conditions.True(v1alpha1.ConditionDependenciesAvailable, v1alpha1.ReasonAvailable, "KubeVirt and Istio are installed")
+}
+
+func (s *scope) serviceReady() conditions.Condition {
+	return s.applied(v1alpha1.ConditionServiceReady, "the Service is in place", children.ServiceKind)
+}
+
+func (s *scope) meshPolicyApplied() conditions.Condition {
+	return s.applied(v1alpha1.ConditionMeshPolicyApplied, "the Istio objects are in place",
+		children.DestinationRuleKind, children.VirtualServiceKind, children.PeerAuthenticationKind)
+}
+
+// applied states whether all wanted objects of the kinds are in place.
+func (s *scope) applied(t v1alpha1.ConditionType, good string, kinds ...schema.GroupVersionKind) conditions.Condition {
+	if s.children == nil {
+		return conditions.Unknown(t, v1alpha1.ReasonPending, "not looked at: see Accepted and DependenciesAvailable")
+	}
+	found := false
+	for _, kind := range kinds {
+		key := apply.Key{Kind: kind.GroupKind(), Name: s.mvm.Name}
+		if err := s.failures[key]; err != nil {
+			return conditions.False(t, failureReason(err), err.Error())
+		}
+		found = found || s.children[key] != nil
+	}
+	if !found {
+		return conditions.Unknown(t, v1alpha1.ReasonPending, "not made yet")
+	}
+	return conditions.True(t, v1alpha1.ReasonApplied, good)
+}
+
+func failureReason(err error) v1alpha1.ConditionReason {
+	switch {
+	case errors.Is(err, apply.ErrConflict):
+		return v1alpha1.ReasonConflict
+	case refused(err):
+		return v1alpha1.ReasonInvalidSpec
+	default:
+		return v1alpha1.ReasonApplyFailed
+	}
+}
+
+func (s *scope) virtualMachineReady() conditions.Condition {
+	const t = v1alpha1.ConditionVirtualMachineReady
+	if err := s.failures[apply.Key{Kind: children.VirtualMachineKind.GroupKind(), Name: s.mvm.Name}]; err != nil {
+		return conditions.False(t, failureReason(err), err.Error())
+	}
+	ready := s.vmCondition(kubevirtv1.VirtualMachineReady)
+	paused := s.vmCondition(kubevirtv1.VirtualMachinePaused)
+	switch {
+	case s.vm == nil:
+		return conditions.False(t, v1alpha1.ReasonNotCreated, "there is no VirtualMachine yet")
+	case s.vm.Status.PrintableStatus == kubevirtv1.VirtualMachineStatusStopped && s.vmi == nil:
+		return conditions.False(t, v1alpha1.ReasonStopped, "the VirtualMachine is stopped")
+	// A guest that starts paused shows Ready for a moment before it shows
+	// Paused, so Paused is asked first.
+	case paused != nil && paused.Status == corev1.ConditionTrue:
+		return conditions.False(t, v1alpha1.ReasonPaused, orElse(paused.Message, "the guest is paused"))
+	case ready != nil && ready.Status == corev1.ConditionTrue:
+		return conditions.True(t, v1alpha1.ReasonRunning, "the guest runs")
+	case s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Running:
+		return conditions.False(t, v1alpha1.ReasonGuestNotReady, orElse(messageOf(ready), "the guest runs and is not ready"))
+	default:
+		return conditions.False(t, v1alpha1.ReasonStarting, orElse(messageOf(ready), "waiting for KubeVirt to start the guest"))
+	}
+}
+
+// natProgrammed states whether every live launcher pod was proven to have its
+// rules.
+func (s *scope) natProgrammed() conditions.Condition {
+	const t = v1alpha1.ConditionNATProgrammed
+	if s.nats == nil {
+		return conditions.Unknown(t, v1alpha1.ReasonPending, "not looked at: see Accepted and DependenciesAvailable")
+	}
+	if len(s.pods) == 0 {
+		return conditions.False(t, v1alpha1.ReasonNoPod, "there is no live virt-launcher pod")
+	}
+	for i := range s.pods {
+		if err := s.failures[s.natKey(&s.pods[i])]; err != nil {
+			return conditions.False(t, failureReason(err), err.Error())
+		}
+		nat, ok := s.nats[s.pods[i].UID]
+		if !ok {
+			return conditions.False(t, v1alpha1.ReasonProgramming, "waiting for pod "+s.pods[i].Name+" to be scheduled")
+		}
+		if conditions.IsTrue(nat.Status.Conditions, v1alpha1.ConditionReady, nat.Generation) {
+			continue
+		}
+		reason, message := v1alpha1.ReasonProgramming, "waiting for the rules of pod "+s.pods[i].Name
+		if c := meta.FindStatusCondition(nat.Status.Conditions, string(v1alpha1.ConditionReady)); c != nil && c.ObservedGeneration == nat.Generation {
+			reason, message = v1alpha1.ConditionReason(c.Reason), c.Message
+		}
+		return conditions.False(t, reason, message)
+	}
+	return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules of every live virt-launcher pod were read back from the kernel")
+}
+
+func (s *scope) natKey(pod *corev1.Pod) apply.Key {
+	return apply.Key{
+		Kind: children.PodNATConfigurationKind.GroupKind(),
+		Name: children.PodNATConfigurationName(s.mvm.Name, pod.UID),
+	}
+}
+
+// conflicts are the stable descriptions of objects of others, sorted.
+func (s *scope) conflicts() []string {
+	var out []string
+	for _, err := range s.failures {
+		if errors.Is(err, apply.ErrConflict) {
+			out = append(out, err.Error())
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (s *scope) vmCondition(t kubevirtv1.VirtualMachineConditionType) *kubevirtv1.VirtualMachineCondition {
+	if s.vm == nil {
+		return nil
+	}
+	for i := range s.vm.Status.Conditions {
+		if s.vm.Status.Conditions[i].Type == t {
+			return &s.vm.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+func messageOf(c *kubevirtv1.VirtualMachineCondition) string {
+	if c == nil {
+		return ""
+	}
+	return c.Message
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
+
+// isProgrammed says whether the pod's rules were proven.
+func (s *scope) isProgrammed(pod *corev1.Pod) metav1.ConditionStatus {
+	nat, ok := s.nats[pod.UID]
+	switch {
+	case !ok:
+		return metav1.ConditionUnknown
+	case conditions.IsTrue(nat.Status.Conditions, v1alpha1.ConditionProgrammed, nat.Generation):
+		return metav1.ConditionTrue
+	default:
+		return metav1.ConditionFalse
+	}
+}

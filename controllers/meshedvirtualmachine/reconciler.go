@@ -1,0 +1,131 @@
+package meshedvirtualmachine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/natplan"
+)
+
+// refusedRetry is the pause before an object that the API server refused is
+// offered again: the refusal may come from a webhook whose mind can change.
+const refusedRetry = time.Minute
+
+// Reconcile brings the children of one MeshedVirtualMachine in line with it and
+// reports what it found. Deletion needs nothing here: the children go by their
+// owner references, and each PodNATConfiguration holds itself as long as needed.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
+	var mvm v1alpha1.MeshedVirtualMachine
+	if err := r.Client.Get(ctx, req.NamespacedName, &mvm); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !mvm.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	s := &scope{mvm: mvm.DeepCopy(), before: &mvm}
+	err = r.carryOut(ctx, s)
+	result, err = outcome(s, err)
+	s.writeStatus()
+	if patchErr := conditions.PatchStatus(ctx, r.Client, s.before, s.mvm); patchErr != nil {
+		return result, errors.Join(err, patchErr)
+	}
+	conditions.Record(r.Recorder, s.mvm, s.before.Status.Conditions, s.mvm.Status.Conditions)
+	return result, err
+}
+
+// carryOut runs the steps in order. An error ends it and is tried again;
+// everything that people have to know is left in the scope.
+func (r *Reconciler) carryOut(ctx context.Context, s *scope) error {
+	var err error
+	if s.missing, err = r.upstream.missing(ctx); err != nil || s.missing != nil {
+		return err
+	}
+	if err := r.gather(ctx, s); err != nil {
+		return err
+	}
+	if s.paused = s.mvm.Annotations[v1alpha1.AnnotationPaused] == "true"; s.paused {
+		err = r.observe(ctx, s)
+	} else {
+		err = r.compose(ctx, s)
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.gatherVM(); err != nil {
+		return err
+	}
+	return r.gatherNATs(ctx, s)
+}
+
+// compose applies the wanted objects one by one and, when all went well, prunes
+// those that are not wanted any more.
+func (r *Reconciler) compose(ctx context.Context, s *scope) error {
+	err := natplan.CheckSpec(s.mvm)
+	var desired []children.Object
+	if err == nil {
+		desired, err = children.Desired(children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods})
+	}
+	if invalid, ok := natplan.FirstInvalid(err); ok {
+		s.invalid = invalid
+		return r.observe(ctx, s)
+	}
+	if err != nil {
+		return err
+	}
+	s.children = map[apply.Key]*unstructured.Unstructured{}
+	s.failures = map[apply.Key]error{}
+	keep := map[apply.Key]bool{}
+	for _, o := range desired {
+		key := apply.KeyOf(o)
+		keep[key] = true
+		live, err := r.Applier.Apply(ctx, o, s.mvm.UID)
+		if live != nil && !errors.Is(err, apply.ErrConflict) {
+			s.children[key] = live
+		}
+		if err != nil {
+			s.failures[key] = err
+		}
+	}
+	if len(s.failures) > 0 {
+		return nil
+	}
+	selector := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
+	return r.Applier.Prune(ctx, s.mvm.Namespace, s.mvm.UID, selector, children.Kinds(), keep)
+}
+
+// outcome turns what happened into when to look again. Conflicts and objects
+// that are ending are watched; a refusal is tried again slowly; everything else
+// with the queue's back-off.
+func outcome(s *scope, err error) (ctrl.Result, error) {
+	var result ctrl.Result
+	errs := []error{err}
+	for _, failure := range s.failures {
+		switch {
+		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating):
+		case refused(failure):
+			result.RequeueAfter = refusedRetry
+		default:
+			errs = append(errs, failure)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return ctrl.Result{}, err
+	}
+	return result, nil
+}
+
+// refused says whether the API server, or a webhook, found fault with the
+// object itself.
+func refused(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
+}

@@ -1,0 +1,103 @@
+// Package meshedvirtualmachine reconciles MeshedVirtualMachine: it composes the
+// KubeVirt, Istio and core objects of one guest, and a PodNATConfiguration for
+// each of its live virt-launcher pods.
+package meshedvirtualmachine
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
+)
+
+// Reconciler brings what belongs to MeshedVirtualMachines in line with them.
+type Reconciler struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// Applier writes the children.
+	Applier apply.Applier
+	// Recorder emits events.
+	Recorder events.EventRecorder
+
+	upstream *upstream
+}
+
+// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=get;list;watch
+// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines/status,verbs=patch
+// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines/finalizers,verbs=update
+// +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups=kubevirt.io,resources=virtualmachines,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=kubevirt.io,resources=virtualmachineinstances,verbs=get;list;watch
+// +kubebuilder:rbac:groups=networking.istio.io,resources=virtualservices;destinationrules,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get;list;watch
+
+// SetupWithManager registers the controller and what it watches. KubeVirt's and
+// Istio's kinds are watched from when they are served: the operator starts, and
+// says what is missing, without them.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
+	crd := &metav1.PartialObjectMetadata{}
+	crd.SetGroupVersionKind(crdKind)
+	c, err := ctrl.NewControllerManagedBy(mgr).
+		Named("meshedvirtualmachine").
+		For(&v1alpha1.MeshedVirtualMachine{}).
+		Owns(&v1alpha1.PodNATConfiguration{}).
+		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.sameName)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		WatchesMetadata(crd, handler.EnqueueRequestsFromMapFunc(r.all), builder.WithPredicates(predicate.NewPredicateFuncs(isUpstreamCRD))).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		Build(r)
+	if err != nil {
+		return fmt.Errorf("set up the MeshedVirtualMachine controller: %w", err)
+	}
+	r.upstream = newUpstream(r.Client, mgr.GetCache(), c, handler.EnqueueRequestsFromMapFunc(r.sameName))
+	return nil
+}
+
+// sameName maps an object to the MeshedVirtualMachine of its name, whether it
+// belongs to it or stands in its way.
+func (r *Reconciler) sameName(ctx context.Context, o client.Object) []reconcile.Request {
+	key := client.ObjectKeyFromObject(o)
+	if err := r.Client.Get(ctx, key, &v1alpha1.MeshedVirtualMachine{}); err != nil {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: key}}
+}
+
+// byLabel maps a virt-launcher pod to its MeshedVirtualMachine.
+func byLabel(_ context.Context, o client.Object) []reconcile.Request {
+	name := o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]
+	if name == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
+}
+
+// all maps a change of what the cluster serves to every MeshedVirtualMachine.
+func (r *Reconciler) all(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list v1alpha1.MeshedVirtualMachineList
+	if err := r.Client.List(ctx, &list); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list MeshedVirtualMachines for a CustomResourceDefinition event")
+		return nil
+	}
+	out := make([]reconcile.Request, 0, len(list.Items))
+	for i := range list.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return out
+}

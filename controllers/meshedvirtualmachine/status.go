@@ -1,0 +1,128 @@
+package meshedvirtualmachine
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/conditions"
+)
+
+// writeStatus computes the whole status from the scope.
+func (s *scope) writeStatus() {
+	st := &s.mvm.Status
+	stated := s.conditions()
+	st.ObservedGeneration = s.mvm.Generation
+	st.Conditions = conditions.Merge(st.Conditions, s.mvm.Generation, stated...)
+	nat, _ := conditions.Find(stated, v1alpha1.ConditionNATProgrammed)
+	policy, _ := conditions.Find(stated, v1alpha1.ConditionMeshPolicyApplied)
+	st.MTLS = s.mtls(nat.Status == metav1.ConditionTrue && policy.Status == metav1.ConditionTrue)
+	st.Ports = s.ports(nat)
+	st.Pods = s.podStatuses()
+	if s.children != nil {
+		st.RelatedObjects = s.relatedObjects()
+	}
+	st.Address = children.Host(s.mvm)
+}
+
+// strength orders the modes from the weakest to the strongest.
+var strength = []v1alpha1.MTLSMode{v1alpha1.MTLSModeDisable, v1alpha1.MTLSModePermissive, v1alpha1.MTLSModeStrict}
+
+// mtls states the declared mode and the weakest one that is really in effect.
+// Without proven rules nothing forces traffic through the proxy.
+func (s *scope) mtls(proven bool) *v1alpha1.MTLSStatus {
+	spec := s.mvm.Spec.Mesh.MTLS
+	out := &v1alpha1.MTLSStatus{DeclaredMode: spec.ModeOrDefault(), EffectiveMode: v1alpha1.MTLSModeStrict}
+	meshed := false
+	for _, p := range s.mvm.Spec.Ports {
+		if p.RouteOrDefault() == v1alpha1.PortRouteDirect {
+			out.BypassedPorts = append(out.BypassedPorts, p.Name)
+			continue
+		}
+		meshed = true
+		mode := out.DeclaredMode
+		if i := slices.IndexFunc(spec.Ports, func(m v1alpha1.PortMTLS) bool { return m.Name == p.Name }); i >= 0 {
+			mode = spec.Ports[i].Mode
+		}
+		if slices.Index(strength, mode) < slices.Index(strength, out.EffectiveMode) {
+			out.EffectiveMode = mode
+		}
+	}
+	if !proven || !meshed {
+		out.EffectiveMode = v1alpha1.MTLSModeDisable
+	}
+	slices.Sort(out.BypassedPorts)
+	return out
+}
+
+// ports states for each port whether it was accepted and is programmed.
+func (s *scope) ports(nat conditions.Condition) []v1alpha1.PortStatus {
+	out := make([]v1alpha1.PortStatus, 0, len(s.mvm.Spec.Ports))
+	for _, p := range s.mvm.Spec.Ports {
+		var old []metav1.Condition
+		if i := slices.IndexFunc(s.mvm.Status.Ports, func(o v1alpha1.PortStatus) bool { return o.Name == p.Name }); i >= 0 {
+			old = s.mvm.Status.Ports[i].Conditions
+		}
+		accepted := s.accepted()
+		programmed := conditions.Condition{Type: v1alpha1.ConditionProgrammed, Status: nat.Status, Reason: nat.Reason, Message: nat.Message}
+		out = append(out, v1alpha1.PortStatus{
+			Name:       p.Name,
+			Route:      p.RouteOrDefault(),
+			Conditions: conditions.Merge(old, s.mvm.Generation, accepted, programmed),
+		})
+	}
+	return out
+}
+
+func (s *scope) podStatuses() []v1alpha1.PodStatus {
+	out := make([]v1alpha1.PodStatus, 0, len(s.pods))
+	for i := range s.pods {
+		p := &s.pods[i]
+		status := v1alpha1.PodStatus{UID: p.UID, Name: p.Name, Node: p.Spec.NodeName, Role: s.role(p), Programmed: s.isProgrammed(p)}
+		if nat, ok := s.nats[p.UID]; ok && nat.Status.Applied != nil {
+			status.Digest = nat.Status.Applied.Digest
+		}
+		out = append(out, status)
+	}
+	return out
+}
+
+// role tells a migration's two pods apart by the names that KubeVirt records.
+func (s *scope) role(p *corev1.Pod) v1alpha1.PodRole {
+	if len(s.pods) < 2 || s.vmi == nil {
+		return v1alpha1.PodRoleActive
+	}
+	m := s.vmi.Status.MigrationState
+	switch {
+	case m != nil && !m.Completed && m.TargetPod == p.Name:
+		return v1alpha1.PodRoleMigrationTarget
+	case m != nil && !m.Completed && m.SourcePod == p.Name:
+		return v1alpha1.PodRoleMigrationSource
+	case m != nil && m.Completed && !m.Failed && m.SourcePod == p.Name:
+		return v1alpha1.PodRoleMigrationSource
+	case s.vmi.Status.NodeName == p.Spec.NodeName:
+		return v1alpha1.PodRoleActive
+	default:
+		return v1alpha1.PodRoleMigrationTarget
+	}
+}
+
+func (s *scope) relatedObjects() []v1alpha1.RelatedObject {
+	out := make([]v1alpha1.RelatedObject, 0, len(s.children))
+	for _, o := range s.children {
+		if !metav1.IsControlledBy(o, s.mvm) {
+			continue
+		}
+		key := apply.KeyOf(o)
+		out = append(out, v1alpha1.RelatedObject{APIVersion: o.GetAPIVersion(), Kind: key.Kind.Kind, Name: key.Name, UID: o.GetUID()})
+	}
+	slices.SortFunc(out, func(a, b v1alpha1.RelatedObject) int {
+		return strings.Compare(a.Kind+"/"+a.Name, b.Kind+"/"+b.Name)
+	})
+	return out
+}

@@ -1,0 +1,110 @@
+package meshedvirtualmachine
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
+)
+
+// crdKind is the kind whose presence tells what the cluster serves.
+var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
+
+// vmiKind is read, never written.
+var vmiKind = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachineInstance"}
+
+// dependency is a kind of another project that the operator needs.
+type dependency struct {
+	kind    schema.GroupVersionKind
+	project children.Upstream
+	crd     string
+}
+
+var dependencies = upstreamKinds()
+
+func upstreamKinds() []dependency {
+	kinds := append(children.KindsWithUpstream(), children.Kind{GroupVersionKind: vmiKind, Upstream: children.UpstreamKubeVirt})
+	var out []dependency
+	for _, k := range kinds {
+		if k.Upstream == children.UpstreamKubeVirt || k.Upstream == children.UpstreamIstio {
+			out = append(out, dependency{k.GroupVersionKind, k.Upstream, strings.ToLower(k.Kind) + "s." + k.Group})
+		}
+	}
+	return out
+}
+
+func isUpstreamCRD(o client.Object) bool {
+	for _, d := range dependencies {
+		if d.crd == o.GetName() {
+			return true
+		}
+	}
+	return false
+}
+
+// upstream watches the kinds of other projects as soon as they are served.
+type upstream struct {
+	client     client.Client
+	cache      cache.Cache
+	controller controller.Controller
+	handler    handler.EventHandler
+
+	mu      sync.Mutex
+	watched map[schema.GroupVersionKind]bool
+}
+
+func newUpstream(c client.Client, ca cache.Cache, ct controller.Controller, h handler.EventHandler) *upstream {
+	return &upstream{client: c, cache: ca, controller: ct, handler: h, watched: map[schema.GroupVersionKind]bool{}}
+}
+
+// missing starts the watches that are possible and returns the first project
+// with a kind that is not served, with that kind's CRD.
+func (u *upstream) missing(ctx context.Context) (*dependency, error) {
+	for i, d := range dependencies {
+		crd := &metav1.PartialObjectMetadata{}
+		crd.SetGroupVersionKind(crdKind)
+		err := u.client.Get(ctx, types.NamespacedName{Name: d.crd}, crd)
+		if apierrors.IsNotFound(err) || err == nil && !crd.DeletionTimestamp.IsZero() {
+			return &dependencies[i], nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("look for %s: %w", d.crd, err)
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, d := range dependencies {
+		if u.watched[d.kind] {
+			continue
+		}
+		o := &unstructured.Unstructured{}
+		o.SetGroupVersionKind(d.kind)
+		if err := u.controller.Watch(source.Kind[client.Object](u.cache, o, u.handler)); err != nil {
+			return nil, fmt.Errorf("watch %s: %w", d.kind.Kind, err)
+		}
+		u.watched[d.kind] = true
+	}
+	return nil, nil
+}
+
+// reasonMissing is the condition reason for a project that is not installed.
+func (d *dependency) reasonMissing() v1alpha1.ConditionReason {
+	if d.project == children.UpstreamKubeVirt {
+		return v1alpha1.ReasonKubeVirtMissing
+	}
+	return v1alpha1.ReasonIstioMissing
+}
