@@ -1,0 +1,126 @@
+package apply
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+func service(mods ...func(*corev1.Service)) *corev1.Service {
+	s := &corev1.Service{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", OwnerReferences: []metav1.OwnerReference{{UID: "u1", Name: "web"}}},
+		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": "web"}, Ports: []corev1.ServicePort{{Name: "http", Port: 80, TargetPort: intstr.FromInt32(80)}}},
+	}
+	for _, m := range mods {
+		m(s)
+	}
+	return s
+}
+
+func mustIntent(t *testing.T, o Object) *unstructured.Unstructured {
+	t.Helper()
+	u, err := Intent(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestIntentLeavesOutWhatTheServerSets(t *testing.T) {
+	u := mustIntent(t, service(func(s *corev1.Service) {
+		s.ResourceVersion = "7"
+		s.UID = "x"
+		s.Status.Conditions = []metav1.Condition{{Type: "A"}}
+	}))
+	for _, path := range [][]string{{"status"}, {"metadata", "creationTimestamp"}, {"metadata", "resourceVersion"}, {"metadata", "uid"}} {
+		if v, found, _ := unstructured.NestedFieldNoCopy(u.Object, path...); found {
+			t.Errorf("%v is sent: %v", path, v)
+		}
+	}
+	if len(u.GetAnnotations()[v1alpha1.AnnotationAppliedDigest]) != 64 {
+		t.Errorf("no digest in %v", u.GetAnnotations())
+	}
+}
+
+func TestIntentNeedsAKind(t *testing.T) {
+	if _, err := Intent(service(func(s *corev1.Service) { s.TypeMeta = metav1.TypeMeta{} })); err == nil {
+		t.Error("an object without a kind was taken")
+	}
+}
+
+func TestHolds(t *testing.T) {
+	tests := map[string]struct {
+		want func(*corev1.Service)
+		live func(u *unstructured.Unstructured)
+		hold bool
+	}{
+		"the same": {hold: true},
+		"defaults of the server": {
+			live: func(u *unstructured.Unstructured) {
+				set(u, "10.0.0.1", "spec", "clusterIP")
+				set(u, []any{map[string]any{"name": "http", "port": int64(80), "protocol": "TCP", "targetPort": int64(80)}}, "spec", "ports")
+			},
+			hold: true,
+		},
+		"another owner beside ours": {
+			live: func(u *unstructured.Unstructured) {
+				set(u, []any{map[string]any{"uid": "u0"}, map[string]any{"apiVersion": "", "kind": "", "name": "web", "uid": "u1"}}, "metadata", "ownerReferences")
+			},
+			hold: true,
+		},
+		"our owner reference gone": {
+			live: func(u *unstructured.Unstructured) { set(u, []any{}, "metadata", "ownerReferences") },
+		},
+		"a changed value": {live: func(u *unstructured.Unstructured) { set(u, "db", "spec", "selector", "app") }},
+		"a missing field": {live: func(u *unstructured.Unstructured) { unstructured.RemoveNestedField(u.Object, "spec", "selector") }},
+		"an added port": {
+			live: func(u *unstructured.Unstructured) {
+				set(u, []any{map[string]any{"name": "http", "port": int64(80), "targetPort": int64(80)}, map[string]any{"name": "x", "port": int64(81)}}, "spec", "ports")
+			},
+		},
+		"a field no longer wanted": {want: func(s *corev1.Service) { s.Spec.Selector = nil }},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			live := mustIntent(t, service())
+			if tc.live != nil {
+				tc.live(live)
+			}
+			want := service()
+			if tc.want != nil {
+				tc.want(want)
+			}
+			if got := Holds(live, mustIntent(t, want)); got != tc.hold {
+				t.Errorf("Holds = %v, want %v", got, tc.hold)
+			}
+		})
+	}
+}
+
+func TestListPatchNamesOnlyTheListsThatDiffer(t *testing.T) {
+	want := mustIntent(t, service())
+	live := want.DeepCopy()
+	set(live, []any{}, "metadata", "ownerReferences")
+	set(live, []any{map[string]any{"name": "x", "port": int64(81)}}, "spec", "ports")
+	ports, _, _ := unstructured.NestedFieldNoCopy(want.Object, "spec", "ports")
+	expected := map[string]any{"spec": map[string]any{"ports": ports}}
+	if diff := cmp.Diff(expected, listPatch(live.Object, want.Object)); diff != "" {
+		t.Error(diff)
+	}
+	if p := listPatch(want.Object, want.Object); p != nil {
+		t.Errorf("a patch for nothing: %v", p)
+	}
+}
+
+func set(u *unstructured.Unstructured, v any, path ...string) {
+	if err := unstructured.SetNestedField(u.Object, v, path...); err != nil {
+		panic(err)
+	}
+}

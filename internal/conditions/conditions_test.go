@@ -1,0 +1,78 @@
+package conditions
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+func TestMerge(t *testing.T) {
+	before := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	existing := []metav1.Condition{
+		{Type: "Accepted", Status: metav1.ConditionTrue, Reason: "Accepted", Message: "m", ObservedGeneration: 1, LastTransitionTime: before},
+		{Type: "Stalled", Status: metav1.ConditionTrue, Reason: "X", ObservedGeneration: 1, LastTransitionTime: before},
+		{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Ready", ObservedGeneration: 1, LastTransitionTime: before},
+	}
+	got := Merge(existing, 2,
+		True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "m"),
+		False(v1alpha1.ConditionReady, v1alpha1.ReasonPending, strings.Repeat("é", maxMessage+5)))
+	if len(got) != 2 {
+		t.Fatalf("got %d conditions, want Accepted and Ready: a condition that is not stated goes", len(got))
+	}
+	want := existing[0]
+	want.ObservedGeneration = 2
+	if diff := cmp.Diff(want, got[0]); diff != "" {
+		t.Errorf("a condition that kept its status: %s", diff)
+	}
+	if got[1].LastTransitionTime == before || got[1].Status != metav1.ConditionFalse {
+		t.Errorf("a transition kept its old time: %+v", got[1])
+	}
+	if n := len([]rune(got[1].Message)); n != maxMessage {
+		t.Errorf("message has %d runes, want %d", n, maxMessage)
+	}
+	if existing[0].ObservedGeneration != 1 {
+		t.Error("Merge changed its argument")
+	}
+}
+
+func TestSummarize(t *testing.T) {
+	good := True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "fine")
+	bad := False(v1alpha1.ConditionProgrammed, v1alpha1.ReasonWriteFailed, "why")
+	unknown := Unknown(v1alpha1.ConditionServiceReady, v1alpha1.ReasonPending, "not yet")
+	tests := map[string]struct {
+		all     []Condition
+		outlook Outlook
+		want    []string
+	}{
+		"all true":             {[]Condition{good}, Moving, []string{"Accepted=True", "Ready=True/Ready"}},
+		"all true, never else": {[]Condition{good}, Stuck, []string{"Accepted=True", "Ready=True/Ready"}},
+		"first that is not":    {[]Condition{good, unknown, bad}, Moving, []string{"Ready=False/Pending", "Reconciling=True/Progressing"}},
+		"stuck":                {[]Condition{good, bad}, Stuck, []string{"Ready=False/WriteFailed", "Stalled=True/WriteFailed"}},
+		"resting":              {[]Condition{bad}, Resting, []string{"Ready=False/WriteFailed"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := Summarize(tc.all, tc.outlook)
+			var text []string
+			for _, c := range got {
+				text = append(text, string(c.Type)+"="+string(c.Status)+"/"+string(c.Reason))
+			}
+			all := strings.Join(text, " ")
+			for _, w := range tc.want {
+				if !strings.Contains(all, w) {
+					t.Errorf("%s is missing in %s", w, all)
+				}
+			}
+			_, reconciling := Find(got, v1alpha1.ConditionReconciling)
+			_, stalled := Find(got, v1alpha1.ConditionStalled)
+			if reconciling && stalled {
+				t.Error("both Reconciling and Stalled")
+			}
+		})
+	}
+}
