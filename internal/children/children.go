@@ -4,16 +4,14 @@
 package children
 
 import (
-	"errors"
-
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
 )
 
 // Object is a Kubernetes object. (It has the methods of controller-runtime's
@@ -87,15 +85,27 @@ func Kinds() []schema.GroupVersionKind {
 	return kinds
 }
 
-// Desired returns the wanted objects in the order in which to apply them.
-func Desired(_ Input) ([]Object, error) { return nil, errors.New("not written yet") }
-
-// PodNATConfigurationName is the name of the PodNATConfiguration of one pod.
-func PodNATConfigurationName(mvmName string, podUID types.UID) string {
-	return mvmName + "-" + string(podUID)
-}
-
-// Host is the DNS name of the Service of a MeshedVirtualMachine.
-func Host(mvm *v1alpha1.MeshedVirtualMachine) string {
-	return mvm.Name + "." + mvm.Namespace + ".svc.cluster.local"
+// Desired returns the wanted objects in the order in which to apply them: the
+// Service and the mesh's policy before the guest, because Istio's sidecar is
+// not Ready until a Service selects its pod, and because policy has to be in
+// place before traffic. It refuses what natplan.CheckSpec refuses.
+func Desired(in Input) ([]Object, error) {
+	if err := natplan.CheckSpec(in.MVM); err != nil {
+		return nil, err
+	}
+	objects := []Object{service(in), destinationRule(in)}
+	if vs := virtualService(in); vs != nil {
+		objects = append(objects, vs)
+	}
+	vm, err := virtualMachine(in)
+	if err != nil {
+		return nil, err
+	}
+	objects = append(objects, peerAuthentication(in), vm)
+	for i := range in.LauncherPods {
+		if c := podNATConfiguration(in, &in.LauncherPods[i]); c != nil {
+			objects = append(objects, c)
+		}
+	}
+	return objects, nil
 }

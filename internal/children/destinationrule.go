@@ -1,0 +1,71 @@
+package children
+
+import (
+	"slices"
+
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+)
+
+// ownNamespace, as exportTo, keeps routes and policies to clients in the
+// guest's own namespace: others' proxies reach the Service by its own rules,
+// with mutual TLS, and are not configured by somebody else's object.
+const ownNamespace = "."
+
+// destinationRule makes the DestinationRule with the guest's subset.
+func destinationRule(in Input) *networkingv1.DestinationRule {
+	mvm := in.MVM
+	dr := &networkingv1.DestinationRule{ObjectMeta: meta(mvm, mvm.Name)}
+	dr.SetGroupVersionKind(DestinationRuleKind)
+	dr.Spec.Host = Host(mvm)
+	dr.Spec.ExportTo = []string{ownNamespace}
+	dr.Spec.TrafficPolicy = trafficPolicy(mvm)
+	dr.Spec.Subsets = []*networkingv1alpha3.Subset{{
+		Name:   natplan.Version(mvm),
+		Labels: map[string]string{v1alpha1.LabelVersion: natplan.Version(mvm)},
+	}}
+	return dr
+}
+
+// trafficPolicy is the user's own, with one addition: TLS settings of the
+// proxy must not reach ports that bypass the guest's proxy, for there is
+// nobody there to answer them. Without TLS settings Istio finds that out by
+// itself, from the PeerAuthentication.
+func trafficPolicy(mvm *v1alpha1.MeshedVirtualMachine) *networkingv1alpha3.TrafficPolicy {
+	policy := mvm.Spec.Mesh.TrafficPolicy.DeepCopy()
+	if policy.GetTls() == nil {
+		return policy
+	}
+	for _, p := range directTCP(mvm.Spec.Ports) {
+		if slices.ContainsFunc(policy.PortLevelSettings, func(s *networkingv1alpha3.TrafficPolicy_PortTrafficPolicy) bool {
+			return s.GetPort().GetNumber() == portNumber(p.Port)
+		}) {
+			continue
+		}
+		policy.PortLevelSettings = append(policy.PortLevelSettings, &networkingv1alpha3.TrafficPolicy_PortTrafficPolicy{
+			Port:             &networkingv1alpha3.PortSelector{Number: portNumber(p.Port)},
+			LoadBalancer:     policy.LoadBalancer.DeepCopy(),
+			ConnectionPool:   policy.ConnectionPool.DeepCopy(),
+			OutlierDetection: policy.OutlierDetection.DeepCopy(),
+			Tls:              &networkingv1alpha3.ClientTLSSettings{Mode: networkingv1alpha3.ClientTLSSettings_DISABLE},
+		})
+	}
+	return policy
+}
+
+// directTCP are the TCP ports that bypass the guest's proxy.
+func directTCP(ports []v1alpha1.Port) []v1alpha1.Port {
+	var out []v1alpha1.Port
+	for _, p := range ports {
+		if natplan.Protocol(p) == v1alpha1.PortProtocolTCP && natplan.Route(p) == v1alpha1.PortRouteDirect {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// portNumber is a checked port in the type of Istio's API.
+func portNumber(p int32) uint32 { return uint32(max(p, 0)) }

@@ -1,0 +1,57 @@
+package children
+
+import (
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	typev1beta1 "istio.io/api/type/v1beta1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+)
+
+type mutualTLS = securityv1beta1.PeerAuthentication_MutualTLS
+
+// peerAuthentication makes the PeerAuthentication of the guest's pods. Modes
+// of single ports go by the number on which the guest listens (Istio,
+// PeerAuthentication.portLevelMtls).
+func peerAuthentication(in Input) *securityv1.PeerAuthentication {
+	mvm := in.MVM
+	pa := &securityv1.PeerAuthentication{ObjectMeta: meta(mvm, mvm.Name)}
+	pa.SetGroupVersionKind(PeerAuthenticationKind)
+	pa.Spec.Selector = &typev1beta1.WorkloadSelector{
+		MatchLabels: map[string]string{v1alpha1.LabelMeshedVirtualMachine: mvm.Name},
+	}
+	pa.Spec.Mtls = &mutualTLS{Mode: mtlsMode(mvm.Spec.Mesh.MTLS.Mode)}
+	ports := map[uint32]*mutualTLS{}
+	for _, m := range mvm.Spec.Mesh.MTLS.Ports {
+		for _, p := range mvm.Spec.Ports {
+			if p.Name == m.Name {
+				ports[portNumber(natplan.TargetPort(p))] = &mutualTLS{Mode: mtlsMode(m.Mode)}
+			}
+		}
+	}
+	// Nobody answers mutual TLS on a port that bypasses the guest's proxy.
+	// Clients' proxies would speak it all the same, because the pod has a
+	// sidecar, unless the policy for the port says otherwise (Istio,
+	// pilot/pkg/xds/endpoints/mtls_checker.go).
+	for _, p := range directTCP(mvm.Spec.Ports) {
+		ports[portNumber(natplan.TargetPort(p))] = &mutualTLS{Mode: securityv1beta1.PeerAuthentication_MutualTLS_DISABLE}
+	}
+	if len(ports) > 0 {
+		pa.Spec.PortLevelMtls = ports
+	}
+	return pa
+}
+
+func mtlsMode(m v1alpha1.MTLSMode) securityv1beta1.PeerAuthentication_MutualTLS_Mode {
+	switch m {
+	case v1alpha1.MTLSModePermissive:
+		return securityv1beta1.PeerAuthentication_MutualTLS_PERMISSIVE
+	case v1alpha1.MTLSModeDisable:
+		return securityv1beta1.PeerAuthentication_MutualTLS_DISABLE
+	case v1alpha1.MTLSModeStrict:
+		return securityv1beta1.PeerAuthentication_MutualTLS_STRICT
+	default:
+		return securityv1beta1.PeerAuthentication_MutualTLS_STRICT
+	}
+}

@@ -1,0 +1,69 @@
+package children
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+)
+
+// service makes the Service in front of the guest.
+func service(in Input) *corev1.Service {
+	mvm := in.MVM
+	s := &corev1.Service{ObjectMeta: meta(mvm, mvm.Name)}
+	s.SetGroupVersionKind(ServiceKind)
+	s.Spec = corev1.ServiceSpec{
+		// The app label is what Istio names the workload by; the other one
+		// keeps pods away that happen to share it.
+		Selector: map[string]string{
+			v1alpha1.LabelApp:                  app(mvm),
+			v1alpha1.LabelMeshedVirtualMachine: mvm.Name,
+		},
+		// The guest is reached through IPv4 only, also where the cluster
+		// would prefer IPv6.
+		IPFamilies:     []corev1.IPFamily{corev1.IPv4Protocol},
+		IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicySingleStack),
+	}
+	s.Spec.Type, s.Spec.ClusterIP = serviceType(mvm.Spec.Service.Type)
+	for _, p := range mvm.Spec.Ports {
+		s.Spec.Ports = append(s.Spec.Ports, servicePort(p))
+	}
+	return s
+}
+
+func serviceType(t v1alpha1.ServiceType) (serviceType corev1.ServiceType, clusterIP string) {
+	switch t {
+	case v1alpha1.ServiceTypeHeadless:
+		return corev1.ServiceTypeClusterIP, corev1.ClusterIPNone
+	case v1alpha1.ServiceTypeLoadBalancer:
+		return corev1.ServiceTypeLoadBalancer, ""
+	case v1alpha1.ServiceTypeNodePort:
+		return corev1.ServiceTypeNodePort, ""
+	case v1alpha1.ServiceTypeClusterIP:
+		return corev1.ServiceTypeClusterIP, ""
+	default:
+		return corev1.ServiceTypeClusterIP, ""
+	}
+}
+
+func servicePort(p v1alpha1.Port) corev1.ServicePort {
+	out := corev1.ServicePort{
+		Name:       p.Name,
+		Port:       p.Port,
+		TargetPort: intstr.FromInt32(natplan.TargetPort(p)),
+		Protocol:   corev1.Protocol(natplan.Protocol(p)),
+	}
+	switch {
+	case natplan.Protocol(p) == v1alpha1.PortProtocolUDP:
+	case p.AppProtocol != "":
+		out.AppProtocol = ptr.To(p.AppProtocol)
+	default:
+		// Left out, Istio would guess from the port's name or sniff the first
+		// bytes, which stalls protocols in which the server speaks first
+		// (Istio, pkg/config/kube/conversion.go).
+		out.AppProtocol = ptr.To("tcp")
+	}
+	return out
+}

@@ -1,0 +1,87 @@
+package children
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+)
+
+// virtualService makes one route for each port that the mesh carries, or nil
+// when it carries none.
+func virtualService(in Input) *networkingv1.VirtualService {
+	mvm := in.MVM
+	vs := &networkingv1.VirtualService{ObjectMeta: meta(mvm, mvm.Name)}
+	vs.SetGroupVersionKind(VirtualServiceKind)
+	vs.Spec.ExportTo = []string{ownNamespace}
+	vs.Spec.Hosts = []string{Host(mvm)}
+	for _, p := range mvm.Spec.Ports {
+		if natplan.Route(p) != v1alpha1.PortRouteMesh {
+			continue
+		}
+		switch {
+		case natplan.IsHTTP(p):
+			vs.Spec.Http = append(vs.Spec.Http, httpRoute(mvm, p))
+		case p.AppProtocol == "https" || p.AppProtocol == "tls":
+			vs.Spec.Tls = append(vs.Spec.Tls, tlsRoute(mvm, p))
+		default:
+			vs.Spec.Tcp = append(vs.Spec.Tcp, tcpRoute(mvm, p))
+		}
+	}
+	if len(vs.Spec.Tls) > 0 {
+		// Istio refuses server names that no host covers (pkg/config/validation).
+		vs.Spec.Hosts = serverNames(mvm)
+	}
+	if len(vs.Spec.Http)+len(vs.Spec.Tls)+len(vs.Spec.Tcp) == 0 {
+		return nil
+	}
+	return vs
+}
+
+func destination(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv1alpha3.Destination {
+	return &networkingv1alpha3.Destination{
+		Host:   Host(mvm),
+		Subset: natplan.Version(mvm),
+		Port:   &networkingv1alpha3.PortSelector{Number: portNumber(p.Port)},
+	}
+}
+
+func httpRoute(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {
+	traffic := mvm.Spec.Mesh.Traffic
+	r := &networkingv1alpha3.HTTPRoute{
+		Name:    p.Name,
+		Match:   []*networkingv1alpha3.HTTPMatchRequest{{Port: portNumber(p.Port)}},
+		Route:   []*networkingv1alpha3.HTTPRouteDestination{{Destination: destination(mvm, p)}},
+		Retries: traffic.Retries.DeepCopy(),
+	}
+	if d, err := time.ParseDuration(traffic.Timeout); err == nil {
+		r.Timeout = durationpb.New(d)
+	}
+	return r
+}
+
+func tlsRoute(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv1alpha3.TLSRoute {
+	return &networkingv1alpha3.TLSRoute{
+		Match: []*networkingv1alpha3.TLSMatchAttributes{{Port: portNumber(p.Port), SniHosts: serverNames(mvm)}},
+		Route: []*networkingv1alpha3.RouteDestination{{Destination: destination(mvm, p)}},
+	}
+}
+
+func tcpRoute(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv1alpha3.TCPRoute {
+	return &networkingv1alpha3.TCPRoute{
+		Match: []*networkingv1alpha3.L4MatchAttributes{{Port: portNumber(p.Port)}},
+		Route: []*networkingv1alpha3.RouteDestination{{Destination: destination(mvm, p)}},
+	}
+}
+
+// serverNames are the names by which clients of the namespace call the
+// Service, longest first. A TLS route takes connections by server name only,
+// so that a name left out here could not be called any more.
+func serverNames(mvm *v1alpha1.MeshedVirtualMachine) []string {
+	short := mvm.Name + "." + mvm.Namespace
+	return []string{Host(mvm), short + ".svc", short, mvm.Name}
+}
