@@ -10,7 +10,7 @@ import (
 //
 // +kubebuilder:validation:MinProperties=1
 type MeshedVirtualMachineStatus struct {
-	// conditions, by type: Ready, Accepted, DependenciesAvailable,
+	// conditions by type: Ready, Accepted, DependenciesAvailable,
 	// VirtualMachineReady, ServiceReady, MeshPolicyApplied and NATProgrammed
 	// are always there; Reconciling, Stalled, Conflicted, RestartRequired and
 	// Paused only while they are True. docs/conditions.md lists the reasons.
@@ -18,6 +18,7 @@ type MeshedVirtualMachineStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
@@ -31,13 +32,14 @@ type MeshedVirtualMachineStatus struct {
 	// mtls says which mutual TLS mode connections to the guest really have.
 	//
 	// +optional
-	MTLS *MTLSStatus `json:"mtls,omitempty"`
+	MTLS MTLSStatus `json:"mtls,omitzero"`
 
 	// ports says of each port of the spec how it is reached.
 	//
 	// +optional
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	Ports []PortStatus `json:"ports,omitempty"`
 
@@ -46,6 +48,7 @@ type MeshedVirtualMachineStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=uid
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Pods []PodStatus `json:"pods,omitempty"`
 
@@ -53,6 +56,7 @@ type MeshedVirtualMachineStatus struct {
 	//
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=32
 	RelatedObjects []RelatedObject `json:"relatedObjects,omitempty"`
 
@@ -84,6 +88,7 @@ type MTLSStatus struct {
 	//
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=15
@@ -97,6 +102,7 @@ type PortStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 

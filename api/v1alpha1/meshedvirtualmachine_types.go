@@ -26,7 +26,6 @@ type MeshedVirtualMachineSpec struct {
 	//
 	// +optional
 	// +default="v1"
-	// +kubebuilder:default="v1"
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
@@ -84,7 +83,6 @@ type ServiceSpec struct {
 	//
 	// +optional
 	// +default="ClusterIP"
-	// +kubebuilder:default=ClusterIP
 	Type ServiceType `json:"type,omitempty"`
 }
 
@@ -209,7 +207,6 @@ type MTLSSpec struct {
 	//
 	// +optional
 	// +default="Strict"
-	// +kubebuilder:default=Strict
 	Mode MTLSMode `json:"mode,omitempty"`
 
 	// ports sets the mode of single ports, by name.

@@ -207,12 +207,13 @@ type OutboundPlan struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type PodNATConfigurationStatus struct {
-	// conditions, by type: Ready, Accepted, TargetResolved and Programmed are
+	// conditions by type: Ready, Accepted, TargetResolved and Programmed are
 	// always there; Reconciling and Stalled only while they are True.
 	//
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
@@ -227,7 +228,7 @@ type PodNATConfigurationStatus struct {
 	// request is under way.
 	//
 	// +optional
-	Applied *AppliedRules `json:"applied,omitempty"`
+	Applied AppliedRules `json:"applied,omitzero"`
 
 	// job is the name of the rule-writer Job under way, in the operator's
 	// namespace.
@@ -237,10 +238,11 @@ type PodNATConfigurationStatus struct {
 	// +kubebuilder:validation:MaxLength=63
 	Job string `json:"job,omitempty"`
 
-	// attempts counts the Jobs that failed since the last success.
+	// attempts counts the Jobs that failed since the last success; it is left
+	// out when none did.
 	//
 	// +optional
-	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Minimum=1
 	Attempts int32 `json:"attempts,omitempty"`
 }
 
@@ -282,7 +284,7 @@ type AppliedRules struct {
 	// time is when the rule-writer ended.
 	//
 	// +required
-	Time metav1.Time `json:"time,omitzero"`
+	Time *metav1.Time `json:"time,omitempty"`
 }
 
 // PodNATConfiguration is the NAT of one virt-launcher pod: what it has to be

@@ -35,9 +35,9 @@ var strength = []v1alpha1.MTLSMode{v1alpha1.MTLSModeDisable, v1alpha1.MTLSModePe
 
 // mtls states the declared mode and the weakest one that is really in effect.
 // Without proven rules nothing forces traffic through the proxy.
-func (s *scope) mtls(proven bool) *v1alpha1.MTLSStatus {
+func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 	spec := s.mvm.Spec.Mesh.MTLS
-	out := &v1alpha1.MTLSStatus{DeclaredMode: spec.ModeOrDefault(), EffectiveMode: v1alpha1.MTLSModeStrict}
+	out := v1alpha1.MTLSStatus{DeclaredMode: spec.ModeOrDefault(), EffectiveMode: v1alpha1.MTLSModeStrict}
 	meshed := false
 	for _, p := range s.mvm.Spec.Ports {
 		if p.RouteOrDefault() == v1alpha1.PortRouteDirect {
@@ -84,7 +84,7 @@ func (s *scope) podStatuses() []v1alpha1.PodStatus {
 	for i := range s.pods {
 		p := &s.pods[i]
 		status := v1alpha1.PodStatus{UID: p.UID, Name: p.Name, Node: p.Spec.NodeName, Role: s.role(p), Programmed: s.isProgrammed(p)}
-		if nat, ok := s.nats[p.UID]; ok && nat.Status.Applied != nil {
+		if nat, ok := s.nats[p.UID]; ok {
 			status.Digest = nat.Status.Applied.Digest
 		}
 		out = append(out, status)

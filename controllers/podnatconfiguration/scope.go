@@ -152,7 +152,7 @@ func (s *scope) nodeUp() bool { return s.node != nil && nodeReady(s.node) }
 
 // applied says whether status already holds the proof of this very request.
 func (s *scope) applied() bool {
-	return s.request != nil && s.config.Status.Applied != nil && s.config.Status.Applied.RequestDigest == s.digest
+	return s.request != nil && s.config.Status.Applied.RequestDigest == s.digest
 }
 
 // isLauncher says whether KubeVirt made the pod to run a guest. Without this

@@ -11,13 +11,13 @@ func (s *scope) writeStatus() {
 	st := &s.config.Status
 	st.ObservedGeneration = s.config.Generation
 	if s.proven != nil {
-		st.Applied = &v1alpha1.AppliedRules{
+		st.Applied = v1alpha1.AppliedRules{
 			RequestDigest:        s.digest,
 			Digest:               s.proven.TableDigest,
 			NetnsInode:           int64(s.proven.NetnsInode), //nolint:gosec // An inode number of nsfs is far below 2^63.
 			Rules:                int32(s.proven.Rules),      //nolint:gosec // The rule-writer's result is at most 4 KiB long.
 			DurationMicroseconds: max(s.proven.DurationMicroseconds, 1),
-			Time:                 s.outcome.FinishedAt,
+			Time:                 &s.outcome.FinishedAt,
 		}
 		st.Attempts = 0
 	}
