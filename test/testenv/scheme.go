@@ -9,7 +9,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
-	meshvmv1alpha1 "meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/api/v1alpha1"
 )
 
 // Scheme knows every kind that tests deal in.
@@ -21,7 +21,7 @@ func Scheme() *runtime.Scheme {
 		istionetworkingv1.AddToScheme,
 		istiosecurityv1.AddToScheme,
 		kubevirtv1.AddToScheme,
-		meshvmv1alpha1.AddToScheme,
+		v1alpha1.AddToScheme,
 	} {
 		utilruntime.Must(add(s))
 	}
