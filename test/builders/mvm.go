@@ -1,0 +1,213 @@
+package builders
+
+import (
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// MVMBuilder makes a MeshedVirtualMachine.
+type MVMBuilder struct{ mvm v1alpha1.MeshedVirtualMachine }
+
+// MVM starts a MeshedVirtualMachine with a small guest that names no network.
+// Obj gives it one HTTP port unless it has ports.
+func MVM(name string) *MVMBuilder {
+	guest := resource.MustParse("256Mi")
+	return &MVMBuilder{v1alpha1.MeshedVirtualMachine{
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "MeshedVirtualMachine"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: DefaultNamespace, UID: UID("mvm", name), Generation: 1,
+		},
+		Spec: v1alpha1.MeshedVirtualMachineSpec{
+			Version: "v1",
+			VirtualMachine: kubevirtv1.VirtualMachineSpec{
+				RunStrategy: ptr.To(kubevirtv1.RunStrategyAlways),
+				Template: &kubevirtv1.VirtualMachineInstanceTemplateSpec{
+					Spec: kubevirtv1.VirtualMachineInstanceSpec{
+						Domain: kubevirtv1.DomainSpec{Memory: &kubevirtv1.Memory{Guest: &guest}},
+					},
+				},
+			},
+		},
+	}}
+}
+
+// Obj returns a copy of the object.
+func (b *MVMBuilder) Obj() *v1alpha1.MeshedVirtualMachine {
+	out := b.mvm.DeepCopy()
+	if len(out.Spec.Ports) == 0 {
+		out.Spec.Ports = []v1alpha1.Port{HTTP("http", 80, 8080)}
+	}
+	return out
+}
+
+// Namespace sets the namespace.
+func (b *MVMBuilder) Namespace(ns string) *MVMBuilder { b.mvm.Namespace = ns; return b }
+
+// UID sets the UID; an object to be created must have none.
+func (b *MVMBuilder) UID(uid types.UID) *MVMBuilder { b.mvm.UID = uid; return b }
+
+// Generation sets the generation.
+func (b *MVMBuilder) Generation(g int64) *MVMBuilder { b.mvm.Generation = g; return b }
+
+// Annotation sets an annotation.
+func (b *MVMBuilder) Annotation(key, value string) *MVMBuilder {
+	b.mvm.Annotations = with(b.mvm.Annotations, key, value)
+	return b
+}
+
+// Version sets the mesh subset.
+func (b *MVMBuilder) Version(v string) *MVMBuilder { b.mvm.Spec.Version = v; return b }
+
+// ServiceType sets the type of the Service.
+func (b *MVMBuilder) ServiceType(t v1alpha1.ServiceType) *MVMBuilder {
+	b.mvm.Spec.Service.Type = t
+	return b
+}
+
+// Ports adds ports.
+func (b *MVMBuilder) Ports(ports ...v1alpha1.Port) *MVMBuilder {
+	b.mvm.Spec.Ports = append(b.mvm.Spec.Ports, ports...)
+	return b
+}
+
+// MTLS sets the mutual TLS mode of all ports.
+func (b *MVMBuilder) MTLS(mode v1alpha1.MTLSMode) *MVMBuilder {
+	b.mvm.Spec.Mesh.MTLS.Mode = mode
+	return b
+}
+
+// PortMTLS sets the mutual TLS mode of one port.
+func (b *MVMBuilder) PortMTLS(port string, mode v1alpha1.MTLSMode) *MVMBuilder {
+	b.mvm.Spec.Mesh.MTLS.Ports = append(b.mvm.Spec.Mesh.MTLS.Ports, v1alpha1.PortMTLS{Name: port, Mode: mode})
+	return b
+}
+
+// Timeout bounds HTTP requests.
+func (b *MVMBuilder) Timeout(d string) *MVMBuilder { b.mvm.Spec.Mesh.Traffic.Timeout = d; return b }
+
+// Retries sets the retries of HTTP requests.
+func (b *MVMBuilder) Retries(r *networkingv1alpha3.HTTPRetry) *MVMBuilder {
+	b.mvm.Spec.Mesh.Traffic.Retries = r
+	return b
+}
+
+// TrafficPolicy sets Istio's traffic policy.
+func (b *MVMBuilder) TrafficPolicy(p *networkingv1alpha3.TrafficPolicy) *MVMBuilder {
+	b.mvm.Spec.Mesh.TrafficPolicy = p
+	return b
+}
+
+// ExcludePorts adds ports that go past the proxy on the way out.
+func (b *MVMBuilder) ExcludePorts(ports ...int32) *MVMBuilder {
+	o := &b.mvm.Spec.Capture.Outbound
+	o.ExcludePorts = append(o.ExcludePorts, ports...)
+	return b
+}
+
+// ExcludeCIDRs adds networks that go past the proxy on the way out.
+func (b *MVMBuilder) ExcludeCIDRs(networks ...string) *MVMBuilder {
+	o := &b.mvm.Spec.Capture.Outbound
+	o.ExcludeCIDRs = append(o.ExcludeCIDRs, networks...)
+	return b
+}
+
+// Interface adds an interface and its network, both under the interface's name.
+func (b *MVMBuilder) Interface(iface kubevirtv1.Interface, source kubevirtv1.NetworkSource) *MVMBuilder {
+	spec := &b.mvm.Spec.VirtualMachine.Template.Spec
+	spec.Domain.Devices.Interfaces = append(spec.Domain.Devices.Interfaces, iface)
+	spec.Networks = append(spec.Networks, kubevirtv1.Network{Name: iface.Name, NetworkSource: source})
+	return b
+}
+
+// TemplateLabel sets a label of the guest.
+func (b *MVMBuilder) TemplateLabel(key, value string) *MVMBuilder {
+	m := &b.mvm.Spec.VirtualMachine.Template.ObjectMeta
+	m.Labels = with(m.Labels, key, value)
+	return b
+}
+
+// TemplateAnnotation sets an annotation of the guest.
+func (b *MVMBuilder) TemplateAnnotation(key, value string) *MVMBuilder {
+	m := &b.mvm.Spec.VirtualMachine.Template.ObjectMeta
+	m.Annotations = with(m.Annotations, key, value)
+	return b
+}
+
+// VM changes the spec of the VirtualMachine in any other way.
+func (b *MVMBuilder) VM(change func(*kubevirtv1.VirtualMachineSpec)) *MVMBuilder {
+	change(&b.mvm.Spec.VirtualMachine)
+	return b
+}
+
+// HTTP is a port that the mesh treats as HTTP.
+func HTTP(name string, port, target int32) v1alpha1.Port {
+	return v1alpha1.Port{Name: name, Port: port, TargetPort: target, AppProtocol: "http"}
+}
+
+// TCP is a port that the mesh treats as TCP.
+func TCP(name string, port int32) v1alpha1.Port { return v1alpha1.Port{Name: name, Port: port} }
+
+// TLS is a port whose TLS the guest ends itself.
+func TLS(name string, port, target int32) v1alpha1.Port {
+	return v1alpha1.Port{Name: name, Port: port, TargetPort: target, AppProtocol: "tls"}
+}
+
+// Direct is a TCP port past the proxy.
+func Direct(name string, port int32) v1alpha1.Port {
+	return v1alpha1.Port{Name: name, Port: port, Route: v1alpha1.PortRouteDirect}
+}
+
+// UDP is a UDP port.
+func UDP(name string, port int32) v1alpha1.Port {
+	return v1alpha1.Port{Name: name, Port: port, Protocol: v1alpha1.PortProtocolUDP}
+}
+
+// Masquerade is an interface of that name with masquerade binding.
+func Masquerade(name string, ports ...kubevirtv1.Port) kubevirtv1.Interface {
+	return kubevirtv1.Interface{
+		Name:                   name,
+		InterfaceBindingMethod: kubevirtv1.InterfaceBindingMethod{Masquerade: &kubevirtv1.InterfaceMasquerade{}},
+		Ports:                  ports,
+	}
+}
+
+// Bridge is an interface of that name with bridge binding.
+func Bridge(name string) kubevirtv1.Interface {
+	return kubevirtv1.Interface{
+		Name:                   name,
+		InterfaceBindingMethod: kubevirtv1.InterfaceBindingMethod{Bridge: &kubevirtv1.InterfaceBridge{}},
+	}
+}
+
+// PodNetwork is the pod network, with KubeVirt's default network for the guest
+// when cidr is empty.
+func PodNetwork(cidr string) kubevirtv1.NetworkSource {
+	return kubevirtv1.NetworkSource{Pod: &kubevirtv1.PodNetwork{VMNetworkCIDR: cidr}}
+}
+
+// MultusNetwork is a secondary network.
+func MultusNetwork(name string) kubevirtv1.NetworkSource {
+	return kubevirtv1.NetworkSource{Multus: &kubevirtv1.MultusNetwork{NetworkName: name}}
+}
+
+func with(m map[string]string, key, value string) map[string]string {
+	if m == nil {
+		m = map[string]string{}
+	}
+	m[key] = value
+	return m
+}
+
+func conditionStatus(b bool) corev1.ConditionStatus {
+	if b {
+		return corev1.ConditionTrue
+	}
+	return corev1.ConditionFalse
+}
