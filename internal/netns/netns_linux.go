@@ -180,6 +180,9 @@ func Open(path string) (*Namespace, error) {
 // Inode identifies the namespace on this node for as long as it exists.
 func (n *Namespace) Inode() uint64 { return n.inode }
 
+// Fd is the file descriptor that keeps the namespace open, valid until Close.
+func (n *Namespace) Fd() uintptr { return n.file.Fd() }
+
 // Close gives the namespace back.
 func (n *Namespace) Close() error { return n.file.Close() }
 
@@ -216,26 +219,36 @@ func (n *Namespace) Addresses() ([]Address, error) {
 func (n *Namespace) Do(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread()
-		back, err := os.Open("/proc/thread-self/ns/net")
-		if err != nil {
-			runtime.UnlockOSThread()
-			done <- fmt.Errorf("open the current network namespace: %w", err)
-			return
-		}
-		defer func() { _ = back.Close() }()
-		if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
-			runtime.UnlockOSThread()
-			done <- fmt.Errorf("join network namespace %d: %w", n.inode, err)
-			return
-		}
-		result := f()
+		result := errEnded
+		// Also when f ends its goroutine, as testing.T.FailNow does.
+		defer func() { done <- result }()
+		result = n.do(f)
+	}()
+	return <-done
+}
+
+// errEnded means that a function run by Do ended its goroutine.
+var errEnded = errors.New("the function did not return")
+
+// do is Do on a goroutine of its own.
+func (n *Namespace) do(f func() error) error {
+	runtime.LockOSThread()
+	back, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("open the current network namespace: %w", err)
+	}
+	defer func() { _ = back.Close() }()
+	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
+		runtime.UnlockOSThread()
+		return fmt.Errorf("join network namespace %d: %w", n.inode, err)
+	}
+	defer func() {
+		// A goroutine that ends locked takes its thread with it
+		// (runtime.LockOSThread).
 		if unix.Setns(int(back.Fd()), unix.CLONE_NEWNET) == nil {
 			runtime.UnlockOSThread()
 		}
-		// A goroutine that ends locked takes its thread with it
-		// (runtime.LockOSThread).
-		done <- result
 	}()
-	return <-done
+	return f()
 }

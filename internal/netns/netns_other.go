@@ -14,6 +14,9 @@ func Open(string) (*Namespace, error) { return nil, ErrUnsupported }
 // Inode is 0.
 func (*Namespace) Inode() uint64 { return 0 }
 
+// Fd is 0.
+func (*Namespace) Fd() uintptr { return 0 }
+
 // Close does nothing.
 func (*Namespace) Close() error { return nil }
 

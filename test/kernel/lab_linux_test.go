@@ -1,0 +1,201 @@
+package kernel
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/netns"
+)
+
+// Addresses and names of a lab.
+const (
+	podInterface = "eth0"
+	bridge       = "k6t-eth0"
+	podIP        = "10.244.0.8"
+	peerIP       = "10.244.0.1"
+	guestIP      = "10.0.2.2"
+	gatewayIP    = "10.0.2.1"
+	// outsideIP is any host outside; excludedIP is one in excludedCIDR.
+	outsideIP    = "203.0.113.9"
+	excludedIP   = "198.51.100.7"
+	excludedCIDR = "198.51.100.0/24"
+	prefixLength = 24
+)
+
+// proxyUID is the user of Istio's proxy.
+const proxyUID = 1337
+
+// lab is a pod with its surroundings.
+type lab struct {
+	t                testing.TB
+	pod, peer, guest *netns.Namespace
+}
+
+// newLab makes the three namespaces and the pod's own interface. The link to
+// the guest comes with addGuest, as in KubeVirt, where Istio's rules are
+// written first.
+func newLab(t testing.TB) *lab {
+	t.Helper()
+	l := &lab{t: t, pod: newNamespace(t), peer: newNamespace(t), guest: newNamespace(t)}
+	l.in(l.peer, func() error {
+		if err := setUp("lo", outsideIP, excludedIP); err != nil {
+			return err
+		}
+		return forward()
+	})
+	l.in(l.pod, func() error { return setUp("lo") })
+	l.veth(l.peer, "pod", l.pod, podInterface)
+	l.in(l.peer, func() error { return setUp("pod", peerIP) })
+	l.in(l.pod, func() error {
+		if err := setUp(podInterface, podIP); err != nil {
+			return err
+		}
+		return defaultRoute(peerIP)
+	})
+	return l
+}
+
+// addGuest makes what virt-handler makes before it writes rules: the bridge
+// with its address, forwarding, and route_localnet on the bridge (KubeVirt,
+// pkg/network/setup/netpod/netpod.go). A veth stands for the tap device.
+func (l *lab) addGuest() {
+	l.t.Helper()
+	l.in(l.pod, func() error {
+		attributes := netlink.NewLinkAttrs()
+		attributes.Name = bridge
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attributes}); err != nil {
+			return fmt.Errorf("add the bridge: %w", err)
+		}
+		if err := setUp(bridge, gatewayIP); err != nil {
+			return err
+		}
+		return forward()
+	})
+	l.in(l.pod, func() error { return sysctl("ipv4/conf/"+bridge+"/route_localnet", "1") })
+	l.veth(l.pod, "tap0", l.guest, "eth0")
+	l.in(l.pod, func() error {
+		if err := setMaster("tap0", bridge); err != nil {
+			return err
+		}
+		return setUp("tap0")
+	})
+	l.in(l.guest, func() error {
+		// Loopback stays down, so that the guest can try to send to
+		// 127.0.0.0/8 through its gateway, as a hostile one would.
+		if err := setUp("eth0", guestIP); err != nil {
+			return err
+		}
+		if err := sysctl("ipv4/conf/eth0/route_localnet", "1"); err != nil {
+			return err
+		}
+		return defaultRoute(gatewayIP)
+	})
+}
+
+// in runs f in a namespace and ends the test if it fails.
+func (l *lab) in(ns *netns.Namespace, f func() error) {
+	l.t.Helper()
+	if err := ns.Do(f); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// veth makes a pair with one end in each namespace.
+func (l *lab) veth(a *netns.Namespace, aName string, b *netns.Namespace, bName string) {
+	l.t.Helper()
+	path := l.procPath(b)
+	l.in(a, func() error {
+		file, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = file.Close() }()
+		attributes := netlink.NewLinkAttrs()
+		attributes.Name = aName
+		pair := &netlink.Veth{LinkAttrs: attributes, PeerName: bName, PeerNamespace: netlink.NsFd(int(file.Fd()))}
+		if err := netlink.LinkAdd(pair); err != nil {
+			return fmt.Errorf("add veth %s: %w", aName, err)
+		}
+		return nil
+	})
+}
+
+// procPath is a path that opens the namespace from anywhere in this process.
+func (l *lab) procPath(ns *netns.Namespace) string {
+	return filepath.Join("/proc", strconv.Itoa(os.Getpid()), "fd", strconv.Itoa(int(ns.Fd())))
+}
+
+// newNamespace makes a network namespace that ends with the test.
+func newNamespace(t testing.TB) *netns.Namespace {
+	t.Helper()
+	type made struct {
+		ns  *netns.Namespace
+		err error
+	}
+	result := make(chan made)
+	go func() {
+		// The thread is never unlocked, so it ends with the goroutine.
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			result <- made{err: err}
+			return
+		}
+		ns, err := netns.Open("/proc/thread-self/ns/net")
+		result <- made{ns, err}
+	}()
+	m := <-result
+	if m.err != nil {
+		t.Fatalf("make a network namespace: %v", m.err)
+	}
+	t.Cleanup(func() { _ = m.ns.Close() })
+	return m.ns
+}
+
+func setUp(name string, addresses ...string) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	for _, a := range addresses {
+		n := &net.IPNet{IP: net.ParseIP(a), Mask: net.CIDRMask(prefixLength, 32)}
+		if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: n}); err != nil {
+			return fmt.Errorf("add %s to %s: %w", a, name, err)
+		}
+	}
+	return netlink.LinkSetUp(link)
+}
+
+func setMaster(name, master string) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	m, err := netlink.LinkByName(master)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", master, err)
+	}
+	return netlink.LinkSetMaster(link, m)
+}
+
+func defaultRoute(gateway string) error {
+	_, everything, err := net.ParseCIDR("0.0.0.0/0")
+	if err != nil {
+		return err
+	}
+	return netlink.RouteAdd(&netlink.Route{Dst: everything, Gw: net.ParseIP(gateway)})
+}
+
+func forward() error { return sysctl("ipv4/ip_forward", "1") }
+
+// sysctl sets a value below /proc/sys/net of the thread's namespace.
+func sysctl(name, value string) error {
+	return os.WriteFile(filepath.Join("/proc/sys/net", name), []byte(value), 0o644)
+}

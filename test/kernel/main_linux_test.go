@@ -1,0 +1,95 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/test/cluster/builder"
+)
+
+// Environment variables of these tests.
+const (
+	requireEnv    = "MESHVM_REQUIRE_KERNEL"
+	masqueradeEnv = "MESHVM_MASQUERADE"
+	pilotAgentEnv = "MESHVM_PILOT_AGENT"
+)
+
+var update = flag.Bool("update", false, "rewrite the generated section of docs/packet-path.md")
+
+// programs are the upstream programs that write rules.
+type programs struct {
+	masquerade string
+	pilotAgent string
+}
+
+// upstream finds or builds the upstream programs once.
+var upstream = sync.OnceValues(func() (programs, error) {
+	p := programs{masquerade: os.Getenv(masqueradeEnv), pilotAgent: os.Getenv(pilotAgentEnv)}
+	b, err := builder.New(os.Stderr)
+	if err != nil {
+		return p, err
+	}
+	if p.masquerade == "" {
+		if p.masquerade, err = b.Tool(context.Background(), "masquerade"); err != nil {
+			return p, err
+		}
+	}
+	if p.pilotAgent == "" {
+		p.pilotAgent, err = b.Tool(context.Background(), "pilot-agent")
+	}
+	return p, err
+})
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := missing(); err != nil {
+		fmt.Fprintf(os.Stderr, "kernel tests skipped: %v\n", err)
+		if os.Getenv(requireEnv) == "1" {
+			fmt.Fprintf(os.Stderr, "%s=1: this is a failure\n", requireEnv)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// missing says what these tests lack here, nil if nothing.
+func missing() error {
+	var errs []error
+	for _, p := range []struct{ program, install string }{
+		{"nft", "apt-get install nftables"},
+		{"iptables-restore", "apt-get install iptables"},
+	} {
+		if _, err := exec.LookPath(p.program); err != nil {
+			errs = append(errs, fmt.Errorf("the program %s is missing (%s)", p.program, p.install))
+		}
+	}
+	if err := mayMakeNamespaces(); err != nil {
+		errs = append(errs, fmt.Errorf("%w (run as root, or with unshare --map-auto --map-root-user)", err))
+	}
+	return errors.Join(errs...)
+}
+
+// mayMakeNamespaces tries, on a thread that ends afterwards, what every lab
+// does.
+func mayMakeNamespaces() error {
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			result <- fmt.Errorf("no right to make network namespaces: %w", err)
+			return
+		}
+		result <- asUser(proxyUID, func() error { return nil })
+	}()
+	return <-result
+}

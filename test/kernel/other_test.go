@@ -1,0 +1,9 @@
+//go:build !linux
+
+package kernel
+
+import "testing"
+
+func TestKernel(t *testing.T) {
+	t.Skip("the kernel tests need Linux: netfilter and network namespaces")
+}

@@ -1,0 +1,141 @@
+package kernel
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"meshvm.io/meshvm/internal/netns"
+)
+
+// absenceLimit is how long a probe waits where nothing may come. Nothing in a
+// lab loses packets, so that only rules can delay an answer.
+const absenceLimit = time.Second
+
+// probe is one connection that somebody opens.
+type probe struct {
+	// name is what a user would call it.
+	name string
+	// from picks the namespace that the connection comes from.
+	from func(*lab) *netns.Namespace
+	// network is "tcp4" or "udp4".
+	network string
+	host    string
+	port    int
+}
+
+func fromPeer(l *lab) *netns.Namespace  { return l.peer }
+func fromPod(l *lab) *netns.Namespace   { return l.pod }
+func fromGuest(l *lab) *netns.Namespace { return l.guest }
+
+// outcome is what became of a probe.
+type outcome struct {
+	// Proxy is the capture port of the proxy that took the connection,
+	// empty if none did.
+	Proxy string
+	// Original is the destination that the proxy saw.
+	Original string
+	// Server is who answered in the end, empty if nobody did.
+	Server string
+	// Client is whom the server took for the client.
+	Client string
+	// Failure says why there was no answer.
+	Failure string
+}
+
+// words are the outcome as the documentation has it.
+func (o outcome) words() string {
+	var parts []string
+	if o.Proxy != "" {
+		parts = append(parts, "proxy "+o.Proxy)
+	}
+	switch {
+	case o.Server == serverProxy:
+		parts = append(parts, "the proxy itself answers")
+	case o.Server != "" && o.Proxy != "":
+		parts = append(parts, o.Server)
+	case o.Server != "":
+		parts = append(parts, o.Server+" directly")
+	default:
+		parts = append(parts, "**"+strings.ReplaceAll(o.Failure, "-", " ")+"**")
+	}
+	return strings.Join(parts, ", then ")
+}
+
+// run sends the probe and waits for its outcome, up to limit.
+func (l *lab) run(p probe, limit time.Duration) outcome {
+	l.t.Helper()
+	var c net.Conn
+	err := p.from(l).Do(func() error {
+		var err error
+		d := net.Dialer{Timeout: limit}
+		c, err = d.Dial(p.network, net.JoinHostPort(p.host, strconv.Itoa(p.port)))
+		return err
+	})
+	if err != nil {
+		return outcome{Failure: reason(err)}
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+		l.t.Fatal(err)
+	}
+	if p.network == "udp4" {
+		if _, err := c.Write([]byte("?")); err != nil {
+			return outcome{Failure: reason(err)}
+		}
+	}
+	return read(c, p.network == "udp4")
+}
+
+// read parses the lines of the servers on the way.
+func read(c net.Conn, datagram bool) outcome {
+	var o outcome
+	lines := bufio.NewScanner(c)
+	for lines.Scan() {
+		words := strings.Fields(lines.Text())
+		switch {
+		case len(words) == 3 && words[0] == "proxy":
+			o.Proxy, o.Original = words[1], words[2]
+		case len(words) == 3 && words[0] == "server":
+			o.Server, o.Client = words[1], words[2]
+		case len(words) == 2 && words[0] == "failed":
+			o.Failure = words[1]
+		}
+		if datagram {
+			return o
+		}
+	}
+	if err := lines.Err(); err != nil && o.Server == "" {
+		o.Failure = reason(err)
+	}
+	if o.Server == "" && o.Failure == "" {
+		o.Failure = "closed"
+	}
+	return o
+}
+
+// destination is where the probe goes, as a proxy should see it.
+func (p probe) destination() string {
+	return netip.AddrPortFrom(netip.MustParseAddr(p.host), uint16(p.port)).String()
+}
+
+// through is the outcome of a probe that the proxy passes on.
+func (p probe) through(port, server, client string) outcome {
+	return outcome{Proxy: port, Original: p.destination(), Server: server, Client: client}
+}
+
+// directly is the outcome of a probe that no proxy sees.
+func directly(server, client string) outcome {
+	return outcome{Server: server, Client: client}
+}
+
+// fails is an outcome without an answer.
+func fails(reason string) outcome { return outcome{Failure: reason} }
+
+func (p probe) String() string {
+	return fmt.Sprintf("%s (%s %s)", p.name, p.network, p.destination())
+}

@@ -1,0 +1,144 @@
+package kernel
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"meshvm.io/meshvm/internal/netns"
+)
+
+// situation is a probe with its outcomes.
+type situation struct {
+	probe
+	// repair names the defect, empty for what works in any case.
+	repair string
+	// before has the outcome with KubeVirt's and Istio's rules alone, by the
+	// name of KubeVirt's variant; "" is for all that are not named.
+	before map[string]outcome
+	// after is the outcome with our table.
+	after outcome
+}
+
+// situations are in the order of the documentation.
+func situations() []situation {
+	all := func(o outcome) map[string]outcome { return map[string]outcome{"": o} }
+	tcpFrom := func(from func(*lab) *netns.Namespace, name, host string, port int) probe {
+		return probe{name: name, from: from, network: "tcp4", host: host, port: port}
+	}
+	excludedPort := tcpFrom(fromGuest, "guest to an excluded port", outsideIP, databasePort)
+	excludedNet := tcpFrom(fromGuest, "guest to an excluded network", excludedIP, webPort)
+	anywhere := tcpFrom(fromGuest, "guest to anywhere else", outsideIP, webPort)
+	admin := tcpFrom(fromGuest, "guest to the proxy's loopback, port excluded", "127.0.0.1", adminPort)
+	mesh := tcpFrom(fromPeer, "client to a mesh port", podIP, meshPort)
+	direct := tcpFrom(fromPeer, "client to an excluded inbound port", podIP, directPort)
+	ssh := tcpFrom(fromPeer, "client to SSH", podIP, sshPort)
+	health := tcpFrom(fromPeer, "kubelet to the proxy's health port 15021", podIP, healthPort)
+	probeMesh := tcpFrom(fromPod, "process in the pod to 127.0.0.1, mesh port", "127.0.0.1", meshPort)
+	probeHealth := tcpFrom(fromPod, "proxy's agent to 127.0.0.1, health port 15021", "127.0.0.1", healthPort)
+	udp := probe{name: "client to a UDP port", from: fromPeer, network: "udp4", host: podIP, port: udpPort}
+
+	guestSees := directly(serverGuest, peerIP)
+	return []situation{
+		{excludedPort, "N1", all(excludedPort.through("15001", serverOutside, podIP)), directly(serverOutside, podIP)},
+		{excludedNet, "N1", all(excludedNet.through("15001", serverOutside, podIP)), directly(serverOutside, podIP)},
+		{anywhere, "", all(anywhere.through("15001", serverOutside, podIP)), anywhere.through("15001", serverOutside, podIP)},
+		{
+			admin, "",
+			map[string]outcome{
+				withoutList.name: {Proxy: "15001", Original: admin.destination(), Failure: "refused"},
+				"":               admin.through("15001", serverProxy, "127.0.0.1"),
+			},
+			admin.through("15001", serverProxy, "127.0.0.1"),
+		},
+		{direct, "N2", map[string]outcome{annotated.name: fails("refused"), "": guestSees}, guestSees},
+		{ssh, "", all(guestSees), guestSees},
+		{udp, "N3", map[string]outcome{annotated.name: fails("refused"), "": guestSees}, guestSees},
+		{
+			mesh, "N5",
+			map[string]outcome{annotated.name: mesh.through("15006", serverGuest, gatewayIP), "": guestSees},
+			mesh.through("15006", serverGuest, gatewayIP),
+		},
+		{
+			health, "N5",
+			map[string]outcome{withoutList.name: fails("refused"), "": directly(serverProxy, peerIP)},
+			directly(serverProxy, peerIP),
+		},
+		{
+			probeHealth, "N5",
+			map[string]outcome{withoutList.name: fails("refused"), "": directly(serverProxy, "127.0.0.1")},
+			directly(serverProxy, "127.0.0.1"),
+		},
+		{probeMesh, "", all(directly(serverGuest, gatewayIP)), directly(serverGuest, gatewayIP)},
+	}
+}
+
+// beforeIn is the outcome without our table in one of KubeVirt's variants.
+func (s situation) beforeIn(k kubevirt) outcome {
+	if o, ok := s.before[k.name]; ok {
+		return o
+	}
+	return s.before[""]
+}
+
+// TestRepairs sends every probe with the stock rules and again with our table.
+func TestRepairs(t *testing.T) {
+	var report report
+	for _, k := range []kubevirt{annotated, labelled, withoutList} {
+		for _, i := range []istio{istioIptables, istioNftables} {
+			t.Run("Istio "+i.name+", KubeVirt "+k.name, func(t *testing.T) {
+				l := newLab(t)
+				l.writeIstio(i)
+				l.addGuest()
+				l.writeKubeVirt(k)
+				l.startServers()
+
+				for _, s := range situations() {
+					t.Run("before, "+s.name, func(t *testing.T) {
+						report.add(s, k.name, l.expect(t, s.probe, s.beforeIn(k)))
+					})
+				}
+				foreign := l.foreignTables()
+				l.apply(plan())
+				for _, s := range situations() {
+					t.Run("after, "+s.name, func(t *testing.T) {
+						report.add(s, withMeshvm, l.expect(t, s.probe, s.after))
+					})
+				}
+				if diff := cmp.Diff(foreign, l.foreignTables()); diff != "" {
+					t.Errorf("KubeVirt's or Istio's rules changed (-before +after):\n%s", diff)
+				}
+			})
+		}
+	}
+	report.check(t)
+}
+
+// TestEveryRepairIsNeeded refuses a repair of something that is not broken.
+func TestEveryRepairIsNeeded(t *testing.T) {
+	for _, s := range situations() {
+		broken := false
+		for _, k := range []kubevirt{annotated, labelled, withoutList} {
+			broken = broken || s.beforeIn(k) != s.after
+		}
+		if s.repair != "" && !broken {
+			t.Errorf("%s: %s repairs nothing", s.name, s.repair)
+		}
+	}
+}
+
+// expect runs the probe and compares. It waits longer for an answer that must
+// come than for one that must not.
+func (l *lab) expect(t *testing.T, p probe, want outcome) outcome {
+	t.Helper()
+	limit := time.Duration(waitLimit)
+	if want.Server == "" {
+		limit = absenceLimit
+	}
+	got := l.run(p, limit)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", p, diff)
+	}
+	return got
+}

@@ -1,0 +1,210 @@
+package kernel
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/netns"
+)
+
+// Ports of the lab.
+const (
+	meshPort      = 8080
+	directPort    = 9000 // also in Istio's excludeInboundPorts
+	sshPort       = 22
+	udpPort       = 5353
+	webPort       = 443
+	databasePort  = 5432 // in the outbound exclusions
+	inboundPort   = 15006
+	outboundPort  = 15001
+	healthPort    = 15021
+	adminPort     = 15000 // on 127.0.0.1 only
+	statsPort     = 15090
+	agentPort     = 15020
+	upstreamLocal = "127.0.0.6"
+)
+
+// Names by which servers answer.
+const (
+	serverGuest   = "guest"
+	serverOutside = "outside"
+	serverProxy   = "proxy"
+)
+
+// waitLimit bounds waiting for what must come, on a busy machine.
+const waitLimit = 20 * time.Second
+
+// startServers starts the guest's, the outside's and the proxy's servers. They
+// end with the test.
+func (l *lab) startServers() {
+	l.t.Helper()
+	for _, p := range []int{meshPort, directPort, sshPort} {
+		l.serveTCP(l.guest, guestIP, p, answer(serverGuest))
+	}
+	l.serveUDP(l.guest, guestIP, udpPort)
+	for _, p := range []int{webPort, databasePort} {
+		l.serveTCP(l.peer, "0.0.0.0", p, answer(serverOutside))
+	}
+	l.serveTCP(l.pod, "0.0.0.0", healthPort, answer(serverProxy))
+	l.serveTCP(l.pod, "127.0.0.1", adminPort, answer(serverProxy))
+	l.serveTCP(l.pod, "0.0.0.0", inboundPort, l.standIn("15006", upstreamLocal))
+	l.serveTCP(l.pod, "0.0.0.0", outboundPort, l.standIn("15001", ""))
+}
+
+func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(net.Conn)) {
+	l.t.Helper()
+	var listener net.Listener
+	l.in(ns, func() error {
+		var err error
+		listener, err = net.Listen("tcp4", net.JoinHostPort(host, strconv.Itoa(port)))
+		return err
+	})
+	l.t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = c.Close() }()
+				serve(c)
+			}()
+		}
+	}()
+}
+
+// serveUDP answers each datagram with the guest's name.
+func (l *lab) serveUDP(ns *netns.Namespace, host string, port int) {
+	l.t.Helper()
+	var conn net.PacketConn
+	l.in(ns, func() error {
+		var err error
+		conn, err = net.ListenPacket("udp4", net.JoinHostPort(host, strconv.Itoa(port)))
+		return err
+	})
+	l.t.Cleanup(func() { _ = conn.Close() })
+	go func() {
+		b := make([]byte, 1500)
+		for {
+			_, from, err := conn.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = conn.WriteTo([]byte(answerLine(serverGuest, from)), from)
+		}
+	}()
+}
+
+// answer says who answers and whom the server sees as the client.
+func answer(server string) func(net.Conn) {
+	return func(c net.Conn) { _, _ = io.WriteString(c, answerLine(server, c.RemoteAddr())) }
+}
+
+func answerLine(server string, client net.Addr) string {
+	host, _, _ := net.SplitHostPort(client.String())
+	return fmt.Sprintf("server %s %s\n", server, host)
+}
+
+// standIn serves one of the proxy's two capture ports: it tells the client
+// which port took the connection and its original destination, connects there
+// as the proxy's user, and passes on the answer.
+func (l *lab) standIn(name, upstreamFrom string) func(net.Conn) {
+	return func(c net.Conn) {
+		to, err := originalDestination(c)
+		if err != nil {
+			_, _ = fmt.Fprintf(c, "failed %v\n", err)
+			return
+		}
+		_, _ = fmt.Fprintf(c, "proxy %s %s\n", name, to)
+		upstream, err := l.dialAsProxy(upstreamFrom, to)
+		if err != nil {
+			_, _ = fmt.Fprintf(c, "failed %s\n", reason(err))
+			return
+		}
+		defer func() { _ = upstream.Close() }()
+		_, _ = io.Copy(c, upstream)
+	}
+}
+
+func (l *lab) dialAsProxy(from string, to netip.AddrPort) (net.Conn, error) {
+	d := net.Dialer{Timeout: absenceLimit}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	var c net.Conn
+	err := l.pod.Do(func() error {
+		return asUser(proxyUID, func() error {
+			var err error
+			c, err = d.Dial("tcp4", to.String())
+			return err
+		})
+	})
+	return c, err
+}
+
+// asUser runs f with another file system user on the current thread, which is
+// locked. Netfilter's skuid looks at the file system user of the thread that
+// made the socket; the thread's capabilities for networks stay.
+func asUser(uid int, f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	before, err := unix.SetfsuidRetUid(uid)
+	if err != nil {
+		return err
+	}
+	defer func() { _, _ = unix.SetfsuidRetUid(before) }()
+	// setfsuid(2) reports no errors; asking for an impossible user tells.
+	if now, err := unix.SetfsuidRetUid(-1); err != nil || now != uid {
+		return fmt.Errorf("no right to be user %d", uid)
+	}
+	return f()
+}
+
+// originalDestination is where the connection went before it was redirected
+// (linux/netfilter_ipv4.h, SO_ORIGINAL_DST).
+func originalDestination(c net.Conn) (netip.AddrPort, error) {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return netip.AddrPort{}, errors.New("not a TCP connection")
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	var out netip.AddrPort
+	var optErr error
+	err = raw.Control(func(fd uintptr) {
+		// A struct sockaddr_in fits into the 20 bytes of an ipv6_mreq.
+		m, err := unix.GetsockoptIPv6Mreq(int(fd), unix.IPPROTO_IP, unix.SO_ORIGINAL_DST)
+		if err != nil {
+			optErr = err
+			return
+		}
+		out = netip.AddrPortFrom(netip.AddrFrom4([4]byte(m.Multiaddr[4:8])), binary.BigEndian.Uint16(m.Multiaddr[2:4]))
+	})
+	return out, errors.Join(err, optErr)
+}
+
+// reason is an error of a connection in one word.
+func reason(err error) string {
+	var ne net.Error
+	switch {
+	case errors.Is(err, unix.ECONNREFUSED):
+		return "refused"
+	case errors.As(err, &ne) && ne.Timeout():
+		return "no-answer"
+	default:
+		return strings.ReplaceAll(err.Error(), " ", "-")
+	}
+}

@@ -1,0 +1,219 @@
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/rulewriter"
+)
+
+// output runs a program in a namespace and ends the test if it fails.
+func (l *lab) output(ns *netns.Namespace, stdin, program string, args ...string) string {
+	l.t.Helper()
+	var stdout, stderr bytes.Buffer
+	l.in(ns, func() error {
+		c := exec.Command(program, args...)
+		c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &stdout, &stderr
+		// A program started from a locked thread is in its namespaces.
+		if err := c.Run(); err != nil {
+			return fmt.Errorf("%s %s: %w\n%s%s", filepath.Base(program), strings.Join(args, " "), err, &stdout, &stderr)
+		}
+		return nil
+	})
+	return stdout.String()
+}
+
+// istio says how Istio's rules are written.
+type istio struct {
+	name string
+	// native is nftables instead of iptables.
+	native bool
+}
+
+var (
+	istioIptables = istio{name: "iptables"}
+	istioNftables = istio{name: "nftables", native: true}
+)
+
+// istioArguments are those with which Istio's injector starts istio-init in a
+// virt-launcher pod whose user has excluded a network, a port and an inbound
+// port (Istio, manifests/charts/istio-control/istio-discovery/files/injection-template.yaml).
+func istioArguments(i istio) []string {
+	args := []string{
+		"istio-iptables", "-p", strconv.Itoa(outboundPort), "-z", strconv.Itoa(inboundPort),
+		"-u", strconv.Itoa(proxyUID), "-g", strconv.Itoa(proxyUID), "-m", "REDIRECT",
+		"-i", "*", "-x", excludedCIDR, "-b", "*",
+		"-d", joinPorts(statsPort, healthPort, agentPort, directPort),
+		"-o", strconv.Itoa(databasePort), "-k", bridge, "--log_output_level", "all:error",
+	}
+	if i.native {
+		args = append(args, "--native-nftables")
+	}
+	return args
+}
+
+func (l *lab) writeIstio(i istio) {
+	l.t.Helper()
+	l.output(l.pod, "", upstreamPrograms(l.t).pilotAgent, istioArguments(i)...)
+}
+
+// kubevirt says which of KubeVirt's rules are written.
+type kubevirt struct {
+	name string
+	// istio is KubeVirt's Istio branch: the VMI has the annotation.
+	istio bool
+	// ports says whether the VMI's interface lists ports.
+	ports bool
+}
+
+var (
+	annotated   = kubevirt{name: "annotation", istio: true, ports: true}
+	labelled    = kubevirt{name: "label only", ports: true}
+	withoutList = kubevirt{name: "label only, no port list"}
+)
+
+func (l *lab) writeKubeVirt(k kubevirt) {
+	l.t.Helper()
+	args := []string{"-pod", podInterface, "-bridge", bridge}
+	if k.istio {
+		args = append(args, "-istio")
+	}
+	if k.ports {
+		args = append(args, "-ports", strings.Join([]string{
+			strconv.Itoa(sshPort) + "/TCP", strconv.Itoa(meshPort) + "/TCP",
+			strconv.Itoa(directPort) + "/TCP", strconv.Itoa(udpPort) + "/UDP",
+		}, ","))
+	}
+	l.output(l.pod, "", upstreamPrograms(l.t).masquerade, args...)
+}
+
+func upstreamPrograms(t testing.TB) programs {
+	t.Helper()
+	p, err := upstream()
+	if err != nil {
+		t.Fatalf("KubeVirt's and Istio's rule writers: %v", err)
+	}
+	return p
+}
+
+func joinPorts(ports ...int) string {
+	texts := make([]string, len(ports))
+	for i, p := range ports {
+		texts[i] = strconv.Itoa(p)
+	}
+	return strings.Join(texts, ",")
+}
+
+// plan is what the lab's user wants.
+func plan() ruleio.Plan {
+	return ruleio.Plan{
+		PodInterface: podInterface,
+		Bridge:       bridge,
+		Families:     []ruleio.Family{{Name: ruleio.FamilyIPv4, Guest: guestIP, Gateway: gatewayIP, Pod: podIP}},
+		Proxy: ruleio.Proxy{
+			InboundPort: inboundPort, OutboundPort: outboundPort,
+			LocalPorts: []uint16{adminPort, outboundPort, 15004, inboundPort, 15008, 15009, agentPort, healthPort, 15053, statsPort},
+		},
+		Inbound: ruleio.Inbound{Mesh: []uint16{meshPort}, DirectTCP: []uint16{sshPort, directPort}, DirectUDP: []uint16{udpPort}},
+		// The administration port is excluded by mistake.
+		Outbound: ruleio.Outbound{ExcludePorts: []uint16{databasePort, adminPort}, ExcludeCIDRs: []string{excludedCIDR}},
+	}
+}
+
+// podUID is that of the lab's pod.
+const podUID = "0b6e5a54-7c5e-4f6e-9c52-7d2f6a1c9e11"
+
+// proc makes a proc file system in which the lab's pod has one process and the
+// host another.
+func (l *lab) proc() string {
+	l.t.Helper()
+	root := l.t.TempDir()
+	for pid, p := range map[string]struct {
+		cgroup string
+		ns     *netns.Namespace
+	}{
+		"1":  {"0::/init.scope\n", l.peer},
+		"42": {"0::/../../kubepods-burstable-pod" + strings.ReplaceAll(podUID, "-", "_") + ".slice/cri-containerd-1f.scope\n", l.pod},
+	} {
+		dir := filepath.Join(root, pid, "ns")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			l.t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, pid, "cgroup"), []byte(p.cgroup), 0o600); err != nil {
+			l.t.Fatal(err)
+		}
+		if err := os.Symlink(l.procPath(p.ns), filepath.Join(dir, "net")); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	return root
+}
+
+// request runs the rule-writer on the lab's pod and returns its ending.
+func (l *lab) request(operation ruleio.Operation, p *ruleio.Plan) ruleio.TargetResult {
+	l.t.Helper()
+	request, err := json.Marshal(ruleio.Request{
+		Version: ruleio.RequestVersion,
+		Targets: []ruleio.Target{{Operation: operation, PodUID: podUID, PodIPs: []string{podIP}, Plan: p}},
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	r := rulewriter.Run(context.Background(), rulewriter.OnNode(netns.Finder{Root: l.proc()}), request)
+	if len(r.Targets) != 1 {
+		l.t.Fatalf("the rule-writer handled nothing: %s", r.Message)
+	}
+	return r.Targets[0]
+}
+
+// apply has the rule-writer write the plan and wants success.
+func (l *lab) apply(p ruleio.Plan) ruleio.TargetResult {
+	l.t.Helper()
+	r := l.request(ruleio.OperationApply, &p)
+	if r.Outcome != ruleio.OutcomeApplied {
+		l.t.Fatalf("the rule-writer ended with %s: %s", r.Outcome, r.Message)
+	}
+	return r
+}
+
+// ruleset is what the nft program lists, without counts.
+func (l *lab) ruleset() string {
+	l.t.Helper()
+	return l.output(l.pod, "", "nft", "-s", "list", "ruleset")
+}
+
+// ourTable is what the nft program lists of ours.
+func (l *lab) ourTable() string {
+	l.t.Helper()
+	return l.output(l.pod, "", "nft", "-s", "list", "table", nftrules.FamilyInet, nftrules.TableName)
+}
+
+// ours matches our table in a listing of the ruleset.
+var ours = regexp.MustCompile(`(?ms)^table inet meshvm \{\n.*?^\}\n`)
+
+// foreignTables is the ruleset without our table.
+func (l *lab) foreignTables() string {
+	l.t.Helper()
+	return ours.ReplaceAllString(l.ruleset(), "")
+}
+
+// nftStyle is the spelling of the installed nft.
+func (l *lab) nftStyle() nftrules.Style {
+	l.t.Helper()
+	if version := l.output(l.pod, "", "nft", "--version"); strings.Contains(version, "v1.0.") {
+		return nftrules.StylePortable
+	}
+	return nftrules.StyleNFT11
+}
