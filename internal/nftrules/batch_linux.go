@@ -125,16 +125,20 @@ func (b *batch) await(conn *netlink.Conn, sent []netlink.Message) error {
 
 // explain names the object whose message the kernel refused.
 func (b *batch) explain(err error, sent []netlink.Message) error {
-	object := "batch"
 	var oe *netlink.OpError
-	if errors.As(err, &oe) {
-		for i, m := range sent {
-			if m.Header.Sequence == oe.Sequence && i > 0 && i <= len(b.objects) {
-				object = b.objects[i-1]
-			}
+	if !errors.As(err, &oe) {
+		return fmt.Errorf("read the answer to the batch: %w", err)
+	}
+	object := "batch"
+	for i, m := range sent[1 : len(sent)-1] {
+		if m.Header.Sequence == oe.Sequence {
+			object = b.objects[i]
 		}
 	}
-	return fmt.Errorf("%s: %w", object, supported(err))
+	if oe.Message != "" {
+		object += ": " + oe.Message
+	}
+	return fmt.Errorf("%s: %w", object, supported(oe.Err))
 }
 
 // supported adds ErrUnsupported to the errors with which kernels answer a

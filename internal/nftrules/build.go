@@ -87,7 +87,7 @@ func (b *builder) add(name string, t DataType, elements []string) {
 	if len(elements) == 0 {
 		return
 	}
-	b.sets[name] = Set{Name: name, Type: t, Interval: true, Elements: elements}
+	b.sets[name] = Set{Name: name, Type: t, Flags: []string{flagInterval}, Elements: elements}
 	b.order = append(b.order, name)
 }
 

@@ -50,9 +50,9 @@ func compareNamed[T any](kind string, want, got []T, name func(T) string, compar
 
 func compareSets(want, got Set) []string {
 	var out []string
-	if want.Type != got.Type || want.Interval != got.Interval {
-		out = append(out, fmt.Sprintf("set %s has type %s (interval %t): found %s (interval %t)",
-			want.Name, want.Type, want.Interval, got.Type, got.Interval))
+	if want.Type != got.Type || !slices.Equal(want.Flags, got.Flags) {
+		out = append(out, fmt.Sprintf("set %s has type %s, flags %q: found %s, flags %q",
+			want.Name, want.Type, want.Flags, got.Type, got.Flags))
 	}
 	return append(out, compareLists("set "+want.Name, "element", want.Elements, got.Elements)...)
 }

@@ -22,14 +22,32 @@ func decodeSet(ad *netlink.AttributeDecoder) (table string, s Set) {
 		case unix.NFTA_SET_KEY_TYPE:
 			s.Type = typeOf(ad.Uint32())
 		case unix.NFTA_SET_FLAGS:
-			flags := ad.Uint32()
-			s.Interval = flags&unix.NFT_SET_INTERVAL != 0
-			if other := flags &^ uint32(unix.NFT_SET_INTERVAL); other != 0 {
-				s.Name += fmt.Sprintf(" (flags %#x)", other)
-			}
+			s.Flags = flagNames(ad.Uint32(), setFlags)
 		}
 	}
 	return table, s
+}
+
+// Flags by their nft names, from the lowest bit (linux/netfilter/nf_tables.h,
+// enum nft_table_flags and enum nft_set_flags).
+var (
+	tableFlags = []string{"dormant", "owner", "persist"}
+	setFlags   = []string{"anonymous", "constant", flagInterval, "map", "timeout", "dynamic", "object", "concatenation"}
+)
+
+// flagNames names the bits that are set.
+func flagNames(bits uint32, names []string) []string {
+	var out []string
+	for i := range 32 {
+		switch {
+		case bits&(1<<i) == 0:
+		case i < len(names):
+			out = append(out, names[i])
+		default:
+			out = append(out, fmt.Sprintf("%#x", 1<<i))
+		}
+	}
+	return out
 }
 
 func typeOf(number uint32) DataType {
@@ -110,8 +128,8 @@ func elementTextsOf(s Set, keys []setKey) []string {
 		if open {
 			put(first, k.key-1)
 		}
-		open, first = !k.end && s.Interval, k.key
-		if !s.Interval {
+		open, first = !k.end && s.interval(), k.key
+		if !s.interval() {
 			put(k.key, k.key)
 		}
 	}

@@ -86,7 +86,7 @@ func (b *batch) addSet(t Table, s Set, id uint32) {
 		ae.String(unix.NFTA_SET_TABLE, t.Name)
 		ae.String(unix.NFTA_SET_NAME, s.Name)
 		var flags uint32
-		if s.Interval {
+		if s.interval() {
 			flags = unix.NFT_SET_INTERVAL
 		}
 		ae.Uint32(unix.NFTA_SET_FLAGS, flags)
@@ -125,7 +125,7 @@ func setKeys(s Set) ([]setKey, error) {
 		if err != nil {
 			return nil, fmt.Errorf("set %s: %w", s.Name, err)
 		}
-		if !s.Interval {
+		if !s.interval() {
 			keys = append(keys, setKey{key: r.first})
 			continue
 		}

@@ -28,17 +28,16 @@ func (Kernel) Read() (Snapshot, error) {
 		if err != nil {
 			return Snapshot{}, err
 		}
-		s, err := d.table(TableName)
-		if err != nil && !errors.Is(err, ErrNoTable) && !errors.Is(err, errInterrupted) {
+		s, tableErr := d.table(TableName)
+		after, err := d.generation()
+		if err != nil {
 			return Snapshot{}, err
 		}
-		after, genErr := d.generation()
-		if genErr != nil {
-			return Snapshot{}, genErr
-		}
-		if before == after && !errors.Is(err, errInterrupted) {
+		// An object that vanished between two dumps is an error too, and
+		// one that says nothing if there was a change.
+		if before == after && !errors.Is(tableErr, errInterrupted) {
 			s.Generation = after
-			return s, err
+			return s, tableErr
 		}
 	}
 	return Snapshot{}, fmt.Errorf("%w %d times", ErrBusy, readAttempts)
@@ -119,7 +118,7 @@ func (d dumper) table(name string) (Snapshot, error) {
 	}, func(ad *netlink.AttributeDecoder) error {
 		for ad.Next() {
 			if ad.Type() == unix.NFTA_TABLE_FLAGS {
-				s.Table.Flags = tableFlags(ad.Uint32())
+				s.Table.Flags = flagNames(ad.Uint32(), tableFlags)
 			}
 		}
 		return nil
@@ -140,18 +139,6 @@ func (d dumper) table(name string) (Snapshot, error) {
 		return s, fmt.Errorf("read the rules of table %s: %w", name, err)
 	}
 	return s, nil
-}
-
-// tableFlags names the flags of a table (linux/netfilter/nf_tables.h, enum
-// nft_table_flags).
-func tableFlags(bits uint32) []string {
-	var out []string
-	for i, name := range []string{"dormant", "owner", "persist"} {
-		if bits&(1<<i) != 0 {
-			out = append(out, name)
-		}
-	}
-	return out
 }
 
 func (d dumper) sets(t *Table) error {

@@ -1,5 +1,7 @@
 package nftrules
 
+import "slices"
+
 // TableName is the name of the table, in the family FamilyInet.
 const TableName = "meshvm"
 
@@ -30,12 +32,18 @@ type Set struct {
 	Name string
 	// Type is that of the elements.
 	Type DataType
-	// Interval says whether elements may be ranges.
-	Interval bool
+	// Flags are the set's flags by their nft names, ours "interval": an
+	// element may be a range.
+	Flags []string
 	// Elements are in ascending order and in nft's spelling: "8080",
 	// "8000-8010", "10.0.0.0/8".
 	Elements []string
 }
+
+// flagInterval is the flag of a set whose elements may be ranges.
+const flagInterval = "interval"
+
+func (s Set) interval() bool { return slices.Contains(s.Flags, flagInterval) }
 
 // Hook is the place of a base chain in the packet's way (nft(8), ADDRESS
 // FAMILIES).

@@ -49,8 +49,8 @@ func (t Table) TextIn(s Style) string {
 func (s Set) text() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\tset %s {\n\t\ttype %s\n", s.Name, s.Type)
-	if s.Interval {
-		b.WriteString("\t\tflags interval\n")
+	if len(s.Flags) > 0 {
+		fmt.Fprintf(&b, "\t\tflags %s\n", strings.Join(s.Flags, ","))
 	}
 	if len(s.Elements) > 0 {
 		fmt.Fprintf(&b, "\t\telements = { %s }\n", s.elementText())

@@ -1,0 +1,317 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// plans are plans whose tables differ in shape.
+func plans() map[string]ruleio.Plan {
+	change := func(f func(p *ruleio.Plan)) ruleio.Plan {
+		p := plan()
+		f(&p)
+		return p
+	}
+	return map[string]ruleio.Plan{
+		"everything": plan(),
+		"nothing listed": change(func(p *ruleio.Plan) {
+			p.Proxy.LocalPorts, p.Inbound, p.Outbound = nil, ruleio.Inbound{}, ruleio.Outbound{}
+		}),
+		"all networks, extreme ports": change(func(p *ruleio.Plan) {
+			p.Outbound = ruleio.Outbound{ExcludePorts: []uint16{1, 2, 3, 65534, 65535}, ExcludeCIDRs: []string{"0.0.0.0/0"}}
+		}),
+		"neighbouring networks": change(func(p *ruleio.Plan) {
+			p.Outbound.ExcludeCIDRs = []string{"0.0.0.0/32", "0.0.0.1/32", "10.0.0.0/9", "10.128.0.0/9", "192.0.2.6/31", "255.255.255.255/32"}
+		}),
+		"very many": change(func(p *ruleio.Plan) {
+			p.Outbound = ruleio.Outbound{}
+			for i := range 2000 {
+				p.Outbound.ExcludePorts = append(p.Outbound.ExcludePorts, uint16(2*i+1))
+				p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, fmt.Sprintf("10.%d.%d.0/25", i/256, i%256))
+			}
+		}),
+		"other names and addresses": change(func(p *ruleio.Plan) {
+			p.Bridge = "k6t-0123456789a"
+			p.Families[0].Guest, p.Families[0].Gateway = "172.30.255.6", "172.30.255.5"
+		}),
+	}
+}
+
+func build(t testing.TB, p ruleio.Plan) nftrules.Table {
+	t.Helper()
+	table, err := nftrules.Build(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// read is the table in the lab's pod.
+func (l *lab) read() (s nftrules.Snapshot, err error) {
+	l.in(l.pod, func() error {
+		s, err = nftrules.Kernel{}.Read()
+		return nil
+	})
+	return s, err
+}
+
+func (l *lab) mustRead() nftrules.Snapshot {
+	l.t.Helper()
+	s, err := l.read()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return s
+}
+
+func TestTextIsWhatNftLists(t *testing.T) {
+	for name, p := range plans() {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.apply(p)
+			if diff := cmp.Diff(build(t, p).TextIn(l.nftStyle()), l.ourTable()); diff != "" {
+				t.Errorf("text differs from what nft lists (-ours +nft's):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestNftReadsText has nft write the table from its text: the kernel then has
+// what we write through netlink.
+func TestNftReadsText(t *testing.T) {
+	for name, p := range plans() {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			want := build(t, p)
+			l.output(l.pod, want.Text(), "nft", "-f", "-")
+			if differences := nftrules.Compare(want, l.mustRead().Table); len(differences) > 0 {
+				t.Errorf("read back from nft's own writing:\n%s", strings.Join(differences, "\n"))
+			}
+		})
+	}
+}
+
+func TestWritingTwiceLeavesTheSameTable(t *testing.T) {
+	l := newLab(t)
+	first := l.apply(plan())
+	listing := l.ruleset()
+	second := l.apply(plan())
+	if diff := cmp.Diff(listing, l.ruleset()); diff != "" {
+		t.Errorf("the ruleset changed (-first +second):\n%s", diff)
+	}
+	second.DurationMicroseconds = first.DurationMicroseconds
+	if diff := cmp.Diff(first, second); diff != "" {
+		t.Errorf("the result changed (-first +second):\n%s", diff)
+	}
+	if want := build(t, plan()).Digest(); second.TableDigest != want {
+		t.Errorf("digest %s, want that of the plan's table, %s", second.TableDigest, want)
+	}
+}
+
+// TestFailingBatchKeepsTheOldTable has the kernel refuse a batch at its end.
+func TestFailingBatchKeepsTheOldTable(t *testing.T) {
+	bad := map[string]struct {
+		change func(t *nftrules.Table)
+		want   error
+	}{
+		"chain that the kernel cannot have": {
+			// Address translation cannot come before connection tracking.
+			func(t *nftrules.Table) { t.Chains[2].Priority = -250 }, nftrules.ErrUnsupported,
+		},
+		"overlapping elements": {
+			func(t *nftrules.Table) {
+				t.Set(nftrules.SetOutboundExcludeIPv4).Elements = []string{"10.0.0.0/8", "10.1.0.0/16"}
+			},
+			nil,
+		},
+	}
+	for name, tc := range bad {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.apply(plan())
+			before := l.ruleset()
+			table := build(t, plan())
+			tc.change(&table)
+			l.in(l.pod, func() error {
+				err := nftrules.Kernel{}.Replace(table)
+				t.Logf("refused: %v", err)
+				if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
+					t.Errorf("error %v, want %v", err, tc.want)
+				}
+				return nil
+			})
+			if diff := cmp.Diff(before, l.ruleset()); diff != "" {
+				t.Errorf("the ruleset changed (-before +after):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRemoveLeavesNothing(t *testing.T) {
+	l := newLab(t)
+	l.writeIstio(istioIptables)
+	l.addGuest()
+	l.writeKubeVirt(annotated)
+	before := l.ruleset()
+	l.apply(plan())
+	for _, attempt := range []string{"first", "again"} {
+		if r := l.request(ruleio.OperationRemove, nil); r.Outcome != ruleio.OutcomeRemoved {
+			t.Errorf("%s: ended with %s: %s", attempt, r.Outcome, r.Message)
+		}
+		if diff := cmp.Diff(before, l.ruleset()); diff != "" {
+			t.Errorf("%s: left something (-before +after):\n%s", attempt, diff)
+		}
+	}
+	if _, err := l.read(); !errors.Is(err, nftrules.ErrNoTable) {
+		t.Errorf("error %v, want ErrNoTable", err)
+	}
+}
+
+// TestWrittenBeforeTheBridge is the way of a migration target: our table comes
+// first, then KubeVirt's link and everyone's rules.
+func TestWrittenBeforeTheBridge(t *testing.T) {
+	for _, i := range []istio{istioIptables, istioNftables} {
+		t.Run("Istio "+i.name, func(t *testing.T) {
+			l := newLab(t)
+			l.apply(plan())
+			l.writeIstio(i)
+			l.addGuest()
+			l.writeKubeVirt(annotated)
+			l.startServers()
+			for _, s := range situations() {
+				t.Run(s.name, func(t *testing.T) { l.expect(t, s.probe, s.after) })
+			}
+		})
+	}
+}
+
+// TestConcurrentWriters has writers with different plans race. Each of their
+// tables must be whole whenever anyone looks, and the last one stays.
+func TestConcurrentWriters(t *testing.T) {
+	const writers, rounds = 4, 25
+	l := newLab(t)
+	tables := map[string]nftrules.Table{}
+	for w := range writers {
+		p := plan()
+		p.Inbound.Mesh = []uint16{uint16(8000 + w)}
+		table := build(t, p)
+		tables[table.Digest()] = table
+	}
+	var wg sync.WaitGroup
+	for _, table := range tables {
+		wg.Go(func() {
+			err := l.pod.Do(func() error {
+				for range rounds {
+					if err := (nftrules.Kernel{}).Replace(table); err != nil {
+						return err
+					}
+					s, err := nftrules.Kernel{}.Read()
+					if err != nil && !errors.Is(err, nftrules.ErrBusy) {
+						return err
+					}
+					if _, whole := tables[s.Table.Digest()]; err == nil && !whole {
+						return fmt.Errorf("saw a table that nobody wrote:\n%s", s.Table.Text())
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if _, whole := tables[l.mustRead().Table.Digest()]; !whole {
+		t.Errorf("in the end there is a table that nobody wrote:\n%s", l.ourTable())
+	}
+}
+
+// TestForeignChangesAreSeen changes our table behind our back.
+func TestForeignChangesAreSeen(t *testing.T) {
+	first := "insert rule inet meshvm prerouting "
+	for name, command := range map[string]string{
+		"rule we could have written":   first + `iifname "eth0" meta nfproto ipv4 tcp dport @proxy_tcp counter dnat ip to ip daddr comment "N5"`,
+		"verdict":                      first + "accept",
+		"expression we do not know":    first + "meta l4proto tcp limit rate 3/second counter redirect to :15006",
+		"wildcard interface":           first + `iifname "k6t*" counter accept`,
+		"other port of the redirect":   first + `iifname "k6t-eth0" meta nfproto ipv4 meta l4proto tcp counter redirect to :15002`,
+		"flags of the redirect":        first + `iifname "k6t-eth0" meta nfproto ipv4 meta l4proto tcp counter redirect to :15001 random`,
+		"address and port":             first + `iifname "eth0" meta nfproto ipv4 tcp dport 80 counter dnat ip to 10.0.2.2:81`,
+		"map":                          first + `dnat ip to tcp dport map { 80 : 10.0.2.2 }`,
+		"deleted rules":                "flush chain inet meshvm output",
+		"deleted elements":             "flush set inet meshvm proxy_tcp",
+		"further element":              "add element inet meshvm proxy_tcp { 16000-16010 }",
+		"further chain":                "add chain inet meshvm other",
+		"further base chain":           "add chain inet meshvm dropper { type filter hook input priority 0; policy drop; }",
+		"further set":                  "add set inet meshvm other { type ether_addr; flags timeout; }",
+		"table switched off (dormant)": "add table inet meshvm { flags dormant; }",
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.apply(plan())
+			want := build(t, plan())
+			l.output(l.pod, command+"\n", "nft", "-f", "-")
+			got := l.mustRead().Table
+			differences := nftrules.Compare(want, got)
+			t.Log(strings.Join(differences, "; "))
+			if len(differences) == 0 || got.Digest() == want.Digest() {
+				t.Errorf("not seen, digest %s, table:\n%s", got.Digest(), got.Text())
+			}
+			l.apply(plan())
+		})
+	}
+}
+
+// TestCounters proves by a rule's count that a connection took it.
+func TestCounters(t *testing.T) {
+	l := newLab(t)
+	l.addGuest()
+	l.writeKubeVirt(annotated)
+	l.startServers()
+	l.apply(plan())
+	p := probe{name: "client to a mesh port", from: fromPeer, network: "tcp4", host: podIP, port: meshPort}
+	l.expect(t, p, p.through("15006", serverGuest, gatewayIP))
+	s := l.mustRead()
+	redirect := nftrules.Statement{Kind: nftrules.StatementRedirect, Port: inboundPort}
+	i := slices.IndexFunc(s.Counters, func(c nftrules.RuleCounter) bool {
+		return c.Chain == "prerouting" && s.Table.Chains[0].Rules[c.Index].Statement == redirect
+	})
+	if i < 0 || s.Counters[i].Packets != 1 || s.Counters[i].Bytes == 0 {
+		t.Errorf("counters %+v, want one packet at the redirect to %d", s.Counters, inboundPort)
+	}
+}
+
+// TestIdentity sends the rule-writer to namespaces that are not the pod's.
+func TestIdentity(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(l *lab, p *ruleio.Plan)
+		want   ruleio.Outcome
+	}{
+		"another pod's namespace": {func(l *lab, _ *ruleio.Plan) { l.pod = l.guest }, ruleio.OutcomeIdentityMismatch},
+		"the host's namespace":    {func(l *lab, _ *ruleio.Plan) { l.pod = l.peer }, ruleio.OutcomeIdentityMismatch},
+		"another interface":       {func(_ *lab, p *ruleio.Plan) { p.PodInterface = "net1" }, ruleio.OutcomeInvalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			p := plan()
+			tc.change(l, &p)
+			before := l.ruleset()
+			r := l.request(ruleio.OperationApply, &p)
+			if r.Outcome != tc.want {
+				t.Errorf("ended with %s (%s), want %s", r.Outcome, r.Message, tc.want)
+			}
+			if diff := cmp.Diff(before, l.ruleset()); diff != "" {
+				t.Errorf("something was written:\n%s", diff)
+			}
+		})
+	}
+}
