@@ -321,9 +321,10 @@ type MeshedVirtualMachine struct {
 	// +required
 	Spec MeshedVirtualMachineSpec `json:"spec,omitzero"`
 
-	// status is what was found.
+	// status is what was found. Until the operator has looked, Ready is Unknown.
 	//
 	// +optional
+	// +default={"conditions":[{"type":"Ready","status":"Unknown","reason":"Pending","message":"waiting for the operator","lastTransitionTime":"1970-01-01T00:00:00Z"}]}
 	Status MeshedVirtualMachineStatus `json:"status,omitzero"`
 }
 

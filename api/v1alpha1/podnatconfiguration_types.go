@@ -312,9 +312,10 @@ type PodNATConfiguration struct {
 	// +required
 	Spec PodNATConfigurationSpec `json:"spec,omitzero"`
 
-	// status is what was read back.
+	// status is what was read back. Until the operator has looked, Ready is Unknown.
 	//
 	// +optional
+	// +default={"conditions":[{"type":"Ready","status":"Unknown","reason":"Pending","message":"waiting for the operator","lastTransitionTime":"1970-01-01T00:00:00Z"}]}
 	Status PodNATConfigurationStatus `json:"status,omitzero"`
 }
 

@@ -1,0 +1,129 @@
+# Build, check and try meshvm. "make help" lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+CLUSTER := go run ./test/cluster/cmd/local-cluster
+BENCH ?= .
+FUZZTIME ?= 20s
+
+# Tools are Go programs from modules of their own under hack/. They are kept in
+# bin/ under the digest of what they are made from, so that a change of a
+# version is a new file.
+digest = $(shell cat $(1) | sha256sum | cut -c1-12)
+TOOLS_DIGEST := $(call digest,hack/tools/go.mod hack/tools/go.sum hack/tools/crdgen/*.go)
+LINT_DIGEST := $(call digest,hack/lint/go.mod hack/lint/go.sum hack/lint/*.go)
+CONTROLLER_GEN := $(CURDIR)/bin/controller-gen-$(TOOLS_DIGEST)
+CRDGEN := $(CURDIR)/bin/crdgen-$(TOOLS_DIGEST)
+KUSTOMIZE := $(CURDIR)/bin/kustomize-$(TOOLS_DIGEST)
+LINT := $(CURDIR)/bin/golangci-lint-$(LINT_DIGEST)
+
+MODULES := $(dir $(shell git ls-files go.mod '**/go.mod'))
+
+##@ Help
+
+.PHONY: help
+help: ## Show this list.
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Try it
+
+.PHONY: demo
+demo: ## Start a one-node Kubernetes with KubeVirt and show a meshed VM's packets (root, Linux).
+	go run ./test/cluster/cmd/demo
+
+.PHONY: demo-down
+demo-down: ## Stop what "make demo" started and leave nothing behind but caches.
+	$(CLUSTER) down
+
+.PHONY: demo-clean
+demo-clean: demo-down ## The same, and remove the caches of built programs and images.
+	$(CLUSTER) clean
+	rm -rf bin
+
+##@ Test
+
+.PHONY: test
+test: ## Unit, CEL, integration (real API server) and kernel (real netfilter) tests.
+	hack/test.sh
+
+.PHONY: test-cluster
+test-cluster: ## The demo's scenario and more, as Go tests on a real one-node cluster (root, Linux).
+	MESHVM_TEST_CLUSTER=1 go test -count=1 -timeout=60m -v ./test/cluster/...
+
+.PHONY: bench
+bench: ## Benchmarks; BENCH= chooses which.
+	hack/test.sh -run='^$$' -bench='$(BENCH)' -benchmem
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME.
+	hack/fuzz.sh $(FUZZTIME)
+
+##@ Generate and build
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Write deep copies and generated docs.
+	$(CONTROLLER_GEN) object paths=./api/...
+	go run ./hack/docgen
+
+.PHONY: manifests
+manifests: $(CONTROLLER_GEN) $(CRDGEN) ## Write CRDs and the manager's rights, from the types and markers.
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
+	$(CRDGEN) config/crd/bases/meshvm.io_meshedvirtualmachines.yaml
+	$(CONTROLLER_GEN) rbac:roleName=meshvm-manager-role paths=./controllers/... output:rbac:dir=config/rbac
+
+.PHONY: kustomize
+kustomize: $(KUSTOMIZE) ## Build every directory of config/ that stands by itself.
+	for d in default openshift samples; do $(KUSTOMIZE) build config/$$d >/dev/null; done
+
+.PHONY: build
+build: ## Compile the programs into bin/.
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+
+.PHONY: images
+images: ## Write the programs' images as an OCI archive, without a daemon; print its path.
+	$(CLUSTER) images
+
+##@ Check
+
+.PHONY: verify
+verify: ## Everything CI checks without running a test; fails, and shows why, when a file would change.
+	hack/verify.sh
+
+.PHONY: lint
+lint: $(LINT) ## golangci-lint on all code of ours.
+	$(LINT) run ./...
+	cd hack/tools && $(LINT) run ./...
+	cd hack/lint && $(LINT) run ./...
+
+.PHONY: lint-api
+lint-api: $(LINT) ## kube-api-linter on the API types.
+	$(LINT) run --config .golangci-kal.yml ./api/...
+
+.PHONY: check
+check: ## Sizes of files and functions, and what the privileged program links.
+	go run ./hack/check
+
+.PHONY: tidy
+tidy: ## Tidy every Go module.
+	for m in $(MODULES); do (cd $$m && go mod tidy) done
+
+##@ Tools
+
+.PHONY: tools
+tools: $(CONTROLLER_GEN) $(CRDGEN) $(KUSTOMIZE) $(LINT) ## Build the tools into bin/.
+
+$(CONTROLLER_GEN):
+	cd hack/tools && go build -trimpath -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(CRDGEN):
+	cd hack/tools && go build -trimpath -o $@ ./crdgen
+
+$(KUSTOMIZE):
+	cd hack/tools && go build -trimpath -o $@ sigs.k8s.io/kustomize/kustomize/v5
+
+$(LINT):
+	cd hack/lint && go build -trimpath -o $@ .

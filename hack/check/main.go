@@ -1,0 +1,135 @@
+// Command check enforces budgets that no linter of ours has:
+//
+//   - no Go file has more than 400 lines, unless it is generated;
+//   - no Reconcile has more than 60 lines, nor has any other function outside
+//     tests;
+//   - the rule-writer, which runs with privileges, links no Kubernetes client.
+//
+// It looks at all files that git knows, nested modules included.
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+const (
+	maxFileLines     = 400
+	maxFunctionLines = 60
+)
+
+// privileged is the program that must stay small, and forbidden what it must
+// not link.
+const privileged = "./cmd/rule-writer"
+
+var forbidden = []string{
+	"k8s.io/",
+	"sigs.k8s.io/",
+	"kubevirt.io/",
+	"istio.io/",
+	"meshvm.io/meshvm/api",
+}
+
+func main() {
+	findings, err := check()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "check:", err)
+		os.Exit(2)
+	}
+	for _, f := range findings {
+		fmt.Println(f)
+	}
+	if len(findings) > 0 {
+		os.Exit(1)
+	}
+}
+
+func check() ([]string, error) {
+	files, err := lines("git", "ls-files", "--cached", "--others", "--exclude-standard", "*.go")
+	if err != nil {
+		return nil, err
+	}
+	var findings []string
+	longest := 0
+	for _, name := range files {
+		source, err := os.ReadFile(name)
+		if os.IsNotExist(err) { // removed, and not yet committed
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		found, n, err := checkFile(name, source)
+		if err != nil {
+			return nil, err
+		}
+		findings = append(findings, found...)
+		longest = max(longest, n)
+	}
+	linked, err := lines("go", "list", "-deps", privileged)
+	if err != nil {
+		return nil, err
+	}
+	findings = append(findings, checkLinked(linked)...)
+	fmt.Printf("check: %d Go files, the longest has %d lines; %s links %d packages\n", len(files), longest, privileged, len(linked))
+	return findings, nil
+}
+
+// checkFile also returns how many lines the file has, none when it is
+// generated.
+func checkFile(name string, source []byte) (findings []string, length int, err error) {
+	fset := token.NewFileSet()
+	file, err := parser.ParseFile(fset, name, source, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return nil, 0, err
+	}
+	if ast.IsGenerated(file) {
+		return nil, 0, nil
+	}
+	length = bytes.Count(source, []byte("\n"))
+	if length > maxFileLines {
+		findings = append(findings, fmt.Sprintf("%s: %d lines, at most %d", name, length, maxFileLines))
+	}
+	if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "test/") {
+		return findings, length, nil
+	}
+	for _, d := range file.Decls {
+		f, ok := d.(*ast.FuncDecl)
+		if !ok {
+			continue
+		}
+		start := fset.Position(f.Pos())
+		if n := fset.Position(f.End()).Line - start.Line + 1; n > maxFunctionLines {
+			findings = append(findings, fmt.Sprintf("%s: %s has %d lines, at most %d", start, f.Name.Name, n, maxFunctionLines))
+		}
+	}
+	return findings, length, nil
+}
+
+func checkLinked(packages []string) []string {
+	var findings []string
+	for _, p := range packages {
+		if slices.ContainsFunc(forbidden, func(f string) bool { return strings.HasPrefix(p, f) }) {
+			findings = append(findings, fmt.Sprintf("%s links %s", privileged, p))
+		}
+	}
+	return findings
+}
+
+// lines runs a program and splits what it prints.
+func lines(name string, args ...string) ([]string, error) {
+	command := exec.Command(name, args...)
+	command.Stderr = os.Stderr
+	out, err := command.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
+	}
+	return strings.Fields(string(out)), nil
+}

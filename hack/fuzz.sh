@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Runs every fuzz test of the module, one after the other, for the given time.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+time="${1:-20s}"
+found=0
+while IFS=: read -r file name; do
+  found=$((found + 1))
+  printf '=== %s in %s\n' "$name" "$(dirname "$file")"
+  go test -run='^$' -fuzz="^$name\$" -fuzztime="$time" "./$(dirname "$file")"
+done < <(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' api cmd controllers internal | sed 's/:func /:/')
+echo "$found fuzz tests ran for $time each"

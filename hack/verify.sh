@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Checks everything that needs no test run. Generated files and modules that
+# would change are a failure, and so is a work tree that differs from the commit.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n=== %s\n' "$*"; }
+
+step "generated code, manifests and docs"
+make --no-print-directory generate manifests
+
+step "manifests build"
+make --no-print-directory kustomize
+
+step "modules are tidy"
+git ls-files 'go.mod' '**/go.mod' | while read -r file; do
+  (cd "$(dirname "$file")" && go mod tidy -diff) || { echo "$file is not tidy: make tidy"; exit 1; }
+done
+
+step "sizes and imports"
+make --no-print-directory check
+
+step "lint"
+make --no-print-directory lint-api lint
+
+step "nothing changed"
+if [[ -n "$(git status --porcelain)" ]]; then
+  git status --short
+  git --no-pager diff
+  echo "The work tree differs from the commit: run 'make generate manifests tidy' and commit."
+  exit 1
+fi
+echo "verify: all well"
