@@ -1,0 +1,253 @@
+package natplan_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	"k8s.io/utils/ptr"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+	b "meshvm.io/meshvm/test/builders"
+)
+
+func binding(set func(*kubevirtv1.Interface)) *b.MVMBuilder {
+	iface := kubevirtv1.Interface{Name: "default"}
+	set(&iface)
+	return b.MVM("web").Interface(iface, b.PodNetwork(""))
+}
+
+// refusals are written as "Reason field".
+type refusals []string
+
+func TestCheckSpec(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mvm  *b.MVMBuilder
+		want refusals
+	}{
+		"smallest":                  {mvm: b.MVM("web")},
+		"masquerade named":          {mvm: b.MVM("web").Interface(b.Masquerade("default"), b.PodNetwork(""))},
+		"no binding named":          {mvm: binding(func(*kubevirtv1.Interface) {})},
+		"secondary bridge":          {mvm: b.MVM("web").Interface(b.Masquerade("default"), b.PodNetwork("")).Interface(b.Bridge("lan"), b.MultusNetwork("lan"))},
+		"every kind of port":        {mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.TLS("tls", 443, 8443), b.TCP("db", 5432), b.Direct("ssh", 22), b.UDP("dns", 53))},
+		"one number, two protocols": {mvm: b.MVM("web").Ports(b.TCP("dns", 53), b.UDP("dns-udp", 53))},
+		"reserved number over UDP":  {mvm: b.MVM("web").Ports(b.UDP("odd", 15053))},
+		"reserved number outside":   {mvm: b.MVM("web").Ports(b.HTTP("http", 15006, 8080))},
+		"own labels kept":           {mvm: b.MVM("web").TemplateLabel("app", "shop").TemplateLabel("version", "v1").TemplateLabel("team", "a")},
+		"own ports of the interface": {
+			mvm: b.MVM("web").Interface(b.Masquerade("default", kubevirtv1.Port{Port: 8080}, kubevirtv1.Port{Port: 15021, Protocol: "UDP"}), b.PodNetwork("")),
+		},
+		"exclusions": {mvm: b.MVM("web").ExcludePorts(5432, 15020).ExcludeCIDRs("10.96.0.0/16", "10.0.0.5/8", "0.0.0.0/0")},
+
+		"name of 47": {mvm: b.MVM(strings.Repeat("a", 47))},
+		"name of 48": {mvm: b.MVM(strings.Repeat("a", 48)), want: refusals{"NameTooLong metadata.name"}},
+		"name with a dot": {
+			mvm: b.MVM("web.shop"), want: refusals{"InvalidSpec metadata.name"},
+		},
+		"no template": {
+			mvm:  b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) { s.Template = nil }),
+			want: refusals{"InvalidSpec spec.virtualMachine.template"},
+		},
+		"bridge": {
+			mvm:  b.MVM("web").Interface(b.Bridge("default"), b.PodNetwork("")),
+			want: refusals{"BridgeBinding spec.virtualMachine.template.spec.domain.devices.interfaces[0].bridge"},
+		},
+		"passt": {
+			mvm:  binding(func(i *kubevirtv1.Interface) { i.PasstBinding = &kubevirtv1.InterfacePasstBinding{} }),
+			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].passtBinding"},
+		},
+		"old passt": {
+			mvm:  binding(func(i *kubevirtv1.Interface) { i.DeprecatedPasst = &kubevirtv1.DeprecatedInterfacePasst{} }),
+			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].passt"},
+		},
+		"slirp": {
+			mvm:  binding(func(i *kubevirtv1.Interface) { i.DeprecatedSlirp = &kubevirtv1.DeprecatedInterfaceSlirp{} }),
+			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].slirp"},
+		},
+		"macvtap": {
+			mvm:  binding(func(i *kubevirtv1.Interface) { i.DeprecatedMacvtap = &kubevirtv1.DeprecatedInterfaceMacvtap{} }),
+			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].macvtap"},
+		},
+		"SR-IOV": {
+			mvm:  binding(func(i *kubevirtv1.Interface) { i.SRIOV = &kubevirtv1.InterfaceSRIOV{} }),
+			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].sriov"},
+		},
+		"binding plugin": {
+			mvm:  binding(func(i *kubevirtv1.Interface) { i.Binding = &kubevirtv1.PluginBinding{Name: "x"} }),
+			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].binding"},
+		},
+		"absent interface": {
+			mvm:  binding(func(i *kubevirtv1.Interface) { i.State = kubevirtv1.InterfaceStateAbsent }),
+			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].state"},
+		},
+		"no pod network": {
+			mvm:  b.MVM("web").Interface(b.Bridge("lan"), b.MultusNetwork("lan")),
+			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.networks"},
+		},
+		"interface of another name": {
+			mvm: b.MVM("web").Interface(b.Masquerade("a"), b.PodNetwork("")).VM(func(s *kubevirtv1.VirtualMachineSpec) {
+				s.Template.Spec.Networks[0].Name = "other"
+			}),
+			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces"},
+		},
+		"pod interface not attached": {
+			mvm: b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) {
+				s.Template.Spec.Domain.Devices.AutoattachPodInterface = ptr.To(false)
+			}),
+			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.autoattachPodInterface"},
+		},
+		"reserved port of the interface": {
+			mvm:  b.MVM("web").Interface(b.Masquerade("default", kubevirtv1.Port{Port: 80}, kubevirtv1.Port{Port: 15021}), b.PodNetwork("")),
+			want: refusals{"ReservedPort spec.virtualMachine.template.spec.domain.devices.interfaces[0].ports[1].port"},
+		},
+		"reserved port range": {
+			mvm: binding(func(i *kubevirtv1.Interface) {
+				i.PortRanges = []kubevirtv1.PortRange{{Protocol: "UDP", Start: 15000, End: 15100}, {Protocol: "TCP", Start: 49000, End: 50000}}
+			}),
+			want: refusals{"ReservedPort spec.virtualMachine.template.spec.domain.devices.interfaces[0].portRanges[1]"},
+		},
+		"guest network is IPv6": {
+			mvm:  b.MVM("web").Interface(b.Masquerade("default"), b.PodNetwork("fd10:0:2::/120")),
+			want: refusals{"InvalidCIDR spec.virtualMachine.template.spec.networks[0].pod.vmNetworkCIDR"},
+		},
+		"guest network too small": {
+			mvm:  b.MVM("web").Interface(b.Masquerade("default"), b.PodNetwork("10.0.2.0/31")),
+			want: refusals{"InvalidCIDR spec.virtualMachine.template.spec.networks[0].pod.vmNetworkCIDR"},
+		},
+		"version label differs": {
+			mvm:  b.MVM("web").TemplateLabel("version", "v2"),
+			want: refusals{"InvalidSpec spec.virtualMachine.template.metadata.labels[version]"},
+		},
+		"another's label": {
+			mvm:  b.MVM("web").TemplateLabel(v1alpha1.LabelMeshedVirtualMachine, "db"),
+			want: refusals{"InvalidSpec spec.virtualMachine.template.metadata.labels[meshvm.io/meshed-virtual-machine]"},
+		},
+		"injection switched off": {
+			mvm: b.MVM("web").TemplateLabel(v1alpha1.LabelSidecarInject, "false").TemplateAnnotation(v1alpha1.LabelSidecarInject, "false"),
+			want: refusals{
+				"InvalidSpec spec.virtualMachine.template.metadata.labels[sidecar.istio.io/inject]",
+				"InvalidSpec spec.virtualMachine.template.metadata.annotations[sidecar.istio.io/inject]",
+			},
+		},
+
+		"proxy's port": {
+			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 15006)), want: refusals{"ReservedPort spec.ports[0].targetPort"},
+		},
+		"migration's port": {
+			mvm: b.MVM("web").Ports(b.Direct("x", 49152)), want: refusals{"ReservedPort spec.ports[0].port"},
+		},
+		"port taken twice": {
+			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 80, 8081)), want: refusals{"InvalidPort spec.ports[1].port"},
+		},
+		"target taken twice": {
+			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)), want: refusals{"InvalidPort spec.ports[1].targetPort"},
+		},
+		"name taken twice": {
+			mvm: b.MVM("web").Ports(b.TCP("a", 80), b.TCP("a", 81)), want: refusals{"InvalidPort spec.ports[1].name"},
+		},
+		"no such port": {
+			mvm: b.MVM("web").Ports(b.HTTP("a", 0, 70000)), want: refusals{"InvalidPort spec.ports[0].port", "InvalidPort spec.ports[0].targetPort"},
+		},
+		"UDP through the mesh": {
+			mvm: b.MVM("web").Ports(v1alpha1.Port{
+				Name: "u", Port: 53, Protocol: v1alpha1.PortProtocolUDP, Route: v1alpha1.PortRouteMesh, AppProtocol: "http",
+			}),
+			want: refusals{"InvalidPort spec.ports[0].route", "InvalidPort spec.ports[0].appProtocol"},
+		},
+		"unknown protocol and route": {
+			mvm:  b.MVM("web").Ports(v1alpha1.Port{Name: "s", Port: 1, Protocol: "SCTP"}, v1alpha1.Port{Name: "r", Port: 2, Route: "Detour"}),
+			want: refusals{"InvalidPort spec.ports[0].protocol", "InvalidPort spec.ports[1].route"},
+		},
+		"mutual TLS of unknown, direct and repeated ports": {
+			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("ssh", 22)).
+				PortMTLS("http", v1alpha1.MTLSModePermissive).PortMTLS("http", v1alpha1.MTLSModeDisable).
+				PortMTLS("htpp", v1alpha1.MTLSModeDisable).PortMTLS("ssh", v1alpha1.MTLSModeStrict),
+			want: refusals{
+				"InvalidPort spec.mesh.mtls.ports[1].name", "InvalidPort spec.mesh.mtls.ports[2].name", "InvalidPort spec.mesh.mtls.ports[3].name",
+			},
+		},
+		"timeout of nothing": {
+			mvm: b.MVM("web").Timeout("0s"), want: refusals{"InvalidSpec spec.mesh.traffic.timeout"},
+		},
+		"timeout without a unit": {
+			mvm: b.MVM("web").Timeout("50"), want: refusals{"InvalidSpec spec.mesh.traffic.timeout"},
+		},
+		"retries without HTTP": {
+			mvm:  b.MVM("web").Ports(b.TCP("db", 5432)).Retries(&networkingv1alpha3.HTTPRetry{Attempts: 2}),
+			want: refusals{"InvalidSpec spec.mesh.traffic"},
+		},
+		"exclusions that do not parse": {
+			mvm: b.MVM("web").ExcludePorts(0, 1, 65536).ExcludeCIDRs("10.0.0.0", "fd00::/8", "::ffff:10.0.0.0/104", "10.0.0.0/33"),
+			want: refusals{
+				"InvalidPort spec.capture.outbound.excludePorts[0]", "InvalidPort spec.capture.outbound.excludePorts[2]",
+				"InvalidCIDR spec.capture.outbound.excludeCIDRs[0]", "InvalidCIDR spec.capture.outbound.excludeCIDRs[1]",
+				"InvalidCIDR spec.capture.outbound.excludeCIDRs[2]", "InvalidCIDR spec.capture.outbound.excludeCIDRs[3]",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := list(t, natplan.CheckSpec(tc.mvm.Obj()))
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("refusals (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// list returns the refusals that err joins, each of which must say something.
+func list(t *testing.T, err error) refusals {
+	t.Helper()
+	if err == nil {
+		return nil
+	}
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		t.Fatalf("error %v does not join refusals", err)
+	}
+	var out refusals
+	for _, e := range joined.Unwrap() {
+		invalid, ok := natplan.FirstInvalid(e)
+		if !ok || invalid.Message == "" {
+			t.Fatalf("%#v is no refusal with a message", e)
+		}
+		out = append(out, fmt.Sprintf("%s %s", invalid.Reason, invalid.Field))
+	}
+	return out
+}
+
+func TestCheckSpecOfNothing(t *testing.T) {
+	for name, mvm := range map[string]*v1alpha1.MeshedVirtualMachine{"nil": nil, "zero": {}} {
+		t.Run(name, func(t *testing.T) {
+			if _, ok := natplan.FirstInvalid(natplan.CheckSpec(mvm)); !ok {
+				t.Error("not refused")
+			}
+		})
+	}
+}
+
+func TestFirstInvalid(t *testing.T) {
+	first := &natplan.Invalid{Reason: v1alpha1.ReasonInvalidPort, Field: "a", Message: "one"}
+	second := &natplan.Invalid{Reason: v1alpha1.ReasonInvalidCIDR, Field: "b", Message: "two"}
+	for name, tc := range map[string]struct {
+		err  error
+		want *natplan.Invalid
+	}{
+		"nil":     {},
+		"other":   {err: errors.New("x")},
+		"typed":   {err: (*natplan.Invalid)(nil)},
+		"wrapped": {err: fmt.Errorf("plan: %w", first), want: first},
+		"joined":  {err: errors.Join(errors.New("x"), first, second), want: first},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, ok := natplan.FirstInvalid(tc.err)
+			if got != tc.want && tc.want != nil || ok != (tc.want != nil) {
+				t.Errorf("got %v, %v; want %v", got, ok, tc.want)
+			}
+		})
+	}
+}

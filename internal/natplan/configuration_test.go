@@ -1,0 +1,132 @@
+package natplan_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+	b "meshvm.io/meshvm/test/builders"
+)
+
+func TestConfigurationSpec(t *testing.T) {
+	base := func() v1alpha1.PodNATConfigurationSpec {
+		return v1alpha1.PodNATConfigurationSpec{
+			Pod:        v1alpha1.PodTarget{Name: "virt-launcher-web-abcde", UID: "pod-virt-launcher-web-abcde-uid"},
+			Interfaces: v1alpha1.PodInterfaces{Pod: "eth0", Bridge: "k6t-eth0"},
+			Families:   []v1alpha1.AddressFamily{{Family: "IPv4", Guest: "10.0.2.2", Gateway: "10.0.2.1"}},
+			Proxy: v1alpha1.ProxyPorts{
+				InboundPort: 15006, OutboundPort: 15001,
+				LocalPorts: []int32{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090},
+			},
+			Inbound: v1alpha1.InboundPlan{Mesh: []int32{8080}},
+		}
+	}
+	for name, tc := range map[string]struct {
+		mvm    *b.MVMBuilder
+		vmi    *b.VMIBuilder
+		change func(*v1alpha1.PodNATConfigurationSpec)
+	}{
+		"defaults": {mvm: b.MVM("web"), vmi: b.VMI("web"), change: func(*v1alpha1.PodNATConfigurationSpec) {}},
+		"ports sorted by the guest's number": {
+			mvm: b.MVM("web").Ports(b.UDP("ntp", 123), b.UDP("dns", 53), b.Direct("vnc", 5900), b.Direct("ssh", 22), b.TLS("tls", 443, 8443), b.HTTP("http", 80, 8080)),
+			vmi: b.VMI("web"),
+			change: func(s *v1alpha1.PodNATConfigurationSpec) {
+				s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{8080, 8443}, DirectTCP: []int32{22, 5900}, DirectUDP: []int32{53, 123}}
+			},
+		},
+		"exclusions in canonical form": {
+			mvm: b.MVM("web").ExcludePorts(9000, 25, 9000).ExcludeCIDRs("192.168.1.7/24", "10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/8", "192.168.1.0/25"),
+			vmi: b.VMI("web"),
+			change: func(s *v1alpha1.PodNATConfigurationSpec) {
+				s.Outbound = v1alpha1.OutboundPlan{ExcludePorts: []int32{25, 9000}, ExcludeCIDRs: []string{"10.0.0.0/8", "192.168.1.0/24"}}
+			},
+		},
+		"network of the running guest, with host bits": {
+			mvm: b.MVM("web").Interface(b.Masquerade("default"), b.PodNetwork("10.9.9.0/24")),
+			vmi: b.VMI("web").NetworkCIDR("172.20.5.9/16"),
+			change: func(s *v1alpha1.PodNATConfigurationSpec) {
+				s.Families[0].Gateway, s.Families[0].Guest = "172.20.0.1", "172.20.0.2"
+			},
+		},
+		"CNI with another primary interface": {
+			mvm: b.MVM("web"), vmi: b.VMI("web").PodInterface("lan", "net1").PodInterface("default", "ens3"),
+			change: func(s *v1alpha1.PodNATConfigurationSpec) {
+				s.Interfaces = v1alpha1.PodInterfaces{Pod: "ens3", Bridge: "k6t-ens3"}
+			},
+		},
+		"interface named by hash": {
+			mvm: b.MVM("web"), vmi: b.VMI("web").PodInterface("default", "pod7e0055a6880"),
+			change: func(s *v1alpha1.PodNATConfigurationSpec) {
+				s.Interfaces = v1alpha1.PodInterfaces{Pod: "pod7e0055a6880", Bridge: "k6t-7e0055a6880"}
+			},
+		},
+		"primary interface comes second": {
+			mvm: b.MVM("web"),
+			vmi: b.VMI("web").Interfaces(
+				[]kubevirtv1.Interface{b.Bridge("lan"), b.Masquerade("main")},
+				[]kubevirtv1.Network{{Name: "lan", NetworkSource: b.MultusNetwork("lan")}, {Name: "main", NetworkSource: b.PodNetwork("10.5.0.0/29")}},
+			),
+			change: func(s *v1alpha1.PodNATConfigurationSpec) {
+				s.Families[0].Gateway, s.Families[0].Guest = "10.5.0.1", "10.5.0.2"
+			},
+		},
+		"no interface filled in": {
+			mvm: b.MVM("web"), vmi: b.VMI("web").Interfaces(nil, nil), change: func(*v1alpha1.PodNATConfigurationSpec) {},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			vmi := tc.vmi.Obj()
+			got, err := natplan.ConfigurationSpec(tc.mvm.Obj(), natplan.Facts{Pod: b.LauncherPod(vmi, "abcde").Obj(), VMI: vmi})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := base()
+			tc.change(&want)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("spec (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestConfigurationSpecRefuses(t *testing.T) {
+	mvm, vmi := b.MVM("web").Obj(), b.VMI("web").Obj()
+	pod := b.LauncherPod(vmi, "abcde").Obj()
+	bridged := b.VMI("web").Interfaces(
+		[]kubevirtv1.Interface{b.Bridge("default")}, []kubevirtv1.Network{{Name: "default", NetworkSource: b.PodNetwork("")}}).Obj()
+	foreign := pod.DeepCopy()
+	foreign.Namespace = "other"
+	for name, tc := range map[string]struct {
+		mvm   *v1alpha1.MeshedVirtualMachine
+		facts natplan.Facts
+		want  v1alpha1.ConditionReason
+		is    error
+	}{
+		"nothing known":     {is: natplan.ErrIncompleteFacts},
+		"no pod":            {mvm: mvm, facts: natplan.Facts{VMI: vmi}, is: natplan.ErrIncompleteFacts},
+		"no VMI":            {mvm: mvm, facts: natplan.Facts{Pod: pod}, is: natplan.ErrIncompleteFacts},
+		"other namespace":   {mvm: mvm, facts: natplan.Facts{Pod: foreign, VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
+		"no launcher":       {mvm: mvm, facts: natplan.Facts{Pod: b.LauncherPod(vmi, "a").Label("kubevirt.io", "x").Obj(), VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
+		"pod of former VMI": {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").UID("new").Obj()}, want: v1alpha1.ReasonNotALauncherPod},
+		"bridge":            {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: bridged}, want: v1alpha1.ReasonBridgeBinding},
+		"guest network":     {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").NetworkCIDR("x").Obj()}, want: v1alpha1.ReasonInvalidCIDR},
+		"exclusion": {
+			mvm: b.MVM("web").ExcludeCIDRs("x").Obj(), facts: natplan.Facts{Pod: pod, VMI: vmi}, want: v1alpha1.ReasonInvalidCIDR,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := natplan.ConfigurationSpec(tc.mvm, tc.facts)
+			invalid, ok := natplan.FirstInvalid(err)
+			switch {
+			case tc.is != nil && (!errors.Is(err, tc.is) || ok):
+				t.Errorf("got %v, want %v", err, tc.is)
+			case tc.is == nil && (!ok || invalid.Reason != tc.want || invalid.Message == ""):
+				t.Errorf("got %v, want a refusal for %s", err, tc.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,210 @@
+package natplan_test
+
+import (
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/ruleio"
+	b "meshvm.io/meshvm/test/builders"
+)
+
+func podNAT(change func(*v1alpha1.PodNATConfigurationSpec)) v1alpha1.PodNATConfigurationSpec {
+	return b.PodNAT("web", b.LauncherPod(b.VMI("web").Obj(), "abcde").Obj()).Spec(change).Obj().Spec
+}
+
+func TestPlan(t *testing.T) {
+	got, err := natplan.Plan(podNAT(func(s *v1alpha1.PodNATConfigurationSpec) {
+		s.Proxy.LocalPorts = []int32{15090, 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15000, 16000}
+		s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{8443, 8080}, DirectTCP: []int32{5900, 22}, DirectUDP: []int32{8080, 53}}
+		s.Outbound = v1alpha1.OutboundPlan{
+			ExcludePorts: []int32{443, 25, 443},
+			ExcludeCIDRs: []string{"10.0.1.0/24", "10.0.0.9/23", "172.16.0.0/12", "10.0.0.0/24"},
+		}
+	}), []string{"fd00::8", "10.244.0.8"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &ruleio.Plan{
+		PodInterface: "eth0",
+		Bridge:       "k6t-eth0",
+		Families:     []ruleio.Family{{Name: "ip", Guest: "10.0.2.2", Gateway: "10.0.2.1", Pod: "10.244.0.8"}},
+		Proxy: ruleio.Proxy{
+			InboundPort: 15006, OutboundPort: 15001,
+			LocalPorts: []uint16{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 16000},
+		},
+		Inbound:  ruleio.Inbound{Mesh: []uint16{8080, 8443}, DirectTCP: []uint16{22, 5900}, DirectUDP: []uint16{53, 8080}},
+		Outbound: ruleio.Outbound{ExcludePorts: []uint16{25, 443}, ExcludeCIDRs: []string{"10.0.0.0/23", "172.16.0.0/12"}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+}
+
+func TestPlanRefuses(t *testing.T) {
+	type spec = v1alpha1.PodNATConfigurationSpec
+	for name, tc := range map[string]struct {
+		change func(*spec)
+		ips    []string
+		want   refusals
+	}{
+		"mesh port of the proxy":    {change: func(s *spec) { s.Inbound.Mesh = []int32{15021} }, want: refusals{"ReservedPort spec.inbound.mesh[0]"}},
+		"direct port of the proxy":  {change: func(s *spec) { s.Inbound.DirectTCP = []int32{15000} }, want: refusals{"ReservedPort spec.inbound.directTCP[0]"}},
+		"direct port of migration":  {change: func(s *spec) { s.Inbound.DirectTCP = []int32{49153} }, want: refusals{"ReservedPort spec.inbound.directTCP[0]"}},
+		"port of a further service": {change: func(s *spec) { s.Proxy.LocalPorts = append(s.Proxy.LocalPorts, 8080) }, want: refusals{"ReservedPort spec.inbound.mesh[0]"}},
+		"guard taken away": {
+			change: func(s *spec) {
+				s.Proxy.LocalPorts = slices.DeleteFunc(s.Proxy.LocalPorts, func(p int32) bool { return p == 15021 })
+			},
+			want: refusals{"ReservedPort spec.proxy.localPorts"},
+		},
+		"redirect target not kept local": {
+			change: func(s *spec) { s.Proxy.InboundPort = 16006 }, want: refusals{"ReservedPort spec.proxy.localPorts"},
+		},
+		"one redirect target for both": {
+			change: func(s *spec) { s.Proxy.InboundPort = 15001 }, want: refusals{"InvalidPort spec.proxy.inboundPort"},
+		},
+		"no such ports": {
+			change: func(s *spec) {
+				s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{0}, DirectTCP: []int32{70000}, DirectUDP: []int32{-1}}
+				s.Outbound.ExcludePorts = []int32{65536}
+			},
+			want: refusals{
+				"InvalidPort spec.inbound.mesh[0]", "InvalidPort spec.inbound.directTCP[0]", "InvalidPort spec.inbound.directUDP[0]",
+				"InvalidPort spec.outbound.excludePorts[0]",
+			},
+		},
+		"listed twice": {
+			change: func(s *spec) {
+				s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{80, 80}, DirectTCP: []int32{80}, DirectUDP: []int32{53, 53}}
+			},
+			want: refusals{"InvalidPort spec.inbound.mesh[1]", "InvalidPort spec.inbound.directTCP[0]", "InvalidPort spec.inbound.directUDP[1]"},
+		},
+		"network":          {change: func(s *spec) { s.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8", "x"} }, want: refusals{"InvalidCIDR spec.outbound.excludeCIDRs[1]"}},
+		"interface names":  {change: func(s *spec) { s.Interfaces = v1alpha1.PodInterfaces{Pod: `e"; flush`, Bridge: "k6t-much-too-long"} }, want: refusals{"InvalidSpec spec.interfaces.pod", "InvalidSpec spec.interfaces.bridge"}},
+		"one interface":    {change: func(s *spec) { s.Interfaces.Bridge = "eth0" }, want: refusals{"InvalidSpec spec.interfaces.bridge"}},
+		"no family":        {change: func(s *spec) { s.Families = nil }, want: refusals{"InvalidSpec spec.families"}},
+		"another family":   {change: func(s *spec) { s.Families[0].Family = "IPv6" }, want: refusals{"InvalidSpec spec.families"}},
+		"guest address":    {change: func(s *spec) { s.Families[0].Guest = "fd10::2" }, want: refusals{"InvalidSpec spec.families[0].guest"}},
+		"gateway address":  {change: func(s *spec) { s.Families[0].Gateway = "" }, want: refusals{"InvalidSpec spec.families[0].gateway"}},
+		"guest is gateway": {change: func(s *spec) { s.Families[0].Gateway = "10.0.2.2" }, want: refusals{"InvalidSpec spec.families[0].guest"}},
+		"pod in the guest's network": {
+			change: func(*spec) {}, ips: []string{"10.0.2.2"}, want: refusals{"InvalidCIDR spec.families[0].guest"},
+		},
+		"pod without IPv4": {change: func(*spec) {}, ips: []string{"fd00::8"}, want: refusals{"InvalidSpec status.podIPs"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ips := tc.ips
+			if ips == nil {
+				ips = []string{"10.244.0.8"}
+			}
+			plan, err := natplan.Plan(podNAT(tc.change), ips)
+			if plan != nil {
+				t.Errorf("a refused configuration gave a plan")
+			}
+			if diff := cmp.Diff(tc.want, list(t, err)); diff != "" {
+				t.Errorf("refusals (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPlanWithoutPodAddress(t *testing.T) {
+	_, err := natplan.Plan(podNAT(func(*v1alpha1.PodNATConfigurationSpec) {}), nil)
+	if _, invalid := natplan.FirstInvalid(err); !errors.Is(err, natplan.ErrNoPodAddress) || invalid {
+		t.Errorf("got %v, want only %v", err, natplan.ErrNoPodAddress)
+	}
+}
+
+// TestPlanOfConfiguration shows that whatever CheckSpec accepts also has a
+// plan, and that it fits in a request.
+func TestPlanOfConfiguration(t *testing.T) {
+	mvm := b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("ssh", 22), b.UDP("dns", 53)).ExcludePorts(25).ExcludeCIDRs("10.96.0.0/16").Obj()
+	if err := natplan.CheckSpec(mvm); err != nil {
+		t.Fatal(err)
+	}
+	vmi := b.VMI("web").Obj()
+	pod := b.LauncherPod(vmi, "abcde").IP("10.244.0.8").Obj()
+	spec, err := natplan.ConfigurationSpec(mvm, natplan.Facts{Pod: pod, VMI: vmi})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := natplan.Plan(spec, []string{pod.Status.PodIP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	req := ruleio.Request{Version: ruleio.RequestVersion, Targets: []ruleio.Target{{
+		Operation: ruleio.OperationApply, PodUID: string(pod.UID), PodIPs: []string{pod.Status.PodIP}, Plan: plan,
+	}}}
+	encoded, err := req.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := ruleio.DecodeRequest(encoded)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(req, back); diff != "" {
+		t.Errorf("request (-sent +received):\n%s", diff)
+	}
+}
+
+// TestPlanIgnoresOrder shows that the order of lists does not matter, and that
+// merged networks cover exactly the addresses of the given ones.
+func TestPlanIgnoresOrder(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		var cidrs []string
+		for range 1 + r.IntN(12) {
+			a := netip.AddrFrom4([4]byte{10, byte(r.IntN(4)), byte(r.IntN(4)), byte(r.IntN(256))})
+			cidrs = append(cidrs, netip.PrefixFrom(a, 8+r.IntN(25)).String())
+		}
+		ports := r.Perm(40)
+		spec := func(s *v1alpha1.PodNATConfigurationSpec) {
+			s.Outbound.ExcludeCIDRs = slices.Clone(cidrs)
+			s.Inbound.Mesh = nil
+			for _, p := range ports {
+				s.Inbound.Mesh = append(s.Inbound.Mesh, int32(p)+1)
+			}
+		}
+		first, err := natplan.Plan(podNAT(spec), []string{"10.244.0.8"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Shuffle(len(cidrs), func(i, j int) { cidrs[i], cidrs[j] = cidrs[j], cidrs[i] })
+		r.Shuffle(len(ports), func(i, j int) { ports[i], ports[j] = ports[j], ports[i] })
+		second, err := natplan.Plan(podNAT(spec), []string{"10.244.0.8"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a, b := encode(t, first), encode(t, second); a != b {
+			t.Fatalf("two orders, two plans:\n%s\n%s", a, b)
+		}
+		for range 100 {
+			a := netip.AddrFrom4([4]byte{10, byte(r.IntN(5)), byte(r.IntN(5)), byte(r.IntN(256))})
+			if in(a, cidrs) != in(a, first.Outbound.ExcludeCIDRs) {
+				t.Fatalf("%v is covered by one of %v and %v only", a, cidrs, first.Outbound.ExcludeCIDRs)
+			}
+		}
+	}
+}
+
+func in(a netip.Addr, cidrs []string) bool {
+	return slices.ContainsFunc(cidrs, func(s string) bool { return netip.MustParsePrefix(s).Contains(a) })
+}
+
+func encode(t *testing.T, v any) string {
+	t.Helper()
+	out, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
