@@ -101,10 +101,10 @@ func (b *Builder) baseLayer(ctx context.Context) (string, error) {
 		return "", err
 	}
 	drop := []string{
-		"debootstrap", "var/cache/apt", "var/lib/apt/lists", "var/log",
+		"debootstrap", "var/cache/apt", "var/lib/apt/lists", "var/log/apt",
 		"usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info",
 	}
-	return b.product(ctx, "layers/base", []string{base}, func(_ context.Context, path string) error {
+	return b.product(ctx, "layers/base", append([]string{base}, drop...), func(_ context.Context, path string) error {
 		return oci.WriteLayer(path, func(l *oci.Layer) error {
 			return l.Tree(base, func(rel string) bool {
 				for _, d := range drop {
@@ -213,7 +213,7 @@ func kubevirtAccounts(l *oci.Layer, base string) error {
 			return err
 		}
 	}
-	for _, d := range []string{"usr/share/kubevirt", "usr/lib64/qemu-kvm", "etc/virt-handler", "pods", "var/lib/kubevirt-node-labeller", "var/log"} {
+	for _, d := range []string{"usr/share/kubevirt", "usr/lib64/qemu-kvm", "etc/virt-handler", "pods", "var/lib/kubevirt-node-labeller"} {
 		if err := l.Dir(d, 0o755); err != nil {
 			return err
 		}

@@ -42,17 +42,12 @@ func PrivateMounts(prepare func() error, cmd *exec.Cmd) error {
 		if err := prepare(); err != nil {
 			return err
 		}
-		return run(cmd)
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // it dies with this program
+		return cmd.Run()
 	})
-}
-
-// run starts cmd from this thread and waits; it dies with this program.
-func run(cmd *exec.Cmd) error {
-	if cmd.SysProcAttr == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{}
-	}
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
-	return cmd.Run()
 }
 
 // Target names the namespaces to enter: those of the process PID, except that
@@ -109,7 +104,9 @@ func Run(t Target, cmd *exec.Cmd) error {
 				return fmt.Errorf("enter %s namespace of process %d: %w", s.name, s.pid, err)
 			}
 		}
-		return run(cmd)
+		// No parent-death signal: in another PID namespace a child sees no
+		// parent, takes it for dead, and ends at once.
+		return cmd.Run()
 	})
 }
 

@@ -1,0 +1,146 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"meshvm.io/meshvm/test/cluster/node"
+)
+
+// makeCgroups makes one directory per cgroup hierarchy for the node, below the
+// cgroup that this process is in, so that the machine's own accounting stays
+// whole. On a machine with cgroup v2 alone it is at the top instead: there, a
+// group with processes may not have children with controllers.
+func (l layout) makeCgroups() ([]node.Cgroup, error) {
+	memberships, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	groups, err := cgroupDirs(string(memberships), string(mounts), l.cgroup)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		if err := os.MkdirAll(g.Dir, 0o755); err != nil {
+			return nil, fmt.Errorf("make cgroup: %w", err)
+		}
+		if g.Controllers == "cpuset" {
+			if err := copyCpuset(g.Dir); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return groups, nil
+}
+
+// copyCpuset gives a new group the processors and memory nodes of its parent;
+// without them no process can enter it.
+func copyCpuset(dir string) error {
+	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
+		raw, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), raw, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cgroupDirs finds the directory for a new group in each hierarchy, from the
+// contents of /proc/self/cgroup and /proc/self/mountinfo.
+func cgroupDirs(memberships, mountinfo, name string) ([]node.Cgroup, error) {
+	at := cgroupMounts(mountinfo)
+	var groups []node.Cgroup
+	lines := strings.Split(strings.TrimSpace(memberships), "\n")
+	for _, line := range lines {
+		f := strings.SplitN(line, ":", 3)
+		if len(f) != 3 {
+			return nil, fmt.Errorf("unexpected line %q in /proc/self/cgroup", line)
+		}
+		m, ok := at[f[1]]
+		if !ok {
+			continue // a hierarchy that is not mounted
+		}
+		path := strings.TrimPrefix(f[2], strings.TrimSuffix(m.root, "/"))
+		if f[1] == "" && len(lines) == 1 {
+			path = ""
+		}
+		groups = append(groups, node.Cgroup{Controllers: f[1], Dir: filepath.Join(m.target, path, name)})
+	}
+	if len(groups) == 0 {
+		return nil, errors.New("no cgroup hierarchy is mounted: mount /sys/fs/cgroup first")
+	}
+	return groups, nil
+}
+
+type cgroupMount struct{ root, target string }
+
+// cgroupMounts maps controllers, as /proc/self/cgroup writes them, to mounts.
+func cgroupMounts(mountinfo string) map[string]cgroupMount {
+	out := map[string]cgroupMount{}
+	for line := range strings.Lines(mountinfo) {
+		left, right, ok := strings.Cut(line, " - ")
+		l, r := strings.Fields(left), strings.Fields(right)
+		if !ok || len(l) < 5 || len(r) < 3 {
+			continue
+		}
+		m := cgroupMount{root: l[3], target: l[4]}
+		switch r[0] {
+		case "cgroup2":
+			out[""] = m
+		case "cgroup":
+			var controllers []string
+			for _, o := range strings.Split(r[2], ",") {
+				switch o {
+				case "rw", "ro", "xattr", "clone_children", "noprefix", "none":
+				default:
+					if !strings.HasPrefix(o, "release_agent=") {
+						controllers = append(controllers, o)
+					}
+				}
+			}
+			out[strings.Join(controllers, ",")] = m
+		}
+	}
+	return out
+}
+
+// removeCgroups removes the groups of a node that has ended, deepest first.
+func removeCgroups(groups []node.Cgroup) error {
+	var errs []error
+	for _, g := range groups {
+		err := until(10*time.Second, "cgroup "+g.Dir+" to become empty", func() bool { return removeTree(g.Dir) })
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// removeTree removes a group with all below it; files in it are the kernel's.
+func removeTree(dir string) bool {
+	var dirs []string
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+		}
+		return nil
+	})
+	if err != nil {
+		return false
+	}
+	for i := len(dirs) - 1; i >= 0; i-- {
+		_ = os.Remove(dirs[i])
+	}
+	_, err = os.Stat(dir)
+	return errors.Is(err, os.ErrNotExist)
+}

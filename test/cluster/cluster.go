@@ -1,0 +1,280 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/test/cluster/builder"
+	"meshvm.io/meshvm/test/cluster/node"
+)
+
+// Cluster is a running cluster.
+type Cluster struct {
+	options Options
+	layout  layout
+	builder *builder.Builder
+	process process
+	client  client.Client
+}
+
+// parts are the files that a node is made of.
+type parts struct {
+	node, kube, injector string
+	nodeUpper, base      string
+	archives             []archive
+}
+
+// archive is a file with images for the node.
+type archive struct{ name, path string }
+
+// Up starts the cluster, after building what is not in the cache, and returns
+// when it can be used. A cluster that runs already is taken as it is, with newer
+// images if there are any.
+func Up(ctx context.Context, o Options) (*Cluster, error) {
+	c, err := prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := builder.Missing(); err != nil {
+		return nil, fmt.Errorf("cannot start a node: %w", err)
+	}
+	unlock, err := c.layout.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	p, err := c.build(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var running bool
+	if c.process, running = c.layout.running(); running {
+		c.Logf("cluster %s runs already", c.layout.name)
+	} else {
+		if err := c.layout.clean(); err != nil {
+			return nil, fmt.Errorf("remove what an earlier run left: %w", err)
+		}
+		c.Logf("starting cluster %s", c.layout.name)
+		if err := c.start(ctx, p); err != nil {
+			return nil, errors.Join(err, c.stop())
+		}
+	}
+	return c, c.finish(ctx, p)
+}
+
+// Attach finds a running cluster.
+func Attach(o Options) (*Cluster, error) {
+	c, err := prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	var running bool
+	if c.process, running = c.layout.running(); !running {
+		return nil, fmt.Errorf("cluster %s does not run: start it with local-cluster up", c.layout.name)
+	}
+	return c, c.connect()
+}
+
+func prepare(o Options) (*Cluster, error) {
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	l, err := o.layout()
+	if err != nil {
+		return nil, err
+	}
+	b, err := builder.New(o.Progress)
+	if err != nil {
+		return nil, err
+	}
+	return &Cluster{options: o, layout: l, builder: b}, nil
+}
+
+// lock keeps two programs from starting or stopping the same cluster at once.
+func (l layout) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(l.state, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(l.state+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("cluster %s is being started or stopped by another process", l.name), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
+
+// Build makes everything that a cluster runs, without starting one.
+func Build(ctx context.Context, o Options) error {
+	c, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	_, err = c.build(ctx)
+	return err
+}
+
+func (c *Cluster) build(ctx context.Context) (p parts, err error) {
+	b := c.builder
+	if p.kube, err = b.Tool(ctx, "kube"); err != nil {
+		return p, err
+	}
+	if p.nodeUpper, p.base, err = b.NodeRoot(ctx); err != nil {
+		return p, err
+	}
+	if p.node, err = b.Program(ctx, "./test/cluster/cmd/node"); err != nil {
+		return p, err
+	}
+	if p.injector, err = b.Program(ctx, "./test/cluster/programs/injector"); err != nil {
+		return p, err
+	}
+	makers := []struct {
+		name string
+		make func(context.Context) (string, error)
+	}{{"cluster", b.ClusterImages}}
+	if !c.options.WithoutKubeVirt {
+		makers = append(makers, []struct {
+			name string
+			make func(context.Context) (string, error)
+		}{{"kubevirt", b.KubeVirtImages}, {"guest", b.GuestImageArchive}, {"pilot-agent", b.AgentImageArchive}}...)
+	}
+	for _, m := range makers {
+		path, err := m.make(ctx)
+		if err != nil {
+			return p, err
+		}
+		p.archives = append(p.archives, archive{m.name, path})
+	}
+	return p, nil
+}
+
+// finish brings a started node to where it can be used.
+func (c *Cluster) finish(ctx context.Context, p parts) error {
+	if err := c.connect(); err != nil {
+		return err
+	}
+	for _, a := range p.archives {
+		if err := c.importOnce(ctx, a); err != nil {
+			return err
+		}
+	}
+	if err := c.nodeReady(ctx); err != nil {
+		return err
+	}
+	if c.options.WithoutKubeVirt {
+		return nil
+	}
+	return c.deploy(ctx)
+}
+
+// Down stops a cluster. With keep its state stays in the cache, and the next Up
+// brings the same cluster back, as after a power failure.
+func Down(o Options, keep bool) error {
+	c, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	if !c.layout.exists() {
+		c.Logf("there is no cluster %s", c.layout.name)
+		return nil
+	}
+	c.process, _ = c.layout.running()
+	return c.Down(keep)
+}
+
+// Down stops the cluster; see the function Down.
+func (c *Cluster) Down(keep bool) error {
+	unlock, err := c.layout.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	begin := time.Now()
+	if err := c.stop(); err != nil {
+		return err
+	}
+	if !keep {
+		// A mount below would be the host's: nothing of the node is mounted here.
+		if err := os.RemoveAll(c.layout.state); err != nil {
+			return err
+		}
+		if err := os.Remove(c.layout.state + ".lock"); err != nil {
+			return err
+		}
+	}
+	c.Logf("stopped cluster %s in %.1f s", c.layout.name, time.Since(begin).Seconds())
+	return nil
+}
+
+// stop ends the node and removes its link and cgroups.
+func (c *Cluster) stop() error {
+	if c.process.PID != 0 {
+		if err := c.process.kill(); err != nil {
+			return err
+		}
+	}
+	return c.layout.clean()
+}
+
+// Logf prints a line of progress.
+func (c *Cluster) Logf(format string, args ...any) { c.builder.Logf(format, args...) }
+
+// Name is the cluster's name.
+func (c *Cluster) Name() string { return c.layout.name }
+
+// StateDir is the directory with the cluster's state and logs.
+func (c *Cluster) StateDir() string { return c.layout.state }
+
+// Kubeconfig is the path of the administrator's kubeconfig file.
+func (c *Cluster) Kubeconfig() string { return c.layout.kubeconfig() }
+
+// Builder gives access to programs and images.
+func (c *Cluster) Builder() *builder.Builder { return c.builder }
+
+// NodeStatus is the report of the node's first process.
+func (c *Cluster) NodeStatus() (node.Status, error) { return node.ReadStatus(c.layout.state) }
+
+// PID is the node's first process, as the host numbers it.
+func (c *Cluster) PID() int { return c.process.PID }
+
+// Footprint names what the cluster has outside of its namespaces, so that tests
+// can check that all of it goes.
+func (c *Cluster) Footprint() (link string, cgroups []string, err error) {
+	config, err := node.Load(c.layout.state)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, g := range config.Cgroups {
+		cgroups = append(cgroups, g.Dir)
+	}
+	return c.layout.link, cgroups, nil
+}
+
+// imported is the file that remembers which archives the node has.
+func (l layout) imported() string { return filepath.Join(l.state, "imported") }
+
+// importOnce imports an archive unless this very file was imported before.
+func (c *Cluster) importOnce(ctx context.Context, a archive) error {
+	raw, err := os.ReadFile(c.layout.imported())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if strings.Contains(string(raw), a.path+"\n") {
+		return nil
+	}
+	c.Logf("importing images: %s", a.name)
+	if err := c.ImportImage(ctx, a.path); err != nil {
+		return err
+	}
+	return os.WriteFile(c.layout.imported(), append(raw, a.path+"\n"...), 0o644)
+}

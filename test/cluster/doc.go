@@ -1,0 +1,9 @@
+// Package cluster starts a real one-node Kubernetes with the real KubeVirt on
+// this machine, from Go modules and Debian packages, without a registry or a
+// container daemon. The node lives in namespaces of its own; stopping it leaves
+// nothing behind but files in the cache directory.
+//
+// Go tests and the demo use this package; people use the command
+// test/cluster/cmd/local-cluster. README.md beside this file says what is real
+// and what is a stand-in.
+package cluster

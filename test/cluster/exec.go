@@ -1,0 +1,86 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"meshvm.io/meshvm/test/cluster/nsrun"
+)
+
+// nodePath is the search path of commands inside the node.
+const nodePath = "PATH=/node/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// Stdio are the streams of a command; nil ones are empty.
+type Stdio struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// NodeExec runs a command in all namespaces of the node and returns what it
+// printed.
+func (c *Cluster) NodeExec(ctx context.Context, args ...string) (string, error) {
+	return c.capture(ctx, nsrun.Target{PID: c.process.PID}, args)
+}
+
+// NodeRun is NodeExec with streams.
+func (c *Cluster) NodeRun(ctx context.Context, s Stdio, args ...string) error {
+	return c.run(ctx, nsrun.Target{PID: c.process.PID}, s, args)
+}
+
+// PodNetnsExec runs a command of the node's root file system in the network
+// namespace of a pod, for example nft.
+func (c *Cluster) PodNetnsExec(ctx context.Context, podUID string, args ...string) (string, error) {
+	pid, err := c.PodPID(podUID)
+	if err != nil {
+		return "", err
+	}
+	return c.capture(ctx, nsrun.Target{PID: c.process.PID, NetPID: pid}, args)
+}
+
+// PodNetnsRun is PodNetnsExec with streams.
+func (c *Cluster) PodNetnsRun(ctx context.Context, podUID string, s Stdio, args ...string) error {
+	pid, err := c.PodPID(podUID)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, nsrun.Target{PID: c.process.PID, NetPID: pid}, s, args)
+}
+
+func (c *Cluster) capture(ctx context.Context, t nsrun.Target, args []string) (string, error) {
+	var out, errs bytes.Buffer
+	err := c.run(ctx, t, Stdio{Out: &out, Err: &errs}, args)
+	if err != nil {
+		return out.String(), fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+	}
+	return out.String(), nil
+}
+
+func (c *Cluster) run(ctx context.Context, t nsrun.Target, s Stdio, args []string) error {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Env = []string{nodePath, "HOME=/root", "LC_ALL=C.UTF-8", "TERM=" + os.Getenv("TERM")}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
+	return nsrun.Run(t, cmd)
+}
+
+// PodPID finds a process of a pod, as the host numbers it.
+func (c *Cluster) PodPID(podUID string) (int, error) {
+	paths, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		return 0, err
+	}
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(raw), "/pod"+podUID) {
+			continue
+		}
+		return strconv.Atoi(filepath.Base(filepath.Dir(path)))
+	}
+	return 0, fmt.Errorf("no process of pod %s: is it running?", podUID)
+}

@@ -1,0 +1,114 @@
+package cluster
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+
+	"meshvm.io/meshvm/test/cluster/builder"
+)
+
+// DefaultName is the cluster of people and of the demo.
+const DefaultName = "meshvm"
+
+// Options describe a cluster. The zero value is the cluster of the demo.
+type Options struct {
+	// Name tells clusters apart: their state, link, subnet and cgroups.
+	Name string
+	// Subnet is the network between the host and the node, 10.250.N.0/24 if
+	// empty, with N made from the name.
+	Subnet string
+	// Progress gets a line for each step; nothing is printed if nil.
+	Progress io.Writer
+	// Owned makes the node die with the thread of this program that starts it:
+	// for tests. Without it the node outlives the program.
+	Owned bool
+	// WithoutKubeVirt leaves out KubeVirt and the rest that is deployed, for
+	// tests of the node alone.
+	WithoutKubeVirt bool
+}
+
+// Networks that exist only inside the node, so that clusters may share them.
+const (
+	podCIDR     = "10.244.0.0/24"
+	serviceCIDR = "10.96.0.0/16"
+	firstIP     = "10.96.0.1" // of the Service kubernetes
+)
+
+// NodeName is the name of a cluster's node.
+const NodeName = "node1"
+
+var validName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+
+// layout is where things of a cluster are.
+type layout struct {
+	name   string
+	state  string       // directory of all state
+	link   string       // the host's end of the cable
+	cgroup string       // last part of cgroup paths
+	host   netip.Prefix // the host's address on the cable
+	node   netip.Prefix // the node's
+}
+
+func (o Options) layout() (layout, error) {
+	name := o.Name
+	if name == "" {
+		name = DefaultName
+	}
+	if !validName.MatchString(name) || len(name) > 40 {
+		return layout{}, fmt.Errorf("cluster name %q: use at most 40 lower-case letters, digits and dashes", name)
+	}
+	cache, err := builder.CacheDir()
+	if err != nil {
+		return layout{}, err
+	}
+	subnet := o.Subnet
+	if subnet == "" {
+		subnet = fmt.Sprintf("10.250.%d.0/24", number(name))
+	}
+	prefix, err := netip.ParsePrefix(subnet)
+	if err != nil || !prefix.Addr().Is4() || prefix.Bits() > 30 {
+		return layout{}, fmt.Errorf("subnet %q: want an IPv4 network with room for two addresses, such as 10.250.7.0/24", subnet)
+	}
+	host := prefix.Masked().Addr().Next()
+	return layout{
+		name:   name,
+		state:  filepath.Join(cache, "clusters", name),
+		link:   linkName(name),
+		cgroup: "meshvm-" + name,
+		host:   netip.PrefixFrom(host, prefix.Bits()),
+		node:   netip.PrefixFrom(host.Next(), prefix.Bits()),
+	}, nil
+}
+
+// number spreads names over subnets; the default name has the first.
+func number(name string) uint32 {
+	if name == DefaultName {
+		return 0
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return 1 + h.Sum32()%254
+}
+
+// linkName fits a name into the fifteen characters of an interface name.
+func linkName(name string) string {
+	if len(name) <= 11 {
+		return "mvm-" + name
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return fmt.Sprintf("mvm-%x", h.Sum32())
+}
+
+func (l layout) kubeconfig() string { return filepath.Join(l.state, "pki", "admin.kubeconfig") }
+
+// exists tells whether the cluster has state from this or an earlier run.
+func (l layout) exists() bool {
+	_, err := os.Stat(l.state)
+	return err == nil
+}

@@ -1,0 +1,96 @@
+package cluster
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// process identifies the node's first process, also after its number was given
+// to another one.
+type process struct {
+	PID int `json:"pid"`
+	// Ticks is the start time in /proc/PID/stat.
+	Ticks string `json:"ticks"`
+	// Started is the same for people and for comparing with Kubernetes' times.
+	Started time.Time `json:"started"`
+}
+
+func (l layout) processFile() string { return filepath.Join(l.state, "process.json") }
+
+func newProcess(pid int) (process, error) {
+	ticks, _, err := stat(pid)
+	return process{PID: pid, Ticks: ticks, Started: time.Now()}, err
+}
+
+// stat reads the start time and the state of a process.
+func stat(pid int) (ticks, state string, err error) {
+	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		return "", "", err
+	}
+	// The second field is a name in parentheses that may contain anything.
+	_, rest, ok := strings.Cut(string(raw[strings.LastIndexByte(string(raw), ')'):]), " ")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 20 {
+		return "", "", fmt.Errorf("unexpected /proc/%d/stat", pid)
+	}
+	return fields[19], fields[0], nil
+}
+
+// alive tells whether the process still runs.
+func (p process) alive() bool {
+	ticks, state, err := stat(p.PID)
+	return err == nil && ticks == p.Ticks && state != "Z" && state != "X"
+}
+
+// kill ends the node: when the first process of a PID namespace ends, the
+// kernel ends all others in it.
+func (p process) kill() error {
+	if !p.alive() {
+		return nil
+	}
+	if err := unix.Kill(p.PID, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		return err
+	}
+	return until(30*time.Second, fmt.Sprintf("process %d to end", p.PID), func() bool { return !p.alive() })
+}
+
+func (l layout) saveProcess(p process) error {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(l.processFile(), raw, 0o644)
+}
+
+// running returns the node's process if it runs.
+func (l layout) running() (process, bool) {
+	var p process
+	raw, err := os.ReadFile(l.processFile())
+	if err != nil || json.Unmarshal(raw, &p) != nil {
+		return p, false
+	}
+	return p, p.alive()
+}
+
+// until polls a condition of the kernel that cannot be subscribed to.
+func until(limit time.Duration, what string, done func() bool) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(limit); ; <-tick.C {
+		if done() {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("waited %s for %s in vain", limit, what)
+		}
+	}
+}
