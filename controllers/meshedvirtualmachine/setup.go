@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -21,6 +22,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/children"
 )
 
 // Reconciler brings what belongs to MeshedVirtualMachines in line with them.
@@ -51,13 +53,16 @@ type Reconciler struct {
 // Istio's kinds are watched from when they are served: the operator starts, and
 // says what is missing, without them.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
+	// Unstructured, as the Applier reads it: one informer serves both.
+	service := &unstructured.Unstructured{}
+	service.SetGroupVersionKind(children.ServiceKind)
 	crd := &metav1.PartialObjectMetadata{}
 	crd.SetGroupVersionKind(crdKind)
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("meshedvirtualmachine").
 		For(&v1alpha1.MeshedVirtualMachine{}).
 		Owns(&v1alpha1.PodNATConfiguration{}).
-		Watches(&corev1.Service{}, handler.EnqueueRequestsFromMapFunc(r.sameName)).
+		Watches(service, handler.EnqueueRequestsFromMapFunc(r.sameName)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		WatchesMetadata(crd, handler.EnqueueRequestsFromMapFunc(r.all), builder.WithPredicates(predicate.NewPredicateFuncs(isUpstreamCRD))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).

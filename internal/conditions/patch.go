@@ -47,7 +47,8 @@ func Record(recorder events.EventRecorder, obj runtime.Object, before, after []m
 		if quiet[c.Type] || (old != nil && old.Status == c.Status && old.Reason == c.Reason) {
 			continue
 		}
-		if old == nil && c.Status == metav1.ConditionUnknown {
+		// What is stated for the first time is news only when it is bad.
+		if old == nil && !abnormal[c.Type] {
 			continue
 		}
 		kind := corev1.EventTypeNormal

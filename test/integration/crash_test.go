@@ -1,0 +1,79 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// TestEveryWriteMayFail breaks each of the operator's writes in turn, once
+// before it reaches the API server and once after it was committed, and wants
+// the same end state each time.
+func TestEveryWriteMayFail(t *testing.T) {
+	fresh := func(t *testing.T, f *fault) (map[string]any, int) {
+		s := start(t)
+		s.calls.reset(f)
+		o := s.web()
+		s.converge(o)
+		s.quiet()
+		writes := s.calls.writeCount()
+		if f != nil && !f.done {
+			// Status patches coalesce differently from run to run.
+			t.Logf("this run needed fewer than %d writes: none was broken", f.at)
+		}
+		return s.endState(o), writes
+	}
+	var reference map[string]any
+	writes := 0
+	t.Run("none fails", func(t *testing.T) { reference, writes = fresh(t, nil) })
+	for at := 1; at <= writes; at++ {
+		for _, committed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("write %d of %d, committed %v", at, writes, committed), func(t *testing.T) {
+				got, _ := fresh(t, &fault{at: at, committed: committed})
+				if diff := cmp.Diff(reference, got); diff != "" {
+					t.Errorf("another end state:\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// endState is what users see of a guest, without what differs from run to run.
+func (s *suite) endState(o *v1alpha1.MeshedVirtualMachine) map[string]any {
+	s.Helper()
+	out := map[string]any{}
+	for _, kind := range singletons {
+		u, err := s.read(kind, o.Name)
+		if err != nil {
+			s.Fatal(err)
+		}
+		out[kind.Kind] = map[string]any{"labels": u.GetLabels(), "spec": stable(u, s.namespace)}
+	}
+	nat := s.onlyNAT()
+	conditions := map[string]string{}
+	for _, c := range nat.Status.Conditions {
+		conditions["nat "+c.Type] = string(c.Status) + "/" + c.Reason
+	}
+	for _, c := range s.mvm(o.Name).Status.Conditions {
+		conditions[c.Type] = string(c.Status) + "/" + c.Reason
+	}
+	out["conditions"] = conditions
+	out["finalizers"] = nat.Finalizers
+	out["inbound"] = nat.Spec.Inbound
+	out["attempts"] = nat.Status.Attempts
+	return out
+}
+
+// stable is an object's spec without addresses that the API server allots and
+// with the test's namespace out of its names.
+func stable(u *unstructured.Unstructured, namespace string) string {
+	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
+	for _, f := range []string{"clusterIP", "clusterIPs"} {
+		delete(spec, f)
+	}
+	return replaceAll(fmt.Sprint(spec), namespace)
+}

@@ -1,0 +1,89 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/test/builders"
+)
+
+// web is a guest with a port of each kind.
+func (s *suite) web() *v1alpha1.MeshedVirtualMachine {
+	o := builders.MVM("web").Namespace(s.namespace).
+		Ports(builders.HTTP("http", 80, 8080), builders.Direct("ssh", 22), builders.UDP("echo", 9000)).
+		Obj()
+	o.UID, o.Generation = "", 0 // The API server gives these.
+	return o
+}
+
+// edit changes the spec of a MeshedVirtualMachine.
+func (s *suite) edit(name string, change func(*v1alpha1.MeshedVirtualMachineSpec)) {
+	s.Helper()
+	before := s.mvm(name)
+	after := before.DeepCopy()
+	change(&after.Spec)
+	if err := s.Patch(s.ctx, after, client.MergeFrom(before)); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// onlyNAT is the only PodNATConfiguration of the namespace.
+func (s *suite) onlyNAT() *v1alpha1.PodNATConfiguration {
+	s.Helper()
+	var list v1alpha1.PodNATConfigurationList
+	if err := s.List(s.ctx, &list, client.InNamespace(s.namespace)); err != nil {
+		s.Fatal(err)
+	}
+	if len(list.Items) != 1 {
+		s.Fatalf("there are %d PodNATConfigurations, want one", len(list.Items))
+	}
+	return &list.Items[0]
+}
+
+// quiet waits until the operator has made no request for half a second: every
+// event that is under way then has been handled.
+func (s *suite) quiet() {
+	s.Helper()
+	last, since := "", time.Now()
+	s.eventually("the operator is quiet", func() error {
+		if now := s.calls.table(); now != last {
+			last, since = now, time.Now()
+		}
+		if d := time.Since(since); d < 500*time.Millisecond {
+			return fmt.Errorf("quiet for %s only", d)
+		}
+		return nil
+	})
+}
+
+// reconciles is how often the MeshedVirtualMachine controllers of this process
+// have reconciled so far, as controller-runtime counts it.
+func (s *suite) reconciles() (n float64) {
+	s.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != "controller_runtime_reconcile_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "controller" && l.GetValue() == "meshedvirtualmachine" {
+					n += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return n
+}
+
+func replaceAll(text, namespace string) string {
+	return strings.ReplaceAll(text, namespace, "NAMESPACE")
+}

@@ -1,0 +1,280 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+const (
+	yes     = metav1.ConditionTrue
+	no      = metav1.ConditionFalse
+	unknown = metav1.ConditionUnknown
+)
+
+// singletons are the kinds of which a guest with mesh ports has one object each,
+// named as the MeshedVirtualMachine.
+var singletons = []schema.GroupVersionKind{
+	children.ServiceKind, children.DestinationRuleKind, children.VirtualServiceKind,
+	children.PeerAuthenticationKind, children.VirtualMachineKind,
+}
+
+// read reads an object of any kind.
+func (s *suite) read(kind schema.GroupVersionKind, name string) (*unstructured.Unstructured, error) {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(kind)
+	return u, s.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, u)
+}
+
+// converge brings a new guest to Ready and returns its pod.
+func (s *suite) converge(o *v1alpha1.MeshedVirtualMachine) *corev1.Pod {
+	s.Helper()
+	if err := s.Create(s.ctx, o); err != nil {
+		s.Fatal(err)
+	}
+	_, pod := s.startGuest(o.Name, "node-a")
+	nat := s.awaitNAT(pod)
+	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	s.awaitNoJobs(nat)
+	return pod
+}
+
+// awaitNoJobs waits until the finished Job of a configuration is cleaned up.
+func (s *suite) awaitNoJobs(nat *v1alpha1.PodNATConfiguration) {
+	s.Helper()
+	s.eventually("the finished rule-writer Job is gone", func() error {
+		if n := len(s.jobs(nat.UID)); n > 0 {
+			return fmt.Errorf("%d left", n)
+		}
+		return nil
+	})
+}
+
+func TestLifecycle(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	if err := s.Create(s.ctx, o); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing runs yet: every condition is there all the same.
+	s.awaitMVM(o.Name,
+		want{v1alpha1.ConditionReady, no, ""},
+		want{v1alpha1.ConditionReconciling, yes, v1alpha1.ReasonProgressing},
+		want{v1alpha1.ConditionAccepted, yes, v1alpha1.ReasonAccepted},
+		want{v1alpha1.ConditionDependenciesAvailable, yes, v1alpha1.ReasonAvailable},
+		want{v1alpha1.ConditionServiceReady, yes, v1alpha1.ReasonApplied},
+		want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied},
+		want{v1alpha1.ConditionVirtualMachineReady, no, v1alpha1.ReasonStarting},
+		want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNoPod},
+	)
+	for _, kind := range singletons {
+		u, err := s.read(kind, o.Name)
+		if err != nil {
+			t.Fatalf("%s: %v", kind.Kind, err)
+		}
+		if !metav1.IsControlledBy(u, o) {
+			t.Errorf("%s is not controlled by the MeshedVirtualMachine", kind.Kind)
+		}
+	}
+
+	_, pod := s.startGuest(o.Name, "node-a")
+	s.awaitMVM(o.Name,
+		want{v1alpha1.ConditionVirtualMachineReady, yes, v1alpha1.ReasonRunning},
+		want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonProgramming},
+		want{v1alpha1.ConditionReady, no, v1alpha1.ReasonProgramming},
+	)
+	nat := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonProgramming}, want{v1alpha1.ConditionTargetResolved, yes, v1alpha1.ReasonResolved})
+	if mode := s.mvm(o.Name).Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeDisable {
+		t.Errorf("effective mTLS mode is %s before the rules were read back, want Disable", mode)
+	}
+
+	request := s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	plan := request.Targets[0].Plan
+	if !slices.Equal(plan.Inbound.Mesh, []uint16{8080}) || !slices.Equal(plan.Inbound.DirectTCP, []uint16{22}) || !slices.Equal(plan.Inbound.DirectUDP, []uint16{9000}) {
+		t.Errorf("the plan's inbound ports are %+v", plan.Inbound)
+	}
+	ready := s.awaitMVM(o.Name,
+		want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady},
+		want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed},
+	)
+	nat = s.awaitNAT(pod, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	digest, err := request.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := nat.Status.Applied; a.RequestDigest != digest || a.Rules != 9 || a.NetnsInode != 4026532000 {
+		t.Errorf("applied is %+v, want the digest %s", a, digest)
+	}
+	if st := ready.Status; st.MTLS.EffectiveMode != v1alpha1.MTLSModeStrict || !slices.Equal(st.MTLS.BypassedPorts, []string{"echo", "ssh"}) ||
+		len(st.Pods) != 1 || st.Pods[0].UID != pod.UID || st.Pods[0].Digest != nat.Status.Applied.Digest || len(st.RelatedObjects) != 6 {
+		t.Errorf("status: %+v", st)
+	}
+	s.awaitNoJobs(nat)
+	if c := meta.FindStatusCondition(ready.Status.Conditions, string(v1alpha1.ConditionReconciling)); c != nil {
+		t.Error("Reconciling is still there")
+	}
+	t.Logf("API calls of the operator for one MeshedVirtualMachine, from nothing to Ready:\n%s", s.calls.table())
+}
+
+func TestNoWritesOnceConverged(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	s.converge(o)
+	s.quiet()
+	s.calls.reset(nil)
+	const touches = 100
+	first := s.reconciles()
+	for i := range touches {
+		u, err := s.read(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine"), o.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := u.DeepCopy()
+		u.SetAnnotations(map[string]string{"test.meshvm.io/touch": fmt.Sprint(i)})
+		if err := s.Patch(s.ctx, u, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+		s.eventually("the touch is reconciled", func() error {
+			if n := s.reconciles(); n < first+float64(i)+1 {
+				return fmt.Errorf("%v reconciles", n-first)
+			}
+			return nil
+		})
+	}
+	s.quiet()
+	if n := s.calls.writeCount(); n != 0 {
+		t.Errorf("%d writes in %d reconciles after convergence, want none:\n%s", n, touches, s.calls.table())
+	}
+	t.Logf("%v reconciles after convergence: %d writes", s.reconciles()-first, s.calls.writeCount())
+}
+
+func TestDriftIsRepaired(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	s.converge(o)
+	for _, kind := range singletons {
+		original, err := s.read(kind, o.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(kind.Kind+" edited", func(*testing.T) {
+			edited := original.DeepCopy()
+			edited.SetLabels(map[string]string{v1alpha1.LabelMeshedVirtualMachine: "stolen"})
+			if err := s.Patch(s.ctx, edited, client.MergeFrom(original)); err != nil {
+				s.Fatal(err)
+			}
+			s.eventually(kind.Kind+" has its labels again", func() error {
+				u, err := s.read(kind, o.Name)
+				if err == nil && u.GetLabels()[v1alpha1.LabelMeshedVirtualMachine] != o.Name {
+					err = fmt.Errorf("labels %v", u.GetLabels())
+				}
+				return err
+			})
+		})
+		t.Run(kind.Kind+" deleted", func(*testing.T) {
+			if err := s.Delete(s.ctx, original.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+				s.Fatal(err)
+			}
+			s.eventually(kind.Kind+" is there again", func() error {
+				u, err := s.read(kind, o.Name)
+				if err == nil && u.GetUID() == original.GetUID() {
+					err = errors.New("it is still the old one")
+				}
+				return err
+			})
+		})
+	}
+	t.Run("a port added to the Service", func(*testing.T) {
+		var svc corev1.Service
+		if err := s.Get(s.ctx, client.ObjectKeyFromObject(o), &svc); err != nil {
+			s.Fatal(err)
+		}
+		before := svc.DeepCopy()
+		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: "backdoor", Port: 6666})
+		if err := s.Patch(s.ctx, &svc, client.MergeFrom(before)); err != nil {
+			s.Fatal(err)
+		}
+		s.eventually("the port is gone", func() error {
+			if err := s.Get(s.ctx, client.ObjectKeyFromObject(o), &svc); err != nil {
+				return err
+			}
+			if len(svc.Spec.Ports) != 3 {
+				return fmt.Errorf("ports %v", svc.Spec.Ports)
+			}
+			return nil
+		})
+	})
+	t.Run("a PodNATConfiguration edited and deleted", func(*testing.T) {
+		nat := s.onlyNAT()
+		before := nat.DeepCopy()
+		nat.Spec.Inbound.DirectTCP = append(nat.Spec.Inbound.DirectTCP, 6666)
+		if err := s.Patch(s.ctx, nat, client.MergeFrom(before)); err != nil {
+			s.Fatal(err)
+		}
+		s.eventually("the edit is undone", func() error {
+			if nat := s.onlyNAT(); !slices.Equal(nat.Spec.Inbound.DirectTCP, []int32{22}) {
+				return fmt.Errorf("directTCP %v", nat.Spec.Inbound.DirectTCP)
+			}
+			return nil
+		})
+	})
+}
+
+func TestPruned(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	pod := s.converge(o)
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports = spec.Ports[1:2] })
+	s.eventually("the VirtualService of a guest without mesh ports is gone", func() error {
+		_, err := s.read(children.VirtualServiceKind, o.Name)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errors.New("it is there"))
+	})
+	if _, err := s.read(children.ServiceKind, o.Name); err != nil {
+		t.Errorf("the Service was pruned too: %v", err)
+	}
+	nat := s.awaitNAT(pod)
+	s.podIs(pod, func(st *corev1.PodStatus) { st.Phase = corev1.PodSucceeded })
+	s.eventually("the PodNATConfiguration of the ended pod is gone", func() error {
+		err := s.Get(s.ctx, client.ObjectKeyFromObject(nat), nat)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errors.New("it is there"))
+	})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNoPod})
+}
+
+func TestEditIsCarriedOutOnTheSamePod(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	pod := s.converge(o)
+	old := s.awaitNAT(pod)
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		spec.Capture.Outbound.ExcludeCIDRs = []string{"10.96.0.0/16"}
+	})
+	request := s.runWriter(old.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	if got := request.Targets[0].Plan.Outbound.ExcludeCIDRs; !slices.Equal(got, []string{"10.96.0.0/16"}) {
+		t.Errorf("the new plan excludes %v", got)
+	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	if nat := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, ""}); nat.UID != old.UID || nat.Status.Applied.RequestDigest == old.Status.Applied.RequestDigest {
+		t.Errorf("the same PodNATConfiguration has to hold another digest: %s %+v", nat.UID, nat.Status.Applied)
+	}
+}

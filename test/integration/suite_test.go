@@ -1,0 +1,280 @@
+// Package integration runs the operator against a real API server with
+// KubeVirt's and Istio's own CRDs and the real Job and garbage collection
+// controllers. There is no node: what KubeVirt's controllers and a kubelet
+// would do is done by the stand-ins in upstream_test.go. test/cluster has the
+// real ones.
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
+	"meshvm.io/meshvm/internal/rulejob"
+	"meshvm.io/meshvm/test/testenv"
+)
+
+const (
+	// operatorNamespace is where rule-writer Jobs run.
+	operatorNamespace = "meshvm-system"
+	// patience is how long a test waits for the operator.
+	patience = 30 * time.Second
+)
+
+// namespaces counts the namespaces that tests got.
+var namespaces atomic.Int64
+
+var shared = testenv.Shared{Options: testenv.Options{KubeVirt: true, Istio: true, Controllers: testenv.DefaultControllers}}
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	shared.Main(m)
+}
+
+// suite is one operator on one API server, with one namespace for the test.
+type suite struct {
+	*testing.T
+	client.Client
+	ctx       context.Context
+	namespace string
+	calls     *recorder
+}
+
+// start gives the test a namespace and an operator on the shared API server.
+func start(t *testing.T) *suite {
+	t.Helper()
+	return startOn(t, shared.Get(t))
+}
+
+// startOn starts an operator; it ends with the test, so that only one runs at
+// a time.
+func startOn(t *testing.T, env *testenv.Env) *suite {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &suite{T: t, Client: env.Client, ctx: ctx, calls: &recorder{}}
+	s.makeNamespace(operatorNamespace)
+	s.namespace = fmt.Sprintf("test-%d", namespaces.Add(1))
+	s.makeNamespace(s.namespace)
+	cfg := rest.CopyConfig(env.Config)
+	cfg.Wrap(s.calls.wrap)
+	done := make(chan error, 1)
+	mgr := newManager(t, cfg)
+	go func() { done <- mgr.Start(ctx) }()
+	t.Cleanup(func() {
+		s.cleanUp()
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the operator ended with: %v", err)
+		}
+	})
+	return s
+}
+
+func newManager(t *testing.T, cfg *rest.Config) manager.Manager {
+	t.Helper()
+	skip := true
+	mgr, err := ctrl.NewManager(cfg, manager.Options{
+		Scheme:                 testenv.Scheme(),
+		Cache:                  controllers.CacheOptions(operatorNamespace),
+		Client:                 controllers.ClientOptions(),
+		Metrics:                server.Options{BindAddress: "0"},
+		HealthProbeBindAddress: "0",
+		// One process holds several operators, one after the other.
+		Controller: config.Controller{SkipNameValidation: &skip},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = controllers.Setup(mgr, controllers.Options{
+		Jobs:    rulejob.Config{Namespace: operatorNamespace, Image: "localhost/meshvm/rule-writer:dev", ServiceAccount: "meshvm-rule-writer"},
+		Workers: 2,
+		Now:     time.Now,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mgr
+}
+
+func (s *suite) makeNamespace(name string) {
+	s.Helper()
+	err := s.Create(s.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	if client.IgnoreAlreadyExists(err) != nil {
+		s.Fatal(err)
+	}
+}
+
+// cleanUp takes away what the test made, while the operator still runs: an
+// object with a finalizer would stay for ever otherwise.
+func (s *suite) cleanUp() {
+	for _, o := range []client.Object{&v1alpha1.MeshedVirtualMachine{}, &corev1.Pod{}, &v1alpha1.PodNATConfiguration{}} {
+		if err := s.DeleteAllOf(s.ctx, o, client.InNamespace(s.namespace), client.GracePeriodSeconds(0)); err != nil && !meta.IsNoMatchError(err) {
+			s.Errorf("clean up: %v", err)
+		}
+	}
+	if s.Failed() {
+		return
+	}
+	s.eventually("the PodNATConfigurations are gone", func() error {
+		var list v1alpha1.PodNATConfigurationList
+		if err := s.List(s.ctx, &list, client.InNamespace(s.namespace)); err != nil {
+			return err
+		}
+		if len(list.Items) > 0 {
+			return fmt.Errorf("%d are left, the first with finalizers %v", len(list.Items), list.Items[0].Finalizers)
+		}
+		return nil
+	})
+}
+
+// eventually waits until check finds nothing wrong.
+func (s *suite) eventually(what string, check func() error) {
+	s.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		err := check()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Fatalf("waited %s until %s: %v", patience, what, err)
+		}
+		time.Sleep(20 * time.Millisecond) // The API server is another process.
+	}
+}
+
+// mvm reads a MeshedVirtualMachine.
+func (s *suite) mvm(name string) *v1alpha1.MeshedVirtualMachine {
+	s.Helper()
+	var o v1alpha1.MeshedVirtualMachine
+	if err := s.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, &o); err != nil {
+		s.Fatal(err)
+	}
+	return &o
+}
+
+// want is what a condition has to say.
+type want struct {
+	t      v1alpha1.ConditionType
+	status metav1.ConditionStatus
+	reason v1alpha1.ConditionReason
+}
+
+// check says whether the conditions are as wanted, at the object's generation.
+func (w want) check(all []metav1.Condition, generation int64) error {
+	c := meta.FindStatusCondition(all, string(w.t))
+	switch {
+	case c == nil:
+		return fmt.Errorf("there is no condition %s", w.t)
+	case c.ObservedGeneration != generation:
+		return fmt.Errorf("%s is about generation %d, not %d", w.t, c.ObservedGeneration, generation)
+	case c.Status != w.status || (w.reason != "" && c.Reason != string(w.reason)):
+		return fmt.Errorf("%s is %s/%s (%s), want %s/%s", w.t, c.Status, c.Reason, c.Message, w.status, w.reason)
+	}
+	return nil
+}
+
+// awaitMVM waits until a MeshedVirtualMachine has the conditions, and checks
+// that kstatus reads it as a person would.
+func (s *suite) awaitMVM(name string, wants ...want) *v1alpha1.MeshedVirtualMachine {
+	s.Helper()
+	var o *v1alpha1.MeshedVirtualMachine
+	s.eventually("MeshedVirtualMachine "+name+" says so", func() error {
+		o = s.mvm(name)
+		var errs []error
+		for _, w := range wants {
+			errs = append(errs, w.check(o.Status.Conditions, o.Generation))
+		}
+		return errors.Join(errs...)
+	})
+	s.kstatusAgrees(o)
+	return o
+}
+
+// awaitNAT waits until the PodNATConfiguration of the pod has the conditions.
+func (s *suite) awaitNAT(pod *corev1.Pod, wants ...want) *v1alpha1.PodNATConfiguration {
+	s.Helper()
+	var found *v1alpha1.PodNATConfiguration
+	s.eventually("the PodNATConfiguration of pod "+pod.Name+" says so", func() error {
+		var list v1alpha1.PodNATConfigurationList
+		if err := s.List(s.ctx, &list, client.InNamespace(s.namespace)); err != nil {
+			return err
+		}
+		for i := range list.Items {
+			if o := &list.Items[i]; o.Spec.Pod.UID == pod.UID {
+				found = o
+				var errs []error
+				for _, w := range wants {
+					errs = append(errs, w.check(o.Status.Conditions, o.Generation))
+				}
+				return errors.Join(errs...)
+			}
+		}
+		return errors.New("there is none")
+	})
+	if len(wants) > 0 {
+		s.kstatusAgrees(found)
+	}
+	return found
+}
+
+// kstatusAgrees holds the object's Ready against what Flux and kpt make of it.
+func (s *suite) kstatusAgrees(o client.Object) {
+	s.Helper()
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
+	if err != nil {
+		s.Fatal(err)
+	}
+	u := &unstructured.Unstructured{Object: content}
+	gvk, err := s.GroupVersionKindFor(o)
+	if err != nil {
+		s.Fatal(err)
+	}
+	u.SetGroupVersionKind(gvk)
+	result, err := status.Compute(u)
+	if err != nil {
+		s.Fatal(err)
+	}
+	var conditions []metav1.Condition
+	switch o := o.(type) {
+	case *v1alpha1.MeshedVirtualMachine:
+		conditions = o.Status.Conditions
+	case *v1alpha1.PodNATConfiguration:
+		conditions = o.Status.Conditions
+	}
+	expected := status.InProgressStatus
+	switch {
+	case !o.GetDeletionTimestamp().IsZero():
+		expected = status.TerminatingStatus
+	case meta.IsStatusConditionTrue(conditions, string(v1alpha1.ConditionStalled)):
+		expected = status.FailedStatus
+	case meta.IsStatusConditionTrue(conditions, string(v1alpha1.ConditionReady)):
+		expected = status.CurrentStatus
+	}
+	if result.Status != expected {
+		s.Errorf("kstatus calls %s %s %s (%s), want %s", gvk.Kind, o.GetName(), result.Status, result.Message, expected)
+	}
+	if os.Getenv("MESHVM_VERBOSE") != "" {
+		s.Logf("kstatus: %s %s is %s", gvk.Kind, o.GetName(), result.Status)
+	}
+}
