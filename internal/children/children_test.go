@@ -1,0 +1,266 @@
+package children_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/types/known/durationpb"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/utils/ptr"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/natplan"
+	b "meshvm.io/meshvm/test/builders"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// input makes the input of a guest whose launcher pods run on a node each.
+func input(mvm *b.MVMBuilder, vmi *b.VMIBuilder, suffixes ...string) children.Input {
+	in := children.Input{MVM: mvm.Obj()}
+	if vmi == nil {
+		return in
+	}
+	in.VMI = vmi.Obj()
+	for i, s := range suffixes {
+		in.LauncherPods = append(in.LauncherPods, *b.LauncherPod(in.VMI, s).Node([]string{"node-1", "node-2"}[i]).IP("10.244.0.8").Obj())
+	}
+	return in
+}
+
+func TestDesiredGolden(t *testing.T) {
+	for name, in := range map[string]children.Input{
+		// No guest yet: what has to be there before it starts.
+		"smallest": input(b.MVM("web"), nil),
+		// Every kind of port, mode and exclusion, and a migration under way.
+		"full": input(b.MVM("web").Version("v2").ServiceType(v1alpha1.ServiceTypeLoadBalancer).
+			Ports(b.HTTP("http", 80, 8080), v1alpha1.Port{Name: "grpc", Port: 9000, AppProtocol: "grpc"},
+				b.TLS("tls", 443, 8443), b.TCP("db", 5432), v1alpha1.Port{Name: "cache", Port: 6379, AppProtocol: "redis"},
+				b.Direct("ssh", 22), b.UDP("dns", 53)).
+			MTLS(v1alpha1.MTLSModeStrict).PortMTLS("http", v1alpha1.MTLSModePermissive).PortMTLS("db", v1alpha1.MTLSModeDisable).
+			Timeout("1m30s").Retries(&networkingv1alpha3.HTTPRetry{Attempts: 3, PerTryTimeout: durationpb.New(2e9), RetryOn: "5xx"}).
+			TrafficPolicy(&networkingv1alpha3.TrafficPolicy{
+				LoadBalancer: &networkingv1alpha3.LoadBalancerSettings{LbPolicy: &networkingv1alpha3.LoadBalancerSettings_Simple{
+					Simple: networkingv1alpha3.LoadBalancerSettings_LEAST_REQUEST,
+				}},
+				ConnectionPool: &networkingv1alpha3.ConnectionPoolSettings{Tcp: &networkingv1alpha3.ConnectionPoolSettings_TCPSettings{MaxConnections: 100}},
+			}).
+			ExcludePorts(25, 5000).ExcludeCIDRs("10.96.0.0/16", "10.96.1.0/24"),
+			b.VMI("web").NetworkCIDR("10.9.0.0/24").PodInterface("default", "ens3"), "source", "target"),
+		// An existing VirtualMachine pasted as it was.
+		"pasted": input(b.MVM("web").
+			TemplateLabel("app", "storefront").TemplateLabel("version", "v1").TemplateLabel("team", "a").
+			TemplateLabel("app.kubernetes.io/managed-by", "Helm").
+			TemplateAnnotation("example.com/note", "kept").TemplateAnnotation("sidecar.istio.io/inject", "TRUE").
+			Interface(b.Masquerade("main", kubevirtv1.Port{Name: "http", Port: 8080}), b.PodNetwork("10.9.0.0/24")).
+			Interface(b.Bridge("lan"), b.MultusNetwork("shop/lan")).
+			VM(func(s *kubevirtv1.VirtualMachineSpec) {
+				s.RunStrategy, s.Running = nil, ptr.To(true)
+				s.Instancetype = &kubevirtv1.InstancetypeMatcher{Name: "u1.small"}
+				s.Template.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30)
+			}), nil),
+		"binding left open": input(b.MVM("web").Interface(kubevirtv1.Interface{Name: "main", Model: "virtio"}, b.PodNetwork("")), nil),
+		// Nothing for the mesh to route: no VirtualService.
+		"direct only": input(b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).MTLS(v1alpha1.MTLSModeDisable).
+			Ports(b.Direct("ssh", 22), b.UDP("syslog", 514)), nil),
+		// TLS settings of the proxy stay away from ports past the guest's proxy.
+		"policy with tls": input(b.MVM("web").ServiceType(v1alpha1.ServiceTypeNodePort).
+			Ports(b.HTTP("http", 80, 8080), b.Direct("ssh", 22), b.Direct("vnc", 5900)).
+			TrafficPolicy(&networkingv1alpha3.TrafficPolicy{
+				Tls:              &networkingv1alpha3.ClientTLSSettings{Mode: networkingv1alpha3.ClientTLSSettings_ISTIO_MUTUAL},
+				OutlierDetection: &networkingv1alpha3.OutlierDetection{MaxEjectionPercent: 50},
+				PortLevelSettings: []*networkingv1alpha3.TrafficPolicy_PortTrafficPolicy{{
+					Port: &networkingv1alpha3.PortSelector{Number: 5900},
+					Tls:  &networkingv1alpha3.ClientTLSSettings{Mode: networkingv1alpha3.ClientTLSSettings_SIMPLE},
+				}},
+			}), nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := in.MVM.DeepCopy()
+			objects, err := children.Desired(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before.Spec.VirtualMachine, in.MVM.Spec.VirtualMachine); diff != "" {
+				t.Errorf("the input was changed (-before +after):\n%s", diff)
+			}
+			golden(t, filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".yaml"), objects)
+		})
+	}
+}
+
+func golden(t *testing.T, path string, objects []children.Object) {
+	t.Helper()
+	var got bytes.Buffer
+	for _, o := range objects {
+		y, err := yaml.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got.WriteString("---\n")
+		got.Write(y)
+	}
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got.String()); diff != "" {
+		t.Errorf("%s (-want +got); -update writes it anew:\n%s", path, diff)
+	}
+}
+
+// TestDesiredShape shows what every child has, whatever it is.
+func TestDesiredShape(t *testing.T) {
+	in := input(b.MVM("web").Ports(b.HTTP("http", 80, 8080)), b.VMI("web"), "abcde")
+	objects, err := children.Desired(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := children.Kinds()
+	if len(objects) != len(kinds) {
+		t.Fatalf("%d objects of %d kinds", len(objects), len(kinds))
+	}
+	for i, o := range objects {
+		gvk := o.GetObjectKind().GroupVersionKind()
+		if gvk != kinds[i] {
+			t.Errorf("object %d is a %v, not a %v: the order is that of application", i, gvk, kinds[i])
+		}
+		if o.GetNamespace() != in.MVM.Namespace {
+			t.Errorf("%s is in namespace %q", gvk.Kind, o.GetNamespace())
+		}
+		if !metav1.IsControlledBy(o, in.MVM) || !ptr.Deref(metav1.GetControllerOf(o).BlockOwnerDeletion, false) {
+			t.Errorf("%s has owners %v", gvk.Kind, o.GetOwnerReferences())
+		}
+		for key, want := range map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue, v1alpha1.LabelMeshedVirtualMachine: "web"} {
+			if got := o.GetLabels()[key]; got != want {
+				t.Errorf("%s has label %s=%q", gvk.Kind, key, got)
+			}
+		}
+		if len(o.GetFinalizers()) != 0 || o.GetResourceVersion() != "" || o.GetUID() != "" {
+			t.Errorf("%s has metadata that is not ours to set", gvk.Kind)
+		}
+	}
+}
+
+// TestSelectors shows that Service, subset and policy select the guest's pods.
+func TestSelectors(t *testing.T) {
+	for name, mvm := range map[string]*b.MVMBuilder{
+		"plain":     b.MVM("web").Version("v3"),
+		"own label": b.MVM("web").TemplateLabel("app", "storefront"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects, err := children.Desired(input(mvm, nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			pod := map[string]string{}
+			for _, o := range objects {
+				if vm, ok := o.(*kubevirtv1.VirtualMachine); ok {
+					pod = vm.Spec.Template.ObjectMeta.Labels
+				}
+			}
+			for _, o := range objects {
+				if s, ok := o.(*corev1.Service); ok {
+					for k, v := range s.Spec.Selector {
+						if pod[k] != v {
+							t.Errorf("the Service selects %s=%s, the pod has %q", k, v, pod[k])
+						}
+					}
+				}
+			}
+			if want := natplan.Version(mvm.Obj()); pod[v1alpha1.LabelVersion] != want {
+				t.Errorf("the pod has version %q, not %q", pod[v1alpha1.LabelVersion], want)
+			}
+		})
+	}
+}
+
+func TestDesiredSkipsPods(t *testing.T) {
+	vmi := b.VMI("web").Node("node-1").Obj()
+	pod := b.LauncherPod(vmi, "abcde").Obj()
+	for name, tc := range map[string]struct {
+		vmi  *kubevirtv1.VirtualMachineInstance
+		pods []corev1.Pod
+		want int
+	}{
+		"one":            {vmi: vmi, pods: []corev1.Pod{*pod}, want: 1},
+		"two":            {vmi: vmi, pods: []corev1.Pod{*pod, *b.LauncherPod(vmi, "fghij").Obj()}, want: 2},
+		"no VMI":         {pods: []corev1.Pod{*pod}},
+		"no node":        {vmi: vmi, pods: []corev1.Pod{*b.LauncherPod(vmi, "abcde").Node("").Obj()}},
+		"former guest's": {vmi: b.VMI("web").UID("new").Obj(), pods: []corev1.Pod{*pod}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects, err := children.Desired(children.Input{MVM: b.MVM("web").Obj(), VMI: tc.vmi, LauncherPods: tc.pods})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := 0
+			for _, o := range objects {
+				if _, ok := o.(*v1alpha1.PodNATConfiguration); ok {
+					got++
+				}
+			}
+			if got != tc.want {
+				t.Errorf("%d PodNATConfigurations, want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestDesiredRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		mvm  *v1alpha1.MeshedVirtualMachine
+		want v1alpha1.ConditionReason
+	}{
+		"nothing": {want: v1alpha1.ReasonInvalidSpec},
+		"bridge":  {mvm: b.MVM("web").Interface(b.Bridge("default"), b.PodNetwork("")).Obj(), want: v1alpha1.ReasonBridgeBinding},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects, err := children.Desired(children.Input{MVM: tc.mvm})
+			var invalid *natplan.Invalid
+			if len(objects) != 0 || !errors.As(err, &invalid) || invalid.Reason != tc.want {
+				t.Errorf("got %d objects and %v, want a refusal for %s", len(objects), err, tc.want)
+			}
+		})
+	}
+}
+
+func TestPodNATConfigurationName(t *testing.T) {
+	seen := map[string]bool{}
+	for _, mvm := range []string{"a", "web", strings.Repeat("a", 47), strings.Repeat("a", 51) + "-b", strings.Repeat("a", 80)} {
+		for _, uid := range []types.UID{"0b4b1e9e-6f3c-4a52-8a3c-5f9e8d1c2b3a", "0b4b1e9e-6f3c-4a52-8a3c-5f9e8d1c2b3b"} {
+			got := children.PodNATConfigurationName(mvm, uid)
+			if errs := validation.IsDNS1123Label(got); len(errs) != 0 {
+				t.Errorf("%q is no label: %v", got, errs)
+			}
+			if seen[got] {
+				t.Errorf("%q names two", got)
+			}
+			seen[got] = true
+			if again := children.PodNATConfigurationName(mvm, uid); again != got {
+				t.Errorf("%q and %q for one pod", got, again)
+			}
+		}
+	}
+}
