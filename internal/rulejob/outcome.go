@@ -96,7 +96,13 @@ func exhausted(job *batchv1.Job, pods []corev1.Pod) bool {
 	}
 	failed := int32(0)
 	for i := range pods {
-		if t := terminated(&pods[i]); t != nil && t.ExitCode != int32(ruleio.ExitOK) && !disrupted(&pods[i]) {
+		t := terminated(&pods[i])
+		switch {
+		case t == nil || disrupted(&pods[i]):
+		case t.ExitCode == int32(ruleio.ExitOK):
+			// To the Job this is its completion, whatever we make of it.
+			return true
+		default:
 			failed++
 		}
 	}

@@ -1,0 +1,295 @@
+package rulejob_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/rulejob"
+	b "meshvm.io/meshvm/test/builders"
+)
+
+const digest = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+var (
+	podEnd = metav1.NewTime(b.Epoch.Add(time.Second))
+	jobEnd = metav1.NewTime(b.Epoch.Add(3 * time.Second))
+)
+
+func job(conditions ...batchv1.JobCondition) *batchv1.Job {
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Name: "j", UID: "job-uid"},
+		Spec:       batchv1.JobSpec{BackoffLimit: ptr.To[int32](0)},
+		Status:     batchv1.JobStatus{Conditions: conditions},
+	}
+}
+
+func patient(j *batchv1.Job) *batchv1.Job {
+	j.Spec.BackoffLimit = ptr.To[int32](1)
+	return j
+}
+
+func ended(kind batchv1.JobConditionType, reason string) batchv1.JobCondition {
+	return batchv1.JobCondition{Type: kind, Status: corev1.ConditionTrue, Reason: reason, LastTransitionTime: jobEnd}
+}
+
+func writer(age int, change func(*corev1.Pod)) corev1.Pod {
+	p := corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:              "j-abcde",
+			CreationTimestamp: metav1.NewTime(b.Epoch.Add(time.Duration(age) * time.Minute)),
+			OwnerReferences:   []metav1.OwnerReference{{UID: "job-uid", Controller: ptr.To(true)}},
+		},
+		Status: corev1.PodStatus{Phase: corev1.PodPending},
+	}
+	change(&p)
+	return p
+}
+
+func exit(code ruleio.ExitCode, reason, message string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "other"}, {
+			Name: rulejob.ContainerName,
+			State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+				ExitCode: int32(code), Reason: reason, Message: message, FinishedAt: podEnd,
+			}},
+		}}
+	}
+}
+
+func waiting(reason string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: rulejob.ContainerName, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: "back-off 10s in pod j-abcde"}},
+		}}
+	}
+}
+
+func refusedByNode(reason string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) { p.Status.Phase, p.Status.Reason = corev1.PodFailed, reason }
+}
+
+func disruption(p *corev1.Pod) {
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
+}
+
+// said is the termination message with one target of that outcome.
+func said(t *testing.T, o ruleio.Outcome, message string) string {
+	t.Helper()
+	return result(t, ruleio.Result{
+		Version: ruleio.ResultVersion, RequestDigest: digest,
+		Targets: []ruleio.TargetResult{{PodUID: "pod-uid", Outcome: o, Message: message}},
+	})
+}
+
+func result(t *testing.T, r ruleio.Result) string {
+	t.Helper()
+	m, err := r.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(m)
+}
+
+// brief is the part of an Outcome that the table below spells out.
+type brief struct {
+	State           rulejob.State
+	Reason          v1alpha1.ConditionReason
+	Message         string
+	Retryable, Gone bool
+	Proven          bool
+	FinishedAt      metav1.Time
+}
+
+func TestReadOutcome(t *testing.T) {
+	const running, succeeded, failed = rulejob.StateRunning, rulejob.StateSucceeded, rulejob.StateFailed
+	foreign := writer(5, exit(ruleio.ExitOK, "Completed", said(t, ruleio.OutcomeApplied, "")))
+	foreign.OwnerReferences[0].UID = "another-job"
+	for name, tc := range map[string]struct {
+		job  *batchv1.Job
+		pods []corev1.Pod
+		want brief
+	}{
+		"no pod yet":    {job: job(), want: brief{State: running, Reason: "Programming"}},
+		"nothing known": {want: brief{State: running, Reason: "Programming"}},
+		"starting":      {job: job(), pods: []corev1.Pod{writer(0, waiting("ContainerCreating"))}, want: brief{State: running, Reason: "Programming"}},
+		"another job's pod": {
+			job: job(), pods: []corev1.Pod{foreign}, want: brief{State: running, Reason: "Programming"},
+		},
+
+		"applied, seen before the Job is complete": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", said(t, ruleio.OutcomeApplied, "")))},
+			want: brief{State: succeeded, Reason: "Programmed", Proven: true, FinishedAt: podEnd},
+		},
+		"removed": {
+			job:  job(ended(batchv1.JobComplete, "")),
+			pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", said(t, ruleio.OutcomeRemoved, "")))},
+			want: brief{State: succeeded, Reason: "Programmed", Proven: true, FinishedAt: podEnd},
+		},
+		"target gone": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTargetGone, "Error", said(t, ruleio.OutcomeTargetGone, "")))},
+			want: brief{State: failed, Reason: "TargetGone", Message: "the node has no process of the pod", Gone: true, Proven: true, FinishedAt: podEnd},
+		},
+		"old kernel": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", said(t, ruleio.OutcomeUnsupported, "Linux 5.2 or later is needed")))},
+			want: brief{State: failed, Reason: "KernelUnsupported", Message: "Linux 5.2 or later is needed", Proven: true, FinishedAt: podEnd},
+		},
+		"refused": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", said(t, ruleio.OutcomeInvalid, "")))},
+			want: brief{State: failed, Reason: "RequestRefused", Message: "the rule-writer refused the request", Proven: true, FinishedAt: podEnd},
+		},
+		"identity": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeIdentityMismatch, "")))},
+			want: brief{State: failed, Reason: "IdentityMismatch", Message: "the network namespace found has none of the pod's addresses", Retryable: true, Proven: true, FinishedAt: podEnd},
+		},
+		"read-back": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeMismatch, "")))},
+			want: brief{State: failed, Reason: "ReadBackMismatch", Message: "what was read back is not what was written", Retryable: true, Proven: true, FinishedAt: podEnd},
+		},
+		"write failed": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeFailed, "netlink: busy")))},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "netlink: busy", Retryable: true, Proven: true, FinishedAt: podEnd},
+		},
+		"ending of a newer version": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, "Postponed", "")))},
+			want: brief{
+				State: failed, Reason: "WriteFailed", Retryable: true, Proven: true, FinishedAt: podEnd,
+				Message: "the rule-writer reported an ending that this version of the operator does not know",
+			},
+		},
+		"write failed, the Job tries again": {
+			job: patient(job()), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeFailed, "netlink: busy")))},
+			want: brief{State: running, Reason: "WriteFailed", Message: "netlink: busy", Proven: true},
+		},
+		"write failed, the Job has given up": {
+			job:  patient(job(ended(batchv1.JobFailureTarget, batchv1.JobReasonBackoffLimitExceeded))),
+			pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeFailed, "netlink: busy")))},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "netlink: busy", Retryable: true, Proven: true, FinishedAt: podEnd},
+		},
+		"failed at first, applied then": {
+			job: patient(job()),
+			pods: []corev1.Pod{
+				writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeFailed, "netlink: busy"))),
+				writer(1, exit(ruleio.ExitOK, "Completed", said(t, ruleio.OutcomeApplied, ""))),
+			},
+			want: brief{State: succeeded, Reason: "Programmed", Proven: true, FinishedAt: podEnd},
+		},
+		"no target, request of another version": {
+			job: job(),
+			pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", result(t, ruleio.Result{
+				Version: ruleio.ResultVersion, RequestDigest: digest, Message: "this rule-writer reads another version",
+			})))},
+			want: brief{State: failed, Reason: "RequestRefused", Message: "this rule-writer reads another version", FinishedAt: podEnd},
+		},
+
+		"answer to another request": {
+			job: job(),
+			pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", result(t, ruleio.Result{
+				Version: ruleio.ResultVersion, RequestDigest: "another",
+				Targets: []ruleio.TargetResult{{PodUID: "pod-uid", Outcome: ruleio.OutcomeApplied}},
+			})))},
+			want: brief{
+				State: failed, Reason: "WriteFailed", Retryable: true, FinishedAt: podEnd,
+				Message: "the rule-writer answered another request than the one it was given",
+			},
+		},
+		"success without a word": {
+			job: job(ended(batchv1.JobComplete, "")), pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", ""))},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer ended without a result", Retryable: true, FinishedAt: podEnd},
+		},
+		"killed": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(137, "OOMKilled", ""))},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer ended without a result: OOMKilled", Retryable: true, FinishedAt: podEnd},
+		},
+		"crashed": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(2, "Error", "panic: at 0x1234"))},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer ended without a result", Retryable: true, FinishedAt: podEnd},
+		},
+		"terminal without a word": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", ""))},
+			want: brief{State: failed, Reason: "RequestRefused", Message: "the rule-writer refused the request without saying why", FinishedAt: podEnd},
+		},
+		"gone without a word": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTargetGone, "Error", ""))},
+			want: brief{State: failed, Reason: "TargetGone", Message: "the node has no process of the pod", Gone: true, FinishedAt: podEnd},
+		},
+
+		"image cannot be pulled": {
+			job: job(), pods: []corev1.Pod{writer(0, waiting("ImagePullBackOff"))},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the node cannot pull the rule-writer's image"},
+		},
+		"image may not be pulled": {
+			job: job(), pods: []corev1.Pod{writer(0, waiting("ErrImageNeverPull"))},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the node lacks the rule-writer's image and may not pull it"},
+		},
+		"image has no name": {
+			job: job(), pods: []corev1.Pod{writer(0, waiting("InvalidImageName"))},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the name of the rule-writer's image is not valid"},
+		},
+		"container cannot be made": {
+			job: job(), pods: []corev1.Pod{writer(0, waiting("CreateContainerError"))},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the node cannot start the rule-writer: CreateContainerError"},
+		},
+		"node full": {
+			job: job(), pods: []corev1.Pod{writer(0, refusedByNode("OutOfpods"))},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the node did not take the rule-writer's pod: OutOfpods"},
+		},
+		"node full, the Job has given up": {
+			job: job(ended(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded)), pods: []corev1.Pod{writer(0, refusedByNode("OutOfpods"))},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the node did not take the rule-writer's pod: OutOfpods", Retryable: true, FinishedAt: jobEnd},
+		},
+		"node lost": {
+			job: job(), pods: []corev1.Pod{writer(0, func(p *corev1.Pod) { p.Status.Reason = "NodeLost" })},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the node does not answer"},
+		},
+		"evicted": {
+			job: job(), pods: []corev1.Pod{writer(0, func(p *corev1.Pod) { exit(137, "Error", "")(p); disruption(p) })},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the node ended the rule-writer before it was done"},
+		},
+		"evicted, but done before": {
+			job: job(), pods: []corev1.Pod{writer(0, func(p *corev1.Pod) {
+				exit(ruleio.ExitOK, "Completed", said(t, ruleio.OutcomeApplied, ""))(p)
+				disruption(p)
+			})},
+			want: brief{State: succeeded, Reason: "Programmed", Proven: true, FinishedAt: podEnd},
+		},
+
+		"deadline, pod deleted": {
+			job:  job(ended(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded)),
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer did not end in time", Retryable: true, FinishedAt: jobEnd},
+		},
+		"deadline while pulling": {
+			job: job(ended(batchv1.JobFailureTarget, batchv1.JobReasonDeadlineExceeded)), pods: []corev1.Pod{writer(0, waiting("ErrImagePull"))},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the node cannot pull the rule-writer's image", Retryable: true, FinishedAt: jobEnd},
+		},
+		"failed, pod deleted": {
+			job:  job(ended(batchv1.JobFailed, batchv1.JobReasonPodFailurePolicy)),
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer failed without a result", Retryable: true, FinishedAt: jobEnd},
+		},
+		"complete, pod deleted": {
+			job:  job(ended(batchv1.JobComplete, "")),
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer's result was lost before it was read", Retryable: true, FinishedAt: jobEnd},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := rulejob.ReadOutcome(tc.job, tc.pods, digest)
+			got := brief{
+				State: out.State, Reason: out.Reason, Message: out.Message, Retryable: out.Retryable,
+				Gone: out.TargetGone, Proven: out.Target != nil, FinishedAt: out.FinishedAt,
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Errorf("outcome (-want +got):\n%s", diff)
+			}
+			if (out.State == rulejob.StateRunning) != out.FinishedAt.IsZero() {
+				t.Errorf("state %s with end %v", out.State, out.FinishedAt)
+			}
+		})
+	}
+}
