@@ -95,7 +95,7 @@ func (b *Builder) GuestImageArchive(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return b.product(ctx, "images/guest", []string{root, sum, guestInit, guestLease, "1"}, func(_ context.Context, path string) error {
+	return b.product(ctx, "images/guest", []string{root, sum, guestInit, guestLease, "2"}, func(_ context.Context, path string) error {
 		kernels, err := filepath.Glob(filepath.Join(root, "boot/vmlinuz-*"))
 		if err != nil || len(kernels) != 1 {
 			return fmt.Errorf("want one kernel below %s/boot, there are %v (%w)", root, kernels, err)
@@ -160,7 +160,10 @@ func guestInitrd(root, version, guest string) ([]byte, error) {
 	if err := addModules(c, root, version); err != nil {
 		return nil, err
 	}
-	return out.Bytes(), errors.Join(c.close(), zip.Close())
+	if err := errors.Join(c.close(), zip.Close()); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), nil
 }
 
 // addModules adds the drivers and the order to load them in.

@@ -7,7 +7,7 @@
 //	          the guest and returns what the peer answered
 //	22/tcp    a banner, in place of an SSH server
 //	9000/tcp  a banner, for a port that no manifest names
-//	5353/udp  echo, with the client's address
+//	5353/udp  echo, with the client's address; the same on 9000/udp
 package main
 
 import (
@@ -27,9 +27,10 @@ func main() {
 	go serveBanner(":22", banner)
 	go serveBanner(":9000", "guest port 9000, client=%s\r\n")
 	go serveEcho(":5353")
+	go serveEcho(":9000")
 	http.HandleFunc("/dial", dial)
 	http.HandleFunc("/", hello)
-	log.Print("guest: serving on 8080/tcp, 22/tcp, 9000/tcp, 5353/udp")
+	log.Print("guest: serving on 8080/tcp, 22/tcp, 9000/tcp, 5353/udp, 9000/udp")
 	log.Fatal(http.ListenAndServe(":8080", nil)) //nolint:gosec // a test's server
 }
 

@@ -1,7 +1,7 @@
 // Command netclient is the pod outside the mesh that the scenario uses as a
 // client and as a server:
 //
-//	netclient serve           7000/tcp: names the client's address; 7000/udp: echo
+//	netclient serve           7000 and 9999/tcp: name the client's address; 7000/udp: echo
 //	netclient get URL         prints the body
 //	netclient tcp ADDRESS [TEXT]   connects, sends, prints the first answer
 //	netclient udp ADDRESS [TEXT]
@@ -81,16 +81,25 @@ func serve() error {
 		return err
 	}
 	go echo(udp)
-	tcp, err := net.Listen("tcp", ":7000")
-	if err != nil {
-		return err
-	}
-	for {
-		c, err := tcp.Accept()
+	failed := make(chan error)
+	for _, port := range []string{":7000", ":9999"} {
+		tcp, err := net.Listen("tcp", port)
 		if err != nil {
 			return err
 		}
-		log.Printf("tcp connection from %s", c.RemoteAddr())
+		go func() { failed <- answer(tcp) }()
+	}
+	return <-failed
+}
+
+// answer tells each client the addresses of its connection.
+func answer(l net.Listener) error {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		log.Printf("tcp connection from %s to %s", c.RemoteAddr(), c.LocalAddr())
 		_, _ = fmt.Fprintf(c, "netclient: client=%s local=%s\n", c.RemoteAddr(), c.LocalAddr())
 		_ = c.Close()
 	}
