@@ -1,0 +1,110 @@
+package cel
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"meshvm.io/meshvm/test/testenv"
+)
+
+// What the API server fills in, in an object and in its status before the
+// operator has looked at it.
+func TestDefaults(t *testing.T) {
+	env := shared.Get(t)
+	u := object(t, meshedVirtualMachine, map[string]any{"metadata.name": "defaults"})
+	if err := env.Client.Create(t.Context(), u); err != nil {
+		t.Fatal(err)
+	}
+	if err := env.Client.Get(t.Context(), client.ObjectKeyFromObject(u), u); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, _ := unstructured.NestedString(u.Object, "spec", "version"); got != "v1" {
+		t.Errorf("version %q, want v1", got)
+	}
+	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
+	if len(conditions) != 1 {
+		t.Fatalf("conditions %v, want one", conditions)
+	}
+	ready := conditions[0].(map[string]any)
+	if ready["type"] != "Ready" || ready["status"] != "Unknown" || ready["reason"] != "Pending" {
+		t.Errorf("condition %v, want Ready Unknown because of Pending", ready)
+	}
+}
+
+// The samples, as they are.
+func TestSamples(t *testing.T) {
+	env := shared.Get(t)
+	files, err := filepath.Glob(filepath.Join(testenv.Root(), "config/samples/meshvm_*.yaml"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no samples: %v", err)
+	}
+	for _, file := range files {
+		for _, u := range documents(t, file) {
+			opts := []client.CreateOption{client.DryRunAll}
+			if u.GetKind() == "Namespace" {
+				opts = nil // what follows is in it
+			}
+			if err := env.Client.Create(t.Context(), u, opts...); err != nil {
+				t.Errorf("%s: %s %s: %v", filepath.Base(file), u.GetKind(), u.GetName(), err)
+			}
+		}
+	}
+}
+
+// The manager's pod meets the restricted level of Pod Security, in which the API
+// server admits it, and the rule-writer's namespace is the only privileged one.
+func TestManagerIsRestricted(t *testing.T) {
+	env := shared.Get(t)
+	const restricted = "restricted"
+	ns := &corev1.Namespace{}
+	ns.Name = restricted
+	ns.Labels = map[string]string{"pod-security.kubernetes.io/enforce": restricted}
+	if err := env.Client.Create(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	var found bool
+	for _, u := range documents(t, filepath.Join(testenv.Root(), "config/manager/manager.yaml")) {
+		template, ok, err := unstructured.NestedMap(u.Object, "spec", "template")
+		if err != nil || !ok {
+			t.Fatalf("%s has no template: %v", u.GetKind(), err)
+		}
+		pod := &unstructured.Unstructured{Object: template}
+		pod.SetAPIVersion("v1")
+		pod.SetKind("Pod")
+		pod.SetName("manager")
+		pod.SetNamespace(restricted)
+		if err := env.Client.Create(t.Context(), pod, client.DryRunAll); err != nil {
+			t.Errorf("%s: %v", u.GetName(), err)
+		}
+		found = true
+	}
+	if !found {
+		t.Error("no Deployment")
+	}
+}
+
+func documents(t *testing.T, file string) []*unstructured.Unstructured {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []*unstructured.Unstructured
+	for _, doc := range bytes.Split(raw, []byte("\n---\n")) {
+		u := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal(doc, &u.Object); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if len(u.Object) > 0 {
+			list = append(list, u)
+		}
+	}
+	return list
+}

@@ -1,0 +1,220 @@
+package cel
+
+import (
+	"strings"
+	"testing"
+)
+
+const meshedVirtualMachine = `
+apiVersion: meshvm.io/v1alpha1
+kind: MeshedVirtualMachine
+metadata:
+  name: web
+spec:
+  virtualMachine:
+    runStrategy: Always
+    template:
+      spec:
+        domain:
+          devices: {}
+  ports:
+  - {name: http, port: 80, targetPort: 8080, appProtocol: http}
+  - {name: ssh, port: 22, route: Direct}
+`
+
+const (
+	reserved = "targetPort (or port, when targetPort is left out) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 49152 and 49153 to KubeVirt's live migration; let the guest listen on another port"
+	cidr     = "must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
+)
+
+var meshedVirtualMachineCases = map[string]testCase{
+	"the base object": {},
+
+	// Names.
+	"name of 47 characters": {set: map[string]any{"metadata.name": strings.Repeat("a", 47)}},
+	"name of 48 characters": {
+		set:  map[string]any{"metadata.name": strings.Repeat("a", 48)},
+		want: []string{"metadata.name must be at most 47 characters: live migration of the virtual machine fails past that"},
+	},
+	"name with a dot": {
+		set:  map[string]any{"metadata.name": "web.one"},
+		want: []string{"metadata.name must be a DNS label that starts with a letter, because it also names the Service"},
+	},
+	"name that starts with a digit": {
+		set:  map[string]any{"metadata.name": "1web"},
+		want: []string{"metadata.name must be a DNS label that starts with a letter"},
+	},
+	"version is no label":        {set: map[string]any{"spec.version": "v_1"}, want: []string{"spec.version", "should match"}},
+	"version is empty":           {set: map[string]any{"spec.version": ""}, want: []string{"spec.version", "at least 1 chars"}},
+	"version is longer than 63":  {set: map[string]any{"spec.version": strings.Repeat("v", 64)}, want: []string{"spec.version", "63"}},
+	"unknown field":              {set: map[string]any{"spec.prots": []any{}}, want: []string{`unknown field "spec.prots"`}},
+	"no spec":                    {set: map[string]any{"spec": gone}, want: []string{"spec: Required value"}},
+	"no virtual machine":         {set: map[string]any{"spec.virtualMachine": gone}, want: []string{"spec.virtualMachine: Required value"}},
+	"unknown type of Service":    {set: map[string]any{"spec.service.type": "External"}, want: []string{"spec.service.type: Unsupported value"}},
+	"headless Service":           {set: map[string]any{"spec.service.type": "Headless"}},
+	"empty sections":             {set: map[string]any{"spec.capture": map[string]any{}}, want: []string{"spec.capture", "at least 1 properties"}},
+	"empty section in a section": {set: map[string]any{"spec.capture.outbound": map[string]any{}}, want: []string{"spec.capture.outbound", "at least 1 properties"}},
+	"empty mesh":                 {set: map[string]any{"spec.mesh": map[string]any{}}, want: []string{"spec.mesh", "at least 1 properties"}},
+
+	// Ports.
+	"no ports":    {set: map[string]any{"spec.ports": gone}, want: []string{"spec.ports: Required value"}},
+	"empty ports": {set: map[string]any{"spec.ports": []any{}}, want: []string{"spec.ports", "at least 1 items"}},
+	"65 ports": {
+		set:  map[string]any{"spec.ports": numberedPorts(65)},
+		want: []string{"spec.ports: Too many: 65: must have at most 64 items"},
+	},
+	"64 ports": {set: map[string]any{"spec.ports": numberedPorts(64)}},
+	"two ports of one name": {
+		set:  map[string]any{"spec.ports.2": port("http", 81)},
+		want: []string{`spec.ports[2]: Duplicate value: {"name":"http"}`},
+	},
+	"two ports of one number": {
+		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(80), "targetPort": int64(81)}},
+		want: []string{"two ports share one port number and protocol: give each its own port"},
+	},
+	"two ports of one targetPort": {
+		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(81), "targetPort": int64(8080)}},
+		want: []string{"two ports share one targetPort and protocol: expose a guest port once"},
+	},
+	"a targetPort that is another's port": {
+		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080)}},
+		want: []string{"two ports share one targetPort and protocol"},
+	},
+	"one number for TCP and UDP": {
+		set: map[string]any{"spec.ports.2": map[string]any{"name": "quic", "port": int64(80), "targetPort": int64(8080), "protocol": "UDP"}},
+	},
+	"explicit and implied TCP are the same": {
+		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(22), "targetPort": int64(2222), "protocol": "TCP"}},
+		want: []string{"two ports share one port number and protocol"},
+	},
+	"port without a name":             {set: map[string]any{"spec.ports.0.name": gone}, want: []string{"spec.ports[0].name: Required value"}},
+	"port without a number":           {set: map[string]any{"spec.ports.0.port": gone}, want: []string{"spec.ports[0].port: Required value"}},
+	"name of a port in capitals":      {set: map[string]any{"spec.ports.0.name": "HTTP"}, want: []string{"spec.ports[0].name", "should match"}},
+	"name of a port too long":         {set: map[string]any{"spec.ports.0.name": "sixteen-letters-"}, want: []string{"spec.ports[0].name", "15"}},
+	"port 0":                          {set: map[string]any{"spec.ports.0.port": int64(0)}, want: []string{"spec.ports[0].port", "greater than or equal to 1"}},
+	"port 65536":                      {set: map[string]any{"spec.ports.0.port": int64(65536)}, want: []string{"spec.ports[0].port", "less than or equal to 65535"}},
+	"targetPort 0":                    {set: map[string]any{"spec.ports.0.targetPort": int64(0)}, want: []string{"spec.ports[0].targetPort", "greater than or equal to 1"}},
+	"targetPort 65536":                {set: map[string]any{"spec.ports.0.targetPort": int64(65536)}, want: []string{"spec.ports[0].targetPort", "less than or equal to 65535"}},
+	"SCTP":                            {set: map[string]any{"spec.ports.0.protocol": "SCTP"}, want: []string{"spec.ports[0].protocol: Unsupported value"}},
+	"unknown route":                   {set: map[string]any{"spec.ports.0.route": "Bypass"}, want: []string{"spec.ports[0].route: Unsupported value"}},
+	"unknown appProtocol":             {set: map[string]any{"spec.ports.0.appProtocol": "htpp"}, want: []string{"spec.ports[0].appProtocol: Unsupported value"}},
+	"UDP goes direct when it is left": {set: map[string]any{"spec.ports.2": udp(map[string]any{})}},
+	"UDP goes direct when it says so": {set: map[string]any{"spec.ports.2": udp(map[string]any{"route": "Direct"})}},
+	"UDP through the mesh": {
+		set:  map[string]any{"spec.ports.2": udp(map[string]any{"route": "Mesh"})},
+		want: []string{"the mesh cannot carry UDP: leave route out or set it to Direct"},
+	},
+	"UDP with an appProtocol": {
+		set:  map[string]any{"spec.ports.2": udp(map[string]any{"appProtocol": "http"})},
+		want: []string{"appProtocol chooses how the mesh treats TCP: leave it out for UDP"},
+	},
+	"reserved targetPort": {set: map[string]any{"spec.ports.0.targetPort": int64(15006)}, want: []string{"spec.ports[0]", reserved}},
+	"reserved port without a targetPort": {
+		set:  map[string]any{"spec.ports.0.port": int64(15021), "spec.ports.0.targetPort": gone},
+		want: []string{reserved},
+	},
+	"reserved port with another targetPort": {set: map[string]any{"spec.ports.0.port": int64(15021)}},
+	"reserved number for UDP": {
+		set: map[string]any{"spec.ports.2": map[string]any{"name": "echo", "port": int64(15053), "protocol": "UDP"}},
+	},
+	"port of the live migration": {set: map[string]any{"spec.ports.0.targetPort": int64(49152)}, want: []string{reserved}},
+
+	// The mesh.
+	"unknown mode of mTLS": {set: map[string]any{"spec.mesh.mtls.mode": "Strickt"}, want: []string{"spec.mesh.mtls.mode: Unsupported value"}},
+	"mode of a port":       {set: map[string]any{"spec.mesh.mtls.ports": []any{mtlsPort("http", "Permissive")}}},
+	"mode of an unknown port": {
+		set:  map[string]any{"spec.mesh.mtls.ports": []any{mtlsPort("htpp", "Permissive")}},
+		want: []string{"mesh.mtls.ports[].name must be the name of an entry of ports"},
+	},
+	"two modes of a port": {
+		set:  map[string]any{"spec.mesh.mtls.ports": []any{mtlsPort("http", "Permissive"), mtlsPort("http", "Strict")}},
+		want: []string{"spec.mesh.mtls.ports[1]: Duplicate value"},
+	},
+	"no mode of a port": {
+		set:  map[string]any{"spec.mesh.mtls.ports": []any{map[string]any{"name": "http"}}},
+		want: []string{"spec.mesh.mtls.ports[0].mode: Required value"},
+	},
+	"timeout":                {set: map[string]any{"spec.mesh.traffic.timeout": "1m30s"}},
+	"timeout without a unit": {set: map[string]any{"spec.mesh.traffic.timeout": "30"}, want: []string{"spec.mesh.traffic.timeout", "should match"}},
+	"retries":                {set: map[string]any{"spec.mesh.traffic.retries": map[string]any{"attempts": int64(3), "perTryTimeout": "2s", "retryOn": "5xx"}}},
+	"typo in retries": {
+		set:  map[string]any{"spec.mesh.traffic.retries": map[string]any{"atempts": int64(3)}},
+		want: []string{`unknown field "spec.mesh.traffic.retries.atempts"`},
+	},
+	"retries that Istio refuses": {
+		set:  map[string]any{"spec.mesh.traffic.retries.perTryTimeout": "0s"},
+		want: []string{"must be a valid duration greater than 1ms"},
+	},
+	"trafficPolicy": {set: map[string]any{"spec.mesh.trafficPolicy": map[string]any{
+		"connectionPool":   map[string]any{"tcp": map[string]any{"maxConnections": int64(10), "connectTimeout": "5s"}},
+		"loadBalancer":     map[string]any{"simple": "LEAST_REQUEST"},
+		"outlierDetection": map[string]any{"consecutive5xxErrors": int64(5)},
+	}}},
+	"typo in trafficPolicy": {
+		set:  map[string]any{"spec.mesh.trafficPolicy.conectionPool": map[string]any{}},
+		want: []string{`unknown field "spec.mesh.trafficPolicy.conectionPool"`},
+	},
+	"value that Istio does not know": {
+		set:  map[string]any{"spec.mesh.trafficPolicy.loadBalancer.simple": "FASTEST"},
+		want: []string{"spec.mesh.trafficPolicy.loadBalancer.simple: Unsupported value"},
+	},
+	"two of Istio's alternatives": {
+		set: map[string]any{"spec.mesh.trafficPolicy.loadBalancer": map[string]any{
+			"simple": "RANDOM", "consistentHash": map[string]any{"useSourceIp": true},
+		}},
+		want: []string{"spec.mesh.trafficPolicy.loadBalancer"},
+	},
+
+	// Capture.
+	"excluded ports":             {set: map[string]any{"spec.capture.outbound.excludePorts": []any{int64(9999), int64(1)}}},
+	"excluded port 0":            {set: map[string]any{"spec.capture.outbound.excludePorts": []any{int64(0)}}, want: []string{"spec.capture.outbound.excludePorts[0]"}},
+	"excluded port 65536":        {set: map[string]any{"spec.capture.outbound.excludePorts": []any{int64(65536)}}, want: []string{"spec.capture.outbound.excludePorts[0]"}},
+	"excluded port twice":        {set: map[string]any{"spec.capture.outbound.excludePorts": []any{int64(1), int64(1)}}, want: []string{"spec.capture.outbound.excludePorts[1]: Duplicate value"}},
+	"no excluded port":           {set: map[string]any{"spec.capture.outbound.excludePorts": []any{}}, want: []string{"spec.capture.outbound.excludePorts", "at least 1 items"}},
+	"excluded networks":          {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "192.0.2.1/32", "0.0.0.0/0"}}},
+	"excluded network twice":     {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "10.96.0.0/16"}}, want: []string{"spec.capture.outbound.excludeCIDRs[1]: Duplicate value"}},
+	"network that is no CIDR":    {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/33"}}, want: []string{cidr}},
+	"address without a length":   {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.10.10"}}, want: []string{cidr}},
+	"network of IPv6":            {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"2001:db8::/32"}}, want: []string{cidr}},
+	"129 excluded networks":      {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(129)}, want: []string{"spec.capture.outbound.excludeCIDRs: Too many"}},
+	"128 excluded networks":      {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(128)}},
+	"included networks, not yet": {set: map[string]any{"spec.capture.outbound.includeCIDRs": networks(1)}, want: []string{"unknown field"}},
+
+	// The virtual machine: KubeVirt's own schema.
+	"typo in the virtual machine": {
+		set:  map[string]any{"spec.virtualMachine.template.spec.domian": map[string]any{}},
+		want: []string{`unknown field "spec.virtualMachine.template.spec.domian"`},
+	},
+	"no domain": {
+		set:  map[string]any{"spec.virtualMachine.template.spec.domain": gone},
+		want: []string{"spec.virtualMachine.template.spec.domain: Required value"},
+	},
+	"wrong type in the virtual machine": {
+		set:  map[string]any{"spec.virtualMachine.template.spec.terminationGracePeriodSeconds": "soon"},
+		want: []string{"spec.virtualMachine.template.spec.terminationGracePeriodSeconds"},
+	},
+	"metadata of the template": {set: map[string]any{
+		"spec.virtualMachine.template.metadata": map[string]any{"labels": map[string]any{"team": "shop"}, "annotations": map[string]any{"a": "b"}},
+	}},
+	"quantities": {set: map[string]any{
+		"spec.virtualMachine.template.spec.domain.memory.guest":  "256Mi",
+		"spec.virtualMachine.template.spec.domain.cpu.cores":     int64(2),
+		"spec.virtualMachine.template.spec.domain.resources":     map[string]any{"requests": map[string]any{"memory": "1Gi", "cpu": int64(1)}},
+		"spec.virtualMachine.template.spec.readinessProbe":       map[string]any{"tcpSocket": map[string]any{"port": int64(8080)}},
+		"spec.virtualMachine.template.spec.domain.devices.disks": []any{map[string]any{"name": "root", "disk": map[string]any{"bus": "virtio"}}},
+	}},
+}
+
+func TestMeshedVirtualMachine(t *testing.T) { run(t, meshedVirtualMachine, meshedVirtualMachineCases) }
+
+func port(name string, number int64) map[string]any {
+	return map[string]any{"name": name, "port": number}
+}
+
+// udp is a UDP port with more fields.
+func udp(more map[string]any) map[string]any {
+	more["name"], more["port"], more["protocol"] = "echo", int64(9000), "UDP"
+	return more
+}
+
+func mtlsPort(name, mode string) map[string]any { return map[string]any{"name": name, "mode": mode} }

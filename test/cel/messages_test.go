@@ -1,0 +1,84 @@
+package cel
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"sigs.k8s.io/yaml"
+
+	"meshvm.io/meshvm/test/testenv"
+)
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// upstream are the fields whose schema is grafted in; their rules are tested by
+// those who wrote them.
+var upstream = []string{"spec.virtualMachine", "spec.mesh.trafficPolicy", "spec.mesh.traffic.retries"}
+
+// Every rule of ours has a case that breaks it.
+func TestEveryRuleIsTested(t *testing.T) {
+	wanted := map[string]bool{}
+	for _, cases := range []map[string]testCase{meshedVirtualMachineCases, podNATConfigurationCases, immutableCases} {
+		for _, tc := range cases {
+			for _, w := range tc.want {
+				wanted[w] = true
+			}
+		}
+	}
+	for _, file := range []string{"meshedvirtualmachines", "podnatconfigurations"} {
+		crd := readCRD(t, filepath.Join(testenv.Root(), "config/crd/bases/meshvm.io_"+file+".yaml"))
+		rules := 0
+		for _, v := range crd.Spec.Versions {
+			walk("", v.Schema.OpenAPIV3Schema, func(path string, s *extv1.JSONSchemaProps) bool {
+				for _, rule := range s.XValidations {
+					rules++
+					if rule.Message == "" {
+						t.Errorf("%s%s: the rule %q has no message", file, path, rule.Rule)
+					} else if !wanted[rule.Message] {
+						t.Errorf("%s%s: no case wants %q", file, path, rule.Message)
+					}
+				}
+				return !slices.Contains(upstream, path)
+			})
+		}
+		t.Logf("%s: %d rules", file, rules)
+	}
+}
+
+func readCRD(t *testing.T, file string) *extv1.CustomResourceDefinition {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	crd := &extv1.CustomResourceDefinition{}
+	if err := yaml.Unmarshal(raw, crd); err != nil {
+		t.Fatal(err)
+	}
+	return crd
+}
+
+// walk visits a schema and all below it as long as visit says to go on.
+func walk(path string, s *extv1.JSONSchemaProps, visit func(string, *extv1.JSONSchemaProps) bool) {
+	if s == nil || !visit(path, s) {
+		return
+	}
+	for _, name := range sortedKeys(s.Properties) {
+		p := s.Properties[name]
+		child := name
+		if path != "" {
+			child = path + "." + name
+		}
+		walk(child, &p, visit)
+	}
+	if s.Items != nil {
+		walk(path+"[]", s.Items.Schema, visit)
+	}
+	if s.AdditionalProperties != nil {
+		walk(path+"{}", s.AdditionalProperties.Schema, visit)
+	}
+}

@@ -1,0 +1,98 @@
+package cel
+
+import (
+	"fmt"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const podNATConfiguration = `
+apiVersion: meshvm.io/v1alpha1
+kind: PodNATConfiguration
+metadata:
+  name: web-1a2b3c
+spec:
+  pod: {name: virt-launcher-web-abcde, uid: 5f0c2f5e-8a1b-4a0e-9a3b-0f6c3a0b1c2d}
+  interfaces: {pod: eth0, bridge: k6t-eth0}
+  families:
+  - {family: IPv4, guest: 10.0.2.2, gateway: 10.0.2.1}
+  proxy: {inboundPort: 15006, outboundPort: 15001, localPorts: [15020, 15021]}
+  inbound: {mesh: [8080], directTCP: [22], directUDP: [9000]}
+  outbound: {excludePorts: [9999]}
+`
+
+const (
+	address   = "must be an IP address"
+	immutable = "pod is immutable: a new pod gets a new PodNATConfiguration"
+)
+
+var podNATConfigurationCases = map[string]testCase{
+	"the base object":                    {},
+	"no inbound, no outbound":            {set: map[string]any{"spec.inbound": gone, "spec.outbound": gone}},
+	"no pod":                             {set: map[string]any{"spec.pod": gone}, want: []string{"spec.pod: Required value"}},
+	"no UID":                             {set: map[string]any{"spec.pod.uid": gone}, want: []string{"spec.pod.uid: Required value"}},
+	"empty UID":                          {set: map[string]any{"spec.pod.uid": ""}, want: []string{"spec.pod.uid", "at least 1 chars"}},
+	"a pod of another namespace":         {set: map[string]any{"spec.pod.namespace": "kube-system"}, want: []string{`unknown field "spec.pod.namespace"`}},
+	"no interfaces":                      {set: map[string]any{"spec.interfaces": gone}, want: []string{"spec.interfaces: Required value"}},
+	"an interface with a quote":          {set: map[string]any{"spec.interfaces.pod": `eth0"`}, want: []string{"spec.interfaces.pod", "should match"}},
+	"an interface of 16 letters":         {set: map[string]any{"spec.interfaces.bridge": "k6t-0123456789ab"}, want: []string{"spec.interfaces.bridge", "15"}},
+	"no families":                        {set: map[string]any{"spec.families": []any{}}, want: []string{"spec.families", "at least 1 items"}},
+	"IPv6":                               {set: map[string]any{"spec.families.0.family": "IPv6"}, want: []string{"spec.families[0].family: Unsupported value"}},
+	"guest that is no address":           {set: map[string]any{"spec.families.0.guest": "10.0.2"}, want: []string{"spec.families[0].guest", address}},
+	"gateway that is no address":         {set: map[string]any{"spec.families.0.gateway": "gateway"}, want: []string{"spec.families[0].gateway", address}},
+	"no proxy":                           {set: map[string]any{"spec.proxy": gone}, want: []string{"spec.proxy: Required value"}},
+	"proxy port 0":                       {set: map[string]any{"spec.proxy.inboundPort": int64(0)}, want: []string{"spec.proxy.inboundPort"}},
+	"proxy port 65536":                   {set: map[string]any{"spec.proxy.outboundPort": int64(65536)}, want: []string{"spec.proxy.outboundPort"}},
+	"no local ports":                     {set: map[string]any{"spec.proxy.localPorts": []any{}}, want: []string{"spec.proxy.localPorts", "at least 1 items"}},
+	"local port 0":                       {set: map[string]any{"spec.proxy.localPorts": []any{int64(0)}}, want: []string{"spec.proxy.localPorts[0]"}},
+	"empty inbound":                      {set: map[string]any{"spec.inbound": map[string]any{}}, want: []string{"spec.inbound", "at least 1 properties"}},
+	"inbound port 65536":                 {set: map[string]any{"spec.inbound.mesh": []any{int64(65536)}}, want: []string{"spec.inbound.mesh[0]"}},
+	"direct port 0":                      {set: map[string]any{"spec.inbound.directTCP": []any{int64(0)}}, want: []string{"spec.inbound.directTCP[0]"}},
+	"direct UDP port 0":                  {set: map[string]any{"spec.inbound.directUDP": []any{int64(0)}}, want: []string{"spec.inbound.directUDP[0]"}},
+	"excluded network that is no CIDR":   {set: map[string]any{"spec.outbound.excludeCIDRs": []any{"10.96.0.0/x"}}, want: []string{cidr}},
+	"a rule's text":                      {set: map[string]any{"spec.rules": "flush ruleset"}, want: []string{`unknown field "spec.rules"`}},
+	"a node, which the pod's status has": {set: map[string]any{"spec.node": "node-1"}, want: []string{`unknown field "spec.node"`}},
+}
+
+func TestPodNATConfiguration(t *testing.T) { run(t, podNATConfiguration, podNATConfigurationCases) }
+
+// immutableCases change an object that is there.
+var immutableCases = map[string]testCase{
+	"another pod":             {set: map[string]any{"spec.pod.name": "virt-launcher-web-fghij"}, want: []string{immutable}},
+	"another pod of its name": {set: map[string]any{"spec.pod.uid": "0d9c4b1e-1111-4a0e-9a3b-0f6c3a0b1c2d"}, want: []string{immutable}},
+	"other ports":             {set: map[string]any{"spec.inbound.mesh": []any{int64(8081)}}},
+}
+
+func TestImmutable(t *testing.T) {
+	env := shared.Get(t)
+	base := object(t, podNATConfiguration, map[string]any{"metadata.name": "immutable"})
+	if err := env.Client.Create(t.Context(), base); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range immutableCases {
+		t.Run(name, func(t *testing.T) {
+			changed := &unstructured.Unstructured{Object: apply(t, base.DeepCopy().Object, tc.set)}
+			check(t, env.Client.Update(t.Context(), changed, client.DryRunAll), tc.want)
+		})
+	}
+}
+
+// numberedPorts are n ports that differ in everything.
+func numberedPorts(n int) []any {
+	ports := make([]any, n)
+	for i := range ports {
+		ports[i] = port(fmt.Sprintf("p%d", i), int64(1000+i))
+	}
+	return ports
+}
+
+// networks are n networks that differ.
+func networks(n int) []any {
+	list := make([]any, n)
+	for i := range list {
+		list[i] = fmt.Sprintf("10.%d.0.0/16", i)
+	}
+	return list
+}
