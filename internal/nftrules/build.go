@@ -10,7 +10,7 @@ import (
 )
 
 // Names of the sets. A set whose list in the plan is empty is not there, nor is
-// any rule that would use it.
+// any rule that would use it, nor a set that no rule uses.
 const (
 	SetOutboundExcludeIPv4 = "outbound_exclude_ipv4"
 	SetOutboundExcludeTCP  = "outbound_exclude_tcp"
@@ -41,7 +41,7 @@ func Build(p ruleio.Plan) (Table, error) {
 	if err := Check(p); err != nil {
 		return Table{}, err
 	}
-	b := builder{plan: p, sets: map[string]Set{}}
+	b := builder{plan: p, sets: map[string]Set{}, used: map[string]bool{}}
 	b.addSets()
 	t := Table{
 		Family: FamilyInet,
@@ -53,7 +53,9 @@ func Build(p ruleio.Plan) (Table, error) {
 		},
 	}
 	for _, name := range b.order {
-		t.Sets = append(t.Sets, b.sets[name])
+		if b.used[name] {
+			t.Sets = append(t.Sets, b.sets[name])
+		}
 	}
 	return t, nil
 }
@@ -67,6 +69,8 @@ type builder struct {
 	plan  ruleio.Plan
 	sets  map[string]Set
 	order []string
+	// used has the sets that a rule looks up.
+	used map[string]bool
 }
 
 func (b *builder) addSets() {
@@ -97,15 +101,23 @@ func (b *builder) family() ruleio.Family { return b.plan.Families[0] }
 // keep drops the rules that look up a set that is not there, and lets all
 // others count.
 func (b *builder) keep(rules ...Rule) []Rule {
-	for i := range rules {
-		rules[i].Counter = true
+	var out []Rule
+	for _, r := range rules {
+		if slices.ContainsFunc(r.Matches, b.lacksSet) {
+			continue
+		}
+		for _, m := range r.Matches {
+			b.used[m.Set] = true
+		}
+		r.Counter = true
+		out = append(out, r)
 	}
-	return slices.DeleteFunc(rules, func(r Rule) bool {
-		return slices.ContainsFunc(r.Matches, func(m Match) bool {
-			_, ok := b.sets[m.Set]
-			return m.Set != "" && !ok
-		})
-	})
+	return out
+}
+
+func (b *builder) lacksSet(m Match) bool {
+	_, ok := b.sets[m.Set]
+	return m.Set != "" && !ok
 }
 
 // fromGuest are the rules for connections that the guest opens.

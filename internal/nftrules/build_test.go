@@ -1,0 +1,169 @@
+package nftrules
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// fullPlan uses every list of a plan.
+func fullPlan() ruleio.Plan {
+	return ruleio.Plan{
+		PodInterface: "eth0",
+		Bridge:       "k6t-eth0",
+		Families:     []ruleio.Family{{Name: ruleio.FamilyIPv4, Guest: "10.0.2.2", Gateway: "10.0.2.1", Pod: "10.244.0.8"}},
+		Proxy: ruleio.Proxy{
+			InboundPort:  15006,
+			OutboundPort: 15001,
+			LocalPorts:   []uint16{15000, 15001, 15006, 15020, 15021, 15090},
+		},
+		Inbound: ruleio.Inbound{
+			Mesh:      []uint16{80, 8080},
+			DirectTCP: []uint16{22, 9000},
+			DirectUDP: []uint16{53},
+		},
+		Outbound: ruleio.Outbound{
+			ExcludePorts: []uint16{3306, 5432},
+			ExcludeCIDRs: []string{"10.0.0.0/8", "198.51.100.7/32", "203.0.113.0/24"},
+		},
+	}
+}
+
+func with(change func(p *ruleio.Plan)) ruleio.Plan {
+	p := fullPlan()
+	change(&p)
+	return p
+}
+
+// goldenPlans are kept in testdata as nft lists them.
+var goldenPlans = map[string]ruleio.Plan{
+	"full": fullPlan(),
+	"nothing-listed": with(func(p *ruleio.Plan) {
+		p.Proxy.LocalPorts, p.Inbound, p.Outbound = nil, ruleio.Inbound{}, ruleio.Outbound{}
+	}),
+	"mesh-only": with(func(p *ruleio.Plan) {
+		p.Inbound, p.Outbound = ruleio.Inbound{Mesh: []uint16{443}}, ruleio.Outbound{}
+	}),
+	"direct-only": with(func(p *ruleio.Plan) {
+		p.Inbound, p.Outbound = ruleio.Inbound{DirectTCP: []uint16{22}}, ruleio.Outbound{}
+	}),
+	"everything-excluded": with(func(p *ruleio.Plan) {
+		p.Outbound = ruleio.Outbound{ExcludePorts: []uint16{1, 65535}, ExcludeCIDRs: []string{"0.0.0.0/0"}}
+	}),
+}
+
+func TestBuildGolden(t *testing.T) {
+	for name, p := range goldenPlans {
+		t.Run(name, func(t *testing.T) {
+			table, err := Build(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join("testdata", name+".nft")
+			if *update {
+				if err := os.WriteFile(file, []byte(table.Text()), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), table.Text()); diff != "" {
+				t.Errorf("run with -update if this is meant (-golden +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestBuildKeepsTheDesign checks what every table must hold to, whatever the
+// plan.
+func TestBuildKeepsTheDesign(t *testing.T) {
+	for name, p := range goldenPlans {
+		t.Run(name, func(t *testing.T) {
+			table, err := Build(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			used := map[string]bool{}
+			for _, c := range table.Chains {
+				if c.Priority == -100 || c.Priority == 100 {
+					t.Errorf("chain %s has the priority of KubeVirt's and Istio's chains", c.Name)
+				}
+				for _, r := range c.Rules {
+					checkRule(t, table, r, used)
+				}
+			}
+			for _, s := range table.Sets {
+				if len(s.Elements) == 0 {
+					t.Errorf("set %s is empty", s.Name)
+				}
+				if !used[s.Name] {
+					t.Errorf("no rule uses set %s", s.Name)
+				}
+			}
+		})
+	}
+}
+
+func checkRule(t *testing.T, table Table, r Rule, used map[string]bool) {
+	t.Helper()
+	if !r.Counter || r.Comment == "" || len(r.Comment) > MaxComment || strings.Contains(r.Comment, `"`) {
+		t.Errorf("rule lacks a counter or a comment that nft can read: %s", r.Text())
+	}
+	for _, repair := range r.Repairs {
+		if !strings.Contains(r.Comment, string(repair)) || repair.Summary() == "" {
+			t.Errorf("comment does not name repair %s: %s", repair, r.Text())
+		}
+	}
+	ipv4Only := false
+	for _, m := range r.Matches {
+		ipv4Only = ipv4Only || m == ipv4 || implied[m.Field] == ipv4
+		if m.Set != "" && table.Set(m.Set) == nil {
+			t.Errorf("no set %s: %s", m.Set, r.Text())
+		}
+		used[m.Set] = true
+	}
+	if !ipv4Only {
+		t.Errorf("rule also matches IPv6: %s", r.Text())
+	}
+}
+
+func TestBuildLeavesThePlanAlone(t *testing.T) {
+	p := fullPlan()
+	if _, err := Build(p); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(fullPlan(), p); diff != "" {
+		t.Errorf("the plan changed (-before +after):\n%s", diff)
+	}
+}
+
+func TestDigest(t *testing.T) {
+	digests := map[string]string{}
+	for name, p := range goldenPlans {
+		table, err := Build(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Build(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if table.Digest() != again.Digest() {
+			t.Errorf("%s: digests of equal plans differ", name)
+		}
+		if other, taken := digests[table.Digest()]; taken {
+			t.Errorf("%s and %s have the same digest", name, other)
+		}
+		digests[table.Digest()] = name
+	}
+}

@@ -1,0 +1,73 @@
+package nftrules
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+func TestCheckRefuses(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(p *ruleio.Plan)
+		// want is a part of the message: the field and what is wrong.
+		want string
+	}{
+		"no pod interface":         {func(p *ruleio.Plan) { p.PodInterface = "" }, "plan.podInterface is empty"},
+		"long interface":           {func(p *ruleio.Plan) { p.Bridge = "k6t-0123456789ab" }, `plan.bridge "k6t-0123456789ab" is longer than 15 bytes`},
+		"wildcard interface":       {func(p *ruleio.Plan) { p.Bridge = "k6t*" }, "plan.bridge"},
+		"quote in interface":       {func(p *ruleio.Plan) { p.PodInterface = `a" accept` }, "plan.podInterface"},
+		"parent directory":         {func(p *ruleio.Plan) { p.PodInterface = ".." }, "plan.podInterface"},
+		"one interface":            {func(p *ruleio.Plan) { p.Bridge = p.PodInterface }, "plan.bridge"},
+		"no family":                {func(p *ruleio.Plan) { p.Families = nil }, "plan.families is empty"},
+		"family twice":             {func(p *ruleio.Plan) { p.Families = append(p.Families, p.Families[0]) }, "plan.families[1].name"},
+		"IPv6":                     {func(p *ruleio.Plan) { p.Families[0].Name = "ip6" }, `plan.families[0].name "ip6" is not supported`},
+		"guest is no address":      {func(p *ruleio.Plan) { p.Families[0].Guest = "guest" }, "plan.families[0].guest"},
+		"guest has leading zeros":  {func(p *ruleio.Plan) { p.Families[0].Guest = "10.0.02.2" }, "plan.families[0].guest"},
+		"gateway is IPv6":          {func(p *ruleio.Plan) { p.Families[0].Gateway = "fd10::1" }, "plan.families[0].gateway"},
+		"pod on loopback":          {func(p *ruleio.Plan) { p.Families[0].Pod = "127.0.0.1" }, "plan.families[0].pod"},
+		"pod is broadcast":         {func(p *ruleio.Plan) { p.Families[0].Pod = "255.255.255.255" }, "plan.families[0].pod"},
+		"guest is the gateway":     {func(p *ruleio.Plan) { p.Families[0].Guest = p.Families[0].Gateway }, "plan.families[0] has the same address twice"},
+		"no inbound port":          {func(p *ruleio.Plan) { p.Proxy.InboundPort = 0 }, "plan.proxy.inboundPort is 0"},
+		"no outbound port":         {func(p *ruleio.Plan) { p.Proxy.OutboundPort = 0 }, "plan.proxy.outboundPort is 0"},
+		"mesh port 0":              {func(p *ruleio.Plan) { p.Inbound.Mesh = []uint16{0} }, "plan.inbound.mesh[0] is 0"},
+		"ports not ascending":      {func(p *ruleio.Plan) { p.Inbound.DirectUDP = []uint16{53, 52} }, "plan.inbound.directUDP[1]"},
+		"port twice":               {func(p *ruleio.Plan) { p.Outbound.ExcludePorts = []uint16{80, 80} }, "plan.outbound.excludePorts[1]"},
+		"mesh and direct":          {func(p *ruleio.Plan) { p.Inbound.DirectTCP = []uint16{8080} }, "plan.inbound.directTCP[0] 8080 is also in plan.inbound.mesh"},
+		"mesh and proxy":           {func(p *ruleio.Plan) { p.Inbound.Mesh = []uint16{15021} }, "plan.inbound.mesh[0] 15021 is also in plan.proxy.localPorts"},
+		"direct and proxy":         {func(p *ruleio.Plan) { p.Inbound.DirectTCP = []uint16{15090} }, "plan.inbound.directTCP[0]"},
+		"network is none":          {func(p *ruleio.Plan) { p.Outbound.ExcludeCIDRs = []string{"10.0.0.0"} }, "plan.outbound.excludeCIDRs[0]"},
+		"network is IPv6":          {func(p *ruleio.Plan) { p.Outbound.ExcludeCIDRs = []string{"fd00::/8"} }, "plan.outbound.excludeCIDRs[0]"},
+		"network has host bits":    {func(p *ruleio.Plan) { p.Outbound.ExcludeCIDRs = []string{"10.0.0.1/8"} }, "10.0.0.0/8 is"},
+		"network inside another":   {func(p *ruleio.Plan) { p.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8", "10.1.0.0/16"} }, "plan.outbound.excludeCIDRs[1] 10.1.0.0/16 overlaps 10.0.0.0/8"},
+		"something beside all":     {func(p *ruleio.Plan) { p.Outbound.ExcludeCIDRs = []string{"0.0.0.0/0", "10.0.0.0/8"} }, "overlaps"},
+		"networks not in order":    {func(p *ruleio.Plan) { p.Outbound.ExcludeCIDRs = []string{"11.0.0.0/8", "10.0.0.0/8"} }, "plan.outbound.excludeCIDRs[1]"},
+		"prefix length impossible": {func(p *ruleio.Plan) { p.Outbound.ExcludeCIDRs = []string{"10.0.0.0/33"} }, "plan.outbound.excludeCIDRs[0]"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Build(with(tc.change))
+			if !errors.Is(err, ErrInvalidPlan) {
+				t.Fatalf("error %v, want ErrInvalidPlan", err)
+			}
+			if !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("message %q lacks %q", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestCheckNamesEveryFault(t *testing.T) {
+	err := Check(ruleio.Plan{})
+	for _, field := range []string{"plan.podInterface", "plan.bridge", "plan.families", "plan.proxy.inboundPort", "plan.proxy.outboundPort"} {
+		if !strings.Contains(err.Error(), field) {
+			t.Errorf("%q does not name %s", err, field)
+		}
+	}
+}
+
+func TestCheckAllowsTheSamePortForTCPAndUDP(t *testing.T) {
+	if err := Check(with(func(p *ruleio.Plan) { p.Inbound.DirectUDP = []uint16{8080} })); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,130 @@
+package nftrules
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// TestMessagesDecodeToTheTable reads our own batch as if it were a dump.
+func TestMessagesDecodeToTheTable(t *testing.T) {
+	for name, p := range goldenPlans {
+		t.Run(name, func(t *testing.T) {
+			want, err := Build(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := replacement(want)
+			if b.err != nil {
+				t.Fatal(b.err)
+			}
+			got := decodeBatch(t, b.messages)
+			if differences := Compare(want, got); len(differences) > 0 {
+				t.Errorf("decoded to something else: %q", differences)
+			}
+			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Rule{}, "Repairs"), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("decoded to something else (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// decodeBatch collects the objects that a batch creates.
+func decodeBatch(t *testing.T, messages []netlink.Message) Table {
+	t.Helper()
+	table := Table{Family: FamilyInet, Name: TableName}
+	for _, m := range messages {
+		err := decodeAttributes(m.Data[nfgenmsgSize:], func(ad *netlink.AttributeDecoder) error {
+			switch m.Header.Type {
+			case messageType(unix.NFT_MSG_NEWSET):
+				_, s := decodeSet(ad)
+				table.Sets = append(table.Sets, s)
+			case messageType(unix.NFT_MSG_NEWSETELEM):
+				s := &table.Sets[len(table.Sets)-1]
+				s.Elements = elementTextsOf(*s, decodeElements(ad))
+			case messageType(unix.NFT_MSG_NEWCHAIN):
+				_, c := decodeChain(ad)
+				table.Chains = append(table.Chains, c)
+			case messageType(unix.NFT_MSG_NEWRULE):
+				kr, err := decodeRule(ad)
+				if err != nil {
+					return err
+				}
+				i := slices.IndexFunc(table.Chains, func(c Chain) bool { return c.Name == kr.chain })
+				table.Chains[i].Rules = append(table.Chains[i].Rules, kr.rule)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return table
+}
+
+func TestBatchReplacesInOneTransaction(t *testing.T) {
+	table, err := Build(fullPlan())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := replacement(table)
+	var got []netlink.HeaderType
+	for _, m := range b.messages[:3] {
+		got = append(got, m.Header.Type)
+	}
+	want := []netlink.HeaderType{
+		messageType(unix.NFT_MSG_NEWTABLE), messageType(unix.NFT_MSG_DELTABLE), messageType(unix.NFT_MSG_NEWTABLE),
+	}
+	if !slices.Equal(want, got) {
+		t.Errorf("batch begins with %v, want create, delete, create", got)
+	}
+}
+
+func TestWhatCannotBeWritten(t *testing.T) {
+	for name, change := range map[string]func(t *Table){
+		"unrecognised match": func(t *Table) { t.Chains[0].Rules[0].Matches[0] = Match{Field: FieldUnrecognised} },
+		"set that is none":   func(t *Table) { t.Chains[0].Rules[0].Matches[0] = lookup(FieldTCPDestinationPort, "none") },
+		"value of no type":   func(t *Table) { t.Chains[0].Rules[0].Matches[0].Value = "" },
+		"odd prefix":         func(t *Table) { t.Chains[2].Rules[0].Matches[1].Value = "10.0.0.0/9" },
+		"address of no host": func(t *Table) { t.Chains[2].Rules[0].Statement.Address = "fd00::1" },
+		"statement unknown":  func(t *Table) { t.Chains[2].Rules[0].Statement.Kind = "queue" },
+		"long comment":       func(t *Table) { t.Chains[2].Rules[0].Comment = string(make([]byte, MaxComment+1)) },
+		"element of no type": func(t *Table) { t.Sets[0].Elements[0] = "x" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			table, err := Build(fullPlan())
+			if err != nil {
+				t.Fatal(err)
+			}
+			change(&table)
+			if err := (Kernel{}).Replace(table); !errors.Is(err, errValue) {
+				t.Errorf("error %v, want errValue before anything is sent", err)
+			}
+		})
+	}
+}
+
+func TestSupported(t *testing.T) {
+	for errno, want := range map[unix.Errno]bool{
+		unix.ENOENT: true, unix.EOPNOTSUPP: true, unix.EPROTONOSUPPORT: true, unix.EAFNOSUPPORT: true,
+		unix.EPERM: false, unix.EBUSY: false, unix.ENOBUFS: false, unix.EEXIST: false,
+	} {
+		err := supported(errno)
+		if errors.Is(err, ErrUnsupported) != want || !errors.Is(err, errno) {
+			t.Errorf("%v became %v, unsupported: want %t", errno, err, want)
+		}
+	}
+}
+
+// FuzzComment feeds userdata that anyone may have written.
+func FuzzComment(f *testing.F) {
+	f.Add([]byte{0, 3, 'a', 'b', 0})
+	f.Add([]byte{1, 1, 1, 0, 2, 'a', 0})
+	f.Add([]byte{0, 255})
+	f.Fuzz(func(_ *testing.T, b []byte) { _ = comment(b) })
+}

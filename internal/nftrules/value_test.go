@@ -1,0 +1,103 @@
+package nftrules
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestElements(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind DataType
+		text string
+		want interval
+		// spelled is nft's spelling if it is not text.
+		spelled string
+	}{
+		"port":                    {kind: TypePort, text: "8080", want: interval{8080, 8080}},
+		"last port":               {kind: TypePort, text: "65535", want: interval{65535, 65535}},
+		"port range":              {kind: TypePort, text: "9000-9010", want: interval{9000, 9010}},
+		"ports that look aligned": {kind: TypePort, text: "8-15", want: interval{8, 15}},
+		"address":                 {kind: TypeIPv4Address, text: "10.0.0.1", want: interval{0x0a000001, 0x0a000001}},
+		"network":                 {kind: TypeIPv4Address, text: "10.0.0.0/8", want: interval{0x0a000000, 0x0affffff}},
+		"one address as network":  {kind: TypeIPv4Address, text: "10.0.0.1/32", want: interval{0x0a000001, 0x0a000001}, spelled: "10.0.0.1"},
+		"all addresses":           {kind: TypeIPv4Address, text: "0.0.0.0/0", want: interval{0, 0xffffffff}},
+		"range that is a network": {kind: TypeIPv4Address, text: "10.0.0.0-10.0.0.255", want: interval{0x0a000000, 0x0a0000ff}, spelled: "10.0.0.0/24"},
+		"range of no network":     {kind: TypeIPv4Address, text: "10.0.0.4-10.0.0.9", want: interval{0x0a000004, 0x0a000009}},
+		"size of a network alone": {kind: TypeIPv4Address, text: "10.0.0.1-10.0.0.4", want: interval{0x0a000001, 0x0a000004}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseElement(tc.kind, tc.text)
+			if err != nil || got != tc.want {
+				t.Fatalf("parsed as %+v, %v, want %+v", got, err, tc.want)
+			}
+			want := tc.spelled
+			if want == "" {
+				want = tc.text
+			}
+			if text, err := formatElement(tc.kind, got); err != nil || text != want {
+				t.Errorf("formatted as %q, %v, want %q", text, err, want)
+			}
+		})
+	}
+}
+
+func TestElementsThatAreNone(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind DataType
+		text string
+	}{
+		"port too large":     {TypePort, "65536"},
+		"no port":            {TypePort, ""},
+		"backward range":     {TypePort, "10-9"},
+		"half a range":       {TypePort, "10-"},
+		"network as port":    {TypePort, "10.0.0.0/8"},
+		"IPv6 address":       {TypeIPv4Address, "::1"},
+		"host bits":          {TypeIPv4Address, "10.0.0.1/8"},
+		"interface name":     {TypeInterfaceName, "eth0"},
+		"type that is none":  {DataType("mark"), "1"},
+		"protocol as number": {TypeInetProtocol, "6"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := parseElement(tc.kind, tc.text); !errors.Is(err, errValue) {
+				t.Errorf("parsed as %+v, %v, want an error", got, err)
+			}
+		})
+	}
+}
+
+func TestValues(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind DataType
+		text string
+	}{
+		"interface":          {TypeInterfaceName, "k6t-eth0"},
+		"longest interface":  {TypeInterfaceName, "k6t-0123456789a"},
+		"IPv4":               {TypeNFProtocol, "ipv4"},
+		"UDP":                {TypeInetProtocol, "udp"},
+		"address":            {TypeIPv4Address, "10.0.2.2"},
+		"network of 8 bits":  {TypeIPv4Address, "127.0.0.0/8"},
+		"network of 24 bits": {TypeIPv4Address, "192.0.2.0/24"},
+		"port":               {TypePort, "15006"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, err := encodeValue(tc.kind, tc.text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := decodeValue(tc.kind, b); err != nil || got != tc.text {
+				t.Errorf("% x decoded as %q, %v, want %q", b, got, err, tc.text)
+			}
+		})
+	}
+}
+
+func TestDecodeValueOfOthers(t *testing.T) {
+	if got, err := decodeValue(TypeInterfaceName, []byte("eth")); err != nil || got != "eth*" {
+		t.Errorf("a comparison of a part decoded as %q, %v, want a wildcard", got, err)
+	}
+	for _, kind := range []DataType{TypeNFProtocol, TypeInetProtocol, TypeIPv4Address, TypePort, "mark"} {
+		if got, err := decodeValue(kind, []byte{1, 2, 3, 4, 5}); !errors.Is(err, errValue) {
+			t.Errorf("five bytes of type %s decoded as %q, %v", kind, got, err)
+		}
+	}
+}
