@@ -68,7 +68,7 @@ func TestDesiredGolden(t *testing.T) {
 			Interface(b.Masquerade("main", kubevirtv1.Port{Name: "http", Port: 8080}), b.PodNetwork("10.9.0.0/24")).
 			Interface(b.Bridge("lan"), b.MultusNetwork("shop/lan")).
 			VM(func(s *kubevirtv1.VirtualMachineSpec) {
-				s.RunStrategy, s.Running = nil, ptr.To(true)
+				s.RunStrategy, s.Running = nil, new(true)
 				s.Instancetype = &kubevirtv1.InstancetypeMatcher{Name: "u1.small"}
 				s.Template.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30)
 			}), nil),
@@ -114,10 +114,10 @@ func golden(t *testing.T, path string, objects []children.Object) {
 		got.Write(y)
 	}
 	if *update {
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, got.Bytes(), 0o644); err != nil {
+		if err := os.WriteFile(path, got.Bytes(), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
-	"k8s.io/utils/ptr"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 )
@@ -49,8 +48,8 @@ func meta(mvm *v1alpha1.MeshedVirtualMachine, name string) metav1.ObjectMeta {
 			Kind:               "MeshedVirtualMachine",
 			Name:               mvm.Name,
 			UID:                mvm.UID,
-			Controller:         ptr.To(true),
-			BlockOwnerDeletion: ptr.To(true),
+			Controller:         new(true),
+			BlockOwnerDeletion: new(true),
 		}},
 	}
 }

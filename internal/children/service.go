@@ -58,12 +58,12 @@ func servicePort(p v1alpha1.Port) corev1.ServicePort {
 	switch {
 	case natplan.Protocol(p) == v1alpha1.PortProtocolUDP:
 	case p.AppProtocol != "":
-		out.AppProtocol = ptr.To(p.AppProtocol)
+		out.AppProtocol = new(p.AppProtocol)
 	default:
 		// Left out, Istio would guess from the port's name or sniff the first
 		// bytes, which stalls protocols in which the server speaks first
 		// (Istio, pkg/config/kube/conversion.go).
-		out.AppProtocol = ptr.To("tcp")
+		out.AppProtocol = new("tcp")
 	}
 	return out
 }

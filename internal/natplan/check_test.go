@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
-	"k8s.io/utils/ptr"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -97,7 +96,7 @@ func TestCheckSpec(t *testing.T) {
 		},
 		"pod interface not attached": {
 			mvm: b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) {
-				s.Template.Spec.Domain.Devices.AutoattachPodInterface = ptr.To(false)
+				s.Template.Spec.Domain.Devices.AutoattachPodInterface = new(false)
 			}),
 			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.autoattachPodInterface"},
 		},

@@ -155,9 +155,7 @@ func normaliseOutbound(o v1alpha1.OutboundPlan, path *field.Path) (v1alpha1.Outb
 	if err := errors.Join(c.errs...); err != nil {
 		return v1alpha1.OutboundPlan{}, err
 	}
-	var ports []int32
-	ports = append(ports, o.ExcludePorts...)
-	slices.Sort(ports)
+	ports := slices.Compact(slices.Sorted(slices.Values(o.ExcludePorts)))
 	networks := make([]netip.Prefix, 0, len(o.ExcludeCIDRs))
 	for _, s := range o.ExcludeCIDRs {
 		n, err := parseIPv4CIDR(s)
@@ -166,5 +164,5 @@ func normaliseOutbound(o v1alpha1.OutboundPlan, path *field.Path) (v1alpha1.Outb
 		}
 		networks = append(networks, n)
 	}
-	return v1alpha1.OutboundPlan{ExcludePorts: slices.Compact(ports), ExcludeCIDRs: withoutNested(networks)}, nil
+	return v1alpha1.OutboundPlan{ExcludePorts: ports, ExcludeCIDRs: withoutNested(networks)}, nil
 }

@@ -97,7 +97,8 @@ func TestConfigurationSpecRefuses(t *testing.T) {
 	mvm, vmi := b.MVM("web").Obj(), b.VMI("web").Obj()
 	pod := b.LauncherPod(vmi, "abcde").Obj()
 	bridged := b.VMI("web").Interfaces(
-		[]kubevirtv1.Interface{b.Bridge("default")}, []kubevirtv1.Network{{Name: "default", NetworkSource: b.PodNetwork("")}}).Obj()
+		[]kubevirtv1.Interface{b.Bridge("default")}, []kubevirtv1.Network{{Name: "default", NetworkSource: b.PodNetwork("")}},
+	).Obj()
 	foreign := pod.DeepCopy()
 	foreign.Namespace = "other"
 	for name, tc := range map[string]struct {

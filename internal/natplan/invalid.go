@@ -9,7 +9,7 @@ import (
 
 // Invalid is a refusal that no retry can lift: somebody has to change what was
 // declared.
-type Invalid struct {
+type Invalid struct { //nolint:errname // It is a verdict on a spec first; InvalidError would stutter in natplan.FirstInvalid.
 	// Reason is the reason for the condition Accepted=False.
 	Reason v1alpha1.ConditionReason
 	// Field is the path of the field at fault, for example

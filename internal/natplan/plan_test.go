@@ -159,9 +159,9 @@ func TestPlanOfConfiguration(t *testing.T) {
 // TestPlanIgnoresOrder shows that the order of lists does not matter, and that
 // merged networks cover exactly the addresses of the given ones.
 func TestPlanIgnoresOrder(t *testing.T) {
-	r := rand.New(rand.NewPCG(1, 2))
+	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // Test data that has to be the same in each run.
 	for range 200 {
-		var cidrs []string
+		cidrs := make([]string, 0, 12)
 		for range 1 + r.IntN(12) {
 			a := netip.AddrFrom4([4]byte{10, byte(r.IntN(4)), byte(r.IntN(4)), byte(r.IntN(256))})
 			cidrs = append(cidrs, netip.PrefixFrom(a, 8+r.IntN(25)).String())

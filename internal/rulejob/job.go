@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -22,8 +23,9 @@ import (
 const (
 	// ContainerName is the name of the rule-writer's container.
 	ContainerName = "rule-writer"
-	// RequestDir and RequestFile say where the container finds the request.
-	RequestDir  = "/etc/meshvm/request"
+	// RequestDir is where the container finds RequestFile.
+	RequestDir = "/etc/meshvm/request"
+	// RequestFile is the name of the file that holds the request.
 	RequestFile = "request.json"
 
 	// DefaultPriorityClassName lets the kubelet start the pod on a full node
@@ -144,7 +146,7 @@ func failurePolicy() *batchv1.PodFailurePolicy {
 		return batchv1.PodFailurePolicyRule{
 			Action: action,
 			OnExitCodes: &batchv1.PodFailurePolicyOnExitCodesRequirement{
-				ContainerName: ptr.To(ContainerName),
+				ContainerName: new(ContainerName),
 				Operator:      batchv1.PodFailurePolicyOnExitCodesOpIn,
 				Values:        codes,
 			},
@@ -168,21 +170,17 @@ func podTemplate(cfg Config, nodeName string, labels, owner map[string]string, r
 		v1alpha1.LabelSidecarInject: "false",
 		labelDataplaneMode:          "none",
 	}
-	for k, v := range labels {
-		podLabels[k] = v
-	}
+	maps.Copy(podLabels, labels)
 	annotations := map[string]string{
 		v1alpha1.LabelSidecarInject:    "false",
 		v1alpha1.AnnotationRuleRequest: request,
 	}
-	for k, v := range owner {
-		annotations[k] = v
-	}
+	maps.Copy(annotations, owner)
 	priority := cfg.PriorityClassName
 	if priority == "" {
 		priority = DefaultPriorityClassName
 	}
-	var secrets []corev1.LocalObjectReference
+	secrets := make([]corev1.LocalObjectReference, 0, len(cfg.ImagePullSecrets))
 	for _, s := range cfg.ImagePullSecrets {
 		secrets = append(secrets, corev1.LocalObjectReference{Name: s})
 	}
@@ -192,8 +190,8 @@ func podTemplate(cfg Config, nodeName string, labels, owner map[string]string, r
 			NodeName:                      nodeName,
 			HostPID:                       true,
 			ServiceAccountName:            cfg.ServiceAccount,
-			AutomountServiceAccountToken:  ptr.To(false),
-			EnableServiceLinks:            ptr.To(false),
+			AutomountServiceAccountToken:  new(false),
+			EnableServiceLinks:            new(false),
 			RestartPolicy:                 corev1.RestartPolicyNever,
 			TerminationGracePeriodSeconds: ptr.To[int64](graceSeconds),
 			PriorityClassName:             priority,
@@ -222,8 +220,8 @@ func container(cfg Config) corev1.Container {
 		// namespaces(7)).
 		SecurityContext: &corev1.SecurityContext{
 			RunAsUser:                ptr.To[int64](0),
-			AllowPrivilegeEscalation: ptr.To(false),
-			ReadOnlyRootFilesystem:   ptr.To(true),
+			AllowPrivilegeEscalation: new(false),
+			ReadOnlyRootFilesystem:   new(true),
 			SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			// The runtime's own AppArmor profile lets nobody look at
 			// processes of another profile, and so at other pods' namespaces.

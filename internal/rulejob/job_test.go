@@ -71,10 +71,10 @@ func TestBuildGolden(t *testing.T) {
 			}
 			path := filepath.Join("testdata", name+".yaml")
 			if *update {
-				if err := os.MkdirAll("testdata", 0o755); err != nil {
+				if err := os.MkdirAll("testdata", 0o750); err != nil {
 					t.Fatal(err)
 				}
-				if err := os.WriteFile(path, got, 0o644); err != nil {
+				if err := os.WriteFile(path, got, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -162,8 +162,11 @@ func TestJobName(t *testing.T) {
 		uid    types.UID
 		digest string
 	}{
-		{"web-450ec7ff7b", "1", digest}, {"web-450ec7ff7b", "2", digest}, {"web-450ec7ff7b", "1", "f" + digest},
-		{strings.Repeat("a", 47) + "-450ec7ff7b", "3", digest}, {strings.Repeat("a", 33) + "-" + strings.Repeat("b", 20), "4", digest},
+		{"web-450ec7ff7b", "1", digest},
+		{"web-450ec7ff7b", "2", digest},
+		{"web-450ec7ff7b", "1", "f" + digest},
+		{strings.Repeat("a", 47) + "-450ec7ff7b", "3", digest},
+		{strings.Repeat("a", 33) + "-" + strings.Repeat("b", 20), "4", digest},
 		{"web", "5", ""},
 	} {
 		c := podNAT().UID(tc.uid).Obj()

@@ -45,7 +45,7 @@ func writer(age int, change func(*corev1.Pod)) corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			Name:              "j-abcde",
 			CreationTimestamp: metav1.NewTime(b.Epoch.Add(time.Duration(age) * time.Minute)),
-			OwnerReferences:   []metav1.OwnerReference{{UID: "job-uid", Controller: ptr.To(true)}},
+			OwnerReferences:   []metav1.OwnerReference{{UID: "job-uid", Controller: new(true)}},
 		},
 		Status: corev1.PodStatus{Phase: corev1.PodPending},
 	}

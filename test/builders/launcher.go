@@ -1,12 +1,12 @@
 package builders
 
 import (
+	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -97,9 +97,7 @@ type PodBuilder struct{ pod corev1.Pod }
 func LauncherPod(vmi *kubevirtv1.VirtualMachineInstance, suffix string) *PodBuilder {
 	name := "virt-launcher-" + vmi.Name + "-" + suffix
 	labels := map[string]string{}
-	for k, v := range vmi.Labels {
-		labels[k] = v
-	}
+	maps.Copy(labels, vmi.Labels)
 	labels[kubevirtv1.AppLabel] = "virt-launcher"
 	labels[kubevirtv1.CreatedByLabel] = string(vmi.UID)
 	labels[kubevirtv1.DeprecatedVirtualMachineNameLabel] = vmi.Name
@@ -109,7 +107,7 @@ func LauncherPod(vmi *kubevirtv1.VirtualMachineInstance, suffix string) *PodBuil
 			Name: name, Namespace: vmi.Namespace, UID: UID("pod", name), Labels: labels, CreationTimestamp: Epoch,
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: kubevirtv1.GroupVersion.String(), Kind: "VirtualMachineInstance", Name: vmi.Name, UID: vmi.UID,
-				Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
+				Controller: new(true), BlockOwnerDeletion: new(true),
 			}},
 		},
 		Spec: corev1.PodSpec{
