@@ -1,0 +1,259 @@
+package kernel
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/test/cluster/builder"
+)
+
+// BenchmarkRuleWriter measures, in one run and one iteration after the other,
+//
+//	bare     one netlink batch with our rules, encoded beforehand, and its acknowledgement
+//	apply    encode, batch, read back, compare: what the rule-writer does in a namespace
+//	process  the rule-writer's program from start to end
+//	istio    Istio's istio-iptables from start to end, in a fresh namespace
+//
+// and reports medians and their ratios, which mean more than times on a busy
+// machine.
+func BenchmarkRuleWriter(b *testing.B) {
+	l := newLab(b)
+	table := build(b, plan())
+	request, result := l.requestFiles(b)
+	program := ruleWriterProgram(b)
+	proc := l.proc()
+	messages := l.bareBatch(b, table)
+
+	var bare, apply, process, istio []time.Duration
+	b.ReportAllocs()
+	for b.Loop() {
+		bare = append(bare, l.timed(func() error { return send(messages) }))
+		apply = append(apply, l.timed(func() error { return applyAndCompare(table) }))
+		process = append(process, l.timed(func() error {
+			return exec.Command(program, "-request", request, "-result", result, "-proc", proc).Run()
+		}))
+		fresh := newLab(b)
+		istio = append(istio, fresh.timed(func() error {
+			return exec.Command(upstreamPrograms(b).pilotAgent, istioArguments(istioIptables)...).Run()
+		}))
+	}
+	report := func(name string, of, by []time.Duration) {
+		b.ReportMetric(float64(median(of))/float64(median(by)), name)
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(median(bare).Microseconds()), "µs-bare")
+	b.ReportMetric(float64(median(apply).Microseconds()), "µs-apply")
+	b.ReportMetric(float64(median(process).Microseconds()), "µs-process")
+	b.ReportMetric(float64(median(istio).Microseconds()), "µs-istio")
+	report("apply/bare", apply, bare)
+	report("process/istio", process, istio)
+	report("apply/istio", apply, istio)
+}
+
+// BenchmarkApply is the rule-writer's work in a namespace, for its allocations.
+func BenchmarkApply(b *testing.B) {
+	table := build(b, plan())
+	l := newLab(b)
+	l.in(l.pod, func() error {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := applyAndCompare(table); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// BenchmarkBareBatch is BenchmarkApply's measure.
+func BenchmarkBareBatch(b *testing.B) {
+	l := newLab(b)
+	messages := l.bareBatch(b, build(b, plan()))
+	l.in(l.pod, func() error {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := send(messages); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// timed runs f in the pod's namespace and takes its time alone.
+func (l *lab) timed(f func() error) (took time.Duration) {
+	l.t.Helper()
+	l.in(l.pod, func() error {
+		start := time.Now()
+		err := f()
+		took = time.Since(start)
+		return err
+	})
+	return took
+}
+
+func median(d []time.Duration) time.Duration {
+	d = slices.Clone(d)
+	slices.Sort(d)
+	return d[len(d)/2]
+}
+
+func applyAndCompare(table nftrules.Table) error {
+	k := nftrules.Kernel{}
+	if err := k.Replace(table); err != nil {
+		return err
+	}
+	s, err := k.Read()
+	if err == nil && len(nftrules.Compare(table, s.Table)) > 0 {
+		err = errors.New("read back something else")
+	}
+	return err
+}
+
+// requestFiles writes the lab's request, and names a file for the result.
+func (l *lab) requestFiles(b *testing.B) (request, result string) {
+	b.Helper()
+	p := plan()
+	text, err := json.Marshal(ruleio.Request{
+		Version: ruleio.RequestVersion,
+		Targets: []ruleio.Target{{Operation: ruleio.OperationApply, PodUID: podUID, PodIPs: []string{podIP}, Plan: &p}},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	dir := b.TempDir()
+	request = filepath.Join(dir, "request.json")
+	if err := os.WriteFile(request, text, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return request, filepath.Join(dir, "result")
+}
+
+func ruleWriterProgram(b *testing.B) string {
+	b.Helper()
+	made, err := builder.New(io.Discard)
+	if err != nil {
+		b.Fatal(err)
+	}
+	program, err := made.Program(context.Background(), "./cmd/rule-writer")
+	if err != nil {
+		b.Fatal(err)
+	}
+	return program
+}
+
+// send is a bare batch: everything is encoded, one acknowledgement is awaited.
+func send(messages []netlink.Message) error {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	if _, err := conn.SendMessages(messages); err != nil {
+		return err
+	}
+	_, err = conn.Receive()
+	return err
+}
+
+// bareBatch returns the messages of a batch that writes the table that is in
+// the pod, encoded by the plain means of google/nftables.
+func (l *lab) bareBatch(b *testing.B, table nftrules.Table) []netlink.Message {
+	b.Helper()
+	var messages []netlink.Message
+	l.in(l.pod, func() error {
+		if err := applyAndCompare(table); err != nil {
+			return err
+		}
+		var err error
+		messages, err = copied(table)
+		return err
+	})
+	// Only the last message is acknowledged, and nothing is echoed.
+	last := len(messages) - 2
+	for i := range messages {
+		h := &messages[i].Header
+		h.Flags &^= netlink.Acknowledge | unix.NLM_F_ECHO
+		h.Sequence, h.PID = 0, 0
+		if i == last {
+			h.Flags |= netlink.Acknowledge
+		}
+	}
+	l.in(l.pod, func() error {
+		if err := send(messages); err != nil {
+			return err
+		}
+		s, err := nftrules.Kernel{}.Read()
+		if err == nil && len(nftrules.Compare(table, s.Table)) > 0 {
+			err = errors.New("the bare batch writes something else")
+		}
+		return err
+	})
+	return messages
+}
+
+// errCaptured keeps the messages of a batch from being sent.
+var errCaptured = errors.New("captured")
+
+// copied reads the table with google/nftables and has it encode a batch that
+// replaces the table by an equal one.
+func copied(table nftrules.Table) ([]netlink.Message, error) {
+	var messages []netlink.Message
+	in := &nftables.Conn{}
+	out, err := nftables.New(nftables.WithTestDial(func(sent []netlink.Message) ([]netlink.Message, error) {
+		messages = append(messages, sent...)
+		return nil, errCaptured
+	}))
+	if err != nil {
+		return nil, err
+	}
+	t := &nftables.Table{Family: nftables.TableFamilyINet, Name: table.Name}
+	out.AddTable(t)
+	out.DelTable(t)
+	out.AddTable(t)
+	sets, err := in.GetSets(t)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sets {
+		elements, err := in.GetSetElements(s)
+		if err != nil {
+			return nil, err
+		}
+		if err := out.AddSet(s, elements); err != nil {
+			return nil, err
+		}
+	}
+	chains, err := in.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range chains {
+		out.AddChain(c)
+		rules, err := in.GetRules(t, c)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rules {
+			out.AddRule(&nftables.Rule{Table: t, Chain: c, Exprs: r.Exprs, UserData: r.UserData})
+		}
+	}
+	if err := out.Flush(); !errors.Is(err, errCaptured) {
+		return nil, err
+	}
+	return messages, nil
+}
