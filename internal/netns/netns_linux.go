@@ -149,8 +149,7 @@ func (s *search) result() ([]*Namespace, error) {
 
 // withoutPath drops the number of the process from an error of package os.
 func withoutPath(err error) error {
-	var pe *fs.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
 	}
 	return err

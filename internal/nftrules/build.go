@@ -60,7 +60,7 @@ func Build(p ruleio.Plan) (Table, error) {
 	return t, nil
 }
 
-func natChain(h Hook, priority int, rules []Rule) Chain {
+func natChain(h Hook, priority int32, rules []Rule) Chain {
 	return Chain{Name: string(h), Type: "nat", Hook: h, Priority: priority, Policy: "accept", Rules: rules}
 }
 

@@ -60,7 +60,7 @@ func TestCompareNamesTheDifference(t *testing.T) {
 func TestPriorityText(t *testing.T) {
 	for _, tc := range []struct {
 		hook     Hook
-		priority int
+		priority int32
 		style    Style
 		want     string
 	}{

@@ -158,7 +158,7 @@ func decodeChain(ad *netlink.AttributeDecoder) (table string, c Chain) {
 					case unix.NFTA_HOOK_HOOKNUM:
 						c.Hook = hookName(hook.Uint32())
 					case unix.NFTA_HOOK_PRIORITY:
-						c.Priority = int(hook.Int32())
+						c.Priority = hook.Int32()
 					}
 				}
 				return nil

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
@@ -148,29 +149,33 @@ func (p *ruleParser) step() int {
 
 // field is the inverse of load: a port is one of the protocol matched before.
 func (p *ruleParser) field(e expr.Any) Field {
-	for _, f := range []Field{
-		FieldInputInterface, FieldOutputInterface, FieldNFProtocol, FieldTransportProtocol,
-		FieldSourceAddress, FieldDestinationAddress, FieldTCPDestinationPort, FieldUDPDestinationPort,
-	} {
-		if need, ok := implied[f]; ok && !p.has(need) {
+	for _, known := range knownLoads {
+		if !sameLoad(known.load, e) {
 			continue
 		}
-		if loaded, err := load(f); err == nil && sameLoad(loaded, e) {
-			return f
+		if need, ok := implied[known.field]; !ok || slices.Contains(p.rule.Matches, need) {
+			return known.field
 		}
 	}
 	return FieldUnrecognised
 }
 
-// has says whether a match was read before.
-func (p *ruleParser) has(m Match) bool {
-	for _, have := range p.rule.Matches {
-		if have == m {
-			return true
+// knownLoads are the results of load.
+var knownLoads = func() (out []struct {
+	field Field
+	load  expr.Any
+},
+) {
+	for f := range fieldTypes {
+		if e, err := load(f); err == nil {
+			out = append(out, struct {
+				field Field
+				load  expr.Any
+			}{f, e})
 		}
 	}
-	return false
-}
+	return out
+}()
 
 // sameLoad compares what is loaded; a payload may be shorter, for a prefix.
 func sameLoad(want, got expr.Any) bool {

@@ -69,17 +69,12 @@ func (b *batch) deleteTable(t Table) {
 var setTypes = map[DataType]uint32{TypeIPv4Address: 7, TypePort: 13}
 
 // Userdata of sets and their elements, which only nft looks at (libnftnl,
-// include/libnftnl/udata.h): the byte order of the keys, and the mark of an
+// include/libnftnl/udata.h), each type, length, value: the byte order of the keys, and the mark of an
 // interval that goes up to the greatest key.
 var (
-	userdataBigEndian    = userdata(0, binary.NativeEndian.AppendUint32(nil, 2))
-	userdataOpenInterval = userdata(1, binary.NativeEndian.AppendUint32(nil, 1))
+	userdataBigEndian    = binary.NativeEndian.AppendUint32([]byte{0, 4}, 2)
+	userdataOpenInterval = binary.NativeEndian.AppendUint32([]byte{1, 4}, 1)
 )
-
-// userdata is one item in libnftnl's encoding: type, length, value.
-func userdata(kind byte, value []byte) []byte {
-	return append([]byte{kind, byte(len(value))}, value...)
-}
 
 func (b *batch) addSet(t Table, s Set, id uint32) {
 	b.add(unix.NFT_MSG_NEWSET, netlink.Create, "set "+s.Name, func(ae *netlink.AttributeEncoder) error {
@@ -91,7 +86,7 @@ func (b *batch) addSet(t Table, s Set, id uint32) {
 		}
 		ae.Uint32(unix.NFTA_SET_FLAGS, flags)
 		ae.Uint32(unix.NFTA_SET_KEY_TYPE, setTypes[s.Type])
-		ae.Uint32(unix.NFTA_SET_KEY_LEN, uint32(keySize(s.Type)))
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, keySize(s.Type))
 		ae.Uint32(unix.NFTA_SET_ID, id)
 		ae.Bytes(unix.NFTA_SET_USERDATA, userdataBigEndian)
 		return nil
@@ -192,7 +187,7 @@ func (b *batch) addChain(t Table, c Chain) {
 		}
 		ae.Nested(unix.NFTA_CHAIN_HOOK, func(hook *netlink.AttributeEncoder) error {
 			hook.Uint32(unix.NFTA_HOOK_HOOKNUM, hookNumbers[c.Hook])
-			hook.Int32(unix.NFTA_HOOK_PRIORITY, int32(c.Priority))
+			hook.Int32(unix.NFTA_HOOK_PRIORITY, c.Priority)
 			return nil
 		})
 		ae.Uint32(unix.NFTA_CHAIN_POLICY, policyNumbers[c.Policy])
@@ -224,11 +219,12 @@ func (b *batch) addRule(t Table, c Chain, index int, r Rule) {
 			}
 			return nil
 		})
-		if len(r.Comment) > MaxComment {
-			return fmt.Errorf("%w: comment of %d bytes", errValue, len(r.Comment))
-		}
-		if r.Comment != "" {
-			ae.Bytes(unix.NFTA_RULE_USERDATA, userdata(userdataComment, append([]byte(r.Comment), 0)))
+		switch n := len(r.Comment); {
+		case n > MaxComment:
+			return fmt.Errorf("%w: comment of %d bytes", errValue, n)
+		case n > 0:
+			item := append([]byte{userdataComment, byte(n + 1)}, r.Comment...)
+			ae.Bytes(unix.NFTA_RULE_USERDATA, append(item, 0))
 		}
 		return nil
 	})
@@ -311,7 +307,9 @@ func matchExpressions(t Table, m Match) ([]expr.Any, error) {
 		return nil, err
 	}
 	if p, ok := loaded.(*expr.Payload); ok {
-		p.Len = uint32(len(value))
+		if n := len(value); n >= 0 && n <= interfaceNameSize {
+			p.Len = uint32(n) // Of a prefix, fewer bytes are loaded.
+		}
 	}
 	op := expr.CmpOpEq
 	if m.Not {

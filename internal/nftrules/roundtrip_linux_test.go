@@ -57,6 +57,7 @@ func decodeBatch(t *testing.T, messages []netlink.Message) Table {
 				}
 				i := slices.IndexFunc(table.Chains, func(c Chain) bool { return c.Name == kr.chain })
 				table.Chains[i].Rules = append(table.Chains[i].Rules, kr.rule)
+			default: // Tables hold nothing else.
 			}
 			return nil
 		})

@@ -67,7 +67,7 @@ type Chain struct {
 	// Hook is the place of a base chain.
 	Hook Hook
 	// Priority orders the base chains of a hook, lowest first.
-	Priority int
+	Priority int32
 	// Policy is "accept" or "drop"; empty for a regular chain.
 	Policy string
 	// Rules are in order of evaluation.

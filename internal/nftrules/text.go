@@ -103,12 +103,12 @@ const priorityReach = 10
 // priorityNames are the named priorities of the family inet (nft(8), CHAINS).
 var priorityNames = []struct {
 	name  string
-	value int
+	value int32
 }{
 	{"raw", -300}, {"mangle", -150}, {"dstnat", -100}, {"filter", 0}, {"security", 50}, {"srcnat", 100},
 }
 
-func priorityText(h Hook, priority int, s Style) string {
+func priorityText(h Hook, priority int32, s Style) string {
 	for _, p := range priorityNames {
 		offset := priority - p.value
 		if offset < -priorityReach || offset > priorityReach || !priorityNamed(p.name, h, s) {
@@ -123,7 +123,7 @@ func priorityText(h Hook, priority int, s Style) string {
 			return p.name
 		}
 	}
-	return strconv.Itoa(priority)
+	return strconv.Itoa(int(priority))
 }
 
 // priorityNamed says whether nft has the name on that hook.

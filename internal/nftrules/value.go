@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -132,7 +131,7 @@ func decodeValue(t DataType, b []byte) (string, error) {
 }
 
 // keySize is the length in bytes of a set's keys.
-func keySize(t DataType) int {
+func keySize(t DataType) uint32 {
 	switch t {
 	case TypeIPv4Address:
 		return 4
@@ -155,7 +154,7 @@ func parseElement(t DataType, text string) (interval, error) {
 	if t == TypeIPv4Address {
 		if p, err := netip.ParsePrefix(text); err == nil && p.Addr().Is4() && p == p.Masked() {
 			first := binary.BigEndian.Uint32(p.Addr().AsSlice())
-			return interval{first, first | uint32(uint64(math.MaxUint32)>>p.Bits())}, nil
+			return interval{first, first | ^uint32(0)>>p.Bits()}, nil
 		}
 	}
 	from, to, isRange := strings.Cut(text, "-")
@@ -175,7 +174,7 @@ func parseKey(t DataType, text string) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	if len(b) != keySize(t) || len(b) > 4 {
+	if len(b) != int(keySize(t)) || len(b) > 4 {
 		return 0, fmt.Errorf("%w: %q is no element of type %s", errValue, text, t)
 	}
 	return keyNumber(b), nil
@@ -215,5 +214,5 @@ func formatElement(t DataType, i interval) (string, error) {
 
 // keyMax is the greatest key of a type.
 func keyMax(t DataType) uint32 {
-	return uint32(uint64(math.MaxUint32) >> (32 - 8*keySize(t)))
+	return ^uint32(0) >> (32 - 8*keySize(t))
 }

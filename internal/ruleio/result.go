@@ -46,13 +46,13 @@ const (
 type ExitCode int
 
 const (
-	// ExitOK: every target was handled and proven.
+	// ExitOK means that every target was handled and proven.
 	ExitOK ExitCode = 0
-	// ExitRetryable: at least one target may succeed when tried again.
+	// ExitRetryable means that at least one target may succeed when tried again.
 	ExitRetryable ExitCode = 10
-	// ExitTerminal: no retry of the same request can succeed.
+	// ExitTerminal means that no retry of the same request can succeed.
 	ExitTerminal ExitCode = 11
-	// ExitTargetGone: every target that was not handled is gone.
+	// ExitTargetGone means that every target that was not handled is gone.
 	ExitTargetGone ExitCode = 12
 )
 

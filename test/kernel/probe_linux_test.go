@@ -25,7 +25,7 @@ type probe struct {
 	// network is "tcp4" or "udp4".
 	network string
 	host    string
-	port    int
+	port    uint16
 }
 
 func fromPeer(l *lab) *netns.Namespace  { return l.peer }
@@ -73,7 +73,7 @@ func (l *lab) run(p probe, limit time.Duration) outcome {
 	err := p.from(l).Do(func() error {
 		var err error
 		d := net.Dialer{Timeout: limit}
-		c, err = d.Dial(p.network, net.JoinHostPort(p.host, strconv.Itoa(p.port)))
+		c, err = d.Dial(p.network, net.JoinHostPort(p.host, strconv.Itoa(int(p.port))))
 		return err
 	})
 	if err != nil {
@@ -120,7 +120,7 @@ func read(c net.Conn, datagram bool) outcome {
 
 // destination is where the probe goes, as a proxy should see it.
 func (p probe) destination() string {
-	return netip.AddrPortFrom(netip.MustParseAddr(p.host), uint16(p.port)).String()
+	return netip.AddrPortFrom(netip.MustParseAddr(p.host), p.port).String()
 }
 
 // through is the outcome of a probe that the proxy passes on.
@@ -133,8 +133,8 @@ func directly(server, client string) outcome {
 	return outcome{Server: server, Client: client}
 }
 
-// fails is an outcome without an answer.
-func fails(reason string) outcome { return outcome{Failure: reason} }
+// refused is the outcome of a probe that meets a closed port.
+var refused = outcome{Failure: "refused"}
 
 func (p probe) String() string {
 	return fmt.Sprintf("%s (%s %s)", p.name, p.network, p.destination())

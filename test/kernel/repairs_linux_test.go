@@ -2,7 +2,6 @@ package kernel
 
 import (
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -24,7 +23,7 @@ type situation struct {
 // situations are in the order of the documentation.
 func situations() []situation {
 	all := func(o outcome) map[string]outcome { return map[string]outcome{"": o} }
-	tcpFrom := func(from func(*lab) *netns.Namespace, name, host string, port int) probe {
+	tcpFrom := func(from func(*lab) *netns.Namespace, name, host string, port uint16) probe {
 		return probe{name: name, from: from, network: "tcp4", host: host, port: port}
 	}
 	excludedPort := tcpFrom(fromGuest, "guest to an excluded port", outsideIP, databasePort)
@@ -52,9 +51,9 @@ func situations() []situation {
 			},
 			admin.through("15001", serverProxy, "127.0.0.1"),
 		},
-		{direct, "N2", map[string]outcome{annotated.name: fails("refused"), "": guestSees}, guestSees},
+		{direct, "N2", map[string]outcome{annotated.name: refused, "": guestSees}, guestSees},
 		{ssh, "", all(guestSees), guestSees},
-		{udp, "N3", map[string]outcome{annotated.name: fails("refused"), "": guestSees}, guestSees},
+		{udp, "N3", map[string]outcome{annotated.name: refused, "": guestSees}, guestSees},
 		{
 			mesh, "N5",
 			map[string]outcome{annotated.name: mesh.through("15006", serverGuest, gatewayIP), "": guestSees},
@@ -62,12 +61,12 @@ func situations() []situation {
 		},
 		{
 			health, "N5",
-			map[string]outcome{withoutList.name: fails("refused"), "": directly(serverProxy, peerIP)},
+			map[string]outcome{withoutList.name: refused, "": directly(serverProxy, peerIP)},
 			directly(serverProxy, peerIP),
 		},
 		{
 			probeHealth, "N5",
-			map[string]outcome{withoutList.name: fails("refused"), "": directly(serverProxy, "127.0.0.1")},
+			map[string]outcome{withoutList.name: refused, "": directly(serverProxy, "127.0.0.1")},
 			directly(serverProxy, "127.0.0.1"),
 		},
 		{probeMesh, "", all(directly(serverGuest, gatewayIP)), directly(serverGuest, gatewayIP)},
@@ -132,7 +131,7 @@ func TestEveryRepairIsNeeded(t *testing.T) {
 // come than for one that must not.
 func (l *lab) expect(t *testing.T, p probe, want outcome) outcome {
 	t.Helper()
-	limit := time.Duration(waitLimit)
+	limit := waitLimit
 	if want.Server == "" {
 		limit = absenceLimit
 	}
