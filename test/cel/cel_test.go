@@ -88,7 +88,7 @@ func object(t *testing.T, base string, changes map[string]any) *unstructured.Uns
 }
 
 // apply makes changes to an object's content.
-func apply(t *testing.T, content map[string]any, changes map[string]any) map[string]any {
+func apply(t *testing.T, content, changes map[string]any) map[string]any {
 	t.Helper()
 	for _, path := range sortedKeys(changes) {
 		v, err := put(content, strings.Split(path, "."), changes[path])

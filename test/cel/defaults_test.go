@@ -97,7 +97,7 @@ func documents(t *testing.T, file string) []*unstructured.Unstructured {
 		t.Fatal(err)
 	}
 	var list []*unstructured.Unstructured
-	for _, doc := range bytes.Split(raw, []byte("\n---\n")) {
+	for doc := range bytes.SplitSeq(raw, []byte("\n---\n")) {
 		u := &unstructured.Unstructured{}
 		if err := yaml.Unmarshal(doc, &u.Object); err != nil {
 			t.Fatalf("%s: %v", file, err)

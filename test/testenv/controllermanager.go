@@ -29,8 +29,9 @@ var DefaultControllers = []string{
 type process struct {
 	command *exec.Cmd
 	dir     string
-	done    chan error
-	output  *bytes.Buffer // read only once done is closed
+	done    chan struct{} // closed at its end
+	err     error         // how it ended, and what it said: read only then
+	output  *bytes.Buffer
 }
 
 // startControllerManager starts kube-controller-manager and waits until it is
@@ -48,7 +49,7 @@ func startControllerManager(assets string, kubeconfig []byte, controllers []stri
 	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	p := &process{dir: dir, done: make(chan error, 1), output: &bytes.Buffer{}}
+	p := &process{dir: dir, done: make(chan struct{}), output: &bytes.Buffer{}}
 	p.command = exec.Command(filepath.Join(assets, "kube-controller-manager"),
 		"--kubeconfig="+file,
 		"--authentication-kubeconfig="+file,
@@ -67,7 +68,10 @@ func startControllerManager(assets string, kubeconfig []byte, controllers []stri
 	if err := p.command.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start kube-controller-manager: %w", err), os.RemoveAll(dir))
 	}
-	go func() { p.done <- p.command.Wait() }()
+	go func() {
+		p.err = p.command.Wait()
+		close(p.done)
+	}()
 
 	if err := p.awaitHealthy(port); err != nil {
 		return nil, errors.Join(err, p.stop())
@@ -88,9 +92,8 @@ func (p *process) awaitHealthy(port int) error {
 			}
 		}
 		select {
-		case err := <-p.done:
-			p.done <- err
-			return fmt.Errorf("kube-controller-manager ended: %w\n%s", err, p.output)
+		case <-p.done:
+			return fmt.Errorf("kube-controller-manager ended: %w\n%s", p.err, p.output)
 		case <-deadline:
 			return fmt.Errorf("kube-controller-manager is not healthy after %s", startTimeout)
 		case <-time.After(100 * time.Millisecond):
@@ -115,6 +118,6 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	port := l.Addr().(*net.TCPAddr).Port
+	return port, l.Close()
 }
