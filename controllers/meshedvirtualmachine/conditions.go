@@ -16,6 +16,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/natplan"
 )
 
 // conditions states every condition of the object from the scope.
@@ -153,7 +154,7 @@ func (s *scope) natProgrammed() conditions.Condition {
 		}
 		nat, ok := s.nats[s.pods[i].UID]
 		if !ok {
-			return conditions.False(t, v1alpha1.ReasonProgramming, "waiting for pod "+s.pods[i].Name+" to be scheduled")
+			return conditions.False(t, v1alpha1.ReasonProgramming, s.whyNoNAT(&s.pods[i]))
 		}
 		if conditions.IsTrue(nat.Status.Conditions, v1alpha1.ConditionReady, nat.Generation) {
 			continue
@@ -165,6 +166,17 @@ func (s *scope) natProgrammed() conditions.Condition {
 		return conditions.False(t, reason, message)
 	}
 	return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules of every live virt-launcher pod were read back from the kernel")
+}
+
+// whyNoNAT says why a live pod has no PodNATConfiguration.
+func (s *scope) whyNoNAT(pod *corev1.Pod) string {
+	if pod.Spec.NodeName == "" {
+		return "waiting for pod " + pod.Name + " to be scheduled"
+	}
+	if _, err := natplan.ConfigurationSpec(s.mvm, natplan.Facts{Pod: pod, VMI: s.vmi}); err != nil {
+		return "the rules of pod " + pod.Name + " cannot be planned: " + err.Error()
+	}
+	return "waiting for the PodNATConfiguration of pod " + pod.Name
 }
 
 func (s *scope) natKey(pod *corev1.Pod) apply.Key {

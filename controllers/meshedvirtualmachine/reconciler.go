@@ -85,6 +85,10 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 	s.children = map[apply.Key]*unstructured.Unstructured{}
 	s.failures = map[apply.Key]error{}
 	keep := map[apply.Key]bool{}
+	for i := range s.pods {
+		// A live pod keeps its rules even when no new ones can be derived.
+		keep[s.natKey(&s.pods[i])] = true
+	}
 	for _, o := range desired {
 		key := apply.KeyOf(o)
 		keep[key] = true

@@ -6,7 +6,6 @@ import (
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
 )
 
 type mutualTLS = securityv1beta1.PeerAuthentication_MutualTLS
@@ -26,7 +25,7 @@ func peerAuthentication(in Input) *securityv1.PeerAuthentication {
 	for _, m := range mvm.Spec.Mesh.MTLS.Ports {
 		for _, p := range mvm.Spec.Ports {
 			if p.Name == m.Name {
-				ports[portNumber(natplan.TargetPort(p))] = &mutualTLS{Mode: mtlsMode(m.Mode)}
+				ports[portNumber(p.TargetPortOrDefault())] = &mutualTLS{Mode: mtlsMode(m.Mode)}
 			}
 		}
 	}
@@ -35,7 +34,7 @@ func peerAuthentication(in Input) *securityv1.PeerAuthentication {
 	// sidecar, unless the policy for the port says otherwise (Istio,
 	// pilot/pkg/xds/endpoints/mtls_checker.go).
 	for _, p := range directTCP(mvm.Spec.Ports) {
-		ports[portNumber(natplan.TargetPort(p))] = &mutualTLS{Mode: securityv1beta1.PeerAuthentication_MutualTLS_DISABLE}
+		ports[portNumber(p.TargetPortOrDefault())] = &mutualTLS{Mode: securityv1beta1.PeerAuthentication_MutualTLS_DISABLE}
 	}
 	if len(ports) > 0 {
 		pa.Spec.PortLevelMtls = ports

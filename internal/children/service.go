@@ -6,7 +6,6 @@ import (
 	"k8s.io/utils/ptr"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
 )
 
 // service makes the Service in front of the guest.
@@ -52,11 +51,11 @@ func servicePort(p v1alpha1.Port) corev1.ServicePort {
 	out := corev1.ServicePort{
 		Name:       p.Name,
 		Port:       p.Port,
-		TargetPort: intstr.FromInt32(natplan.TargetPort(p)),
-		Protocol:   corev1.Protocol(natplan.Protocol(p)),
+		TargetPort: intstr.FromInt32(p.TargetPortOrDefault()),
+		Protocol:   corev1.Protocol(p.ProtocolOrDefault()),
 	}
 	switch {
-	case natplan.Protocol(p) == v1alpha1.PortProtocolUDP:
+	case p.ProtocolOrDefault() == v1alpha1.PortProtocolUDP:
 	case p.AppProtocol != "":
 		out.AppProtocol = new(p.AppProtocol)
 	default:

@@ -20,7 +20,7 @@ func virtualService(in Input) *networkingv1.VirtualService {
 	vs.Spec.ExportTo = []string{ownNamespace}
 	vs.Spec.Hosts = []string{Host(mvm)}
 	for _, p := range mvm.Spec.Ports {
-		if natplan.Route(p) != v1alpha1.PortRouteMesh {
+		if p.RouteOrDefault() != v1alpha1.PortRouteMesh {
 			continue
 		}
 		switch {

@@ -79,12 +79,12 @@ func (c *checker) ports(ports []v1alpha1.Port, path *field.Path) {
 			c.refuse(v1alpha1.ReasonInvalidPort, at.Child("name"), "two ports are named %q: give each its own name", p.Name)
 		}
 		names[p.Name] = true
-		if k := (key{Protocol(p), p.Port}); published[k] {
+		if k := (key{p.ProtocolOrDefault(), p.Port}); published[k] {
 			c.refuse(v1alpha1.ReasonInvalidPort, at.Child("port"), "two ports share %s port %d: give each its own port", k.protocol, k.number)
 		} else {
 			published[k] = true
 		}
-		if k := (key{Protocol(p), TargetPort(p)}); targets[k] {
+		if k := (key{p.ProtocolOrDefault(), p.TargetPortOrDefault()}); targets[k] {
 			c.refuse(v1alpha1.ReasonInvalidPort, targetPath(p, at), "two ports share the guest's %s port %d: expose a guest port once", k.protocol, k.number)
 		} else {
 			targets[k] = true
@@ -110,13 +110,13 @@ func (c *checker) port(p v1alpha1.Port, path *field.Path) {
 	if p.TargetPort < 0 || p.TargetPort > maxPort {
 		c.refuse(v1alpha1.ReasonInvalidPort, path.Child("targetPort"), "%d is no port: choose one from 1 to %d", p.TargetPort, maxPort)
 	}
-	switch Protocol(p) {
+	switch p.ProtocolOrDefault() {
 	case v1alpha1.PortProtocolTCP:
-		if isReserved(TargetPort(p)) {
-			c.refuse(v1alpha1.ReasonReservedPort, targetPath(p, path), "%s", reservedMessage(TargetPort(p)))
+		if isReserved(p.TargetPortOrDefault()) {
+			c.refuse(v1alpha1.ReasonReservedPort, targetPath(p, path), "%s", reservedMessage(p.TargetPortOrDefault()))
 		}
 	case v1alpha1.PortProtocolUDP:
-		if Route(p) == v1alpha1.PortRouteMesh {
+		if p.RouteOrDefault() == v1alpha1.PortRouteMesh {
 			c.refuse(v1alpha1.ReasonInvalidPort, path.Child("route"), "the mesh cannot carry UDP: leave this field out or set it to Direct")
 		}
 		if p.AppProtocol != "" {
@@ -125,7 +125,7 @@ func (c *checker) port(p v1alpha1.Port, path *field.Path) {
 	default:
 		c.refuse(v1alpha1.ReasonInvalidPort, path.Child("protocol"), "%q is neither TCP nor UDP", p.Protocol)
 	}
-	if r := Route(p); r != v1alpha1.PortRouteMesh && r != v1alpha1.PortRouteDirect {
+	if r := p.RouteOrDefault(); r != v1alpha1.PortRouteMesh && r != v1alpha1.PortRouteDirect {
 		c.refuse(v1alpha1.ReasonInvalidPort, path.Child("route"), "%q is neither Mesh nor Direct", p.Route)
 	}
 }
@@ -140,7 +140,7 @@ func (c *checker) mtls(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 			c.refuse(v1alpha1.ReasonInvalidPort, at, "port %q is listed twice: keep one entry", m.Name)
 		case p < 0:
 			c.refuse(v1alpha1.ReasonInvalidPort, at, "no entry of spec.ports is named %q: correct the name or remove the entry", m.Name)
-		case Route(mvm.Spec.Ports[p]) == v1alpha1.PortRouteDirect:
+		case mvm.Spec.Ports[p].RouteOrDefault() == v1alpha1.PortRouteDirect:
 			c.refuse(v1alpha1.ReasonInvalidPort, at,
 				"port %q bypasses the proxy, so that no mutual TLS mode applies to it: remove the entry or set the port's route to Mesh", m.Name)
 		}
@@ -166,7 +166,7 @@ func (c *checker) traffic(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) 
 
 // IsHTTP says whether the mesh treats the port as HTTP.
 func IsHTTP(p v1alpha1.Port) bool {
-	if Protocol(p) != v1alpha1.PortProtocolTCP || Route(p) != v1alpha1.PortRouteMesh {
+	if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP || p.RouteOrDefault() != v1alpha1.PortRouteMesh {
 		return false
 	}
 	switch p.AppProtocol {

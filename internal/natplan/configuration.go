@@ -134,12 +134,12 @@ func inboundPlan(ports []v1alpha1.Port) v1alpha1.InboundPlan {
 	var in v1alpha1.InboundPlan
 	for _, p := range ports {
 		switch {
-		case Protocol(p) == v1alpha1.PortProtocolUDP:
-			in.DirectUDP = append(in.DirectUDP, TargetPort(p))
-		case Route(p) == v1alpha1.PortRouteDirect:
-			in.DirectTCP = append(in.DirectTCP, TargetPort(p))
+		case p.ProtocolOrDefault() == v1alpha1.PortProtocolUDP:
+			in.DirectUDP = append(in.DirectUDP, p.TargetPortOrDefault())
+		case p.RouteOrDefault() == v1alpha1.PortRouteDirect:
+			in.DirectTCP = append(in.DirectTCP, p.TargetPortOrDefault())
 		default:
-			in.Mesh = append(in.Mesh, TargetPort(p))
+			in.Mesh = append(in.Mesh, p.TargetPortOrDefault())
 		}
 	}
 	for _, list := range [][]int32{in.Mesh, in.DirectTCP, in.DirectUDP} {

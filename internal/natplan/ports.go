@@ -3,8 +3,6 @@ package natplan
 import (
 	"fmt"
 	"slices"
-
-	"meshvm.io/meshvm/api/v1alpha1"
 )
 
 // Ports on which Istio's sidecar takes redirected connections (Istio,
@@ -39,34 +37,4 @@ func reservedMessage(port int32) string {
 		owner = "KubeVirt's live migration"
 	}
 	return fmt.Sprintf("port %d belongs to %s: let the guest listen on another port", port, owner)
-}
-
-// TargetPort is the number on which the guest listens, with the default
-// filled in.
-func TargetPort(p v1alpha1.Port) int32 {
-	if p.TargetPort != 0 {
-		return p.TargetPort
-	}
-	return p.Port
-}
-
-// Protocol is the port's transport protocol, with the default filled in.
-func Protocol(p v1alpha1.Port) v1alpha1.PortProtocol {
-	if p.Protocol == "" {
-		return v1alpha1.PortProtocolTCP
-	}
-	return p.Protocol
-}
-
-// Route says how the port is reached, with the default filled in: no mesh
-// proxy carries UDP.
-func Route(p v1alpha1.Port) v1alpha1.PortRoute {
-	switch {
-	case p.Route != "":
-		return p.Route
-	case Protocol(p) == v1alpha1.PortProtocolUDP:
-		return v1alpha1.PortRouteDirect
-	default:
-		return v1alpha1.PortRouteMesh
-	}
 }
