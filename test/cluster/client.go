@@ -54,6 +54,11 @@ func (c *Cluster) Apply(ctx context.Context, manifest []byte) error {
 	if err != nil {
 		return err
 	}
+	return c.ApplyObjects(ctx, objects)
+}
+
+// ApplyObjects is Apply for objects that were decoded.
+func (c *Cluster) ApplyObjects(ctx context.Context, objects []*unstructured.Unstructured) error {
 	for _, o := range objects {
 		what := o.GetKind() + " " + o.GetName()
 		err := c.Wait(ctx, what+" to be accepted", func(ctx context.Context) (string, error) {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -164,7 +162,7 @@ func (c *Cluster) finish(ctx context.Context, p parts) error {
 		return err
 	}
 	for _, a := range p.archives {
-		if err := c.importOnce(ctx, a); err != nil {
+		if err := c.ImportImageOnce(ctx, a.name, a.path); err != nil {
 			return err
 		}
 	}
@@ -258,23 +256,4 @@ func (c *Cluster) Footprint() (link string, cgroups []string, err error) {
 		cgroups = append(cgroups, g.Dir)
 	}
 	return c.layout.link, cgroups, nil
-}
-
-// imported is the file that remembers which archives the node has.
-func (l layout) imported() string { return filepath.Join(l.state, "imported") }
-
-// importOnce imports an archive unless this very file was imported before.
-func (c *Cluster) importOnce(ctx context.Context, a archive) error {
-	raw, err := os.ReadFile(c.layout.imported())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	if strings.Contains(string(raw), a.path+"\n") {
-		return nil
-	}
-	c.Logf("importing images: %s", a.name)
-	if err := c.ImportImage(ctx, a.path); err != nil {
-		return err
-	}
-	return os.WriteFile(c.layout.imported(), append(raw, a.path+"\n"...), 0o644)
 }

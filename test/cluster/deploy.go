@@ -110,7 +110,7 @@ func (c *Cluster) kubevirtReady(ctx context.Context) error {
 	return c.Wait(ctx, "KubeVirt", func(ctx context.Context) (string, error) {
 		var missing []string
 		for _, name := range []string{"virt-operator", "virt-api", "virt-controller", "virt-handler"} {
-			state, err := c.podState(ctx, kubevirtNamespace, "kubevirt.io", name)
+			state, err := c.PodState(ctx, kubevirtNamespace, "kubevirt.io", name)
 			if err != nil {
 				return "", err
 			}
@@ -122,9 +122,9 @@ func (c *Cluster) kubevirtReady(ctx context.Context) error {
 	})
 }
 
-// podState says what is missing of the pods with a label, empty when one is
+// PodState says what is missing of the pods with a label, empty when one is
 // ready whose containers were all started in this run of the node.
-func (c *Cluster) podState(ctx context.Context, namespace, label, value string) (string, error) {
+func (c *Cluster) PodState(ctx context.Context, namespace, label, value string) (string, error) {
 	var pods corev1.PodList
 	err := c.client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{label: value})
 	if err != nil {

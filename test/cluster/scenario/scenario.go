@@ -1,0 +1,165 @@
+// Package scenario is what the demo shows and what the tests of the cluster
+// check: the operator is deployed as a pod from its own manifests, one
+// MeshedVirtualMachine is applied, and packets are sent to and from its guest.
+package scenario
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"path/filepath"
+
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/test/cluster"
+)
+
+// Names of config/ and of its sample.
+const (
+	OperatorNamespace  = "meshvm-system"
+	OperatorDeployment = "meshvm-controller-manager"
+	Namespace          = "shop"
+	Name               = "web"
+)
+
+// Scenario is the demo on one cluster.
+type Scenario struct {
+	*cluster.Cluster
+}
+
+// New returns the scenario on a running cluster.
+func New(c *cluster.Cluster) *Scenario { return &Scenario{c} }
+
+// kustomize builds a directory of config/.
+func (s *Scenario) kustomize(ctx context.Context, dir string) ([]byte, error) {
+	var out, errs bytes.Buffer
+	path := filepath.Join(s.Builder().Repo, "config", dir)
+	if err := s.Kubectl(ctx, cluster.Stdio{Out: &out, Err: &errs}, "kustomize", path); err != nil {
+		return nil, fmt.Errorf("kustomize build %s: %w: %s", path, err, errs.String())
+	}
+	return out.Bytes(), nil
+}
+
+// DeployOperator builds the operator's images from the checkout, gives them to
+// the node, applies config/default and waits for the manager. A manager with
+// older images is replaced.
+func (s *Scenario) DeployOperator(ctx context.Context) error {
+	archive, err := s.Builder().OperatorImages(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.ImportImageOnce(ctx, "operator", archive); err != nil {
+		return err
+	}
+	manifest, err := s.kustomize(ctx, "default")
+	if err != nil {
+		return err
+	}
+	objects, err := cluster.Decode(manifest)
+	if err != nil {
+		return err
+	}
+	for _, o := range objects {
+		if o.GetKind() != "Deployment" {
+			continue
+		}
+		// The images keep their name: this makes new ones a new pod.
+		err := unstructured.SetNestedField(o.Object, filepath.Base(archive),
+			"spec", "template", "metadata", "annotations", "test.meshvm.io/images")
+		if err != nil {
+			return err
+		}
+	}
+	s.Logf("applying config/default: the operator")
+	if err := s.ApplyObjects(ctx, objects); err != nil {
+		return err
+	}
+	return s.operatorReady(ctx)
+}
+
+// operatorReady waits for the rollout, and for a pod of this run of the node.
+func (s *Scenario) operatorReady(ctx context.Context) error {
+	key := client.ObjectKey{Namespace: OperatorNamespace, Name: OperatorDeployment}
+	return s.Wait(ctx, "the operator", func(ctx context.Context) (string, error) {
+		d := unstructured.Unstructured{}
+		d.SetAPIVersion("apps/v1")
+		d.SetKind("Deployment")
+		if err := s.Client().Get(ctx, key, &d); err != nil {
+			return "", err
+		}
+		number := func(fields ...string) int64 {
+			n, _, _ := unstructured.NestedInt64(d.Object, fields...)
+			return n
+		}
+		if number("status", "observedGeneration") < d.GetGeneration() ||
+			number("status", "updatedReplicas") != number("spec", "replicas") ||
+			number("status", "replicas") != number("spec", "replicas") {
+			return "its rollout", nil
+		}
+		return s.PodState(ctx, OperatorNamespace, "app.kubernetes.io/component", "controller-manager")
+	})
+}
+
+// ApplySample applies config/samples.
+func (s *Scenario) ApplySample(ctx context.Context) error {
+	manifest, err := s.kustomize(ctx, "samples")
+	if err != nil {
+		return err
+	}
+	s.Logf("applying config/samples: MeshedVirtualMachine %s in namespace %s", Name, Namespace)
+	return s.Apply(ctx, manifest)
+}
+
+// MeshedVirtualMachine reads the sample's object.
+func (s *Scenario) MeshedVirtualMachine(ctx context.Context) (*v1alpha1.MeshedVirtualMachine, error) {
+	u := unstructured.Unstructured{}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine"))
+	if err := s.Client().Get(ctx, client.ObjectKey{Namespace: Namespace, Name: Name}, &u); err != nil {
+		return nil, err
+	}
+	m := &v1alpha1.MeshedVirtualMachine{}
+	return m, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, m)
+}
+
+// WaitReady waits until the object is Ready for its present generation and the
+// pod that its status names has processes on the node. It returns that pod.
+func (s *Scenario) WaitReady(ctx context.Context) (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	err := s.Wait(ctx, "MeshedVirtualMachine "+Name, func(ctx context.Context) (string, error) {
+		m, err := s.MeshedVirtualMachine(ctx)
+		if err != nil {
+			return "", err
+		}
+		if missing := notReady(m); missing != "" {
+			return missing, nil
+		}
+		for _, p := range m.Status.Pods {
+			if _, err := s.PodPID(string(p.UID)); err != nil {
+				continue // of an earlier run of the node
+			}
+			return "", s.Client().Get(ctx, client.ObjectKey{Namespace: Namespace, Name: p.Name}, pod)
+		}
+		return "the pod in its status to be of this run of the node", nil
+	})
+	return pod, err
+}
+
+// notReady says why an object is not Ready, empty when it is.
+func notReady(m *v1alpha1.MeshedVirtualMachine) string {
+	ready := apimeta.FindStatusCondition(m.Status.Conditions, string(v1alpha1.ConditionReady))
+	switch {
+	case ready == nil:
+		return "its condition Ready"
+	case ready.ObservedGeneration < m.Generation:
+		return "the operator to see its generation"
+	case ready.Status != metav1.ConditionTrue:
+		return ready.Reason + ": " + ready.Message
+	}
+	return ""
+}
