@@ -12,6 +12,7 @@ require (
 	k8s.io/apiextensions-apiserver v0.37.0
 	k8s.io/apimachinery v0.37.0
 	sigs.k8s.io/controller-tools v0.23.0
+	sigs.k8s.io/kubebuilder/v4 v4.10.1
 	sigs.k8s.io/yaml v1.6.0
 )
 
