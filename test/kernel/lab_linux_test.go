@@ -44,6 +44,7 @@ type lab struct {
 // written first.
 func newLab(t testing.TB) *lab {
 	t.Helper()
+	need(t)
 	l := &lab{t: t, pod: newNamespace(t), peer: newNamespace(t), guest: newNamespace(t)}
 	l.in(l.peer, func() error {
 		if err := setUp("lo", outsideIP, excludedIP); err != nil {

@@ -75,7 +75,7 @@ func situations() []situation {
 
 // beforeIn is the outcome without our table in one of KubeVirt's variants.
 func (s situation) beforeIn(k kubevirt) outcome {
-	if o, ok := s.before[k.name]; ok {
+	if o, ok := s.before[k.column()]; ok {
 		return o
 	}
 	return s.before[""]
@@ -84,7 +84,7 @@ func (s situation) beforeIn(k kubevirt) outcome {
 // TestRepairs sends every probe with the stock rules and again with our table.
 func TestRepairs(t *testing.T) {
 	var report report
-	for _, k := range []kubevirt{annotated, labelled, withoutList} {
+	for _, k := range kubevirts {
 		for _, i := range []istio{istioIptables, istioNftables} {
 			t.Run("Istio "+i.name+", KubeVirt "+k.name, func(t *testing.T) {
 				l := newLab(t)
@@ -95,7 +95,7 @@ func TestRepairs(t *testing.T) {
 
 				for _, s := range situations() {
 					t.Run("before, "+s.name, func(t *testing.T) {
-						report.add(s, k.name, l.expect(t, s.probe, s.beforeIn(k)))
+						report.add(s, k.column(), l.expect(t, s.probe, s.beforeIn(k)))
 					})
 				}
 				foreign := l.foreignTables()
@@ -118,7 +118,7 @@ func TestRepairs(t *testing.T) {
 func TestEveryRepairIsNeeded(t *testing.T) {
 	for _, s := range situations() {
 		broken := false
-		for _, k := range []kubevirt{annotated, labelled, withoutList} {
+		for _, k := range kubevirts {
 			broken = broken || s.beforeIn(k) != s.after
 		}
 		if s.repair != "" && !broken {
