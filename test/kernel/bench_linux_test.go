@@ -1,10 +1,8 @@
 package kernel
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +16,6 @@ import (
 
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
-	"meshvm.io/meshvm/test/cluster/builder"
 )
 
 // BenchmarkRuleWriter measures, in one run and one iteration after the other,
@@ -125,7 +122,7 @@ func applyAndCompare(table nftrules.Table) error {
 }
 
 // requestFiles writes the lab's request, and names a file for the result.
-func (l *lab) requestFiles(b *testing.B) (request, result string) {
+func (l *lab) requestFiles(b testing.TB) (request, result string) {
 	b.Helper()
 	p := plan()
 	text, err := json.Marshal(ruleio.Request{
@@ -141,19 +138,6 @@ func (l *lab) requestFiles(b *testing.B) (request, result string) {
 		b.Fatal(err)
 	}
 	return request, filepath.Join(dir, "result")
-}
-
-func ruleWriterProgram(b *testing.B) string {
-	b.Helper()
-	made, err := builder.New(io.Discard)
-	if err != nil {
-		b.Fatal(err)
-	}
-	program, err := made.Program(context.Background(), "./cmd/rule-writer")
-	if err != nil {
-		b.Fatal(err)
-	}
-	return program
 }
 
 // send is a bare batch: everything is encoded, one acknowledgement is awaited.

@@ -40,11 +40,15 @@ type istio struct {
 	name string
 	// native is nftables instead of iptables.
 	native bool
+	// blind means that Istio does not know the bridge: the annotation
+	// kubevirtInterfaces is missing, or without effect (istio#57662).
+	blind bool
 }
 
 var (
 	istioIptables = istio{name: "iptables"}
 	istioNftables = istio{name: "nftables", native: true}
+	istioBlind    = istio{name: "iptables, without the bridge", blind: true}
 )
 
 // istioArguments are those with which Istio's injector starts istio-init in a
@@ -56,7 +60,10 @@ func istioArguments(i istio) []string {
 		"-u", strconv.Itoa(proxyUID), "-g", strconv.Itoa(proxyUID), "-m", "REDIRECT",
 		"-i", "*", "-x", excludedCIDR, "-b", "*",
 		"-d", joinPorts(statsPort, healthPort, agentPort, directPort),
-		"-o", strconv.Itoa(databasePort), "-k", bridge, "--log_output_level", "all:error",
+		"-o", strconv.Itoa(databasePort), "--log_output_level", "all:error",
+	}
+	if !i.blind {
+		args = append(args, "-k", bridge)
 	}
 	if i.native {
 		args = append(args, "--native-nftables")
