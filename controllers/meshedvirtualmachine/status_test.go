@@ -1,0 +1,281 @@
+package meshedvirtualmachine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/test/builders"
+)
+
+// world is a scope in which everything is as it should be.
+func world(mods ...func(*scope)) *scope {
+	mvm := builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.Direct("ssh", 22)).Obj()
+	vmi := builders.VMI("web").Node("node-a").Obj()
+	pod := builders.LauncherPod(vmi, "abcde").Node("node-a").Obj()
+	s := &scope{
+		mvm: mvm, before: mvm.DeepCopy(), vmi: vmi, pods: []corev1.Pod{*pod},
+		children: map[apply.Key]*unstructured.Unstructured{}, failures: map[apply.Key]error{},
+		vm: &kubevirtv1.VirtualMachine{Status: kubevirtv1.VirtualMachineStatus{
+			PrintableStatus: kubevirtv1.VirtualMachineStatusRunning,
+			Conditions:      []kubevirtv1.VirtualMachineCondition{{Type: kubevirtv1.VirtualMachineReady, Status: corev1.ConditionTrue}},
+		}},
+		nats: map[types.UID]v1alpha1.PodNATConfiguration{pod.UID: nat(pod.UID, metav1.ConditionTrue, v1alpha1.ReasonReady, 1)},
+	}
+	for _, kind := range children.Kinds()[:5] {
+		u := &unstructured.Unstructured{}
+		u.SetGroupVersionKind(kind)
+		u.SetName("web")
+		s.children[key(kind)] = u
+	}
+	for _, m := range mods {
+		m(s)
+	}
+	return s
+}
+
+func key(kind schema.GroupVersionKind) apply.Key {
+	return apply.Key{Kind: kind.GroupKind(), Name: "web"}
+}
+
+func nat(uid types.UID, status metav1.ConditionStatus, reason v1alpha1.ConditionReason, observed int64) v1alpha1.PodNATConfiguration {
+	c := v1alpha1.PodNATConfiguration{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
+	c.Spec.Pod.UID = uid
+	for _, t := range []v1alpha1.ConditionType{v1alpha1.ConditionReady, v1alpha1.ConditionProgrammed} {
+		c.Status.Conditions = append(c.Status.Conditions, metav1.Condition{
+			Type: string(t), Status: status, Reason: string(reason), Message: "from the configuration", ObservedGeneration: observed,
+		})
+	}
+	return c
+}
+
+func fails(kind schema.GroupVersionKind, err error) func(*scope) {
+	return func(s *scope) { s.failures[key(kind)] = err }
+}
+
+func setNAT(status metav1.ConditionStatus, reason v1alpha1.ConditionReason, observed int64) func(*scope) {
+	return func(s *scope) { s.nats[s.pods[0].UID] = nat(s.pods[0].UID, status, reason, observed) }
+}
+
+func vmCondition(t kubevirtv1.VirtualMachineConditionType, status corev1.ConditionStatus) func(*scope) {
+	return func(s *scope) {
+		s.vm.Status.Conditions = append(s.vm.Status.Conditions, kubevirtv1.VirtualMachineCondition{Type: t, Status: status})
+	}
+}
+
+func TestConditions(t *testing.T) {
+	conflict := fmt.Errorf("Service shop/web exists and %w", apply.ErrConflict)
+	refusal := apierrors.NewInvalid(schema.GroupKind{Kind: "Service"}, "web", nil)
+	tests := map[string]struct {
+		scope *scope
+		want  []string
+	}{
+		"all is well": {world(), []string{"Ready=True/Ready", "NATProgrammed=True/Programmed", "VirtualMachineReady=True/Running"}},
+		"refused spec": {
+			world(func(s *scope) { s.invalid = &natplan.Invalid{Reason: v1alpha1.ReasonBridgeBinding} }),
+			[]string{"Accepted=False/BridgeBinding", "Ready=False/BridgeBinding", "Stalled=True/BridgeBinding"},
+		},
+		"KubeVirt missing": {
+			world(func(s *scope) {
+				s.missing = &dependency{project: children.UpstreamKubeVirt, crd: "virtualmachines.kubevirt.io"}
+				s.children, s.nats, s.vm, s.vmi, s.pods = nil, nil, nil, nil, nil
+			}),
+			[]string{
+				"DependenciesAvailable=False/KubeVirtMissing", "ServiceReady=Unknown/Pending", "MeshPolicyApplied=Unknown/Pending",
+				"NATProgrammed=Unknown/Pending", "Ready=False/KubeVirtMissing", "Stalled=True/KubeVirtMissing",
+			},
+		},
+		"a foreign Service": {
+			world(fails(children.ServiceKind, conflict)),
+			[]string{"ServiceReady=False/Conflict", "Conflicted=True/Conflict", "Ready=False/Conflict", "Stalled=True/Conflict"},
+		},
+		"a refused VirtualService": {
+			world(fails(children.VirtualServiceKind, refusal)),
+			[]string{"MeshPolicyApplied=False/InvalidSpec", "Stalled=True/InvalidSpec"},
+		},
+		"the API server is busy": {
+			world(fails(children.DestinationRuleKind, errors.New("too many requests"))),
+			[]string{"MeshPolicyApplied=False/ApplyFailed", "Reconciling=True/Progressing"},
+		},
+		"rules under way": {
+			world(setNAT(metav1.ConditionFalse, v1alpha1.ReasonProgramming, 1)),
+			[]string{"NATProgrammed=False/Programming", "Ready=False/Programming", "Reconciling=True/Progressing"},
+		},
+		"rules of an older spec": {
+			world(setNAT(metav1.ConditionTrue, v1alpha1.ReasonReady, 0)),
+			[]string{"NATProgrammed=False/Programming"},
+		},
+		"a kernel that cannot": {
+			world(func(s *scope) {
+				c := nat(s.pods[0].UID, metav1.ConditionFalse, v1alpha1.ReasonKernelUnsupported, 1)
+				c.Status.Conditions = append(c.Status.Conditions, metav1.Condition{Type: "Stalled", Status: metav1.ConditionTrue, ObservedGeneration: 1})
+				s.nats[s.pods[0].UID] = c
+			}),
+			[]string{"NATProgrammed=False/KernelUnsupported", "Stalled=True/KernelUnsupported"},
+		},
+		"a second pod without rules": {
+			world(func(s *scope) {
+				s.pods = append(s.pods, *builders.LauncherPod(s.vmi, "fghij").UID("other").Node("node-b").Obj())
+			}),
+			[]string{"NATProgrammed=False/Programming"},
+		},
+		"stopped on purpose": {
+			world(func(s *scope) {
+				s.vm.Status = kubevirtv1.VirtualMachineStatus{PrintableStatus: kubevirtv1.VirtualMachineStatusStopped}
+				s.vmi, s.pods = nil, nil
+			}),
+			[]string{"VirtualMachineReady=False/Stopped", "NATProgrammed=False/NoPod", "Ready=False/Stopped", "-Reconciling", "-Stalled"},
+		},
+		"paused while it still looks ready": {
+			world(vmCondition(kubevirtv1.VirtualMachinePaused, corev1.ConditionTrue)),
+			[]string{"VirtualMachineReady=False/Paused", "-Reconciling"},
+		},
+		"restart required": {
+			world(vmCondition(kubevirtv1.VirtualMachineRestartRequired, corev1.ConditionTrue)),
+			[]string{"Ready=True/Ready", "RestartRequired=True/RestartRequired"},
+		},
+		"operator paused": {
+			world(func(s *scope) { s.paused = true }),
+			[]string{"Paused=True/Paused", "Ready=True/Ready"},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			got := map[string]string{}
+			for _, c := range tc.scope.conditions() {
+				if _, twice := got[string(c.Type)]; twice {
+					t.Errorf("%s is stated twice", c.Type)
+				}
+				got[string(c.Type)] = fmt.Sprintf("%s=%s/%s", c.Type, c.Status, c.Reason)
+			}
+			for _, always := range []string{"Ready", "Accepted", "DependenciesAvailable", "VirtualMachineReady", "ServiceReady", "MeshPolicyApplied", "NATProgrammed"} {
+				if got[always] == "" {
+					t.Errorf("%s is not stated", always)
+				}
+			}
+			for _, w := range tc.want {
+				if w[0] == '-' {
+					if got[w[1:]] != "" {
+						t.Errorf("%s is stated", got[w[1:]])
+					}
+					continue
+				}
+				if !slices.Contains(slices.Collect(values(got)), w) {
+					t.Errorf("%s is missing in %v", w, got)
+				}
+			}
+		})
+	}
+}
+
+func values(m map[string]string) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for _, v := range m {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+func TestMTLSStatus(t *testing.T) {
+	tests := map[string]struct {
+		mvm    *v1alpha1.MeshedVirtualMachine
+		proven bool
+		want   v1alpha1.MTLSStatus
+	}{
+		"strict and proven": {
+			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.Direct("ssh", 22), builders.UDP("echo", 9000)).Obj(), true,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, BypassedPorts: []string{"echo", "ssh"}},
+		},
+		"strict and not proven": {
+			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080)).Obj(), false,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeDisable},
+		},
+		"the weakest port counts": {
+			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.TCP("db", 5432)).MTLS(v1alpha1.MTLSModeStrict).PortMTLS("db", v1alpha1.MTLSModePermissive).Obj(), true,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModePermissive},
+		},
+		"a port may be stronger": {
+			builders.MVM("web").Ports(builders.TCP("db", 5432)).MTLS(v1alpha1.MTLSModeDisable).PortMTLS("db", v1alpha1.MTLSModeStrict).Obj(), true,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeDisable, EffectiveMode: v1alpha1.MTLSModeStrict},
+		},
+		"nothing passes the mesh": {
+			builders.MVM("web").Ports(builders.Direct("ssh", 22)).Obj(), true,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeDisable, BypassedPorts: []string{"ssh"}},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, (&scope{mvm: tc.mvm}).mtls(tc.proven)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestRoleOfPods(t *testing.T) {
+	vmi := builders.VMI("web").Node("node-a").Obj()
+	a := builders.LauncherPod(vmi, "a").UID("a").Node("node-a").Obj()
+	b := builders.LauncherPod(vmi, "b").UID("b").Node("node-b").Obj()
+	tests := map[string]struct {
+		pods      []corev1.Pod
+		migration *kubevirtv1.VirtualMachineInstanceMigrationState
+		want      []v1alpha1.PodRole
+	}{
+		"one":                    {[]corev1.Pod{*a}, nil, []v1alpha1.PodRole{v1alpha1.PodRoleActive}},
+		"a target just made":     {[]corev1.Pod{*a, *b}, nil, []v1alpha1.PodRole{v1alpha1.PodRoleActive, v1alpha1.PodRoleMigrationTarget}},
+		"a migration under way":  {[]corev1.Pod{*a, *b}, &kubevirtv1.VirtualMachineInstanceMigrationState{SourcePod: a.Name, TargetPod: b.Name}, []v1alpha1.PodRole{v1alpha1.PodRoleMigrationSource, v1alpha1.PodRoleMigrationTarget}},
+		"a migration that ended": {[]corev1.Pod{*a, *b}, &kubevirtv1.VirtualMachineInstanceMigrationState{SourcePod: b.Name, TargetPod: a.Name, Completed: true}, []v1alpha1.PodRole{v1alpha1.PodRoleActive, v1alpha1.PodRoleMigrationSource}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			vmi := vmi.DeepCopy()
+			vmi.Status.MigrationState = tc.migration
+			s := &scope{vmi: vmi, pods: tc.pods}
+			var got []v1alpha1.PodRole
+			for i := range s.pods {
+				got = append(got, s.role(&s.pods[i]))
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestOutcomeOfFailures(t *testing.T) {
+	conflict := fmt.Errorf("x %w", apply.ErrConflict)
+	refusal := apierrors.NewBadRequest("no")
+	for name, tc := range map[string]struct {
+		failure error
+		requeue bool
+		err     bool
+	}{
+		"a conflict is watched":              {conflict, false, false},
+		"an ending object is watched":        {fmt.Errorf("x %w", apply.ErrTerminating), false, false},
+		"a refusal is tried again slowly":    {refusal, true, false},
+		"anything else with the queue's own": {errors.New("timeout"), false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			result, err := outcome(&scope{failures: map[apply.Key]error{{Name: "web"}: tc.failure}}, nil)
+			if (result.RequeueAfter > 0) != tc.requeue || (err != nil) != tc.err {
+				t.Errorf("got %+v, %v", result, err)
+			}
+		})
+	}
+}

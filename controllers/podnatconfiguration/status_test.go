@@ -1,0 +1,116 @@
+package podnatconfiguration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/rulejob"
+	"meshvm.io/meshvm/test/builders"
+)
+
+// waiting is a scope whose Job has just been made.
+func waiting(t *testing.T, mods ...func(*scope)) *scope {
+	t.Helper()
+	vmi := builders.VMI("web").Obj()
+	pod := builders.LauncherPod(vmi, "abcde").Node("node-a").IP("10.244.0.7").Condition(corev1.PodReadyToStartContainers, true).Obj()
+	config := builders.PodNAT("web-0123456789", pod).Obj()
+	s := &scope{config: config, before: config.DeepCopy(), pod: pod, node: builders.Node("node-a", true)}
+	for _, m := range mods {
+		m(s)
+	}
+	if err := (&Reconciler{}).plan(s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func failed(reason v1alpha1.ConditionReason, retryable, gone bool) func(*scope) {
+	return func(s *scope) {
+		s.outcome = &rulejob.Outcome{State: rulejob.StateFailed, Reason: reason, Message: "why", Retryable: retryable, TargetGone: gone}
+	}
+}
+
+func TestWriteStatus(t *testing.T) {
+	tests := map[string]struct {
+		mods []func(*scope)
+		want string
+	}{
+		"the Job is at work": {nil, "Accepted=True TargetResolved=True Programmed=False/Programming Ready=False Reconciling=True"},
+		"no pod":             {[]func(*scope){func(s *scope) { s.pod = nil }}, "TargetResolved=False/PodNotFound Programmed=False/Programming Reconciling=True"},
+		"no sandbox":         {[]func(*scope){func(s *scope) { s.pod.Status.PodIPs = nil }}, "TargetResolved=False/SandboxNotReady Reconciling=True"},
+		"pod ended":          {[]func(*scope){func(s *scope) { s.pod.Status.Phase = corev1.PodFailed }}, "TargetResolved=False/TargetGone"},
+		"node down":          {[]func(*scope){func(s *scope) { s.node = builders.Node("node-a", false) }}, "TargetResolved=False/NodeNotReady Reconciling=True"},
+		"node gone":          {[]func(*scope){func(s *scope) { s.node = nil }}, "TargetResolved=False/NodeNotReady"},
+		"somebody else's pod": {
+			[]func(*scope){func(s *scope) { s.pod.Labels["kubevirt.io"] = "virt-api" }},
+			"Accepted=False/NotALauncherPod Programmed=False/NotALauncherPod Ready=False/NotALauncherPod Stalled=True",
+		},
+		"the proxy's own port": {
+			[]func(*scope){func(s *scope) { s.config.Spec.Inbound.DirectTCP = []int32{15006} }},
+			"Accepted=False/ReservedPort Stalled=True",
+		},
+		"a failure that may pass":     {[]func(*scope){failed(v1alpha1.ReasonWriteFailed, true, false)}, "Programmed=False/WriteFailed Reconciling=True"},
+		"a failure that will not":     {[]func(*scope){failed(v1alpha1.ReasonKernelUnsupported, false, false)}, "Programmed=False/KernelUnsupported Stalled=True"},
+		"the pod is gone on the node": {[]func(*scope){failed(v1alpha1.ReasonTargetGone, false, true)}, "TargetResolved=False/TargetGone Reconciling=True"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := waiting(t, tc.mods...)
+			s.writeStatus()
+			var all strings.Builder
+			for _, c := range s.config.Status.Conditions {
+				fmt.Fprintf(&all, "%s=%s/%s ", c.Type, c.Status, c.Reason)
+			}
+			for _, w := range strings.Fields(tc.want) {
+				if !strings.Contains(all.String(), w+" ") && !strings.Contains(all.String(), w+"/") {
+					t.Errorf("%s is missing in %s", w, all.String())
+				}
+			}
+		})
+	}
+}
+
+func TestStatusHoldsWhatWasReadBack(t *testing.T) {
+	s := waiting(t)
+	digest := s.digest
+	at := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	s.config.Status.Attempts, s.config.Status.Job = 3, "job"
+	s.proven = &ruleio.TargetResult{TableDigest: strings.Repeat("a", 64), NetnsInode: 42, Rules: 7, DurationMicroseconds: 800}
+	s.outcome = &rulejob.Outcome{State: rulejob.StateSucceeded, FinishedAt: at}
+	s.writeStatus()
+	want := v1alpha1.AppliedRules{RequestDigest: digest, Digest: strings.Repeat("a", 64), NetnsInode: 42, Rules: 7, DurationMicroseconds: 800, Time: at}
+	if s.config.Status.Applied != want {
+		t.Errorf("applied is %+v, want %+v", s.config.Status.Applied, want)
+	}
+	if s.config.Status.Attempts != 0 || s.config.Status.Job != "" {
+		t.Errorf("after a success: attempts %d, job %q", s.config.Status.Attempts, s.config.Status.Job)
+	}
+	// An edit asks for another request: what was read back stays in sight, but
+	// proves nothing about it.
+	s.config.Spec.Inbound.Mesh = append(s.config.Spec.Inbound.Mesh, 9443)
+	s.proven, s.outcome = nil, nil
+	if err := (&Reconciler{}).plan(s); err != nil {
+		t.Fatal(err)
+	}
+	s.writeStatus()
+	if s.applied() || s.config.Status.Applied != want {
+		t.Errorf("after an edit: applied() %v, %+v", s.applied(), s.config.Status.Applied)
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	for attempts, want := range map[int32]time.Duration{
+		0: firstRetry, 1: firstRetry, 2: 2 * firstRetry, 3: 4 * firstRetry, 8: 256 * time.Second, 9: lastRetry, 1000: lastRetry,
+	} {
+		if got := backoff(attempts); got != want {
+			t.Errorf("backoff(%d) = %s, want %s", attempts, got, want)
+		}
+	}
+}
