@@ -54,55 +54,59 @@ func procOf(t *testing.T, processes ...process) string {
 	return root
 }
 
+var host = process{1, "0::/init.scope\n", "host"}
+
+// findings are hosts with what Find must find there.
+var findings = map[string]struct {
+	processes []process
+	// want are the names of the namespaces in order.
+	want []string
+	err  error
+}{
+	"one": {
+		processes: []process{host, {7, otherCgroup, "other"}, {8, podCgroup, "pod"}},
+		want:      []string{"pod"},
+	},
+	"several in the same": {
+		processes: []process{host, {8, podCgroup, "pod"}, {9, podCgroup, "pod"}},
+		want:      []string{"pod"},
+	},
+	"most processes first": {
+		processes: []process{host, {8, podCgroup, "nested"}, {9, podCgroup, "pod"}, {10, podCgroup, "pod"}},
+		want:      []string{"pod", "nested"},
+	},
+	"oldest first among equals": {
+		processes: []process{host, {80, podCgroup, "nested"}, {9, podCgroup, "pod"}},
+		want:      []string{"pod", "nested"},
+	},
+	"helper of the runtime in the host's": {
+		processes: []process{host, {8, podCgroup, "host"}, {9, podCgroup, "pod"}},
+		want:      []string{"pod"},
+	},
+	"ending process": {
+		processes: []process{host, {8, podCgroup, ""}, {9, podCgroup, "pod"}},
+		want:      []string{"pod"},
+	},
+	"host network": {
+		processes: []process{host, {8, podCgroup, "host"}},
+		err:       ErrHostNetwork,
+	},
+	"none": {
+		processes: []process{host, {7, otherCgroup, "other"}},
+		err:       ErrNotFound,
+	},
+	"only ending ones": {
+		processes: []process{host, {8, podCgroup, ""}},
+		err:       ErrNotFound,
+	},
+	"host not visible": {
+		processes: []process{{8, podCgroup, "pod"}},
+		err:       ErrHiddenProcesses,
+	},
+}
+
 func TestFind(t *testing.T) {
-	host := process{1, "0::/init.scope\n", "host"}
-	for name, tc := range map[string]struct {
-		processes []process
-		// want are the names of the namespaces in order.
-		want []string
-		err  error
-	}{
-		"one": {
-			processes: []process{host, {7, otherCgroup, "other"}, {8, podCgroup, "pod"}},
-			want:      []string{"pod"},
-		},
-		"several in the same": {
-			processes: []process{host, {8, podCgroup, "pod"}, {9, podCgroup, "pod"}},
-			want:      []string{"pod"},
-		},
-		"most processes first": {
-			processes: []process{host, {8, podCgroup, "nested"}, {9, podCgroup, "pod"}, {10, podCgroup, "pod"}},
-			want:      []string{"pod", "nested"},
-		},
-		"oldest first among equals": {
-			processes: []process{host, {80, podCgroup, "nested"}, {9, podCgroup, "pod"}},
-			want:      []string{"pod", "nested"},
-		},
-		"helper of the runtime in the host's": {
-			processes: []process{host, {8, podCgroup, "host"}, {9, podCgroup, "pod"}},
-			want:      []string{"pod"},
-		},
-		"ending process": {
-			processes: []process{host, {8, podCgroup, ""}, {9, podCgroup, "pod"}},
-			want:      []string{"pod"},
-		},
-		"host network": {
-			processes: []process{host, {8, podCgroup, "host"}},
-			err:       ErrHostNetwork,
-		},
-		"none": {
-			processes: []process{host, {7, otherCgroup, "other"}},
-			err:       ErrNotFound,
-		},
-		"only ending ones": {
-			processes: []process{host, {8, podCgroup, ""}},
-			err:       ErrNotFound,
-		},
-		"host not visible": {
-			processes: []process{{8, podCgroup, "pod"}},
-			err:       ErrHiddenProcesses,
-		},
-	} {
+	for name, tc := range findings {
 		t.Run(name, func(t *testing.T) {
 			root := procOf(t, tc.processes...)
 			found, err := Finder{Root: root}.Find(uid)

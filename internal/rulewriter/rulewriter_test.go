@@ -148,78 +148,92 @@ func target(change func(t *ruleio.Target)) ruleio.Target {
 
 func toRemoval(t *ruleio.Target) { t.Operation, t.Plan = ruleio.OperationRemove, nil }
 
-func TestRun(t *testing.T) {
-	other := errors.New("other")
-	foreign := []netns.Address{{Interface: "eth0", IP: netip.MustParseAddr("10.244.0.9")}}
+// ending is a target with the outcome that it must have.
+type ending struct {
+	node   node
+	target func(t *ruleio.Target)
+	want   ruleio.Outcome
+	code   ruleio.ExitCode
+	// message is a part of the message.
+	message string
+}
+
+var (
+	errOther  = errors.New("other")
+	foreign   = []netns.Address{{Interface: "eth0", IP: netip.MustParseAddr("10.244.0.9")}}
+	elsewhere = []netns.Address{{Interface: "ens3", IP: netip.MustParseAddr(podIP)}}
+)
+
+// written is the table of plan.
+var written = func() *nftrules.Table {
 	table, err := nftrules.Build(*plan())
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	for name, tc := range map[string]struct {
-		node   node
-		target func(t *ruleio.Target)
-		want   ruleio.Outcome
-		code   ruleio.ExitCode
-		// message is a part of the message.
-		message string
-	}{
-		"applied":           {want: ruleio.OutcomeApplied},
-		"removed":           {node: node{table: &table}, target: toRemoval, want: ruleio.OutcomeRemoved},
-		"nothing to remove": {target: toRemoval, want: ruleio.OutcomeRemoved},
+	return &table
+}()
 
-		"pod gone":       {node: node{findErr: netns.ErrNotFound}, want: ruleio.OutcomeTargetGone, code: ruleio.ExitTargetGone},
-		"host network":   {node: node{findErr: netns.ErrHostNetwork}, want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable},
-		"no host's PIDs": {node: node{findErr: netns.ErrHiddenProcesses}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
-		"bad UID":        {node: node{findErr: netns.ErrInvalidUID}, want: ruleio.OutcomeInvalid, code: ruleio.ExitTerminal},
-		"not Linux":      {node: node{findErr: netns.ErrUnsupported}, want: ruleio.OutcomeUnsupported, code: ruleio.ExitTerminal},
-		"another pod's address": {
-			node: node{addresses: foreign}, want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable,
-			message: "no interface has one of the pod's addresses",
-		},
-		"another pod's address, removal": {
-			node: node{addresses: foreign, table: &table}, target: toRemoval,
-			want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable,
-		},
-		"address on another interface": {
-			node: node{addresses: []netns.Address{{Interface: "ens3", IP: netip.MustParseAddr(podIP)}}},
-			want: ruleio.OutcomeInvalid, code: ruleio.ExitTerminal, message: `plan.podInterface is "eth0", but 10.244.0.8 is on "ens3"`,
-		},
-		"addresses unreadable": {node: node{addressErr: other}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
-		"cannot join":          {node: node{enterErr: other}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
+var endings = map[string]ending{
+	"applied":           {want: ruleio.OutcomeApplied},
+	"removed":           {node: node{table: written}, target: toRemoval, want: ruleio.OutcomeRemoved},
+	"nothing to remove": {target: toRemoval, want: ruleio.OutcomeRemoved},
 
-		"invalid plan": {
-			target: func(t *ruleio.Target) { t.Plan.Bridge = "" },
-			want:   ruleio.OutcomeInvalid, code: ruleio.ExitTerminal, message: "plan.bridge",
-		},
-		"invalid address": {
-			target: func(t *ruleio.Target) { t.PodIPs = []string{"x"} },
-			want:   ruleio.OutcomeInvalid, code: ruleio.ExitTerminal, message: "podIPs[0]",
-		},
-		"plan of another pod": {
-			target: func(t *ruleio.Target) { t.Plan.Families[0].Pod = "10.244.0.9" },
-			want:   ruleio.OutcomeInvalid, code: ruleio.ExitTerminal, message: "plan.families[0].pod",
-		},
+	"pod gone":       {node: node{findErr: netns.ErrNotFound}, want: ruleio.OutcomeTargetGone, code: ruleio.ExitTargetGone},
+	"host network":   {node: node{findErr: netns.ErrHostNetwork}, want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable},
+	"no host's PIDs": {node: node{findErr: netns.ErrHiddenProcesses}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
+	"bad UID":        {node: node{findErr: netns.ErrInvalidUID}, want: ruleio.OutcomeInvalid, code: ruleio.ExitTerminal},
+	"not Linux":      {node: node{findErr: netns.ErrUnsupported}, want: ruleio.OutcomeUnsupported, code: ruleio.ExitTerminal},
+	"another pod's address": {
+		node: node{addresses: foreign}, want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable,
+		message: "no interface has one of the pod's addresses",
+	},
+	"another pod's address, removal": {
+		node: node{addresses: foreign, table: written}, target: toRemoval,
+		want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable,
+	},
+	"address on another interface": {
+		node: node{addresses: elsewhere},
+		want: ruleio.OutcomeInvalid, code: ruleio.ExitTerminal, message: `plan.podInterface is "eth0", but 10.244.0.8 is on "ens3"`,
+	},
+	"addresses unreadable": {node: node{addressErr: errOther}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
+	"cannot join":          {node: node{enterErr: errOther}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
 
-		"old kernel": {
-			node: node{replaceErr: fmt.Errorf("chain prerouting: %w", nftrules.ErrUnsupported)},
-			want: ruleio.OutcomeUnsupported, code: ruleio.ExitTerminal, message: "chain prerouting",
-		},
-		"write fails":     {node: node{replaceErr: other}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "write the table"},
-		"read-back fails": {node: node{readErr: nftrules.ErrBusy}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "read the table back"},
-		"read-back finds none": {
-			node: node{readErr: nftrules.ErrNoTable}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable,
-		},
-		"read-back differs": {
-			node: node{spoil: func(t *nftrules.Table) { t.Chains = t.Chains[:2] }},
-			want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "chain postrouting is missing",
-		},
-		"removal fails":      {node: node{removeErr: other}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
-		"removal unprovable": {node: node{readErr: other}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
-		"removal without effect": {
-			node: node{table: &table, keep: true}, target: toRemoval,
-			want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "still there",
-		},
-	} {
+	"invalid plan": {
+		target: func(t *ruleio.Target) { t.Plan.Bridge = "" },
+		want:   ruleio.OutcomeInvalid, code: ruleio.ExitTerminal, message: "plan.bridge",
+	},
+	"invalid address": {
+		target: func(t *ruleio.Target) { t.PodIPs = []string{"x"} },
+		want:   ruleio.OutcomeInvalid, code: ruleio.ExitTerminal, message: "podIPs[0]",
+	},
+	"plan of another pod": {
+		target: func(t *ruleio.Target) { t.Plan.Families[0].Pod = "10.244.0.9" },
+		want:   ruleio.OutcomeInvalid, code: ruleio.ExitTerminal, message: "plan.families[0].pod",
+	},
+
+	"old kernel": {
+		node: node{replaceErr: fmt.Errorf("chain prerouting: %w", nftrules.ErrUnsupported)},
+		want: ruleio.OutcomeUnsupported, code: ruleio.ExitTerminal, message: "chain prerouting",
+	},
+	"write fails":     {node: node{replaceErr: errOther}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "write the table"},
+	"read-back fails": {node: node{readErr: nftrules.ErrBusy}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "read the table back"},
+	"read-back finds none": {
+		node: node{readErr: nftrules.ErrNoTable}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable,
+	},
+	"read-back differs": {
+		node: node{spoil: func(t *nftrules.Table) { t.Chains = t.Chains[:2] }},
+		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "chain postrouting is missing",
+	},
+	"removal fails":      {node: node{removeErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
+	"removal unprovable": {node: node{readErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
+	"removal without effect": {
+		node: node{table: written, keep: true}, target: toRemoval,
+		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "still there",
+	},
+}
+
+func TestRun(t *testing.T) {
+	for name, tc := range endings {
 		t.Run(name, func(t *testing.T) {
 			n := tc.node
 			r := Run(context.Background(), n.deps(), encode(t, target(tc.target)))

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -69,19 +70,23 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 		listener, err = net.Listen("tcp4", net.JoinHostPort(host, strconv.Itoa(port)))
 		return err
 	})
-	l.t.Cleanup(func() { _ = listener.Close() })
-	go func() {
+	var running sync.WaitGroup
+	l.t.Cleanup(func() {
+		_ = listener.Close()
+		running.Wait()
+	})
+	running.Go(func() {
 		for {
 			c, err := listener.Accept()
 			if err != nil {
 				return
 			}
-			go func() {
+			running.Go(func() {
 				defer func() { _ = c.Close() }()
 				serve(c)
-			}()
+			})
 		}
-	}()
+	})
 }
 
 // serveUDP answers each datagram with the guest's name.
