@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -85,9 +86,9 @@ func TestStatusHoldsWhatWasReadBack(t *testing.T) {
 	s.proven = &ruleio.TargetResult{TableDigest: strings.Repeat("a", 64), NetnsInode: 42, Rules: 7, DurationMicroseconds: 800}
 	s.outcome = &rulejob.Outcome{State: rulejob.StateSucceeded, FinishedAt: at}
 	s.writeStatus()
-	want := v1alpha1.AppliedRules{RequestDigest: digest, Digest: strings.Repeat("a", 64), NetnsInode: 42, Rules: 7, DurationMicroseconds: 800, Time: at}
-	if s.config.Status.Applied != want {
-		t.Errorf("applied is %+v, want %+v", s.config.Status.Applied, want)
+	want := v1alpha1.AppliedRules{RequestDigest: digest, Digest: strings.Repeat("a", 64), NetnsInode: 42, Rules: 7, DurationMicroseconds: 800, Time: &at}
+	if diff := cmp.Diff(want, s.config.Status.Applied); diff != "" {
+		t.Error(diff)
 	}
 	if s.config.Status.Attempts != 0 || s.config.Status.Job != "" {
 		t.Errorf("after a success: attempts %d, job %q", s.config.Status.Attempts, s.config.Status.Job)
@@ -100,8 +101,8 @@ func TestStatusHoldsWhatWasReadBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.writeStatus()
-	if s.applied() || s.config.Status.Applied != want {
-		t.Errorf("after an edit: applied() %v, %+v", s.applied(), s.config.Status.Applied)
+	if diff := cmp.Diff(want, s.config.Status.Applied); s.applied() || diff != "" {
+		t.Errorf("after an edit: applied() %v, %s", s.applied(), diff)
 	}
 }
 
