@@ -1,3 +1,5 @@
+//go:build linux
+
 package cluster
 
 import (
@@ -9,19 +11,19 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/test/cluster/builder"
+	"meshvm.io/meshvm/test/cluster/kube"
 	"meshvm.io/meshvm/test/cluster/node"
 )
 
 // Cluster is a running cluster.
 type Cluster struct {
+	*kube.API
 	options Options
 	layout  layout
 	builder *builder.Builder
 	process process
-	client  client.Client
 }
 
 // parts are the files that a node is made of.
@@ -79,7 +81,7 @@ func Attach(o Options) (*Cluster, error) {
 	if c.process, running = c.layout.running(); !running {
 		return nil, fmt.Errorf("cluster %s does not run: start it with local-cluster up", c.layout.name)
 	}
-	return c, c.connect()
+	return c, c.connect(context.Background())
 }
 
 func prepare(o Options) (*Cluster, error) {
@@ -94,7 +96,17 @@ func prepare(o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{options: o, layout: l, builder: b}, nil
+	// The rest of the client comes when there is an API server.
+	return &Cluster{API: &kube.API{Logf: b.Logf}, options: o, layout: l, builder: b}, nil
+}
+
+func (c *Cluster) connect(ctx context.Context) error {
+	program, err := c.builder.Tool(ctx, "kube")
+	if err != nil {
+		return err
+	}
+	c.API, err = kube.Connect(c.layout.kubeconfig(), program, c.builder.Logf)
+	return err
 }
 
 // lock keeps two programs from starting or stopping the same cluster at once.
@@ -158,7 +170,7 @@ func (c *Cluster) build(ctx context.Context) (p parts, err error) {
 
 // finish brings a started node to where it can be used.
 func (c *Cluster) finish(ctx context.Context, p parts) error {
-	if err := c.connect(); err != nil {
+	if err := c.connect(ctx); err != nil {
 		return err
 	}
 	for _, a := range p.archives {
@@ -224,17 +236,11 @@ func (c *Cluster) stop() error {
 	return c.layout.clean()
 }
 
-// Logf prints a line of progress.
-func (c *Cluster) Logf(format string, args ...any) { c.builder.Logf(format, args...) }
-
 // Name is the cluster's name.
 func (c *Cluster) Name() string { return c.layout.name }
 
 // StateDir is the directory with the cluster's state and logs.
 func (c *Cluster) StateDir() string { return c.layout.state }
-
-// Kubeconfig is the path of the administrator's kubeconfig file.
-func (c *Cluster) Kubeconfig() string { return c.layout.kubeconfig() }
 
 // Builder gives access to programs and images.
 func (c *Cluster) Builder() *builder.Builder { return c.builder }

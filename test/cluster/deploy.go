@@ -1,3 +1,5 @@
+//go:build linux
+
 package cluster
 
 import (
@@ -97,7 +99,7 @@ func (c *Cluster) applyOnce(ctx context.Context, what string, manifest []byte) e
 		return nil
 	}
 	c.Logf("applying %s", what)
-	if err := c.Apply(ctx, manifest); err != nil {
+	if err := c.ApplyManifest(ctx, manifest); err != nil {
 		return err
 	}
 	return os.WriteFile(file, append(raw, mark...), 0o644)
@@ -126,7 +128,7 @@ func (c *Cluster) kubevirtReady(ctx context.Context) error {
 // ready whose containers were all started in this run of the node.
 func (c *Cluster) PodState(ctx context.Context, namespace, label, value string) (string, error) {
 	var pods corev1.PodList
-	err := c.client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{label: value})
+	err := c.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{label: value})
 	if err != nil {
 		return "", err
 	}

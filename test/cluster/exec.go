@@ -1,16 +1,18 @@
+//go:build linux
+
 package cluster
 
 import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"meshvm.io/meshvm/test/cluster/kube"
 	"meshvm.io/meshvm/test/cluster/nsrun"
 )
 
@@ -18,10 +20,7 @@ import (
 const nodePath = "PATH=/node/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // Stdio are the streams of a command; nil ones are empty.
-type Stdio struct {
-	In       io.Reader
-	Out, Err io.Writer
-}
+type Stdio = kube.Stdio
 
 // NodeExec runs a command in all namespaces of the node and returns what it
 // printed.

@@ -1,3 +1,5 @@
+//go:build linux
+
 package cluster
 
 import (
@@ -13,6 +15,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"meshvm.io/meshvm/test/cluster/kube"
 	"meshvm.io/meshvm/test/cluster/node"
 	"meshvm.io/meshvm/test/cluster/pki"
 )
@@ -133,7 +136,7 @@ func (c *Cluster) cable() error {
 func (c *Cluster) awaitServers(ctx context.Context) error {
 	return c.Wait(ctx, "the node's servers", func(context.Context) (string, error) {
 		if !c.process.alive() {
-			return "", Permanent(fmt.Errorf("the node's first process ended; see %s", filepath.Join(c.layout.state, node.LogDir, "node.log")))
+			return "", kube.Permanent(fmt.Errorf("the node's first process ended; see %s", filepath.Join(c.layout.state, node.LogDir, "node.log")))
 		}
 		s, err := node.ReadStatus(c.layout.state)
 		switch {
@@ -142,7 +145,7 @@ func (c *Cluster) awaitServers(ctx context.Context) error {
 		case err != nil:
 			return "", err
 		case s.Phase == node.Failed:
-			return "", Permanent(fmt.Errorf("%s (folder %s)", s.Message, c.layout.state))
+			return "", kube.Permanent(fmt.Errorf("%s (folder %s)", s.Message, c.layout.state))
 		case s.Phase == node.Ready:
 			return "", nil
 		}

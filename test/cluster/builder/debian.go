@@ -1,3 +1,5 @@
+//go:build linux
+
 package builder
 
 import (
@@ -48,19 +50,6 @@ func (b *Builder) mirror(ctx context.Context) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("apt has no Debian repository among its sources: run apt-get update, or set %s to the URL of a Debian mirror", MirrorEnv)
-}
-
-// Missing says why root file systems cannot be made or run here; nil if they can.
-func Missing() error {
-	if os.Geteuid() != 0 {
-		return errors.New("this needs root: namespaces, mounts and a Debian root file system are made")
-	}
-	for _, program := range []string{"apt-get", "dpkg", "wget"} {
-		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("this needs a Debian-like Linux: %w", err)
-		}
-	}
-	return nil
 }
 
 // debootstrap returns a directory with the files of that package, which is
@@ -170,4 +159,9 @@ func (b *Builder) overlayRoot(ctx context.Context, name string, packages []strin
 		return b.install(ctx, chroot{lower: []string{base}, upper: dir}, packages)
 	})
 	return upper, base, err
+}
+
+// NodeRoot is the root file system of a node: the base and what is laid over it.
+func (b *Builder) NodeRoot(ctx context.Context) (upper, base string, err error) {
+	return b.overlayRoot(ctx, "node", nodePackages)
 }

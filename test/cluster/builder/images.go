@@ -2,9 +2,8 @@ package builder
 
 import (
 	"context"
+	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 
 	"meshvm.io/meshvm/test/cluster/node"
 	"meshvm.io/meshvm/test/cluster/oci"
@@ -80,31 +79,8 @@ func (b *Builder) staticImages(ctx context.Context, name string, images []static
 			if out[i], err = oci.StaticImage(img.name, img.user, programs[i], path+"."+filepath.Base(img.pkg)); err != nil {
 				return err
 			}
-			defer unix.Unlink(out[i].Layers[0]) //nolint:errcheck // it is in the archive
+			defer os.Remove(out[i].Layers[0]) //nolint:errcheck // it is in the archive
 		}
 		return oci.WriteFile(path, out...)
-	})
-}
-
-// AgentImageArchive is an archive with AgentImage.
-func (b *Builder) AgentImageArchive(ctx context.Context) (string, error) {
-	base, err := b.baseLayer(ctx)
-	if err != nil {
-		return "", err
-	}
-	agent, err := b.Tool(ctx, "pilot-agent")
-	if err != nil {
-		return "", err
-	}
-	return b.product(ctx, "images/pilot-agent", []string{base, agent}, func(_ context.Context, path string) error {
-		layer := path + ".layer"
-		defer unix.Unlink(layer) //nolint:errcheck // it is in the archive
-		err := oci.WriteLayer(layer, func(l *oci.Layer) error { return l.File("usr/local/bin/pilot-agent", 0o755, agent) })
-		if err != nil {
-			return err
-		}
-		return oci.WriteFile(path, oci.Image{
-			Name: AgentImage, User: "0:0", Entrypoint: []string{"/usr/local/bin/pilot-agent"}, Layers: []string{base, layer},
-		})
 	})
 }

@@ -41,8 +41,3 @@ func (b *Builder) IstioCRDs(ctx context.Context) ([]byte, error) {
 	}
 	return os.ReadFile(filepath.Join(dir, "kubernetes/customresourcedefinitions.gen.yaml"))
 }
-
-// NodeRoot is the root file system of a node: the base and what is laid over it.
-func (b *Builder) NodeRoot(ctx context.Context) (upper, base string, err error) {
-	return b.overlayRoot(ctx, "node", nodePackages)
-}

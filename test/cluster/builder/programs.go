@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -95,7 +96,7 @@ func (b *Builder) moduleKey(module string) (string, error) {
 }
 
 // goBuild links a static, stripped program.
-func (b *Builder) goBuild(ctx context.Context, dir, out, pkg, tags string, x []string) error {
+func (b *Builder) goBuild(ctx context.Context, dir, out, pkg, tags string, x []string, env ...string) error {
 	ldflags := []string{"-s", "-w"}
 	for _, v := range x {
 		ldflags = append(ldflags, "-X", v)
@@ -104,7 +105,7 @@ func (b *Builder) goBuild(ctx context.Context, dir, out, pkg, tags string, x []s
 	if tags != "" {
 		args = append(args, "-tags", tags)
 	}
-	return run(ctx, dir, []string{"CGO_ENABLED=0", "GOWORK=off"}, "go", append(args, pkg)...)
+	return run(ctx, dir, append(env, "CGO_ENABLED=0", "GOWORK=off"), "go", append(args, pkg)...)
 }
 
 // kubernetesVersion makes the programs report the version of their module.
@@ -146,13 +147,21 @@ func (b *Builder) goList(ctx context.Context, module string, args ...string) (st
 	return strings.TrimSpace(out), err
 }
 
-// Program builds a static program of the project itself, for example
+// Program builds a static program of the project itself for Linux, for example
 // ./cmd/manager. Go's own cache decides what there is to do; the file's name
 // stays the same.
 func (b *Builder) Program(ctx context.Context, pkg string) (string, error) {
-	out := filepath.Join(b.Cache, "own", filepath.Base(pkg))
+	return b.own(ctx, filepath.Join(b.Cache, "own", filepath.Base(pkg)), pkg, "linux")
+}
+
+// HostProgram is Program for the system that this program runs on.
+func (b *Builder) HostProgram(ctx context.Context, pkg string) (string, error) {
+	return b.own(ctx, filepath.Join(b.Cache, "own", runtime.GOOS, filepath.Base(pkg)), pkg, runtime.GOOS)
+}
+
+func (b *Builder) own(ctx context.Context, out, pkg, system string) (string, error) {
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
-	if err := b.goBuild(ctx, b.Repo, tmp, pkg, "", nil); err != nil {
+	if err := b.goBuild(ctx, b.Repo, tmp, pkg, "", nil, "GOOS="+system); err != nil {
 		return "", err
 	}
 	return out, os.Rename(tmp, out)

@@ -1,3 +1,5 @@
+//go:build linux
+
 package node
 
 import (
@@ -48,7 +50,11 @@ func enterCgroups(c Config) error {
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil {
 		return fmt.Errorf("new cgroup namespace: %w", err)
 	}
-	return syscall.Exec("/proc/self/exe", []string{"node", Init, c.State}, os.Environ())
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(self, []string{"node", Init, c.State}, os.Environ())
 }
 
 func runInit(c Config) error {

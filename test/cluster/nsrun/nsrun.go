@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package nsrun runs commands in other namespaces without a helper program: a
 // goroutine is locked to its thread, the thread changes namespaces, and the
 // command is started from that thread, whose namespaces it inherits. The thread
@@ -20,8 +22,16 @@ import (
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the runtime ends the thread
-		done <- f()
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			// The runtime cannot end the first thread of a program, which would
+			// stay in the other namespaces for ever and keep them alive. It is
+			// held here, so that f gets another one.
+			defer runtime.UnlockOSThread()
+			done <- onThread(f)
+			return
+		}
+		done <- f() // never unlocked: the runtime ends the thread
 	}()
 	return <-done
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 package scenario
 
 import (
@@ -96,7 +98,7 @@ func (s *Scenario) Packets(ctx context.Context, pod *corev1.Pod, clientIP string
 func (s *Scenario) viaService(talk func(...string) probe) probe {
 	return func(ctx context.Context) (string, error) {
 		var svc corev1.Service
-		if err := s.Client().Get(ctx, objectKey(), &svc); err != nil {
+		if err := s.Get(ctx, objectKey(), &svc); err != nil {
 			return "", err
 		}
 		return talk("get", "http://"+svc.Spec.ClusterIP+"/")(ctx)

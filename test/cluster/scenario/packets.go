@@ -1,3 +1,5 @@
+//go:build linux
+
 package scenario
 
 import (
@@ -68,7 +70,7 @@ func (s *Scenario) MakeClient(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	err = s.Client().Get(ctx, client.ObjectKeyFromObject(pod), pod)
+	err = s.Get(ctx, client.ObjectKeyFromObject(pod), pod)
 	return pod.Status.PodIP, err
 }
 

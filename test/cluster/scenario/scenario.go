@@ -1,12 +1,12 @@
+//go:build linux
+
 // Package scenario is what the demo shows and what the tests of the cluster
 // check: the operator is deployed as a pod from its own manifests, one
 // MeshedVirtualMachine is applied, and packets are sent to and from its guest.
 package scenario
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +18,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/test/cluster"
+	"meshvm.io/meshvm/test/cluster/kube"
 )
 
 // Names of config/ and of its sample.
@@ -38,12 +39,7 @@ func New(c *cluster.Cluster) *Scenario { return &Scenario{c} }
 
 // kustomize builds a directory of config/.
 func (s *Scenario) kustomize(ctx context.Context, dir string) ([]byte, error) {
-	var out, errs bytes.Buffer
-	path := filepath.Join(s.Builder().Repo, "config", dir)
-	if err := s.Kubectl(ctx, cluster.Stdio{Out: &out, Err: &errs}, "kustomize", path); err != nil {
-		return nil, fmt.Errorf("kustomize build %s: %w: %s", path, err, errs.String())
-	}
-	return out.Bytes(), nil
+	return s.Kustomize(ctx, filepath.Join(s.Builder().Repo, "config", dir))
 }
 
 // DeployOperator builds the operator's images from the checkout, gives them to
@@ -61,7 +57,7 @@ func (s *Scenario) DeployOperator(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	objects, err := cluster.Decode(manifest)
+	objects, err := kube.Decode(manifest)
 	if err != nil {
 		return err
 	}
@@ -90,7 +86,7 @@ func (s *Scenario) operatorReady(ctx context.Context) error {
 		d := unstructured.Unstructured{}
 		d.SetAPIVersion("apps/v1")
 		d.SetKind("Deployment")
-		if err := s.Client().Get(ctx, key, &d); err != nil {
+		if err := s.Get(ctx, key, &d); err != nil {
 			return "", err
 		}
 		number := func(fields ...string) int64 {
@@ -113,14 +109,14 @@ func (s *Scenario) ApplySample(ctx context.Context) error {
 		return err
 	}
 	s.Logf("applying config/samples: MeshedVirtualMachine %s in namespace %s", Name, Namespace)
-	return s.Apply(ctx, manifest)
+	return s.ApplyManifest(ctx, manifest)
 }
 
 // MeshedVirtualMachine reads the sample's object.
 func (s *Scenario) MeshedVirtualMachine(ctx context.Context) (*v1alpha1.MeshedVirtualMachine, error) {
 	u := unstructured.Unstructured{}
 	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine"))
-	if err := s.Client().Get(ctx, client.ObjectKey{Namespace: Namespace, Name: Name}, &u); err != nil {
+	if err := s.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: Name}, &u); err != nil {
 		return nil, err
 	}
 	m := &v1alpha1.MeshedVirtualMachine{}
@@ -143,7 +139,7 @@ func (s *Scenario) WaitReady(ctx context.Context) (*corev1.Pod, error) {
 			if _, err := s.PodPID(string(p.UID)); err != nil {
 				continue // of an earlier run of the node
 			}
-			return "", s.Client().Get(ctx, client.ObjectKey{Namespace: Namespace, Name: p.Name}, pod)
+			return "", s.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: p.Name}, pod)
 		}
 		return "the pod in its status to be of this run of the node", nil
 	})

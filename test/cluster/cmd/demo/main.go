@@ -1,6 +1,9 @@
 // Command demo starts the local cluster, deploys the operator from its own
 // manifests, applies the sample, and shows what becomes of packets to and from
 // the guest. It ends with the cluster running, to be looked at.
+//
+// Without root, or off Linux, it says what is left out and shows what the
+// operator does on an API server without nodes.
 package main
 
 import (
@@ -9,44 +12,23 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
 
-	"meshvm.io/meshvm/test/cluster"
-	"meshvm.io/meshvm/test/cluster/scenario"
+	"meshvm.io/meshvm/test/cluster/builder"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
+	var err error
+	if missing := builder.Missing(); missing != nil {
+		fmt.Fprintf(os.Stderr, "demo: left out: the node, the guest, its NAT and all packets. Why: %v\n", missing)
+		fmt.Fprintln(os.Stderr, "demo: shown: the operator on a real API server")
+		err = controlPlane(ctx)
+	} else {
+		err = node(ctx)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}
-}
-
-func run(ctx context.Context) error {
-	begin := time.Now()
-	c, err := cluster.Up(ctx, cluster.Options{Progress: os.Stderr})
-	if err != nil {
-		return err
-	}
-	s := scenario.New(c)
-	pod, clientIP, err := s.Run(ctx)
-	if err != nil {
-		return err
-	}
-	if err := s.Show(ctx, os.Stdout, pod, clientIP); err != nil {
-		return err
-	}
-	fmt.Printf(`
-== done after %.0f s; the cluster goes on running
-look around:  export KUBECONFIG=%s
-              go run ./test/cluster/cmd/local-cluster kubectl get pods -A
-              go run ./test/cluster/cmd/local-cluster exec -pod %s nft list ruleset
-the guest:    go run ./test/cluster/cmd/local-cluster kubectl -n %s logs %s -c guest-console-log
-change it:    go run ./test/cluster/cmd/local-cluster kubectl -n %s edit mvm %s
-stop:         make demo-down
-`, time.Since(begin).Seconds(), c.Kubeconfig(), pod.UID, scenario.Namespace, pod.Name, scenario.Namespace, scenario.Name)
-	return nil
 }

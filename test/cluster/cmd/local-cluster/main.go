@@ -26,6 +26,8 @@ const usage = `usage: local-cluster [-name NAME] [-subnet CIDR] COMMAND
   exec -pod UID CMD... the same in the network namespace of a pod
   import FILE          give the node the images of an OCI archive
   import -operator     build the operator's images and give them to the node
+  images               build the operator's images, print the archive's path
+  clean                remove the cache: all that was built, all kept state
   tool NAME            build an upstream program, print its path
   kube                 the same for the multi-call binary of Kubernetes
   assets               print a directory for KUBEBUILDER_ASSETS
@@ -54,19 +56,16 @@ type exitStatus int
 
 func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// commands by name; each gets the arguments after its name.
-var commands = map[string]func(context.Context, cluster.Options, []string) error{
-	"build":      build,
-	"up":         up,
-	"down":       down,
-	"status":     status,
-	"kubectl":    kubectl,
-	"kubeconfig": kubeconfig,
-	"exec":       execute,
-	"import":     importImages,
-	"tool":       tool,
-	"kube":       func(ctx context.Context, o cluster.Options, _ []string) error { return tool(ctx, o, []string{"kube"}) },
-	"assets":     assets,
+// command gets the arguments after its name.
+type command func(context.Context, cluster.Options, []string) error
+
+// commands by name; those that need a node are in commands_linux.go.
+var commands = map[string]command{
+	"tool":   tool,
+	"kube":   func(ctx context.Context, o cluster.Options, _ []string) error { return tool(ctx, o, []string{"kube"}) },
+	"assets": assets,
+	"images": images,
+	"clean":  clean,
 }
 
 func run(ctx context.Context, args []string) error {
@@ -78,10 +77,14 @@ func run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	command, ok := commands[flags.Arg(0)]
+	name := flags.Arg(0)
+	c, ok := commands[name]
+	if !ok {
+		c, ok = nodeCommands[name]
+	}
 	if !ok {
 		flags.Usage()
 		return flag.ErrHelp
 	}
-	return command(ctx, o, flags.Args()[1:])
+	return c(ctx, o, flags.Args()[1:])
 }

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command node is the first process of a node of the local cluster. It is
 // started by package cluster, never by hand.
 //

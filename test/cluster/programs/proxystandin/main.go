@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command proxystandin stands where Istio puts Envoy: in the launcher pod, as
 // uid 1337, on Envoy's ports. It is no proxy of the mesh, it does no mTLS and
 // knows no configuration; it forwards bytes and remembers what came by which

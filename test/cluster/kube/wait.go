@@ -1,4 +1,4 @@
-package cluster
+package kube
 
 import (
 	"context"
@@ -21,7 +21,7 @@ func Permanent(err error) error { return permanent{err} }
 // Wait polls a condition, several times a second, and prints what is missing
 // whenever that changes. The condition returns what it waits for, empty when it
 // holds; errors are retried, unless they are Permanent.
-func (c *Cluster) Wait(ctx context.Context, what string, condition func(context.Context) (missing string, err error)) error {
+func (c *API) Wait(ctx context.Context, what string, condition func(context.Context) (missing string, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, WaitLimit)
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)

@@ -1,0 +1,28 @@
+package cluster
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"meshvm.io/meshvm/test/cluster/builder"
+)
+
+// Clean removes the cache with all that was built and all kept state. It
+// refuses to while a cluster runs.
+func Clean() error {
+	cache, err := builder.CacheDir()
+	if err != nil {
+		return err
+	}
+	states, err := filepath.Glob(filepath.Join(cache, "clusters", "*"))
+	if err != nil {
+		return err
+	}
+	for _, s := range states {
+		if p, running := (layout{state: s}).running(); running {
+			return fmt.Errorf("cluster %s still runs as process %d: stop it with local-cluster -name %[1]s down", filepath.Base(s), p.PID)
+		}
+	}
+	return os.RemoveAll(cache)
+}

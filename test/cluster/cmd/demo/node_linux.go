@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"meshvm.io/meshvm/test/cluster"
+	"meshvm.io/meshvm/test/cluster/scenario"
+)
+
+// node shows everything.
+func node(ctx context.Context) error {
+	begin := time.Now()
+	c, err := cluster.Up(ctx, cluster.Options{Progress: os.Stderr})
+	if err != nil {
+		return err
+	}
+	s := scenario.New(c)
+	pod, clientIP, err := s.Run(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.Show(ctx, os.Stdout, pod, clientIP); err != nil {
+		return err
+	}
+	fmt.Printf(`
+== done after %.0f s; the cluster goes on running
+look around:  export KUBECONFIG=%s
+              go run ./test/cluster/cmd/local-cluster kubectl get pods -A
+              go run ./test/cluster/cmd/local-cluster exec -pod %s nft list ruleset
+the guest:    go run ./test/cluster/cmd/local-cluster kubectl -n %s logs %s -c guest-console-log
+change it:    go run ./test/cluster/cmd/local-cluster kubectl -n %s edit mvm %s
+stop:         make demo-down
+`, time.Since(begin).Seconds(), c.Kubeconfig, pod.UID, scenario.Namespace, pod.Name, scenario.Namespace, scenario.Name)
+	return nil
+}

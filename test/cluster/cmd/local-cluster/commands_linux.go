@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+
+	"meshvm.io/meshvm/test/cluster"
+	"meshvm.io/meshvm/test/cluster/nsrun"
+)
+
+// nodeCommands are the commands that need a node.
+var nodeCommands = map[string]command{
+	"build":      build,
+	"up":         up,
+	"down":       down,
+	"status":     status,
+	"kubectl":    kubectl,
+	"kubeconfig": kubeconfig,
+	"exec":       execute,
+	"import":     importImages,
+}
+
+func build(ctx context.Context, o cluster.Options, _ []string) error { return cluster.Build(ctx, o) }
+
+func up(ctx context.Context, o cluster.Options, args []string) error {
+	flags := flag.NewFlagSet("up", flag.ContinueOnError)
+	flags.BoolVar(&o.WithoutKubeVirt, "without-kubevirt", false, "only Kubernetes")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	c, err := cluster.Up(ctx, o)
+	if err != nil {
+		return err
+	}
+	c.Logf("cluster %s is up; KUBECONFIG=%s", c.Name(), c.Kubeconfig)
+	return nil
+}
+
+func down(_ context.Context, o cluster.Options, args []string) error {
+	flags := flag.NewFlagSet("down", flag.ContinueOnError)
+	keep := flags.Bool("keep", false, "keep the state, as after a power failure")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	return cluster.Down(o, *keep)
+}
+
+func status(_ context.Context, o cluster.Options, _ []string) error {
+	c, err := cluster.Attach(o)
+	if err != nil {
+		return err
+	}
+	s, err := c.NodeStatus()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("cluster %s: process %d, %s %s\nstate and logs: %s\n", c.Name(), c.PID(), s.Phase, s.Message, c.StateDir())
+	names := make([]string, 0, len(s.Servers))
+	for n := range s.Servers {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		state := "running"
+		if e := s.Servers[n].Exited; e != "" {
+			state = e
+		}
+		fmt.Printf("  %-24s %s\n", n, state)
+	}
+	return nil
+}
+
+func kubectl(ctx context.Context, o cluster.Options, args []string) error {
+	c, err := cluster.Attach(o)
+	if err != nil {
+		return err
+	}
+	return passExit(c.Kubectl(ctx, cluster.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, args...))
+}
+
+func kubeconfig(_ context.Context, o cluster.Options, _ []string) error {
+	c, err := cluster.Attach(o)
+	if err != nil {
+		return err
+	}
+	fmt.Println(c.Kubeconfig)
+	return nil
+}
+
+func execute(ctx context.Context, o cluster.Options, args []string) error {
+	flags := flag.NewFlagSet("exec", flag.ContinueOnError)
+	pod := flags.String("pod", "", "UID of a pod whose network namespace to use")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() == 0 {
+		return errors.New("exec: which command?")
+	}
+	c, err := cluster.Attach(o)
+	if err != nil {
+		return err
+	}
+	s := cluster.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	if *pod != "" {
+		return passExit(c.PodNetnsRun(ctx, *pod, s, flags.Args()...))
+	}
+	return passExit(c.NodeRun(ctx, s, flags.Args()...))
+}
+
+// passExit makes a command's exit code ours.
+func passExit(err error) error {
+	if code := nsrun.ExitCode(err); code > 0 {
+		return exitStatus(code)
+	}
+	return err
+}
+
+func importImages(ctx context.Context, o cluster.Options, args []string) error {
+	if len(args) != 1 {
+		return errors.New("import: want the path of an archive, or -operator")
+	}
+	c, err := cluster.Attach(o)
+	if err != nil {
+		return err
+	}
+	path := args[0]
+	if path == "-operator" {
+		if path, err = c.Builder().OperatorImages(ctx); err != nil {
+			return err
+		}
+	}
+	return c.ImportImage(ctx, path)
+}

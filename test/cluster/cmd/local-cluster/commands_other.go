@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// nodeCommands are the commands that need a node, and a node needs Linux.
+var nodeCommands = map[string]command{}

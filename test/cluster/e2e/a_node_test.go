@@ -1,0 +1,48 @@
+//go:build linux
+
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"meshvm.io/meshvm/test/cluster/node"
+)
+
+// TestServers checks the report of the node's first process.
+func TestServers(t *testing.T) {
+	s := start(t)
+	status, err := s.NodeStatus()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status.Phase != node.Ready {
+		t.Errorf("phase %s: %s", status.Phase, status.Message)
+	}
+	for _, name := range []string{
+		"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler",
+		"kubelet", "kube-proxy", "containerd", "injector",
+	} {
+		server, ok := status.Servers[name]
+		if !ok || server.Exited != "" {
+			t.Errorf("server %s does not run: %+v", name, server)
+		}
+	}
+}
+
+// TestExec checks commands in the node's namespaces.
+func TestExec(t *testing.T) {
+	s := start(t)
+	ctx := testContext(t, time.Minute)
+	out, err := s.NodeExec(ctx, "sh", "-c", "hostname; cat /proc/1/comm; ls /dev/kvm 2>/dev/null || true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Fields(out); len(got) != 2 || got[0] != "node1" || got[1] != "node" {
+		t.Errorf("host name, first process and /dev/kvm inside the node: %q, want node1, node and nothing", out)
+	}
+	if _, err := s.NodeExec(ctx, "false"); err == nil {
+		t.Error("a failing command gave no error")
+	}
+}

@@ -1,0 +1,175 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/test/cluster"
+	"meshvm.io/meshvm/test/cluster/scenario"
+)
+
+// ready brings the scenario to where packets can be sent.
+func ready(t *testing.T, s *scenario.Scenario) (*corev1.Pod, string) {
+	t.Helper()
+	begin := time.Now()
+	pod, clientIP, err := s.Run(testContext(t, 15*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("operator deployed, sample Ready and guest answering after %.1f s", time.Since(begin).Seconds())
+	return pod, clientIP
+}
+
+// packets checks the ways of packets, each as a subtest.
+func packets(t *testing.T, s *scenario.Scenario, pod *corev1.Pod, clientIP string) {
+	t.Helper()
+	checks, err := s.Packets(testContext(t, 5*time.Minute), pod, clientIP)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range checks {
+		t.Run(c.Name, func(t *testing.T) {
+			t.Log(c.Seen)
+			if c.Err != nil {
+				t.Errorf("want %s: %v", c.Want, c.Err)
+			}
+		})
+	}
+}
+
+// TestScenario is the demo.
+func TestScenario(t *testing.T) {
+	s := start(t)
+	pod, clientIP := ready(t, s)
+	packets(t, s, pod, clientIP)
+}
+
+// TestLiveChange changes an exclusion of a running machine: another port goes
+// past the proxy, in the same pod.
+func TestLiveChange(t *testing.T) {
+	s := start(t)
+	pod, clientIP := ready(t, s)
+	ctx := testContext(t, 5*time.Minute)
+	patch := func(ports string) {
+		t.Helper()
+		m := object("MeshedVirtualMachine", scenario.Name)
+		raw := `{"spec":{"capture":{"outbound":{"excludePorts":` + ports + `}}}}`
+		if err := s.Patch(ctx, m, client.RawPatch("application/merge-patch+json", []byte(raw))); err != nil {
+			t.Fatal(err)
+		}
+		again, err := s.WaitReady(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again.UID != pod.UID {
+			t.Fatalf("the change made a new pod: %s, before %s", again.Name, pod.Name)
+		}
+	}
+	begin := time.Now()
+	patch("[7000,9999]")
+	t.Logf("an edit was carried out and read back from the kernel after %.1f s", time.Since(begin).Seconds())
+	if seesProxy(ctx, t, s, pod, clientIP+":7000") {
+		t.Error("port 7000 is excluded and still goes through the proxy")
+	}
+	patch("[9999]")
+	if !seesProxy(ctx, t, s, pod, clientIP+":7000") {
+		t.Error("port 7000 is no longer excluded and still goes past the proxy")
+	}
+}
+
+// seesProxy tells whether a connection from the guest goes through the proxy.
+func seesProxy(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod, address string) bool {
+	t.Helper()
+	before, err := s.Connections(ctx, string(pod.UID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := s.FromGuest(ctx, pod.Status.PodIP, "tcp", address)
+	if err != nil || !strings.Contains(d.Answer, "netclient") {
+		t.Fatalf("connection of the guest to %s: %+v, %v", address, d, err)
+	}
+	after, err := s.Connections(ctx, string(pod.UID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(after[len(before):], func(c scenario.Connection) bool {
+		return c.Listener == scenario.Outbound && c.Original == address
+	})
+}
+
+func object(kind, name string) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	u.SetNamespace(scenario.Namespace)
+	u.SetName(name)
+	return u
+}
+
+// TestNodeCrash ends the node without a warning and brings it back: the guest
+// is started anew by KubeVirt, and its new pod is programmed.
+func TestNodeCrash(t *testing.T) {
+	s := start(t)
+	pod, _ := ready(t, s)
+	shared = nil
+	if err := s.Down(true); err != nil {
+		t.Fatal(err)
+	}
+	nothingLeft(t, machine)
+	begin := time.Now()
+	c, err := cluster.Up(testContext(t, 10*time.Minute), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared = scenario.New(c)
+	t.Logf("the cluster was back after %.1f s", time.Since(begin).Seconds())
+	again, clientIP := ready(t, shared)
+	t.Logf("the sample was Ready and its guest answered %.1f s after the start", time.Since(begin).Seconds())
+	if again.UID == pod.UID {
+		t.Error("the pod is the one from before the crash")
+	}
+	packets(t, shared, again, clientIP)
+}
+
+// TestDeletion deletes the sample's object: all that was made for it goes.
+func TestDeletion(t *testing.T) {
+	s := start(t)
+	pod, _ := ready(t, s)
+	ctx := testContext(t, 5*time.Minute)
+	if err := s.Delete(ctx, object("MeshedVirtualMachine", scenario.Name)); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Wait(ctx, "the objects to go", func(ctx context.Context) (string, error) {
+		if _, err := s.MeshedVirtualMachine(ctx); !apierrors.IsNotFound(err) {
+			return "the MeshedVirtualMachine", err
+		}
+		var p corev1.Pod
+		if err := s.Get(ctx, client.ObjectKeyFromObject(pod), &p); !apierrors.IsNotFound(err) {
+			return "the pod", err
+		}
+		return "", nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestZNothingLeft is the last: it stops the cluster.
+func TestZNothingLeft(t *testing.T) {
+	s := start(t)
+	shared = nil
+	if err := s.Down(*keep); err != nil {
+		t.Fatal(err)
+	}
+	nothingLeft(t, machine)
+}

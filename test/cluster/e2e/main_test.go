@@ -1,0 +1,100 @@
+//go:build linux
+
+// Package e2e tests the operator on a real cluster, and the cluster itself. The
+// tests use one cluster, in the order of the file names, because starting one
+// takes a minute; it dies with the test program.
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"meshvm.io/meshvm/test/cluster"
+	"meshvm.io/meshvm/test/cluster/builder"
+	"meshvm.io/meshvm/test/cluster/scenario"
+)
+
+// enable is the variable that "make test-cluster" sets.
+const enable = "MESHVM_TEST_CLUSTER"
+
+var (
+	keep = flag.Bool("keep-state", false, "keep the cluster's state for the next run")
+	// options of the cluster of these tests.
+	options = cluster.Options{Name: "e2e", Owned: true, Progress: os.Stderr}
+	// shared is started by the first test that needs it.
+	shared *scenario.Scenario
+	// machine is what there was before anything was started.
+	machine footprint
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if reason := skipReason(); reason != "" {
+		return m.Run()
+	}
+	// What a killed run left is not this run's.
+	if err := cluster.Down(options, *keep); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	var err error
+	if machine, err = takeFootprint(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	code := m.Run()
+	if err := cluster.Down(options, *keep); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	return code
+}
+
+func skipReason() string {
+	if os.Getenv(enable) == "" {
+		return "starts a cluster, which takes minutes: make test-cluster, or " + enable + "=1"
+	}
+	if err := builder.Missing(); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// start returns the shared cluster, started if it does not run.
+func start(t *testing.T) *scenario.Scenario {
+	t.Helper()
+	skip(t)
+	if shared != nil {
+		return shared
+	}
+	begin := time.Now()
+	c, err := cluster.Up(testContext(t, 40*time.Minute), options)
+	if err != nil {
+		t.Fatalf("start the cluster: %v", err)
+	}
+	t.Logf("the cluster was up after %.1f s", time.Since(begin).Seconds())
+	shared = scenario.New(c)
+	return shared
+}
+
+func skip(t *testing.T) {
+	t.Helper()
+	if reason := skipReason(); reason != "" {
+		t.Skip(reason)
+	}
+}
+
+func testContext(t *testing.T, limit time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	t.Cleanup(cancel)
+	return ctx
+}

@@ -1,0 +1,123 @@
+// Package kube is a small client of an API server for the local cluster, its
+// tests and the demo: it applies manifests and waits for conditions.
+package kube
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// FieldOwner is the name under which the cluster's own objects are applied.
+const FieldOwner = "local-cluster"
+
+// API is a way to one API server.
+type API struct {
+	client.Client
+	// Kubeconfig is the path of the administrator's file.
+	Kubeconfig string
+	// Program is the path of a program that is, or contains, kubectl.
+	Program string
+	// Logf prints a line of progress.
+	Logf func(format string, args ...any)
+}
+
+// Connect makes the client. It knows the built-in kinds; all others are
+// unstructured objects to it.
+func Connect(kubeconfig, program string, logf func(string, ...any)) (*API, error) {
+	log.SetLogger(logr.Discard()) // controller-runtime complains when it has none
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	config.QPS, config.Burst = 100, 200
+	c, err := client.New(config, client.Options{})
+	return &API{Client: c, Kubeconfig: kubeconfig, Program: program, Logf: logf}, err
+}
+
+// ApplyManifest applies all objects of a YAML stream with server-side apply. Objects
+// whose kind the API server does not know yet are retried.
+func (c *API) ApplyManifest(ctx context.Context, manifest []byte) error {
+	objects, err := Decode(manifest)
+	if err != nil {
+		return err
+	}
+	return c.ApplyObjects(ctx, objects)
+}
+
+// ApplyObjects is ApplyManifest for objects that were decoded.
+func (c *API) ApplyObjects(ctx context.Context, objects []*unstructured.Unstructured) error {
+	for _, o := range objects {
+		what := o.GetKind() + " " + o.GetName()
+		err := c.Wait(ctx, what+" to be accepted", func(ctx context.Context) (string, error) {
+			o.SetManagedFields(nil)
+			return "", c.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o),
+				client.FieldOwner(FieldOwner), client.ForceOwnership)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Decode reads a YAML stream. Namespaces and kinds' definitions come first.
+func Decode(manifest []byte) ([]*unstructured.Unstructured, error) {
+	var out []*unstructured.Unstructured
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), 4096)
+	for {
+		o := &unstructured.Unstructured{}
+		err := decoder.Decode(&o.Object)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("manifest: %w", err)
+		}
+		if len(o.Object) > 0 {
+			out = append(out, o)
+		}
+	}
+	order := func(o *unstructured.Unstructured) int {
+		switch o.GetKind() {
+		case "Namespace", "CustomResourceDefinition":
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(out, func(a, b *unstructured.Unstructured) int { return order(a) - order(b) })
+	return out, nil
+}
+
+// Stdio are the streams of a command; nil ones are empty.
+type Stdio struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Kubectl runs kubectl as administrator.
+func (c *API) Kubectl(ctx context.Context, s Stdio, args ...string) error {
+	cmd := exec.CommandContext(ctx, c.Program, append([]string{"kubectl", "--kubeconfig", c.Kubeconfig}, args...)...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
+	return cmd.Run()
+}
+
+// Kustomize builds a directory.
+func (c *API) Kustomize(ctx context.Context, dir string) ([]byte, error) {
+	var out, errs bytes.Buffer
+	if err := c.Kubectl(ctx, Stdio{Out: &out, Err: &errs}, "kustomize", dir); err != nil {
+		return nil, fmt.Errorf("kustomize build %s: %w: %s", dir, err, errs.String())
+	}
+	return out.Bytes(), nil
+}
