@@ -33,7 +33,7 @@ help: ## Show this list.
 
 .PHONY: demo
 demo: ## Start a one-node Kubernetes with KubeVirt and show a meshed VM's packets (root, Linux).
-	go run ./test/cluster/cmd/demo
+	hack/demo.sh
 
 .PHONY: demo-down
 demo-down: ## Stop what "make demo" started and leave nothing behind but caches.
@@ -56,7 +56,7 @@ test-cluster: ## The demo's scenario and more, as Go tests on a real one-node cl
 
 .PHONY: bench
 bench: ## Benchmarks; BENCH= chooses which.
-	hack/test.sh -run='^$$' -bench='$(BENCH)' -benchmem
+	hack/test.sh -run='^$$' -bench='$(BENCH)' -benchmem ./internal/... ./test/kernel/...
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME.

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -32,11 +33,17 @@ type report struct {
 	out                     io.Writer
 	output                  map[test][]string
 	reasons                 map[string][]test // of skipped tests
+	ran                     map[string]bool   // packages of which a test ran
+	broken                  map[string]bool   // packages of which a test failed
 	passed, failed, skipped int
 }
 
+func newReport(out io.Writer) *report {
+	return &report{out: out, output: map[test][]string{}, reasons: map[string][]test{}, ran: map[string]bool{}, broken: map[string]bool{}}
+}
+
 func main() {
-	r := &report{out: os.Stdout, output: map[test][]string{}, reasons: map[string][]test{}}
+	r := newReport(os.Stdout)
 	if err := r.read(os.Stdin); err != nil {
 		fmt.Fprintln(os.Stderr, "testreport:", err)
 		os.Exit(2)
@@ -63,23 +70,27 @@ func (r *report) read(in io.Reader) error {
 
 func (r *report) take(e event) {
 	t := test{e.Package, e.Test}
+	if e.Test != "" {
+		r.ran[e.Package] = true
+	}
 	switch e.Action {
 	case "output":
 		r.output[t] = append(r.output[t], e.Output)
 	case "build-output":
 		fmt.Fprint(r.out, e.Output)
 	case "pass":
-		if e.Test == "" {
-			r.line("ok", e)
-		} else {
+		switch {
+		case e.Test != "":
 			r.passed++
+		case r.ran[e.Package]:
+			r.line("ok", e)
+		default: // its TestMain chose to run none
+			r.skip(t)
 		}
 		delete(r.output, t)
 	case "skip":
 		if e.Test != "" {
-			r.skipped++
-			reason := reason(r.output[t])
-			r.reasons[reason] = append(r.reasons[reason], t)
+			r.skip(t)
 		}
 		delete(r.output, t)
 	case "fail":
@@ -87,12 +98,19 @@ func (r *report) take(e event) {
 			r.line("FAIL", e)
 		}
 		// A package fails with its tests; it counts when it fails without one.
-		if e.Test != "" || r.failed == 0 {
+		if e.Test != "" || !r.broken[e.Package] {
 			r.failed++
+			r.broken[e.Package] = true
 		}
 		fmt.Fprint(r.out, strings.Join(r.output[t], ""))
 		delete(r.output, t)
 	}
+}
+
+func (r *report) skip(t test) {
+	r.skipped++
+	reason := reason(r.output[t])
+	r.reasons[reason] = append(r.reasons[reason], t)
 }
 
 func (r *report) line(word string, e event) {
@@ -105,7 +123,7 @@ func (r *report) line(word string, e event) {
 func reason(output []string) string {
 	for _, line := range slices.Backward(output) {
 		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "---") || strings.HasPrefix(line, "===") {
+		if line == "" || strings.HasPrefix(line, "---") || strings.HasPrefix(line, "===") || strings.HasPrefix(line, "ok") {
 			continue
 		}
 		// file_test.go:12: reason
@@ -132,7 +150,7 @@ func (r *report) summarise() {
 				fmt.Fprintf(r.out, "    and %d more\n", len(tests)-shown)
 				break
 			}
-			fmt.Fprintf(r.out, "    %s in %s\n", t.name, t.pkg)
+			fmt.Fprintf(r.out, "    %s in %s\n", cmp.Or(t.name, "all"), t.pkg)
 		}
 	}
 	fmt.Fprintf(r.out, "\n%d passed, %d failed, %d skipped\n", r.passed, r.failed, r.skipped)
