@@ -128,18 +128,21 @@ func (b *builder) fromGuest() []Rule {
 		Rule{
 			Matches:   []Match{in, notLoopback, lookup(FieldDestinationAddress, SetOutboundExcludeIPv4), tcp},
 			Statement: Statement{Kind: StatementKeep},
+			Total:     TotalDirect,
 			Comment:   "N1: guest's connections to excluded networks go past the proxy",
 			Repairs:   []Repair{RepairOutboundExclusions},
 		},
 		Rule{
 			Matches:   []Match{in, notLoopback, lookup(FieldTCPDestinationPort, SetOutboundExcludeTCP)},
 			Statement: Statement{Kind: StatementKeep},
+			Total:     TotalDirect,
 			Comment:   "N1: guest's connections to excluded ports go past the proxy",
 			Repairs:   []Repair{RepairOutboundExclusions},
 		},
 		Rule{
 			Matches:   []Match{in, ipv4, tcp},
 			Statement: Statement{Kind: StatementRedirect, Port: b.plan.Proxy.OutboundPort},
+			Total:     TotalCaptured,
 			Comment:   "guest's other TCP connections go through the proxy",
 		},
 	)
@@ -159,18 +162,21 @@ func (b *builder) fromOutside() []Rule {
 		Rule{
 			Matches:   []Match{in, ipv4, lookup(FieldTCPDestinationPort, SetInboundDirectTCP)},
 			Statement: guest,
+			Total:     TotalDirect,
 			Comment:   "N2: direct TCP ports go to the guest past the proxy",
 			Repairs:   []Repair{RepairInboundExclusions},
 		},
 		Rule{
 			Matches:   []Match{in, ipv4, lookup(FieldUDPDestinationPort, SetInboundDirectUDP)},
 			Statement: guest,
+			Total:     TotalDirect,
 			Comment:   "N3: UDP ports go to the guest",
 			Repairs:   []Repair{RepairInboundUDP},
 		},
 		Rule{
 			Matches:   []Match{in, ipv4, lookup(FieldTCPDestinationPort, SetInboundMeshTCP)},
 			Statement: Statement{Kind: StatementRedirect, Port: b.plan.Proxy.InboundPort},
+			Total:     TotalCaptured,
 			Comment:   "N5: mesh ports go through the proxy",
 			Repairs:   []Repair{RepairInjection},
 		},

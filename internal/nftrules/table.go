@@ -90,6 +90,9 @@ type Rule struct {
 	// kernel does not keep them: they are empty in a table read back and
 	// take no part in comparisons.
 	Repairs []Repair
+	// Total is the sum that the rule's counter belongs to; like Repairs, the
+	// kernel does not keep it.
+	Total Total
 }
 
 // MaxComment is the length in bytes that nft accepts for a comment

@@ -31,6 +31,9 @@ const (
 	// OperationRemove removes the target's table; a target without one is
 	// already done.
 	OperationRemove Operation = "Remove"
+	// OperationVerify reads the target's table back and compares it with that
+	// of the plan; it writes nothing.
+	OperationVerify Operation = "Verify"
 )
 
 // Request tells the rule-writer what to do in the network namespaces of one
@@ -52,8 +55,12 @@ type Target struct {
 	// PodIPs are addresses of which at least one must be set on an interface
 	// inside the namespace that is found; otherwise it is refused.
 	PodIPs []string `json:"podIPs"`
-	// Plan is the wanted state, nil for OperationRemove.
+	// Plan is the wanted state; nil for OperationRemove and only for it.
 	Plan *Plan `json:"plan,omitempty"`
+	// Reset makes OperationApply end the established flows that the new
+	// table treats otherwise than the table that was there before; all
+	// others stay. Without it every established flow keeps its way.
+	Reset bool `json:"reset,omitempty"`
 }
 
 // ErrInvalidRequest marks a request that no retry can make valid.
@@ -118,10 +125,12 @@ func (r Request) validate() error {
 			return fmt.Errorf("%w: targets[%d].podUID is empty", ErrInvalidRequest, i)
 		case len(t.PodIPs) == 0:
 			return fmt.Errorf("%w: targets[%d].podIPs is empty", ErrInvalidRequest, i)
-		case t.Operation != OperationApply && t.Operation != OperationRemove:
+		case t.Operation != OperationApply && t.Operation != OperationRemove && t.Operation != OperationVerify:
 			return fmt.Errorf("%w: targets[%d].operation %q is not known", ErrInvalidRequest, i, t.Operation)
-		case (t.Operation == OperationApply) != (t.Plan != nil):
-			return fmt.Errorf("%w: targets[%d].plan must be there for %s and only for it", ErrInvalidRequest, i, OperationApply)
+		case (t.Operation == OperationRemove) != (t.Plan == nil):
+			return fmt.Errorf("%w: targets[%d].plan must be there, but not for %s", ErrInvalidRequest, i, OperationRemove)
+		case t.Reset && t.Operation != OperationApply:
+			return fmt.Errorf("%w: targets[%d].reset is for %s only", ErrInvalidRequest, i, OperationApply)
 		}
 	}
 	return nil

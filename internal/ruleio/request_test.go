@@ -72,6 +72,8 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		"no addresses":      {valid(func(r *Request) { r.Targets[0].PodIPs = nil }), "targets[0].podIPs"},
 		"unknown operation": {valid(func(r *Request) { r.Targets[0].Operation = "Flush" }), "targets[0].operation"},
 		"no plan":           {valid(func(r *Request) { r.Targets[0].Plan = nil }), "targets[0].plan"},
+		"no plan to verify": {valid(func(r *Request) { r.Targets[1].Operation = OperationVerify }), "targets[1].plan"},
+		"reset to verify":   {valid(func(r *Request) { r.Targets[0].Operation, r.Targets[0].Reset = OperationVerify, true }), "targets[0].reset"},
 		"plan for removal":  {valid(func(r *Request) { r.Targets[1].Plan = &Plan{} }), "targets[1].plan"},
 		"port too large":    {strings.Replace(valid(func(*Request) {}), "[5432]", "[65536]", 1), "excludePorts"},
 		"negative port":     {strings.Replace(valid(func(*Request) {}), "[5432]", "[-1]", 1), "excludePorts"},

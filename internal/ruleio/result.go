@@ -39,6 +39,13 @@ const (
 	// OutcomeMismatch means that the table read back differs from the one
 	// written.
 	OutcomeMismatch Outcome = "Mismatch"
+	// OutcomeVerified means that the table was read and found equal to the
+	// plan.
+	OutcomeVerified Outcome = "Verified"
+	// OutcomeDrifted means that the table was read and found to differ from
+	// the plan, or that there is none; Message says what differs. Nothing
+	// was written.
+	OutcomeDrifted Outcome = "Drifted"
 )
 
 // ExitCode is the rule-writer's exit status. The Job's podFailurePolicy maps
@@ -85,16 +92,31 @@ type TargetResult struct {
 	// DurationMicroseconds is the time from entering the namespace to the
 	// end of the read-back.
 	DurationMicroseconds int64 `json:"durationMicroseconds,omitempty"`
-	// Message explains an outcome other than Applied and Removed, in one
-	// short sentence without volatile parts.
+	// Counters are totals of the table read back, of OperationApply and
+	// OperationVerify. They begin at zero whenever the table is written.
+	Counters *Counters `json:"counters,omitempty"`
+	// Message explains an outcome other than Applied, Removed and Verified,
+	// in one short sentence without volatile parts.
 	Message string `json:"message,omitempty"`
+}
+
+// Counters are totals of what the rules of a table have counted: connections
+// for Captured and Direct, because only the first packet of a connection passes
+// nat chains, and packets for Dropped.
+type Counters struct {
+	// Captured are connections that were sent to the mesh proxy.
+	Captured uint64 `json:"captured"`
+	// Direct are connections that were sent past the proxy.
+	Direct uint64 `json:"direct"`
+	// Dropped are packets that were dropped.
+	Dropped uint64 `json:"dropped"`
 }
 
 // ExitCode maps the outcome of one target to the class of the process's exit.
 func (o Outcome) ExitCode() ExitCode {
 	switch o {
-	case OutcomeApplied, OutcomeRemoved:
-		return ExitOK
+	case OutcomeApplied, OutcomeRemoved, OutcomeVerified, OutcomeDrifted:
+		return ExitOK // A drift found is what the audit was for.
 	case OutcomeTargetGone:
 		return ExitTargetGone
 	case OutcomeUnsupported, OutcomeInvalid:
@@ -129,7 +151,8 @@ func (r Result) ExitCode() ExitCode {
 var ErrInvalidResult = errors.New("invalid result")
 
 // Encode returns the JSON form, at most MaxResultBytes long: messages are
-// shortened first, and then left out, before anything else would be lost.
+// shortened first, and then left out; of targets that are Verified, what the
+// plan tells anyway goes next.
 func (r Result) Encode() ([]byte, error) {
 	r.Targets = append([]TargetResult(nil), r.Targets...)
 	for _, limit := range []int{512, 128, 0} {
@@ -144,6 +167,15 @@ func (r Result) Encode() ([]byte, error) {
 		if len(b) <= MaxResultBytes {
 			return b, nil
 		}
+	}
+	for i := range r.Targets {
+		if t := &r.Targets[i]; t.Outcome == OutcomeVerified {
+			t.TableDigest, t.Rules, t.DurationMicroseconds = "", 0, 0
+		}
+	}
+	b, err := json.Marshal(r)
+	if err != nil || len(b) <= MaxResultBytes {
+		return b, err
 	}
 	return nil, fmt.Errorf("%w: %d targets do not fit in %d bytes", ErrInvalidResult, len(r.Targets), MaxResultBytes)
 }

@@ -107,10 +107,16 @@ func (d Deps) reach(t ruleio.Target, out *ruleio.TargetResult) error {
 	return ns.Do(func() error {
 		start := d.Now()
 		defer func() { out.DurationMicroseconds = d.Now().Sub(start).Microseconds() }()
-		if t.Operation == ruleio.OperationRemove {
+		switch t.Operation {
+		case ruleio.OperationRemove:
 			return d.remove(out)
+		case ruleio.OperationVerify:
+			return d.verify(w.table, out)
+		case ruleio.OperationApply:
+			return d.apply(w.table, out)
+		default:
+			return fmt.Errorf("%w: operation %q", errTarget, t.Operation)
 		}
-		return d.apply(w.table, out)
 	})
 }
 
@@ -123,12 +129,37 @@ func (d Deps) apply(want nftrules.Table, out *ruleio.TargetResult) error {
 	if err != nil {
 		return fmt.Errorf("read the table back: %w", err)
 	}
-	out.TableDigest, out.Rules = got.Table.Digest(), got.Table.RuleCount()
-	if differences := nftrules.Compare(want, got.Table); len(differences) > 0 {
-		return fmt.Errorf("%w: %s", errMismatch, strings.Join(differences, "; "))
+	if differences := describe(want, got, out); differences != "" {
+		return fmt.Errorf("%w: %s", errMismatch, differences)
 	}
 	out.Outcome = ruleio.OutcomeApplied
 	return nil
+}
+
+// verify says how the table differs from the wanted one and writes nothing.
+func (d Deps) verify(want nftrules.Table, out *ruleio.TargetResult) error {
+	got, err := d.Kernel.Read()
+	if errors.Is(err, nftrules.ErrNoTable) {
+		out.Outcome, out.Message = ruleio.OutcomeDrifted, "the table is missing"
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the table: %w", err)
+	}
+	out.Outcome = ruleio.OutcomeVerified
+	if out.Message = describe(want, got, out); out.Message != "" {
+		out.Outcome = ruleio.OutcomeDrifted
+	}
+	return nil
+}
+
+// describe fills in what a read-back tells and returns how it differs from what
+// is wanted, empty if it does not.
+func describe(want nftrules.Table, got nftrules.Snapshot, out *ruleio.TargetResult) string {
+	out.TableDigest, out.Rules = got.Table.Digest(), got.Table.RuleCount()
+	counters := nftrules.Totals(want, got)
+	out.Counters = &counters
+	return strings.Join(nftrules.Compare(want, got.Table), "; ")
 }
 
 // remove deletes the table and proves that it is gone.

@@ -146,6 +146,8 @@ func target(change func(t *ruleio.Target)) ruleio.Target {
 	return out
 }
 
+func toVerification(t *ruleio.Target) { t.Operation = ruleio.OperationVerify }
+
 func toRemoval(t *ruleio.Target) { t.Operation, t.Plan = ruleio.OperationRemove, nil }
 
 // ending is a target with the outcome that it must have.
@@ -173,10 +175,29 @@ var written = func() *nftrules.Table {
 	return &table
 }()
 
+// shortened is the table of plan without its last chain.
+func shortened() *nftrules.Table {
+	table := *written
+	table.Chains = table.Chains[:len(table.Chains)-1]
+	return &table
+}
+
 var endings = map[string]ending{
 	"applied":           {want: ruleio.OutcomeApplied},
 	"removed":           {node: node{table: written}, target: toRemoval, want: ruleio.OutcomeRemoved},
 	"nothing to remove": {target: toRemoval, want: ruleio.OutcomeRemoved},
+
+	"verified": {node: node{table: written}, target: toVerification, want: ruleio.OutcomeVerified},
+	"table is missing": {
+		target: toVerification, want: ruleio.OutcomeDrifted, message: "the table is missing",
+	},
+	"table differs": {
+		node: node{table: shortened()}, target: toVerification, want: ruleio.OutcomeDrifted, message: "chain postrouting is missing",
+	},
+	"verification fails": {
+		node: node{readErr: nftrules.ErrBusy}, target: toVerification,
+		want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "read the table",
+	},
 
 	"pod gone":       {node: node{findErr: netns.ErrNotFound}, want: ruleio.OutcomeTargetGone, code: ruleio.ExitTargetGone},
 	"host network":   {node: node{findErr: netns.ErrHostNetwork}, want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable},
@@ -244,7 +265,10 @@ func TestRun(t *testing.T) {
 			if got.Outcome != tc.want || r.ExitCode() != tc.code {
 				t.Errorf("ended with %s (exit %d): %s, want %s (exit %d)", got.Outcome, r.ExitCode(), got.Message, tc.want, tc.code)
 			}
-			if done := tc.code == ruleio.ExitOK; done != (got.Message == "") {
+			if n.writes > 0 && tc.want == ruleio.OutcomeDrifted {
+				t.Error("a verification wrote")
+			}
+			if done := tc.code == ruleio.ExitOK && tc.want != ruleio.OutcomeDrifted; done != (got.Message == "") {
 				t.Errorf("message %q of outcome %s", got.Message, got.Outcome)
 			}
 			if !strings.Contains(got.Message, tc.message) {
@@ -269,7 +293,7 @@ func TestResultOfApply(t *testing.T) {
 		RequestDigest: ruleio.DigestOf(request),
 		Targets: []ruleio.TargetResult{{
 			PodUID: podUID, Outcome: ruleio.OutcomeApplied, TableDigest: table.Digest(), NetnsInode: inode,
-			Rules: table.RuleCount(), DurationMicroseconds: 250,
+			Rules: table.RuleCount(), DurationMicroseconds: 250, Counters: &ruleio.Counters{},
 		}},
 	}
 	if diff := cmp.Diff(want, Run(context.Background(), n.deps(), request)); diff != "" {
