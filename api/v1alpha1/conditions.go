@@ -105,7 +105,8 @@ const (
 	//
 	// Possible reasons when True: Programmed.
 	// When False: Programming, WriteFailed, ReadBackMismatch,
-	// IdentityMismatch, KernelUnsupported, RequestRefused, TargetGone.
+	// IdentityMismatch, KernelUnsupported, RequestRefused, TargetGone, Drifted,
+	// SandboxRecreated, NodeRebooted, Contended.
 	ConditionProgrammed ConditionType = "Programmed"
 )
 
@@ -202,4 +203,17 @@ const (
 	ReasonKernelUnsupported ConditionReason = "KernelUnsupported"
 	// ReasonRequestRefused: the rule-writer refused the request.
 	ReasonRequestRefused ConditionReason = "RequestRefused"
+	// ReasonDrifted: an audit found the rules changed or gone; they are written
+	// again.
+	ReasonDrifted ConditionReason = "Drifted"
+	// ReasonSandboxRecreated: the pod got another network namespace, without
+	// rules; they are written again.
+	ReasonSandboxRecreated ConditionReason = "SandboxRecreated"
+	// ReasonNodeRebooted: the pod's node started anew, which loses all rules;
+	// they are written again.
+	ReasonNodeRebooted ConditionReason = "NodeRebooted"
+	// ReasonContended: somebody else changes the rules again and again. The
+	// operator does not fight: it waits, and writes them again when the window
+	// is over. See status.repairs.
+	ReasonContended ConditionReason = "Contended"
 )

@@ -13,7 +13,21 @@ const (
 	// LabelPodNATConfiguration holds the UID of the PodNATConfiguration that
 	// a rule-writer Job works for.
 	LabelPodNATConfiguration = "meshvm.io/pod-nat-configuration"
+	// LabelAuditNode, on an audit's Job and its pod, holds the hashed name of the
+	// node that it is for: a node's name may be longer than a label's value.
+	LabelAuditNode = "meshvm.io/audit-node"
 
+	// AnnotationAuditNode, on an audit's Job and its pod, holds the node's name.
+	AnnotationAuditNode = "meshvm.io/audit-node"
+	// AnnotationAuditTargets, on an audit's Job and its pod, says which
+	// PodNATConfigurations its targets belong to, and in which state they were.
+	AnnotationAuditTargets = "meshvm.io/audit-targets"
+	// AnnotationBootID, on a rule-writer Job, holds the boot of the node for
+	// which it was made.
+	AnnotationBootID = "meshvm.io/boot-id"
+	// AnnotationSandboxTime, on a rule-writer Job, holds when the kubelet
+	// reported the pod's network namespace for which it was made.
+	AnnotationSandboxTime = "meshvm.io/sandbox-time"
 	// AnnotationRuleRequest, on a rule-writer pod, holds the encoded request;
 	// the pod reads it through the downward API.
 	AnnotationRuleRequest = "meshvm.io/rule-request"

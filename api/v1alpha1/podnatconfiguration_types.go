@@ -244,6 +244,19 @@ type PodNATConfigurationStatus struct {
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	Attempts int32 `json:"attempts,omitempty"`
+
+	// repairs tells of rules that were found lost or changed; it is left out
+	// when that never happened.
+	//
+	// +optional
+	Repairs RepairsStatus `json:"repairs,omitzero"`
+
+	// counters are totals over all tables that the pod has had, as of the last
+	// audit that found them changed. What a table counts between the last
+	// audit and its replacement is not in them.
+	//
+	// +optional
+	Counters TrafficCounters `json:"counters,omitzero"`
 }
 
 // AppliedRules is what the rule-writer read back.
@@ -285,6 +298,38 @@ type AppliedRules struct {
 	//
 	// +required
 	Time *metav1.Time `json:"time,omitempty"`
+
+	// node is where the pod runs.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node,omitempty"`
+
+	// bootID is the boot of the node that the rules were written in.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	BootID string `json:"bootID,omitempty"`
+
+	// sandboxTime is when the kubelet reported the network namespace that the
+	// rules were written into.
+	//
+	// +optional
+	SandboxTime *metav1.Time `json:"sandboxTime,omitempty"`
+
+	// repair is the repairs.count that the rules were written for; it is left
+	// out before the first repair.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Repair int32 `json:"repair,omitempty"`
+
+	// counters are those of this table, which begin at zero when it is written.
+	//
+	// +optional
+	Counters TrafficCounters `json:"counters,omitzero"`
 }
 
 // PodNATConfiguration is the NAT of one virt-launcher pod: what it has to be
