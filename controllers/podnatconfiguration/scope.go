@@ -90,12 +90,12 @@ func (r *Reconciler) gatherJobs(ctx context.Context, s *scope) error {
 
 // plan decides what the rule-writer has to do now.
 func (r *Reconciler) plan(s *scope) error {
-	target := ruleio.Target{PodUID: string(s.config.Spec.Pod.UID)}
+	var request ruleio.Request
 	switch {
 	case !s.alive() || !s.sandboxReady():
 		return nil
 	case !s.config.DeletionTimestamp.IsZero():
-		target.Operation = ruleio.OperationRemove
+		request = rulejob.RemoveRequest(s.config, s.pod)
 	case !isLauncher(s.pod):
 		s.invalid = &natplan.Invalid{
 			Reason: v1alpha1.ReasonNotALauncherPod, Field: "spec.pod.name",
@@ -103,13 +103,8 @@ func (r *Reconciler) plan(s *scope) error {
 		}
 		return nil
 	default:
-		target.Operation = ruleio.OperationApply
-	}
-	for _, ip := range s.pod.Status.PodIPs {
-		target.PodIPs = append(target.PodIPs, ip.IP)
-	}
-	if target.Operation == ruleio.OperationApply {
-		plan, err := natplan.Plan(s.config.Spec, target.PodIPs)
+		var err error
+		request, err = rulejob.ApplyRequest(s.config, s.pod)
 		if invalid, ok := natplan.FirstInvalid(err); ok {
 			s.invalid = invalid
 			return nil
@@ -117,9 +112,7 @@ func (r *Reconciler) plan(s *scope) error {
 		if err != nil {
 			return fmt.Errorf("plan: %w", err)
 		}
-		target.Plan = plan
 	}
-	request := ruleio.Request{Version: ruleio.RequestVersion, Targets: []ruleio.Target{target}}
 	digest, err := request.Digest()
 	if err != nil {
 		return err
