@@ -3,6 +3,7 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -10,16 +11,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/selection"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers/audit"
 	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
 	"meshvm.io/meshvm/controllers/podnatconfiguration"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -29,20 +30,36 @@ type Options struct {
 	Jobs rulejob.Config
 	// Workers is how many objects of a kind are reconciled at a time.
 	Workers int
+	// AuditInterval is how often each node's rules are read back; 0 turns
+	// audits off.
+	AuditInterval time.Duration
+	// Limits end a fight with somebody else who writes rules; those of
+	// drift.DefaultLimits if zero.
+	Limits drift.Limits
 	// Now is the clock.
 	Now func() time.Time
 }
 
 // Setup registers all controllers with the manager.
-func Setup(mgr ctrl.Manager, o Options) error {
+func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	if o.Limits == (drift.Limits{}) {
+		o.Limits = drift.DefaultLimits(o.AuditInterval)
+	}
 	nat := &podnatconfiguration.Reconciler{
 		Client:   mgr.GetClient(),
 		Recorder: mgr.GetEventRecorder("meshvm"),
 		Jobs:     o.Jobs,
+		Limits:   o.Limits,
 		Now:      o.Now,
 	}
 	if err := nat.SetupWithManager(mgr, o.Workers); err != nil {
 		return err
+	}
+	if o.AuditInterval > 0 {
+		auditor := &audit.Reconciler{Client: mgr.GetClient(), Jobs: o.Jobs, Interval: o.AuditInterval, Now: o.Now}
+		if err := auditor.SetupWithManager(ctx, mgr, o.Workers); err != nil {
+			return err
+		}
 	}
 	mvm := &meshedvirtualmachine.Reconciler{
 		Client:   mgr.GetClient(),
@@ -56,10 +73,7 @@ func Setup(mgr ctrl.Manager, o Options) error {
 // everywhere, rule-writer Jobs and their pods in the operator's namespace.
 func CacheOptions(operatorNamespace string) cache.Options {
 	launchers := labels.SelectorFromSet(labels.Set{kubevirtv1.AppLabel: "virt-launcher"})
-	writers := labels.NewSelector()
-	if r, err := labels.NewRequirement(v1alpha1.LabelPodNATConfiguration, selection.Exists, nil); err == nil {
-		writers = writers.Add(*r)
-	}
+	writers := labels.SelectorFromSet(rulejob.Labels())
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject: map[client.Object]cache.ByObject{
@@ -90,6 +104,9 @@ func trimNode(o any) (any, error) {
 	return &corev1.Node{
 		TypeMeta:   n.TypeMeta,
 		ObjectMeta: metav1.ObjectMeta{Name: n.Name, UID: n.UID, ResourceVersion: n.ResourceVersion},
-		Status:     corev1.NodeStatus{Conditions: n.Status.Conditions},
+		Status: corev1.NodeStatus{
+			Conditions: n.Status.Conditions,
+			NodeInfo:   corev1.NodeSystemInfo{BootID: n.Status.NodeInfo.BootID},
+		},
 	}, nil
 }

@@ -28,6 +28,7 @@ type options struct {
 	probeAddr, metricsAddr string
 	leaderElect            bool
 	workers                int
+	auditInterval          time.Duration
 	jobs                   rulejob.Config
 }
 
@@ -49,6 +50,7 @@ func parse() options {
 	flag.StringVar(&o.metricsAddr, "metrics-bind-address", "0", "Address of /metrics over plain HTTP; 0 turns it off.")
 	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Let one of several managers be active.")
 	flag.IntVar(&o.workers, "workers", 4, "Objects of a kind that are reconciled at a time.")
+	flag.DurationVar(&o.auditInterval, "audit-interval", 10*time.Minute, "How often each node's rules are read back and compared; 0 turns it off, less than 10s is refused.")
 	flag.StringVar(&o.jobs.Namespace, "operator-namespace", os.Getenv("OPERATOR_NAMESPACE"), "Namespace of the rule-writer Jobs (env OPERATOR_NAMESPACE).")
 	flag.StringVar(&o.jobs.Image, "rule-writer-image", os.Getenv("RULE_WRITER_IMAGE"), "Image of the rule-writer (env RULE_WRITER_IMAGE).")
 	flag.StringVar(&o.jobs.ServiceAccount, "rule-writer-service-account", os.Getenv("RULE_WRITER_SERVICE_ACCOUNT"), "Service account of the rule-writer (env RULE_WRITER_SERVICE_ACCOUNT).")
@@ -65,6 +67,9 @@ func run(o options) error {
 		if value == "" {
 			return fmt.Errorf("%s is empty: set the flag or its environment variable", name)
 		}
+	}
+	if o.auditInterval < 0 || o.auditInterval > 0 && o.auditInterval < 10*time.Second {
+		return fmt.Errorf("--audit-interval is %s: want 0 or at least 10s", o.auditInterval)
 	}
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -84,11 +89,12 @@ func run(o options) error {
 	if err != nil {
 		return fmt.Errorf("create the manager: %w", err)
 	}
-	if err := controllers.Setup(mgr, controllers.Options{Jobs: o.jobs, Workers: o.workers, Now: time.Now}); err != nil {
+	ctx := ctrl.SetupSignalHandler()
+	if err := controllers.Setup(ctx, mgr, controllers.Options{Jobs: o.jobs, Workers: o.workers, AuditInterval: o.auditInterval, Now: time.Now}); err != nil {
 		return err
 	}
 	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping)); err != nil {
 		return fmt.Errorf("add health checks: %w", err)
 	}
-	return mgr.Start(ctrl.SetupSignalHandler())
+	return mgr.Start(ctx)
 }

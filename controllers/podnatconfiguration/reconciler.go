@@ -49,12 +49,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 			return
 		}
 		conditions.Record(r.Recorder, s.config, s.before.Status.Conditions, s.config.Status.Conditions)
+		observe(s.before, s.config)
 	}()
+	r.findDrift(s)
 	if err := r.dropJobs(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
 	if s.request == nil || s.applied() || !s.nodeUp() {
 		return ctrl.Result{}, nil
+	}
+	if s.hold.Wait > 0 {
+		return ctrl.Result{RequeueAfter: s.hold.Wait}, nil
 	}
 	if err := r.holdDeletion(ctx, s); err != nil {
 		return ctrl.Result{}, err
@@ -71,6 +76,7 @@ func (r *Reconciler) program(ctx context.Context, s *scope) (ctrl.Result, error)
 		if err != nil {
 			return ctrl.Result{}, fmt.Errorf("build rule-writer job: %w", err)
 		}
+		s.describeTarget(want)
 		if err := r.Client.Create(ctx, want); err != nil && !apierrors.IsAlreadyExists(err) {
 			return ctrl.Result{}, fmt.Errorf("create rule-writer job: %w", err)
 		}
@@ -83,7 +89,7 @@ func (r *Reconciler) program(ctx context.Context, s *scope) (ctrl.Result, error)
 	case rulejob.StateRunning:
 		s.config.Status.Job = job.Name
 	case rulejob.StateSucceeded:
-		s.proven = outcome.Target
+		s.proven, s.provenJob = outcome.Target, job
 	case rulejob.StateFailed:
 		return r.retry(ctx, s, job, outcome)
 	}

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
@@ -32,6 +33,8 @@ type scope struct {
 	// pods by Job UID.
 	jobs    []batchv1.Job
 	writers map[types.UID][]corev1.Pod
+	// audits are what audits of the node saw in this pod, newest last.
+	audits []rulejob.AuditResult
 
 	// request is what the rule-writer has to carry out, nil when nothing can
 	// or needs to be carried out. digest names it.
@@ -41,8 +44,12 @@ type scope struct {
 	invalid *natplan.Invalid
 	// outcome is how the Job for request stands, nil when there is no Job.
 	outcome *rulejob.Outcome
-	// proven is set when this reconcile saw the result of request.
-	proven *ruleio.TargetResult
+	// proven is set when this reconcile saw the result of request, and
+	// provenJob is the Job that has it.
+	proven    *ruleio.TargetResult
+	provenJob *batchv1.Job
+	// hold is how a repair that is due has to wait.
+	hold drift.Hold
 }
 
 // gather reads the pod, its node, and the Jobs with their pods.
@@ -63,6 +70,9 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 		case !apierrors.IsNotFound(err):
 			return fmt.Errorf("read node %s: %w", s.pod.Spec.NodeName, err)
 		}
+	}
+	if err := r.gatherAudits(ctx, s); err != nil {
+		return err
 	}
 	return r.gatherJobs(ctx, s)
 }
@@ -143,9 +153,10 @@ func (s *scope) sandboxReady() bool {
 // nodeUp says whether the pod's node can run a Job.
 func (s *scope) nodeUp() bool { return s.node != nil && nodeReady(s.node) }
 
-// applied says whether status already holds the proof of this very request.
+// applied says whether status already holds the proof of this very request,
+// and nothing was found against it since.
 func (s *scope) applied() bool {
-	return s.request != nil && s.config.Status.Applied.RequestDigest == s.digest
+	return s.request != nil && drift.Proven(&s.config.Status, s.digest)
 }
 
 // isLauncher says whether KubeVirt made the pod to run a guest. Without this

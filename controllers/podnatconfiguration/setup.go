@@ -25,6 +25,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -37,6 +38,8 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	// Jobs is what the installation decides about rule-writer Jobs.
 	Jobs rulejob.Config
+	// Limits end a fight with somebody else who writes the rules.
+	Limits drift.Limits
 	// Now is the clock that back-off is measured by.
 	Now func() time.Time
 }
@@ -56,7 +59,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		For(&v1alpha1.PodNATConfiguration{}).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.forPod)).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(forRuleOwner)).
-		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.forNode), builder.WithPredicates(nodeReadinessChanged)).
+		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.forNode), builder.WithPredicates(nodeChanged)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(r)
 	if err != nil {
@@ -70,6 +73,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 func (r *Reconciler) forPod(ctx context.Context, o client.Object) []reconcile.Request {
 	if o.GetNamespace() == r.Jobs.Namespace && o.GetAnnotations()[v1alpha1.AnnotationRuleOwner] != "" {
 		return forRuleOwner(ctx, o)
+	}
+	if p, ok := o.(*corev1.Pod); ok && o.GetNamespace() == r.Jobs.Namespace && o.GetAnnotations()[v1alpha1.AnnotationAuditTargets] != "" {
+		return forAudit(p)
 	}
 	vm := o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]
 	if vm == "" {
@@ -90,18 +96,31 @@ func forRuleOwner(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}}
 }
 
+// forAudit maps an audit's pod that has results to those whom they are about.
+func forAudit(pod *corev1.Pod) []reconcile.Request {
+	results, _ := rulejob.AuditOf(pod)
+	out := make([]reconcile.Request, 0, len(results))
+	for _, r := range results {
+		out = append(out, reconcile.Request{NamespacedName: r.Entry.Key()})
+	}
+	return out
+}
+
 // forNode maps a node to the PodNATConfigurations that are not programmed or
-// not gone yet: one of them may have waited for this node.
-func (r *Reconciler) forNode(ctx context.Context, _ client.Object) []reconcile.Request {
+// not gone yet, one of which may have waited for this node, and to those whose
+// rules a reboot of the node took.
+func (r *Reconciler) forNode(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.PodNATConfigurationList
 	if err := r.Client.List(ctx, &list); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list PodNATConfigurations for a node event")
 		return nil
 	}
+	boot := bootID(o)
 	var out []reconcile.Request
 	for i := range list.Items {
 		c := &list.Items[i]
-		if c.DeletionTimestamp.IsZero() && conditions.IsTrue(c.Status.Conditions, v1alpha1.ConditionReady, c.Generation) {
+		rebooted := c.Status.Applied.Node == o.GetName() && c.Status.Applied.BootID != boot
+		if !rebooted && c.DeletionTimestamp.IsZero() && conditions.IsTrue(c.Status.Conditions, v1alpha1.ConditionReady, c.Generation) {
 			continue
 		}
 		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(c)})
@@ -109,14 +128,21 @@ func (r *Reconciler) forNode(ctx context.Context, _ client.Object) []reconcile.R
 	return out
 }
 
-// nodeReadinessChanged lets a node's events through only when it came, went or
-// changed its readiness: heartbeats are no news.
-var nodeReadinessChanged = predicate.Funcs{
+// nodeChanged lets a node's events through only when it came, went, changed its
+// readiness or was started anew: heartbeats are no news.
+var nodeChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*corev1.Node)
 		after, ok2 := e.ObjectNew.(*corev1.Node)
-		return !ok1 || !ok2 || nodeReady(before) != nodeReady(after)
+		return !ok1 || !ok2 || nodeReady(before) != nodeReady(after) || bootID(before) != bootID(after)
 	},
+}
+
+func bootID(o client.Object) string {
+	if n, ok := o.(*corev1.Node); ok {
+		return n.Status.NodeInfo.BootID
+	}
+	return ""
 }
 
 func nodeReady(n *corev1.Node) bool {

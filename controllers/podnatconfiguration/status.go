@@ -1,8 +1,12 @@
 package podnatconfiguration
 
 import (
+	"fmt"
+	"time"
+
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -11,13 +15,9 @@ func (s *scope) writeStatus() {
 	st := &s.config.Status
 	st.ObservedGeneration = s.config.Generation
 	if s.proven != nil {
-		st.Applied = v1alpha1.AppliedRules{
-			RequestDigest:        s.digest,
-			Digest:               s.proven.TableDigest,
-			NetnsInode:           int64(s.proven.NetnsInode), //nolint:gosec // An inode number of nsfs is far below 2^63.
-			Rules:                int32(s.proven.Rules),      //nolint:gosec // The rule-writer's result is at most 4 KiB long.
-			DurationMicroseconds: max(s.proven.DurationMicroseconds, 1),
-			Time:                 &s.outcome.FinishedAt,
+		st.Applied = s.appliedRules()
+		if s.proven.Counters != nil {
+			st.Counters = drift.Add(st.Counters, v1alpha1.TrafficCounters{}, st.Applied.Counters)
 		}
 		st.Attempts = 0
 	}
@@ -30,7 +30,7 @@ func (s *scope) writeStatus() {
 
 // outlook says whether anything can be expected to happen by itself.
 func (s *scope) outlook() conditions.Outlook {
-	if s.invalid != nil || s.outcome != nil && s.outcome.State == rulejob.StateFailed && !s.outcome.Retryable && !s.outcome.TargetGone {
+	if s.invalid != nil || s.hold.Contended || s.outcome != nil && s.outcome.State == rulejob.StateFailed && !s.outcome.Retryable && !s.outcome.TargetGone {
 		return conditions.Stuck
 	}
 	return conditions.Moving
@@ -72,9 +72,25 @@ func (s *scope) programmedCondition() conditions.Condition {
 		return conditions.False(t, s.outcome.Reason, s.outcome.Message)
 	case s.outcome != nil && s.outcome.Message != "":
 		return conditions.False(t, s.outcome.Reason, s.outcome.Message)
+	case s.hold.Contended:
+		return conditions.False(t, v1alpha1.ReasonContended, s.contended())
+	case s.repairDue():
+		return conditions.False(t, s.config.Status.Repairs.LastReason, s.config.Status.Repairs.LastMessage+"; the rules are written again")
 	case s.request == nil || !s.nodeUp():
 		return conditions.False(t, v1alpha1.ReasonProgramming, "waiting for the pod: see TargetResolved")
 	default:
 		return conditions.False(t, v1alpha1.ReasonProgramming, "the rule-writer is at work on node "+s.pod.Spec.NodeName)
 	}
+}
+
+// repairDue says whether the rules of this very request were found lost.
+func (s *scope) repairDue() bool {
+	st := &s.config.Status
+	return s.request != nil && st.Applied.RequestDigest == s.digest && drift.Due(st)
+}
+
+func (s *scope) contended() string {
+	r := s.config.Status.Repairs
+	return fmt.Sprintf("somebody else changes the rules: the last of %d times since %s: %s; nothing is written before %s",
+		r.Recent, r.WindowStart.UTC().Format(time.RFC3339), r.LastMessage, s.hold.Until.UTC().Format(time.RFC3339))
 }

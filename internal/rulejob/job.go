@@ -3,8 +3,6 @@
 package rulejob
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -76,19 +74,22 @@ const (
 
 // JobName is the name of the Job for one request of one PodNATConfiguration.
 // Job and PodNATConfiguration live in different namespaces, so that only the
-// UID tells two of the same name apart.
+// UID tells two of the same name apart. A repair asks for what an earlier Job
+// did, and is another Job.
 func JobName(config *v1alpha1.PodNATConfiguration, requestDigest string) string {
 	if config == nil {
 		return ""
+	}
+	if n := config.Status.Repairs.Count; n > 0 {
+		requestDigest = ruleio.DigestOf(fmt.Appendf(nil, "%s/%d", requestDigest, n))
 	}
 	prefix := config.Name
 	if len(prefix) > namePrefixLength {
 		prefix = prefix[:namePrefixLength]
 	}
-	sum := sha256.Sum256([]byte(config.UID))
 	return strings.Join([]string{
 		strings.TrimRight(prefix, "-."),
-		hex.EncodeToString(sum[:])[:nameHashLength],
+		shortHash(string(config.UID)),
 		requestDigest[:min(nameHashLength, len(requestDigest))],
 	}, "-")
 }
@@ -116,13 +117,21 @@ func Build(cfg Config, config *v1alpha1.PodNATConfiguration, nodeName string, re
 		v1alpha1.LabelPodNATConfiguration: string(config.UID),
 	}
 	owner := map[string]string{v1alpha1.AnnotationRuleOwner: config.Namespace + "/" + config.Name}
+	return jobOf(cfg, JobName(config, ruleio.DigestOf(encoded)), nodeName, labels, owner, string(encoded)), nil
+}
+
+// Labels are on every rule-writer Job and its pod.
+func Labels() map[string]string { return map[string]string{labelName: appName} }
+
+// jobOf runs the rule-writer once on the node.
+func jobOf(cfg Config, name, nodeName string, labels, annotations map[string]string, request string) *batchv1.Job {
 	return &batchv1.Job{
 		TypeMeta: metav1.TypeMeta{APIVersion: batchv1.SchemeGroupVersion.String(), Kind: "Job"},
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:   cfg.Namespace,
-			Name:        JobName(config, ruleio.DigestOf(encoded)),
+			Name:        name,
 			Labels:      labels,
-			Annotations: owner,
+			Annotations: annotations,
 		},
 		Spec: batchv1.JobSpec{
 			Completions: ptr.To[int32](1),
@@ -134,9 +143,9 @@ func Build(cfg Config, config *v1alpha1.PodNATConfiguration, nodeName string, re
 			TTLSecondsAfterFinished: ptr.To[int32](ttlSeconds),
 			PodReplacementPolicy:    ptr.To(batchv1.Failed),
 			PodFailurePolicy:        failurePolicy(),
-			Template:                podTemplate(cfg, nodeName, labels, owner, string(encoded)),
+			Template:                podTemplate(cfg, nodeName, labels, annotations, request),
 		},
-	}, nil
+	}
 }
 
 // failurePolicy maps the rule-writer's exit classes. A pod that the node

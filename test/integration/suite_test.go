@@ -61,14 +61,14 @@ type suite struct {
 }
 
 // start gives the test a namespace and an operator on the shared API server.
-func start(t *testing.T) *suite {
+func start(t *testing.T, changes ...func(*controllers.Options)) *suite {
 	t.Helper()
-	return startOn(t, shared.Get(t))
+	return startOn(t, shared.Get(t), changes...)
 }
 
 // startOn starts an operator; it ends with the test, so that only one runs at
 // a time.
-func startOn(t *testing.T, env *testenv.Env) *suite {
+func startOn(t *testing.T, env *testenv.Env, changes ...func(*controllers.Options)) *suite {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &suite{T: t, Client: env.Client, ctx: ctx, calls: &recorder{}}
@@ -78,7 +78,7 @@ func startOn(t *testing.T, env *testenv.Env) *suite {
 	cfg := rest.CopyConfig(env.Config)
 	cfg.Wrap(s.calls.wrap)
 	done := make(chan error, 1)
-	mgr := newManager(t, cfg)
+	mgr := newManager(ctx, t, cfg, changes)
 	go func() { done <- mgr.Start(ctx) }()
 	t.Cleanup(func() {
 		s.cleanUp()
@@ -90,7 +90,7 @@ func startOn(t *testing.T, env *testenv.Env) *suite {
 	return s
 }
 
-func newManager(t *testing.T, cfg *rest.Config) manager.Manager {
+func newManager(ctx context.Context, t *testing.T, cfg *rest.Config, changes []func(*controllers.Options)) manager.Manager {
 	t.Helper()
 	skip := true
 	mgr, err := ctrl.NewManager(cfg, manager.Options{
@@ -105,12 +105,15 @@ func newManager(t *testing.T, cfg *rest.Config) manager.Manager {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = controllers.Setup(mgr, controllers.Options{
+	options := controllers.Options{
 		Jobs:    rulejob.Config{Namespace: operatorNamespace, Image: "localhost/meshvm/rule-writer:dev", ServiceAccount: "meshvm-rule-writer"},
 		Workers: 2,
 		Now:     time.Now,
-	})
-	if err != nil {
+	}
+	for _, change := range changes {
+		change(&options)
+	}
+	if err := controllers.Setup(ctx, mgr, options); err != nil {
 		t.Fatal(err)
 	}
 	return mgr

@@ -1,0 +1,215 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/rulejob"
+)
+
+// patience is how long a result may wait to be recorded. The next audit finds
+// again what is lost with it.
+const patience = time.Minute
+
+// scope holds everything that one reconcile knows.
+type scope struct {
+	// node is nil when it is gone.
+	node *corev1.Node
+	name string
+	// jobs are the node's audits, and pods their pods.
+	jobs []batchv1.Job
+	pods []corev1.Pod
+	// left is how many of the Jobs stay after this reconcile.
+	left int
+	// look is when to look again at a result that is not recorded, 0 if not.
+	look time.Duration
+}
+
+// Reconcile starts the audit of one node when it is due and cleans up after it.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	s := &scope{name: req.Name}
+	if err := r.gather(ctx, s); err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.cleanUp(ctx, s); err != nil {
+		return ctrl.Result{}, err
+	}
+	if s.node == nil {
+		r.forget(s.name)
+		return ctrl.Result{}, nil
+	}
+	d := decide(state{node: s.name, interval: r.Interval, now: r.Now(), ready: nodeReady(s.node), last: r.lastRound(s.name), jobs: s.left})
+	if d.start {
+		if err := r.start(ctx, s, d.round); err != nil {
+			return ctrl.Result{}, err
+		}
+		r.setLastRound(s.name, d.round.begin)
+	}
+	wait := d.wait
+	if s.look > 0 {
+		wait = min(wait, s.look)
+	}
+	return ctrl.Result{RequeueAfter: wait}, nil
+}
+
+func (r *Reconciler) gather(ctx context.Context, s *scope) error {
+	var node corev1.Node
+	switch err := r.Client.Get(ctx, client.ObjectKey{Name: s.name}, &node); {
+	case err == nil:
+		s.node = &node
+	case !apierrors.IsNotFound(err):
+		return fmt.Errorf("read node %s: %w", s.name, err)
+	}
+	of := []client.ListOption{client.InNamespace(r.Jobs.Namespace), client.MatchingLabels(rulejob.AuditLabels(s.name))}
+	var jobs batchv1.JobList
+	if err := r.Client.List(ctx, &jobs, of...); err != nil {
+		return fmt.Errorf("list audit jobs: %w", err)
+	}
+	var pods corev1.PodList
+	if err := r.Client.List(ctx, &pods, of...); err != nil {
+		return fmt.Errorf("list audit pods: %w", err)
+	}
+	s.jobs, s.pods = jobs.Items, pods.Items
+	return nil
+}
+
+// cleanUp deletes the Jobs that have no further use: those that failed, and
+// those whose results are recorded.
+func (r *Reconciler) cleanUp(ctx context.Context, s *scope) error {
+	var errs []error
+	for i := range s.jobs {
+		job := &s.jobs[i]
+		if !job.DeletionTimestamp.IsZero() {
+			s.left++
+			continue
+		}
+		audit := rulejob.ReadAudit(job, s.pods)
+		if !audit.Ended && s.node != nil {
+			s.left++
+			continue
+		}
+		recorded, err := r.recorded(ctx, audit)
+		if err != nil {
+			return err
+		}
+		if rest := patience - r.Now().Sub(audit.FinishedAt.Time); !recorded && rest > 0 {
+			s.left++
+			s.look = rest
+			continue
+		}
+		if err := r.deleteJob(ctx, job); err != nil {
+			errs = append(errs, err)
+			s.left++
+			continue
+		}
+		observe(job, audit)
+	}
+	return errors.Join(errs...)
+}
+
+// recorded says whether the status of all whom the audit is about holds what it
+// saw. The PodNATConfiguration controller alone writes it.
+func (r *Reconciler) recorded(ctx context.Context, audit rulejob.Audit) (bool, error) {
+	for _, result := range audit.Results {
+		var config v1alpha1.PodNATConfiguration
+		err := r.Client.Get(ctx, result.Entry.Key(), &config)
+		switch {
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return false, fmt.Errorf("read PodNATConfiguration %s: %w", result.Entry.Config, err)
+		}
+		if config.DeletionTimestamp.IsZero() && !drift.FromAudit(config.UID, &config.Status, result).None() {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// start makes the Jobs of a round.
+func (r *Reconciler) start(ctx context.Context, s *scope, turn round) error {
+	targets, err := r.targets(ctx, s.name)
+	if err != nil {
+		return err
+	}
+	groups, err := rulejob.AuditGroups(targets)
+	if err != nil {
+		return err
+	}
+	for i, group := range groups {
+		job, err := rulejob.BuildAudit(r.Jobs, s.name, turn.number(), i, group)
+		if err != nil {
+			return err
+		}
+		if err := r.Client.Create(ctx, job); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("create audit job: %w", err)
+		}
+	}
+	return nil
+}
+
+// targets are the node's pods whose rules were proven, in a fixed order. A pod
+// whose rules are being written, or wait to be, is looked at anyway.
+func (r *Reconciler) targets(ctx context.Context, node string) ([]rulejob.AuditTarget, error) {
+	var configs v1alpha1.PodNATConfigurationList
+	if err := r.Client.List(ctx, &configs, client.MatchingFields{nodeIndex: node}); err != nil {
+		return nil, fmt.Errorf("list the PodNATConfigurations of node %s: %w", node, err)
+	}
+	slices.SortFunc(configs.Items, func(a, b v1alpha1.PodNATConfiguration) int { return cmp.Compare(a.UID, b.UID) })
+	var out []rulejob.AuditTarget
+	for i := range configs.Items {
+		config := &configs.Items[i]
+		var pod corev1.Pod
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: config.Namespace, Name: config.Spec.Pod.Name}, &pod)
+		switch {
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return nil, fmt.Errorf("read pod %s: %w", config.Spec.Pod.Name, err)
+		}
+		if target, ok := auditable(config, &pod, node); ok {
+			out = append(out, target)
+		}
+	}
+	return out, nil
+}
+
+// auditable makes a target of a pod that has to have the rules of the
+// configuration as it is now.
+func auditable(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod, node string) (rulejob.AuditTarget, bool) {
+	none := rulejob.AuditTarget{}
+	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+	if pod.UID != config.Spec.Pod.UID || pod.Spec.NodeName != node || ended || !config.DeletionTimestamp.IsZero() || len(pod.Status.PodIPs) == 0 {
+		return none, false
+	}
+	request, err := rulejob.ApplyRequest(config, pod)
+	if err != nil { // The PodNATConfiguration controller says so in its status.
+		return none, false
+	}
+	digest, err := request.Digest()
+	if err != nil || !drift.Proven(&config.Status, digest) {
+		return none, false
+	}
+	return rulejob.AuditTarget{Target: request.Targets[0], Entry: rulejob.EntryOf(config)}, true
+}
+
+func (r *Reconciler) deleteJob(ctx context.Context, job *batchv1.Job) error {
+	err := r.Client.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete audit job: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+// Package audit looks at intervals whether the rules that were proven once are
+// still in the pods of a node. It makes the Jobs that read them back, and cleans
+// them up. It writes no status and repairs nothing: the PodNATConfiguration
+// controller reads the Jobs' results from the cache.
+package audit
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/rulejob"
+)
+
+// nodeIndex finds PodNATConfigurations by the node that their rules are on.
+const nodeIndex = "status.applied.node"
+
+// Reconciler audits nodes.
+type Reconciler struct {
+	// Client reads from the cache and writes.
+	Client client.Client
+	// Jobs is what the installation decides about rule-writer Jobs.
+	Jobs rulejob.Config
+	// Interval is how often a node is audited.
+	Interval time.Duration
+	// Now is the clock.
+	Now func() time.Time
+
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups=batch,namespace=meshvm-system,resources=jobs,verbs=get;list;watch;create;delete
+
+// SetupWithManager registers the controller and what it watches.
+func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, workers int) error {
+	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PodNATConfiguration{}, nodeIndex, func(o client.Object) []string {
+		if c, ok := o.(*v1alpha1.PodNATConfiguration); ok && c.Status.Applied.Node != "" {
+			return []string{c.Status.Applied.Node}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("index PodNATConfigurations by node: %w", err)
+	}
+	err = ctrl.NewControllerManagedBy(mgr).
+		Named("audit").
+		For(&corev1.Node{}, builder.WithPredicates(readinessChanged)).
+		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(forAudit)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(forAudit)).
+		Watches(&v1alpha1.PodNATConfiguration{}, handler.EnqueueRequestsFromMapFunc(forConfig), builder.WithPredicates(resultRecorded)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
+		Complete(r)
+	if err != nil {
+		return fmt.Errorf("set up the audit controller: %w", err)
+	}
+	return nil
+}
+
+// forAudit maps an audit's Job or pod to its node.
+func forAudit(_ context.Context, o client.Object) []reconcile.Request {
+	return forName(o.GetAnnotations()[v1alpha1.AnnotationAuditNode])
+}
+
+// forConfig maps a PodNATConfiguration to the node that its rules are on.
+func forConfig(_ context.Context, o client.Object) []reconcile.Request {
+	c, ok := o.(*v1alpha1.PodNATConfiguration)
+	if !ok {
+		return nil
+	}
+	return forName(c.Status.Applied.Node)
+}
+
+func forName(node string) []reconcile.Request {
+	if node == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: node}}}
+}
+
+// resultRecorded lets through what can mean that an audit's result was recorded.
+var resultRecorded = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*v1alpha1.PodNATConfiguration)
+		after, ok2 := e.ObjectNew.(*v1alpha1.PodNATConfiguration)
+		return ok1 && ok2 && (before.Status.Repairs.Count != after.Status.Repairs.Count ||
+			!equality.Semantic.DeepEqual(before.Status.Applied, after.Status.Applied))
+	},
+}
+
+// readinessChanged lets a node's events through only when it came, went or
+// changed its readiness.
+var readinessChanged = predicate.Funcs{
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		before, ok1 := e.ObjectOld.(*corev1.Node)
+		after, ok2 := e.ObjectNew.(*corev1.Node)
+		return !ok1 || !ok2 || nodeReady(before) != nodeReady(after)
+	},
+}
+
+func nodeReady(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// lastRound is the beginning of the round that was audited last. It is kept in
+// memory alone: what a new manager repeats is one reading.
+func (r *Reconciler) lastRound(node string) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last[node]
+}
+
+func (r *Reconciler) setLastRound(node string, begin time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.last == nil {
+		r.last = map[string]time.Time{}
+	}
+	r.last[node] = begin
+}
+
+func (r *Reconciler) forget(node string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.last, node)
+}

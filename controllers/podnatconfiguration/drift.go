@@ -1,0 +1,103 @@
+package podnatconfiguration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/rulejob"
+)
+
+// gatherAudits reads what audits of the pod's node saw in the pod. The audit
+// controller makes their Jobs and deletes them when the status holds this.
+func (r *Reconciler) gatherAudits(ctx context.Context, s *scope) error {
+	if s.pod == nil || s.pod.Spec.NodeName == "" || s.config.Status.Applied.RequestDigest == "" {
+		return nil
+	}
+	var pods corev1.PodList
+	of := client.MatchingLabels(rulejob.AuditLabels(s.pod.Spec.NodeName))
+	if err := r.Client.List(ctx, &pods, client.InNamespace(r.Jobs.Namespace), of); err != nil {
+		return fmt.Errorf("list audit pods: %w", err)
+	}
+	slices.SortStableFunc(pods.Items, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	for i := range pods.Items {
+		results, _ := rulejob.AuditOf(&pods.Items[i])
+		for _, result := range results {
+			if result.Entry.UID == s.config.UID {
+				s.audits = append(s.audits, result)
+			}
+		}
+	}
+	return nil
+}
+
+// findDrift takes in what audits and events tell about rules that were proven.
+// The first finding makes a repair due; it stays due until its Job succeeded.
+func (r *Reconciler) findDrift(s *scope) {
+	st := &s.config.Status
+	if s.request == nil || st.Applied.RequestDigest != s.digest {
+		return
+	}
+	for _, result := range s.audits {
+		news := drift.FromAudit(s.config.UID, st, result)
+		if news.Counters != nil {
+			st.Counters = drift.Add(st.Counters, st.Applied.Counters, *news.Counters)
+			st.Applied.Counters = *news.Counters
+		}
+		if news.Finding != nil {
+			r.Limits.Note(st, *news.Finding, r.Now())
+		}
+	}
+	if f := drift.FromEvents(st, s.pod, s.node); f != nil {
+		r.Limits.Note(st, *f, r.Now())
+	}
+	s.hold = r.Limits.Hold(st, r.Now())
+}
+
+// describeTarget notes on a Job which boot of the node and which sandbox it was
+// made for. If either is another one when it runs, the next reconcile sees that.
+func (s *scope) describeTarget(job *batchv1.Job) {
+	annotations := map[string]string{}
+	for k, v := range job.Annotations {
+		annotations[k] = v
+	}
+	if s.node != nil && s.node.Status.NodeInfo.BootID != "" {
+		annotations[v1alpha1.AnnotationBootID] = s.node.Status.NodeInfo.BootID
+	}
+	if at := drift.SandboxTime(s.pod); at != nil {
+		annotations[v1alpha1.AnnotationSandboxTime] = at.UTC().Format(time.RFC3339)
+	}
+	job.Annotations = annotations
+}
+
+// appliedRules is what status says about the rules that were just read back.
+func (s *scope) appliedRules() v1alpha1.AppliedRules {
+	out := v1alpha1.AppliedRules{
+		RequestDigest:        s.digest,
+		Digest:               s.proven.TableDigest,
+		NetnsInode:           int64(s.proven.NetnsInode), //nolint:gosec // An inode number of nsfs is far below 2^63.
+		Rules:                int32(s.proven.Rules),      //nolint:gosec // The rule-writer's result is at most 4 KiB long.
+		DurationMicroseconds: max(s.proven.DurationMicroseconds, 1),
+		Time:                 &s.outcome.FinishedAt,
+		Node:                 s.pod.Spec.NodeName,
+		Repair:               s.config.Status.Repairs.Count,
+	}
+	if c := drift.Counters(s.proven.Counters); c != nil {
+		out.Counters = *c
+	}
+	if s.provenJob != nil {
+		out.BootID = s.provenJob.Annotations[v1alpha1.AnnotationBootID]
+		if at, err := time.Parse(time.RFC3339, s.provenJob.Annotations[v1alpha1.AnnotationSandboxTime]); err == nil {
+			out.SandboxTime = &metav1.Time{Time: at}
+		}
+	}
+	return out
+}

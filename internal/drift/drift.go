@@ -1,0 +1,166 @@
+// Package drift decides when rules that were proven once are to be written
+// again: what an audit's result and the events of pods and nodes mean, and when
+// to stop. It is pure.
+//
+// status.repairs.count is how often that was necessary, and status.applied.repair
+// the count that the rules in the pod were written for. While the two differ a
+// repair is due. No decision hangs on comparing two clocks.
+package drift
+
+import (
+	"math"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/rulejob"
+)
+
+// Finding is why rules have to be written again.
+type Finding struct {
+	// Reason is Drifted, SandboxRecreated or NodeRebooted.
+	Reason v1alpha1.ConditionReason
+	// Message says what is different.
+	Message string
+}
+
+// Proven says whether the status holds the proof that the request was carried
+// out, and nothing has been found against it since.
+func Proven(st *v1alpha1.PodNATConfigurationStatus, requestDigest string) bool {
+	return st.Applied.RequestDigest == requestDigest && !Due(st)
+}
+
+// Due says whether a repair was found necessary and is not done yet.
+func Due(st *v1alpha1.PodNATConfigurationStatus) bool {
+	return st.Applied.RequestDigest != "" && st.Applied.Repair != st.Repairs.Count
+}
+
+// News is what an audit's result tells that the status does not hold yet.
+type News struct {
+	// Finding is nil when the rules are as they should be, or nothing is known.
+	Finding *Finding
+	// Counters are nil when they have not changed.
+	Counters *v1alpha1.TrafficCounters
+}
+
+// None says that the result needs no further attention.
+func (n News) None() bool { return n.Finding == nil && n.Counters == nil }
+
+// FromAudit compares a result with the status. A result about an older state
+// than that of the status is no news.
+func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.AuditResult) News {
+	e, t := r.Entry, r.Target
+	if e.UID != uid || e.RequestDigest != st.Applied.RequestDigest || e.Repair != st.Applied.Repair || Due(st) {
+		return News{}
+	}
+	var news News
+	switch t.Outcome {
+	case ruleio.OutcomeVerified:
+	case ruleio.OutcomeDrifted:
+		news.Finding = &Finding{v1alpha1.ReasonDrifted, orElse(t.Message, "the rules are not those that were written")}
+	case ruleio.OutcomeIdentityMismatch:
+		news.Finding = &Finding{v1alpha1.ReasonDrifted, orElse(t.Message, "the network namespace found has none of the pod's addresses")}
+	default:
+		// Not read: nothing is known. A pod that is gone is told by its own events.
+		return News{}
+	}
+	if t.NetnsInode != 0 && int64(t.NetnsInode) != st.Applied.NetnsInode { //nolint:gosec // An inode number of nsfs is far below 2^63.
+		// Another namespace: its counters do not go on from where the old
+		// one's ended.
+		news.Finding = &Finding{v1alpha1.ReasonSandboxRecreated, "an audit found another network namespace than the one that the rules were written into"}
+		return news
+	}
+	if c := Counters(t.Counters); c != nil && equal(e.Counters, st.Applied.Counters) && !equal(*c, st.Applied.Counters) {
+		news.Counters = c
+	}
+	return news
+}
+
+// FromEvents says whether the pod's sandbox or its node began anew after the
+// rules were written.
+func FromEvents(st *v1alpha1.PodNATConfigurationStatus, pod *corev1.Pod, node *corev1.Node) *Finding {
+	a := st.Applied
+	if a.RequestDigest == "" || pod == nil {
+		return nil
+	}
+	if node != nil && a.Node == node.Name && a.BootID != "" && node.Status.NodeInfo.BootID != "" && a.BootID != node.Status.NodeInfo.BootID {
+		return &Finding{v1alpha1.ReasonNodeRebooted, "node " + node.Name + " was started anew"}
+	}
+	ready := SandboxTime(pod)
+	switch {
+	case ready != nil && a.SandboxTime != nil:
+		if !ready.Equal(a.SandboxTime) {
+			return &Finding{v1alpha1.ReasonSandboxRecreated, "the kubelet made another network namespace for the pod"}
+		}
+	case ready == nil && a.Time != nil && allRestarted(pod, *a.Time):
+		return &Finding{v1alpha1.ReasonSandboxRecreated, "all containers of the pod were started again"}
+	}
+	return nil
+}
+
+// SandboxTime is when the kubelet reported the pod's present network namespace,
+// nil where kubelets do not (Kubernetes before 1.29, KEP-3085).
+func SandboxTime(pod *corev1.Pod) *metav1.Time {
+	for i := range pod.Status.Conditions {
+		c := &pod.Status.Conditions[i]
+		if c.Type == corev1.PodReadyToStartContainers && c.Status == corev1.ConditionTrue && !c.LastTransitionTime.IsZero() {
+			return c.LastTransitionTime.DeepCopy()
+		}
+	}
+	return nil
+}
+
+// allRestarted says whether every container was restarted after a time: both
+// times are of the node's container runtime.
+func allRestarted(pod *corev1.Pod, since metav1.Time) bool {
+	for i := range pod.Status.ContainerStatuses {
+		c := &pod.Status.ContainerStatuses[i]
+		if c.RestartCount == 0 || c.State.Running == nil || !c.State.Running.StartedAt.After(since.Time) {
+			return false
+		}
+	}
+	return len(pod.Status.ContainerStatuses) > 0
+}
+
+// Counters converts the rule-writer's counters; nil when it reported none.
+func Counters(c *ruleio.Counters) *v1alpha1.TrafficCounters {
+	if c == nil {
+		return nil
+	}
+	return &v1alpha1.TrafficCounters{Captured: number(c.Captured), Direct: number(c.Direct), Dropped: number(c.Dropped)}
+}
+
+func number(n uint64) *int64 { return ptr.To(int64(min(n, math.MaxInt64))) } //nolint:gosec // Bounded one line above what could overflow.
+
+// Add is the total after a table's counters went from last to now. Counters
+// that went down began anew: the table was written again.
+func Add(total, last, now v1alpha1.TrafficCounters) v1alpha1.TrafficCounters {
+	return v1alpha1.TrafficCounters{
+		Captured: addOne(total.Captured, last.Captured, now.Captured),
+		Direct:   addOne(total.Direct, last.Direct, now.Direct),
+		Dropped:  addOne(total.Dropped, last.Dropped, now.Dropped),
+	}
+}
+
+func addOne(total, last, now *int64) *int64 {
+	t, l, n := ptr.Deref(total, 0), ptr.Deref(last, 0), ptr.Deref(now, 0)
+	if n < l {
+		l = 0
+	}
+	return ptr.To(t + n - l)
+}
+
+func equal(a, b v1alpha1.TrafficCounters) bool {
+	return ptr.Equal(a.Captured, b.Captured) && ptr.Equal(a.Direct, b.Direct) && ptr.Equal(a.Dropped, b.Dropped)
+}
+
+func orElse(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
