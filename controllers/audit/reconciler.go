@@ -110,12 +110,13 @@ func (r *Reconciler) cleanUp(ctx context.Context, s *scope) error {
 			s.look = rest
 			continue
 		}
-		if err := r.deleteJob(ctx, job); err != nil {
-			errs = append(errs, err)
+		switch err := r.Client.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground)); {
+		case err == nil:
+			observe(job, audit)
+		case !apierrors.IsNotFound(err) && !apierrors.IsConflict(err):
+			errs = append(errs, fmt.Errorf("delete audit job: %w", err))
 			s.left++
-			continue
 		}
-		observe(job, audit)
 	}
 	return errors.Join(errs...)
 }
@@ -204,12 +205,4 @@ func auditable(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod, node strin
 		return none, false
 	}
 	return rulejob.AuditTarget{Target: request.Targets[0], Entry: rulejob.EntryOf(config)}, true
-}
-
-func (r *Reconciler) deleteJob(ctx context.Context, job *batchv1.Job) error {
-	err := r.Client.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("delete audit job: %w", err)
-	}
-	return nil
 }

@@ -2,12 +2,13 @@ package podnatconfiguration
 
 import (
 	"github.com/prometheus/client_golang/prometheus"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// The metrics are counted after the status was written, from what changed.
 var (
 	driftFound = register(prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "meshvm_drift_found_total",
@@ -24,9 +25,18 @@ func register[C prometheus.Collector](c C) C {
 	return c
 }
 
-// observe counts what a status patch reported.
-func observe(before, after *v1alpha1.PodNATConfiguration) {
-	old, now := before.Status, after.Status
+// counted lets every event through and counts what statuses report: from the
+// events, because a reconcile that sees an old object says the same thing again.
+var counted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	before, ok1 := e.ObjectOld.(*v1alpha1.PodNATConfiguration)
+	after, ok2 := e.ObjectNew.(*v1alpha1.PodNATConfiguration)
+	if ok1 && ok2 {
+		observe(before.Status, after.Status)
+	}
+	return true
+}}
+
+func observe(old, now v1alpha1.PodNATConfigurationStatus) {
 	if n := now.Repairs.Count - old.Repairs.Count; n > 0 {
 		driftFound.WithLabelValues(string(now.Repairs.LastReason)).Add(float64(n))
 	}

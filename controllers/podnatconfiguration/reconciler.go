@@ -49,7 +49,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 			return
 		}
 		conditions.Record(r.Recorder, s.config, s.before.Status.Conditions, s.config.Status.Conditions)
-		observe(s.before, s.config)
 	}()
 	r.findDrift(s)
 	if err := r.dropJobs(ctx, s); err != nil {

@@ -56,7 +56,7 @@ type Reconciler struct {
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("podnatconfiguration").
-		For(&v1alpha1.PodNATConfiguration{}).
+		For(&v1alpha1.PodNATConfiguration{}, builder.WithPredicates(counted)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.forPod)).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(forRuleOwner)).
 		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.forNode), builder.WithPredicates(nodeChanged)).

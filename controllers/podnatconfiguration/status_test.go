@@ -86,7 +86,7 @@ func TestStatusHoldsWhatWasReadBack(t *testing.T) {
 	s.proven = &ruleio.TargetResult{TableDigest: strings.Repeat("a", 64), NetnsInode: 42, Rules: 7, DurationMicroseconds: 800}
 	s.outcome = &rulejob.Outcome{State: rulejob.StateSucceeded, FinishedAt: at}
 	s.writeStatus()
-	want := v1alpha1.AppliedRules{RequestDigest: digest, Digest: strings.Repeat("a", 64), NetnsInode: 42, Rules: 7, DurationMicroseconds: 800, Time: &at}
+	want := v1alpha1.AppliedRules{RequestDigest: digest, Digest: strings.Repeat("a", 64), NetnsInode: 42, Rules: 7, DurationMicroseconds: 800, Time: &at, Node: "node-a"}
 	if diff := cmp.Diff(want, s.config.Status.Applied); diff != "" {
 		t.Error(diff)
 	}

@@ -150,34 +150,39 @@ func (r Result) ExitCode() ExitCode {
 // ErrInvalidResult marks a termination message that is not a result.
 var ErrInvalidResult = errors.New("invalid result")
 
-// Encode returns the JSON form, at most MaxResultBytes long: messages are
-// shortened first, and then left out; of targets that are Verified, what the
-// plan tells anyway goes next.
+// Encode returns the JSON form, at most MaxResultBytes long. Of targets that
+// were only looked at, what says nothing about a difference goes first; then
+// messages are shortened, and at last left out.
 func (r Result) Encode() ([]byte, error) {
 	r.Targets = append([]TargetResult(nil), r.Targets...)
-	for _, limit := range []int{512, 128, 0} {
-		r.Message = shorten(r.Message, limit)
-		for i := range r.Targets {
-			r.Targets[i].Message = shorten(r.Targets[i].Message, limit)
-		}
-		b, err := json.Marshal(r)
-		if err != nil {
-			return nil, fmt.Errorf("encode result: %w", err)
-		}
-		if len(b) <= MaxResultBytes {
-			return b, nil
-		}
+	b, err := r.within(512)
+	if len(b) <= MaxResultBytes {
+		return b, err
 	}
 	for i := range r.Targets {
-		if t := &r.Targets[i]; t.Outcome == OutcomeVerified {
+		if t := &r.Targets[i]; t.Outcome == OutcomeVerified || t.Outcome == OutcomeDrifted {
 			t.TableDigest, t.Rules, t.DurationMicroseconds = "", 0, 0
 		}
 	}
-	b, err := json.Marshal(r)
-	if err != nil || len(b) <= MaxResultBytes {
-		return b, err
+	for _, limit := range []int{512, 128, 48, 0} {
+		if b, err := r.within(limit); len(b) <= MaxResultBytes {
+			return b, err
+		}
 	}
 	return nil, fmt.Errorf("%w: %d targets do not fit in %d bytes", ErrInvalidResult, len(r.Targets), MaxResultBytes)
+}
+
+// within is the JSON form with messages of at most limit characters.
+func (r Result) within(limit int) ([]byte, error) {
+	r.Message = shorten(r.Message, limit)
+	for i := range r.Targets {
+		r.Targets[i].Message = shorten(r.Targets[i].Message, limit)
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return nil, fmt.Errorf("encode result: %w", err)
+	}
+	return b, nil
 }
 
 func shorten(s string, limit int) string {

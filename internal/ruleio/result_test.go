@@ -40,7 +40,7 @@ func TestAuditFitsIntoATerminationMessage(t *testing.T) {
 			Rules: 12, DurationMicroseconds: 900, Counters: &Counters{Captured: 123456, Direct: 1234},
 		})
 	}
-	r.Targets[3].Outcome = OutcomeDrifted
+	r.Targets[3].Outcome, r.Targets[3].Message = OutcomeDrifted, "rule 3 of chain prerouting is missing"
 	b, err := r.Encode()
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +49,7 @@ func TestAuditFitsIntoATerminationMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Targets[3].TableDigest == "" || got.Targets[0].Counters == nil || got.Targets[0].NetnsInode == 0 {
+	if got.Targets[3].Message == "" || got.Targets[0].Counters == nil || got.Targets[0].NetnsInode == 0 {
 		t.Errorf("lost what nothing else tells: %+v", got.Targets[:4])
 	}
 }

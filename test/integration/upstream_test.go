@@ -30,6 +30,7 @@ func (s *suite) node(name string, ready corev1.ConditionStatus) {
 	}
 	after := before.DeepCopy()
 	after.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready, LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}
+	after.Status.NodeInfo.BootID = "first-boot"
 	if err := s.Status().Patch(s.ctx, after, client.MergeFrom(before)); err != nil {
 		s.Fatal(err)
 	}
@@ -85,7 +86,7 @@ func (s *suite) launcher(vmi *kubevirtv1.VirtualMachineInstance, node string) *c
 		st.Phase = corev1.PodRunning
 		st.PodIP, st.PodIPs = "10.244.0.7", []corev1.PodIP{{IP: "10.244.0.7"}}
 		st.Conditions = []corev1.PodCondition{
-			{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue},
+			{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()},
 			{Type: corev1.PodReady, Status: corev1.ConditionTrue},
 		}
 	})
@@ -172,7 +173,13 @@ func (s *suite) runWriter(owner types.UID, op ruleio.Operation, outcome ruleio.O
 	} else {
 		target.Message = "stand-in says " + string(outcome)
 	}
-	result := ruleio.Result{Version: ruleio.ResultVersion, RequestDigest: digest, Targets: []ruleio.TargetResult{target}}
+	s.endWriter(pod, ruleio.Result{Version: ruleio.ResultVersion, RequestDigest: digest, Targets: []ruleio.TargetResult{target}})
+	return request
+}
+
+// endWriter ends a rule-writer's pod with the result.
+func (s *suite) endWriter(pod *corev1.Pod, result ruleio.Result) {
+	s.Helper()
 	message, err := result.Encode()
 	if err != nil {
 		s.Fatal(err)
@@ -190,7 +197,6 @@ func (s *suite) runWriter(owner types.UID, op ruleio.Operation, outcome ruleio.O
 			}},
 		}}
 	})
-	return request
 }
 
 // jobs lists the rule-writer Jobs of a PodNATConfiguration.

@@ -1,0 +1,331 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
+	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// every sets the interval of audits.
+func every(d time.Duration) func(*controllers.Options) {
+	return func(o *controllers.Options) { o.AuditInterval = d }
+}
+
+// tables stands in for the kernels that audits read: what it says is true of
+// every pod.
+type tables struct {
+	mu       sync.Mutex
+	drift    string
+	counters ruleio.Counters
+	audits   int
+}
+
+// become changes what the kernels hold.
+func (k *tables) become(drift string, counters ruleio.Counters) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.drift, k.counters = drift, counters
+}
+
+func (k *tables) count() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.audits
+}
+
+func (k *tables) verify(request ruleio.Request) []ruleio.TargetResult {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.audits++
+	var out []ruleio.TargetResult
+	for _, t := range request.Targets {
+		r := ruleio.TargetResult{PodUID: t.PodUID, Outcome: ruleio.OutcomeVerified, NetnsInode: 4026532000}
+		if k.drift == "" {
+			counters := k.counters
+			r.Counters = &counters
+		} else {
+			r.Outcome, r.Message = ruleio.OutcomeDrifted, k.drift
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// answerAudits does what the nodes do with audits, as long as the test runs.
+func (s *suite) answerAudits() *tables {
+	s.Helper()
+	k := &tables{}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+				s.answerOnce(k)
+			}
+		}
+	}()
+	s.Cleanup(func() { close(stop); <-done })
+	return k
+}
+
+func (s *suite) answerOnce(k *tables) {
+	var pods corev1.PodList
+	if err := s.List(s.ctx, &pods, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
+		return // The test is over.
+	}
+	for i := range pods.Items {
+		p := &pods.Items[i]
+		if p.Status.Phase != corev1.PodPending || !p.DeletionTimestamp.IsZero() {
+			continue
+		}
+		encoded := []byte(p.Annotations[v1alpha1.AnnotationRuleRequest])
+		request, err := ruleio.DecodeRequest(encoded)
+		if err != nil {
+			s.Errorf("an audit's request: %v", err)
+			return
+		}
+		for _, t := range request.Targets {
+			if t.Operation != ruleio.OperationVerify {
+				s.Errorf("an audit asks to %s", t.Operation)
+			}
+		}
+		s.endWriter(p, ruleio.Result{Version: ruleio.ResultVersion, RequestDigest: ruleio.DigestOf(encoded), Targets: k.verify(request)})
+	}
+}
+
+// awaitAudits waits until so many more audits were answered.
+func (s *suite) awaitAudits(k *tables, more int) {
+	s.Helper()
+	first := k.count()
+	s.eventually(fmt.Sprintf("%d audits were made", more), func() error {
+		if n := k.count() - first; n < more {
+			return fmt.Errorf("%d so far", n)
+		}
+		return nil
+	})
+}
+
+// metric is the sum of a metric over its labels.
+func (s *suite) metric(name string) (sum float64) {
+	s.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		s.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name {
+				sum += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+func TestAuditFindsDriftAndItIsRepaired(t *testing.T) {
+	s := start(t, every(time.Second))
+	o := s.web()
+	pod := s.converge(o)
+	kernel := s.answerAudits()
+	s.awaitAudits(kernel, 1)
+	found, repaired := s.metric("meshvm_drift_found_total"), s.metric("meshvm_repairs_total")
+
+	kernel.become("the table is missing", ruleio.Counters{})
+	since := time.Now()
+	nat := s.awaitNAT(pod,
+		want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonDrifted},
+		want{v1alpha1.ConditionReconciling, yes, ""})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonDrifted}, want{v1alpha1.ConditionReady, no, ""})
+	t.Logf("drift in status after %s", time.Since(since).Round(time.Millisecond))
+	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	kernel.become("", ruleio.Counters{})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	s.awaitAudits(kernel, 2)
+	nat = s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, v1alpha1.ReasonProgrammed})
+	if r := nat.Status.Repairs; r.Count != 1 || r.LastReason != v1alpha1.ReasonDrifted || r.LastMessage != "the table is missing" || nat.Status.Applied.Repair != 1 {
+		t.Errorf("after one repair: %+v, applied for %d", r, nat.Status.Applied.Repair)
+	}
+	if f, r := s.metric("meshvm_drift_found_total")-found, s.metric("meshvm_repairs_total")-repaired; f != 1 || r != 1 {
+		t.Errorf("metrics count %v drifts and %v repairs, want one of each", f, r)
+	}
+}
+
+// otherWrites are the operator's writes other than Jobs and events.
+func (s *suite) otherWrites() []string {
+	var out []string
+	for line := range strings.Lines(s.calls.table()) {
+		f := strings.Fields(line)
+		if verb, resource := f[0], f[1]; verb != "get" && verb != "list" && verb != "watch" && resource != "jobs" && resource != "events" {
+			out = append(out, strings.Join(f, " "))
+		}
+	}
+	return out
+}
+
+func TestIdleAuditsWriteNothingButTheirJobs(t *testing.T) {
+	s := start(t, every(time.Second))
+	o := s.web()
+	pod := s.converge(o)
+	kernel := s.answerAudits()
+	// The first counters, even of no traffic, are new.
+	s.awaitCounters(pod, 0)
+	before, beforeMVM := s.awaitNAT(pod), s.mvm(o.Name)
+	s.calls.reset(nil)
+	const audits = 6
+	s.awaitAudits(kernel, audits)
+	if w := s.otherWrites(); len(w) > 0 {
+		t.Errorf("idle, but written: %q", w)
+	}
+	if after := s.awaitNAT(pod); after.ResourceVersion != before.ResourceVersion || s.mvm(o.Name).ResourceVersion != beforeMVM.ResourceVersion {
+		t.Error("a status was written although nothing was new")
+	}
+	t.Logf("API calls of the operator in %d audits of an idle node:\n%s", audits, s.calls.table())
+
+	// Traffic is news once, and totals go on when the table is written again.
+	s.calls.reset(nil)
+	kernel.become("", ruleio.Counters{Captured: 5, Direct: 2})
+	s.awaitCounters(pod, 5)
+	s.awaitAudits(kernel, 3)
+	if w := s.otherWrites(); len(w) != 1 || w[0] != "patch podnatconfigurations/status 1" {
+		t.Errorf("new totals took %q, want one patch", w)
+	}
+	kernel.become("the table is missing", ruleio.Counters{})
+	s.runWriter(before.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	kernel.become("", ruleio.Counters{Captured: 3})
+	nat := s.awaitCounters(pod, 8)
+	if c, a := nat.Status.Counters, nat.Status.Applied.Counters; ptr.Deref(c.Direct, -1) != 2 || ptr.Deref(c.Dropped, -1) != 0 || ptr.Deref(a.Captured, -1) != 3 {
+		t.Errorf("totals %+v, of this table %+v", c, a)
+	}
+	s.eventually("no audit Job is left over for long", func() error {
+		if n := s.auditJobs(); n > 1 {
+			return fmt.Errorf("%d", n)
+		}
+		return nil
+	})
+}
+
+func (s *suite) awaitCounters(pod *corev1.Pod, captured int64) *v1alpha1.PodNATConfiguration {
+	s.Helper()
+	var nat *v1alpha1.PodNATConfiguration
+	s.eventually("the counters are in status", func() error {
+		nat = s.awaitNAT(pod)
+		if n := ptr.Deref(nat.Status.Counters.Captured, -1); n != captured {
+			return fmt.Errorf("captured is %d, want %d", n, captured)
+		}
+		return nil
+	})
+	return nat
+}
+
+func (s *suite) auditJobs() int {
+	s.Helper()
+	var jobs batchv1.JobList
+	if err := s.List(s.ctx, &jobs, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
+		s.Fatal(err)
+	}
+	return len(jobs.Items)
+}
+
+func TestFightEndsInACondition(t *testing.T) {
+	limits := drift.Limits{Drifts: 2, Window: 15 * time.Second, Backoff: 100 * time.Millisecond}
+	s := start(t, every(time.Second), func(o *controllers.Options) { o.Limits = limits })
+	o := s.web()
+	pod := s.converge(o)
+	kernel := s.answerAudits()
+	kernel.become("rule 3 of chain prerouting is missing", ruleio.Counters{})
+	nat := s.awaitNAT(pod)
+	for range limits.Drifts {
+		s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	}
+	nat = s.awaitNAT(pod,
+		want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonContended},
+		want{v1alpha1.ConditionReady, no, v1alpha1.ReasonContended},
+		want{v1alpha1.ConditionStalled, yes, v1alpha1.ReasonContended})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonContended}, want{v1alpha1.ConditionStalled, yes, ""})
+	if r := nat.Status.Repairs; r.Count != 3 || r.Recent != 3 || nat.Status.Applied.Repair != 2 {
+		t.Errorf("contended after %+v, applied for %d", r, nat.Status.Applied.Repair)
+	}
+	// Nothing is written for the rest of the window, not even status.
+	s.quiet()
+	s.calls.reset(nil)
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if n := len(s.jobs(nat.UID)); n > 0 {
+			t.Fatalf("%d Jobs within the window", n)
+		}
+	}
+	if n := s.calls.writeCount(); n > 0 {
+		t.Errorf("%d writes while contended:\n%s", n, s.calls.table())
+	}
+	// It recovers by itself.
+	kernel.become("", ruleio.Counters{})
+	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	if now, end := time.Now(), nat.Status.Repairs.WindowStart.Add(limits.Window); now.Before(end) {
+		t.Errorf("the rules were written at %s, the window ends at %s", now, end)
+	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+}
+
+func TestEventsRepairWithoutAnAudit(t *testing.T) {
+	s := start(t, every(0))
+	o := s.web()
+	pod := s.converge(o)
+	nat := s.awaitNAT(pod)
+	if a := nat.Status.Applied; a.Node != "node-a" || a.BootID != "first-boot" || a.SandboxTime == nil {
+		t.Fatalf("applied does not say for which boot and sandbox: %+v", a)
+	}
+	repaired := func(t *testing.T, count int32, reason v1alpha1.ConditionReason) {
+		t.Helper()
+		s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, reason})
+		s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+		s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+		s.awaitNoJobs(nat)
+		s.quiet()
+		got := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, v1alpha1.ReasonProgrammed}).Status
+		if got.Repairs.Count != count || got.Repairs.LastReason != reason || got.Applied.Repair != count || got.Repairs.Recent != 0 {
+			t.Errorf("after the repair: %+v, applied for %d", got.Repairs, got.Applied.Repair)
+		}
+	}
+	sandbox := func(status corev1.ConditionStatus, at time.Time) {
+		s.podIs(pod, func(st *corev1.PodStatus) {
+			st.Conditions[0].Status, st.Conditions[0].LastTransitionTime = status, metav1.NewTime(at)
+		})
+	}
+	t.Run("sandbox recreated under the same UID and address", func(t *testing.T) {
+		sandbox(corev1.ConditionFalse, time.Now().Add(2*time.Second))
+		s.awaitNAT(pod, want{v1alpha1.ConditionTargetResolved, no, v1alpha1.ReasonSandboxNotReady})
+		sandbox(corev1.ConditionTrue, time.Now().Add(4*time.Second))
+		repaired(t, 1, v1alpha1.ReasonSandboxRecreated)
+	})
+	t.Run("node rebooted", func(t *testing.T) {
+		var node corev1.Node
+		if err := s.Get(s.ctx, client.ObjectKey{Name: "node-a"}, &node); err != nil {
+			t.Fatal(err)
+		}
+		before := node.DeepCopy()
+		node.Status.NodeInfo.BootID = "second-boot"
+		if err := s.Status().Patch(s.ctx, &node, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+		repaired(t, 2, v1alpha1.ReasonNodeRebooted)
+	})
+	if n := s.auditJobs(); n > 0 {
+		t.Errorf("%d audit Jobs although audits are off", n)
+	}
+}
