@@ -30,6 +30,22 @@ func (p Port) RouteOrDefault() PortRoute {
 	}
 }
 
+// ProtocolOrDefault is the range's transport protocol, TCP when left out.
+func (r PortRange) ProtocolOrDefault() PortProtocol {
+	if r.Protocol == "" {
+		return PortProtocolTCP
+	}
+	return r.Protocol
+}
+
+// EndPortOrDefault is the last port of the range, its first when left out.
+func (r PortRange) EndPortOrDefault() int32 {
+	if r.EndPort == 0 {
+		return r.Port
+	}
+	return r.EndPort
+}
+
 // ModeOrDefault is the mode of ports without one of their own, Strict when left
 // out.
 func (m MTLSSpec) ModeOrDefault() MTLSMode {

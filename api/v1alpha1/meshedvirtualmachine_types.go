@@ -10,6 +10,7 @@ import (
 // ports it offers and how the mesh treats its traffic.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.mtls) || !has(self.mesh.mtls.ports) || self.mesh.mtls.ports.all(m, self.ports.exists(p, p.name == m.name))",message="mesh.mtls.ports[].name must be the name of an entry of ports"
+// +kubebuilder:validation:XValidation:rule="!has(self.capture) || !has(self.capture.inbound) || !has(self.capture.inbound.excludePorts) || self.capture.inbound.excludePorts.all(r, (has(r.protocol) && r.protocol == 'UDP') || self.ports.all(p, (has(p.protocol) && p.protocol == 'UDP') || (has(p.route) && p.route == 'Direct') || (has(p.targetPort) ? p.targetPort : p.port) < r.port || (has(p.targetPort) ? p.targetPort : p.port) > (has(r.endPort) ? r.endPort : r.port)))",message="capture.inbound.excludePorts covers an entry of ports that goes through the mesh: set its route to Direct, or leave it out of the range"
 type MeshedVirtualMachineSpec struct {
 	// virtualMachine is the spec of the KubeVirt VirtualMachine, whole: that
 	// of an existing VirtualMachine can be pasted. Its primary interface must
@@ -52,7 +53,8 @@ type MeshedVirtualMachineSpec struct {
 	// +optional
 	Mesh MeshSpec `json:"mesh,omitzero"`
 
-	// capture says which traffic the NAT in the pod sends past the mesh.
+	// capture says which traffic the NAT in the pod sends past the mesh, and
+	// what it drops.
 	//
 	// +optional
 	Capture CaptureSpec `json:"capture,omitzero"`
@@ -253,44 +255,6 @@ type TrafficSpec struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Retries *networkingv1.HTTPRetry `json:"retries,omitempty"`
-}
-
-// CaptureSpec says which traffic the NAT in the pod sends past the mesh.
-//
-// +kubebuilder:validation:MinProperties=1
-type CaptureSpec struct {
-	// outbound is about connections that the guest opens.
-	//
-	// +optional
-	Outbound OutboundCapture `json:"outbound,omitzero"`
-}
-
-// OutboundCapture says which of the guest's own connections go past the mesh
-// proxy. Without it all of the guest's TCP connections go through it.
-//
-// +kubebuilder:validation:MinProperties=1
-type OutboundCapture struct {
-	// excludePorts are TCP destination ports that go past the proxy.
-	//
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=128
-	// +kubebuilder:validation:items:Minimum=1
-	// +kubebuilder:validation:items:Maximum=65535
-	ExcludePorts []int32 `json:"excludePorts,omitempty"`
-
-	// excludeCIDRs are IPv4 destination networks that go past the proxy, for
-	// example "10.96.0.0/16".
-	//
-	// +optional
-	// +listType=set
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=128
-	// +kubebuilder:validation:items:MinLength=9
-	// +kubebuilder:validation:items:MaxLength=18
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
-	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
 }
 
 // MeshedVirtualMachine is a KubeVirt virtual machine whose traffic passes an

@@ -42,6 +42,12 @@ type PodNATConfigurationSpec struct {
 	//
 	// +optional
 	Outbound OutboundPlan `json:"outbound,omitzero"`
+
+	// unmeshed says what becomes of traffic that the mesh cannot carry: Allow
+	// when left out.
+	//
+	// +optional
+	Unmeshed UnmeshedPolicy `json:"unmeshed,omitempty"`
 }
 
 // PodTarget names one pod for its whole life.
@@ -174,6 +180,14 @@ type InboundPlan struct {
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=65535
 	DirectUDP []int32 `json:"directUDP,omitempty"`
+
+	// excludePorts are further ports that go to the guest past the proxy.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
 }
 
 // OutboundPlan says which of the guest's own TCP connections go past the
@@ -181,15 +195,14 @@ type InboundPlan struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type OutboundPlan struct {
-	// excludePorts are TCP destination ports that go past the proxy.
+	// excludePorts are destination ports that go past the proxy, and UDP
+	// ports that unmeshed does not drop.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=128
-	// +kubebuilder:validation:items:Minimum=1
-	// +kubebuilder:validation:items:Maximum=65535
-	ExcludePorts []int32 `json:"excludePorts,omitempty"`
+	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
 
 	// excludeCIDRs are IPv4 destination networks that go past the proxy.
 	//
@@ -201,6 +214,18 @@ type OutboundPlan struct {
 	// +kubebuilder:validation:items:MaxLength=18
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
 	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
+
+	// includeCIDRs are the only IPv4 destination networks that go through the
+	// proxy; all when left out.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MinLength=9
+	// +kubebuilder:validation:items:MaxLength=18
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
+	IncludeCIDRs []string `json:"includeCIDRs,omitempty"`
 }
 
 // PodNATConfigurationStatus is what was read back from the pod.

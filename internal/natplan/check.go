@@ -2,7 +2,6 @@ package natplan
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"slices"
 	"time"
@@ -46,7 +45,7 @@ func CheckSpec(mvm *v1alpha1.MeshedVirtualMachine) error {
 	c.ports(mvm.Spec.Ports, spec.Child("ports"))
 	c.mtls(mvm, spec.Child("mesh", "mtls"))
 	c.traffic(mvm, spec.Child("mesh", "traffic"))
-	c.outbound(mvm.Spec.Capture.Outbound, spec.Child("capture", "outbound"))
+	c.capture(mvm, spec.Child("capture"))
 	return errors.Join(c.errs...)
 }
 
@@ -175,21 +174,4 @@ func IsHTTP(p v1alpha1.Port) bool {
 	default:
 		return false
 	}
-}
-
-func (c *checker) outbound(o v1alpha1.OutboundCapture, path *field.Path) {
-	for i, p := range o.ExcludePorts {
-		if p < 1 || p > maxPort {
-			c.refuse(v1alpha1.ReasonInvalidPort, path.Child("excludePorts").Index(i), "%d is no port: choose one from 1 to %d", p, maxPort)
-		}
-	}
-	for i, s := range o.ExcludeCIDRs {
-		if _, err := parseIPv4CIDR(s); err != nil {
-			c.refuse(v1alpha1.ReasonInvalidCIDR, path.Child("excludeCIDRs").Index(i), "%s", cidrMessage(s))
-		}
-	}
-}
-
-func cidrMessage(s string) string {
-	return fmt.Sprintf("%q is no IPv4 network in CIDR notation: write it like 10.96.0.0/16", s)
 }

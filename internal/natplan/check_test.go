@@ -41,6 +41,22 @@ func TestCheckSpec(t *testing.T) {
 		"own ports of the interface": {
 			mvm: b.MVM("web").Interface(b.Masquerade("default", kubevirtv1.Port{Port: 8080}, kubevirtv1.Port{Port: 15021, Protocol: "UDP"}), b.PodNetwork("")),
 		},
+		"ranges": {
+			mvm: b.MVM("web").ExcludeRanges(v1alpha1.PortRange{Port: 1, EndPort: 65535}, v1alpha1.PortRange{Protocol: "UDP", Port: 123}).
+				ExcludeInbound(v1alpha1.PortRange{Port: 20000, EndPort: 30000}, v1alpha1.PortRange{Protocol: "UDP", Port: 8000, EndPort: 16000}).
+				IncludeCIDRs("10.0.0.0/8").Unmeshed(v1alpha1.UnmeshedPolicyDrop),
+		},
+		"faulty ranges": {
+			mvm: b.MVM("web").ExcludeRanges(v1alpha1.PortRange{Port: 10, EndPort: 9}, v1alpha1.PortRange{Protocol: "ICMP", Port: 1}).
+				ExcludeInbound(v1alpha1.PortRange{Port: 15002, EndPort: 15004}, v1alpha1.PortRange{Port: 8000, EndPort: 9000}).
+				IncludeCIDRs("fd00::/8").Unmeshed("Reject"),
+			want: refusals{
+				"InvalidPort spec.capture.outbound.excludePorts[0].endPort", "InvalidPort spec.capture.outbound.excludePorts[1].protocol",
+				"InvalidCIDR spec.capture.outbound.includeCIDRs[0]",
+				"ReservedPort spec.capture.inbound.excludePorts[0]", "InvalidPort spec.capture.inbound.excludePorts[1]",
+				"InvalidSpec spec.capture.unmeshed",
+			},
+		},
 		"exclusions": {mvm: b.MVM("web").ExcludePorts(5432, 15020).ExcludeCIDRs("10.96.0.0/16", "10.0.0.5/8", "0.0.0.0/0")},
 
 		"name of 47": {mvm: b.MVM(strings.Repeat("a", 47))},
@@ -183,7 +199,7 @@ func TestCheckSpec(t *testing.T) {
 		"exclusions that do not parse": {
 			mvm: b.MVM("web").ExcludePorts(0, 1, 65536).ExcludeCIDRs("10.0.0.0", "fd00::/8", "::ffff:10.0.0.0/104", "10.0.0.0/33"),
 			want: refusals{
-				"InvalidPort spec.capture.outbound.excludePorts[0]", "InvalidPort spec.capture.outbound.excludePorts[2]",
+				"InvalidPort spec.capture.outbound.excludePorts[0].port", "InvalidPort spec.capture.outbound.excludePorts[2].port",
 				"InvalidCIDR spec.capture.outbound.excludeCIDRs[0]", "InvalidCIDR spec.capture.outbound.excludeCIDRs[1]",
 				"InvalidCIDR spec.capture.outbound.excludeCIDRs[2]", "InvalidCIDR spec.capture.outbound.excludeCIDRs[3]",
 			},

@@ -11,6 +11,7 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/ruleio"
 )
 
 const (
@@ -64,8 +65,9 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 			OutboundPort: ProxyOutboundPort,
 			LocalPorts:   slices.Clone(ProxyLocalPorts),
 		},
-		Inbound:  inboundPlan(mvm.Spec.Ports),
+		Inbound:  inboundPlan(mvm.Spec.Ports, mvm.Spec.Capture.Inbound.ExcludePorts),
 		Outbound: outbound,
+		Unmeshed: mvm.Spec.Capture.Unmeshed,
 	}, nil
 }
 
@@ -130,8 +132,8 @@ func podInterface(vmi *kubevirtv1.VirtualMachineInstance, network string) string
 	return defaultPodInterface
 }
 
-func inboundPlan(ports []v1alpha1.Port) v1alpha1.InboundPlan {
-	var in v1alpha1.InboundPlan
+func inboundPlan(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1.InboundPlan {
+	in := v1alpha1.InboundPlan{ExcludePorts: normaliseRanges(excluded)}
 	for _, p := range ports {
 		switch {
 		case p.ProtocolOrDefault() == v1alpha1.PortProtocolUDP:
@@ -155,14 +157,53 @@ func normaliseOutbound(o v1alpha1.OutboundPlan, path *field.Path) (v1alpha1.Outb
 	if err := errors.Join(c.errs...); err != nil {
 		return v1alpha1.OutboundPlan{}, err
 	}
-	ports := slices.Compact(slices.Sorted(slices.Values(o.ExcludePorts)))
-	networks := make([]netip.Prefix, 0, len(o.ExcludeCIDRs))
-	for _, s := range o.ExcludeCIDRs {
+	excluded, err := normaliseCIDRs(o.ExcludeCIDRs)
+	if err != nil {
+		return v1alpha1.OutboundPlan{}, err
+	}
+	included, err := normaliseCIDRs(o.IncludeCIDRs)
+	return v1alpha1.OutboundPlan{ExcludePorts: normaliseRanges(o.ExcludePorts), ExcludeCIDRs: excluded, IncludeCIDRs: included}, err
+}
+
+func normaliseCIDRs(cidrs []string) ([]string, error) {
+	networks := make([]netip.Prefix, 0, len(cidrs))
+	for _, s := range cidrs {
 		n, err := parseIPv4CIDR(s)
 		if err != nil {
-			return v1alpha1.OutboundPlan{}, err
+			return nil, err
 		}
 		networks = append(networks, n)
 	}
-	return v1alpha1.OutboundPlan{ExcludePorts: ports, ExcludeCIDRs: withoutNested(networks)}, nil
+	return withoutNested(networks), nil
+}
+
+// normaliseRanges puts TCP before UDP, sorts, joins what overlaps, and leaves
+// out what is so by default.
+func normaliseRanges(ranges []v1alpha1.PortRange) []v1alpha1.PortRange {
+	var out []v1alpha1.PortRange
+	for _, protocol := range []v1alpha1.PortProtocol{v1alpha1.PortProtocolTCP, v1alpha1.PortProtocolUDP} {
+		for _, r := range rangesOf(ranges, protocol) {
+			one := v1alpha1.PortRange{Port: int32(r.First)}
+			if r.Last != r.First {
+				one.EndPort = int32(r.Last)
+			}
+			if protocol != v1alpha1.PortProtocolTCP {
+				one.Protocol = protocol
+			}
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
+// rangesOf are the ranges of a protocol, ascending, joined where they overlap,
+// and without what is none.
+func rangesOf(ranges []v1alpha1.PortRange, protocol v1alpha1.PortProtocol) []ruleio.PortRange {
+	var out []ruleio.PortRange
+	for _, r := range ranges {
+		if last := r.EndPortOrDefault(); r.ProtocolOrDefault() == protocol && r.Port >= 1 && last <= maxPort && r.Port <= last {
+			out = append(out, ruleio.PortRange{First: uint16(r.Port), Last: uint16(last)})
+		}
+	}
+	return ruleio.Union(out)
 }

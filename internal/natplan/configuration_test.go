@@ -42,7 +42,7 @@ func TestConfigurationSpec(t *testing.T) {
 			mvm: b.MVM("web").ExcludePorts(9000, 25, 9000).ExcludeCIDRs("192.168.1.7/24", "10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/8", "192.168.1.0/25"),
 			vmi: b.VMI("web"),
 			change: func(s *v1alpha1.PodNATConfigurationSpec) {
-				s.Outbound = v1alpha1.OutboundPlan{ExcludePorts: []int32{25, 9000}, ExcludeCIDRs: []string{"10.0.0.0/8", "192.168.1.0/24"}}
+				s.Outbound = v1alpha1.OutboundPlan{ExcludePorts: []v1alpha1.PortRange{{Port: 25}, {Port: 9000}}, ExcludeCIDRs: []string{"10.0.0.0/8", "192.168.1.0/24"}}
 			},
 		},
 		"network of the running guest, with host bits": {

@@ -27,6 +27,8 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 	c.interfaces(spec.Interfaces, path.Child("interfaces"))
 	c.proxy(spec.Proxy, path.Child("proxy"))
 	c.inbound(spec, path.Child("inbound"))
+	c.inboundRanges(spec.Inbound.ExcludePorts, slices.Concat(spec.Inbound.Mesh, spec.Proxy.LocalPorts), path.Child("inbound", "excludePorts"))
+	c.unmeshed(spec.Unmeshed, path.Child("unmeshed"))
 	outbound, err := normaliseOutbound(spec.Outbound, path.Child("outbound"))
 	c.add(err)
 	family, err := planFamily(spec.Families, podIPs, path.Child("families"))
@@ -44,14 +46,30 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 		},
 		Inbound: ruleio.Inbound{
 			Mesh:      portList(spec.Inbound.Mesh),
-			DirectTCP: portList(spec.Inbound.DirectTCP),
-			DirectUDP: portList(spec.Inbound.DirectUDP),
+			DirectTCP: direct(spec.Inbound.DirectTCP, spec.Inbound.ExcludePorts, v1alpha1.PortProtocolTCP),
+			DirectUDP: direct(spec.Inbound.DirectUDP, spec.Inbound.ExcludePorts, v1alpha1.PortProtocolUDP),
 		},
 		Outbound: ruleio.Outbound{
-			ExcludePorts: portList(outbound.ExcludePorts),
+			ExcludePorts: rangesOf(outbound.ExcludePorts, v1alpha1.PortProtocolTCP),
+			ExcludeUDP:   rangesOf(outbound.ExcludePorts, v1alpha1.PortProtocolUDP),
 			ExcludeCIDRs: outbound.ExcludeCIDRs,
+			IncludeCIDRs: outbound.IncludeCIDRs,
 		},
+		Unmeshed: unmeshed(spec.Unmeshed),
 	}, nil
+}
+
+// unmeshed leaves out the default, so that equal wishes give equal plans.
+func unmeshed(u v1alpha1.UnmeshedPolicy) ruleio.Unmeshed {
+	if u == v1alpha1.UnmeshedPolicyDrop {
+		return ruleio.UnmeshedDrop
+	}
+	return ""
+}
+
+// direct are the ports of a protocol that go to the guest past the proxy.
+func direct(ports []int32, excluded []v1alpha1.PortRange, protocol v1alpha1.PortProtocol) []ruleio.PortRange {
+	return ruleio.Union(ruleio.Ports(portList(ports)...), rangesOf(excluded, protocol))
 }
 
 // portList is the list ascending, without duplicates and without what is no

@@ -23,9 +23,11 @@ func podNAT(change func(*v1alpha1.PodNATConfigurationSpec)) v1alpha1.PodNATConfi
 func TestPlan(t *testing.T) {
 	got, err := natplan.Plan(podNAT(func(s *v1alpha1.PodNATConfigurationSpec) {
 		s.Proxy.LocalPorts = []int32{15090, 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15000, 16000}
-		s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{8443, 8080}, DirectTCP: []int32{5900, 22}, DirectUDP: []int32{8080, 53}}
+		s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{8443, 8080}, DirectTCP: []int32{5900, 22}, DirectUDP: []int32{8080, 53}, ExcludePorts: []v1alpha1.PortRange{{Port: 20, EndPort: 30}, {Protocol: "UDP", Port: 54, EndPort: 60}}}
+		s.Unmeshed = v1alpha1.UnmeshedPolicyDrop
 		s.Outbound = v1alpha1.OutboundPlan{
-			ExcludePorts: []int32{443, 25, 443},
+			ExcludePorts: []v1alpha1.PortRange{{Port: 443}, {Port: 25}, {Port: 443}, {Protocol: "UDP", Port: 150, EndPort: 250}, {Protocol: "UDP", Port: 100, EndPort: 200}},
+			IncludeCIDRs: []string{"192.168.0.0/16", "192.168.1.0/24"},
 			ExcludeCIDRs: []string{"10.0.1.0/24", "10.0.0.9/23", "172.16.0.0/12", "10.0.0.0/24"},
 		}
 	}), []string{"fd00::8", "10.244.0.8"})
@@ -40,8 +42,12 @@ func TestPlan(t *testing.T) {
 			InboundPort: 15006, OutboundPort: 15001,
 			LocalPorts: []uint16{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 16000},
 		},
-		Inbound:  ruleio.Inbound{Mesh: []uint16{8080, 8443}, DirectTCP: []uint16{22, 5900}, DirectUDP: []uint16{53, 8080}},
-		Outbound: ruleio.Outbound{ExcludePorts: []uint16{25, 443}, ExcludeCIDRs: []string{"10.0.0.0/23", "172.16.0.0/12"}},
+		Inbound: ruleio.Inbound{Mesh: []uint16{8080, 8443}, DirectTCP: []ruleio.PortRange{{First: 20, Last: 30}, {First: 5900, Last: 5900}}, DirectUDP: []ruleio.PortRange{{First: 53, Last: 53}, {First: 54, Last: 60}, {First: 8080, Last: 8080}}},
+		Outbound: ruleio.Outbound{
+			ExcludePorts: ruleio.Ports(25, 443), ExcludeUDP: []ruleio.PortRange{{First: 100, Last: 250}},
+			ExcludeCIDRs: []string{"10.0.0.0/23", "172.16.0.0/12"}, IncludeCIDRs: []string{"192.168.0.0/16"},
+		},
+		Unmeshed: ruleio.UnmeshedDrop,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
@@ -74,11 +80,11 @@ func TestPlanRefuses(t *testing.T) {
 		"no such ports": {
 			change: func(s *spec) {
 				s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{0}, DirectTCP: []int32{70000}, DirectUDP: []int32{-1}}
-				s.Outbound.ExcludePorts = []int32{65536}
+				s.Outbound.ExcludePorts = []v1alpha1.PortRange{{Port: 65536}}
 			},
 			want: refusals{
 				"InvalidPort spec.inbound.mesh[0]", "InvalidPort spec.inbound.directTCP[0]", "InvalidPort spec.inbound.directUDP[0]",
-				"InvalidPort spec.outbound.excludePorts[0]",
+				"InvalidPort spec.outbound.excludePorts[0].port",
 			},
 		},
 		"listed twice": {

@@ -20,6 +20,8 @@ const (
 	SetInboundMeshTCP      = "inbound_mesh_tcp"
 	SetExposedTCP          = "exposed_tcp"
 	SetLocalIPv4           = "local_ipv4"
+	SetOutboundIncludeIPv4 = "outbound_include_ipv4"
+	SetOutboundUDP         = "outbound_udp"
 )
 
 // Priorities of the base chains: just before the -100 of KubeVirt and Istio,
@@ -28,7 +30,12 @@ const (
 const (
 	priorityDestinationNAT = -110
 	prioritySourceNAT      = 90
+	// priorityFilter is before the 0 of everyone else's filters.
+	priorityFilter = -10
 )
+
+// portDNS is the port of DNS, which UnmeshedDrop spares.
+const portDNS = 53
 
 // loopback is the network that never leaves a host (RFC 1122, 3.2.1.3 g). The
 // bridge has route_localnet, so that a guest can send packets there: no
@@ -50,6 +57,7 @@ func Build(p ruleio.Plan) (Table, error) {
 			natChain(HookPrerouting, priorityDestinationNAT, append(b.fromGuest(), b.fromOutside()...)),
 			natChain(HookOutput, priorityDestinationNAT, b.fromPod()),
 			natChain(HookPostrouting, prioritySourceNAT, b.toGuest()),
+			{Name: string(HookForward), Type: "filter", Hook: HookForward, Priority: priorityFilter, Policy: "accept", Rules: b.forwarded()},
 		},
 	}
 	for _, name := range b.order {
@@ -76,14 +84,14 @@ type builder struct {
 func (b *builder) addSets() {
 	p := b.plan
 	b.add(SetOutboundExcludeIPv4, TypeIPv4Address, elementTexts(p.Outbound.ExcludeCIDRs))
-	b.add(SetOutboundExcludeTCP, TypePort, portTexts(p.Outbound.ExcludePorts))
+	b.add(SetOutboundExcludeTCP, TypePort, rangeTexts(p.Outbound.ExcludePorts))
+	b.add(SetOutboundIncludeIPv4, TypeIPv4Address, elementTexts(p.Outbound.IncludeCIDRs))
+	b.add(SetOutboundUDP, TypePort, rangeTexts(ruleio.Union(p.Outbound.ExcludeUDP, ruleio.Ports(portDNS))))
 	b.add(SetProxyTCP, TypePort, portTexts(p.Proxy.LocalPorts))
-	b.add(SetInboundDirectTCP, TypePort, portTexts(p.Inbound.DirectTCP))
-	b.add(SetInboundDirectUDP, TypePort, portTexts(p.Inbound.DirectUDP))
+	b.add(SetInboundDirectTCP, TypePort, rangeTexts(p.Inbound.DirectTCP))
+	b.add(SetInboundDirectUDP, TypePort, rangeTexts(p.Inbound.DirectUDP))
 	b.add(SetInboundMeshTCP, TypePort, portTexts(p.Inbound.Mesh))
-	exposed := slices.Concat(p.Inbound.Mesh, p.Inbound.DirectTCP)
-	slices.Sort(exposed)
-	b.add(SetExposedTCP, TypePort, portTexts(exposed))
+	b.add(SetExposedTCP, TypePort, rangeTexts(ruleio.Union(ruleio.Ports(p.Inbound.Mesh...), p.Inbound.DirectTCP)))
 	b.add(SetLocalIPv4, TypeIPv4Address, sortedAddresses("127.0.0.1", b.family().Pod))
 }
 
@@ -140,6 +148,13 @@ func (b *builder) fromGuest() []Rule {
 			Repairs:   []Repair{RepairOutboundExclusions},
 		},
 		Rule{
+			Matches:   []Match{in, notLoopback, {Field: FieldDestinationAddress, Not: true, Set: SetOutboundIncludeIPv4}, tcp},
+			Statement: Statement{Kind: StatementKeep},
+			Total:     TotalDirect,
+			Comment:   "N1: guest's connections to networks that are not included go past the proxy",
+			Repairs:   []Repair{RepairOutboundExclusions},
+		},
+		Rule{
 			Matches:   []Match{in, ipv4, tcp},
 			Statement: Statement{Kind: StatementRedirect, Port: b.plan.Proxy.OutboundPort},
 			Total:     TotalCaptured,
@@ -189,16 +204,16 @@ func (b *builder) fromPod() []Rule {
 	to := lookup(FieldDestinationAddress, SetLocalIPv4)
 	return b.keep(
 		Rule{
-			Matches:   []Match{to, lookup(FieldTCPDestinationPort, SetProxyTCP)},
-			Statement: Statement{Kind: StatementKeep},
-			Comment:   "N5: connections in the pod to the proxy's own ports stay with it",
-			Repairs:   []Repair{RepairInjection},
-		},
-		Rule{
 			Matches:   []Match{to, lookup(FieldTCPDestinationPort, SetExposedTCP)},
 			Statement: Statement{Kind: StatementDNAT, Address: b.family().Guest},
 			Comment:   "N2, N5: connections in the pod to exposed ports, as the proxy's upstream leg, go to the guest",
 			Repairs:   []Repair{RepairInboundExclusions, RepairInjection},
+		},
+		Rule{
+			Matches:   []Match{to, tcp},
+			Statement: Statement{Kind: StatementKeep},
+			Comment:   "N5, closed: all other connections in the pod to the pod stay in it, as to the proxy's own ports",
+			Repairs:   []Repair{RepairInjection, RepairClosedPorts},
 		},
 	)
 }
@@ -222,6 +237,14 @@ var (
 )
 
 func lookup(f Field, set string) Match { return Match{Field: f, Set: set} }
+
+func rangeTexts(ranges []ruleio.PortRange) []string {
+	out := make([]string, len(ranges))
+	for i, r := range ranges {
+		out[i] = r.String()
+	}
+	return out
+}
 
 func portTexts(ports []uint16) []string {
 	out := make([]string, len(ports))

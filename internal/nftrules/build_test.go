@@ -27,11 +27,11 @@ func fullPlan() ruleio.Plan {
 		},
 		Inbound: ruleio.Inbound{
 			Mesh:      []uint16{80, 8080},
-			DirectTCP: []uint16{22, 9000},
-			DirectUDP: []uint16{53},
+			DirectTCP: ruleio.Ports(22, 9000),
+			DirectUDP: ruleio.Ports(53),
 		},
 		Outbound: ruleio.Outbound{
-			ExcludePorts: []uint16{3306, 5432},
+			ExcludePorts: ruleio.Ports(3306, 5432),
 			ExcludeCIDRs: []string{"10.0.0.0/8", "198.51.100.7/32", "203.0.113.0/24"},
 		},
 	}
@@ -53,10 +53,17 @@ var goldenPlans = map[string]ruleio.Plan{
 		p.Inbound, p.Outbound = ruleio.Inbound{Mesh: []uint16{443}}, ruleio.Outbound{}
 	}),
 	"direct-only": with(func(p *ruleio.Plan) {
-		p.Inbound, p.Outbound = ruleio.Inbound{DirectTCP: []uint16{22}}, ruleio.Outbound{}
+		p.Inbound, p.Outbound = ruleio.Inbound{DirectTCP: ruleio.Ports(22)}, ruleio.Outbound{}
+	}),
+	"unmeshed-dropped": with(func(p *ruleio.Plan) {
+		p.Unmeshed = ruleio.UnmeshedDrop
+		p.Inbound.DirectTCP = []ruleio.PortRange{{First: 22, Last: 22}, {First: 9000, Last: 9100}}
+		p.Inbound.DirectUDP = []ruleio.PortRange{{First: 10000, Last: 20000}}
+		p.Outbound.ExcludeUDP = []ruleio.PortRange{{First: 50, Last: 60}, {First: 123, Last: 123}}
+		p.Outbound.IncludeCIDRs = []string{"10.0.0.0/8", "172.16.0.0/12"}
 	}),
 	"everything-excluded": with(func(p *ruleio.Plan) {
-		p.Outbound = ruleio.Outbound{ExcludePorts: []uint16{1, 65535}, ExcludeCIDRs: []string{"0.0.0.0/0"}}
+		p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(1, 65535), ExcludeCIDRs: []string{"0.0.0.0/0"}}
 	}),
 }
 
@@ -99,7 +106,7 @@ func TestBuildKeepsTheDesign(t *testing.T) {
 					t.Errorf("chain %s has the priority of KubeVirt's and Istio's chains", c.Name)
 				}
 				for _, r := range c.Rules {
-					checkRule(t, table, r, used)
+					checkRule(t, table, c, r, used)
 				}
 			}
 			for _, s := range table.Sets {
@@ -114,7 +121,7 @@ func TestBuildKeepsTheDesign(t *testing.T) {
 	}
 }
 
-func checkRule(t *testing.T, table Table, r Rule, used map[string]bool) {
+func checkRule(t *testing.T, table Table, c Chain, r Rule, used map[string]bool) {
 	t.Helper()
 	if !r.Counter || r.Comment == "" || len(r.Comment) > MaxComment || strings.Contains(r.Comment, `"`) {
 		t.Errorf("rule lacks a counter or a comment that nft can read: %s", r.Text())
@@ -132,7 +139,14 @@ func checkRule(t *testing.T, table Table, r Rule, used map[string]bool) {
 		}
 		used[m.Set] = true
 	}
-	if !ipv4Only {
+	filters := r.Statement.Kind == StatementDrop || r.Statement.Kind == StatementAccept
+	if filters != (c.Type == "filter") || filters && c.Hook != HookForward {
+		t.Errorf("only rules of the forward hook filter: chain %s: %s", c.Name, r.Text())
+	}
+	if (r.Statement.Kind == StatementDrop) != (r.Total == TotalDropped) {
+		t.Errorf("dropped packets are counted as %q: %s", r.Total, r.Text())
+	}
+	if !ipv4Only && !filters {
 		t.Errorf("rule also matches IPv6: %s", r.Text())
 	}
 }

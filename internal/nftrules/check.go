@@ -3,7 +3,9 @@ package nftrules
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"meshvm.io/meshvm/internal/ruleio"
@@ -30,12 +32,44 @@ func Check(p ruleio.Plan) error {
 		checkPort("plan.proxy.outboundPort", p.Proxy.OutboundPort),
 		checkPorts("plan.proxy.localPorts", p.Proxy.LocalPorts),
 		checkPorts("plan.inbound.mesh", p.Inbound.Mesh),
-		checkPorts("plan.inbound.directTCP", p.Inbound.DirectTCP),
-		checkPorts("plan.inbound.directUDP", p.Inbound.DirectUDP),
-		checkPorts("plan.outbound.excludePorts", p.Outbound.ExcludePorts),
+		checkRanges("plan.inbound.directTCP", p.Inbound.DirectTCP),
+		checkRanges("plan.inbound.directUDP", p.Inbound.DirectUDP),
+		checkRanges("plan.outbound.excludePorts", p.Outbound.ExcludePorts),
+		checkRanges("plan.outbound.excludeUDP", p.Outbound.ExcludeUDP),
 		checkDisjoint(p),
 		checkCIDRs("plan.outbound.excludeCIDRs", p.Outbound.ExcludeCIDRs),
+		checkCIDRs("plan.outbound.includeCIDRs", p.Outbound.IncludeCIDRs),
+		checkUnmeshed(p.Unmeshed),
 	)
+}
+
+func checkUnmeshed(u ruleio.Unmeshed) error {
+	switch u {
+	case "", ruleio.UnmeshedAllow, ruleio.UnmeshedDrop:
+		return nil
+	default:
+		return invalid("plan.unmeshed", "%q is not known", u)
+	}
+}
+
+// checkRanges wants ranges in ascending order, no two overlapping: the kernel
+// refuses an interval set whose elements overlap.
+func checkRanges(field string, ranges []ruleio.PortRange) error {
+	last := -1
+	for i, r := range ranges {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		if err := checkPort(at, r.First); err != nil {
+			return err
+		}
+		if r.Last < r.First {
+			return invalid(at, "%s ends before it begins", r)
+		}
+		if int(r.First) <= last {
+			return invalid(at, "%s does not follow %d: the list must be ascending and without duplicates", r, last)
+		}
+		last = int(r.Last)
+	}
+	return nil
 }
 
 // checkInterface refuses what the kernel refuses (dev_valid_name in
@@ -132,13 +166,19 @@ func checkDisjoint(p ruleio.Plan) error {
 	}{
 		{"plan.proxy.localPorts", p.Proxy.LocalPorts},
 		{"plan.inbound.mesh", p.Inbound.Mesh},
-		{"plan.inbound.directTCP", p.Inbound.DirectTCP},
 	} {
 		for i, port := range l.ports {
 			if other, taken := owner[port]; taken && other != l.field {
 				errs = append(errs, invalid(fmt.Sprintf("%s[%d]", l.field, i), "%d is also in %s", port, other))
 			}
 			owner[port] = l.field
+		}
+	}
+	for i, r := range p.Inbound.DirectTCP {
+		for _, port := range slices.Sorted(maps.Keys(owner)) {
+			if r.Contains(port) {
+				errs = append(errs, invalid(fmt.Sprintf("plan.inbound.directTCP[%d]", i), "%d is also in %s", port, owner[port]))
+			}
 		}
 	}
 	return errors.Join(errs...)

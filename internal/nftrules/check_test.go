@@ -32,11 +32,11 @@ func TestCheckRefuses(t *testing.T) {
 		"no inbound port":          {func(p *ruleio.Plan) { p.Proxy.InboundPort = 0 }, "plan.proxy.inboundPort is 0"},
 		"no outbound port":         {func(p *ruleio.Plan) { p.Proxy.OutboundPort = 0 }, "plan.proxy.outboundPort is 0"},
 		"mesh port 0":              {func(p *ruleio.Plan) { p.Inbound.Mesh = []uint16{0} }, "plan.inbound.mesh[0] is 0"},
-		"ports not ascending":      {func(p *ruleio.Plan) { p.Inbound.DirectUDP = []uint16{53, 52} }, "plan.inbound.directUDP[1]"},
-		"port twice":               {func(p *ruleio.Plan) { p.Outbound.ExcludePorts = []uint16{80, 80} }, "plan.outbound.excludePorts[1]"},
-		"mesh and direct":          {func(p *ruleio.Plan) { p.Inbound.DirectTCP = []uint16{8080} }, "plan.inbound.directTCP[0] 8080 is also in plan.inbound.mesh"},
+		"ports not ascending":      {func(p *ruleio.Plan) { p.Inbound.DirectUDP = ruleio.Ports(53, 52) }, "plan.inbound.directUDP[1]"},
+		"port twice":               {func(p *ruleio.Plan) { p.Outbound.ExcludePorts = ruleio.Ports(80, 80) }, "plan.outbound.excludePorts[1]"},
+		"mesh and direct":          {func(p *ruleio.Plan) { p.Inbound.DirectTCP = ruleio.Ports(8080) }, "plan.inbound.directTCP[0] 8080 is also in plan.inbound.mesh"},
 		"mesh and proxy":           {func(p *ruleio.Plan) { p.Inbound.Mesh = []uint16{15021} }, "plan.inbound.mesh[0] 15021 is also in plan.proxy.localPorts"},
-		"direct and proxy":         {func(p *ruleio.Plan) { p.Inbound.DirectTCP = []uint16{15090} }, "plan.inbound.directTCP[0]"},
+		"direct and proxy":         {func(p *ruleio.Plan) { p.Inbound.DirectTCP = ruleio.Ports(15090) }, "plan.inbound.directTCP[0]"},
 		"network is none":          {func(p *ruleio.Plan) { p.Outbound.ExcludeCIDRs = []string{"10.0.0.0"} }, "plan.outbound.excludeCIDRs[0]"},
 		"network is IPv6":          {func(p *ruleio.Plan) { p.Outbound.ExcludeCIDRs = []string{"fd00::/8"} }, "plan.outbound.excludeCIDRs[0]"},
 		"network has host bits":    {func(p *ruleio.Plan) { p.Outbound.ExcludeCIDRs = []string{"10.0.0.1/8"} }, "10.0.0.0/8 is"},
@@ -67,7 +67,7 @@ func TestCheckNamesEveryFault(t *testing.T) {
 }
 
 func TestCheckAllowsTheSamePortForTCPAndUDP(t *testing.T) {
-	if err := Check(with(func(p *ruleio.Plan) { p.Inbound.DirectUDP = []uint16{8080} })); err != nil {
+	if err := Check(with(func(p *ruleio.Plan) { p.Inbound.DirectUDP = ruleio.Ports(8080) })); err != nil {
 		t.Error(err)
 	}
 }

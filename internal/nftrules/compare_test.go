@@ -26,7 +26,7 @@ func TestCompareNamesTheDifference(t *testing.T) {
 		"other priority":   {func(t *Table) { t.Chains[0].Priority = -100 }, "chain prerouting has"},
 		"other hook":       {func(t *Table) { t.Chains[0].Hook = HookInput }, "hook input"},
 		"policy":           {func(t *Table) { t.Chains[0].Policy = "drop" }, "policy drop"},
-		"rule missing":     {func(t *Table) { t.Chains[1].Rules = t.Chains[1].Rules[1:] }, "chain output lacks the rule ip daddr @local_ipv4 tcp dport @proxy_tcp"},
+		"rule missing":     {func(t *Table) { t.Chains[1].Rules = t.Chains[1].Rules[1:] }, "chain output lacks the rule ip daddr @local_ipv4 tcp dport @exposed_tcp"},
 		"rule changed":     {func(t *Table) { t.Chains[2].Rules[0].Statement.Address = "10.0.2.9" }, "snat ip to 10.0.2.9"},
 		"counter dropped":  {func(t *Table) { t.Chains[2].Rules[0].Counter = false }, "chain postrouting lacks the rule"},
 		"comment changed":  {func(t *Table) { t.Chains[2].Rules[0].Comment = "x" }, `comment "x"`},

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 
 	"github.com/google/nftables/expr"
@@ -68,6 +69,13 @@ func decodeExpression(ad *netlink.AttributeDecoder) rawExpression {
 	if target := newExpression(e.name); target != nil && expr.Unmarshal(unix.NFPROTO_INET, e.data, target) == nil {
 		e.decoded = target
 	}
+	if i, ok := e.decoded.(*expr.Immediate); ok && i.Register == unix.NFT_REG_VERDICT {
+		v := &expr.Verdict{}
+		e.decoded = nil
+		if expr.Unmarshal(unix.NFPROTO_INET, e.data, v) == nil {
+			e.decoded = v
+		}
+	}
 	return e
 }
 
@@ -90,6 +98,10 @@ func newExpression(name string) expr.Any {
 		return &expr.NAT{}
 	case "redir":
 		return &expr.Redir{}
+	case "ct":
+		return &expr.Ct{}
+	case "bitwise":
+		return &expr.Bitwise{}
 	default:
 		return nil
 	}
@@ -140,6 +152,10 @@ func (p *ruleParser) step() int {
 			return p.keep(first, nat)
 		}
 		return p.match(p.field(first), p.at(1))
+	case *expr.Ct:
+		return p.flag(p.field(first), p.at(1), p.at(2))
+	case *expr.Verdict:
+		return p.verdict(first)
 	case *expr.Immediate:
 		return p.statement(first, p.at(1))
 	default:
@@ -188,9 +204,40 @@ func sameLoad(want, got expr.Any) bool {
 		full.Len = w.Len
 		return full == *w
 	}
+	if w, ok := want.(*expr.Ct); ok {
+		g, ok := got.(*expr.Ct)
+		return ok && *w == *g
+	}
 	w, wok := want.(*expr.Meta)
 	g, gok := got.(*expr.Meta)
 	return wok && gok && *w == *g
+}
+
+// flag reads the test of one flag, the inverse of flagExpressions.
+func (p *ruleParser) flag(f Field, mask, test expr.Any) int {
+	b, isMask := mask.(*expr.Bitwise)
+	c, isTest := test.(*expr.Cmp)
+	if f != FieldConntrackState || !isMask || !isTest {
+		return 0
+	}
+	value, err := decodeValue(fieldTypes[f], b.Mask)
+	if err != nil || !reflect.DeepEqual(flagExpressions(nil, b.Mask), []expr.Any{nil, b, c}) {
+		return 0
+	}
+	p.rule.Matches = append(p.rule.Matches, Match{Field: f, Value: value})
+	return 3
+}
+
+func (p *ruleParser) verdict(v *expr.Verdict) int {
+	switch *v {
+	case expr.Verdict{Kind: expr.VerdictDrop}:
+		p.rule.Statement = Statement{Kind: StatementDrop}
+	case expr.Verdict{Kind: expr.VerdictAccept}:
+		p.rule.Statement = Statement{Kind: StatementAccept}
+	default:
+		return 0
+	}
+	return 1
 }
 
 func (p *ruleParser) match(f Field, test expr.Any) int {

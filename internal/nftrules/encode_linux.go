@@ -275,6 +275,8 @@ func load(f Field) (expr.Any, error) {
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv4DestinationOffset, Len: 4}, nil
 	case FieldTCPDestinationPort, FieldUDPDestinationPort:
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: destinationPortOffset, Len: 2}, nil
+	case FieldConntrackState:
+		return &expr.Ct{Key: expr.CtKeySTATE, Register: register}, nil
 	case FieldUnrecognised:
 		fallthrough
 	default:
@@ -306,6 +308,12 @@ func matchExpressions(t Table, m Match) ([]expr.Any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if fieldTypes[m.Field] == TypeState {
+		if m.Not {
+			return nil, fmt.Errorf("%w: %s cannot be inverted", errValue, m.Field)
+		}
+		return flagExpressions(loaded, value), nil
+	}
 	if p, ok := loaded.(*expr.Payload); ok {
 		if n := len(value); n >= 0 && n <= interfaceNameSize {
 			p.Len = uint32(n) // Of a prefix, fewer bytes are loaded.
@@ -316,6 +324,16 @@ func matchExpressions(t Table, m Match) ([]expr.Any, error) {
 		op = expr.CmpOpNeq
 	}
 	return []expr.Any{loaded, &expr.Cmp{Op: op, Register: register, Data: value}}, nil
+}
+
+// flagExpressions tests whether one of the flags is set.
+func flagExpressions(loaded expr.Any, flags []byte) []expr.Any {
+	zero := make([]byte, len(flags))
+	return []expr.Any{
+		loaded,
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: uint32(len(flags)), Mask: flags, Xor: zero}, //nolint:gosec // At most 16.
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: zero},
+	}
 }
 
 func statementExpressions(s Statement) ([]expr.Any, error) {
@@ -341,6 +359,10 @@ func statementExpressions(s Statement) ([]expr.Any, error) {
 			&expr.Immediate{Register: register, Data: binary.BigEndian.AppendUint16(nil, s.Port)},
 			&expr.Redir{RegisterProtoMin: register, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED},
 		}, nil
+	case StatementDrop:
+		return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}, nil
+	case StatementAccept:
+		return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}, nil
 	case StatementNone:
 		return nil, nil
 	default:

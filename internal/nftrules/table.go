@@ -112,6 +112,9 @@ const (
 	FieldDestinationAddress Field = "ip daddr"
 	FieldTCPDestinationPort Field = "tcp dport"
 	FieldUDPDestinationPort Field = "udp dport"
+	// FieldConntrackState is the packet's state in connection tracking; its
+	// values are flags, of which one must be set.
+	FieldConntrackState Field = "ct state"
 	// FieldUnrecognised stands for expressions of a kernel rule that this
 	// package never writes; Value tells them apart. It is in no table that
 	// Build makes.
@@ -149,6 +152,10 @@ const (
 	// other tables on the same hook leave it alone. A mere accept would not
 	// do that: the next base chain would still be asked.
 	StatementKeep StatementKind = "keep"
+	// StatementDrop drops the packet.
+	StatementDrop StatementKind = "drop"
+	// StatementAccept ends our chain of the hook; those of others still run.
+	StatementAccept StatementKind = "accept"
 )
 
 // Statement is the last part of a rule.
@@ -178,6 +185,9 @@ const (
 	// RepairInjection: without the VMI annotation KubeVirt takes inbound
 	// connections, and the proxy's own ports, away from the proxy.
 	RepairInjection Repair = "N5"
+	// RepairClosedPorts: a port that nobody listed reaches the guest, past
+	// the proxy, when KubeVirt forwards everything.
+	RepairClosedPorts Repair = "closed"
 )
 
 // Summary says in one line what is broken without the repair.
@@ -191,6 +201,8 @@ func (r Repair) Summary() string {
 		return "inbound UDP is dead once injection is on"
 	case RepairInjection:
 		return "injection without the VMI annotation bypasses the mesh inbound, and the proxy's own ports go to the guest"
+	case RepairClosedPorts:
+		return "a port that is not listed reaches the guest when KubeVirt has no port list"
 	default:
 		return ""
 	}

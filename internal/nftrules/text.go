@@ -180,6 +180,8 @@ func (s Statement) text() string {
 		return "redirect to :" + strconv.Itoa(int(s.Port))
 	case StatementKeep:
 		return "dnat ip to ip daddr"
+	case StatementDrop, StatementAccept:
+		return string(s.Kind)
 	case StatementNone:
 		return ""
 	default:

@@ -20,6 +20,7 @@ const (
 	TypeInetProtocol  DataType = "inet_proto"
 	TypeIPv4Address   DataType = "ipv4_addr"
 	TypePort          DataType = "inet_service"
+	TypeState         DataType = "ct_state"
 )
 
 // interfaceNameSize is IFNAMSIZ of linux/if.h: a name and its final zero.
@@ -35,6 +36,10 @@ var protocolNumbers = map[DataType]map[string]byte{
 	TypeInetProtocol: {"tcp": 6, "udp": 17},
 }
 
+// stateNew is the flag "new" of TypeState (linux/netfilter/nf_conntrack_common.h,
+// NF_CT_STATE_BIT). The kernel has it in the machine's own byte order.
+const stateNew = 8
+
 // fieldTypes is the data type of each field.
 var fieldTypes = map[Field]DataType{
 	FieldInputInterface:     TypeInterfaceName,
@@ -45,6 +50,7 @@ var fieldTypes = map[Field]DataType{
 	FieldDestinationAddress: TypeIPv4Address,
 	FieldTCPDestinationPort: TypePort,
 	FieldUDPDestinationPort: TypePort,
+	FieldConntrackState:     TypeState,
 }
 
 // implied maps a field to the match without which the kernel could not tell
@@ -80,6 +86,11 @@ func encodeValue(t DataType, text string) ([]byte, error) {
 			return nil, fmt.Errorf("%w: port %q", errValue, text)
 		}
 		return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
+	case TypeState:
+		if text != "new" {
+			return nil, fmt.Errorf("%w: state %q", errValue, text)
+		}
+		return binary.NativeEndian.AppendUint32(nil, stateNew), nil
 	default:
 		return nil, fmt.Errorf("%w: type %q", errValue, t)
 	}
@@ -126,6 +137,10 @@ func decodeValue(t DataType, b []byte) (string, error) {
 		if len(b) == 2 {
 			return strconv.Itoa(int(binary.BigEndian.Uint16(b))), nil
 		}
+	case TypeState:
+		if len(b) == 4 && binary.NativeEndian.Uint32(b) == stateNew {
+			return "new", nil
+		}
 	}
 	return "", fmt.Errorf("%w: % x is no %s", errValue, b, t)
 }
@@ -133,7 +148,7 @@ func decodeValue(t DataType, b []byte) (string, error) {
 // keySize is the length in bytes of a set's keys.
 func keySize(t DataType) uint32 {
 	switch t {
-	case TypeIPv4Address:
+	case TypeIPv4Address, TypeState:
 		return 4
 	case TypePort:
 		return 2

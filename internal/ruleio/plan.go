@@ -21,7 +21,23 @@ type Plan struct {
 	Inbound Inbound `json:"inbound"`
 	// Outbound says what becomes of connections that the guest opens.
 	Outbound Outbound `json:"outbound"`
+	// Unmeshed says what becomes of the guest's traffic that no mesh proxy
+	// carries; empty means UnmeshedAllow.
+	Unmeshed Unmeshed `json:"unmeshed,omitempty"`
 }
+
+// Unmeshed says what becomes of traffic that no mesh proxy carries: UDP, ICMP
+// and all other protocols but TCP, and everything of an address family that is
+// not in Plan.Families.
+type Unmeshed string
+
+const (
+	// UnmeshedAllow leaves it alone.
+	UnmeshedAllow Unmeshed = "Allow"
+	// UnmeshedDrop drops it in both directions, but for DNS, for the UDP
+	// ports that the plan lists, and for networks excluded from the mesh.
+	UnmeshedDrop Unmeshed = "Drop"
+)
 
 // Family holds the addresses of one address family.
 type Family struct {
@@ -52,22 +68,28 @@ type Proxy struct {
 }
 
 // Inbound says what becomes of connections to the pod's address. All lists are
-// ascending, without duplicates, and share no TCP port.
+// ascending, without duplicates or overlaps, and share no TCP port.
 type Inbound struct {
 	// Mesh are TCP ports that go through the proxy.
 	Mesh []uint16 `json:"mesh,omitempty"`
 	// DirectTCP are TCP ports that go to the guest past the proxy.
-	DirectTCP []uint16 `json:"directTCP,omitempty"`
+	DirectTCP []PortRange `json:"directTCP,omitempty"`
 	// DirectUDP are UDP ports that go to the guest; a proxy cannot carry UDP.
-	DirectUDP []uint16 `json:"directUDP,omitempty"`
+	DirectUDP []PortRange `json:"directUDP,omitempty"`
 }
 
 // Outbound says which of the guest's own TCP connections go past the proxy;
 // all others go through it.
 type Outbound struct {
-	// ExcludePorts are destination ports, ascending and without duplicates.
-	ExcludePorts []uint16 `json:"excludePorts,omitempty"`
+	// ExcludePorts are TCP destination ports, ascending, no two overlapping.
+	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
+	// ExcludeUDP are UDP destination ports in the same form. No proxy takes
+	// UDP anyway: they are the ones that UnmeshedDrop spares.
+	ExcludeUDP []PortRange `json:"excludeUDP,omitempty"`
 	// ExcludeCIDRs are destination networks in canonical form (RFC 4632,
 	// host bits zero), sorted, none inside another.
 	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
+	// IncludeCIDRs, in the same form, are the only destination networks that
+	// go through the proxy; empty means all.
+	IncludeCIDRs []string `json:"includeCIDRs,omitempty"`
 }

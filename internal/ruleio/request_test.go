@@ -19,8 +19,8 @@ func request() Request {
 					PodInterface: "eth0", Bridge: "k6t-eth0",
 					Families: []Family{{Name: FamilyIPv4, Guest: "10.0.2.2", Gateway: "10.0.2.1", Pod: "10.244.0.8"}},
 					Proxy:    Proxy{InboundPort: 15006, OutboundPort: 15001, LocalPorts: []uint16{15021}},
-					Inbound:  Inbound{Mesh: []uint16{80}, DirectTCP: []uint16{22}, DirectUDP: []uint16{53}},
-					Outbound: Outbound{ExcludePorts: []uint16{5432}, ExcludeCIDRs: []string{"10.0.0.0/8"}},
+					Inbound:  Inbound{Mesh: []uint16{80}, DirectTCP: Ports(22), DirectUDP: Ports(53)},
+					Outbound: Outbound{ExcludePorts: Ports(5432), ExcludeUDP: []PortRange{{50, 60}}, ExcludeCIDRs: []string{"10.0.0.0/8"}},
 				},
 			},
 			{Operation: OperationRemove, PodUID: "uid-2", PodIPs: []string{"10.244.0.9"}},
@@ -74,9 +74,10 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		"no plan":           {valid(func(r *Request) { r.Targets[0].Plan = nil }), "targets[0].plan"},
 		"no plan to verify": {valid(func(r *Request) { r.Targets[1].Operation = OperationVerify }), "targets[1].plan"},
 		"reset to verify":   {valid(func(r *Request) { r.Targets[0].Operation, r.Targets[0].Reset = OperationVerify, true }), "targets[0].reset"},
+		"text in a range":   {strings.Replace(valid(func(*Request) {}), "[5432]", `["1-x"]`, 1), "port range"},
 		"plan for removal":  {valid(func(r *Request) { r.Targets[1].Plan = &Plan{} }), "targets[1].plan"},
-		"port too large":    {strings.Replace(valid(func(*Request) {}), "[5432]", "[65536]", 1), "excludePorts"},
-		"negative port":     {strings.Replace(valid(func(*Request) {}), "[5432]", "[-1]", 1), "excludePorts"},
+		"port too large":    {strings.Replace(valid(func(*Request) {}), "[5432]", "[65536]", 1), "port range"},
+		"negative port":     {strings.Replace(valid(func(*Request) {}), "[5432]", "[-1]", 1), "port range"},
 		"too long":          {strings.Repeat(" ", MaxRequestBytes+1), "more than"},
 	} {
 		t.Run(name, func(t *testing.T) {

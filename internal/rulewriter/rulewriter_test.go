@@ -192,7 +192,7 @@ var endings = map[string]ending{
 		target: toVerification, want: ruleio.OutcomeDrifted, message: "the table is missing",
 	},
 	"table differs": {
-		node: node{table: shortened()}, target: toVerification, want: ruleio.OutcomeDrifted, message: "chain postrouting is missing",
+		node: node{table: shortened()}, target: toVerification, want: ruleio.OutcomeDrifted, message: "chain forward is missing",
 	},
 	"verification fails": {
 		node: node{readErr: nftrules.ErrBusy}, target: toVerification,
@@ -242,8 +242,8 @@ var endings = map[string]ending{
 		node: node{readErr: nftrules.ErrNoTable}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable,
 	},
 	"read-back differs": {
-		node: node{spoil: func(t *nftrules.Table) { t.Chains = t.Chains[:2] }},
-		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "chain postrouting is missing",
+		node: node{spoil: func(t *nftrules.Table) { t.Chains = t.Chains[:3] }},
+		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "chain forward is missing",
 	},
 	"removal fails":      {node: node{removeErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
 	"removal unprovable": {node: node{readErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},

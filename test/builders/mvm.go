@@ -104,10 +104,39 @@ func (b *MVMBuilder) TrafficPolicy(p *networkingv1alpha3.TrafficPolicy) *MVMBuil
 	return b
 }
 
-// ExcludePorts adds ports that go past the proxy on the way out.
+// ExcludePorts adds TCP ports that go past the proxy on the way out.
 func (b *MVMBuilder) ExcludePorts(ports ...int32) *MVMBuilder {
+	for _, p := range ports {
+		b.ExcludeRanges(v1alpha1.PortRange{Port: p})
+	}
+	return b
+}
+
+// ExcludeRanges adds ranges of ports that go past the proxy on the way out.
+func (b *MVMBuilder) ExcludeRanges(ranges ...v1alpha1.PortRange) *MVMBuilder {
 	o := &b.mvm.Spec.Capture.Outbound
-	o.ExcludePorts = append(o.ExcludePorts, ports...)
+	o.ExcludePorts = append(o.ExcludePorts, ranges...)
+	return b
+}
+
+// ExcludeInbound adds ranges of the guest's ports that others reach past the
+// proxy.
+func (b *MVMBuilder) ExcludeInbound(ranges ...v1alpha1.PortRange) *MVMBuilder {
+	i := &b.mvm.Spec.Capture.Inbound
+	i.ExcludePorts = append(i.ExcludePorts, ranges...)
+	return b
+}
+
+// IncludeCIDRs adds networks that alone go through the proxy on the way out.
+func (b *MVMBuilder) IncludeCIDRs(networks ...string) *MVMBuilder {
+	o := &b.mvm.Spec.Capture.Outbound
+	o.IncludeCIDRs = append(o.IncludeCIDRs, networks...)
+	return b
+}
+
+// Unmeshed sets what becomes of traffic that the mesh cannot carry.
+func (b *MVMBuilder) Unmeshed(u v1alpha1.UnmeshedPolicy) *MVMBuilder {
+	b.mvm.Spec.Capture.Unmeshed = u
 	return b
 }
 

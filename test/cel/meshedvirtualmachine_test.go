@@ -166,19 +166,33 @@ var meshedVirtualMachineCases = map[string]testCase{
 	},
 
 	// Capture.
-	"excluded ports":             {set: map[string]any{"spec.capture.outbound.excludePorts": []any{int64(9999), int64(1)}}},
-	"excluded port 0":            {set: map[string]any{"spec.capture.outbound.excludePorts": []any{int64(0)}}, want: []string{"spec.capture.outbound.excludePorts[0]"}},
-	"excluded port 65536":        {set: map[string]any{"spec.capture.outbound.excludePorts": []any{int64(65536)}}, want: []string{"spec.capture.outbound.excludePorts[0]"}},
-	"excluded port twice":        {set: map[string]any{"spec.capture.outbound.excludePorts": []any{int64(1), int64(1)}}, want: []string{"spec.capture.outbound.excludePorts[1]: Duplicate value"}},
-	"no excluded port":           {set: map[string]any{"spec.capture.outbound.excludePorts": []any{}}, want: []string{"spec.capture.outbound.excludePorts", "at least 1 items"}},
-	"excluded networks":          {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "192.0.2.1/32", "0.0.0.0/0"}}},
-	"excluded network twice":     {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "10.96.0.0/16"}}, want: []string{"spec.capture.outbound.excludeCIDRs[1]: Duplicate value"}},
-	"network that is no CIDR":    {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/33"}}, want: []string{cidr}},
-	"address without a length":   {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.10.10"}}, want: []string{cidr}},
-	"network of IPv6":            {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"2001:db8::/32"}}, want: []string{cidr}},
-	"129 excluded networks":      {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(129)}, want: []string{"spec.capture.outbound.excludeCIDRs: Too many"}},
-	"128 excluded networks":      {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(128)}},
-	"included networks, not yet": {set: map[string]any{"spec.capture.outbound.includeCIDRs": networks(1)}, want: []string{"unknown field"}},
+	"excluded ports":            {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 9999, 0), portRange("TCP", 1, 1), portRange("UDP", 100, 200)}}},
+	"excluded port 0":           {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 0, 0)}}, want: []string{"spec.capture.outbound.excludePorts[0].port"}},
+	"excluded port 65536":       {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 1, 65536)}}, want: []string{"spec.capture.outbound.excludePorts[0].endPort"}},
+	"range that ends too early": {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 10, 9)}}, want: []string{"endPort must not be less than port"}},
+	"range of ICMP":             {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("ICMP", 1, 0)}}, want: []string{"excludePorts[0].protocol: Unsupported value"}},
+	"inbound ranges":            {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 20000, 30000), portRange("UDP", 10000, 20000)}}},
+	"inbound range over a reserved port": {
+		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 14000, 15000)}},
+		want: []string{"spec.capture.inbound.excludePorts", "a range covers a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 49152 and 49153 to KubeVirt's live migration; leave them out"},
+	},
+	"inbound range over a mesh port": {
+		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 8000, 8100)}},
+		want: []string{"capture.inbound.excludePorts covers an entry of ports that goes through the mesh: set its route to Direct, or leave it out of the range"},
+	},
+	"inbound UDP range over a mesh port": {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("UDP", 8000, 8100)}}},
+	"unmeshed dropped":                   {set: map[string]any{"spec.capture.unmeshed": "Drop"}},
+	"unmeshed rejected":                  {set: map[string]any{"spec.capture.unmeshed": "Reject"}, want: []string{"spec.capture.unmeshed: Unsupported value"}},
+	"no excluded port":                   {set: map[string]any{"spec.capture.outbound.excludePorts": []any{}}, want: []string{"spec.capture.outbound.excludePorts", "at least 1 items"}},
+	"excluded networks":                  {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "192.0.2.1/32", "0.0.0.0/0"}}},
+	"excluded network twice":             {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "10.96.0.0/16"}}, want: []string{"spec.capture.outbound.excludeCIDRs[1]: Duplicate value"}},
+	"network that is no CIDR":            {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/33"}}, want: []string{cidr}},
+	"address without a length":           {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.10.10"}}, want: []string{cidr}},
+	"network of IPv6":                    {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"2001:db8::/32"}}, want: []string{cidr}},
+	"129 excluded networks":              {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(129)}, want: []string{"spec.capture.outbound.excludeCIDRs: Too many"}},
+	"128 excluded networks":              {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(128)}},
+	"included networks":                  {set: map[string]any{"spec.capture.outbound.includeCIDRs": networks(128)}},
+	"included network of IPv6":           {set: map[string]any{"spec.capture.outbound.includeCIDRs": []any{"2001:db8::/32"}}, want: []string{cidr}},
 
 	// The virtual machine: KubeVirt's own schema.
 	"typo in the virtual machine": {
@@ -218,3 +232,15 @@ func udp(more map[string]any) map[string]any {
 }
 
 func mtlsPort(name, mode string) map[string]any { return map[string]any{"name": name, "mode": mode} }
+
+// portRange leaves out what is empty.
+func portRange(protocol string, port, end int64) map[string]any {
+	out := map[string]any{"port": port}
+	if protocol != "" {
+		out["protocol"] = protocol
+	}
+	if end != 0 {
+		out["endPort"] = end
+	}
+	return out
+}

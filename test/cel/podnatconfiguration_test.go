@@ -20,7 +20,7 @@ spec:
   - {family: IPv4, guest: 10.0.2.2, gateway: 10.0.2.1}
   proxy: {inboundPort: 15006, outboundPort: 15001, localPorts: [15020, 15021]}
   inbound: {mesh: [8080], directTCP: [22], directUDP: [9000]}
-  outbound: {excludePorts: [9999]}
+  outbound: {excludePorts: [{port: 9999}]}
 `
 
 const (

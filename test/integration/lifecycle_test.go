@@ -104,7 +104,7 @@ func TestLifecycle(t *testing.T) {
 
 	request := s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	plan := request.Targets[0].Plan
-	if !slices.Equal(plan.Inbound.Mesh, []uint16{8080}) || !slices.Equal(plan.Inbound.DirectTCP, []uint16{22}) || !slices.Equal(plan.Inbound.DirectUDP, []uint16{9000}) {
+	if !slices.Equal(plan.Inbound.Mesh, []uint16{8080}) || !slices.Equal(plan.Inbound.DirectTCP, ruleio.Ports(22)) || !slices.Equal(plan.Inbound.DirectUDP, ruleio.Ports(9000)) {
 		t.Errorf("the plan's inbound ports are %+v", plan.Inbound)
 	}
 	ready := s.awaitMVM(o.Name,

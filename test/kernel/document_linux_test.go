@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"meshvm.io/meshvm/internal/ruleio"
 )
 
 // document describes the rules to people. Parts of it are generated here.
@@ -39,11 +41,18 @@ func section(t *testing.T, name, want string) {
 	}
 }
 
+// everyRule is a plan that uses every list.
+func everyRule() ruleio.Plan {
+	p := unmeshedPlan()
+	p.Outbound.IncludeCIDRs = []string{"203.0.113.0/24"}
+	return p
+}
+
 // TestDocumentedRules publishes the rules of a plan that uses every list.
 func TestDocumentedRules(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| Chain | Rule, without counter and comment | What it does | Repairs |\n|---|---|---|---|\n")
-	for _, c := range build(t, plan()).Chains {
+	for _, c := range build(t, everyRule()).Chains {
 		for _, r := range c.Rules {
 			repairs := make([]string, len(r.Repairs))
 			for i, n := range r.Repairs {

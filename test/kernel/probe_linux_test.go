@@ -14,7 +14,7 @@ import (
 
 // absenceLimit is how long a probe waits where nothing may come. Nothing in a
 // lab loses packets, so that only rules can delay an answer.
-const absenceLimit = time.Second
+const absenceLimit = 500 * time.Millisecond
 
 // probe is one connection that somebody opens.
 type probe struct {
@@ -22,7 +22,7 @@ type probe struct {
 	name string
 	// from picks the namespace that the connection comes from.
 	from func(*lab) *netns.Namespace
-	// network is "tcp4" or "udp4".
+	// network is "tcp4", "udp4" or "icmp", which has no port.
 	network string
 	host    string
 	port    uint16
@@ -69,6 +69,9 @@ func (o outcome) words() string {
 // run sends the probe and waits for its outcome, up to limit.
 func (l *lab) run(p probe, limit time.Duration) outcome {
 	l.t.Helper()
+	if p.network == "icmp" {
+		return l.ping(p, limit)
+	}
 	var c net.Conn
 	err := p.from(l).Do(func() error {
 		var err error
@@ -135,6 +138,9 @@ func directly(server, client string) outcome {
 
 // refused is the outcome of a probe that meets a closed port.
 var refused = outcome{Failure: "refused"}
+
+// noAnswer is the outcome of a probe whose packets are dropped.
+var noAnswer = outcome{Failure: "no-answer"}
 
 func (p probe) String() string {
 	return fmt.Sprintf("%s (%s %s)", p.name, p.network, p.destination())

@@ -24,6 +24,9 @@ const (
 	directPort    = 9000 // also in Istio's excludeInboundPorts
 	sshPort       = 22
 	udpPort       = 5353
+	closedPort    = 7777 // the guest listens, but nobody listed it
+	dnsPort       = 53
+	ntpPort       = 123
 	webPort       = 443
 	databasePort  = 5432 // in the outbound exclusions
 	inboundPort   = 15006
@@ -49,10 +52,16 @@ const waitLimit = 20 * time.Second
 // end with the test.
 func (l *lab) startServers() {
 	l.t.Helper()
-	for _, p := range []int{meshPort, directPort, sshPort} {
+	for _, p := range []int{meshPort, directPort, sshPort, closedPort} {
 		l.serveTCP(l.guest, guestIP, p, answer(serverGuest))
 	}
-	l.serveUDP(l.guest, guestIP, udpPort)
+	for _, p := range []int{udpPort, closedPort} {
+		l.serveUDP(l.guest, guestIP, p, serverGuest)
+	}
+	for _, p := range []int{dnsPort, ntpPort, udpPort} {
+		l.serveUDP(l.peer, outsideIP, p, serverOutside)
+	}
+	l.serveUDP(l.peer, excludedIP, ntpPort, serverOutside)
 	for _, p := range []int{webPort, databasePort} {
 		l.serveTCP(l.peer, "0.0.0.0", p, answer(serverOutside))
 	}
@@ -89,8 +98,8 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 	})
 }
 
-// serveUDP answers each datagram with the guest's name.
-func (l *lab) serveUDP(ns *netns.Namespace, host string, port int) {
+// serveUDP answers each datagram with the server's name.
+func (l *lab) serveUDP(ns *netns.Namespace, host string, port int, server string) {
 	l.t.Helper()
 	var conn net.PacketConn
 	l.in(ns, func() error {
@@ -106,7 +115,7 @@ func (l *lab) serveUDP(ns *netns.Namespace, host string, port int) {
 			if err != nil {
 				return
 			}
-			_, _ = conn.WriteTo([]byte(answerLine(serverGuest, from)), from)
+			_, _ = conn.WriteTo([]byte(answerLine(server, from)), from)
 		}
 	}()
 }

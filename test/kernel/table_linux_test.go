@@ -27,7 +27,7 @@ func plans() map[string]ruleio.Plan {
 			p.Proxy.LocalPorts, p.Inbound, p.Outbound = nil, ruleio.Inbound{}, ruleio.Outbound{}
 		}),
 		"all networks, extreme ports": change(func(p *ruleio.Plan) {
-			p.Outbound = ruleio.Outbound{ExcludePorts: []uint16{1, 2, 3, 65534, 65535}, ExcludeCIDRs: []string{"0.0.0.0/0"}}
+			p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(1, 2, 3, 65534, 65535), ExcludeCIDRs: []string{"0.0.0.0/0"}}
 		}),
 		"neighbouring networks": change(func(p *ruleio.Plan) {
 			p.Outbound.ExcludeCIDRs = []string{"0.0.0.0/32", "0.0.0.1/32", "10.0.0.0/9", "10.128.0.0/9", "192.0.2.6/31", "255.255.255.255/32"}
@@ -35,10 +35,11 @@ func plans() map[string]ruleio.Plan {
 		"very many": change(func(p *ruleio.Plan) {
 			p.Outbound = ruleio.Outbound{}
 			for i := range 2000 {
-				p.Outbound.ExcludePorts = append(p.Outbound.ExcludePorts, uint16(2*i+1))
+				p.Outbound.ExcludePorts = append(p.Outbound.ExcludePorts, ruleio.Ports(uint16(2*i+1))...)
 				p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, fmt.Sprintf("10.%d.%d.0/25", i/256, i%256))
 			}
 		}),
+		"unmeshed dropped, ranges": unmeshedPlan(),
 		"other names and addresses": change(func(p *ruleio.Plan) {
 			p.Bridge = "k6t-0123456789a"
 			p.Families[0].Guest, p.Families[0].Gateway = "172.30.255.6", "172.30.255.5"

@@ -83,17 +83,19 @@ type kubevirt struct {
 	istio bool
 	// ports says whether the VMI's interface lists ports.
 	ports bool
-	// like names a variant that must look the same to everyone.
+	// like names the variant in whose column outcomes are published.
 	like string
 }
 
 var (
-	annotated   = kubevirt{name: "annotation", istio: true, ports: true}
-	labelled    = kubevirt{name: "label only", ports: true}
-	withoutList = kubevirt{name: "label only, no port list"}
+	annotated = kubevirt{name: "annotation", istio: true, ports: true}
+	// annotatedWithoutList differs from annotated for unlisted ports only.
+	annotatedWithoutList = kubevirt{name: "annotation, no port list", istio: true, like: annotated.name}
+	labelled             = kubevirt{name: "label only", ports: true}
+	withoutList          = kubevirt{name: "label only, no port list"}
 	// kubevirts are all variants.
 	kubevirts = []kubevirt{
-		annotated, {name: "annotation, no port list", istio: true, like: annotated.name}, labelled, withoutList,
+		annotated, annotatedWithoutList, labelled, withoutList,
 	}
 )
 
@@ -147,9 +149,9 @@ func plan() ruleio.Plan {
 			InboundPort: inboundPort, OutboundPort: outboundPort,
 			LocalPorts: []uint16{adminPort, outboundPort, 15004, inboundPort, 15008, 15009, agentPort, healthPort, 15053, statsPort},
 		},
-		Inbound: ruleio.Inbound{Mesh: []uint16{meshPort}, DirectTCP: []uint16{sshPort, directPort}, DirectUDP: []uint16{udpPort}},
+		Inbound: ruleio.Inbound{Mesh: []uint16{meshPort}, DirectTCP: ruleio.Ports(sshPort, directPort), DirectUDP: ruleio.Ports(udpPort)},
 		// The administration port is excluded by mistake.
-		Outbound: ruleio.Outbound{ExcludePorts: []uint16{databasePort, adminPort}, ExcludeCIDRs: []string{excludedCIDR}},
+		Outbound: ruleio.Outbound{ExcludePorts: ruleio.Ports(databasePort, adminPort), ExcludeCIDRs: []string{excludedCIDR}},
 	}
 }
 

@@ -77,12 +77,12 @@ func TestLiveChange(t *testing.T) {
 		}
 	}
 	begin := time.Now()
-	patch("[7000,9999]")
+	patch(`[{"port":7000},{"port":9999}]`)
 	t.Logf("an edit was carried out and read back from the kernel after %.1f s", time.Since(begin).Seconds())
 	if seesProxy(ctx, t, s, pod, clientIP+":7000") {
 		t.Error("port 7000 is excluded and still goes through the proxy")
 	}
-	patch("[9999]")
+	patch(`[{"port":9999}]`)
 	if !seesProxy(ctx, t, s, pod, clientIP+":7000") {
 		t.Error("port 7000 is no longer excluded and still goes past the proxy")
 	}

@@ -1,0 +1,118 @@
+package v1alpha1
+
+// CaptureSpec says which traffic the NAT in the pod sends past the mesh, and
+// what it drops. A port of the guest that neither ports nor
+// inbound.excludePorts lists is closed.
+//
+// +kubebuilder:validation:MinProperties=1
+type CaptureSpec struct {
+	// inbound is about connections to the guest.
+	//
+	// +optional
+	Inbound InboundCapture `json:"inbound,omitzero"`
+
+	// outbound is about connections that the guest opens.
+	//
+	// +optional
+	Outbound OutboundCapture `json:"outbound,omitzero"`
+
+	// unmeshed says what becomes of traffic that the mesh cannot carry: UDP,
+	// ICMP and all protocols but TCP, and IPv6. Allow leaves it alone, which
+	// is also what happens when it is left out. Drop drops it in both
+	// directions, but for DNS, for UDP ports that ports or an exclusion
+	// lists, and for networks in outbound.excludeCIDRs.
+	//
+	// +optional
+	Unmeshed UnmeshedPolicy `json:"unmeshed,omitempty"`
+}
+
+// UnmeshedPolicy says what becomes of traffic that the mesh cannot carry.
+//
+// +kubebuilder:validation:Enum=Allow;Drop
+type UnmeshedPolicy string
+
+const (
+	// UnmeshedPolicyAllow leaves it alone.
+	UnmeshedPolicyAllow UnmeshedPolicy = "Allow"
+	// UnmeshedPolicyDrop drops it.
+	UnmeshedPolicyDrop UnmeshedPolicy = "Drop"
+)
+
+// PortRange is a port or a range of ports, as in a NetworkPolicy.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.endPort) || self.endPort >= self.port",message="endPort must not be less than port"
+type PortRange struct {
+	// protocol is the transport protocol: TCP when left out.
+	//
+	// +optional
+	Protocol PortProtocol `json:"protocol,omitempty"`
+
+	// port is the port, or the first of the range.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+
+	// endPort is the last port of the range; port alone when left out.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	EndPort int32 `json:"endPort,omitempty"`
+}
+
+// InboundCapture says which connections to the guest go past the mesh proxy
+// without being ports of the Service.
+//
+// +kubebuilder:validation:MinProperties=1
+type InboundCapture struct {
+	// excludePorts are ports of the guest that others reach past the proxy,
+	// beside the entries of ports whose route is Direct.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(r, (has(r.protocol) && r.protocol == 'UDP') || ![15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 49152, 49153].exists(p, p >= r.port && p <= (has(r.endPort) ? r.endPort : r.port)))",message="a range covers a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 49152 and 49153 to KubeVirt's live migration; leave them out"
+	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
+}
+
+// OutboundCapture says which of the guest's own connections go past the mesh
+// proxy. Without it all of the guest's TCP connections go through it.
+//
+// +kubebuilder:validation:MinProperties=1
+type OutboundCapture struct {
+	// excludePorts are destination ports that go past the proxy. UDP never
+	// goes through it: for UDP, this spares ports from unmeshed: Drop.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
+
+	// excludeCIDRs are IPv4 destination networks that go past the proxy, for
+	// example "10.96.0.0/16".
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MinLength=9
+	// +kubebuilder:validation:items:MaxLength=18
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
+	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
+
+	// includeCIDRs are the only IPv4 destination networks that go through the
+	// proxy, less the exclusions; all when left out.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MinLength=9
+	// +kubebuilder:validation:items:MaxLength=18
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
+	IncludeCIDRs []string `json:"includeCIDRs,omitempty"`
+}

@@ -1,0 +1,78 @@
+package ruleio
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// PortRange is a closed range of ports. In JSON a single port is a number, and
+// a range the text "FIRST-LAST".
+type PortRange struct{ First, Last uint16 }
+
+// Ports are ranges of one port each.
+func Ports(ports ...uint16) []PortRange {
+	out := make([]PortRange, len(ports))
+	for i, p := range ports {
+		out[i] = PortRange{p, p}
+	}
+	return out
+}
+
+// Contains says whether the range has the port.
+func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
+
+// String is the range in nft's spelling.
+func (r PortRange) String() string {
+	first := strconv.Itoa(int(r.First))
+	if r.First == r.Last {
+		return first
+	}
+	return first + "-" + strconv.Itoa(int(r.Last))
+}
+
+// MarshalJSON spells a range.
+func (r PortRange) MarshalJSON() ([]byte, error) {
+	if r.First == r.Last {
+		return []byte(r.String()), nil
+	}
+	return json.Marshal(r.String())
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (r *PortRange) UnmarshalJSON(b []byte) error {
+	text := string(bytes.Trim(b, `"`))
+	from, to, isRange := strings.Cut(text, "-")
+	if !isRange {
+		to = from
+	}
+	first, err := strconv.ParseUint(from, 10, 16)
+	if err != nil {
+		return fmt.Errorf("port range %s: %w", b, err)
+	}
+	last, err := strconv.ParseUint(to, 10, 16)
+	if err != nil {
+		return fmt.Errorf("port range %s: %w", b, err)
+	}
+	*r = PortRange{uint16(first), uint16(last)}
+	return nil
+}
+
+// Union sorts ranges and joins those that overlap; nil when there are none.
+func Union(lists ...[]PortRange) []PortRange {
+	sorted := slices.Concat(lists...)
+	slices.SortFunc(sorted, func(a, b PortRange) int { return cmp.Compare(a.First, b.First) })
+	var out []PortRange
+	for _, r := range sorted {
+		if n := len(out); n > 0 && r.First <= out[n-1].Last {
+			out[n-1].Last = max(out[n-1].Last, r.Last)
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}

@@ -1,0 +1,105 @@
+package kernel
+
+import (
+	"fmt"
+	"testing"
+
+	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// unmeshedPlan drops what no proxy carries, and uses ranges.
+func unmeshedPlan() ruleio.Plan {
+	p := plan()
+	p.Unmeshed = ruleio.UnmeshedDrop
+	p.Inbound.DirectUDP = []ruleio.PortRange{{First: udpPort - 10, Last: udpPort + 10}}
+	p.Outbound.ExcludeUDP = []ruleio.PortRange{{First: udpPort - 1, Last: udpPort}}
+	return p
+}
+
+// unmeshedFlow is a flow that no proxy carries.
+type unmeshedFlow struct {
+	probe
+	allow, drop outcome
+}
+
+func unmeshedFlows() []unmeshedFlow {
+	udp := func(from probe, name, host string, port uint16) probe {
+		from.name, from.network, from.host, from.port = name, "udp4", host, port
+		return from
+	}
+	guest, peer := probe{from: fromGuest}, probe{from: fromPeer}
+	ping := probe{name: "guest pings outside", from: fromGuest, network: "icmp", host: outsideIP}
+	pingGuest := probe{name: "client pings the pod's address, which KubeVirt hands to the guest", from: fromPeer, network: "icmp", host: podIP}
+	out := directly(serverOutside, podIP)
+	echo := directly("echo", "")
+	return []unmeshedFlow{
+		{udp(guest, "guest asks DNS", outsideIP, dnsPort), out, out},
+		{udp(guest, "guest to NTP", outsideIP, ntpPort), out, noAnswer},
+		{udp(guest, "guest to an excluded UDP port", outsideIP, udpPort), out, out},
+		{udp(guest, "guest to NTP in an excluded network", excludedIP, ntpPort), out, out},
+		{udp(peer, "client to a listed UDP port", podIP, udpPort), directly(serverGuest, peerIP), directly(serverGuest, peerIP)},
+		{ping, echo, noAnswer},
+		{pingGuest, echo, noAnswer},
+	}
+}
+
+// TestUnmeshed sends what no proxy carries, past rules of KubeVirt's that
+// forward everything.
+func TestUnmeshed(t *testing.T) {
+	l := newLab(t)
+	l.writeIstio(istioIptables)
+	l.addGuest()
+	l.writeKubeVirt(withoutList)
+	l.startServers()
+	allow := unmeshedPlan()
+	allow.Unmeshed = ruleio.UnmeshedAllow
+	l.apply(allow)
+	for _, f := range unmeshedFlows() {
+		t.Run("allow, "+f.name, func(t *testing.T) { l.expect(t, f.probe, f.allow) })
+	}
+	l.apply(unmeshedPlan())
+	for _, f := range unmeshedFlows() {
+		t.Run("drop, "+f.name, func(t *testing.T) { l.expect(t, f.probe, f.drop) })
+	}
+	for _, s := range situations() {
+		t.Run("drop, "+s.name, func(t *testing.T) { l.expect(t, s.probe, s.afterFor(withoutList)) })
+	}
+	want := build(t, unmeshedPlan())
+	if n := nftrules.Totals(want, l.mustRead()); n.Dropped == 0 || n.Captured == 0 || n.Direct == 0 {
+		t.Errorf("totals %+v, want all to have counted", n)
+	}
+	if r := l.request(ruleio.OperationVerify, new(unmeshedPlan())); r.Outcome != ruleio.OutcomeVerified || r.Counters.Dropped == 0 {
+		t.Errorf("verified with %s (%s), counters %+v", r.Outcome, r.Message, r.Counters)
+	}
+	if r := l.request(ruleio.OperationVerify, new(plan())); r.Outcome != ruleio.OutcomeDrifted || r.Message == "" {
+		t.Errorf("another plan verified with %s (%s)", r.Outcome, r.Message)
+	}
+}
+
+// TestIncludedNetworks captures some networks only.
+func TestIncludedNetworks(t *testing.T) {
+	p := plan()
+	p.Outbound = ruleio.Outbound{IncludeCIDRs: []string{excludedCIDR}}
+	for _, i := range []istio{istioIptables, istioNftables} {
+		t.Run("Istio "+i.name, func(t *testing.T) {
+			l := newLab(t)
+			l.writeIstio(i)
+			l.addGuest()
+			l.writeKubeVirt(annotated)
+			l.startServers()
+			l.apply(p)
+			for host, captured := range map[string]bool{excludedIP: true, outsideIP: false, "127.0.0.1": true} {
+				c := probe{name: fmt.Sprintf("guest to %s", host), from: fromGuest, network: "tcp4", host: host, port: webPort}
+				want := directly(serverOutside, podIP)
+				switch {
+				case host == "127.0.0.1":
+					want = c.only("15001", "refused")
+				case captured:
+					want = c.through("15001", serverOutside, podIP)
+				}
+				l.expect(t, c, want)
+			}
+		})
+	}
+}
