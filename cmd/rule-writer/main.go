@@ -4,7 +4,9 @@
 // termination message and on standard output.
 //
 //	rule-writer [-request FILE] [-result FILE] [-proc DIR]
+//	rule-writer trace -pod-uid UID [...]
 //
+// The second form follows a flow through the pod's rules instead (docs/trace.md).
 // It needs the host's PID namespace and the capabilities NET_ADMIN (nf_tables),
 // SYS_ADMIN (setns) and SYS_PTRACE (/proc/PID/ns of other users' processes).
 // Its exit status is a ruleio.ExitCode.
@@ -26,7 +28,11 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	start, args := run, os.Args[1:]
+	if len(args) > 0 && args[0] == traceMode {
+		start, args = runTrace, args[1:]
+	}
+	code := start(ctx, args, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(int(code))
 }

@@ -1,0 +1,143 @@
+package trace
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// dumpAttempts bounds how often a dump starts over because the rules changed
+// under it.
+const dumpAttempts = 5
+
+// dump reads all rules of the calling thread's namespace, and the roles of those
+// in the own table by their handle.
+func dump() (Ruleset, map[uint64]Role, error) {
+	var errs error
+	for range dumpAttempts {
+		rules, roles, err := dumpOnce()
+		if err == nil {
+			return rules, roles, nil
+		}
+		errs = errors.Join(errs, err)
+	}
+	return Ruleset{}, nil, fmt.Errorf("read the rules: %w", errs)
+}
+
+func dumpOnce() (rules Ruleset, roles map[uint64]Role, err error) {
+	conn, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return rules, nil, err
+	}
+	defer func() { err = errors.Join(err, conn.CloseLasting()) }()
+	rules = Ruleset{Chains: map[ChainKey]ChainInfo{}, Rules: map[RuleKey]RuleInfo{}}
+	roles = map[uint64]Role{}
+	chains, err := conn.ListChains()
+	if err != nil {
+		return rules, nil, err
+	}
+	sets := map[string]map[string][][]byte{}
+	for _, c := range chains {
+		key := ChainKey{Family: uint8(c.Table.Family), Table: c.Table.Name, Chain: c.Name}
+		rules.Chains[key] = chainInfo(c)
+		table := familyName(key.Family) + " " + key.Table
+		if sets[table] == nil {
+			sets[table] = anonymousSets(conn, c.Table)
+		}
+		found, err := conn.GetRules(c.Table, c)
+		if err != nil {
+			return rules, nil, fmt.Errorf("chain %s of table %s: %w", key.Chain, key.Table, err)
+		}
+		for _, r := range found {
+			comment, _ := userdata.GetString(r.UserData, userdata.TypeComment)
+			rules.Rules[RuleKey{ChainKey: key, Handle: r.Handle}] = RuleInfo{Text: ruleText(r.Exprs, sets[table]), Comment: comment}
+			if _, role, ok := parseComment(comment); ok && key.isOwn() {
+				roles[r.Handle] = role
+			}
+		}
+	}
+	return rules, roles, nil
+}
+
+func chainInfo(c *nftables.Chain) ChainInfo {
+	info := ChainInfo{Type: string(c.Type)}
+	if c.Hooknum != nil {
+		info.Hook = hookNames[uint32(*c.Hooknum)]
+	}
+	if c.Priority != nil {
+		info.Priority = int32(*c.Priority)
+	}
+	return info
+}
+
+// hookNames are nft's names of the hooks (linux/netfilter.h, enum
+// nf_inet_hooks).
+var hookNames = map[uint32]string{
+	unix.NF_INET_PRE_ROUTING:  "prerouting",
+	unix.NF_INET_LOCAL_IN:     "input",
+	unix.NF_INET_FORWARD:      "forward",
+	unix.NF_INET_LOCAL_OUT:    "output",
+	unix.NF_INET_POST_ROUTING: "postrouting",
+}
+
+// maxElements bounds how many elements of an anonymous set are spelled out.
+const maxElements = 16
+
+// anonymousSets reads the elements of a table's anonymous sets. What cannot be
+// read stays a name: words only depend on it.
+func anonymousSets(conn *nftables.Conn, table *nftables.Table) map[string][][]byte {
+	out := map[string][][]byte{}
+	sets, err := conn.GetSets(table)
+	if err != nil {
+		return out
+	}
+	for _, s := range sets {
+		if !strings.HasPrefix(s.Name, "__set") || s.Interval {
+			continue
+		}
+		elements, err := conn.GetSetElements(s)
+		if err != nil || len(elements) > maxElements {
+			continue
+		}
+		for _, e := range elements {
+			out[s.Name] = append(out[s.Name], e.Key)
+		}
+	}
+	return out
+}
+
+// ownComments are the comments of the own table's rules.
+func ownComments(conn *netlink.Conn) ([]string, error) {
+	ae := netlink.NewAttributeEncoder()
+	ae.String(unix.NFTA_RULE_TABLE, TableName)
+	data, err := ae.Encode()
+	if err != nil {
+		return nil, err
+	}
+	replies, err := conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: messageType(unix.NFT_MSG_GETRULE), Flags: netlink.Request | netlink.Dump},
+		Data:   append(header(unix.NFPROTO_INET, 0), data...),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read table %s: %w", TableName, err)
+	}
+	var out []string
+	for _, r := range replies {
+		var comment string
+		err := attributes(r.Data, func(ad *netlink.AttributeDecoder) {
+			if ad.Type() == unix.NFTA_RULE_USERDATA {
+				comment, _ = userdata.GetString(ad.Bytes(), userdata.TypeComment)
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, comment)
+	}
+	return out, nil
+}

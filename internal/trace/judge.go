@@ -1,0 +1,249 @@
+package trace
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// How long a Collector waits before it takes a flow for ended.
+const (
+	// quiet is for messages that are still on their way: trace messages and
+	// conntrack's events come on two sockets.
+	quiet = 200 * time.Millisecond
+	// patience is for answers and for the proxy's second leg; a client repeats
+	// its first packet after one second (RFC 6298).
+	patience = 3 * time.Second
+	// joinWindow is how long after the first leg a second leg may begin that
+	// is joined by time alone.
+	joinWindow = 3 * time.Second
+)
+
+// judged is a journey with what it means.
+type judged struct {
+	*journey
+	ending Ending
+	answer Answer
+	// source and final are the addresses after all translations.
+	source, final netip.AddrPort
+	// decisive is the rule that set the destination, nil if none did.
+	decisive *step
+	// excluded is the last rule that returned from a chain of Istio's.
+	excluded *step
+	// fatal is the step that ended the packet's way.
+	fatal *step
+	// second is the proxy's own connection for this one.
+	second *judged
+	likely bool
+}
+
+// judge says where a packet went.
+func (c *Collector) judge(j *journey) *judged {
+	out := &judged{journey: j, source: j.lastSeen.Source, final: j.lastSeen.Destination}
+	for i := range j.steps {
+		s := &j.steps[i]
+		chain := c.ns.Rules.Chains[s.base]
+		early := chain.Hook == "prerouting" || chain.Hook == "output"
+		switch e := s.event; {
+		case e.ends():
+			out.fatal = s
+		case !early || chain.Type != "nat" || e.Kind != EventRule:
+		case e.Verdict == verdictAccept && c.translates(s):
+			out.decisive = s
+		case e.Verdict == verdictReturn && c.ns.Rules.writer(s.rule().ChainKey) == writerIstio:
+			out.excluded = s
+		}
+	}
+	known := c.connections[j.packet.Tuple]
+	if known != nil {
+		out.final, out.source = known.event.Reply.Source, known.event.Reply.Destination
+	}
+	out.answer = answerOf(known, j.packet.Protocol)
+	out.ending = c.place(out.final, j.packet.Protocol)
+	switch {
+	case out.fatal != nil && out.answer != AnswerYes:
+		out.ending, out.answer = EndingDropped, AnswerNone
+	case out.ending == EndingNoListener && out.answer == AnswerYes:
+		out.ending = EndingPod // It listened then.
+	case out.ending == EndingNoListener:
+		out.answer = AnswerRefused
+	}
+	return out
+}
+
+// translates says whether the step's rule sets a destination. A rule that is
+// not known is taken for one.
+func (c *Collector) translates(s *step) bool {
+	r, ok := c.ns.Rules.Rules[s.rule()]
+	return !ok || strings.Contains(r.Text, "dnat") || strings.Contains(r.Text, "redirect") || strings.Contains(r.Text, "DNAT")
+}
+
+// answerOf says what conntrack knows of an answer. A reset in answer to the
+// first packet deletes the entry at once (Linux, nf_conntrack_proto_tcp.c).
+func answerOf(known *connection, protocol uint8) Answer {
+	switch {
+	case known == nil:
+		return AnswerUnknown
+	case known.replied:
+		return AnswerYes
+	case protocol == numberTCP && (known.gone || known.reset):
+		return AnswerRefused
+	default:
+		return AnswerNone
+	}
+}
+
+// place says whose an address is.
+func (c *Collector) place(to netip.AddrPort, protocol uint8) Ending {
+	a := to.Addr()
+	if !a.IsValid() {
+		return EndingUnknown
+	}
+	onBridge := false
+	local := a.IsLoopback()
+	for _, l := range c.ns.Links {
+		for _, p := range l.Prefixes {
+			local = local || p.Addr() == a
+			onBridge = onBridge || (l.Name == c.request.Bridge && p.Contains(a))
+		}
+	}
+	ported := protocol == numberTCP || protocol == numberUDP
+	switch {
+	case local && ported && c.ns.Listens != nil && !c.ns.Listens(protocol, to):
+		return EndingNoListener
+	case local && protocol == numberTCP && to.Port() == c.request.Proxy.InboundPort:
+		return EndingProxyInbound
+	case local && protocol == numberTCP && to.Port() == c.request.Proxy.OutboundPort:
+		return EndingProxyOutbound
+	case local:
+		return EndingPod
+	case onBridge:
+		return EndingGuest
+	default:
+		return EndingOutside
+	}
+}
+
+// proxied says whether the proxy has the connection now.
+func (j *judged) proxied() bool {
+	return j.ending == EndingProxyInbound || j.ending == EndingProxyOutbound
+}
+
+// judgeAll judges the described flows and joins the proxy's second legs.
+func (c *Collector) judgeAll() []*judged {
+	var flows, candidates []*judged
+	for _, j := range c.flows {
+		if c.answersOther(j) {
+			continue
+		}
+		switch v := c.judge(j); {
+		case j.roles[RoleProxy]:
+			candidates = append(candidates, v)
+		case j.roles[RoleFlow]:
+			flows = append(flows, v)
+		}
+	}
+	for _, f := range flows {
+		if f.proxied() {
+			candidates = f.join(candidates)
+		}
+	}
+	for _, v := range candidates {
+		if v.roles[RoleFlow] {
+			flows = append(flows, v)
+		}
+	}
+	slices.SortStableFunc(flows, func(a, b *judged) int { return a.first.Compare(b.first) })
+	return flows
+}
+
+// join picks the proxy's own connection for a redirected one: one to the
+// original destination if there is one, which is what a proxy does that does not
+// know the destination; otherwise, outbound, the next one. It returns the
+// candidates that are left.
+func (j *judged) join(candidates []*judged) []*judged {
+	exact := slices.IndexFunc(candidates, func(v *judged) bool {
+		return !v.first.Before(j.first) && v.packet.Destination == j.packet.Destination
+	})
+	picked := exact
+	if exact < 0 && j.ending == EndingProxyOutbound {
+		picked = slices.IndexFunc(candidates, func(v *judged) bool {
+			after := v.first.Sub(j.first)
+			return after >= 0 && after <= joinWindow && v.ending != EndingPod
+		})
+	}
+	if exact < 0 && j.ending == EndingProxyInbound {
+		picked = slices.IndexFunc(candidates, func(v *judged) bool {
+			after := v.first.Sub(j.first)
+			return after >= 0 && after <= joinWindow && v.ending == EndingGuest
+		})
+	}
+	if picked < 0 {
+		return candidates
+	}
+	j.second, j.likely = candidates[picked], exact < 0
+	return slices.Delete(candidates, picked, picked+1)
+}
+
+// answersOther says whether the packet is an answer of a connection that began
+// the other way round, as datagrams of a loosely described flow can be.
+func (c *Collector) answersOther(j *journey) bool {
+	if j.packet.Protocol == numberTCP || c.connections[j.packet.Tuple] != nil {
+		return false
+	}
+	for _, known := range c.connections {
+		if known.event.Reply == j.packet.Tuple {
+			return true
+		}
+	}
+	return false
+}
+
+// settled says whether nothing more is expected of a flow.
+func (j *judged) settled(now time.Time) bool {
+	since := now.Sub(j.last)
+	switch {
+	case since < quiet:
+		return false
+	case j.ending == EndingDropped, j.ending == EndingNoListener, j.answer == AnswerRefused:
+		return true
+	case j.answer != AnswerYes:
+		return since >= patience
+	case !j.proxied():
+		return true
+	case j.second != nil:
+		return j.second.settled(now)
+	default:
+		return since >= patience
+	}
+}
+
+// Done says whether as many flows have ended as the request wants.
+func (c *Collector) Done(now time.Time) bool {
+	settled := 0
+	for _, f := range c.judgeAll() {
+		if f.settled(now) {
+			settled++
+		}
+	}
+	return settled >= c.request.MaxFlows
+}
+
+// from says where the packet entered.
+func (c *Collector) from(j *journey) From {
+	switch name := c.ns.Links[j.input].Name; {
+	case j.entry.Chain == chainOutput || name == "lo":
+		return FromPod
+	case name == c.request.Bridge:
+		return FromGuest
+	default:
+		return FromOutside
+	}
+}
+
+// Names of the own table's chains.
+const (
+	chainPrerouting = "prerouting"
+	chainOutput     = "output"
+)

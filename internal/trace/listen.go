@@ -1,0 +1,73 @@
+package trace
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Socket states of /proc/net/tcp and /proc/net/udp (linux/tcp_states.h).
+const (
+	stateListen      = "0A" // TCP_LISTEN
+	stateUnconnected = "07" // TCP_CLOSE, which a datagram socket without a peer is in
+)
+
+// Listeners are the sockets that take new connections.
+type Listeners struct {
+	// TCP and UDP are their addresses.
+	TCP, UDP []netip.AddrPort
+}
+
+// Listens says whether a socket takes what goes to the address. A socket on
+// :: takes IPv4 as well.
+func (l Listeners) Listens(protocol uint8, to netip.AddrPort) bool {
+	sockets := l.TCP
+	if protocol == numberUDP {
+		sockets = l.UDP
+	}
+	for _, s := range sockets {
+		a := s.Addr().Unmap()
+		every := a.IsUnspecified() && (a.Is6() || to.Addr().Is4())
+		if s.Port() == to.Port() && (every || a == to.Addr()) {
+			return true
+		}
+	}
+	return false
+}
+
+// parseSockets reads the sockets in one state from a file of the form of
+// /proc/net/tcp (proc(5)). Lines that it does not understand are left out.
+func parseSockets(b []byte, state string) []netip.AddrPort {
+	var out []netip.AddrPort
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 4 || fields[3] != state {
+			continue
+		}
+		if a, ok := parseSocket(fields[1]); ok {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// parseSocket reads "0100007F:1F90": the address in words of the machine's byte
+// order, and the port.
+func parseSocket(text string) (netip.AddrPort, bool) {
+	host, port, found := strings.Cut(text, ":")
+	b, err := hex.DecodeString(host)
+	if !found || err != nil || (len(b) != 4 && len(b) != 16) {
+		return netip.AddrPort{}, false
+	}
+	for i := 0; i < len(b); i += 4 {
+		binary.NativeEndian.PutUint32(b[i:], binary.BigEndian.Uint32(b[i:]))
+	}
+	n, err := strconv.ParseUint(port, 16, 16)
+	a, ok := netip.AddrFromSlice(b)
+	return netip.AddrPortFrom(a, uint16(n)), ok && err == nil
+}

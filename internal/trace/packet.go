@@ -1,0 +1,125 @@
+package trace
+
+import (
+	"encoding/binary"
+	"net/netip"
+)
+
+// Protocol numbers (IANA, Assigned Internet Protocol Numbers).
+const (
+	numberICMP   = 1
+	numberTCP    = 6
+	numberUDP    = 17
+	numberICMPv6 = 58
+)
+
+// Tuple is the address part of a packet: what conntrack tells connections apart
+// by. ICMP has the identifier of an echo in place of both ports.
+type Tuple struct {
+	// Protocol is the transport protocol's number.
+	Protocol uint8
+	// Source is who sent the packet.
+	Source netip.AddrPort
+	// Destination is who shall get it.
+	Destination netip.AddrPort
+}
+
+// Packet is what a trace message shows of a packet's headers.
+type Packet struct {
+	Tuple
+	// ID is the identification of an IPv4 packet (RFC 791), 0 in IPv6.
+	ID uint16
+	// Sequence is TCP's sequence number (RFC 9293), which no translation
+	// changes; of an echo it is identifier and number.
+	Sequence uint32
+	// Length is the length of the packet, IPv6's without its header.
+	Length uint16
+}
+
+// fingerprint identifies a packet on its way through all hooks. The kernel's own
+// trace id does not: it is made from the packet's addresses and interface too
+// (Linux, net/netfilter/nf_tables_trace.c). Addresses change, what is in here
+// does not, but for a source port in the last hook.
+type fingerprint struct {
+	protocol   uint8
+	sourcePort uint16
+	id         uint16
+	sequence   uint32
+	length     uint16
+}
+
+func (p Packet) fingerprint() fingerprint {
+	f := fingerprint{protocol: p.Protocol, id: p.ID, sequence: p.Sequence, length: p.Length}
+	if p.Protocol != numberTCP {
+		f.sourcePort = p.Source.Port()
+	}
+	return f
+}
+
+// parsePacket reads the headers of a trace message (linux/netfilter/nf_tables.h,
+// NFTA_TRACE_NETWORK_HEADER and NFTA_TRACE_TRANSPORT_HEADER). Either may be cut
+// short; what is missing stays zero.
+func parsePacket(network, transport []byte) (Packet, bool) {
+	var p Packet
+	if len(network) == 0 {
+		return p, false
+	}
+	var source, destination netip.Addr
+	switch {
+	case network[0]>>4 == 4 && len(network) >= 20:
+		p.Length, p.ID = binary.BigEndian.Uint16(network[2:]), binary.BigEndian.Uint16(network[4:])
+		p.Protocol = network[9]
+		source, destination = netip.AddrFrom4([4]byte(network[12:16])), netip.AddrFrom4([4]byte(network[16:20]))
+	case network[0]>>4 == 6 && len(network) >= 40:
+		// Extension headers are not followed: first packets have none.
+		p.Length, p.Protocol = binary.BigEndian.Uint16(network[4:]), network[6]
+		source, destination = netip.AddrFrom16([16]byte(network[8:24])), netip.AddrFrom16([16]byte(network[24:40]))
+	default:
+		return p, false
+	}
+	var sourcePort, destinationPort uint16
+	switch p.Protocol {
+	case numberTCP, numberUDP:
+		if len(transport) >= 4 {
+			sourcePort, destinationPort = binary.BigEndian.Uint16(transport), binary.BigEndian.Uint16(transport[2:])
+		}
+		if p.Protocol == numberTCP && len(transport) >= 8 {
+			p.Sequence = binary.BigEndian.Uint32(transport[4:])
+		}
+	case numberICMP, numberICMPv6:
+		if len(transport) >= 8 {
+			sourcePort = binary.BigEndian.Uint16(transport[4:])
+			destinationPort = sourcePort
+			p.Sequence = binary.BigEndian.Uint32(transport[4:])
+		}
+	}
+	p.Source, p.Destination = netip.AddrPortFrom(source, sourcePort), netip.AddrPortFrom(destination, destinationPort)
+	return p, true
+}
+
+// protocolName is nft's name of a protocol.
+func protocolName(number uint8) string {
+	switch number {
+	case numberTCP:
+		return string(ProtocolTCP)
+	case numberUDP:
+		return string(ProtocolUDP)
+	case numberICMP:
+		return string(ProtocolICMP)
+	case numberICMPv6:
+		return string(ProtocolICMPv6)
+	default:
+		return "other"
+	}
+}
+
+// text is the endpoint of a packet of the protocol.
+func (t Tuple) text(e netip.AddrPort) string {
+	if t.Protocol == numberTCP || t.Protocol == numberUDP {
+		return e.String()
+	}
+	return e.Addr().String()
+}
+
+// String is "source -> destination".
+func (t Tuple) String() string { return t.text(t.Source) + " -> " + t.text(t.Destination) }

@@ -1,0 +1,232 @@
+package trace
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Report is what was seen so far.
+func (c *Collector) Report() []FlowReport {
+	var out []FlowReport
+	for _, v := range c.judgeAll() {
+		if len(out) == c.request.MaxFlows {
+			break
+		}
+		out = append(out, c.report(v))
+	}
+	return out
+}
+
+// Lost is how many packets were seen that did not fit into the report.
+func (c *Collector) Lost() int {
+	return c.dropped + max(0, len(c.judgeAll())-c.request.MaxFlows)
+}
+
+func (c *Collector) report(v *judged) FlowReport {
+	r := FlowReport{
+		From: c.from(v.journey), Ending: v.ending, Answer: v.answer, ViaProxy: v.proxied(),
+		Packets: 1 + v.repeated, Legs: []Leg{c.leg(v)},
+	}
+	last := v
+	if v.second != nil {
+		second := c.leg(v.second)
+		second.Likely = v.likely
+		r.Legs = append(r.Legs, second)
+		r.Ending, r.Answer, last = v.second.ending, v.second.answer, v.second
+	}
+	if last.ending == EndingDropped {
+		ref := c.ref(last.fatal)
+		r.DroppedBy = &ref
+	}
+	if v.decisive != nil && !v.proxied() && r.From != FromPod && (v.ending == EndingGuest || v.ending == EndingOutside) {
+		ref := c.ref(v.decisive)
+		r.BypassedBy = &ref
+	}
+	r.Summary = c.summary(v, r.From)
+	return r
+}
+
+func (c *Collector) leg(v *judged) Leg {
+	p := v.packet
+	l := Leg{
+		Protocol: protocolName(p.Protocol), Source: p.text(p.Source), Destination: p.text(p.Destination),
+		Ending: v.ending, Answer: v.answer,
+	}
+	if v.source.IsValid() && v.source != p.Source {
+		l.TranslatedSource = p.text(v.source)
+	}
+	if v.final.IsValid() && v.final != p.Destination {
+		l.TranslatedDestination = p.text(v.final)
+	}
+	for i := range v.steps {
+		s := &v.steps[i]
+		chain := c.ns.Rules.Chains[s.base]
+		l.Hops = append(l.Hops, Hop{
+			RuleRef: c.ref(s), Hook: chain.Hook, Priority: chain.Priority,
+			Verdict: s.event.verdictWords(), Packet: s.packet.String(),
+		})
+	}
+	return l
+}
+
+// ref names the rule of a step, or the chain of a policy.
+func (c *Collector) ref(s *step) RuleRef {
+	k := s.rule()
+	if s.event.Kind != EventRule {
+		k.Handle = 0
+	}
+	rule := c.ns.Rules.Rules[k]
+	ref := RuleRef{
+		Writer: c.ns.Rules.writer(k.ChainKey), Family: familyName(k.Family), Table: k.Table, Chain: k.Chain,
+		Handle: k.Handle, Text: rule.Text, Comment: rule.Comment,
+	}
+	if k.isRepair() {
+		ref.Repairs = repairs(rule.Comment)
+	}
+	return ref
+}
+
+// decides says whether the hop sets a destination or ends the packet's way.
+func (h Hop) decides() bool {
+	return h.Verdict == "drop" || h.Verdict == "policy drop" || h.Verdict == "accept"
+}
+
+// words names a rule in a sentence.
+func (r RuleRef) words() string {
+	place := fmt.Sprintf("chain %s of table %s %s", r.Chain, r.Family, r.Table)
+	switch {
+	case r.Handle == 0:
+		return fmt.Sprintf("the policy of %s (%s)", place, r.Writer)
+	case r.Writer == writerMeshvm && r.Comment != "":
+		return fmt.Sprintf("meshvm's rule %q in chain %s", r.Comment, r.Chain)
+	case r.Text == "":
+		return fmt.Sprintf("%s's rule with handle %d in %s", r.Writer, r.Handle, place)
+	case r.Comment != "":
+		return fmt.Sprintf("%s's rule %q (%s) in %s", r.Writer, r.Comment, r.Text, place)
+	default:
+		return fmt.Sprintf("%s's rule %q in %s", r.Writer, r.Text, place)
+	}
+}
+
+// by is "by <rule>", or says that there was none.
+func (c *Collector) by(s *step, none string) string {
+	if s == nil {
+		return none
+	}
+	return "by " + c.ref(s).words()
+}
+
+// summary says in words where a flow ended.
+func (c *Collector) summary(v *judged, from From) string {
+	if !v.proxied() {
+		return sentence(c.ended(v, from))
+	}
+	which := "inbound"
+	if v.ending == EndingProxyOutbound {
+		which = "outbound"
+	}
+	first := sentence(fmt.Sprintf("reached the proxy's %s port %d, redirected %s", which, v.final.Port(),
+		c.by(v.decisive, "by a rule that was not seen")))
+	switch {
+	case v.second != nil && v.likely:
+		return first + fmt.Sprintf(" The proxy's next connection, to %s, is likely its second leg: it %s.",
+			v.second.packet.Destination, c.ended(v.second, FromPod))
+	case v.second != nil:
+		return first + fmt.Sprintf(" The proxy's own connection to %s %s.", v.second.packet.Destination, c.ended(v.second, FromPod))
+	case v.answer == AnswerYes:
+		return first + " The proxy accepted it, but opened no connection of its own that was seen: it may use one that it has, answer itself, or refuse the client."
+	default:
+		return first + " " + sentence(answerWords("the proxy", v.answer))
+	}
+}
+
+// ended says where one connection ended that no proxy took.
+func (c *Collector) ended(v *judged, from From) string {
+	to := v.packet.text(v.final)
+	switch v.ending {
+	case EndingGuest:
+		past := ""
+		if from != FromPod {
+			past = " past the proxy"
+		}
+		return fmt.Sprintf("reached the guest at %s%s, %s; %s", to, past,
+			c.by(v.decisive, "by no rule that was seen"), answerWords("the guest", v.answer))
+	case EndingOutside:
+		return c.outside(v, from, to)
+	case EndingPod:
+		return fmt.Sprintf("reached a process in the pod that listens at %s, %s; %s", to,
+			c.by(v.decisive, "with no rule that changed its destination"), answerWords("it", v.answer))
+	case EndingNoListener:
+		return c.noListener(v, to)
+	case EndingDropped:
+		return c.droppedWords(v)
+	case EndingProxyInbound, EndingProxyOutbound:
+		return fmt.Sprintf("came to the proxy again, at %s, %s", to, c.by(v.decisive, "by no rule that was seen"))
+	case EndingUnknown:
+		fallthrough
+	default:
+		return "ended where neither rules nor conntrack show it"
+	}
+}
+
+func (c *Collector) outside(v *judged, from From, to string) string {
+	switch {
+	case from != FromGuest && v.final == v.packet.Destination:
+		return "left the pod; " + answerWords("the other end", v.answer)
+	case from != FromGuest:
+		return fmt.Sprintf("left the pod for %s; %s", to, answerWords("the other end", v.answer))
+	}
+	return fmt.Sprintf("bypassed the proxy and went to %s outside, %s; %s", to,
+		c.by(v.decisive, "because no rule redirected it"), answerWords("the other end", v.answer))
+}
+
+func (c *Collector) noListener(v *judged, to string) string {
+	text := fmt.Sprintf("was refused by the pod itself: it was delivered to %s in the pod, where nothing listens; ", to)
+	if v.decisive != nil {
+		return text + "it came there " + c.by(v.decisive, "")
+	}
+	text += "no rule led it to the guest or to the proxy"
+	if v.excluded != nil {
+		text += ", and it was taken out of the mesh " + c.by(v.excluded, "")
+	}
+	return text
+}
+
+func (c *Collector) droppedWords(v *judged) string {
+	ref := c.ref(v.fatal)
+	verb := "was dropped"
+	switch e := v.fatal.event; {
+	case strings.Contains(ref.Text, "reject"):
+		verb = "was rejected"
+	case e.Kind == EventRule && e.Verdict&verdictMask == verdictStolen:
+		verb = "was taken away"
+	case e.Kind == EventRule && e.Verdict&verdictMask == verdictQueue:
+		verb = "was handed to a program in user space"
+	}
+	hook := c.ns.Rules.Chains[v.fatal.base].Hook
+	if hook != "" {
+		verb += " in " + hook
+	}
+	return verb + " by " + ref.words()
+}
+
+func answerWords(who string, a Answer) string {
+	switch a {
+	case AnswerYes:
+		return who + " answered"
+	case AnswerRefused:
+		return who + " refused the connection (reset): nothing listens there"
+	case AnswerNone:
+		return who + " did not answer while the trace ran"
+	case AnswerUnknown:
+		fallthrough
+	default:
+		return "whether " + who + " answered was not seen"
+	}
+}
+
+// sentence begins with a capital and ends in a period.
+func sentence(s string) string {
+	return strings.ToUpper(s[:1]) + s[1:] + "."
+}
+

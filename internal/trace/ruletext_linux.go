@@ -1,0 +1,381 @@
+package trace
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/xt"
+)
+
+// ruleText is a rule in nft's spelling, as far as the expressions of KubeVirt's,
+// Istio's and meshvm's rules go; what is unknown appears in brackets by the name
+// of its expression. Sets maps names of anonymous sets to their elements as the
+// kernel has them. Counters are left out.
+func ruleText(exprs []expr.Any, sets map[string][][]byte) string {
+	w := ruleWords{registers: map[uint32]operand{}, sets: sets}
+	for _, e := range exprs {
+		w.expression(e)
+	}
+	return strings.Join(w.parts, " ")
+}
+
+// operand is what a register holds: a field of the packet, or a value.
+type operand struct {
+	field string
+	mask  []byte
+	value []byte
+}
+
+// ruleWords builds the text of one rule.
+type ruleWords struct {
+	registers map[uint32]operand
+	sets      map[string][][]byte
+	parts     []string
+	// transport is the protocol that an earlier match has fixed.
+	transport string
+}
+
+func (w *ruleWords) add(format string, args ...any) {
+	w.parts = append(w.parts, fmt.Sprintf(format, args...))
+}
+
+func (w *ruleWords) expression(e expr.Any) {
+	switch e := e.(type) {
+	case *expr.Counter:
+	case *expr.Meta:
+		w.meta(e)
+	case *expr.Payload:
+		w.registers[e.DestRegister] = operand{field: w.payloadField(e)}
+	case *expr.Ct:
+		w.ct(e)
+	case *expr.Bitwise:
+		o := w.registers[e.SourceRegister]
+		o.mask = e.Mask
+		w.registers[e.DestRegister] = o
+	case *expr.Immediate:
+		w.registers[e.Register] = operand{value: e.Data}
+	case *expr.Cmp:
+		w.compare(e)
+	case *expr.Range:
+		f := w.registers[e.Register].field
+		w.match(f, not(e.Op)+value(f, e.FromData)+"-"+value(f, e.ToData))
+	case *expr.Lookup:
+		w.lookup(e)
+	case *expr.Match:
+		w.parts = append(w.parts, matchText(e))
+	default:
+		w.parts = append(w.parts, w.statement(e))
+	}
+}
+
+// statement is the text of what happens to a packet.
+func (w *ruleWords) statement(e expr.Any) string {
+	switch e := e.(type) {
+	case *expr.Verdict:
+		return verdictText(e)
+	case *expr.NAT:
+		return w.nat(e)
+	case *expr.Redir:
+		return "redirect" + w.toPort(e.RegisterProtoMin)
+	case *expr.Masq:
+		return "masquerade"
+	case *expr.Target:
+		return targetText(e)
+	case *expr.Reject:
+		return "reject"
+	case *expr.Limit:
+		return fmt.Sprintf("limit rate %d/%ds", e.Rate, uint64(e.Unit))
+	case *expr.Notrack:
+		return "notrack"
+	default:
+		return strings.ToLower(strings.TrimPrefix(fmt.Sprintf("[%T]", e), "[*expr."))
+	}
+}
+
+var metaFields = map[expr.MetaKey]string{
+	expr.MetaKeyIIFNAME: "iifname", expr.MetaKeyOIFNAME: "oifname", expr.MetaKeyIIF: "iif", expr.MetaKeyOIF: "oif",
+	expr.MetaKeyL4PROTO: "meta l4proto", expr.MetaKeyNFPROTO: "meta nfproto", expr.MetaKeySKUID: "meta skuid",
+	expr.MetaKeySKGID: "meta skgid", expr.MetaKeyMARK: "meta mark", expr.MetaKeyNFTRACE: "meta nftrace",
+}
+
+func (w *ruleWords) meta(e *expr.Meta) {
+	field, ok := metaFields[e.Key]
+	if !ok {
+		field = fmt.Sprintf("meta key %d", e.Key)
+	}
+	if e.SourceRegister {
+		w.add("%s set %s", field, w.source(field, e.Register))
+		return
+	}
+	w.registers[e.Register] = operand{field: field}
+}
+
+var ctFields = map[expr.CtKey]string{
+	expr.CtKeySTATE: "ct state", expr.CtKeyDIRECTION: "ct direction", expr.CtKeySTATUS: "ct status",
+	expr.CtKeyMARK: "ct mark", expr.CtKeyZONE: "ct zone",
+}
+
+func (w *ruleWords) ct(e *expr.Ct) {
+	field, ok := ctFields[e.Key]
+	if !ok {
+		field = fmt.Sprintf("ct key %d", e.Key)
+	}
+	if e.SourceRegister {
+		w.add("%s set %s", field, w.source(field, e.Register))
+		return
+	}
+	w.registers[e.Register] = operand{field: field}
+}
+
+// source is the text of what a register holds.
+func (w *ruleWords) source(field string, register uint32) string {
+	if o := w.registers[register]; o.field == "" {
+		return value(field, o.value)
+	}
+	return w.registers[register].field
+}
+
+// payloadField names the header field (RFC 791, RFC 8200, RFC 9293, RFC 768).
+func (w *ruleWords) payloadField(e *expr.Payload) string {
+	transport := w.transport
+	if transport == "" {
+		transport = "th"
+	}
+	switch {
+	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == 12 && e.Len <= 4:
+		return "ip saddr"
+	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == 16 && e.Len <= 4:
+		return "ip daddr"
+	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == 8 && e.Len > 4:
+		return "ip6 saddr"
+	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == 24:
+		return "ip6 daddr"
+	case e.Base == expr.PayloadBaseTransportHeader && e.Offset == 0 && e.Len == 2:
+		return transport + " sport"
+	case e.Base == expr.PayloadBaseTransportHeader && e.Offset == 2 && e.Len == 2:
+		return transport + " dport"
+	case e.Base == expr.PayloadBaseTransportHeader && e.Offset == 13 && e.Len == 1:
+		return "tcp flags"
+	default:
+		return fmt.Sprintf("@%d,%d,%d", e.Base, e.Offset*8, e.Len*8)
+	}
+}
+
+func not(op expr.CmpOp) string {
+	switch op {
+	case expr.CmpOpEq:
+		return ""
+	case expr.CmpOpNeq:
+		return "!= "
+	case expr.CmpOpLt:
+		return "< "
+	case expr.CmpOpLte:
+		return "<= "
+	case expr.CmpOpGt:
+		return "> "
+	case expr.CmpOpGte:
+		return ">= "
+	default:
+		return "? "
+	}
+}
+
+func (w *ruleWords) compare(e *expr.Cmp) {
+	o := w.registers[e.Register]
+	text := value(o.field, e.Data)
+	switch bits, prefix := prefixLength(o.mask); {
+	case len(o.mask) == 0:
+	case strings.HasSuffix(o.field, "addr") && prefix:
+		text = fmt.Sprintf("%s/%d", text, bits)
+	default:
+		w.add("%s & 0x%x %s0x%x", o.field, o.mask, strings.TrimSpace(not(e.Op)+"== "), e.Data)
+		return
+	}
+	if o.field == "meta l4proto" && e.Op == expr.CmpOpEq {
+		w.transport = text
+	}
+	w.match(o.field, not(e.Op)+text)
+}
+
+// match adds a match, and takes away the one that it implies, as nft does.
+func (w *ruleWords) match(field, text string) {
+	implied := ""
+	switch {
+	case strings.HasPrefix(field, "ip "):
+		implied = "meta nfproto ipv4"
+	case strings.HasPrefix(field, "ip6 "):
+		implied = "meta nfproto ipv6"
+	case strings.HasPrefix(field, w.transport+" "):
+		implied = "meta l4proto " + w.transport
+	}
+	if n := len(w.parts); n > 0 && w.parts[n-1] == implied {
+		w.parts = w.parts[:n-1]
+	}
+	w.add("%s %s", field, text)
+}
+
+// prefixLength says how long the prefix is that a mask leaves, if it is one.
+func prefixLength(mask []byte) (int, bool) {
+	bits, ended := 0, false
+	for _, b := range mask {
+		for i := 7; i >= 0; i-- {
+			one := b>>i&1 == 1
+			if one && ended {
+				return 0, false
+			}
+			if one {
+				bits++
+			}
+			ended = !one
+		}
+	}
+	return bits, true
+}
+
+func (w *ruleWords) lookup(e *expr.Lookup) {
+	field := w.registers[e.SourceRegister].field
+	text := "@" + e.SetName
+	if elements, ok := w.sets[e.SetName]; ok {
+		texts := make([]string, len(elements))
+		for i, b := range elements {
+			texts[i] = value(field, b)
+		}
+		text = "{ " + strings.Join(texts, ", ") + " }"
+	}
+	if e.Invert {
+		text = "!= " + text
+	}
+	w.match(field, text)
+}
+
+// value is the text of bytes that a field is compared with. Fields of packets
+// are in network byte order, the others in that of the machine.
+func value(field string, b []byte) string {
+	switch {
+	case field == "iifname" || field == "oifname":
+		name, _, _ := strings.Cut(string(b), "\x00")
+		if !strings.Contains(string(b), "\x00") {
+			name += "*"
+		}
+		return fmt.Sprintf("%q", name)
+	case field == "meta l4proto" && len(b) == 1:
+		return protocolText(b[0])
+	case field == "meta nfproto" && len(b) == 1:
+		return map[byte]string{familyIPv4: "ipv4", familyIPv6: "ipv6"}[b[0]]
+	case strings.HasSuffix(field, "addr"):
+		return addressText(field, b)
+	case strings.HasSuffix(field, "port") && len(b) == 2:
+		return fmt.Sprint(binary.BigEndian.Uint16(b))
+	case field == "meta nftrace" && len(b) == 1:
+		return fmt.Sprint(b[0])
+	case len(b) == 4:
+		return fmt.Sprint(binary.NativeEndian.Uint32(b))
+	case len(b) == 2:
+		return fmt.Sprint(binary.NativeEndian.Uint16(b))
+	default:
+		return fmt.Sprintf("0x%x", b)
+	}
+}
+
+func protocolText(number byte) string {
+	if name := protocolName(number); name != "other" {
+		return name
+	}
+	return fmt.Sprint(number)
+}
+
+// addressText is an address, or the prefix of which fewer bytes are compared.
+func addressText(field string, b []byte) string {
+	size := 4
+	if strings.HasPrefix(field, "ip6") {
+		size = 16
+	}
+	if len(b) > size {
+		b = b[:size]
+	}
+	a, _ := netip.AddrFromSlice(append(append([]byte{}, b...), make([]byte, size-len(b))...))
+	if len(b) < size {
+		return fmt.Sprintf("%s/%d", a, 8*len(b))
+	}
+	return a.String()
+}
+
+func verdictText(e *expr.Verdict) string {
+	switch e.Kind {
+	case expr.VerdictJump:
+		return "jump " + e.Chain
+	case expr.VerdictGoto:
+		return "goto " + e.Chain
+	default:
+		return Event{Kind: EventRule, Verdict: int32(e.Kind)}.verdictWords() //nolint:gosec // Verdicts are small numbers (linux/netfilter.h).
+	}
+}
+
+func (w *ruleWords) nat(e *expr.NAT) string {
+	kind, field := "snat", "ip addr"
+	if e.Type == expr.NATTypeDestNAT {
+		kind = "dnat"
+	}
+	family := " ip"
+	if e.Family == familyIPv6 {
+		family, field = " ip6", "ip6 addr"
+	}
+	text := kind + family + " to"
+	if e.RegAddrMin != 0 {
+		text += " " + w.source(field, e.RegAddrMin)
+	}
+	if e.RegProtoMin != 0 {
+		text += strings.TrimPrefix(w.toPort(e.RegProtoMin), " to ")
+	}
+	return text
+}
+
+func (w *ruleWords) toPort(register uint32) string {
+	if register == 0 {
+		return ""
+	}
+	return " to :" + w.source("port", register)
+}
+
+// matchText is a match of iptables' that has no form in nftables.
+func matchText(e *expr.Match) string {
+	info, ok := e.Info.(*xt.Unknown)
+	if e.Name != "owner" || !ok || len(*info) < 18 {
+		return "xt match " + e.Name
+	}
+	// linux/netfilter/xt_owner.h, struct xt_owner_match_info.
+	b := []byte(*info)
+	for bit, field := range map[byte]struct {
+		name   string
+		offset int
+	}{1: {"meta skuid", 0}, 2: {"meta skgid", 8}} {
+		if b[16]&bit == 0 {
+			continue
+		}
+		op := expr.CmpOpEq
+		if b[17]&bit != 0 {
+			op = expr.CmpOpNeq
+		}
+		return field.name + " " + not(op) + value(field.name, b[field.offset:field.offset+4])
+	}
+	return "xt match owner"
+}
+
+// targetText is a target of iptables' that has no form in nftables.
+func targetText(e *expr.Target) string {
+	info, ok := e.Info.(*xt.Unknown)
+	if e.Name != "REDIRECT" || !ok || len(*info) < 18 {
+		return "xt target " + e.Name
+	}
+	// linux/netfilter/nf_nat.h, struct nf_nat_ipv4_multi_range_compat, and
+	// for IPv6 struct nf_nat_range.
+	b := []byte(*info)
+	offset := 16
+	if len(b) >= 40 {
+		offset = 36
+	}
+	return fmt.Sprintf("redirect to :%d", binary.BigEndian.Uint16(b[offset:]))
+}

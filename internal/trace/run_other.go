@@ -1,0 +1,14 @@
+//go:build !linux
+
+package trace
+
+import (
+	"context"
+
+	"meshvm.io/meshvm/internal/netns"
+)
+
+// Run fails: nf_tables is part of Linux.
+func Run(_ context.Context, _ netns.Finder, r Request) Result {
+	return Result{Version: ResultVersion, PodUID: r.PodUID, Outcome: OutcomeUnsupported, Message: ErrUnsupported.Error()}
+}

@@ -1,0 +1,221 @@
+package trace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// receiveBuffer is that of the sockets, in bytes: what comes faster than it is
+// read is lost, and said to be.
+const receiveBuffer = 4 << 20
+
+// conntrackGroups are the multicast groups of conntrack's events.
+var conntrackGroups = []uint32{unix.NFNLGRP_CONNTRACK_NEW, unix.NFNLGRP_CONNTRACK_UPDATE, unix.NFNLGRP_CONNTRACK_DESTROY}
+
+// session is a trace that runs.
+type session struct {
+	ns    Namespace
+	table *ownTable
+	// traces and connections hear messages, requests asks for dumps.
+	traces, connections, requests *netlink.Conn
+	lost                          atomic.Int64
+	undecoded                     atomic.Int64
+}
+
+// open begins a trace in the calling thread's namespace: it listens before it
+// writes the table. Sockets stay in the namespace that they were made in.
+func open(r Request) (*session, error) {
+	s := &session{}
+	err := s.open(r)
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *session) open(r Request) (err error) {
+	if s.traces, err = hear(unix.NFNLGRP_NFTRACE); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnsupported, err)
+	}
+	if s.connections, err = hear(conntrackGroups...); err != nil {
+		return err
+	}
+	if s.requests, err = hear(); err != nil {
+		return err
+	}
+	now := time.Now()
+	if s.table, err = install(ownRules(r), now.Add(r.Duration()+grace), now); err != nil {
+		return err
+	}
+	s.ns, err = describe()
+	return err
+}
+
+// hear opens a netfilter socket that listens to the groups.
+func hear(groups ...uint32) (*netlink.Conn, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open a netfilter socket: %w", err)
+	}
+	for _, g := range groups {
+		if err := conn.JoinGroup(g); err != nil {
+			return nil, errors.Join(fmt.Errorf("join netlink group %d: %w", g, err), conn.Close())
+		}
+	}
+	// A smaller buffer only loses more.
+	_ = conn.SetReadBuffer(receiveBuffer)
+	return conn, nil
+}
+
+// close removes the table and gives the sockets back.
+func (s *session) close() error {
+	var errs []error
+	if s.table != nil {
+		errs = append(errs, s.table.remove())
+		s.table = nil
+	}
+	for _, c := range []**netlink.Conn{&s.traces, &s.connections, &s.requests} {
+		if *c != nil {
+			errs = append(errs, (*c).Close())
+			*c = nil
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// received is a message as it came.
+type received struct {
+	at      time.Time
+	message netlink.Message
+}
+
+// run feeds the collector until it is done or ctx is.
+func (s *session) run(ctx context.Context, c *Collector) {
+	ctx, stop := context.WithCancel(ctx)
+	messages := make(chan received)
+	var readers sync.WaitGroup
+	for _, conn := range []*netlink.Conn{s.traces, s.connections} {
+		readers.Go(func() { s.read(ctx, conn, messages) })
+	}
+	defer readers.Wait()
+	// A deadline in the past ends a pending read.
+	defer func() {
+		stop()
+		_ = s.traces.SetReadDeadline(time.Unix(1, 0))
+		_ = s.connections.SetReadDeadline(time.Unix(1, 0))
+	}()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			if c.Done(now) {
+				return
+			}
+		case m := <-messages:
+			s.take(c, m)
+		}
+	}
+}
+
+// read passes messages on until ctx is done.
+func (s *session) read(ctx context.Context, conn *netlink.Conn, to chan<- received) {
+	for {
+		messages, err := conn.Receive()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, unix.ENOBUFS):
+			s.lost.Add(1)
+			continue
+		case err != nil:
+			s.lost.Add(1)
+			return
+		}
+		at := time.Now()
+		for _, m := range messages {
+			select {
+			case to <- received{at, m}:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
+
+// take decodes a message and gives it to the collector.
+func (s *session) take(c *Collector, r received) {
+	subsystem, message := uint16(r.message.Header.Type)>>8, uint16(r.message.Header.Type)&0xff
+	var err error
+	switch {
+	case subsystem == unix.NFNL_SUBSYS_NFTABLES && message == unix.NFT_MSG_TRACE:
+		var e Event
+		if e, err = decodeTrace(r.message.Data); err == nil {
+			c.Trace(r.at, e)
+		}
+	case subsystem == unix.NFNL_SUBSYS_CTNETLINK:
+		var e ConntrackEvent
+		if e, err = decodeConntrack(message, r.message.Data); err == nil {
+			c.Conntrack(r.at, e)
+		}
+	}
+	if err != nil {
+		s.undecoded.Add(1)
+	}
+}
+
+// complete asks for what no message told: the entries of connections that began
+// before the trace, or whose events the kernel does not send (sysctl
+// net.netfilter.nf_conntrack_events), rules that changed, and sockets.
+func (s *session) complete(c *Collector) error {
+	c.SetListeners(listeners())
+	if c.UnknownRules() {
+		rules, _, err := dump()
+		if err != nil {
+			return err
+		}
+		c.AddRules(rules)
+	}
+	if !c.Unconnected() {
+		return nil
+	}
+	replies, err := s.requests.Execute(netlink.Message{
+		Header: netlink.Header{
+			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | conntrackGet),
+			Flags: netlink.Request | netlink.Dump,
+		},
+		Data: header(unix.AF_UNSPEC, 0),
+	})
+	if err != nil {
+		return fmt.Errorf("read the connections: %w", err)
+	}
+	at := time.Now()
+	for _, m := range replies {
+		s.take(c, received{at, m})
+	}
+	return nil
+}
+
+// notes say what may be missing.
+func (s *session) notes(c *Collector) []string {
+	var out []string
+	if n := s.lost.Load(); n > 0 {
+		out = append(out, fmt.Sprintf("messages of the kernel were lost %d times: there was more traffic than could be read", n))
+	}
+	if n := s.undecoded.Load(); n > 0 {
+		out = append(out, fmt.Sprintf("%d messages of the kernel were not understood", n))
+	}
+	if n := c.Lost(); n > 0 {
+		out = append(out, fmt.Sprintf("%d more flows were seen; ask for more, or describe the flow more closely", n))
+	}
+	return out
+}

@@ -1,0 +1,194 @@
+package trace
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// tableOwner is the flag of a table that ends with the socket that made it, and
+// so with its process (linux/netfilter/nf_tables.h, NFT_TABLE_F_OWNER; Linux
+// 5.12).
+const tableOwner = 2
+
+// ownTable is the table while it is there.
+type ownTable struct {
+	conn *netlink.Conn
+	// owned says whether the kernel removes the table with the socket.
+	owned bool
+}
+
+// install writes the table in the namespace of the calling thread. One that a
+// killed trace has left is replaced; one in use is ErrBusy.
+func install(rules []ownRule, deadline, now time.Time) (*ownTable, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, fmt.Errorf("open a netfilter socket: %w", err)
+	}
+	t := &ownTable{conn: conn, owned: true}
+	err = t.write(rules, deadline)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
+		// Before Linux 5.12 there is no owner flag.
+		t.owned = false
+		err = t.write(rules, deadline)
+	}
+	if errors.Is(err, unix.EEXIST) {
+		if err = sweep(conn, now); err == nil {
+			err = t.write(rules, deadline)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("write table %s: %w", TableName, err), conn.Close())
+	}
+	return t, nil
+}
+
+// sweep removes a table whose deadline has passed.
+func sweep(conn *netlink.Conn, now time.Time) error {
+	comments, err := ownComments(conn)
+	if err != nil {
+		return err
+	}
+	if err := mayRemove(comments, now); err != nil {
+		return err
+	}
+	return removeTable(conn)
+}
+
+// remove deletes the table and closes its socket. Without the table it succeeds.
+func (t *ownTable) remove() error {
+	return errors.Join(removeTable(t.conn), t.conn.Close())
+}
+
+func (t *ownTable) write(rules []ownRule, deadline time.Time) error {
+	var b batch
+	b.add(unix.NFT_MSG_NEWTABLE, netlink.Create|netlink.Excl, func(ae *netlink.AttributeEncoder) error {
+		ae.String(unix.NFTA_TABLE_NAME, TableName)
+		if t.owned {
+			ae.Uint32(unix.NFTA_TABLE_FLAGS, tableOwner)
+		}
+		return nil
+	})
+	for name, hook := range map[string]uint32{chainPrerouting: unix.NF_INET_PRE_ROUTING, chainOutput: unix.NF_INET_LOCAL_OUT} {
+		b.add(unix.NFT_MSG_NEWCHAIN, netlink.Create, func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.NFTA_CHAIN_TABLE, TableName)
+			ae.String(unix.NFTA_CHAIN_NAME, name)
+			ae.Nested(unix.NFTA_CHAIN_HOOK, func(ae *netlink.AttributeEncoder) error {
+				ae.Uint32(unix.NFTA_HOOK_HOOKNUM, hook)
+				ae.Int32(unix.NFTA_HOOK_PRIORITY, ownPriority)
+				return nil
+			})
+			ae.Uint32(unix.NFTA_CHAIN_POLICY, verdictAccept)
+			ae.String(unix.NFTA_CHAIN_TYPE, "filter")
+			return nil
+		})
+	}
+	for _, r := range rules {
+		b.add(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, func(ae *netlink.AttributeEncoder) error {
+			return encodeRule(ae, r, deadline)
+		})
+	}
+	return b.commit(t.conn)
+}
+
+func encodeRule(ae *netlink.AttributeEncoder, r ownRule, deadline time.Time) error {
+	ae.String(unix.NFTA_RULE_TABLE, TableName)
+	ae.String(unix.NFTA_RULE_CHAIN, r.chain)
+	ae.Nested(unix.NFTA_RULE_EXPRESSIONS, func(ae *netlink.AttributeEncoder) error {
+		for _, e := range r.exprs {
+			data, err := expr.Marshal(unix.NFPROTO_INET, e)
+			if err != nil {
+				return err
+			}
+			ae.Bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, data)
+		}
+		return nil
+	})
+	ae.Bytes(unix.NFTA_RULE_USERDATA, userdata.AppendString(nil, userdata.TypeComment, Comment(deadline, r.role)))
+	return nil
+}
+
+// removeTable deletes the own table; having none is success.
+func removeTable(conn *netlink.Conn) error {
+	var b batch
+	b.add(unix.NFT_MSG_DELTABLE, 0, func(ae *netlink.AttributeEncoder) error {
+		ae.String(unix.NFTA_TABLE_NAME, TableName)
+		return nil
+	})
+	if err := b.commit(conn); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("remove table %s: %w", TableName, err)
+	}
+	return nil
+}
+
+// messageType is the netlink type of an nf_tables message.
+func messageType(message uint16) netlink.HeaderType {
+	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | message)
+}
+
+// header is that of all nfnetlink messages (linux/netfilter/nfnetlink.h, struct
+// nfgenmsg).
+func header(family byte, resource uint16) []byte {
+	return binary.BigEndian.AppendUint16([]byte{family, unix.NFNETLINK_V0}, resource)
+}
+
+// batch is a list of messages that the kernel takes all of or none (Linux,
+// net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
+type batch struct {
+	messages []netlink.Message
+	err      error
+}
+
+func (b *batch) add(message uint16, flags netlink.HeaderFlags, attributes func(*netlink.AttributeEncoder) error) {
+	ae := netlink.NewAttributeEncoder()
+	ae.ByteOrder = binary.BigEndian
+	err := attributes(ae)
+	data, encodeErr := ae.Encode()
+	b.err = errors.Join(b.err, err, encodeErr)
+	b.messages = append(b.messages, netlink.Message{
+		Header: netlink.Header{Type: messageType(message), Flags: netlink.Request | flags},
+		Data:   append(header(unix.NFPROTO_INET, 0), data...),
+	})
+}
+
+// commit sends the batch and waits for the answer to its last message, which
+// comes after the commit; an error comes in any case.
+func (b *batch) commit(conn *netlink.Conn) error {
+	if b.err != nil {
+		return b.err
+	}
+	edge := func(t uint16) netlink.Message {
+		return netlink.Message{
+			Header: netlink.Header{Type: netlink.HeaderType(t), Flags: netlink.Request},
+			Data:   header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES),
+		}
+	}
+	b.messages[len(b.messages)-1].Header.Flags |= netlink.Acknowledge
+	sent := append([]netlink.Message{edge(unix.NFNL_MSG_BATCH_BEGIN)}, b.messages...)
+	sent, err := conn.SendMessages(append(sent, edge(unix.NFNL_MSG_BATCH_END)))
+	if err != nil {
+		return fmt.Errorf("send the batch: %w", err)
+	}
+	first, last := sent[0].Header.Sequence, sent[len(sent)-2].Header.Sequence
+	for {
+		replies, err := conn.Receive()
+		var oe *netlink.OpError
+		if errors.As(err, &oe) && oe.Sequence != 0 && (oe.Sequence < first || oe.Sequence > last) {
+			continue // A late error of an earlier batch.
+		}
+		if err != nil {
+			return err
+		}
+		for _, r := range replies {
+			if r.Header.Type == netlink.Error && r.Header.Sequence == last {
+				return nil
+			}
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package kernel
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/trace"
+)
+
+// traceRequest is a trace of the lab's pod that ends with the first flow.
+func traceRequest(f trace.Flow) trace.Request {
+	return trace.Request{
+		Version: trace.RequestVersion, PodUID: podUID, PodIPs: []string{podIP}, PodInterface: podInterface, Bridge: bridge,
+		Flow: f, DurationMilliseconds: waitLimit.Milliseconds(),
+	}
+}
+
+// trace runs a trace and, as soon as its table is there, do.
+func (l *lab) trace(r trace.Request, do func()) trace.Result {
+	l.t.Helper()
+	result := make(chan trace.Result, 1)
+	root := l.proc()
+	go func() { result <- trace.Run(l.t.Context(), netns.Finder{Root: root}, r) }()
+	l.awaitTraceTable(result)
+	do()
+	return <-result
+}
+
+// awaitTraceTable returns when the trace's table is there, or the trace has
+// ended without one.
+func (l *lab) awaitTraceTable(ended chan trace.Result) {
+	l.t.Helper()
+	limit, cancel := context.WithTimeout(l.t.Context(), waitLimit)
+	defer cancel()
+	poll := time.NewTicker(10 * time.Millisecond)
+	defer poll.Stop()
+	for !l.hasTraceTable() {
+		select {
+		case r := <-ended:
+			ended <- r
+			return
+		case <-limit.Done():
+			l.t.Fatal("the trace has written no table")
+		case <-poll.C:
+		}
+	}
+}
+
+func (l *lab) hasTraceTable() bool {
+	l.t.Helper()
+	return strings.Contains(l.output(l.pod, "", "nft", "list", "tables"), "table inet "+trace.TableName)
+}
+
+// expectNoTraceTable wants the table gone.
+func (l *lab) expectNoTraceTable(t *testing.T) {
+	t.Helper()
+	if l.hasTraceTable() {
+		t.Errorf("the trace has left its table:\n%s", l.output(l.pod, "", "nft", "list", "table", "inet", trace.TableName))
+	}
+}
+
+// traced is what a trace must say of a flow.
+type traced struct {
+	From     trace.From
+	Ending   trace.Ending
+	Answer   trace.Answer
+	ViaProxy bool
+	// Legs are where each leg ended.
+	Legs []trace.Ending
+	// Bypass and Drop name the rules that decided, by their writer and comment
+	// or text.
+	Bypass, Drop string
+}
+
+func tracedOf(f trace.FlowReport) traced {
+	out := traced{From: f.From, Ending: f.Ending, Answer: f.Answer, ViaProxy: f.ViaProxy, Bypass: named(f.BypassedBy), Drop: named(f.DroppedBy)}
+	for _, l := range f.Legs {
+		out.Legs = append(out.Legs, l.Ending)
+	}
+	return out
+}
+
+func named(r *trace.RuleRef) string {
+	switch {
+	case r == nil:
+		return ""
+	case r.Comment != "":
+		return r.Writer + ": " + r.Comment
+	default:
+		return r.Writer + ": " + r.Text
+	}
+}
+
+// traceCase is a flow with what a trace must say of it.
+type traceCase struct {
+	name  string
+	probe probe
+	flow  trace.Flow
+	want  traced
+	// says are parts of the summary.
+	says []string
+}
+
+func tcpTo(from trace.From, host string, port uint16) trace.Flow {
+	return trace.Flow{From: from, Protocol: trace.ProtocolTCP, Destination: host, DestinationPort: port}
+}
+
+// repaired are flows with meshvm's table.
+func repaired() []traceCase {
+	proxied := func(from trace.From, by, end trace.Ending) traced {
+		return traced{From: from, Ending: end, Answer: trace.AnswerYes, ViaProxy: true, Legs: []trace.Ending{by, end}}
+	}
+	bypass := func(from trace.From, end trace.Ending, rule string) traced {
+		return traced{From: from, Ending: end, Answer: trace.AnswerYes, Legs: []trace.Ending{end}, Bypass: "meshvm: " + rule}
+	}
+	return []traceCase{
+		{
+			"client to a mesh port",
+			probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort},
+			tcpTo(trace.FromOutside, podIP, meshPort),
+			proxied(trace.FromOutside, trace.EndingProxyInbound, trace.EndingGuest),
+			[]string{"proxy's inbound port 15006", "reached the guest at 10.0.2.2:8080", "the guest answered"},
+		},
+		{
+			"client to SSH",
+			probe{from: fromPeer, network: "tcp4", host: podIP, port: sshPort},
+			tcpTo(trace.FromOutside, podIP, sshPort),
+			bypass(trace.FromOutside, trace.EndingGuest, "N2: direct TCP ports go to the guest past the proxy"),
+			[]string{"past the proxy", "N2: direct TCP ports", "the guest answered"},
+		},
+		{
+			"client to a UDP port",
+			probe{from: fromPeer, network: "udp4", host: podIP, port: udpPort},
+			trace.Flow{Protocol: trace.ProtocolUDP, DestinationPort: udpPort},
+			bypass(trace.FromOutside, trace.EndingGuest, "N3: UDP ports go to the guest"),
+			[]string{"N3: UDP ports"},
+		},
+		{
+			"guest to anywhere",
+			probe{from: fromGuest, network: "tcp4", host: outsideIP, port: webPort},
+			tcpTo(trace.FromGuest, outsideIP, webPort),
+			proxied(trace.FromGuest, trace.EndingProxyOutbound, trace.EndingOutside),
+			[]string{"proxy's outbound port 15001", "own connection to 203.0.113.9:443 left the pod"},
+		},
+		{
+			"guest to anywhere, loosely described",
+			probe{from: fromGuest, network: "tcp4", host: outsideIP, port: webPort},
+			trace.Flow{},
+			proxied(trace.FromGuest, trace.EndingProxyOutbound, trace.EndingOutside),
+			[]string{"proxy's outbound port 15001"},
+		},
+		{
+			"guest to an excluded port",
+			probe{from: fromGuest, network: "tcp4", host: outsideIP, port: databasePort},
+			tcpTo(trace.FromGuest, "", databasePort),
+			bypass(trace.FromGuest, trace.EndingOutside, "N1: guest's connections to excluded ports go past the proxy"),
+			[]string{"Bypassed the proxy", "N1: guest's connections to excluded ports"},
+		},
+	}
+}
+
+// TestTrace traces flows with real packets, with the stock rules and with
+// meshvm's.
+func TestTrace(t *testing.T) {
+	for _, i := range []istio{istioIptables, istioNftables} {
+		t.Run("Istio "+i.name, func(t *testing.T) {
+			l := newLab(t)
+			l.writeIstio(i)
+			l.addGuest()
+			l.writeKubeVirt(annotated)
+			l.startServers()
+			t.Run("stock, client to an excluded inbound port", func(t *testing.T) { l.traceRefused(t) })
+			l.apply(plan())
+			before := l.ruleset()
+			for _, tc := range repaired() {
+				t.Run(tc.name, func(t *testing.T) { l.expectTrace(t, tc) })
+			}
+			if diff := cmp.Diff(before, l.ruleset()); diff != "" {
+				t.Errorf("the traces changed the rules (-before +after):\n%s", diff)
+			}
+			t.Run("dropped", func(t *testing.T) { l.traceDropped(t) })
+		})
+	}
+}
+
+func (l *lab) expectTrace(t *testing.T, tc traceCase) {
+	t.Helper()
+	r := l.trace(traceRequest(tc.flow), func() { l.run(tc.probe, absenceLimit) })
+	l.expectNoTraceTable(t)
+	t.Logf("\n%s", r.Text())
+	if r.Outcome != trace.OutcomeTraced || len(r.Flows) != 1 {
+		t.Fatalf("outcome %s with %d flows", r.Outcome, len(r.Flows))
+	}
+	if diff := cmp.Diff(tc.want, tracedOf(r.Flows[0])); diff != "" {
+		t.Errorf("flow (-want +got):\n%s", diff)
+	}
+	for _, part := range tc.says {
+		if !strings.Contains(r.Flows[0].Summary, part) {
+			t.Errorf("the summary does not say %q: %s", part, r.Flows[0].Summary)
+		}
+	}
+}
+
+// traceRefused wants to hear who refuses a port that Istio lets through and
+// KubeVirt does not forward.
+func (l *lab) traceRefused(t *testing.T) {
+	t.Helper()
+	l.expectTrace(t, traceCase{
+		probe: probe{from: fromPeer, network: "tcp4", host: podIP, port: directPort},
+		flow:  tcpTo(trace.FromOutside, podIP, directPort),
+		want: traced{
+			From: trace.FromOutside, Ending: trace.EndingNoListener, Answer: trace.AnswerRefused,
+			Legs: []trace.Ending{trace.EndingNoListener},
+		},
+		says: []string{"efused by the pod itself", "nothing listens", "Istio's rule \"tcp dport 9000 return\""},
+	})
+}
+
+// traceDropped wants a foreign rule named that drops the packet.
+func (l *lab) traceDropped(t *testing.T) {
+	t.Helper()
+	l.output(l.pod, `table inet firewall {
+		chain forward {
+			type filter hook forward priority filter; policy accept;
+			tcp dport 22 drop comment "no remote access"
+		}
+	}
+	`, "nft", "-f", "-")
+	l.expectTrace(t, traceCase{
+		probe: probe{from: fromPeer, network: "tcp4", host: podIP, port: sshPort},
+		flow:  tcpTo(trace.FromOutside, podIP, sshPort),
+		want: traced{
+			From: trace.FromOutside, Ending: trace.EndingDropped, Answer: trace.AnswerNone,
+			Legs: []trace.Ending{trace.EndingDropped}, Drop: "another writer: no remote access",
+		},
+		says: []string{"dropped in forward", "tcp dport 22 drop"},
+	})
+}
