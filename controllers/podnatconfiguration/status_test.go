@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
 	"meshvm.io/meshvm/test/builders"
@@ -72,6 +73,55 @@ func TestWriteStatus(t *testing.T) {
 			for _, w := range strings.Fields(tc.want) {
 				if !strings.Contains(all.String(), w+" ") && !strings.Contains(all.String(), w+"/") {
 					t.Errorf("%s is missing in %s", w, all.String())
+				}
+			}
+		})
+	}
+}
+
+// repairing is a scope whose rules were proven and found lost.
+func repairing(t *testing.T, reason v1alpha1.ConditionReason, recent int32) *scope {
+	t.Helper()
+	s := waiting(t)
+	at := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	s.config.Status.Applied = v1alpha1.AppliedRules{RequestDigest: s.digest, NetnsInode: 42, Time: &at, Node: "node-a"}
+	s.config.Status.Repairs = v1alpha1.RepairsStatus{Count: recent, LastTime: &at, LastReason: reason, LastMessage: "the table is missing", WindowStart: &at, Recent: recent}
+	r := &Reconciler{Limits: drift.Limits{Drifts: 3, Window: time.Hour, Backoff: time.Minute}, Now: func() time.Time { return at.Time }}
+	r.findDrift(s)
+	return s
+}
+
+func TestStatusOfRepairs(t *testing.T) {
+	tests := map[string]struct {
+		reason  v1alpha1.ConditionReason
+		recent  int32
+		outcome func(*scope)
+		want    string
+		message string
+	}{
+		"found":            {v1alpha1.ReasonDrifted, 1, nil, "Programmed=False/Drifted Ready=False/Drifted Reconciling=True", "the table is missing; the rules are written again"},
+		"backing off":      {v1alpha1.ReasonDrifted, 3, nil, "Programmed=False/Drifted Reconciling=True", "the table is missing"},
+		"a fight":          {v1alpha1.ReasonDrifted, 4, nil, "Programmed=False/Contended Ready=False/Contended Stalled=True/Contended", "the last of 4 times since 2026-01-02T03:04:05Z: the table is missing; nothing is written before 2026-01-02T04:04:05Z"},
+		"sandbox":          {v1alpha1.ReasonSandboxRecreated, 4, nil, "Programmed=False/SandboxRecreated Reconciling=True", "the table is missing"},
+		"the repair fails": {v1alpha1.ReasonDrifted, 1, failed(v1alpha1.ReasonWriteFailed, true, false), "Programmed=False/WriteFailed Reconciling=True", "why"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := repairing(t, tc.reason, tc.recent)
+			if tc.outcome != nil {
+				tc.outcome(s)
+			}
+			s.writeStatus()
+			all := ""
+			for _, c := range s.config.Status.Conditions {
+				all += fmt.Sprintf("%s=%s/%s ", c.Type, c.Status, c.Reason)
+				if c.Type == string(v1alpha1.ConditionProgrammed) && !strings.Contains(c.Message, tc.message) {
+					t.Errorf("Programmed says %q, want %q", c.Message, tc.message)
+				}
+			}
+			for _, w := range strings.Fields(tc.want) {
+				if !strings.Contains(all, w+" ") && !strings.Contains(all, w+"/") {
+					t.Errorf("%s is missing in %s", w, all)
 				}
 			}
 		})
