@@ -3,6 +3,7 @@ package podnatconfiguration
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -65,10 +66,8 @@ func (r *Reconciler) findDrift(s *scope) {
 // describeTarget notes on a Job which boot of the node and which sandbox it was
 // made for. If either is another one when it runs, the next reconcile sees that.
 func (s *scope) describeTarget(job *batchv1.Job) {
-	annotations := map[string]string{}
-	for k, v := range job.Annotations {
-		annotations[k] = v
-	}
+	// The pod template shares the map.
+	annotations := maps.Clone(job.Annotations)
 	if s.node != nil && s.node.Status.NodeInfo.BootID != "" {
 		annotations[v1alpha1.AnnotationBootID] = s.node.Status.NodeInfo.BootID
 	}

@@ -7,7 +7,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/drift"
@@ -19,7 +18,7 @@ import (
 const inode = 4026532000
 
 func counters(captured, direct, dropped int64) v1alpha1.TrafficCounters {
-	return v1alpha1.TrafficCounters{Captured: ptr.To(captured), Direct: ptr.To(direct), Dropped: ptr.To(dropped)}
+	return v1alpha1.TrafficCounters{Captured: new(captured), Direct: new(direct), Dropped: new(dropped)}
 }
 
 // proven is a configuration whose rules were read back, and an audit that was
@@ -62,8 +61,10 @@ func TestFromAudit(t *testing.T) {
 			c.Status.Applied.Counters, r.Entry.Counters = v1alpha1.TrafficCounters{}, v1alpha1.TrafficCounters{}
 		}}, "", true},
 		"another namespace": {[]change{more, func(_ *v1alpha1.PodNATConfiguration, r *rulejob.AuditResult) { r.Target.NetnsInode++ }}, v1alpha1.ReasonSandboxRecreated, false},
-		"another namespace without a table": {[]change{drifted, func(_ *v1alpha1.PodNATConfiguration, r *rulejob.AuditResult) { r.Target.NetnsInode++ }},
-			v1alpha1.ReasonSandboxRecreated, false},
+		"another namespace without a table": {
+			[]change{drifted, func(_ *v1alpha1.PodNATConfiguration, r *rulejob.AuditResult) { r.Target.NetnsInode++ }},
+			v1alpha1.ReasonSandboxRecreated, false,
+		},
 		"nobody's namespace": {[]change{ends(ruleio.OutcomeIdentityMismatch)}, v1alpha1.ReasonDrifted, false},
 		"not read":           {[]change{ends(ruleio.OutcomeFailed)}, "", false},
 		"pod gone":           {[]change{ends(ruleio.OutcomeTargetGone)}, "", false},
