@@ -70,7 +70,7 @@ func TestWriteStatus(t *testing.T) {
 			for _, c := range s.config.Status.Conditions {
 				fmt.Fprintf(&all, "%s=%s/%s ", c.Type, c.Status, c.Reason)
 			}
-			for _, w := range strings.FieldsSeq(tc.want) {
+			for w := range strings.FieldsSeq(tc.want) {
 				if !strings.Contains(all.String(), w+" ") && !strings.Contains(all.String(), w+"/") {
 					t.Errorf("%s is missing in %s", w, all.String())
 				}
@@ -119,7 +119,7 @@ func TestStatusOfRepairs(t *testing.T) {
 					t.Errorf("Programmed says %q, want %q", c.Message, tc.message)
 				}
 			}
-			for _, w := range strings.FieldsSeq(tc.want) {
+			for w := range strings.FieldsSeq(tc.want) {
 				if !strings.Contains(all, w+" ") && !strings.Contains(all, w+"/") {
 					t.Errorf("%s is missing in %s", w, all)
 				}

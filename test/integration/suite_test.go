@@ -58,6 +58,8 @@ type suite struct {
 	ctx       context.Context
 	namespace string
 	calls     *recorder
+	config    *rest.Config
+	stop      func()
 }
 
 // start gives the test a namespace and an operator on the shared API server.
@@ -75,19 +77,37 @@ func startOn(t *testing.T, env *testenv.Env, changes ...func(*controllers.Option
 	s.makeNamespace(operatorNamespace)
 	s.namespace = fmt.Sprintf("test-%d", namespaces.Add(1))
 	s.makeNamespace(s.namespace)
-	cfg := rest.CopyConfig(env.Config)
-	cfg.Wrap(s.calls.wrap)
-	done := make(chan error, 1)
-	mgr := newManager(ctx, t, cfg, changes)
-	go func() { done <- mgr.Start(ctx) }()
+	s.config = rest.CopyConfig(env.Config)
+	s.config.Wrap(s.calls.wrap)
+	s.run(changes)
 	t.Cleanup(func() {
 		s.cleanUp()
+		s.stop()
 		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the operator ended with: %v", err)
-		}
 	})
 	return s
+}
+
+// run starts an operator, which s.stop ends.
+func (s *suite) run(changes []func(*controllers.Options)) {
+	s.Helper()
+	ctx, cancel := context.WithCancel(s.ctx)
+	done := make(chan error, 1)
+	mgr := newManager(ctx, s.T, s.config, changes)
+	go func() { done <- mgr.Start(ctx) }()
+	s.stop = func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.Errorf("the operator ended with: %v", err)
+		}
+	}
+}
+
+// restart ends the operator and starts another.
+func (s *suite) restart(changes ...func(*controllers.Options)) {
+	s.Helper()
+	s.stop()
+	s.run(changes)
 }
 
 func newManager(ctx context.Context, t *testing.T, cfg *rest.Config, changes []func(*controllers.Options)) manager.Manager {

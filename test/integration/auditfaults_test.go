@@ -1,0 +1,85 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// TestEveryWriteOfARepairMayFail breaks each of the operator's writes between a
+// drift and its repair, once before it reaches the API server and once after it
+// was committed: the drift is counted once all the same.
+func TestEveryWriteOfARepairMayFail(t *testing.T) {
+	const writes = 6 // An audit's Job, status, the repair's Job, status, and both Jobs' ends.
+	for at := 1; at <= writes; at++ {
+		for _, committed := range []bool{false, true} {
+			t.Run(fmt.Sprintf("write %d of %d, committed %v", at, writes, committed), func(t *testing.T) {
+				s := start(t, every(time.Second))
+				o := s.web()
+				pod := s.converge(o)
+				kernel := s.answerAudits()
+				s.awaitCounters(pod, 0)
+				nat := s.awaitNAT(pod)
+				kernel.become("the table is missing", ruleio.Counters{})
+				f := &fault{at: at, committed: committed}
+				s.calls.reset(f)
+				s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+				kernel.become("", ruleio.Counters{})
+				s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+				s.awaitNoJobs(nat)
+				s.awaitAudits(kernel, 1)
+				if !f.done {
+					t.Errorf("there were fewer than %d writes", at)
+				}
+				if st := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, ""}).Status; st.Repairs.Count != 1 || st.Applied.Repair != 1 || st.Attempts != 0 {
+					t.Errorf("after the repair: %+v, applied for %d, attempts %d", st.Repairs, st.Applied.Repair, st.Attempts)
+				}
+			})
+		}
+	}
+}
+
+// TestResultThatIsLost deletes audits before their nodes answer, and lets one
+// fail: the next audit finds the drift.
+func TestResultThatIsLost(t *testing.T) {
+	s := start(t, every(time.Second))
+	o := s.web()
+	pod := s.converge(o)
+	s.eventually("an audit is there", func() error {
+		var jobs batchv1.JobList
+		if err := s.List(s.ctx, &jobs, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
+			return err
+		}
+		if len(jobs.Items) == 0 {
+			return errors.New("there is none")
+		}
+		return s.Delete(s.ctx, &jobs.Items[0], client.PropagationPolicy("Background"))
+	})
+	kernel := s.answerAudits()
+	kernel.become("the table is missing", ruleio.Counters{})
+	s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonDrifted})
+}
+
+// TestAManagerThatStartsAnewGoesOn ends the operator while a repair is due.
+func TestAManagerThatStartsAnewGoesOn(t *testing.T) {
+	env := shared.Get(t)
+	s := startOn(t, env, every(time.Second))
+	o := s.web()
+	pod := s.converge(o)
+	kernel := s.answerAudits()
+	kernel.become("the table is missing", ruleio.Counters{})
+	nat := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonDrifted})
+	s.restart(every(0))
+	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	if st := s.awaitNAT(pod).Status; st.Repairs.Count != 1 || st.Applied.Repair != 1 {
+		t.Errorf("after the repair: %+v, applied for %d", st.Repairs, st.Applied.Repair)
+	}
+}
