@@ -89,8 +89,6 @@ type journey struct {
 	// repeated counts packets of the same connection.
 	repeated    int
 	first, last time.Time
-	// output is the interface of the last hop that had one.
-	output uint32
 	// lastSeen is the packet as the last hop saw it.
 	lastSeen Packet
 	// repeat marks a packet whose connection has a journey already.
@@ -133,9 +131,6 @@ func (c *Collector) Trace(at time.Time, e Event) {
 	}
 	j := t.journey
 	j.last, j.lastSeen = at, t.packet
-	if e.Output != 0 {
-		j.output = e.Output
-	}
 	if key.isOwn() {
 		if role, ok := c.ns.Roles[e.Handle]; ok && e.Kind == EventRule {
 			j.roles[role] = true

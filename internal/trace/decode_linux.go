@@ -56,18 +56,14 @@ func decodeTrace(data []byte) (Event, error) {
 			e.Kind = EventKind(ad.Uint32())
 		case unix.NFTA_TRACE_VERDICT:
 			ad.Nested(e.decodeVerdict)
-		case unix.NFTA_TRACE_ID:
-			e.ID = ad.Uint32()
+		case unix.NFTA_TRACE_POLICY:
+			e.Policy = ad.Uint32()
 		case unix.NFTA_TRACE_NETWORK_HEADER:
 			network = ad.Bytes()
 		case unix.NFTA_TRACE_TRANSPORT_HEADER:
 			transport = ad.Bytes()
-		case unix.NFTA_TRACE_IIF:
-			e.Input = ad.Uint32()
-		case unix.NFTA_TRACE_OIF:
-			e.Output = ad.Uint32()
-		case unix.NFTA_TRACE_POLICY:
-			e.Policy = ad.Uint32()
+		default:
+			e.decodeNumber(ad)
 		}
 	})
 	if p, ok := parsePacket(network, transport); ok {
@@ -78,6 +74,16 @@ func decodeTrace(data []byte) (Event, error) {
 		e.Kind = EventReturn
 	}
 	return e, err
+}
+
+// decodeNumber reads what is left of enum nft_trace_attributes.
+func (e *Event) decodeNumber(ad *netlink.AttributeDecoder) {
+	switch ad.Type() {
+	case unix.NFTA_TRACE_ID:
+		e.ID = ad.Uint32()
+	case unix.NFTA_TRACE_IIF:
+		e.Input = ad.Uint32()
+	}
 }
 
 // decodeVerdict reads enum nft_verdict_attributes.

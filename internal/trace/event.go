@@ -45,8 +45,9 @@ type Event struct {
 	Target string
 	// Policy is the base chain's verdict, for EventPolicy.
 	Policy uint32
-	// Input and Output are the indexes of the interfaces, 0 if there is none.
-	Input, Output uint32
+	// Input is the index of the interface that the packet came through, 0 if
+	// there is none.
+	Input uint32
 	// Packet has the headers, which only the first message of a packet in a
 	// base chain carries.
 	Packet *Packet

@@ -42,18 +42,7 @@ type judged struct {
 func (c *Collector) judge(j *journey) *judged {
 	out := &judged{journey: j, source: j.lastSeen.Source, final: j.lastSeen.Destination}
 	for i := range j.steps {
-		s := &j.steps[i]
-		chain := c.ns.Rules.Chains[s.base]
-		early := chain.Hook == "prerouting" || chain.Hook == "output"
-		switch e := s.event; {
-		case e.ends():
-			out.fatal = s
-		case !early || chain.Type != "nat" || e.Kind != EventRule:
-		case e.Verdict == verdictAccept && c.translates(s):
-			out.decisive = s
-		case e.Verdict == verdictReturn && c.ns.Rules.writer(s.rule().ChainKey) == writerIstio:
-			out.excluded = s
-		}
+		c.weigh(out, &j.steps[i])
 	}
 	known := c.connections[j.packet.Tuple]
 	if known != nil {
@@ -72,11 +61,34 @@ func (c *Collector) judge(j *journey) *judged {
 	return out
 }
 
+// weigh notes what a step decides.
+func (c *Collector) weigh(out *judged, s *step) {
+	if s.event.ends() {
+		out.fatal = s
+		return
+	}
+	chain := c.ns.Rules.Chains[s.base]
+	if chain.Type != "nat" || (chain.Hook != "prerouting" && chain.Hook != "output") {
+		return
+	}
+	switch s.event.Verdict {
+	case verdictAccept:
+		if s.event.Kind == EventRule && c.translates(s) {
+			out.decisive = s
+		}
+	case verdictReturn:
+		if c.ns.Rules.writer(s.rule().ChainKey) == writerIstio {
+			out.excluded = s
+		}
+	}
+}
+
 // translates says whether the step's rule sets a destination. A rule that is
 // not known is taken for one.
 func (c *Collector) translates(s *step) bool {
 	r, ok := c.ns.Rules.Rules[s.rule()]
-	return !ok || strings.Contains(r.Text, "dnat") || strings.Contains(r.Text, "redirect") || strings.Contains(r.Text, "DNAT")
+	text := strings.ToLower(r.Text)
+	return !ok || strings.Contains(text, "dnat") || strings.Contains(text, "redirect")
 }
 
 // answerOf says what conntrack knows of an answer. A reset in answer to the
@@ -96,33 +108,37 @@ func answerOf(known *connection, protocol uint8) Answer {
 
 // place says whose an address is.
 func (c *Collector) place(to netip.AddrPort, protocol uint8) Ending {
-	a := to.Addr()
-	if !a.IsValid() {
+	local, onBridge := c.whose(to.Addr())
+	ported := protocol == numberTCP || protocol == numberUDP
+	switch {
+	case !to.Addr().IsValid():
 		return EndingUnknown
+	case !local && onBridge:
+		return EndingGuest
+	case !local:
+		return EndingOutside
+	case ported && c.ns.Listens != nil && !c.ns.Listens(protocol, to):
+		return EndingNoListener
+	case protocol == numberTCP && to.Port() == c.request.Proxy.InboundPort:
+		return EndingProxyInbound
+	case protocol == numberTCP && to.Port() == c.request.Proxy.OutboundPort:
+		return EndingProxyOutbound
+	default:
+		return EndingPod
 	}
-	onBridge := false
-	local := a.IsLoopback()
+}
+
+// whose says whether an address is the namespace's own, and whether it is on
+// the guest's link.
+func (c *Collector) whose(a netip.Addr) (local, onBridge bool) {
+	local = a.IsLoopback()
 	for _, l := range c.ns.Links {
 		for _, p := range l.Prefixes {
 			local = local || p.Addr() == a
 			onBridge = onBridge || (l.Name == c.request.Bridge && p.Contains(a))
 		}
 	}
-	ported := protocol == numberTCP || protocol == numberUDP
-	switch {
-	case local && ported && c.ns.Listens != nil && !c.ns.Listens(protocol, to):
-		return EndingNoListener
-	case local && protocol == numberTCP && to.Port() == c.request.Proxy.InboundPort:
-		return EndingProxyInbound
-	case local && protocol == numberTCP && to.Port() == c.request.Proxy.OutboundPort:
-		return EndingProxyOutbound
-	case local:
-		return EndingPod
-	case onBridge:
-		return EndingGuest
-	default:
-		return EndingOutside
-	}
+	return local, onBridge
 }
 
 // proxied says whether the proxy has the connection now.

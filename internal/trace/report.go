@@ -229,4 +229,3 @@ func answerWords(who string, a Answer) string {
 func sentence(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:] + "."
 }
-

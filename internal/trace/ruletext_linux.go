@@ -138,29 +138,38 @@ func (w *ruleWords) source(field string, register uint32) string {
 	return w.registers[register].field
 }
 
-// payloadField names the header field (RFC 791, RFC 8200, RFC 9293, RFC 768).
+// headerPlace is a place in a header.
+type headerPlace struct {
+	base   expr.PayloadBase
+	offset uint32
+}
+
+// headerFields are those of IPv4 (RFC 791), IPv6 (RFC 8200), TCP (RFC 9293) and
+// UDP (RFC 768), with the lengths that tell them from other fields.
+var headerFields = map[headerPlace]struct {
+	name     string
+	min, max uint32
+}{
+	{expr.PayloadBaseNetworkHeader, 12}:   {"ip saddr", 1, 4},
+	{expr.PayloadBaseNetworkHeader, 16}:   {"ip daddr", 1, 4},
+	{expr.PayloadBaseNetworkHeader, 8}:    {"ip6 saddr", 5, 16},
+	{expr.PayloadBaseNetworkHeader, 24}:   {"ip6 daddr", 1, 16},
+	{expr.PayloadBaseTransportHeader, 0}:  {"sport", 2, 2},
+	{expr.PayloadBaseTransportHeader, 2}:  {"dport", 2, 2},
+	{expr.PayloadBaseTransportHeader, 13}: {"tcp flags", 1, 1},
+}
+
 func (w *ruleWords) payloadField(e *expr.Payload) string {
-	transport := w.transport
-	if transport == "" {
-		transport = "th"
-	}
+	f, ok := headerFields[headerPlace{e.Base, e.Offset}]
 	switch {
-	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == 12 && e.Len <= 4:
-		return "ip saddr"
-	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == 16 && e.Len <= 4:
-		return "ip daddr"
-	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == 8 && e.Len > 4:
-		return "ip6 saddr"
-	case e.Base == expr.PayloadBaseNetworkHeader && e.Offset == 24:
-		return "ip6 daddr"
-	case e.Base == expr.PayloadBaseTransportHeader && e.Offset == 0 && e.Len == 2:
-		return transport + " sport"
-	case e.Base == expr.PayloadBaseTransportHeader && e.Offset == 2 && e.Len == 2:
-		return transport + " dport"
-	case e.Base == expr.PayloadBaseTransportHeader && e.Offset == 13 && e.Len == 1:
-		return "tcp flags"
-	default:
+	case !ok || e.Len < f.min || e.Len > f.max:
 		return fmt.Sprintf("@%d,%d,%d", e.Base, e.Offset*8, e.Len*8)
+	case strings.HasSuffix(f.name, "port") && w.transport == "":
+		return "th " + f.name
+	case strings.HasSuffix(f.name, "port"):
+		return w.transport + " " + f.name
+	default:
+		return f.name
 	}
 }
 
@@ -255,28 +264,37 @@ func (w *ruleWords) lookup(e *expr.Lookup) {
 // are in network byte order, the others in that of the machine.
 func value(field string, b []byte) string {
 	switch {
-	case field == "iifname" || field == "oifname":
-		name, _, _ := strings.Cut(string(b), "\x00")
-		if !strings.Contains(string(b), "\x00") {
+	case strings.HasSuffix(field, "ifname"):
+		name, _, whole := strings.Cut(string(b), "\x00")
+		if !whole {
 			name += "*"
 		}
 		return fmt.Sprintf("%q", name)
-	case field == "meta l4proto" && len(b) == 1:
-		return protocolText(b[0])
-	case field == "meta nfproto" && len(b) == 1:
-		return map[byte]string{familyIPv4: "ipv4", familyIPv6: "ipv6"}[b[0]]
 	case strings.HasSuffix(field, "addr"):
 		return addressText(field, b)
 	case strings.HasSuffix(field, "port") && len(b) == 2:
 		return fmt.Sprint(binary.BigEndian.Uint16(b))
-	case field == "meta nftrace" && len(b) == 1:
-		return fmt.Sprint(b[0])
-	case len(b) == 4:
-		return fmt.Sprint(binary.NativeEndian.Uint32(b))
+	case len(b) == 1:
+		return byteText(field, b[0])
 	case len(b) == 2:
 		return fmt.Sprint(binary.NativeEndian.Uint16(b))
+	case len(b) == 4:
+		return fmt.Sprint(binary.NativeEndian.Uint32(b))
 	default:
 		return fmt.Sprintf("0x%x", b)
+	}
+}
+
+func byteText(field string, b byte) string {
+	switch {
+	case field == "meta l4proto":
+		return protocolText(b)
+	case field == "meta nfproto" && b == familyIPv4:
+		return "ipv4"
+	case field == "meta nfproto" && b == familyIPv6:
+		return "ipv6"
+	default:
+		return fmt.Sprint(b)
 	}
 }
 
@@ -366,16 +384,17 @@ func matchText(e *expr.Match) string {
 
 // targetText is a target of iptables' that has no form in nftables.
 func targetText(e *expr.Target) string {
-	info, ok := e.Info.(*xt.Unknown)
-	if e.Name != "REDIRECT" || !ok || len(*info) < 18 {
-		return "xt target " + e.Name
+	var port uint16
+	switch info := e.Info.(type) {
+	case *xt.NatIPv4MultiRangeCompat:
+		if len(*info) > 0 {
+			port = (*info)[0].MinPort
+		}
+	case *xt.NatRange:
+		port = info.MinPort
 	}
-	// linux/netfilter/nf_nat.h, struct nf_nat_ipv4_multi_range_compat, and
-	// for IPv6 struct nf_nat_range.
-	b := []byte(*info)
-	offset := 16
-	if len(b) >= 40 {
-		offset = 36
+	if e.Name == "REDIRECT" && port != 0 {
+		return fmt.Sprintf("redirect to :%d", port)
 	}
-	return fmt.Sprintf("redirect to :%d", binary.BigEndian.Uint16(b[offset:]))
+	return "xt target " + e.Name
 }

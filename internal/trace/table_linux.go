@@ -27,30 +27,45 @@ type ownTable struct {
 // install writes the table in the namespace of the calling thread. One that a
 // killed trace has left is replaced; one in use is ErrBusy.
 func install(rules []ownRule, deadline, now time.Time) (*ownTable, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return nil, fmt.Errorf("open a netfilter socket: %w", err)
-	}
-	t := &ownTable{conn: conn, owned: true}
-	err = t.write(rules, deadline)
+	owned := true
+	t, err := newOwnTable(rules, deadline, owned)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
 		// Before Linux 5.12 there is no owner flag.
-		t.owned = false
-		err = t.write(rules, deadline)
+		owned = false
+		t, err = newOwnTable(rules, deadline, owned)
 	}
-	if errors.Is(err, unix.EEXIST) {
-		if err = sweep(conn, now); err == nil {
-			err = t.write(rules, deadline)
+	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) {
+		// EPERM is about a table with an owner, unless this process may
+		// nothing at all.
+		if err = sweep(now); err == nil {
+			t, err = newOwnTable(rules, deadline, owned)
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("write table %s: %w", TableName, err), conn.Close())
+		return nil, fmt.Errorf("write table %s: %w", TableName, err)
+	}
+	return t, nil
+}
+
+func newOwnTable(rules []ownRule, deadline time.Time, owned bool) (*ownTable, error) {
+	conn, err := hear()
+	if err != nil {
+		return nil, err
+	}
+	t := &ownTable{conn: conn, owned: owned}
+	if err := t.write(rules, deadline); err != nil {
+		return nil, errors.Join(err, conn.Close())
 	}
 	return t, nil
 }
 
 // sweep removes a table whose deadline has passed.
-func sweep(conn *netlink.Conn, now time.Time) error {
+func sweep(now time.Time) (err error) {
+	conn, err := hear()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
 	comments, err := ownComments(conn)
 	if err != nil {
 		return err
@@ -158,7 +173,8 @@ func (b *batch) add(message uint16, flags netlink.HeaderFlags, attributes func(*
 }
 
 // commit sends the batch and waits for the answer to its last message, which
-// comes after the commit; an error comes in any case.
+// comes after the commit; an error comes in any case. After an error, more of
+// them may wait in the socket.
 func (b *batch) commit(conn *netlink.Conn) error {
 	if b.err != nil {
 		return b.err
@@ -175,13 +191,9 @@ func (b *batch) commit(conn *netlink.Conn) error {
 	if err != nil {
 		return fmt.Errorf("send the batch: %w", err)
 	}
-	first, last := sent[0].Header.Sequence, sent[len(sent)-2].Header.Sequence
+	last := sent[len(sent)-2].Header.Sequence
 	for {
 		replies, err := conn.Receive()
-		var oe *netlink.OpError
-		if errors.As(err, &oe) && oe.Sequence != 0 && (oe.Sequence < first || oe.Sequence > last) {
-			continue // A late error of an earlier batch.
-		}
 		if err != nil {
 			return err
 		}

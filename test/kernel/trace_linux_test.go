@@ -155,6 +155,20 @@ func repaired() []traceCase {
 			[]string{"proxy's outbound port 15001"},
 		},
 		{
+			"process in the pod to loopback",
+			probe{from: fromPod, network: "tcp4", host: "127.0.0.1", port: meshPort},
+			tcpTo(trace.FromPod, "127.0.0.1", meshPort),
+			traced{From: trace.FromPod, Ending: trace.EndingGuest, Answer: trace.AnswerYes, Legs: []trace.Ending{trace.EndingGuest}},
+			[]string{"Reached the guest at 10.0.2.2:8080, by meshvm's rule"},
+		},
+		{
+			"kubelet to the proxy's health port",
+			probe{from: fromPeer, network: "tcp4", host: podIP, port: healthPort},
+			tcpTo(trace.FromOutside, "", healthPort),
+			traced{From: trace.FromOutside, Ending: trace.EndingPod, Answer: trace.AnswerYes, Legs: []trace.Ending{trace.EndingPod}},
+			[]string{"Reached a process in the pod that listens at 10.244.0.8:15021"},
+		},
+		{
 			"guest to an excluded port",
 			probe{from: fromGuest, network: "tcp4", host: outsideIP, port: databasePort},
 			tcpTo(trace.FromGuest, "", databasePort),
@@ -175,6 +189,7 @@ func TestTrace(t *testing.T) {
 			l.writeKubeVirt(annotated)
 			l.startServers()
 			t.Run("stock, client to an excluded inbound port", func(t *testing.T) { l.traceRefused(t) })
+			t.Run("stock, guest to an excluded port", func(t *testing.T) { l.traceStockOutbound(t) })
 			l.apply(plan())
 			before := l.ruleset()
 			for _, tc := range repaired() {
@@ -239,5 +254,20 @@ func (l *lab) traceDropped(t *testing.T) {
 			Legs: []trace.Ending{trace.EndingDropped}, Drop: "another writer: no remote access",
 		},
 		says: []string{"dropped in forward", "tcp dport 22 drop"},
+	})
+}
+
+// traceStockOutbound wants Istio's rule named that takes the guest's connection
+// to an excluded port.
+func (l *lab) traceStockOutbound(t *testing.T) {
+	t.Helper()
+	l.expectTrace(t, traceCase{
+		probe: probe{from: fromGuest, network: "tcp4", host: outsideIP, port: databasePort},
+		flow:  tcpTo(trace.FromGuest, "", databasePort),
+		want: traced{
+			From: trace.FromGuest, Ending: trace.EndingOutside, Answer: trace.AnswerYes, ViaProxy: true,
+			Legs: []trace.Ending{trace.EndingProxyOutbound, trace.EndingOutside},
+		},
+		says: []string{"redirected by Istio's rule \"meta l4proto tcp redirect to :15001\""},
 	})
 }

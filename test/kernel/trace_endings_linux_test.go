@@ -1,0 +1,220 @@
+package kernel
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/trace"
+)
+
+// shortTrace is long enough to write a table and read all rules.
+const shortTrace = 500 * time.Millisecond
+
+// TestTraceFailures traces connections that nobody answers.
+func TestTraceFailures(t *testing.T) {
+	l := newLab(t)
+	l.writeIstio(istioIptables)
+	l.addGuest()
+	l.writeKubeVirt(annotated)
+	l.apply(plan())
+	toMesh := probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort}
+	l.expectTraceNamed(t, traceCase{
+		"no proxy", toMesh, tcpTo(trace.FromOutside, podIP, meshPort),
+		traced{From: trace.FromOutside, Ending: trace.EndingNoListener, Answer: trace.AnswerRefused, Legs: []trace.Ending{trace.EndingNoListener}},
+		[]string{"10.244.0.8:15006 in the pod, where nothing listens", "N5: mesh ports"},
+	})
+	l.expectTraceNamed(t, traceCase{
+		"guest refuses",
+		probe{from: fromPeer, network: "tcp4", host: podIP, port: sshPort},
+		tcpTo(trace.FromOutside, podIP, sshPort),
+		traced{
+			From: trace.FromOutside, Ending: trace.EndingGuest, Answer: trace.AnswerRefused, Legs: []trace.Ending{trace.EndingGuest},
+			Bypass: "meshvm: N2: direct TCP ports go to the guest past the proxy",
+		},
+		[]string{"the guest refused the connection"},
+	})
+	l.serveTCP(l.pod, "0.0.0.0", inboundPort, l.standIn("15006", upstreamLocal))
+	l.expectTraceNamed(t, traceCase{
+		"guest refuses the proxy", toMesh,
+		trace.Flow{DestinationPort: meshPort},
+		traced{
+			From: trace.FromOutside, Ending: trace.EndingGuest, Answer: trace.AnswerRefused, ViaProxy: true,
+			Legs: []trace.Ending{trace.EndingProxyInbound, trace.EndingGuest},
+		},
+		[]string{"proxy's inbound port 15006", "the guest refused the connection"},
+	})
+	l.output(l.pod, "table ip firewall {\nchain output {\ntype filter hook output priority filter; policy accept;\nip saddr 127.0.0.6 reject\n}\n}\n", "nft", "-f", "-")
+	l.expectTraceNamed(t, traceCase{
+		"proxy's own connection rejected", toMesh, tcpTo(trace.FromAny, "", meshPort),
+		traced{
+			From: trace.FromOutside, Ending: trace.EndingDropped, Answer: trace.AnswerNone, ViaProxy: true,
+			Legs: []trace.Ending{trace.EndingProxyInbound, trace.EndingDropped}, Drop: "another writer: ip saddr 127.0.0.6 reject",
+		},
+		[]string{"was rejected in output"},
+	})
+	l.output(l.pod, "", "nft", "delete", "table", "ip", "firewall")
+}
+
+func (l *lab) expectTraceNamed(t *testing.T, tc traceCase) {
+	t.Helper()
+	t.Run(tc.name, func(t *testing.T) { l.expectTrace(t, tc) })
+}
+
+// TestTraceProxyWithoutSecondLeg traces a connection that the proxy keeps.
+func TestTraceProxyWithoutSecondLeg(t *testing.T) {
+	l := newLab(t)
+	l.writeIstio(istioNftables)
+	l.addGuest()
+	l.writeKubeVirt(labelled)
+	l.apply(plan())
+	l.serveTCP(l.pod, "0.0.0.0", inboundPort, answer(serverProxy))
+	l.expectTrace(t, traceCase{
+		probe: probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort}, flow: tcpTo(trace.FromOutside, podIP, meshPort),
+		want: traced{
+			From: trace.FromOutside, Ending: trace.EndingProxyInbound, Answer: trace.AnswerYes, ViaProxy: true,
+			Legs: []trace.Ending{trace.EndingProxyInbound},
+		},
+		says: []string{"opened no connection of its own"},
+	})
+}
+
+// TestTraceSeesNothing wants an empty trace to say so, in time.
+func TestTraceSeesNothing(t *testing.T) {
+	l := newLab(t)
+	r := traceRequest(tcpTo(trace.FromOutside, podIP, meshPort))
+	r.DurationMilliseconds = shortTrace.Milliseconds()
+	got := l.trace(r, func() {})
+	if got.Outcome != trace.OutcomeNothingSeen || !strings.Contains(got.Message, "tcp from outside destination 10.244.0.8") {
+		t.Errorf("outcome %s: %s", got.Outcome, got.Message)
+	}
+	l.expectNoTraceTable(t)
+}
+
+// TestTraceEndsWithItsContext cancels a trace.
+func TestTraceEndsWithItsContext(t *testing.T) {
+	l := newLab(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	result := make(chan trace.Result, 1)
+	root := l.proc()
+	go func() { result <- trace.Run(ctx, netns.Finder{Root: root}, traceRequest(trace.Flow{})) }()
+	l.awaitTraceTable(result)
+	cancel()
+	if got := <-result; got.Outcome != trace.OutcomeNothingSeen {
+		t.Errorf("outcome %s: %s", got.Outcome, got.Message)
+	}
+	l.expectNoTraceTable(t)
+}
+
+// TestTraceProgramEnds ends the program by signals. After SIGKILL it is the
+// kernel that removes the table.
+func TestTraceProgramEnds(t *testing.T) {
+	program := ruleWriterProgram(t)
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
+		t.Run(signal.String(), func(t *testing.T) {
+			l := newLab(t)
+			var out bytes.Buffer
+			c := exec.Command(program, "trace", "-pod-uid", podUID, "-pod-ip", podIP, "-protocol", "tcp", "-dport", "8080", "-duration", "60s", "-proc", l.proc())
+			c.Stdout, c.Stderr = &out, &out
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			l.awaitTraceTable(make(chan trace.Result))
+			if err := c.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Wait(); (err == nil) == (signal == syscall.SIGKILL) {
+				t.Errorf("it ended with %v: %s", err, &out)
+			}
+			l.expectNoTraceTable(t)
+		})
+	}
+}
+
+// TestTraceProgram traces as a user does, with both outputs.
+func TestTraceProgram(t *testing.T) {
+	program := ruleWriterProgram(t)
+	l := newLab(t)
+	l.writeIstio(istioIptables)
+	l.addGuest()
+	l.writeKubeVirt(annotated)
+	l.startServers()
+	l.apply(plan())
+	root := l.proc()
+	for output, want := range map[string]string{"text": "  => Reached the proxy's inbound port 15006", "json": `"ending":"Guest"`} {
+		t.Run(output, func(t *testing.T) {
+			result := t.TempDir() + "/result"
+			var out bytes.Buffer
+			c := exec.Command(program, "trace", "--pod-uid", podUID, "--protocol", "tcp", "--dport", "8080", "--duration", "20s",
+				"--output", output, "--result", result, "--proc", root)
+			c.Stdout, c.Stderr = &out, &out
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			l.awaitTraceTable(make(chan trace.Result))
+			l.run(probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort}, waitLimit)
+			if err := c.Wait(); err != nil || !strings.Contains(out.String(), want) {
+				t.Errorf("%v: %s", err, &out)
+			}
+			b, err := os.ReadFile(result)
+			if err != nil || len(b) > 4096 {
+				t.Errorf("result of %d bytes: %v", len(b), err)
+			}
+			if r, err := trace.DecodeResult(b); err != nil || len(r.Flows) != 1 {
+				t.Errorf("result %s: %v", b, err)
+			}
+		})
+	}
+}
+
+// TestTraceSweeps finds a table that a killed trace has left on a kernel without
+// tables that end with their process, and one of a trace that runs.
+func TestTraceSweeps(t *testing.T) {
+	l := newLab(t)
+	leave := func(comment string) {
+		l.output(l.pod, fmt.Sprintf("table inet %s {\nchain prerouting {\ntype filter hook prerouting priority -350; policy accept;\ntcp dport 1 counter comment %q\n}\n}\n",
+			trace.TableName, comment), "nft", "-f", "-")
+	}
+	r := traceRequest(tcpTo(trace.FromOutside, podIP, meshPort))
+	r.DurationMilliseconds = shortTrace.Milliseconds()
+	run := func() trace.Result { return trace.Run(t.Context(), netns.Finder{Root: l.proc()}, r) }
+
+	for name, comment := range map[string]string{
+		"in use":          trace.Comment(time.Now().Add(time.Minute), trace.RoleFlow),
+		"somebody else's": "mine",
+	} {
+		t.Run(name, func(t *testing.T) {
+			leave(comment)
+			if got := run(); got.Outcome != trace.OutcomeBusy {
+				t.Errorf("outcome %s: %s", got.Outcome, got.Message)
+			}
+			if !l.hasTraceTable() {
+				t.Error("the table is gone")
+			}
+			l.output(l.pod, "", "nft", "delete", "table", "inet", trace.TableName)
+		})
+	}
+	t.Run("left behind", func(t *testing.T) {
+		leave(trace.Comment(time.Now().Add(-time.Second), trace.RoleFlow))
+		if got := run(); got.Outcome != trace.OutcomeNothingSeen {
+			t.Errorf("outcome %s: %s", got.Outcome, got.Message)
+		}
+		l.expectNoTraceTable(t)
+	})
+	t.Run("two at a time", func(t *testing.T) {
+		var second trace.Result
+		first := l.trace(r, func() { second = run() })
+		if first.Outcome != trace.OutcomeNothingSeen || second.Outcome != trace.OutcomeBusy {
+			t.Errorf("the first ended with %s, the second with %s: %s", first.Outcome, second.Outcome, second.Message)
+		}
+		l.expectNoTraceTable(t)
+	})
+}
