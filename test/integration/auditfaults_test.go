@@ -78,8 +78,9 @@ func TestAManagerThatStartsAnewGoesOn(t *testing.T) {
 	nat := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonDrifted})
 	s.restart(every(0))
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	st := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, v1alpha1.ReasonProgrammed}).Status
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
-	if st := s.awaitNAT(pod).Status; st.Repairs.Count != 1 || st.Applied.Repair != 1 {
+	if st.Repairs.Count != 1 || st.Applied.Repair != 1 {
 		t.Errorf("after the repair: %+v, applied for %d", st.Repairs, st.Applied.Repair)
 	}
 }
