@@ -201,7 +201,8 @@ func (r Result) withHops(keep func(Hop) bool) Result {
 					hops = append(hops, h)
 				}
 			}
-			l.Hops, legs[j] = hops, l
+			l.Hops = hops
+			legs[j] = l
 		}
 		f.Legs, flows[i] = legs, f
 	}

@@ -1,0 +1,210 @@
+package trace
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Payloads of messages as Linux 6.18 sent them for a SYN to 127.0.0.1:77.
+const (
+	// traceContinue is a rule with headers, traceEnd the end of its chain as
+	// newer kernels report it, tracePolicy the policy after it, traceDrop a rule
+	// that dropped, with what conntrack knew.
+	traceContinue = "0100000008000f0000000002080004000000000308000600fe650f7d060002006f00000006000100740000000c00030000000000000000030c00050008000100ffffffff08000c000000000106000d0003040000180008004500003c5ae740004006e1d27f0000017f00000118000900ae62004dfa5327cb00000000a002ffd7fe300000"
+	traceEnd      = "0100000008000f0000000002080004000000000308000600fe650f7d060002006f00000006000100740000000c00050008000100ffffffff"
+	tracePolicy   = "0100000008000f0000000002080004000000000108000600fe650f7d060002006f00000006000100740000000800100000000001"
+	traceDrop     = "0100000008000f0000000002080004000000000308000600fe650f7d060002006e00000006000100740000000c00030000000000000000040c000500080001000000000008000c000000000106000d0003040000180008004500003c5ae740004006e1d27f0000017f00000118000900ae62004dfa5327cb00000000a002ffd7fe300000080015000000000805001300000000000800120038acc38a0800140000000100"
+)
+
+func unhex(t testing.TB, text string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestDecodeTrace(t *testing.T) {
+	packet := &Packet{
+		Tuple: Tuple{numberTCP, endpoint("127.0.0.1:44642"), endpoint("127.0.0.1:77")},
+		ID:    0x5ae7, Sequence: 0xfa5327cb, Length: 60,
+	}
+	const id = 0xfe650f7d
+	for name, tc := range map[string]struct {
+		text string
+		want Event
+	}{
+		"rule":         {traceContinue, Event{ID: id, Family: familyInet, Table: "t", Chain: "o", Handle: 3, Kind: EventRule, Verdict: verdictContinue, Packet: packet}},
+		"end of chain": {traceEnd, Event{ID: id, Family: familyInet, Table: "t", Chain: "o", Kind: EventReturn, Verdict: verdictContinue}},
+		"policy":       {tracePolicy, Event{ID: id, Family: familyInet, Table: "t", Chain: "o", Kind: EventPolicy, Policy: verdictAccept}},
+		"drop":         {traceDrop, Event{ID: id, Family: familyInet, Table: "t", Chain: "n", Handle: 4, Kind: EventRule, Verdict: verdictDrop, Packet: packet}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := decodeTrace(unhex(t, tc.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, got, addresses); diff != "" {
+				t.Errorf("event (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// conntrackMessage is the payload of a conntrack message.
+func conntrackMessage(t testing.TB, e ConntrackEvent) []byte {
+	t.Helper()
+	ae := netlink.NewAttributeEncoder()
+	ae.ByteOrder = binary.BigEndian
+	tuple := func(attribute uint16, v Tuple) {
+		ae.Nested(attribute, func(ae *netlink.AttributeEncoder) error {
+			ae.Nested(ctaTupleIP, func(ae *netlink.AttributeEncoder) error {
+				source, destination := uint16(ctaIPv4Source), uint16(ctaIPv4Destination)
+				if v.Source.Addr().Is6() {
+					source, destination = ctaIPv6Source, ctaIPv6Destination
+				}
+				ae.Bytes(source, v.Source.Addr().AsSlice())
+				ae.Bytes(destination, v.Destination.Addr().AsSlice())
+				return nil
+			})
+			ae.Nested(ctaTupleProto, func(ae *netlink.AttributeEncoder) error {
+				ae.Uint8(ctaProtoNumber, v.Protocol)
+				if v.Protocol == numberICMP {
+					ae.Uint16(ctaProtoICMPID, v.Source.Port())
+					return nil
+				}
+				ae.Uint16(ctaProtoSourcePort, v.Source.Port())
+				ae.Uint16(ctaProtoDestinationPort, v.Destination.Port())
+				return nil
+			})
+			return nil
+		})
+	}
+	tuple(ctaTupleOrig, e.Original)
+	tuple(ctaTupleReply, e.Reply)
+	ae.Uint32(ctaStatus, e.Status)
+	if e.TCPState != 0 {
+		ae.Nested(ctaProtoInfo, func(ae *netlink.AttributeEncoder) error {
+			ae.Nested(ctaProtoInfoTCP, func(ae *netlink.AttributeEncoder) error {
+				ae.Uint8(ctaProtoInfoTCPState, e.TCPState)
+				return nil
+			})
+			return nil
+		})
+	}
+	data, err := ae.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(header(unix.AF_INET, 0), data...)
+}
+
+func TestDecodeConntrack(t *testing.T) {
+	for name, want := range map[string]ConntrackEvent{
+		"TCP": {
+			Original: Tuple{numberTCP, endpoint("10.0.2.2:1"), endpoint("203.0.113.9:443")},
+			Reply:    Tuple{numberTCP, endpoint("10.0.2.1:15001"), endpoint("10.0.2.2:1")},
+			Status:   statusSeenReply, TCPState: 3,
+		},
+		"UDP over IPv6": {
+			Original: Tuple{numberUDP, endpoint("[fd10::2]:1"), endpoint("[2001:db8::1]:53")},
+			Reply:    Tuple{numberUDP, endpoint("[2001:db8::1]:53"), endpoint("[2001:db8::2]:1")},
+		},
+		"ping": {
+			Original: Tuple{numberICMP, endpoint("10.0.2.2:7"), endpoint("203.0.113.9:7")},
+			Reply:    Tuple{numberICMP, endpoint("203.0.113.9:7"), endpoint("10.0.2.2:7")},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := decodeConntrack(conntrackNew, conntrackMessage(t, want))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, got, addresses); diff != "" {
+				t.Errorf("event (-want +got):\n%s", diff)
+			}
+			if got, err := decodeConntrack(conntrackDelete, conntrackMessage(t, want)); err != nil || got.Kind != ConntrackGone {
+				t.Errorf("deleted: %+v, %v", got, err)
+			}
+		})
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	for name, b := range map[string][]byte{
+		"nothing":             nil,
+		"header cut short":    {1, 0, 0},
+		"attribute too long":  {1, 0, 0, 0, 0xff, 0, 1, 0},
+		"attribute too short": {1, 0, 0, 0, 1, 0, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := decodeTrace(b); !errors.Is(err, errMessage) {
+				t.Errorf("trace: error %v", err)
+			}
+			if _, err := decodeConntrack(conntrackNew, b); !errors.Is(err, errMessage) {
+				t.Errorf("conntrack: error %v", err)
+			}
+		})
+	}
+	t.Run("number of another size", func(t *testing.T) {
+		if _, err := decodeTrace([]byte{1, 0, 0, 0, 6, 0, unix.NFTA_TRACE_ID, 0, 1, 2, 0, 0}); !errors.Is(err, errMessage) {
+			t.Errorf("error %v", err)
+		}
+	})
+}
+
+// FuzzDecode looks for messages that panic in the decoders or in what is made of
+// their events.
+func FuzzDecode(f *testing.F) {
+	for _, text := range []string{traceContinue, traceEnd, tracePolicy, traceDrop} {
+		f.Add(unhex(f, text), false)
+	}
+	f.Add(conntrackMessage(f, ConntrackEvent{
+		Original: Tuple{numberTCP, endpoint("127.0.0.1:44642"), endpoint("127.0.0.1:77")},
+		Reply:    Tuple{numberTCP, endpoint("127.0.0.1:77"), endpoint("127.0.0.1:44642")},
+	}), true)
+	f.Fuzz(func(t *testing.T, b []byte, conntrack bool) {
+		c := NewCollector(Request{}, Namespace{Roles: map[uint64]Role{3: RoleFlow}})
+		own := decodeOwn(t)
+		c.Trace(start, own)
+		if conntrack {
+			e, err := decodeConntrack(conntrackNew, b)
+			if err != nil && !errors.Is(err, errMessage) {
+				t.Errorf("error %v does not wrap errMessage", err)
+			}
+			c.Conntrack(start, e)
+		} else {
+			e, err := decodeTrace(b)
+			if err != nil && !errors.Is(err, errMessage) {
+				t.Errorf("error %v does not wrap errMessage", err)
+			}
+			e.ID = own.ID
+			c.Trace(start, e)
+		}
+		r := Result{Version: ResultVersion, Flows: c.Report()}
+		if r.Text() == "" {
+			t.Error("no words")
+		}
+		if _, err := r.Encode(0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// decodeOwn is a packet in the trace's own table.
+func decodeOwn(t testing.TB) Event {
+	t.Helper()
+	e, err := decodeTrace(unhex(t, traceContinue))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Table, e.Chain = TableName, chainPrerouting
+	return e
+}
