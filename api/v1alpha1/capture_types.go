@@ -24,7 +24,27 @@ type CaptureSpec struct {
 	//
 	// +optional
 	Unmeshed UnmeshedPolicy `json:"unmeshed,omitempty"`
+
+	// onChange says what becomes of established flows that a change of ports
+	// or of capture affects. Keep leaves them on their old way until they
+	// end, which is also what happens when it is left out. Reset ends them,
+	// and only them, so that they are opened anew on their new way.
+	//
+	// +optional
+	OnChange ChangePolicy `json:"onChange,omitempty"`
 }
+
+// ChangePolicy says what becomes of established flows that a change affects.
+//
+// +kubebuilder:validation:Enum=Keep;Reset
+type ChangePolicy string
+
+const (
+	// ChangePolicyKeep leaves them on their old way.
+	ChangePolicyKeep ChangePolicy = "Keep"
+	// ChangePolicyReset ends them.
+	ChangePolicyReset ChangePolicy = "Reset"
+)
 
 // UnmeshedPolicy says what becomes of traffic that the mesh cannot carry.
 //

@@ -48,6 +48,12 @@ type PodNATConfigurationSpec struct {
 	//
 	// +optional
 	Unmeshed UnmeshedPolicy `json:"unmeshed,omitempty"`
+
+	// onChange says what becomes of established flows that a change affects:
+	// Keep when left out.
+	//
+	// +optional
+	OnChange ChangePolicy `json:"onChange,omitempty"`
 }
 
 // PodTarget names one pod for its whole life.

@@ -68,6 +68,7 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 		Inbound:  inboundPlan(mvm.Spec.Ports, mvm.Spec.Capture.Inbound.ExcludePorts),
 		Outbound: outbound,
 		Unmeshed: mvm.Spec.Capture.Unmeshed,
+		OnChange: mvm.Spec.Capture.OnChange,
 	}, nil
 }
 

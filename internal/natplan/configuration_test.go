@@ -45,6 +45,20 @@ func TestConfigurationSpec(t *testing.T) {
 				s.Outbound = v1alpha1.OutboundPlan{ExcludePorts: []v1alpha1.PortRange{{Port: 25}, {Port: 9000}}, ExcludeCIDRs: []string{"10.0.0.0/8", "192.168.1.0/24"}}
 			},
 		},
+		"ranges, what the mesh cannot carry, reset": {
+			mvm: b.MVM("web").ExcludeRanges(v1alpha1.PortRange{Protocol: "UDP", Port: 100, EndPort: 200}, v1alpha1.PortRange{Port: 5, EndPort: 5}).
+				ExcludeInbound(v1alpha1.PortRange{Port: 2000, EndPort: 3000}, v1alpha1.PortRange{Protocol: "TCP", Port: 1000, EndPort: 2000}).
+				IncludeCIDRs("10.0.0.9/8").Unmeshed(v1alpha1.UnmeshedPolicyDrop).OnChange(v1alpha1.ChangePolicyReset),
+			vmi: b.VMI("web"),
+			change: func(s *v1alpha1.PodNATConfigurationSpec) {
+				s.Inbound.ExcludePorts = []v1alpha1.PortRange{{Port: 1000, EndPort: 3000}}
+				s.Outbound = v1alpha1.OutboundPlan{
+					ExcludePorts: []v1alpha1.PortRange{{Port: 5}, {Protocol: "UDP", Port: 100, EndPort: 200}},
+					IncludeCIDRs: []string{"10.0.0.0/8"},
+				}
+				s.Unmeshed, s.OnChange = v1alpha1.UnmeshedPolicyDrop, v1alpha1.ChangePolicyReset
+			},
+		},
 		"network of the running guest, with host bits": {
 			mvm: b.MVM("web").Interface(b.Masquerade("default"), b.PodNetwork("10.9.9.0/24")),
 			vmi: b.VMI("web").NetworkCIDR("172.20.5.9/16"),

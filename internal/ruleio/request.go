@@ -59,7 +59,8 @@ type Target struct {
 	Plan *Plan `json:"plan,omitempty"`
 	// Reset makes OperationApply end the established flows that the new
 	// table treats otherwise than the table that was there before; all
-	// others stay. Without it every established flow keeps its way.
+	// others stay, and all stay when there was no table. Without it every
+	// established flow keeps its way.
 	Reset bool `json:"reset,omitempty"`
 }
 

@@ -95,6 +95,9 @@ type TargetResult struct {
 	// Counters are totals of the table read back, of OperationApply and
 	// OperationVerify. They begin at zero whenever the table is written.
 	Counters *Counters `json:"counters,omitempty"`
+	// ResetFlows is the number of established flows that were ended for
+	// Target.Reset.
+	ResetFlows int `json:"resetFlows,omitempty"`
 	// Message explains an outcome other than Applied, Removed and Verified,
 	// in one short sentence without volatile parts.
 	Message string `json:"message,omitempty"`

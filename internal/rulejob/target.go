@@ -16,7 +16,7 @@ func ApplyRequest(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod) (ruleio
 	if err != nil {
 		return ruleio.Request{}, err
 	}
-	target.Plan = plan
+	target.Plan, target.Reset = plan, config.Spec.OnChange == v1alpha1.ChangePolicyReset
 	return request(target), nil
 }
 

@@ -19,6 +19,7 @@ func OnNode(f netns.Finder) Deps {
 			return out, err
 		},
 		Kernel: nftrules.Kernel{},
+		Flows:  kernelFlows{},
 		Now:    time.Now,
 	}
 }

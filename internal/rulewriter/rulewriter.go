@@ -51,6 +51,8 @@ type Deps struct {
 	Find func(podUID string) ([]Namespace, error)
 	// Kernel is used inside a namespace.
 	Kernel Kernel
+	// Flows is used inside a namespace, for targets with Reset.
+	Flows Flows
 	// Now is the time, for durations.
 	Now func() time.Time
 }
@@ -113,7 +115,7 @@ func (d Deps) reach(t ruleio.Target, out *ruleio.TargetResult) error {
 		case ruleio.OperationVerify:
 			return d.verify(w.table, out)
 		case ruleio.OperationApply:
-			return d.apply(w.table, out)
+			return d.apply(t, w.table, out)
 		default:
 			return fmt.Errorf("%w: operation %q", errTarget, t.Operation)
 		}
@@ -121,7 +123,16 @@ func (d Deps) reach(t ruleio.Target, out *ruleio.TargetResult) error {
 }
 
 // apply writes the table and proves that it is there.
-func (d Deps) apply(want nftrules.Table, out *ruleio.TargetResult) error {
+func (d Deps) apply(t ruleio.Target, want nftrules.Table, out *ruleio.TargetResult) error {
+	var before *nftrules.Table
+	if t.Reset {
+		switch s, err := d.Kernel.Read(); {
+		case err == nil:
+			before = &s.Table
+		case !errors.Is(err, nftrules.ErrNoTable):
+			return fmt.Errorf("read the older table: %w", err)
+		}
+	}
 	if err := d.Kernel.Replace(want); err != nil {
 		return fmt.Errorf("write the table: %w", err)
 	}
@@ -131,6 +142,11 @@ func (d Deps) apply(want nftrules.Table, out *ruleio.TargetResult) error {
 	}
 	if differences := describe(want, got, out); differences != "" {
 		return fmt.Errorf("%w: %s", errMismatch, differences)
+	}
+	if before != nil {
+		if err := d.reset(t.Plan, *before, got.Table, out); err != nil {
+			return err
+		}
 	}
 	out.Outcome = ruleio.OutcomeApplied
 	return nil

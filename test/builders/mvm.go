@@ -134,6 +134,12 @@ func (b *MVMBuilder) IncludeCIDRs(networks ...string) *MVMBuilder {
 	return b
 }
 
+// OnChange sets what becomes of established flows that a change affects.
+func (b *MVMBuilder) OnChange(p v1alpha1.ChangePolicy) *MVMBuilder {
+	b.mvm.Spec.Capture.OnChange = p
+	return b
+}
+
 // Unmeshed sets what becomes of traffic that the mesh cannot carry.
 func (b *MVMBuilder) Unmeshed(u v1alpha1.UnmeshedPolicy) *MVMBuilder {
 	b.mvm.Spec.Capture.Unmeshed = u

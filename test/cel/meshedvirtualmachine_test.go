@@ -181,6 +181,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 		want: []string{"capture.inbound.excludePorts covers an entry of ports that goes through the mesh: set its route to Direct, or leave it out of the range"},
 	},
 	"inbound UDP range over a mesh port": {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("UDP", 8000, 8100)}}},
+	"flows reset":                        {set: map[string]any{"spec.capture.onChange": "Reset"}},
+	"flows drained":                      {set: map[string]any{"spec.capture.onChange": "Drain"}, want: []string{"spec.capture.onChange: Unsupported value"}},
 	"unmeshed dropped":                   {set: map[string]any{"spec.capture.unmeshed": "Drop"}},
 	"unmeshed rejected":                  {set: map[string]any{"spec.capture.unmeshed": "Reject"}, want: []string{"spec.capture.unmeshed: Unsupported value"}},
 	"no excluded port":                   {set: map[string]any{"spec.capture.outbound.excludePorts": []any{}}, want: []string{"spec.capture.outbound.excludePorts", "at least 1 items"}},

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -80,8 +81,10 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 		return err
 	})
 	var running sync.WaitGroup
+	ctx, end := context.WithCancel(context.Background())
 	l.t.Cleanup(func() {
 		_ = listener.Close()
+		end()
 		running.Wait()
 	})
 	running.Go(func() {
@@ -92,6 +95,8 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 			}
 			running.Go(func() {
 				defer func() { _ = c.Close() }()
+				// A flow that was reset at the other end ends here too.
+				defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 				serve(c)
 			})
 		}
@@ -147,6 +152,10 @@ func (l *lab) standIn(name, upstreamFrom string) func(net.Conn) {
 			return
 		}
 		defer func() { _ = upstream.Close() }()
+		go func() {
+			_, _ = io.Copy(upstream, c)
+			_ = upstream.Close()
+		}()
 		_, _ = io.Copy(c, upstream)
 	}
 }

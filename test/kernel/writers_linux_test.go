@@ -187,10 +187,13 @@ func (l *lab) proc() string {
 // request runs the rule-writer on the lab's pod and returns its ending.
 func (l *lab) request(operation ruleio.Operation, p *ruleio.Plan) ruleio.TargetResult {
 	l.t.Helper()
-	request, err := json.Marshal(ruleio.Request{
-		Version: ruleio.RequestVersion,
-		Targets: []ruleio.Target{{Operation: operation, PodUID: podUID, PodIPs: []string{podIP}, Plan: p}},
-	})
+	return l.handle(ruleio.Target{Operation: operation, PodUID: podUID, PodIPs: []string{podIP}, Plan: p})
+}
+
+// handle runs the rule-writer on a target and returns its ending.
+func (l *lab) handle(target ruleio.Target) ruleio.TargetResult {
+	l.t.Helper()
+	request, err := json.Marshal(ruleio.Request{Version: ruleio.RequestVersion, Targets: []ruleio.Target{target}})
 	if err != nil {
 		l.t.Fatal(err)
 	}
