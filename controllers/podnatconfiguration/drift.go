@@ -17,6 +17,21 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
+// gatherPaused reads whether repairs have to wait for somebody who is looking.
+func (r *Reconciler) gatherPaused(ctx context.Context, s *scope) error {
+	owner := metav1.GetControllerOf(s.config)
+	if owner == nil {
+		return nil
+	}
+	var mvm v1alpha1.MeshedVirtualMachine
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.config.Namespace, Name: owner.Name}, &mvm)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("read MeshedVirtualMachine %s: %w", owner.Name, err)
+	}
+	s.paused = err == nil && mvm.UID == owner.UID && mvm.Annotations[v1alpha1.AnnotationPaused] == "true"
+	return nil
+}
+
 // gatherAudits reads what audits of the pod's node saw in the pod. The audit
 // controller makes their Jobs and deletes them when the status holds this.
 func (r *Reconciler) gatherAudits(ctx context.Context, s *scope) error {

@@ -57,6 +57,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if s.request == nil || s.applied() || !s.nodeUp() {
 		return ctrl.Result{}, nil
 	}
+	if s.repairDue() && s.paused {
+		return ctrl.Result{}, nil
+	}
 	if s.hold.Wait > 0 {
 		return ctrl.Result{RequeueAfter: s.hold.Wait}, nil
 	}

@@ -27,6 +27,8 @@ type scope struct {
 
 	// pod is the launcher pod of that very UID, nil when there is none.
 	pod *corev1.Pod
+	// paused says that the MeshedVirtualMachine of the configuration is paused.
+	paused bool
 	// node is the pod's node, nil when it is gone or the pod has none yet.
 	node *corev1.Node
 	// jobs are the rule-writer Jobs of this configuration, and writers their
@@ -70,6 +72,9 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 		case !apierrors.IsNotFound(err):
 			return fmt.Errorf("read node %s: %w", s.pod.Spec.NodeName, err)
 		}
+	}
+	if err := r.gatherPaused(ctx, s); err != nil {
+		return err
 	}
 	if err := r.gatherAudits(ctx, s); err != nil {
 		return err

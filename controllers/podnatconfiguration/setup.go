@@ -44,6 +44,7 @@ type Reconciler struct {
 	Now func() time.Time
 }
 
+// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=get;list;watch
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations/status,verbs=patch
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations/finalizers,verbs=update
@@ -58,6 +59,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		Named("podnatconfiguration").
 		For(&v1alpha1.PodNATConfiguration{}, builder.WithPredicates(counted)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.forPod)).
+		Watches(&v1alpha1.MeshedVirtualMachine{}, handler.EnqueueRequestsFromMapFunc(r.forMVM), builder.WithPredicates(pauseChanged)).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(forRuleOwner)).
 		Watches(&corev1.Node{}, handler.EnqueueRequestsFromMapFunc(r.forNode), builder.WithPredicates(nodeChanged)).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
@@ -85,6 +87,30 @@ func (r *Reconciler) forPod(ctx context.Context, o client.Object) []reconcile.Re
 		Namespace: o.GetNamespace(),
 		Name:      children.PodNATConfigurationName(vm, o.GetUID()),
 	}}}
+}
+
+// forMVM maps a MeshedVirtualMachine to its PodNATConfigurations.
+func (r *Reconciler) forMVM(ctx context.Context, o client.Object) []reconcile.Request {
+	var list v1alpha1.PodNATConfigurationList
+	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: o.GetName()}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list the PodNATConfigurations of a MeshedVirtualMachine")
+		return nil
+	}
+	out := make([]reconcile.Request, 0, len(list.Items))
+	for i := range list.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return out
+}
+
+// pauseChanged lets through that a MeshedVirtualMachine was paused or goes on.
+var pauseChanged = predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+	DeleteFunc: func(event.DeleteEvent) bool { return false },
+	UpdateFunc: func(e event.UpdateEvent) bool {
+		const key = v1alpha1.AnnotationPaused
+		return e.ObjectOld.GetAnnotations()[key] != e.ObjectNew.GetAnnotations()[key]
+	},
 }
 
 // forRuleOwner maps a rule-writer Job or pod to its PodNATConfiguration.

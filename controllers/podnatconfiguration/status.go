@@ -33,6 +33,9 @@ func (s *scope) outlook() conditions.Outlook {
 	if s.invalid != nil || s.hold.Contended || s.outcome != nil && s.outcome.State == rulejob.StateFailed && !s.outcome.Retryable && !s.outcome.TargetGone {
 		return conditions.Stuck
 	}
+	if s.repairDue() && s.paused {
+		return conditions.Resting
+	}
 	return conditions.Moving
 }
 
@@ -75,7 +78,7 @@ func (s *scope) programmedCondition() conditions.Condition {
 	case s.hold.Contended:
 		return conditions.False(t, v1alpha1.ReasonContended, s.contended())
 	case s.repairDue():
-		return conditions.False(t, s.config.Status.Repairs.LastReason, s.config.Status.Repairs.LastMessage+"; the rules are written again")
+		return conditions.False(t, s.config.Status.Repairs.LastReason, s.config.Status.Repairs.LastMessage+s.whatNext())
 	case s.request == nil || !s.nodeUp():
 		return conditions.False(t, v1alpha1.ReasonProgramming, "waiting for the pod: see TargetResolved")
 	default:
@@ -87,6 +90,13 @@ func (s *scope) programmedCondition() conditions.Condition {
 func (s *scope) repairDue() bool {
 	st := &s.config.Status
 	return s.request != nil && st.Applied.RequestDigest == s.digest && drift.Due(st)
+}
+
+func (s *scope) whatNext() string {
+	if s.paused {
+		return "; nothing is written while the annotation " + v1alpha1.AnnotationPaused + " is there"
+	}
+	return "; the rules are written again"
 }
 
 func (s *scope) contended() string {

@@ -286,6 +286,34 @@ func TestFightEndsInACondition(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 }
 
+func TestRepairsWaitWhilePaused(t *testing.T) {
+	s := start(t, every(time.Second))
+	o := s.web()
+	pod := s.converge(o)
+	kernel := s.answerAudits()
+	annotate := func(value string) {
+		before := s.mvm(o.Name)
+		after := before.DeepCopy()
+		after.Annotations = map[string]string{v1alpha1.AnnotationPaused: value}
+		if err := s.Patch(s.ctx, after, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	annotate("true")
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionPaused, yes, ""})
+	kernel.become("the table is missing", ruleio.Counters{})
+	nat := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonDrifted})
+	s.quiet()
+	if n := len(s.jobs(nat.UID)); n > 0 {
+		t.Errorf("%d Jobs while paused", n)
+	}
+	annotate("false")
+	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	kernel.become("", ruleio.Counters{})
+	s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, v1alpha1.ReasonProgrammed})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+}
+
 func TestEventsRepairWithoutAnAudit(t *testing.T) {
 	s := start(t, every(0))
 	o := s.web()
