@@ -204,7 +204,8 @@ func (r Result) withHops(keep func(Hop) bool) Result {
 			l.Hops = hops
 			legs[j] = l
 		}
-		f.Legs, flows[i] = legs, f
+		f.Legs = legs
+		flows[i] = f
 	}
 	r.Flows = flows
 	return r

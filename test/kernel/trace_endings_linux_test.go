@@ -218,3 +218,44 @@ func TestTraceSweeps(t *testing.T) {
 		l.expectNoTraceTable(t)
 	})
 }
+
+// TestTraceWithoutEvents traces where conntrack sends no events: its table is
+// read in the end.
+func TestTraceWithoutEvents(t *testing.T) {
+	l := newLab(t)
+	l.writeIstio(istioIptables)
+	l.addGuest()
+	l.writeKubeVirt(annotated)
+	l.startServers()
+	l.apply(plan())
+	l.in(l.pod, func() error { return sysctl("netfilter/nf_conntrack_events", "0") })
+	l.expectTrace(t, traceCase{
+		probe: probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort}, flow: tcpTo(trace.FromOutside, podIP, meshPort),
+		want: traced{
+			From: trace.FromOutside, Ending: trace.EndingGuest, Answer: trace.AnswerYes, ViaProxy: true,
+			Legs: []trace.Ending{trace.EndingProxyInbound, trace.EndingGuest},
+		},
+	})
+}
+
+// TestTraceIPv6 traces connections over IPv6 to the pod itself.
+func TestTraceIPv6(t *testing.T) {
+	const podIPv6, peerIPv6 = "fd00::8", "fd00::1"
+	l := newLab(t)
+	for ns, a := range map[*netns.Namespace][2]string{l.pod: {podInterface, podIPv6}, l.peer: {"pod", peerIPv6}} {
+		l.output(ns, "", "ip", "-6", "address", "add", a[1]+"/64", "dev", a[0], "nodad")
+	}
+	l.output(l.pod, "table inet firewall {\nchain in {\ntype filter hook input priority filter; policy accept;\nip6 saddr fd00::1 tcp dport 22 drop\n}\n}\n", "nft", "-f", "-")
+	for port, want := range map[uint16]traced{
+		healthPort: {From: trace.FromOutside, Ending: trace.EndingNoListener, Answer: trace.AnswerRefused, Legs: []trace.Ending{trace.EndingNoListener}},
+		sshPort: {
+			From: trace.FromOutside, Ending: trace.EndingDropped, Answer: trace.AnswerNone, Legs: []trace.Ending{trace.EndingDropped},
+			Drop: "another writer: ip6 saddr fd00::1 tcp dport 22 drop",
+		},
+	} {
+		l.expectTrace(t, traceCase{
+			probe: probe{from: fromPeer, network: "tcp6", host: podIPv6, port: port}, want: want,
+			flow: trace.Flow{Protocol: trace.ProtocolTCP, Source: peerIPv6, Destination: podIPv6, DestinationPort: port},
+		})
+	}
+}
