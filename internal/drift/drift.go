@@ -134,7 +134,7 @@ func Counters(c *ruleio.Counters) *v1alpha1.TrafficCounters {
 	return &v1alpha1.TrafficCounters{Captured: number(c.Captured), Direct: number(c.Direct), Dropped: number(c.Dropped)}
 }
 
-func number(n uint64) *int64 { return new(int64(min(n, math.MaxInt64))) } //nolint:gosec // Bounded one line above what could overflow.
+func number(n uint64) *int64 { return new(int64(min(n, math.MaxInt64))) }
 
 // Add is the total after a table's counters went from last to now. Counters
 // that went down began anew: the table was written again.
