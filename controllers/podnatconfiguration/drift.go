@@ -62,6 +62,9 @@ func (r *Reconciler) findDrift(s *scope) {
 	if s.request == nil || st.Applied.RequestDigest != s.digest {
 		return
 	}
+	if st.Applied.Node == "" { // Written by a version that did not say.
+		st.Applied.Node = s.pod.Spec.NodeName
+	}
 	for _, result := range s.audits {
 		news := drift.FromAudit(s.config.UID, st, result)
 		if news.Counters != nil {

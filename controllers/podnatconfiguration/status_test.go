@@ -86,6 +86,7 @@ func repairing(t *testing.T, reason v1alpha1.ConditionReason, recent int32) *sco
 	at := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	s.config.Status.Applied = v1alpha1.AppliedRules{RequestDigest: s.digest, NetnsInode: 42, Time: &at, Node: "node-a"}
 	s.config.Status.Repairs = v1alpha1.RepairsStatus{Count: recent, LastTime: &at, LastReason: reason, LastMessage: "the table is missing", WindowStart: &at, Recent: recent}
+	s.config.Status.Applied.Node = ""
 	r := &Reconciler{Limits: drift.Limits{Drifts: 3, Window: time.Hour, Backoff: time.Minute}, Now: func() time.Time { return at.Time }}
 	r.findDrift(s)
 	return s
@@ -112,6 +113,9 @@ func TestStatusOfRepairs(t *testing.T) {
 				tc.outcome(s)
 			}
 			s.writeStatus()
+			if s.config.Status.Applied.Node != "node-a" {
+				t.Error("rules of an older version are not audited")
+			}
 			all := ""
 			for _, c := range s.config.Status.Conditions {
 				all += fmt.Sprintf("%s=%s/%s ", c.Type, c.Status, c.Reason)
