@@ -18,6 +18,7 @@ func encode(t testing.TB, attributes ...netlink.Attribute) []byte {
 
 // tuple is a TCP tuple as the kernel sends it.
 func tuple(t testing.TB, kind uint16) netlink.Attribute {
+	t.Helper()
 	ip := encode(t, netlink.Attribute{Type: ipv4Source, Data: []byte{10, 0, 2, 2}}, netlink.Attribute{Type: ipv4Destination, Data: []byte{192, 0, 2, 1}})
 	protocol := encode(t, netlink.Attribute{Type: protocolNumber, Data: []byte{6}},
 		netlink.Attribute{Type: protocolSourcePort, Data: []byte{0x80, 0}}, netlink.Attribute{Type: protocolDestinationPort, Data: []byte{0, 80}})

@@ -203,7 +203,7 @@ func rangesOf(ranges []v1alpha1.PortRange, protocol v1alpha1.PortProtocol) []rul
 	var out []ruleio.PortRange
 	for _, r := range ranges {
 		if last := r.EndPortOrDefault(); r.ProtocolOrDefault() == protocol && r.Port >= 1 && last <= maxPort && r.Port <= last {
-			out = append(out, ruleio.PortRange{First: uint16(r.Port), Last: uint16(last)})
+			out = append(out, ruleio.PortRange{First: uint16(r.Port), Last: uint16(last)}) //nolint:gosec // Within 1 to 65535.
 		}
 	}
 	return ruleio.Union(out)

@@ -121,6 +121,19 @@ func TestBuildKeepsTheDesign(t *testing.T) {
 	}
 }
 
+// checkFilter says whether the rule filters, which only those of one hook may.
+func checkFilter(t *testing.T, c Chain, r Rule) bool {
+	t.Helper()
+	filters := r.Statement.Kind == StatementDrop || r.Statement.Kind == StatementAccept
+	if filters != (c.Hook == HookForward) {
+		t.Errorf("only rules of the forward hook filter: chain %s: %s", c.Name, r.Text())
+	}
+	if (r.Statement.Kind == StatementDrop) != (r.Total == TotalDropped) {
+		t.Errorf("dropped packets are counted as %q: %s", r.Total, r.Text())
+	}
+	return filters
+}
+
 func checkRule(t *testing.T, table Table, c Chain, r Rule, used map[string]bool) {
 	t.Helper()
 	if !r.Counter || r.Comment == "" || len(r.Comment) > MaxComment || strings.Contains(r.Comment, `"`) {
@@ -139,13 +152,7 @@ func checkRule(t *testing.T, table Table, c Chain, r Rule, used map[string]bool)
 		}
 		used[m.Set] = true
 	}
-	filters := r.Statement.Kind == StatementDrop || r.Statement.Kind == StatementAccept
-	if filters != (c.Type == "filter") || filters && c.Hook != HookForward {
-		t.Errorf("only rules of the forward hook filter: chain %s: %s", c.Name, r.Text())
-	}
-	if (r.Statement.Kind == StatementDrop) != (r.Total == TotalDropped) {
-		t.Errorf("dropped packets are counted as %q: %s", r.Total, r.Text())
-	}
+	filters := checkFilter(t, c, r)
 	if !ipv4Only && !filters {
 		t.Errorf("rule also matches IPv6: %s", r.Text())
 	}

@@ -126,12 +126,8 @@ func decodeValue(t DataType, b []byte) (string, error) {
 			}
 		}
 	case TypeIPv4Address:
-		if a, ok := netip.AddrFromSlice(b); ok && a.Is4() {
-			return a.String(), nil
-		}
-		if n := len(b); n > 0 && n < 4 {
-			a, _ := netip.AddrFromSlice(append(bytes.Clone(b), make([]byte, 4-n)...))
-			return netip.PrefixFrom(a, 8*n).String(), nil
+		if text, ok := decodePrefix(b); ok {
+			return text, nil
 		}
 	case TypePort:
 		if len(b) == 2 {
@@ -143,6 +139,19 @@ func decodeValue(t DataType, b []byte) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("%w: % x is no %s", errValue, b, t)
+}
+
+// decodePrefix is the inverse of encodePrefix.
+func decodePrefix(b []byte) (string, bool) {
+	switch n := len(b); {
+	case n == 4:
+		return netip.AddrFrom4([4]byte(b)).String(), true
+	case n > 0 && n < 4:
+		a, _ := netip.AddrFromSlice(append(bytes.Clone(b), make([]byte, 4-n)...))
+		return netip.PrefixFrom(a, 8*n).String(), true
+	default:
+		return "", false
+	}
 }
 
 // keySize is the length in bytes of a set's keys.

@@ -93,6 +93,8 @@ func goes(f conntrack.Flow, w way) bool {
 // kernelFlows are those of the node.
 type kernelFlows struct{}
 
+// List returns all flows.
 func (kernelFlows) List() ([]conntrack.Flow, error) { return conntrack.List() }
 
+// Delete forgets flows.
 func (kernelFlows) Delete(flows []conntrack.Flow) (int, error) { return conntrack.Delete(flows) }

@@ -92,7 +92,7 @@ func TestLiveChange(t *testing.T) {
 					t.Fatalf("ended with %s (%s), %d flows reset", r.Outcome, r.Message, r.ResetFlows)
 				}
 				for n, f := range heldFlows {
-					if alive, want := echoes(conns[n]), !(reset && f.affected); alive != want {
+					if alive, want := echoes(conns[n]), !reset || !f.affected; alive != want {
 						t.Errorf("%s: alive is %v, want %v", f.name, alive, want)
 					}
 				}
