@@ -293,6 +293,10 @@ type AppliedRules struct {
 // +kubebuilder:printcolumn:name="Pod",type=string,JSONPath=`.spec.pod.name`
 // +kubebuilder:printcolumn:name="Rules",type=integer,JSONPath=`.status.applied.rules`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:printcolumn:name="Repairs",type=integer,priority=1,JSONPath=`.status.repairs.count`
+// +kubebuilder:printcolumn:name="Captured",type=integer,priority=1,JSONPath=`.status.counters.captured`
+// +kubebuilder:printcolumn:name="Direct",type=integer,priority=1,JSONPath=`.status.counters.direct`
+// +kubebuilder:printcolumn:name="Dropped",type=integer,priority=1,JSONPath=`.status.counters.dropped`
 // +kubebuilder:printcolumn:name="Digest",type=string,priority=1,JSONPath=`.status.applied.digest`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 type PodNATConfiguration struct {
