@@ -91,7 +91,7 @@ func newScene(change func(*Request)) *scene {
 			linkBridge: {"k6t-eth0", []netip.Prefix{netip.MustParsePrefix("10.0.2.1/24")}},
 		},
 		Listens: Listeners{TCP: []netip.AddrPort{
-			endpoint("0.0.0.0:15001"), endpoint("0.0.0.0:15006"), endpoint("0.0.0.0:15021"),
+			endpoint("0.0.0.0:15001"), endpoint("0.0.0.0:15006"), endpoint("0.0.0.0:15021"), endpoint("0.0.0.0:15008"),
 		}}.Listens,
 		Rules: sceneRules(),
 		Roles: map[uint64]Role{ruleFlow: RoleFlow, ruleProxy: RoleProxy},

@@ -119,9 +119,13 @@ func (c *Collector) place(to netip.AddrPort, protocol uint8) Ending {
 		return EndingOutside
 	case ported && c.ns.Listens != nil && !c.ns.Listens(protocol, to):
 		return EndingNoListener
-	case protocol == numberTCP && to.Port() == c.request.Proxy.InboundPort:
+	case protocol != numberTCP:
+		return EndingPod
+	}
+	switch p := c.request.Proxy; to.Port() {
+	case p.InboundPort, p.TunnelPort:
 		return EndingProxyInbound
-	case protocol == numberTCP && to.Port() == c.request.Proxy.OutboundPort:
+	case p.OutboundPort:
 		return EndingProxyOutbound
 	default:
 		return EndingPod

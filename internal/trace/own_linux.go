@@ -49,9 +49,12 @@ func ownRules(r Request) []ownRule {
 	// The second leg has the first one's destination, or one that only the
 	// proxy knows.
 	to := Flow{Destination: r.Flow.Destination, DestinationPort: r.Flow.DestinationPort}
-	return append(out,
-		ownRule{chainOutput, RoleProxy, mark(proxyRate, userMatch(r.Proxy.UID), flowMatch(to, numberTCP))},
-		ownRule{chainOutput, RoleProxy, mark(proxyRate, userMatch(r.Proxy.UID), flowMatch(Flow{}, numberTCP))})
+	for _, key := range []expr.MetaKey{expr.MetaKeySKUID, expr.MetaKeySKGID} {
+		out = append(out,
+			ownRule{chainOutput, RoleProxy, mark(proxyRate, proxyMatch(key, r.Proxy.UID), flowMatch(to, numberTCP))},
+			ownRule{chainOutput, RoleProxy, mark(proxyRate, proxyMatch(key, r.Proxy.UID), flowMatch(Flow{}, numberTCP))})
+	}
+	return out
 }
 
 func protocols(p Protocol) []uint8 {
@@ -109,8 +112,9 @@ func interfaceMatch(name string) []expr.Any {
 	return equal(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register}, data)
 }
 
-func userMatch(uid uint32) []expr.Any {
-	return equal(&expr.Meta{Key: expr.MetaKeySKUID, Register: register}, binary.NativeEndian.AppendUint32(nil, uid))
+// proxyMatch matches the user or the group of the socket's maker.
+func proxyMatch(key expr.MetaKey, id uint32) []expr.Any {
+	return equal(&expr.Meta{Key: key, Register: register}, binary.NativeEndian.AppendUint32(nil, id))
 }
 
 // flowMatch matches first packets: of TCP those with SYN and without FIN, RST

@@ -125,8 +125,11 @@ func (c *Collector) summary(v *judged, from From) string {
 	if v.ending == EndingProxyOutbound {
 		which = "outbound"
 	}
-	first := sentence(fmt.Sprintf("reached the proxy's %s port %d, redirected %s", which, v.final.Port(),
-		c.by(v.decisive, "by a rule that was not seen")))
+	how := "redirected " + c.by(v.decisive, "by a rule that was not seen")
+	if v.final == v.packet.Destination {
+		how = "which no rule changed"
+	}
+	first := sentence(fmt.Sprintf("reached the proxy's %s port %d, %s", which, v.final.Port(), how))
 	switch {
 	case v.second != nil && v.likely:
 		return first + fmt.Sprintf(" The proxy's next connection, to %s, is likely its second leg: it %s.",

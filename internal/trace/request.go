@@ -81,12 +81,16 @@ type Request struct {
 
 // Proxy describes the mesh proxy.
 type Proxy struct {
-	// UID is the proxy's user.
+	// UID is the number of the proxy's user, and of its group: Istio's sidecar
+	// runs as both, its ztunnel as the group only.
 	UID uint32 `json:"uid,omitempty"`
 	// InboundPort takes redirected inbound TCP.
 	InboundPort uint16 `json:"inboundPort,omitempty"`
 	// OutboundPort takes the guest's redirected TCP.
 	OutboundPort uint16 `json:"outboundPort,omitempty"`
+	// TunnelPort takes inbound connections of other proxies (HBONE, Istio's
+	// ambient data plane).
+	TunnelPort uint16 `json:"tunnelPort,omitempty"`
 }
 
 // Flow describes flows by their first packet, as it enters the namespace. What
@@ -137,6 +141,7 @@ const (
 	defaultProxyUID     = 1337
 	defaultInboundPort  = 15006
 	defaultOutboundPort = 15001
+	defaultTunnelPort   = 15008
 	defaultDuration     = 10 * time.Second
 )
 
@@ -148,6 +153,7 @@ func (r Request) WithDefaults() Request {
 	setDefault(&r.Proxy.UID, defaultProxyUID)
 	setDefault(&r.Proxy.InboundPort, defaultInboundPort)
 	setDefault(&r.Proxy.OutboundPort, defaultOutboundPort)
+	setDefault(&r.Proxy.TunnelPort, defaultTunnelPort)
 	setDefault(&r.DurationMilliseconds, defaultDuration.Milliseconds())
 	setDefault(&r.MaxFlows, 1)
 	return r

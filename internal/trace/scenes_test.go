@@ -33,6 +33,15 @@ func proxyScenes() []sceneCase {
 			"is likely its second leg",
 		},
 		{
+			"inbound through a tunnel", func(s *scene) {
+				s.enter(ownPrerouting, ruleFlow, linkPod, numberTCP, client, "10.244.0.8:15008", 1)
+				s.conntrack(numberTCP, client, "10.244.0.8:15008", "10.244.0.8:15008", statusSeenReply)
+				s.proxy("10.244.3.3:40001", "10.244.0.8:8080", "10.0.2.2:8080")
+			},
+			[]verdict{{From: FromOutside, Ending: EndingGuest, Answer: AnswerYes, Via: true, Legs: 2, Likely: true, Packets: 1}},
+			"Reached the proxy's inbound port 15008, which no rule changed",
+		},
+		{
 			"inbound, no second leg", func(s *scene) {
 				s.inbound()
 				s.proxy("10.244.0.8:40001", "203.0.113.9:443", "203.0.113.9:443")

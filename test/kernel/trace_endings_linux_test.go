@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -258,4 +259,40 @@ func TestTraceIPv6(t *testing.T) {
 			flow: trace.Flow{Protocol: trace.ProtocolTCP, Source: peerIPv6, Destination: podIPv6, DestinationPort: port},
 		})
 	}
+}
+
+// TestTraceIsBounded floods a loosely described trace.
+func TestTraceIsBounded(t *testing.T) {
+	l := newLab(t)
+	r := traceRequest(trace.Flow{Protocol: trace.ProtocolUDP})
+	r.DurationMilliseconds, r.MaxFlows = 2*shortTrace.Milliseconds(), trace.MaxFlows
+	const datagrams = 2000
+	got := l.trace(r, func() {
+		l.in(l.peer, func() error {
+			for range datagrams {
+				c, err := net.Dial("udp4", net.JoinHostPort(podIP, "9"))
+				if err != nil {
+					return err
+				}
+				_, _ = c.Write([]byte("?"))
+				if err := c.Close(); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	packets := 0
+	for _, f := range got.Flows {
+		packets += f.Packets
+		if f.Ending != trace.EndingNoListener {
+			t.Errorf("flow ended with %s: %s", f.Ending, f.Summary)
+		}
+	}
+	t.Logf("%d datagrams gave %d flows with %d packets, %q", datagrams, len(got.Flows), packets, got.Notes)
+	// The kernel lets 20 pass at once and 20 more in each second.
+	if len(got.Flows) == 0 || packets > 60 {
+		t.Errorf("%d flows with %d packets", len(got.Flows), packets)
+	}
+	l.expectNoTraceTable(t)
 }
