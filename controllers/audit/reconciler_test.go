@@ -18,12 +18,16 @@ func TestAuditable(t *testing.T) {
 		change func(*v1alpha1.PodNATConfiguration, *corev1.Pod)
 		want   bool
 	}{
-		"programmed":         {func(*v1alpha1.PodNATConfiguration, *corev1.Pod) {}, true},
-		"repaired":           {func(c *v1alpha1.PodNATConfiguration, _ *corev1.Pod) { c.Status.Repairs.Count, c.Status.Applied.Repair = 2, 2 }, true},
-		"a repair is due":    {func(c *v1alpha1.PodNATConfiguration, _ *corev1.Pod) { c.Status.Repairs.Count = 1 }, false},
-		"edited":             {func(c *v1alpha1.PodNATConfiguration, _ *corev1.Pod) { c.Spec.Inbound.Mesh = []int32{9090} }, false},
-		"refused":            {func(c *v1alpha1.PodNATConfiguration, _ *corev1.Pod) { c.Spec.Inbound.Mesh = []int32{15006} }, false},
-		"being deleted":      {func(c *v1alpha1.PodNATConfiguration, _ *corev1.Pod) { c.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)} }, false},
+		"programmed": {func(*v1alpha1.PodNATConfiguration, *corev1.Pod) {}, true},
+		"repaired": {func(c *v1alpha1.PodNATConfiguration, _ *corev1.Pod) {
+			c.Status.Repairs.Count, c.Status.Applied.Repair = 2, 2
+		}, true},
+		"a repair is due": {func(c *v1alpha1.PodNATConfiguration, _ *corev1.Pod) { c.Status.Repairs.Count = 1 }, false},
+		"edited":          {func(c *v1alpha1.PodNATConfiguration, _ *corev1.Pod) { c.Spec.Inbound.Mesh = []int32{9090} }, false},
+		"refused":         {func(c *v1alpha1.PodNATConfiguration, _ *corev1.Pod) { c.Spec.Inbound.Mesh = []int32{15006} }, false},
+		"being deleted": {func(c *v1alpha1.PodNATConfiguration, _ *corev1.Pod) {
+			c.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+		}, false},
 		"another pod":        {func(_ *v1alpha1.PodNATConfiguration, p *corev1.Pod) { p.UID = "other" }, false},
 		"another node":       {func(_ *v1alpha1.PodNATConfiguration, p *corev1.Pod) { p.Spec.NodeName = "node-b" }, false},
 		"ended":              {func(_ *v1alpha1.PodNATConfiguration, p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }, false},
