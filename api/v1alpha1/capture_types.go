@@ -25,6 +25,16 @@ type CaptureSpec struct {
 	// +optional
 	Unmeshed UnmeshedPolicy `json:"unmeshed,omitempty"`
 
+	// dns says which way the guest's DNS, UDP and TCP port 53, takes. Direct
+	// goes to the resolver that the guest asks, past the proxy, which is also
+	// what happens when it is left out. Proxy goes to the proxy's own
+	// resolver, which knows the mesh's services; the guest sees the answers
+	// come from the resolver that it asked. Proxy turns on Istio's DNS
+	// capture, which a running pod takes up with its next start.
+	//
+	// +optional
+	DNS DNSPolicy `json:"dns,omitempty"`
+
 	// onChange says what becomes of established flows that a change of ports
 	// or of capture affects. Keep leaves them on their old way until they
 	// end, which is also what happens when it is left out. Reset ends them,
@@ -33,6 +43,18 @@ type CaptureSpec struct {
 	// +optional
 	OnChange ChangePolicy `json:"onChange,omitempty"`
 }
+
+// DNSPolicy says which way the guest's DNS takes.
+//
+// +kubebuilder:validation:Enum=Direct;Proxy
+type DNSPolicy string
+
+const (
+	// DNSPolicyDirect goes past the proxy.
+	DNSPolicyDirect DNSPolicy = "Direct"
+	// DNSPolicyProxy goes to the proxy's resolver.
+	DNSPolicyProxy DNSPolicy = "Proxy"
+)
 
 // ChangePolicy says what becomes of established flows that a change affects.
 //

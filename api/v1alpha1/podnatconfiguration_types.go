@@ -49,6 +49,11 @@ type PodNATConfigurationSpec struct {
 	// +optional
 	Unmeshed UnmeshedPolicy `json:"unmeshed,omitempty"`
 
+	// dns says which way the guest's DNS takes: Direct when left out.
+	//
+	// +optional
+	DNS DNSPolicy `json:"dns,omitempty"`
+
 	// onChange says what becomes of established flows that a change affects:
 	// Keep when left out.
 	//
@@ -151,6 +156,14 @@ type ProxyPorts struct {
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=65535
 	LocalPorts []int32 `json:"localPorts,omitempty"`
+
+	// dnsPort is the port of the proxy's resolver on loopback, when Istio
+	// captures the pod's DNS; left out when it does not.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	DNSPort int32 `json:"dnsPort,omitempty"`
 }
 
 // PodNATConfigurationStatus is what was read back from the pod.

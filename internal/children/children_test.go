@@ -58,7 +58,7 @@ func TestDesiredGolden(t *testing.T) {
 				}},
 				ConnectionPool: &networkingv1alpha3.ConnectionPoolSettings{Tcp: &networkingv1alpha3.ConnectionPoolSettings_TCPSettings{MaxConnections: 100}},
 			}).
-			ExcludePorts(25, 5000).ExcludeCIDRs("10.96.0.0/16", "10.96.1.0/24"),
+			DNS(v1alpha1.DNSPolicyProxy).ExcludePorts(25, 5000).ExcludeCIDRs("10.96.0.0/16", "10.96.1.0/24"),
 			b.VMI("web").NetworkCIDR("10.9.0.0/24").PodInterface("default", "ens3"), "source", "target"),
 		// An existing VirtualMachine pasted as it was.
 		"pasted": input(b.MVM("web").

@@ -31,6 +31,9 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	template.ObjectMeta.Annotations = merged(template.ObjectMeta.Annotations, map[string]string{
 		v1alpha1.LabelSidecarInject: "true",
 	})
+	if _, own := template.ObjectMeta.Annotations[natplan.ProxyConfigAnnotation]; !own && mvm.Spec.Capture.DNS == v1alpha1.DNSPolicyProxy {
+		template.ObjectMeta.Annotations[natplan.ProxyConfigAnnotation] = `{"proxyMetadata":{"` + natplan.DNSCapture + `":"true"}}`
+	}
 	if err := useMasquerade(&template.Spec); err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ func (c *checker) capture(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) 
 	c.outbound(capture.Outbound, path.Child("outbound"))
 	c.inboundRanges(capture.Inbound.ExcludePorts, meshPorts(mvm.Spec.Ports), path.Child("inbound", "excludePorts"))
 	c.unmeshed(capture.Unmeshed, path.Child("unmeshed"))
+	c.dns(mvm, path.Child("dns"))
 }
 
 // meshPorts are the guest's TCP ports that go through the proxy.

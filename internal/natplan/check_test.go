@@ -46,6 +46,15 @@ func TestCheckSpec(t *testing.T) {
 				ExcludeInbound(v1alpha1.PortRange{Port: 20000, EndPort: 30000}, v1alpha1.PortRange{Protocol: "UDP", Port: 8000, EndPort: 16000}).
 				IncludeCIDRs("10.0.0.0/8").Unmeshed(v1alpha1.UnmeshedPolicyDrop),
 		},
+		"DNS to the proxy": {mvm: b.MVM("web").DNS(v1alpha1.DNSPolicyProxy)},
+		"DNS to the proxy, own configuration": {
+			mvm: b.MVM("web").DNS(v1alpha1.DNSPolicyProxy).TemplateAnnotation("proxy.istio.io/config", "proxyMetadata: {ISTIO_META_DNS_CAPTURE: 'true'}"),
+		},
+		"DNS to a resolver that is off": {
+			mvm:  b.MVM("web").DNS(v1alpha1.DNSPolicyProxy).TemplateAnnotation("proxy.istio.io/config", "concurrency: 2"),
+			want: refusals{"InvalidSpec spec.virtualMachine.template.metadata.annotations[proxy.istio.io/config]"},
+		},
+		"DNS elsewhere": {mvm: b.MVM("web").DNS("Mesh"), want: refusals{"InvalidSpec spec.capture.dns"}},
 		"faulty ranges": {
 			mvm: b.MVM("web").ExcludeRanges(v1alpha1.PortRange{Port: 10, EndPort: 9}, v1alpha1.PortRange{Protocol: "ICMP", Port: 1}).
 				ExcludeInbound(v1alpha1.PortRange{Port: 15002, EndPort: 15004}, v1alpha1.PortRange{Port: 8000, EndPort: 9000}).

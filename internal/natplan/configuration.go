@@ -64,10 +64,12 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 			InboundPort:  ProxyInboundPort,
 			OutboundPort: ProxyOutboundPort,
 			LocalPorts:   slices.Clone(ProxyLocalPorts),
+			DNSPort:      dnsPort(f.Pod),
 		},
 		Inbound:  inboundPlan(mvm.Spec.Ports, mvm.Spec.Capture.Inbound.ExcludePorts),
 		Outbound: outbound,
 		Unmeshed: mvm.Spec.Capture.Unmeshed,
+		DNS:      mvm.Spec.Capture.DNS,
 		OnChange: mvm.Spec.Capture.OnChange,
 	}, nil
 }

@@ -31,6 +31,8 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 	c.unmeshed(spec.Unmeshed, path.Child("unmeshed"))
 	outbound, err := normaliseOutbound(spec.Outbound, path.Child("outbound"))
 	c.add(err)
+	dns, err := planDNS(spec, path)
+	c.add(err)
 	family, err := planFamily(spec.Families, podIPs, path.Child("families"))
 	if err := errors.Join(append(c.errs, err)...); err != nil {
 		return nil, err
@@ -56,6 +58,7 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 			IncludeCIDRs: outbound.IncludeCIDRs,
 		},
 		Unmeshed: unmeshed(spec.Unmeshed),
+		DNS:      dns,
 	}, nil
 }
 

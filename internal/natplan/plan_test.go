@@ -24,7 +24,7 @@ func TestPlan(t *testing.T) {
 	got, err := natplan.Plan(podNAT(func(s *v1alpha1.PodNATConfigurationSpec) {
 		s.Proxy.LocalPorts = []int32{15090, 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15000, 16000}
 		s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{8443, 8080}, DirectTCP: []int32{5900, 22}, DirectUDP: []int32{8080, 53}, ExcludePorts: []v1alpha1.PortRange{{Port: 20, EndPort: 30}, {Protocol: "UDP", Port: 54, EndPort: 60}}}
-		s.Unmeshed = v1alpha1.UnmeshedPolicyDrop
+		s.Unmeshed, s.DNS, s.Proxy.DNSPort = v1alpha1.UnmeshedPolicyDrop, v1alpha1.DNSPolicyProxy, 15053
 		s.Outbound = v1alpha1.OutboundPlan{
 			ExcludePorts: []v1alpha1.PortRange{{Port: 443}, {Port: 25}, {Port: 443}, {Protocol: "UDP", Port: 150, EndPort: 250}, {Protocol: "UDP", Port: 100, EndPort: 200}},
 			IncludeCIDRs: []string{"192.168.0.0/16", "192.168.1.0/24"},
@@ -48,6 +48,7 @@ func TestPlan(t *testing.T) {
 			ExcludeCIDRs: []string{"10.0.0.0/23", "172.16.0.0/12"}, IncludeCIDRs: []string{"192.168.0.0/16"},
 		},
 		Unmeshed: ruleio.UnmeshedDrop,
+		DNS:      &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: 15053},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("plan (-want +got):\n%s", diff)
@@ -93,6 +94,8 @@ func TestPlanRefuses(t *testing.T) {
 			},
 			want: refusals{"InvalidPort spec.inbound.mesh[1]", "InvalidPort spec.inbound.directTCP[0]", "InvalidPort spec.inbound.directUDP[1]"},
 		},
+		"no resolver":      {change: func(s *spec) { s.DNS = v1alpha1.DNSPolicyProxy }, want: refusals{"InvalidSpec spec.dns"}},
+		"resolver's port":  {change: func(s *spec) { s.Proxy.DNSPort = 65536 }, want: refusals{"InvalidPort spec.proxy.dnsPort"}},
 		"network":          {change: func(s *spec) { s.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8", "x"} }, want: refusals{"InvalidCIDR spec.outbound.excludeCIDRs[1]"}},
 		"interface names":  {change: func(s *spec) { s.Interfaces = v1alpha1.PodInterfaces{Pod: `e"; flush`, Bridge: "k6t-much-too-long"} }, want: refusals{"InvalidSpec spec.interfaces.pod", "InvalidSpec spec.interfaces.bridge"}},
 		"one interface":    {change: func(s *spec) { s.Interfaces.Bridge = "eth0" }, want: refusals{"InvalidSpec spec.interfaces.bridge"}},

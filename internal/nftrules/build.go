@@ -54,11 +54,16 @@ func Build(p ruleio.Plan) (Table, error) {
 		Family: FamilyInet,
 		Name:   TableName,
 		Chains: []Chain{
-			natChain(HookPrerouting, priorityDestinationNAT, append(b.fromGuest(), b.fromOutside()...)),
+			natChain(HookPrerouting, priorityDestinationNAT, slices.Concat(b.dnsFromGuest(), b.fromGuest(), b.fromOutside())),
 			natChain(HookOutput, priorityDestinationNAT, b.fromPod()),
 			natChain(HookPostrouting, prioritySourceNAT, b.toGuest()),
 			{Name: string(HookForward), Type: "filter", Hook: HookForward, Priority: priorityFilter, Policy: "accept", Rules: b.forwarded()},
 		},
+	}
+	if zones := b.dnsZones(); len(zones) > 0 {
+		t.Chains = append(t.Chains, Chain{
+			Name: chainRaw, Type: "filter", Hook: HookPrerouting, Priority: priorityRaw, Policy: "accept", Rules: zones,
+		})
 	}
 	for _, name := range b.order {
 		if b.used[name] {

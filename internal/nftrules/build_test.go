@@ -62,6 +62,8 @@ var goldenPlans = map[string]ruleio.Plan{
 		p.Outbound.ExcludeUDP = []ruleio.PortRange{{First: 50, Last: 60}, {First: 123, Last: 123}}
 		p.Outbound.IncludeCIDRs = []string{"10.0.0.0/8", "172.16.0.0/12"}
 	}),
+	"dns-direct": with(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053} }),
+	"dns-proxy":  with(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: 15053} }),
 	"everything-excluded": with(func(p *ruleio.Plan) {
 		p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(1, 65535), ExcludeCIDRs: []string{"0.0.0.0/0"}}
 	}),

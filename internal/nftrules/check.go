@@ -40,7 +40,19 @@ func Check(p ruleio.Plan) error {
 		checkCIDRs("plan.outbound.excludeCIDRs", p.Outbound.ExcludeCIDRs),
 		checkCIDRs("plan.outbound.includeCIDRs", p.Outbound.IncludeCIDRs),
 		checkUnmeshed(p.Unmeshed),
+		checkDNS(p.DNS),
 	)
+}
+
+func checkDNS(d *ruleio.DNS) error {
+	switch {
+	case d == nil, d.Mode == ruleio.DNSDirect:
+		return nil
+	case d.Mode != ruleio.DNSProxy:
+		return invalid("plan.dns.mode", "%q is not known", d.Mode)
+	default:
+		return checkPort("plan.dns.capturePort", d.CapturePort)
+	}
 }
 
 func checkUnmeshed(u ruleio.Unmeshed) error {

@@ -69,6 +69,9 @@ func decodeExpression(ad *netlink.AttributeDecoder) rawExpression {
 	if target := newExpression(e.name); target != nil && expr.Unmarshal(unix.NFPROTO_INET, e.data, target) == nil {
 		e.decoded = target
 	}
+	if c, ok := e.decoded.(*expr.Ct); ok && c.Register == 0 {
+		decodeCtSource(e.data, c)
+	}
 	if i, ok := e.decoded.(*expr.Immediate); ok && i.Register == unix.NFT_REG_VERDICT {
 		v := &expr.Verdict{}
 		e.decoded = nil
@@ -77,6 +80,18 @@ func decodeExpression(ad *netlink.AttributeDecoder) rawExpression {
 		}
 	}
 	return e
+}
+
+// decodeCtSource reads what expr.Ct leaves out: that a value is set.
+func decodeCtSource(data []byte, c *expr.Ct) {
+	_ = decodeAttributes(data, func(ad *netlink.AttributeDecoder) error {
+		for ad.Next() {
+			if ad.Type() == unix.NFTA_CT_SREG {
+				c.Register, c.SourceRegister = ad.Uint32(), true
+			}
+		}
+		return nil
+	})
 }
 
 // newExpression returns an empty expression of one of the kinds that we write.
@@ -157,6 +172,9 @@ func (p *ruleParser) step() int {
 	case *expr.Verdict:
 		return p.verdict(first)
 	case *expr.Immediate:
+		if n := p.destination(first, p.at(1), p.at(2)); n > 0 {
+			return n
+		}
 		return p.statement(first, p.at(1))
 	default:
 		return 0
@@ -286,11 +304,39 @@ func plainNAT(n *expr.NAT, kind expr.NATType) bool {
 	return plain == expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register}
 }
 
+// destination reads a translation to an address and a port.
+func (p *ruleParser) destination(address *expr.Immediate, second, third expr.Any) int {
+	port, isPort := second.(*expr.Immediate)
+	nat, isNAT := third.(*expr.NAT)
+	if !isPort || !isNAT || address.Register != register || port.Register != portRegister || len(port.Data) != 2 {
+		return 0
+	}
+	plain := *nat
+	if plain.RegProtoMax == plain.RegProtoMin {
+		plain.RegProtoMax = 0
+	}
+	if plain.RegProtoMin != portRegister {
+		return 0
+	}
+	plain.RegProtoMin, plain.Specified = 0, false
+	a, ok := netip.AddrFromSlice(address.Data)
+	if !ok || !a.Is4() || !plainNAT(&plain, expr.NATTypeDestNAT) {
+		return 0
+	}
+	p.rule.Statement = Statement{Kind: StatementDNAT, Address: a.String(), Port: binary.BigEndian.Uint16(port.Data)}
+	return 3
+}
+
 func (p *ruleParser) statement(value *expr.Immediate, action expr.Any) int {
 	if value.Register != register {
 		return 0
 	}
 	switch a := action.(type) {
+	case *expr.Ct:
+		if len(value.Data) != 2 || *a != (expr.Ct{Key: expr.CtKeyZONE, Register: register, SourceRegister: true}) {
+			return 0
+		}
+		p.rule.Statement = Statement{Kind: StatementZone, Zone: binary.NativeEndian.Uint16(value.Data)}
 	case *expr.NAT:
 		address, ok := netip.AddrFromSlice(value.Data)
 		kind := StatementDNAT

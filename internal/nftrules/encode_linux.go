@@ -230,8 +230,12 @@ func (b *batch) addRule(t Table, c Chain, index int, r Rule) {
 	})
 }
 
-// register is the one that all our expressions use.
-const register = unix.NFT_REG_1
+// Registers: the one that nearly all our expressions use, and one for the port
+// of a destination.
+const (
+	register     = unix.NFT_REG_1
+	portRegister = unix.NFT_REG_2
+)
 
 // expressions is the rule in the kernel's terms.
 func expressions(t Table, r Rule) ([]expr.Any, error) {
@@ -347,9 +351,14 @@ func statementExpressions(s Statement) ([]expr.Any, error) {
 		if s.Kind == StatementSNAT {
 			kind = expr.NATTypeSourceNAT
 		}
+		address := &expr.Immediate{Register: register, Data: a.AsSlice()}
+		if s.Port == 0 {
+			return []expr.Any{address, &expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register}}, nil
+		}
 		return []expr.Any{
-			&expr.Immediate{Register: register, Data: a.AsSlice()},
-			&expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register},
+			address,
+			&expr.Immediate{Register: portRegister, Data: binary.BigEndian.AppendUint16(nil, s.Port)},
+			&expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register, RegProtoMin: portRegister, Specified: true},
 		}, nil
 	case StatementKeep:
 		destination, err := load(FieldDestinationAddress)
@@ -358,6 +367,11 @@ func statementExpressions(s Statement) ([]expr.Any, error) {
 		return []expr.Any{
 			&expr.Immediate{Register: register, Data: binary.BigEndian.AppendUint16(nil, s.Port)},
 			&expr.Redir{RegisterProtoMin: register, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED},
+		}, nil
+	case StatementZone:
+		return []expr.Any{
+			&expr.Immediate{Register: register, Data: binary.NativeEndian.AppendUint16(nil, s.Zone)},
+			&expr.Ct{Key: expr.CtKeyZONE, Register: register, SourceRegister: true},
 		}, nil
 	case StatementDrop:
 		return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}, nil

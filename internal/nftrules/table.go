@@ -156,6 +156,9 @@ const (
 	StatementDrop StatementKind = "drop"
 	// StatementAccept ends our chain of the hook; those of others still run.
 	StatementAccept StatementKind = "accept"
+	// StatementZone has connection tracking keep the flow in a zone of its
+	// own. The first rule that sets one wins.
+	StatementZone StatementKind = "zone"
 )
 
 // Statement is the last part of a rule.
@@ -164,8 +167,11 @@ type Statement struct {
 	Kind StatementKind
 	// Address is the new address of StatementDNAT and StatementSNAT.
 	Address string
-	// Port is the port of StatementRedirect.
+	// Port is the port of StatementRedirect, and the new port of
+	// StatementDNAT; 0 leaves the port as it is.
 	Port uint16
+	// Zone is the zone of StatementZone.
+	Zone uint16
 }
 
 // Repair names a defect of the rules that KubeVirt and Istio write for a
@@ -182,6 +188,9 @@ const (
 	RepairInboundExclusions Repair = "N2"
 	// RepairInboundUDP: KubeVirt forwards no UDP once injection is on.
 	RepairInboundUDP Repair = "N3"
+	// RepairDNS: Istio's DNS capture puts the answers to the guest's queries
+	// into another conntrack zone than the queries.
+	RepairDNS Repair = "N4"
 	// RepairInjection: without the VMI annotation KubeVirt takes inbound
 	// connections, and the proxy's own ports, away from the proxy.
 	RepairInjection Repair = "N5"
@@ -199,6 +208,8 @@ func (r Repair) Summary() string {
 		return "an excluded inbound port is refused instead of bypassing the proxy"
 	case RepairInboundUDP:
 		return "inbound UDP is dead once injection is on"
+	case RepairDNS:
+		return "Istio's DNS capture kills the guest's DNS"
 	case RepairInjection:
 		return "injection without the VMI annotation bypasses the mesh inbound, and the proxy's own ports go to the guest"
 	case RepairClosedPorts:

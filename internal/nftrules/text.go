@@ -173,6 +173,9 @@ func (m Match) text() string {
 func (s Statement) text() string {
 	switch s.Kind {
 	case StatementDNAT:
+		if s.Port != 0 {
+			return "dnat ip to " + s.Address + ":" + strconv.Itoa(int(s.Port))
+		}
 		return "dnat ip to " + s.Address
 	case StatementSNAT:
 		return "snat ip to " + s.Address
@@ -180,6 +183,8 @@ func (s Statement) text() string {
 		return "redirect to :" + strconv.Itoa(int(s.Port))
 	case StatementKeep:
 		return "dnat ip to ip daddr"
+	case StatementZone:
+		return "ct zone set " + strconv.Itoa(int(s.Zone))
 	case StatementDrop, StatementAccept:
 		return string(s.Kind)
 	case StatementNone:

@@ -24,7 +24,30 @@ type Plan struct {
 	// Unmeshed says what becomes of the guest's traffic that no mesh proxy
 	// carries; empty means UnmeshedAllow.
 	Unmeshed Unmeshed `json:"unmeshed,omitempty"`
+	// DNS says which way the guest's DNS takes; nil leaves it to others.
+	DNS *DNS `json:"dns,omitempty"`
 }
+
+// DNS says which way the guest's queries to UDP and TCP port 53 take.
+type DNS struct {
+	// Mode is the way.
+	Mode DNSMode `json:"mode"`
+	// CapturePort is the port on 127.0.0.1 of the proxy's resolver (Istio's
+	// is 15053), when Istio's rules capture the pod's DNS; 0 when they do
+	// not.
+	CapturePort uint16 `json:"capturePort,omitempty"`
+}
+
+// DNSMode is a way for DNS.
+type DNSMode string
+
+const (
+	// DNSDirect goes to the resolver that the guest asks.
+	DNSDirect DNSMode = "Direct"
+	// DNSProxy goes to the proxy's resolver; the guest sees the answers come
+	// from the one it asked.
+	DNSProxy DNSMode = "Proxy"
+)
 
 // Unmeshed says what becomes of traffic that no mesh proxy carries: UDP, ICMP
 // and all other protocols but TCP, and everything of an address family that is

@@ -19,7 +19,7 @@ type Flows interface {
 }
 
 // way is what a table does with a flow.
-type way struct{ translation, filter nftrules.Statement }
+type way struct{ zone, translation, filter nftrules.Statement }
 
 // reset ends the flows that the new table treats otherwise than the old one,
 // unless they already go as the new one wants: those began after it was
@@ -67,6 +67,7 @@ func wayOf(plan *ruleio.Plan, t nftrules.Table, f conntrack.Flow) way {
 	}
 	w := way{translation: t.Evaluate(hook, "nat", p)}
 	if hook == nftrules.HookPrerouting {
+		w.zone = t.Evaluate(hook, "filter", p)
 		w.filter = t.Evaluate(nftrules.HookForward, "filter", p)
 	}
 	return w

@@ -140,6 +140,12 @@ func (b *MVMBuilder) OnChange(p v1alpha1.ChangePolicy) *MVMBuilder {
 	return b
 }
 
+// DNS sets the way of the guest's DNS.
+func (b *MVMBuilder) DNS(d v1alpha1.DNSPolicy) *MVMBuilder {
+	b.mvm.Spec.Capture.DNS = d
+	return b
+}
+
 // Unmeshed sets what becomes of traffic that the mesh cannot carry.
 func (b *MVMBuilder) Unmeshed(u v1alpha1.UnmeshedPolicy) *MVMBuilder {
 	b.mvm.Spec.Capture.Unmeshed = u

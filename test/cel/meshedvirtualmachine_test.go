@@ -183,6 +183,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"inbound UDP range over a mesh port": {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("UDP", 8000, 8100)}}},
 	"flows reset":                        {set: map[string]any{"spec.capture.onChange": "Reset"}},
 	"flows drained":                      {set: map[string]any{"spec.capture.onChange": "Drain"}, want: []string{"spec.capture.onChange: Unsupported value"}},
+	"DNS to the proxy":                   {set: map[string]any{"spec.capture.dns": "Proxy"}},
+	"DNS elsewhere":                      {set: map[string]any{"spec.capture.dns": "Mesh"}, want: []string{"spec.capture.dns: Unsupported value"}},
 	"unmeshed dropped":                   {set: map[string]any{"spec.capture.unmeshed": "Drop"}},
 	"unmeshed rejected":                  {set: map[string]any{"spec.capture.unmeshed": "Reject"}, want: []string{"spec.capture.unmeshed: Unsupported value"}},
 	"no excluded port":                   {set: map[string]any{"spec.capture.outbound.excludePorts": []any{}}, want: []string{"spec.capture.outbound.excludePorts", "at least 1 items"}},

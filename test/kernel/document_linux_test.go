@@ -44,6 +44,7 @@ func section(t *testing.T, name, want string) {
 // everyRule is a plan that uses every list.
 func everyRule() ruleio.Plan {
 	p := unmeshedPlan()
+	p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: resolverPort}
 	p.Outbound.IncludeCIDRs = []string{"203.0.113.0/24"}
 	return p
 }

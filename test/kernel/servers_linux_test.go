@@ -27,6 +27,7 @@ const (
 	udpPort       = 5353
 	closedPort    = 7777 // the guest listens, but nobody listed it
 	dnsPort       = 53
+	resolverPort  = 15053 // of the proxy, on 127.0.0.1 only
 	ntpPort       = 123
 	webPort       = 443
 	databasePort  = 5432 // in the outbound exclusions
@@ -106,12 +107,19 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 // serveUDP answers each datagram with the server's name.
 func (l *lab) serveUDP(ns *netns.Namespace, host string, port int, server string) {
 	l.t.Helper()
-	var conn net.PacketConn
 	l.in(ns, func() error {
-		var err error
-		conn, err = net.ListenPacket("udp4", net.JoinHostPort(host, strconv.Itoa(port)))
-		return err
+		l.serveUDPHere(host, port, server)
+		return nil
 	})
+}
+
+// serveUDPHere is serveUDP in the namespace of the calling thread.
+func (l *lab) serveUDPHere(host string, port int, server string) {
+	l.t.Helper()
+	conn, err := net.ListenPacket("udp4", net.JoinHostPort(host, strconv.Itoa(port)))
+	if err != nil {
+		l.t.Fatal(err)
+	}
 	l.t.Cleanup(func() { _ = conn.Close() })
 	go func() {
 		b := make([]byte, 1500)

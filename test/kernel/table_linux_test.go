@@ -40,6 +40,8 @@ func plans() map[string]ruleio.Plan {
 			}
 		}),
 		"unmeshed dropped, ranges": unmeshedPlan(),
+		"DNS direct":               change(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: resolverPort} }),
+		"DNS to the proxy":         change(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: resolverPort} }),
 		"other names and addresses": change(func(p *ruleio.Plan) {
 			p.Bridge = "k6t-0123456789a"
 			p.Families[0].Guest, p.Families[0].Gateway = "172.30.255.6", "172.30.255.5"

@@ -40,6 +40,8 @@ type istio struct {
 	name string
 	// native is nftables instead of iptables.
 	native bool
+	// dns is Istio's DNS capture.
+	dns bool
 	// blind means that Istio does not know the bridge: the annotation
 	// kubevirtInterfaces is missing, or without effect (istio#57662).
 	blind bool
@@ -73,7 +75,13 @@ func istioArguments(i istio) []string {
 
 func (l *lab) writeIstio(i istio) {
 	l.t.Helper()
-	l.output(l.pod, "", upstreamPrograms(l.t).pilotAgent, istioArguments(i)...)
+	args := istioArguments(i)
+	if i.dns {
+		// The port of the resolver is Istio's own; the resolvers are those of
+		// /etc/resolv.conf unless all are captured.
+		args = append(args, "--redirect-dns", "--capture-all-dns")
+	}
+	l.output(l.pod, "", upstreamPrograms(l.t).pilotAgent, args...)
 }
 
 // kubevirt says which of KubeVirt's rules are written.
