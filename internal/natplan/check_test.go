@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -19,6 +21,18 @@ func binding(set func(*kubevirtv1.Interface)) *b.MVMBuilder {
 	iface := kubevirtv1.Interface{Name: "default"}
 	set(&iface)
 	return b.MVM("web").Interface(iface, b.PodNetwork(""))
+}
+
+// probes gives the guest a probe of each kind.
+func probes(tcp, http int) func(*kubevirtv1.VirtualMachineSpec) {
+	return func(s *kubevirtv1.VirtualMachineSpec) {
+		s.Template.Spec.ReadinessProbe = &kubevirtv1.Probe{
+			Handler: kubevirtv1.Handler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt(tcp)}},
+		}
+		s.Template.Spec.LivenessProbe = &kubevirtv1.Probe{
+			Handler: kubevirtv1.Handler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt(http)}},
+		}
+	}
 }
 
 // refusals are written as "Reason field".
@@ -55,6 +69,16 @@ func TestCheckSpec(t *testing.T) {
 			want: refusals{"InvalidSpec spec.virtualMachine.template.metadata.annotations[proxy.istio.io/config]"},
 		},
 		"DNS elsewhere": {mvm: b.MVM("web").DNS("Mesh"), want: refusals{"InvalidSpec spec.capture.dns"}},
+		"probes of open ports": {
+			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 9000, EndPort: 9100}).VM(probes(8080, 9050)),
+		},
+		"probes of closed ports": {
+			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.UDP("echo", 9050)).VM(probes(80, 9050)),
+			want: refusals{
+				"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port",
+				"InvalidPort spec.virtualMachine.template.spec.livenessProbe.httpGet.port",
+			},
+		},
 		"faulty ranges": {
 			mvm: b.MVM("web").ExcludeRanges(v1alpha1.PortRange{Port: 10, EndPort: 9}, v1alpha1.PortRange{Protocol: "ICMP", Port: 1}).
 				ExcludeInbound(v1alpha1.PortRange{Port: 15002, EndPort: 15004}, v1alpha1.PortRange{Port: 8000, EndPort: 9000}).

@@ -12,11 +12,11 @@ import (
 )
 
 const (
-	// ProxyConfigAnnotation holds Istio's ProxyConfig of one pod, and
-	// DNSCapture the variable in it that turns on DNS capture (Istio,
-	// ProxyConfig, proxyMetadata).
+	// ProxyConfigAnnotation holds Istio's ProxyConfig of one pod.
 	ProxyConfigAnnotation = "proxy.istio.io/config"
-	DNSCapture            = "ISTIO_META_DNS_CAPTURE"
+	// DNSCapture is the variable in its proxyMetadata that turns on DNS
+	// capture.
+	DNSCapture = "ISTIO_META_DNS_CAPTURE"
 	// ProxyDNSPort is the port of the sidecar's resolver (Istio,
 	// pkg/config/constants, DefaultDNSProxyAddr).
 	ProxyDNSPort int32 = 15053
