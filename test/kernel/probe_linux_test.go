@@ -22,7 +22,7 @@ type probe struct {
 	name string
 	// from picks the namespace that the connection comes from.
 	from func(*lab) *netns.Namespace
-	// network is "tcp4", "udp4" or "icmp", which has no port.
+	// network is "tcp4", "udp4", the same with 6, or "icmp", which has no port.
 	network string
 	host    string
 	port    uint16
@@ -86,12 +86,13 @@ func (l *lab) run(p probe, limit time.Duration) outcome {
 	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
 		l.t.Fatal(err)
 	}
-	if p.network == "udp4" {
+	datagram := strings.HasPrefix(p.network, "udp")
+	if datagram {
 		if _, err := c.Write([]byte("?")); err != nil {
 			return outcome{Failure: reason(err)}
 		}
 	}
-	return read(c, p.network == "udp4")
+	return read(c, datagram)
 }
 
 // read parses the lines of the servers on the way.

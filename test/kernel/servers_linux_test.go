@@ -78,7 +78,7 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 	var listener net.Listener
 	l.in(ns, func() error {
 		var err error
-		listener, err = net.Listen("tcp4", net.JoinHostPort(host, strconv.Itoa(port)))
+		listener, err = net.Listen("tcp"+version(host), net.JoinHostPort(host, strconv.Itoa(port)))
 		return err
 	})
 	var running sync.WaitGroup
@@ -104,6 +104,14 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 	})
 }
 
+// version is that of the address's protocol, as package net has it.
+func version(host string) string {
+	if strings.Contains(host, ":") {
+		return "6"
+	}
+	return "4"
+}
+
 // serveUDP answers each datagram with the server's name.
 func (l *lab) serveUDP(ns *netns.Namespace, host string, port int, server string) {
 	l.t.Helper()
@@ -116,7 +124,7 @@ func (l *lab) serveUDP(ns *netns.Namespace, host string, port int, server string
 // serveUDPHere is serveUDP in the namespace of the calling thread.
 func (l *lab) serveUDPHere(host string, port int, server string) {
 	l.t.Helper()
-	conn, err := net.ListenPacket("udp4", net.JoinHostPort(host, strconv.Itoa(port)))
+	conn, err := net.ListenPacket("udp"+version(host), net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		l.t.Fatal(err)
 	}
