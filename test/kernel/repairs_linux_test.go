@@ -23,8 +23,8 @@ type situation struct {
 }
 
 // only is the outcome of a probe that the proxy takes and cannot pass on.
-func (p probe) only(port, failure string) outcome {
-	return outcome{Proxy: port, Original: p.destination(), Failure: failure}
+func (p probe) only(port string) outcome {
+	return outcome{Proxy: port, Original: p.destination(), Failure: "refused"}
 }
 
 // situations are in the order of the documentation.
@@ -68,9 +68,9 @@ func situations() []situation {
 			map[string]outcome{
 				annotatedWithoutList.name: closed.through("15006", serverGuest, gatewayIP),
 				withoutList.name:          guestSees,
-				"":                        closed.only("15006", "refused"),
+				"":                        closed.only("15006"),
 			},
-			closed.only("15006", "refused"),
+			closed.only("15006"),
 			map[string]outcome{withoutList.name: noAnswer},
 		},
 		{
