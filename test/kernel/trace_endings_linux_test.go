@@ -104,12 +104,7 @@ func TestTraceEndsWithItsContext(t *testing.T) {
 	l := newLab(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	result := make(chan trace.Result, 1)
-	root := l.proc()
-	go func() { result <- trace.Run(ctx, netns.Finder{Root: root}, traceRequest(trace.Flow{})) }()
-	l.awaitTraceTable(result)
-	cancel()
-	if got := <-result; got.Outcome != trace.OutcomeNothingSeen {
+	if got := l.traceUntil(ctx, traceRequest(trace.Flow{}), cancel); got.Outcome != trace.OutcomeNothingSeen {
 		t.Errorf("outcome %s: %s", got.Outcome, got.Message)
 	}
 	l.expectNoTraceTable(t)
@@ -122,22 +117,40 @@ func TestTraceProgramEnds(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
 			l := newLab(t)
-			var out bytes.Buffer
 			c := exec.Command(program, "trace", "-pod-uid", podUID, "-pod-ip", podIP, "-protocol", "tcp", "-dport", "8080", "-duration", "60s", "-proc", l.proc())
-			c.Stdout, c.Stderr = &out, &out
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			l.awaitTraceTable(make(chan trace.Result))
-			if err := c.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Wait(); (err == nil) == (signal == syscall.SIGKILL) {
-				t.Errorf("it ended with %v: %s", err, &out)
+			out, err := l.runTraceProgram(c, func() {
+				if err := c.Process.Signal(signal); err != nil {
+					t.Error(err)
+				}
+			})
+			if (err == nil) == (signal == syscall.SIGKILL) {
+				t.Errorf("it ended with %v: %s", err, out)
 			}
 			l.expectNoTraceTable(t)
 		})
 	}
+}
+
+// runTraceProgram starts the program and, as soon as its table is there, does do.
+// It returns what the program wrote.
+func (l *lab) runTraceProgram(c *exec.Cmd, do func()) (string, error) {
+	l.t.Helper()
+	var out bytes.Buffer
+	c.Stdout, c.Stderr = &out, &out
+	if err := c.Start(); err != nil {
+		return "", err
+	}
+	var err error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err = c.Wait()
+	}()
+	if l.awaitTraceTable(ended) {
+		do()
+	}
+	<-ended
+	return out.String(), err
 }
 
 // TestTraceProgram traces as a user does, with both outputs.
@@ -153,17 +166,13 @@ func TestTraceProgram(t *testing.T) {
 	for output, want := range map[string]string{"text": "  => Reached the proxy's inbound port 15006", "json": `"ending":"Guest"`} {
 		t.Run(output, func(t *testing.T) {
 			result := t.TempDir() + "/result"
-			var out bytes.Buffer
 			c := exec.Command(program, "trace", "--pod-uid", podUID, "--protocol", "tcp", "--dport", "8080", "--duration", "20s",
 				"--output", output, "--result", result, "--proc", root)
-			c.Stdout, c.Stderr = &out, &out
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			l.awaitTraceTable(make(chan trace.Result))
-			l.run(probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort}, waitLimit)
-			if err := c.Wait(); err != nil || !strings.Contains(out.String(), want) {
-				t.Errorf("%v: %s", err, &out)
+			out, err := l.runTraceProgram(c, func() {
+				l.run(probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort}, waitLimit)
+			})
+			if err != nil || !strings.Contains(out, want) {
+				t.Errorf("%v: %s", err, out)
 			}
 			b, err := os.ReadFile(result)
 			if err != nil || len(b) > 4096 {

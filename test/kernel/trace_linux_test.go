@@ -23,17 +23,28 @@ func traceRequest(f trace.Flow) trace.Request {
 // trace runs a trace and, as soon as its table is there, do.
 func (l *lab) trace(r trace.Request, do func()) trace.Result {
 	l.t.Helper()
-	result := make(chan trace.Result, 1)
-	root := l.proc()
-	go func() { result <- trace.Run(l.t.Context(), netns.Finder{Root: root}, r) }()
-	l.awaitTraceTable(result)
-	do()
-	return <-result
+	return l.traceUntil(l.t.Context(), r, do)
 }
 
-// awaitTraceTable returns when the trace's table is there, or the trace has
-// ended without one.
-func (l *lab) awaitTraceTable(ended chan trace.Result) {
+func (l *lab) traceUntil(ctx context.Context, r trace.Request, do func()) trace.Result {
+	l.t.Helper()
+	var result trace.Result
+	ended := make(chan struct{})
+	root := l.proc()
+	go func() {
+		defer close(ended)
+		result = trace.Run(ctx, netns.Finder{Root: root}, r)
+	}()
+	if l.awaitTraceTable(ended) {
+		do()
+	}
+	<-ended
+	return result
+}
+
+// awaitTraceTable waits until the trace's table is there, or the trace has ended
+// without one.
+func (l *lab) awaitTraceTable(ended <-chan struct{}) bool {
 	l.t.Helper()
 	limit, cancel := context.WithTimeout(l.t.Context(), waitLimit)
 	defer cancel()
@@ -41,14 +52,15 @@ func (l *lab) awaitTraceTable(ended chan trace.Result) {
 	defer poll.Stop()
 	for !l.hasTraceTable() {
 		select {
-		case r := <-ended:
-			ended <- r
-			return
+		case <-ended:
+			return false
 		case <-limit.Done():
-			l.t.Fatal("the trace has written no table")
+			l.t.Error("the trace has written no table")
+			return false
 		case <-poll.C:
 		}
 	}
+	return true
 }
 
 func (l *lab) hasTraceTable() bool {
