@@ -72,7 +72,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 }
 
 // Attach finds a running cluster.
-func Attach(o Options) (*Cluster, error) {
+func Attach(ctx context.Context, o Options) (*Cluster, error) {
 	c, err := prepare(o)
 	if err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func Attach(o Options) (*Cluster, error) {
 	if c.process, running = c.layout.running(); !running {
 		return nil, fmt.Errorf("cluster %s does not run: start it with local-cluster up", c.layout.name)
 	}
-	return c, c.connect(context.Background())
+	return c, c.connect(ctx)
 }
 
 func prepare(o Options) (*Cluster, error) {
