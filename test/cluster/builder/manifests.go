@@ -12,6 +12,9 @@ type KubeVirtManifests struct {
 	Version string
 	CRD     []byte // of the kind KubeVirt
 	RBAC    []byte // of its operator
+	// Early are two kinds that the operator makes itself, but whose absence
+	// delays its start by ten seconds of retries.
+	Early [][]byte
 }
 
 // KubeVirtManifests reads them from the module.
@@ -29,8 +32,18 @@ func (b *Builder) KubeVirtManifests(ctx context.Context) (m KubeVirtManifests, e
 		return m, err
 	}
 	m.RBAC, err = os.ReadFile(filepath.Join(generated, "rbac-operator.authorization.k8s.yaml.in"))
+	if err != nil {
+		return m, err
+	}
 	m.RBAC = bytes.ReplaceAll(m.RBAC, []byte("{{.Namespace}}"), []byte("kubevirt"))
-	return m, err
+	for _, kind := range []string{"virtualmachineclusterinstancetype", "virtualmachineclusterpreference"} {
+		raw, err := os.ReadFile(filepath.Join(b.Repo, kubevirtModule, "crds", kind+".yaml"))
+		if err != nil {
+			return m, err
+		}
+		m.Early = append(m.Early, raw)
+	}
+	return m, nil
 }
 
 // IstioCRDs are the kinds of Istio, from the module of its API.
