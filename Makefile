@@ -32,8 +32,8 @@ help: ## Show this list.
 ##@ Try it
 
 .PHONY: demo
-demo: ## Start a one-node Kubernetes with KubeVirt and show a meshed VM's packets (root, Linux).
-	hack/demo.sh
+demo: ## Start a one-node Kubernetes with KubeVirt and show a meshed VM's packets (all of it as root on Linux).
+	go run ./test/cluster/cmd/demo
 
 .PHONY: demo-down
 demo-down: ## Stop what "make demo" started and leave nothing behind but caches.
