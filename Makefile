@@ -104,8 +104,9 @@ lint-api: $(LINT) ## kube-api-linter on the API types.
 	$(LINT) run --config .golangci-kal.yml ./api/...
 
 .PHONY: check
-check: ## Sizes of files and functions, and what the privileged program links.
+check: ## Sizes of files and functions, what the privileged program links, and PROJECT.
 	go run ./hack/check
+	cd hack/tools && go test ./...
 
 .PHONY: tidy
 tidy: ## Tidy every Go module.
