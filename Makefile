@@ -65,15 +65,15 @@ fuzz: ## Run every fuzz test for FUZZTIME.
 ##@ Generate and build
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Write deep copies and generated docs.
+generate: $(CONTROLLER_GEN) ## Write deep copies.
 	$(CONTROLLER_GEN) object paths=./api/...
-	go run ./hack/docgen
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) $(CRDGEN) ## Write CRDs and the manager's rights, from the types and markers.
+manifests: $(CONTROLLER_GEN) $(CRDGEN) ## Write CRDs, the manager's rights, and docs of the API, from types, markers and comments.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CRDGEN) config/crd/bases/meshvm.io_meshedvirtualmachines.yaml
 	$(CONTROLLER_GEN) rbac:roleName=meshvm-manager-role paths=./controllers/... output:rbac:dir=config/rbac
+	go run ./hack/docgen
 
 .PHONY: kustomize
 kustomize: $(KUSTOMIZE) ## Build every directory of config/ that stands by itself.
