@@ -69,7 +69,7 @@ func TestWriteStatus(t *testing.T) {
 			for _, c := range s.config.Status.Conditions {
 				fmt.Fprintf(&all, "%s=%s/%s ", c.Type, c.Status, c.Reason)
 			}
-			for _, w := range strings.Fields(tc.want) {
+			for w := range strings.FieldsSeq(tc.want) {
 				if !strings.Contains(all.String(), w+" ") && !strings.Contains(all.String(), w+"/") {
 					t.Errorf("%s is missing in %s", w, all.String())
 				}

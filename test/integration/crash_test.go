@@ -15,6 +15,7 @@ import (
 // the same end state each time.
 func TestEveryWriteMayFail(t *testing.T) {
 	fresh := func(t *testing.T, f *fault) (map[string]any, int) {
+		t.Helper()
 		s := start(t)
 		s.calls.reset(f)
 		o := s.web()

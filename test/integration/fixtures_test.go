@@ -27,7 +27,7 @@ func (s *suite) edit(name string, change func(*v1alpha1.MeshedVirtualMachineSpec
 	before := s.mvm(name)
 	after := before.DeepCopy()
 	change(&after.Spec)
-	if err := s.Patch(s.ctx, after, client.MergeFrom(before)); err != nil {
+	if err := s.Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -36,7 +36,7 @@ func (s *suite) edit(name string, change func(*v1alpha1.MeshedVirtualMachineSpec
 func (s *suite) onlyNAT() *v1alpha1.PodNATConfiguration {
 	s.Helper()
 	var list v1alpha1.PodNATConfigurationList
-	if err := s.List(s.ctx, &list, client.InNamespace(s.namespace)); err != nil {
+	if err := s.List(s.Context(), &list, client.InNamespace(s.namespace)); err != nil {
 		s.Fatal(err)
 	}
 	if len(list.Items) != 1 {

@@ -36,13 +36,13 @@ var singletons = []schema.GroupVersionKind{
 func (s *suite) read(kind schema.GroupVersionKind, name string) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(kind)
-	return u, s.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, u)
+	return u, s.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, u)
 }
 
 // converge brings a new guest to Ready and returns its pod.
 func (s *suite) converge(o *v1alpha1.MeshedVirtualMachine) *corev1.Pod {
 	s.Helper()
-	if err := s.Create(s.ctx, o); err != nil {
+	if err := s.Create(s.Context(), o); err != nil {
 		s.Fatal(err)
 	}
 	_, pod := s.startGuest(o.Name, "node-a")
@@ -67,7 +67,7 @@ func (s *suite) awaitNoJobs(nat *v1alpha1.PodNATConfiguration) {
 func TestLifecycle(t *testing.T) {
 	s := start(t)
 	o := s.web()
-	if err := s.Create(s.ctx, o); err != nil {
+	if err := s.Create(s.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	// Nothing runs yet: every condition is there all the same.
@@ -145,7 +145,7 @@ func TestNoWritesOnceConverged(t *testing.T) {
 		}
 		before := u.DeepCopy()
 		u.SetAnnotations(map[string]string{"test.meshvm.io/touch": fmt.Sprint(i)})
-		if err := s.Patch(s.ctx, u, client.MergeFrom(before)); err != nil {
+		if err := s.Patch(s.Context(), u, client.MergeFrom(before)); err != nil {
 			t.Fatal(err)
 		}
 		s.eventually("the touch is reconciled", func() error {
@@ -174,7 +174,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		t.Run(kind.Kind+" edited", func(*testing.T) {
 			edited := original.DeepCopy()
 			edited.SetLabels(map[string]string{v1alpha1.LabelMeshedVirtualMachine: "stolen"})
-			if err := s.Patch(s.ctx, edited, client.MergeFrom(original)); err != nil {
+			if err := s.Patch(s.Context(), edited, client.MergeFrom(original)); err != nil {
 				s.Fatal(err)
 			}
 			s.eventually(kind.Kind+" has its labels again", func() error {
@@ -186,7 +186,7 @@ func TestDriftIsRepaired(t *testing.T) {
 			})
 		})
 		t.Run(kind.Kind+" deleted", func(*testing.T) {
-			if err := s.Delete(s.ctx, original.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+			if err := s.Delete(s.Context(), original.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
 				s.Fatal(err)
 			}
 			s.eventually(kind.Kind+" is there again", func() error {
@@ -200,16 +200,16 @@ func TestDriftIsRepaired(t *testing.T) {
 	}
 	t.Run("a port added to the Service", func(*testing.T) {
 		var svc corev1.Service
-		if err := s.Get(s.ctx, client.ObjectKeyFromObject(o), &svc); err != nil {
+		if err := s.Get(s.Context(), client.ObjectKeyFromObject(o), &svc); err != nil {
 			s.Fatal(err)
 		}
 		before := svc.DeepCopy()
 		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: "backdoor", Port: 6666})
-		if err := s.Patch(s.ctx, &svc, client.MergeFrom(before)); err != nil {
+		if err := s.Patch(s.Context(), &svc, client.MergeFrom(before)); err != nil {
 			s.Fatal(err)
 		}
 		s.eventually("the port is gone", func() error {
-			if err := s.Get(s.ctx, client.ObjectKeyFromObject(o), &svc); err != nil {
+			if err := s.Get(s.Context(), client.ObjectKeyFromObject(o), &svc); err != nil {
 				return err
 			}
 			if len(svc.Spec.Ports) != 3 {
@@ -222,7 +222,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		nat := s.onlyNAT()
 		before := nat.DeepCopy()
 		nat.Spec.Inbound.DirectTCP = append(nat.Spec.Inbound.DirectTCP, 6666)
-		if err := s.Patch(s.ctx, nat, client.MergeFrom(before)); err != nil {
+		if err := s.Patch(s.Context(), nat, client.MergeFrom(before)); err != nil {
 			s.Fatal(err)
 		}
 		s.eventually("the edit is undone", func() error {
@@ -252,7 +252,7 @@ func TestPruned(t *testing.T) {
 	nat := s.awaitNAT(pod)
 	s.podIs(pod, func(st *corev1.PodStatus) { st.Phase = corev1.PodSucceeded })
 	s.eventually("the PodNATConfiguration of the ended pod is gone", func() error {
-		err := s.Get(s.ctx, client.ObjectKeyFromObject(nat), nat)
+		err := s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
