@@ -64,7 +64,7 @@ func (c *Cluster) deploy(ctx context.Context) error {
 		what string
 		yaml []byte
 	}{
-		{"KubeVirt's operator", bytes.Join(append(kv.Early, operator, kv.CRD, kv.RBAC), []byte("\n---\n"))},
+		{"KubeVirt's operator", bytes.Join([][]byte{operator, kv.CRD, kv.RBAC}, []byte("\n---\n"))},
 		{"KubeVirt", kubevirt},
 		{"Istio's kinds", istio},
 		{"the injector stand-in", injector},

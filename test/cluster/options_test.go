@@ -24,8 +24,12 @@ func TestLayout(t *testing.T) {
 		t.Errorf("layouts are not apart: %+v and %+v", first, second)
 	}
 	for _, o := range []Options{
-		{Name: "Upper"}, {Name: "../up"}, {Name: strings.Repeat("a", 41)},
-		{Subnet: "10.0.0.0"}, {Subnet: "10.0.0.0/31"}, {Subnet: "fd00::/64"},
+		{Name: "Upper"},
+		{Name: "../up"},
+		{Name: strings.Repeat("a", 41)},
+		{Subnet: "10.0.0.0"},
+		{Subnet: "10.0.0.0/31"},
+		{Subnet: "fd00::/64"},
 	} {
 		if _, err := o.layout(); err == nil {
 			t.Errorf("%+v was taken", o)

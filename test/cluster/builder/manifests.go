@@ -12,9 +12,6 @@ type KubeVirtManifests struct {
 	Version string
 	CRD     []byte // of the kind KubeVirt
 	RBAC    []byte // of its operator
-	// Early are two kinds that the operator makes itself, but whose absence
-	// delays its start by ten seconds of retries.
-	Early [][]byte
 }
 
 // KubeVirtManifests reads them from the module.
@@ -32,18 +29,8 @@ func (b *Builder) KubeVirtManifests(ctx context.Context) (m KubeVirtManifests, e
 		return m, err
 	}
 	m.RBAC, err = os.ReadFile(filepath.Join(generated, "rbac-operator.authorization.k8s.yaml.in"))
-	if err != nil {
-		return m, err
-	}
 	m.RBAC = bytes.ReplaceAll(m.RBAC, []byte("{{.Namespace}}"), []byte("kubevirt"))
-	for _, kind := range []string{"virtualmachineclusterinstancetype", "virtualmachineclusterpreference"} {
-		raw, err := os.ReadFile(filepath.Join(b.Repo, kubevirtModule, "crds", kind+".yaml"))
-		if err != nil {
-			return m, err
-		}
-		m.Early = append(m.Early, raw)
-	}
-	return m, nil
+	return m, err
 }
 
 // IstioCRDs are the kinds of Istio, from the module of its API.
