@@ -46,7 +46,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	var err error
-	if machine, err = takeFootprint(); err != nil {
+	if machine, err = takeFootprint(options.Name); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
