@@ -63,6 +63,9 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 		if err := c.layout.clean(); err != nil {
 			return nil, fmt.Errorf("remove what an earlier run left: %w", err)
 		}
+		if err := c.layout.free(); err != nil {
+			return nil, err
+		}
 		c.Logf("starting cluster %s", c.layout.name)
 		if err := c.start(ctx, p); err != nil {
 			return nil, errors.Join(err, c.stop())
