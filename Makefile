@@ -36,8 +36,8 @@ demo: ## Start a one-node Kubernetes with KubeVirt and show a meshed VM's packet
 	go run ./test/cluster/cmd/demo
 
 .PHONY: demo-down
-demo-down: ## Stop what "make demo" started and leave nothing behind but caches.
-	$(CLUSTER) down
+demo-down: ## Stop what "make demo" started: only caches and the cluster's state stay, as files.
+	$(CLUSTER) down -keep
 
 .PHONY: demo-clean
 demo-clean: demo-down ## The same, and remove the caches of built programs and images.
