@@ -24,7 +24,7 @@ func TestEveryWriteMayFail(t *testing.T) {
 		writes := s.calls.writeCount()
 		if f != nil && !f.done {
 			// Status patches coalesce differently from run to run.
-			t.Logf("this run needed fewer than %d writes: none was broken", f.at)
+			t.Skipf("this run needed fewer than %d writes: none was broken", f.at)
 		}
 		return s.endState(o), writes
 	}

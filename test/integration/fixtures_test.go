@@ -61,9 +61,9 @@ func (s *suite) quiet() {
 	})
 }
 
-// reconciles is how often the MeshedVirtualMachine controllers of this process
-// have reconciled so far, as controller-runtime counts it.
-func (s *suite) reconciles() (n float64) {
+// reconciles is how often the controllers of that name in this process have
+// reconciled so far, as controller-runtime counts it.
+func (s *suite) reconciles(controller string) (n float64) {
 	s.Helper()
 	families, err := metrics.Registry.Gather()
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *suite) reconciles() (n float64) {
 		}
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
-				if l.GetName() == "controller" && l.GetValue() == "meshedvirtualmachine" {
+				if l.GetName() == "controller" && l.GetValue() == controller {
 					n += m.GetCounter().GetValue()
 				}
 			}

@@ -137,7 +137,7 @@ func TestNoWritesOnceConverged(t *testing.T) {
 	s.quiet()
 	s.calls.reset(nil)
 	const touches = 100
-	first := s.reconciles()
+	first := s.reconciles("meshedvirtualmachine")
 	for i := range touches {
 		u, err := s.read(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine"), o.Name)
 		if err != nil {
@@ -149,7 +149,7 @@ func TestNoWritesOnceConverged(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.eventually("the touch is reconciled", func() error {
-			if n := s.reconciles(); n < first+float64(i)+1 {
+			if n := s.reconciles("meshedvirtualmachine"); n < first+float64(i)+1 {
 				return fmt.Errorf("%v reconciles", n-first)
 			}
 			return nil
@@ -159,7 +159,7 @@ func TestNoWritesOnceConverged(t *testing.T) {
 	if n := s.calls.writeCount(); n != 0 {
 		t.Errorf("%d writes in %d reconciles after convergence, want none:\n%s", n, touches, s.calls.table())
 	}
-	t.Logf("%v reconciles after convergence: %d writes", s.reconciles()-first, s.calls.writeCount())
+	t.Logf("%v reconciles after convergence: %d writes", s.reconciles("meshedvirtualmachine")-first, s.calls.writeCount())
 }
 
 func TestDriftIsRepaired(t *testing.T) {
@@ -276,5 +276,63 @@ func TestEditIsCarriedOutOnTheSamePod(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 	if nat := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, ""}); nat.UID != old.UID || nat.Status.Applied.RequestDigest == old.Status.Applied.RequestDigest {
 		t.Errorf("the same PodNATConfiguration has to hold another digest: %s %+v", nat.UID, nat.Status.Applied)
+	}
+}
+
+// TestRevertedEdit takes an edit back while its rule-writer may already have
+// written: what was proven before proves nothing any more.
+func TestRevertedEdit(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	pod := s.converge(o)
+	nat := s.awaitNAT(pod)
+	exclude := func(cidrs ...string) {
+		s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Capture.Outbound.ExcludeCIDRs = cidrs })
+	}
+	exclude("10.96.0.0/16")
+	edited, _ := s.writer(nat.UID, ruleio.OperationApply)
+	exclude()
+	s.eventually("the edit's rule-writer is gone", func() error {
+		err := s.Get(s.Context(), client.ObjectKeyFromObject(edited), edited.DeepCopy())
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errors.New("it is there"))
+	})
+	s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonProgramming})
+	if request := s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied); len(request.Targets[0].Plan.Outbound.ExcludeCIDRs) != 0 {
+		t.Errorf("the rules of the edit are written: %+v", request.Targets[0].Plan.Outbound)
+	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+}
+
+func TestNoWritesOfThePodNATConfigurationController(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	pod := s.converge(o)
+	s.quiet()
+	s.calls.reset(nil)
+	const touches = 100
+	first := s.reconciles("podnatconfiguration")
+	for i := range touches {
+		before := &corev1.Pod{}
+		if err := s.Get(s.Context(), client.ObjectKeyFromObject(pod), before); err != nil {
+			t.Fatal(err)
+		}
+		after := before.DeepCopy()
+		after.Annotations = map[string]string{"test.meshvm.io/touch": fmt.Sprint(i)}
+		if err := s.Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+		s.eventually("the touch is reconciled", func() error {
+			if n := s.reconciles("podnatconfiguration"); n < first+float64(i)+1 {
+				return fmt.Errorf("%v reconciles", n-first)
+			}
+			return nil
+		})
+	}
+	s.quiet()
+	if n := s.calls.writeCount(); n != 0 {
+		t.Errorf("%d writes in %d reconciles, want none:\n%s", n, touches, s.calls.table())
 	}
 }

@@ -75,7 +75,9 @@ func (s *suite) launcher(vmi *kubevirtv1.VirtualMachineInstance, node string) *c
 			Namespace: s.namespace, GenerateName: "virt-launcher-" + vmi.Name + "-", Labels: labels,
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(vmi, kubevirtv1.VirtualMachineInstanceGroupVersionKind)},
 		},
-		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "compute", Image: "localhost/launcher"}}},
+		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{
+			{Name: "compute", Image: "localhost/launcher"}, {Name: "istio-proxy", Image: "localhost/proxyv2"},
+		}},
 	}
 	if err := s.Create(s.Context(), pod); err != nil {
 		s.Fatal(err)
