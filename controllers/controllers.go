@@ -9,6 +9,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 	kubevirtv1 "kubevirt.io/api/core/v1"
@@ -61,7 +62,7 @@ func CacheOptions(operatorNamespace string) cache.Options {
 		writers = writers.Add(*r)
 	}
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform: trim,
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}: {Namespaces: map[string]cache.Config{
 				cache.AllNamespaces: {LabelSelector: launchers},
@@ -79,6 +80,17 @@ func CacheOptions(operatorNamespace string) cache.Options {
 // the children are handled as such.
 func ClientOptions() client.Options {
 	return client.Options{Cache: &client.CacheOptions{Unstructured: true}}
+}
+
+// trim drops what no controller reads: managed fields, and everything but the
+// metadata of objects that belong to others. Those matter only because they may
+// stand in the way.
+func trim(o any) (any, error) {
+	if u, ok := o.(*unstructured.Unstructured); ok && u.GetLabels()[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue {
+		unstructured.RemoveNestedField(u.Object, "spec")
+		unstructured.RemoveNestedField(u.Object, "status")
+	}
+	return cache.TransformStripManagedFields()(o)
 }
 
 // trimNode keeps of a node what the controllers read.

@@ -52,7 +52,7 @@ const (
 	//
 	// Possible reasons when True: Running.
 	// When False: NotCreated, Starting, Stopped, Paused, GuestNotReady,
-	// Conflict, InvalidSpec, ApplyFailed.
+	// Conflict, InvalidSpec, ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionVirtualMachineReady ConditionType = "VirtualMachineReady"
 
@@ -74,7 +74,8 @@ const (
 	// the rules that the spec asks for, as read back from the kernel.
 	//
 	// Possible reasons when True: Programmed.
-	// When False: NoPod, Programming, Conflict, InvalidSpec, ApplyFailed, or
+	// When False: NoPod, Programming, Conflict, InvalidSpec, ApplyFailed,
+	// OutOfDate, or
 	// the reason of the first PodNATConfiguration that is not Ready.
 	// When Unknown: Pending.
 	ConditionNATProgrammed ConditionType = "NATProgrammed"
@@ -170,8 +171,8 @@ const (
 	ReasonApplied ConditionReason = "Applied"
 	// ReasonApplyFailed: writing the object failed; it is tried again.
 	ReasonApplyFailed ConditionReason = "ApplyFailed"
-	// ReasonOutOfDate: the object differs from the spec and is left so, because
-	// the operator is paused.
+	// ReasonOutOfDate: the object differs from the spec and is left so, while
+	// the operator is paused or until what the object needs is in place.
 	ReasonOutOfDate ConditionReason = "OutOfDate"
 	// ReasonConflict: an object of that name belongs to somebody else.
 	ReasonConflict ConditionReason = "Conflict"

@@ -10,6 +10,7 @@ import (
 // ports it offers and how the mesh treats its traffic.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.mtls) || !has(self.mesh.mtls.ports) || self.mesh.mtls.ports.all(m, self.ports.exists(p, p.name == m.name))",message="mesh.mtls.ports[].name must be the name of an entry of ports"
+// +kubebuilder:validation:XValidation:rule="(has(self.service) && has(self.service.type) && self.service.type == 'Headless') == (has(oldSelf.service) && has(oldSelf.service.type) && oldSelf.service.type == 'Headless')",message="service.type cannot change to or from Headless, because a Service keeps its kind of address: make another MeshedVirtualMachine"
 type MeshedVirtualMachineSpec struct {
 	// virtualMachine is the spec of the KubeVirt VirtualMachine, whole: that
 	// of an existing VirtualMachine can be pasted. Its primary interface must

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -185,6 +186,9 @@ func TestDriftIsRepaired(t *testing.T) {
 				return err
 			})
 		})
+		t.Run(kind.Kind+" with another spec", func(*testing.T) {
+			s.editSpec(kind, o.Name)
+		})
 		t.Run(kind.Kind+" deleted", func(*testing.T) {
 			if err := s.Delete(s.Context(), original.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
 				s.Fatal(err)
@@ -218,7 +222,7 @@ func TestDriftIsRepaired(t *testing.T) {
 			return nil
 		})
 	})
-	t.Run("a PodNATConfiguration edited and deleted", func(*testing.T) {
+	t.Run("a PodNATConfiguration edited", func(*testing.T) {
 		nat := s.onlyNAT()
 		before := nat.DeepCopy()
 		nat.Spec.Inbound.DirectTCP = append(nat.Spec.Inbound.DirectTCP, 6666)
@@ -231,6 +235,49 @@ func TestDriftIsRepaired(t *testing.T) {
 			}
 			return nil
 		})
+	})
+}
+
+// drifts are edits of a field of the spec, by kind.
+var drifts = map[string]struct {
+	path  []string
+	value any
+}{
+	"Service":            {[]string{"spec", "selector", "app"}, "other"},
+	"DestinationRule":    {[]string{"spec", "host"}, "other.example.com"},
+	"VirtualService":     {[]string{"spec", "hosts"}, []any{"other.example.com"}},
+	"PeerAuthentication": {[]string{"spec", "mtls", "mode"}, "DISABLE"},
+	"VirtualMachine":     {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
+}
+
+// editSpec changes a field of an object's spec and waits until it is as before.
+func (s *suite) editSpec(kind schema.GroupVersionKind, name string) {
+	s.Helper()
+	drift := drifts[kind.Kind]
+	before, err := s.read(kind, name)
+	if err != nil {
+		s.Fatal(err)
+	}
+	original, found, err := unstructured.NestedFieldCopy(before.Object, drift.path...)
+	if err != nil || !found {
+		s.Fatalf("%s has no %v: %v", kind.Kind, drift.path, err)
+	}
+	edited := before.DeepCopy()
+	if err := unstructured.SetNestedField(edited.Object, drift.value, drift.path...); err != nil {
+		s.Fatal(err)
+	}
+	if err := s.Patch(s.Context(), edited, client.MergeFrom(before)); err != nil {
+		s.Fatal(err)
+	}
+	s.eventually(kind.Kind+" has its spec again", func() error {
+		u, err := s.read(kind, name)
+		if err != nil {
+			return err
+		}
+		if got, _, _ := unstructured.NestedFieldCopy(u.Object, drift.path...); !cmp.Equal(got, original) {
+			return fmt.Errorf("%v is %v, want %v", drift.path, got, original)
+		}
+		return nil
 	})
 }
 
@@ -292,14 +339,25 @@ func TestRevertedEdit(t *testing.T) {
 	exclude("10.96.0.0/16")
 	edited, _ := s.writer(nat.UID, ruleio.OperationApply)
 	exclude()
-	s.eventually("the edit's rule-writer is gone", func() error {
-		err := s.Get(s.Context(), client.ObjectKeyFromObject(edited), edited.DeepCopy())
-		if apierrors.IsNotFound(err) {
-			return nil
+	s.eventually("the edit's rule-writer is told to end", func() error {
+		p := edited.DeepCopy()
+		if err := s.Get(s.Context(), client.ObjectKeyFromObject(edited), p); err != nil {
+			return err
 		}
-		return errors.Join(err, errors.New("it is there"))
+		if p.DeletionTimestamp.IsZero() {
+			return errors.New("it is not")
+		}
+		return nil
 	})
 	s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonProgramming})
+	s.quiet()
+	if n := len(s.jobs(nat.UID)); n != 0 {
+		t.Errorf("%d Jobs while another rule-writer is at work, want none", n)
+	}
+	// The kubelet ends it.
+	if err := s.Delete(s.Context(), edited, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
 	if request := s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied); len(request.Targets[0].Plan.Outbound.ExcludeCIDRs) != 0 {
 		t.Errorf("the rules of the edit are written: %+v", request.Targets[0].Plan.Outbound)
 	}

@@ -176,7 +176,12 @@ func TestPaused(t *testing.T) {
 	if err := s.Delete(s.Context(), svc); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitMVM(o.Name, want{v1alpha1.ConditionServiceReady, unknown, v1alpha1.ReasonPending})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionServiceReady, no, v1alpha1.ReasonOutOfDate}, want{v1alpha1.ConditionReady, no, v1alpha1.ReasonOutOfDate})
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Mesh.MTLS.Mode = v1alpha1.MTLSModePermissive })
+	edited := s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyApplied, no, v1alpha1.ReasonOutOfDate})
+	if mode := edited.Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeDisable {
+		t.Errorf("an edit that was not carried out is called %s", mode)
+	}
 	if _, err := s.read(singletons[0], o.Name); !apierrors.IsNotFound(err) {
 		t.Errorf("a paused operator made the Service again: %v", err)
 	}
