@@ -165,10 +165,13 @@ func (r *Reconciler) guestLeaves(ctx context.Context, s *scope) (bool, error) {
 	}
 	var mvm v1alpha1.MeshedVirtualMachine
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.config.Namespace, Name: owner.Name}, &mvm)
-	if client.IgnoreNotFound(err) != nil {
+	switch {
+	case apierrors.IsNotFound(err):
+		return true, nil
+	case err != nil:
 		return false, fmt.Errorf("read the owner: %w", err)
 	}
-	return err != nil || mvm.UID != owner.UID || !mvm.DeletionTimestamp.IsZero(), nil
+	return mvm.UID != owner.UID || !mvm.DeletionTimestamp.IsZero(), nil
 }
 
 // holdDeletion sets the finalizer before the first rule can be in the pod.
