@@ -32,12 +32,12 @@ help: ## Show this list.
 ##@ Try it
 
 .PHONY: demo
-demo: ## Start a one-node Kubernetes with KubeVirt and show a meshed VM's packets (root, Linux).
-	hack/demo.sh
+demo: ## Start a one-node Kubernetes with KubeVirt and show a meshed VM's packets (all of it as root on Linux).
+	go run ./test/cluster/cmd/demo
 
 .PHONY: demo-down
-demo-down: ## Stop what "make demo" started and leave nothing behind but caches.
-	$(CLUSTER) down
+demo-down: ## Stop what "make demo" started: only caches and the cluster's state stay, as files.
+	$(CLUSTER) down -keep
 
 .PHONY: demo-clean
 demo-clean: demo-down ## The same, and remove the caches of built programs and images.
@@ -65,15 +65,15 @@ fuzz: ## Run every fuzz test for FUZZTIME.
 ##@ Generate and build
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Write deep copies and generated docs.
+generate: $(CONTROLLER_GEN) ## Write deep copies.
 	$(CONTROLLER_GEN) object paths=./api/...
-	go run ./hack/docgen
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) $(CRDGEN) ## Write CRDs and the manager's rights, from the types and markers.
+manifests: $(CONTROLLER_GEN) $(CRDGEN) ## Write CRDs, the manager's rights, and docs of the API, from types, markers and comments.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CRDGEN) config/crd/bases/meshvm.io_meshedvirtualmachines.yaml
 	$(CONTROLLER_GEN) rbac:roleName=meshvm-manager-role paths=./controllers/... output:rbac:dir=config/rbac
+	go run ./hack/docgen
 
 .PHONY: kustomize
 kustomize: $(KUSTOMIZE) ## Build every directory of config/ that stands by itself.
@@ -98,14 +98,17 @@ lint: $(LINT) ## golangci-lint on all code of ours.
 	$(LINT) run ./...
 	cd hack/tools && $(LINT) run ./...
 	cd hack/lint && $(LINT) run ./...
+	@# All of Kubernetes and KubeVirt would have to be compiled to look deeper.
+	$(LINT) fmt --diff test/upstream
 
 .PHONY: lint-api
 lint-api: $(LINT) ## kube-api-linter on the API types.
 	$(LINT) run --config .golangci-kal.yml ./api/...
 
 .PHONY: check
-check: ## Sizes of files and functions, and what the privileged program links.
+check: ## Sizes of files and functions, what the privileged program links, and PROJECT.
 	go run ./hack/check
+	cd hack/tools && go test ./...
 
 .PHONY: tidy
 tidy: ## Tidy every Go module.

@@ -10,12 +10,14 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/controllers/audit"
 	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
 	"meshvm.io/meshvm/controllers/podnatconfiguration"
@@ -75,7 +77,7 @@ func CacheOptions(operatorNamespace string) cache.Options {
 	launchers := labels.SelectorFromSet(labels.Set{kubevirtv1.AppLabel: "virt-launcher"})
 	writers := labels.SelectorFromSet(rulejob.Labels())
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform: trim,
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}: {Namespaces: map[string]cache.Config{
 				cache.AllNamespaces: {LabelSelector: launchers},
@@ -93,6 +95,17 @@ func CacheOptions(operatorNamespace string) cache.Options {
 // the children are handled as such.
 func ClientOptions() client.Options {
 	return client.Options{Cache: &client.CacheOptions{Unstructured: true}}
+}
+
+// trim drops what no controller reads: managed fields, and everything but the
+// metadata of objects that belong to others. Those matter only because they may
+// stand in the way.
+func trim(o any) (any, error) {
+	if u, ok := o.(*unstructured.Unstructured); ok && u.GetLabels()[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue {
+		unstructured.RemoveNestedField(u.Object, "spec")
+		unstructured.RemoveNestedField(u.Object, "status")
+	}
+	return cache.TransformStripManagedFields()(o)
 }
 
 // trimNode keeps of a node what the controllers read.

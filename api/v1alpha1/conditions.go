@@ -45,32 +45,39 @@ const (
 	//
 	// Possible reasons when True: Available.
 	// When False: KubeVirtMissing, IstioMissing.
+	// When Unknown: Pending.
 	ConditionDependenciesAvailable ConditionType = "DependenciesAvailable"
 
 	// ConditionVirtualMachineReady mirrors KubeVirt's own Ready.
 	//
 	// Possible reasons when True: Running.
-	// When False: NotCreated, Starting, Stopped, Paused, GuestNotReady.
+	// When False: NotCreated, Starting, Stopped, Paused, GuestNotReady,
+	// Conflict, InvalidSpec, ApplyFailed, OutOfDate.
+	// When Unknown: Pending.
 	ConditionVirtualMachineReady ConditionType = "VirtualMachineReady"
 
 	// ConditionServiceReady says whether the Service is in place.
 	//
 	// Possible reasons when True: Applied.
-	// When False: Conflict, ApplyFailed.
+	// When False: Conflict, InvalidSpec, ApplyFailed, OutOfDate.
+	// When Unknown: Pending.
 	ConditionServiceReady ConditionType = "ServiceReady"
 
 	// ConditionMeshPolicyApplied says whether the Istio objects are in place.
 	//
 	// Possible reasons when True: Applied.
-	// When False: Conflict, ApplyFailed, IstioMissing.
+	// When False: Conflict, InvalidSpec, ApplyFailed, OutOfDate.
+	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
 	// ConditionNATProgrammed says whether every live virt-launcher pod has
 	// the rules that the spec asks for, as read back from the kernel.
 	//
 	// Possible reasons when True: Programmed.
-	// When False: NoPod, Programming, or the reason of the first
-	// PodNATConfiguration that is not Programmed.
+	// When False: NoPod, Programming, Conflict, InvalidSpec, ApplyFailed,
+	// OutOfDate, or
+	// the reason of the first PodNATConfiguration that is not Ready.
+	// When Unknown: Pending.
 	ConditionNATProgrammed ConditionType = "NATProgrammed"
 
 	// ConditionConflicted is there, and True, only while an object that this
@@ -98,7 +105,8 @@ const (
 	// namespace were found.
 	//
 	// Possible reasons when True: Resolved.
-	// When False: PodNotFound, SandboxNotReady, NodeNotReady, TargetGone.
+	// When False: PodNotFound, SandboxNotReady, NodeNotReady, ProxyMissing,
+	// TargetGone.
 	ConditionTargetResolved ConditionType = "TargetResolved"
 
 	// ConditionProgrammed says whether the rules were written and read back.
@@ -106,7 +114,8 @@ const (
 	// Possible reasons when True: Programmed.
 	// When False: Programming, WriteFailed, ReadBackMismatch,
 	// IdentityMismatch, KernelUnsupported, RequestRefused, TargetGone, Drifted,
-	// SandboxRecreated, NodeRebooted, Contended.
+	// SandboxRecreated, NodeRebooted, Contended, or the reason for
+	// Accepted=False.
 	ConditionProgrammed ConditionType = "Programmed"
 )
 
@@ -163,6 +172,9 @@ const (
 	ReasonApplied ConditionReason = "Applied"
 	// ReasonApplyFailed: writing the object failed; it is tried again.
 	ReasonApplyFailed ConditionReason = "ApplyFailed"
+	// ReasonOutOfDate: the object differs from the spec and is left so, while
+	// the operator is paused or until what the object needs is in place.
+	ReasonOutOfDate ConditionReason = "OutOfDate"
 	// ReasonConflict: an object of that name belongs to somebody else.
 	ReasonConflict ConditionReason = "Conflict"
 	// ReasonNoPod: there is no live virt-launcher pod.
@@ -185,6 +197,8 @@ const (
 	ReasonSandboxNotReady ConditionReason = "SandboxNotReady"
 	// ReasonNodeNotReady: the pod's node does not answer.
 	ReasonNodeNotReady ConditionReason = "NodeNotReady"
+	// ReasonProxyMissing: the pod was made without the mesh's proxy.
+	ReasonProxyMissing ConditionReason = "ProxyMissing"
 	// ReasonTargetGone: the node has no process of the pod.
 	ReasonTargetGone ConditionReason = "TargetGone"
 	// ReasonProgrammed: the rules were read back from the kernel and are

@@ -29,7 +29,10 @@ type MeshedVirtualMachineStatus struct {
 	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// mtls says which mutual TLS mode connections to the guest really have.
+	// mtls says which mutual TLS mode this object's own policy gives to
+	// connections to the guest, once it is in place and the rules that force
+	// traffic through the proxy were read back. Policies that others made for
+	// the same pods are not looked at.
 	//
 	// +optional
 	MTLS MTLSStatus `json:"mtls,omitzero"`

@@ -11,6 +11,7 @@ import (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.mtls) || !has(self.mesh.mtls.ports) || self.mesh.mtls.ports.all(m, self.ports.exists(p, p.name == m.name))",message="mesh.mtls.ports[].name must be the name of an entry of ports"
 // +kubebuilder:validation:XValidation:rule="!has(self.capture) || !has(self.capture.inbound) || !has(self.capture.inbound.excludePorts) || self.capture.inbound.excludePorts.all(r, (has(r.protocol) && r.protocol == 'UDP') || self.ports.all(p, (has(p.protocol) && p.protocol == 'UDP') || (has(p.route) && p.route == 'Direct') || (has(p.targetPort) ? p.targetPort : p.port) < r.port || (has(p.targetPort) ? p.targetPort : p.port) > (has(r.endPort) ? r.endPort : r.port)))",message="capture.inbound.excludePorts covers an entry of ports that goes through the mesh: set its route to Direct, or leave it out of the range"
+// +kubebuilder:validation:XValidation:rule="(has(self.service) && has(self.service.type) && self.service.type == 'Headless') == (has(oldSelf.service) && has(oldSelf.service.type) && oldSelf.service.type == 'Headless')",message="service.type cannot change to or from Headless, because a Service keeps its kind of address: make another MeshedVirtualMachine"
 type MeshedVirtualMachineSpec struct {
 	// virtualMachine is the spec of the KubeVirt VirtualMachine, whole: that
 	// of an existing VirtualMachine can be pasted. Its primary interface must

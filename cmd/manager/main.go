@@ -55,6 +55,11 @@ func parse() options {
 	flag.StringVar(&o.jobs.Image, "rule-writer-image", os.Getenv("RULE_WRITER_IMAGE"), "Image of the rule-writer (env RULE_WRITER_IMAGE).")
 	flag.StringVar(&o.jobs.ServiceAccount, "rule-writer-service-account", os.Getenv("RULE_WRITER_SERVICE_ACCOUNT"), "Service account of the rule-writer (env RULE_WRITER_SERVICE_ACCOUNT).")
 	flag.StringVar(&pullPolicy, "rule-writer-image-pull-policy", string(corev1.PullIfNotPresent), "Pull policy of the rule-writer's image.")
+	flag.StringVar(&o.jobs.PriorityClassName, "rule-writer-priority-class", "", "Priority class of the rule-writer; "+rulejob.DefaultPriorityClassName+" when empty.")
+	flag.Func("rule-writer-image-pull-secret", "Name of a secret of the operator's namespace that pulls the rule-writer's image; may be given several times.", func(name string) error {
+		o.jobs.ImagePullSecrets = append(o.jobs.ImagePullSecrets, name)
+		return nil
+	})
 	flag.Parse()
 	o.jobs.ImagePullPolicy = corev1.PullPolicy(pullPolicy)
 	return o

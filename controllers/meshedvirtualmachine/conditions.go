@@ -69,7 +69,10 @@ func (s *scope) accepted() conditions.Condition {
 func (s *scope) dependenciesAvailable() conditions.Condition {
 	if s.missing != nil {
 		return conditions.False(v1alpha1.ConditionDependenciesAvailable, s.missing.reasonMissing(),
-			fmt.Sprintf("%s is not installed: there is no CustomResourceDefinition %s; nothing is changed until there is", s.missing.project, s.missing.crd))
+			fmt.Sprintf("%s is not installed: the cluster does not serve %s in version %s; nothing is changed until it does", s.missing.project, s.missing.crd, s.missing.kind.Version))
+	}
+	if !s.dependenciesKnown {
+		return conditions.Unknown(v1alpha1.ConditionDependenciesAvailable, v1alpha1.ReasonPending, "it could not be found out; it is tried again")
 	}
 	return conditions.True(v1alpha1.ConditionDependenciesAvailable, v1alpha1.ReasonAvailable, "KubeVirt and Istio are installed")
 }
@@ -85,8 +88,8 @@ func (s *scope) meshPolicyApplied() conditions.Condition {
 
 // applied states whether all wanted objects of the kinds are in place.
 func (s *scope) applied(t v1alpha1.ConditionType, good string, kinds ...schema.GroupVersionKind) conditions.Condition {
-	if s.children == nil {
-		return conditions.Unknown(t, v1alpha1.ReasonPending, "not looked at: see Accepted and DependenciesAvailable")
+	if s.children == nil || s.invalid != nil {
+		return conditions.Unknown(t, v1alpha1.ReasonPending, "not looked at: see Accepted and DependenciesAvailable; what was made before is left as it is")
 	}
 	found := false
 	for _, kind := range kinds {
@@ -96,7 +99,10 @@ func (s *scope) applied(t v1alpha1.ConditionType, good string, kinds ...schema.G
 		}
 		found = found || s.children[key] != nil
 	}
-	if !found {
+	switch {
+	case !found && s.paused:
+		return conditions.False(t, v1alpha1.ReasonOutOfDate, "not made while the operator is paused")
+	case !found:
 		return conditions.Unknown(t, v1alpha1.ReasonPending, "not made yet")
 	}
 	return conditions.True(t, v1alpha1.ReasonApplied, good)
@@ -106,6 +112,8 @@ func failureReason(err error) v1alpha1.ConditionReason {
 	switch {
 	case errors.Is(err, apply.ErrConflict):
 		return v1alpha1.ReasonConflict
+	case errors.Is(err, apply.ErrDiffers):
+		return v1alpha1.ReasonOutOfDate
 	case refused(err):
 		return v1alpha1.ReasonInvalidSpec
 	default:
@@ -121,6 +129,10 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 	ready := s.vmCondition(kubevirtv1.VirtualMachineReady)
 	paused := s.vmCondition(kubevirtv1.VirtualMachinePaused)
 	switch {
+	case s.children == nil:
+		return conditions.Unknown(t, v1alpha1.ReasonPending, "not looked at: see DependenciesAvailable")
+	case s.vm == nil && s.held:
+		return conditions.False(t, v1alpha1.ReasonNotCreated, "the guest is made when the Service and the Istio objects are in place")
 	case s.vm == nil:
 		return conditions.False(t, v1alpha1.ReasonNotCreated, "there is no VirtualMachine yet")
 	case s.vm.Status.PrintableStatus == kubevirtv1.VirtualMachineStatusStopped && s.vmi == nil:

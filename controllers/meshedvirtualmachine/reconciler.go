@@ -21,6 +21,10 @@ import (
 // offered again: the refusal may come from a webhook whose mind can change.
 const refusedRetry = time.Minute
 
+// servedRetry is the pause before an API whose definition is there is looked for
+// again.
+const servedRetry = 5 * time.Second
+
 // Reconcile brings the children of one MeshedVirtualMachine in line with it and
 // reports what it found. Deletion needs nothing here: the children go by their
 // owner references, and each PodNATConfiguration holds itself as long as needed.
@@ -46,35 +50,32 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 // carryOut runs the steps in order. An error ends it and is tried again;
 // everything that people have to know is left in the scope.
 func (r *Reconciler) carryOut(ctx context.Context, s *scope) error {
-	var err error
-	if s.missing, err = r.upstream.missing(ctx); err != nil || s.missing != nil {
+	s.paused = s.mvm.Annotations[v1alpha1.AnnotationPaused] == "true"
+	err := natplan.CheckSpec(s.mvm)
+	s.invalid, _ = natplan.FirstInvalid(err)
+	if err != nil && s.invalid == nil {
 		return err
 	}
+	if s.missing, s.soon, err = r.upstream.missing(ctx); err != nil || s.missing != nil {
+		return err
+	}
+	s.dependenciesKnown = true
 	if err := r.gather(ctx, s); err != nil {
 		return err
 	}
-	if s.paused = s.mvm.Annotations[v1alpha1.AnnotationPaused] == "true"; s.paused {
+	if s.invalid != nil {
 		err = r.observe(ctx, s)
 	} else {
 		err = r.compose(ctx, s)
 	}
-	if err != nil {
-		return err
-	}
-	if err := s.gatherVM(); err != nil {
-		return err
-	}
-	return r.gatherNATs(ctx, s)
+	// What runs is reported whatever became of the step before.
+	return errors.Join(err, s.gatherVM(), r.gatherNATs(ctx, s))
 }
 
 // compose applies the wanted objects one by one and, when all went well, prunes
-// those that are not wanted any more.
+// those that are not wanted any more. While paused it only compares.
 func (r *Reconciler) compose(ctx context.Context, s *scope) error {
-	err := natplan.CheckSpec(s.mvm)
-	var desired []children.Object
-	if err == nil {
-		desired, err = children.Desired(children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods})
-	}
+	desired, err := children.Desired(children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods})
 	if invalid, ok := natplan.FirstInvalid(err); ok {
 		s.invalid = invalid
 		return r.observe(ctx, s)
@@ -89,10 +90,19 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 		// A live pod keeps its rules even when no new ones can be derived.
 		keep[s.natKey(&s.pods[i])] = true
 	}
+	bring := r.Applier.Apply
+	if s.paused {
+		bring = r.Applier.Check
+	}
 	for _, o := range desired {
 		key := apply.KeyOf(o)
 		keep[key] = true
-		live, err := r.Applier.Apply(ctx, o, s.mvm.UID)
+		if key.Kind == children.VirtualMachineKind.GroupKind() && len(s.failures) > 0 && s.vmi == nil {
+			// A guest must not start before its policy is in place.
+			s.held = true
+			bring = r.Applier.Check
+		}
+		live, err := bring(ctx, o, s.mvm.UID)
 		if live != nil && !errors.Is(err, apply.ErrConflict) {
 			s.children[key] = live
 		}
@@ -100,7 +110,7 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 			s.failures[key] = err
 		}
 	}
-	if len(s.failures) > 0 {
+	if len(s.failures) > 0 || s.paused {
 		return nil
 	}
 	selector := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
@@ -112,10 +122,13 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 // with the queue's back-off.
 func outcome(s *scope, err error) (ctrl.Result, error) {
 	var result ctrl.Result
+	if s.soon {
+		result.RequeueAfter = servedRetry
+	}
 	errs := []error{err}
 	for _, failure := range s.failures {
 		switch {
-		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating):
+		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating), errors.Is(failure, apply.ErrDiffers):
 		case refused(failure):
 			result.RequeueAfter = refusedRetry
 		default:

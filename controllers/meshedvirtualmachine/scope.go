@@ -28,8 +28,14 @@ type scope struct {
 
 	// paused is set when somebody asked the operator to keep still.
 	paused bool
-	// missing is the first kind of another project that is not served.
+	// held is set while the VirtualMachine waits for what it needs.
+	held bool
+	// dependenciesKnown is set once it is known which kinds are served.
+	dependenciesKnown bool
+	// missing is the first kind of another project that is not served; soon
+	// says that it may be in a moment.
 	missing *dependency
+	soon    bool
 	// invalid is why the spec was refused.
 	invalid *natplan.Invalid
 
@@ -98,8 +104,8 @@ func (r *Reconciler) gatherNATs(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// observe reads the children as they are, for a reconcile that must not change
-// any.
+// observe reads the children as they are, when it is not known what they should
+// be.
 func (r *Reconciler) observe(ctx context.Context, s *scope) error {
 	s.children = map[apply.Key]*unstructured.Unstructured{}
 	for _, kind := range children.Kinds() {

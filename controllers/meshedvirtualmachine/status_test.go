@@ -28,7 +28,8 @@ func world(mods ...func(*scope)) *scope {
 	vmi := builders.VMI("web").Node("node-a").Obj()
 	pod := builders.LauncherPod(vmi, "abcde").Node("node-a").Obj()
 	s := &scope{
-		mvm: mvm, before: mvm.DeepCopy(), vmi: vmi, pods: []corev1.Pod{*pod},
+		dependenciesKnown: true,
+		mvm:               mvm, before: mvm.DeepCopy(), vmi: vmi, pods: []corev1.Pod{*pod},
 		children: map[apply.Key]*unstructured.Unstructured{}, failures: map[apply.Key]error{},
 		vm: &kubevirtv1.VirtualMachine{Status: kubevirtv1.VirtualMachineStatus{
 			PrintableStatus: kubevirtv1.VirtualMachineStatusRunning,
@@ -87,7 +88,7 @@ func TestConditions(t *testing.T) {
 		"all is well": {world(), []string{"Ready=True/Ready", "NATProgrammed=True/Programmed", "VirtualMachineReady=True/Running"}},
 		"refused spec": {
 			world(func(s *scope) { s.invalid = &natplan.Invalid{Reason: v1alpha1.ReasonBridgeBinding} }),
-			[]string{"Accepted=False/BridgeBinding", "Ready=False/BridgeBinding", "Stalled=True/BridgeBinding"},
+			[]string{"Accepted=False/BridgeBinding", "ServiceReady=Unknown/Pending", "VirtualMachineReady=True/Running", "Ready=False/BridgeBinding", "Stalled=True/BridgeBinding"},
 		},
 		"KubeVirt missing": {
 			world(func(s *scope) {
@@ -98,6 +99,18 @@ func TestConditions(t *testing.T) {
 				"DependenciesAvailable=False/KubeVirtMissing", "ServiceReady=Unknown/Pending", "MeshPolicyApplied=Unknown/Pending",
 				"NATProgrammed=Unknown/Pending", "Ready=False/KubeVirtMissing", "Stalled=True/KubeVirtMissing",
 			},
+		},
+		"an API server that does not answer": {
+			world(func(s *scope) { s.dependenciesKnown = false }),
+			[]string{"DependenciesAvailable=Unknown/Pending", "Ready=False/Pending", "Reconciling=True/Progressing"},
+		},
+		"a guest that waits for its policy": {
+			world(fails(children.PeerAuthenticationKind, errors.New("webhook is down")), func(s *scope) { s.held, s.vm, s.vmi, s.pods = true, nil, nil, nil }),
+			[]string{"MeshPolicyApplied=False/ApplyFailed", "VirtualMachineReady=False/NotCreated"},
+		},
+		"paused, with an edit": {
+			world(fails(children.PeerAuthenticationKind, fmt.Errorf("x %w", apply.ErrDiffers)), func(s *scope) { s.paused = true }),
+			[]string{"MeshPolicyApplied=False/OutOfDate", "Ready=False/OutOfDate", "-Reconciling", "-Stalled"},
 		},
 		"a foreign Service": {
 			world(fails(children.ServiceKind, conflict)),

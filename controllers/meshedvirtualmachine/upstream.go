@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -72,17 +73,25 @@ func newUpstream(c client.Client, ca cache.Cache, ct controller.Controller, h ha
 }
 
 // missing starts the watches that are possible and returns the first project
-// with a kind that is not served, with that kind's CRD.
-func (u *upstream) missing(ctx context.Context) (*dependency, error) {
+// with a kind that is not served, with that kind's CRD. soon says that the CRD is
+// there, so that the kind may be served in a moment, of which there is no event.
+func (u *upstream) missing(ctx context.Context) (d *dependency, soon bool, err error) {
 	for i, d := range dependencies {
 		crd := &metav1.PartialObjectMetadata{}
 		crd.SetGroupVersionKind(crdKind)
 		err := u.client.Get(ctx, types.NamespacedName{Name: d.crd}, crd)
 		if apierrors.IsNotFound(err) || err == nil && !crd.DeletionTimestamp.IsZero() {
-			return &dependencies[i], nil
+			return &dependencies[i], false, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("look for %s: %w", d.crd, err)
+			return nil, false, fmt.Errorf("look for %s: %w", d.crd, err)
+		}
+		// An older release may have the kind in other versions only.
+		switch _, err := u.client.RESTMapper().RESTMapping(d.kind.GroupKind(), d.kind.Version); {
+		case meta.IsNoMatchError(err):
+			return &dependencies[i], true, nil
+		case err != nil:
+			return nil, false, fmt.Errorf("look for %s: %w", d.kind, err)
 		}
 	}
 	u.mu.Lock()
@@ -94,11 +103,11 @@ func (u *upstream) missing(ctx context.Context) (*dependency, error) {
 		o := &unstructured.Unstructured{}
 		o.SetGroupVersionKind(d.kind)
 		if err := u.controller.Watch(source.Kind[client.Object](u.cache, o, u.handler)); err != nil {
-			return nil, fmt.Errorf("watch %s: %w", d.kind.Kind, err)
+			return nil, false, fmt.Errorf("watch %s: %w", d.kind.Kind, err)
 		}
 		u.watched[d.kind] = true
 	}
-	return nil, nil
+	return nil, false, nil
 }
 
 // reasonMissing is the condition reason for a project that is not installed.

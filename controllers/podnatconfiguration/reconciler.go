@@ -39,9 +39,6 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if err := r.plan(s); err != nil {
 		return ctrl.Result{}, err
 	}
-	if !config.DeletionTimestamp.IsZero() {
-		return r.finalize(ctx, s)
-	}
 	defer func() {
 		s.writeStatus()
 		if patchErr := conditions.PatchStatus(ctx, r.Client, s.before, s.config); patchErr != nil {
@@ -50,6 +47,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		}
 		conditions.Record(r.Recorder, s.config, s.before.Status.Conditions, s.config.Status.Conditions)
 	}()
+	if !config.DeletionTimestamp.IsZero() {
+		return r.finalize(ctx, s)
+	}
 	r.findDrift(s)
 	if err := r.dropJobs(ctx, s); err != nil {
 		return ctrl.Result{}, err
@@ -72,8 +72,17 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 // program sees to it that one Job carries out the request, and takes in how it
 // stands. A failed Job that may go better is replaced after a back-off.
 func (r *Reconciler) program(ctx context.Context, s *scope) (ctrl.Result, error) {
+	if s.config.Status.Applied.RequestDigest == s.digest && s.overtaken() {
+		// An older proof of the same request: another one was under way since.
+		s.config.Status.Applied = v1alpha1.AppliedRules{}
+	}
 	job := s.job(s.digest)
 	if job == nil {
+		if s.writerAtWork() {
+			// Two writers of one pod could end in either order. The end of
+			// this one is an event.
+			return ctrl.Result{}, nil
+		}
 		want, err := rulejob.Build(r.Jobs, s.config, s.pod.Spec.NodeName, *s.request)
 		if err != nil {
 			return ctrl.Result{}, fmt.Errorf("build rule-writer job: %w", err)
@@ -125,10 +134,18 @@ func backoff(attempts int32) time.Duration {
 }
 
 // finalize removes our table from a pod that goes on living, and lets the
-// object go. A pod that is ending keeps its rules to the end; a pod or node
-// that is gone holds nothing up.
+// object go. A guest that is going away keeps its rules to the end; a pod or
+// node that is gone, or does not answer, holds nothing up.
 func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(s.config, v1alpha1.FinalizerRules) {
+		return ctrl.Result{}, nil
+	}
+	leaving, err := r.guestLeaves(ctx, s)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if leaving && s.alive() && s.nodeUp() {
+		// The pod's end is an event.
 		return ctrl.Result{}, nil
 	}
 	if s.request != nil && s.nodeUp() && s.pod.DeletionTimestamp.IsZero() {
@@ -145,6 +162,24 @@ func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{}, r.patchFinalizer(ctx, s, controllerutil.RemoveFinalizer)
+}
+
+// guestLeaves says whether the guest goes away together with the object, because
+// the MeshedVirtualMachine that both belong to does.
+func (r *Reconciler) guestLeaves(ctx context.Context, s *scope) (bool, error) {
+	owner := metav1.GetControllerOf(s.config)
+	if owner == nil {
+		return false, nil
+	}
+	var mvm v1alpha1.MeshedVirtualMachine
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.config.Namespace, Name: owner.Name}, &mvm)
+	switch {
+	case apierrors.IsNotFound(err):
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("read the owner: %w", err)
+	}
+	return mvm.UID != owner.UID || !mvm.DeletionTimestamp.IsZero(), nil
 }
 
 // holdDeletion sets the finalizer before the first rule can be in the pod.

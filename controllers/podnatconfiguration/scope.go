@@ -3,7 +3,9 @@ package podnatconfiguration
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -18,6 +20,9 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
 )
+
+// proxyContainer is the name of Istio's sidecar.
+const proxyContainer = "istio-proxy"
 
 // scope holds everything that one reconcile knows. gather fills the first
 // part, plan the second; the later steps and the status read only the scope.
@@ -117,6 +122,8 @@ func (r *Reconciler) plan(s *scope) error {
 			Message: "the pod is not a virt-launcher pod of KubeVirt: a PodNATConfiguration is written by the operator only",
 		}
 		return nil
+	case !s.hasProxy():
+		return nil
 	default:
 		var err error
 		request, err = rulejob.ApplyRequest(s.config, s.pod)
@@ -158,10 +165,40 @@ func (s *scope) sandboxReady() bool {
 // nodeUp says whether the pod's node can run a Job.
 func (s *scope) nodeUp() bool { return s.node != nil && nodeReady(s.node) }
 
-// applied says whether status already holds the proof of this very request,
-// and nothing was found against it since.
+// applied says whether the rules of this very request were proven, now or
+// before, with nothing else carried out and nothing found against it since.
 func (s *scope) applied() bool {
-	return s.request != nil && drift.Proven(&s.config.Status, s.digest)
+	return s.request != nil && (s.proven != nil || drift.Proven(&s.config.Status, s.digest) && !s.overtaken())
+}
+
+// overtaken says whether a request other than the one that status proves may
+// have been carried out: its Job is there, or was the last one made.
+func (s *scope) overtaken() bool {
+	name := rulejob.JobName(s.config, s.config.Status.Applied.RequestDigest)
+	if j := s.config.Status.Job; j != "" && j != name {
+		return true
+	}
+	return slices.ContainsFunc(s.jobs, func(j batchv1.Job) bool { return j.Name != name })
+}
+
+// writerAtWork says whether a rule-writer's pod may still change the rules.
+func (s *scope) writerAtWork() bool {
+	for _, pods := range s.writers {
+		for i := range pods {
+			if p := pods[i].Status.Phase; p != corev1.PodSucceeded && p != corev1.PodFailed {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// hasProxy says whether the pod has the container that connections are
+// redirected to. (Istio, pkg/kube/inject, ProxyContainerName; a native sidecar
+// is an init container.)
+func (s *scope) hasProxy() bool {
+	proxy := func(c corev1.Container) bool { return c.Name == proxyContainer }
+	return slices.ContainsFunc(s.pod.Spec.Containers, proxy) || slices.ContainsFunc(s.pod.Spec.InitContainers, proxy)
 }
 
 // isLauncher says whether KubeVirt made the pod to run a guest. Without this
@@ -172,7 +209,8 @@ func isLauncher(p *corev1.Pod) bool {
 		return false
 	}
 	for _, ref := range p.OwnerReferences {
-		if ref.Controller != nil && *ref.Controller && ref.Kind == "VirtualMachineInstance" && string(ref.UID) == p.Labels[kubevirtv1.CreatedByLabel] {
+		if ref.Controller != nil && *ref.Controller && ref.Kind == "VirtualMachineInstance" &&
+			strings.HasPrefix(ref.APIVersion, kubevirtv1.GroupVersion.Group+"/") && string(ref.UID) == p.Labels[kubevirtv1.CreatedByLabel] {
 			return true
 		}
 	}

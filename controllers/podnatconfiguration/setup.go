@@ -47,7 +47,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=get;list;watch
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations/status,verbs=patch
-// +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations/finalizers,verbs=update
+// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch

@@ -14,14 +14,14 @@ import (
 func (s *scope) writeStatus() {
 	st := &s.config.Status
 	st.ObservedGeneration = s.config.Generation
-	if s.proven != nil {
+	if s.proven != nil && s.config.DeletionTimestamp.IsZero() {
 		st.Applied = s.appliedRules()
 		if s.proven.Counters != nil {
 			st.Counters = drift.Add(st.Counters, v1alpha1.TrafficCounters{}, st.Applied.Counters)
 		}
 		st.Attempts = 0
 	}
-	if s.applied() || s.request == nil {
+	if s.applied() {
 		st.Job = ""
 	}
 	main := []conditions.Condition{s.acceptedCondition(), s.targetCondition(), s.programmedCondition()}
@@ -30,13 +30,19 @@ func (s *scope) writeStatus() {
 
 // outlook says whether anything can be expected to happen by itself.
 func (s *scope) outlook() conditions.Outlook {
-	if s.invalid != nil || s.hold.Contended || s.outcome != nil && s.outcome.State == rulejob.StateFailed && !s.outcome.Retryable && !s.outcome.TargetGone {
+	if s.invalid != nil || s.hold.Contended || s.proxyMissing() ||
+		s.outcome != nil && s.outcome.State == rulejob.StateFailed && !s.outcome.Retryable && !s.outcome.TargetGone {
 		return conditions.Stuck
 	}
 	if s.repairDue() && s.paused {
 		return conditions.Resting
 	}
 	return conditions.Moving
+}
+
+// proxyMissing says whether a living launcher pod was made without a proxy.
+func (s *scope) proxyMissing() bool {
+	return s.invalid == nil && s.alive() && isLauncher(s.pod) && !s.hasProxy()
 }
 
 func (s *scope) acceptedCondition() conditions.Condition {
@@ -57,6 +63,9 @@ func (s *scope) targetCondition() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonSandboxNotReady, "waiting for the kubelet to set up the pod's network namespace")
 	case !s.nodeUp():
 		return conditions.False(t, v1alpha1.ReasonNodeNotReady, "waiting for node "+s.pod.Spec.NodeName+" to be Ready")
+	case s.proxyMissing():
+		return conditions.False(t, v1alpha1.ReasonProxyMissing,
+			"the pod has no container "+proxyContainer+", so that redirected connections would end nowhere: see to it that Istio's injector handles this namespace, then restart the guest")
 	case s.outcome != nil && s.outcome.TargetGone:
 		return conditions.False(t, v1alpha1.ReasonTargetGone, s.outcome.Message)
 	default:

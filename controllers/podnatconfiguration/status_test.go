@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -57,6 +58,10 @@ func TestWriteStatus(t *testing.T) {
 		"the proxy's own port": {
 			[]func(*scope){func(s *scope) { s.config.Spec.Inbound.DirectTCP = []int32{15006} }},
 			"Accepted=False/ReservedPort Stalled=True",
+		},
+		"no proxy was injected": {
+			[]func(*scope){func(s *scope) { s.pod.Spec.InitContainers = nil }},
+			"TargetResolved=False/ProxyMissing Programmed=False/Programming Stalled=True",
 		},
 		"a failure that may pass":     {[]func(*scope){failed(v1alpha1.ReasonWriteFailed, true, false)}, "Programmed=False/WriteFailed Reconciling=True"},
 		"a failure that will not":     {[]func(*scope){failed(v1alpha1.ReasonKernelUnsupported, false, false)}, "Programmed=False/KernelUnsupported Stalled=True"},
@@ -168,4 +173,35 @@ func TestBackoff(t *testing.T) {
 			t.Errorf("backoff(%d) = %s, want %s", attempts, got, want)
 		}
 	}
+}
+
+func TestAnotherRequestSinceTheProof(t *testing.T) {
+	proven := func(t *testing.T) *scope {
+		t.Helper()
+		s := waiting(t)
+		s.config.Status.Applied = v1alpha1.AppliedRules{RequestDigest: s.digest}
+		return s
+	}
+	other := strings.Repeat("f", 64)
+	for name, tc := range map[string]struct {
+		change func(*scope)
+		want   bool
+	}{
+		"nothing else":                 {func(*scope) {}, true},
+		"its own Job, not yet deleted": {func(s *scope) { s.jobs = []batchv1.Job{job(s, s.digest)} }, true},
+		"another Job is there":         {func(s *scope) { s.jobs = []batchv1.Job{job(s, other)} }, false},
+		"another Job was made":         {func(s *scope) { s.config.Status.Job = rulejob.JobName(s.config, other) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := proven(t)
+			tc.change(s)
+			if got := s.applied(); got != tc.want {
+				t.Errorf("applied() is %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func job(s *scope, digest string) batchv1.Job {
+	return batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: rulejob.JobName(s.config, digest)}}
 }

@@ -34,6 +34,9 @@ var ErrConflict = errors.New("belongs to somebody else")
 // end is an event, so nobody needs to try again before.
 var ErrTerminating = errors.New("is being deleted; it is made again when it is gone")
 
+// ErrDiffers marks an object that does not hold what is wanted.
+var ErrDiffers = errors.New("differs from what is wanted")
+
 // Applier writes objects. Its zero value is not usable.
 type Applier struct {
 	// Client writes, and reads from the cache.
@@ -56,19 +59,22 @@ func (a Applier) Apply(ctx context.Context, desired Object, owner types.UID) (*u
 	if err != nil {
 		return nil, err
 	}
+	got := want.DeepCopy()
+	options := []client.ApplyOption{client.FieldOwner(v1alpha1.FieldOwner)}
 	if live != nil {
-		if err := ownedBy(live, owner); err != nil {
+		if err := ownedBy(live, want, owner); err != nil {
 			return live, err
-		}
-		if !live.GetDeletionTimestamp().IsZero() {
-			return live, fmt.Errorf("%s %w", Describe(want), ErrTerminating)
 		}
 		if Holds(live, want) {
 			return live, nil
 		}
+		// Only the object that was looked at is overwritten, and only an
+		// object that exists: fields of one that another made in between
+		// would be a conflict.
+		got.SetUID(live.GetUID())
+		options = append(options, client.ForceOwnership)
 	}
-	got := want.DeepCopy()
-	if err := a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(got), client.FieldOwner(v1alpha1.FieldOwner), client.ForceOwnership); err != nil {
+	if err := a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(got), options...); err != nil {
 		return live, fmt.Errorf("apply %s: %w", Describe(want), err)
 	}
 	return a.replaceLists(ctx, got, want)
@@ -110,10 +116,37 @@ func (a Applier) replaceLists(ctx context.Context, got, want *unstructured.Unstr
 	return got, nil
 }
 
-// ownedBy says whether the object's controller is the owner.
-func ownedBy(live *unstructured.Unstructured, owner types.UID) error {
-	ref := metav1.GetControllerOf(live)
+// Check says, without writing, whether the live object is ours and holds
+// everything that desired holds. A nil object without an error means that there
+// is none; ErrConflict, ErrTerminating and ErrDiffers say what is wrong.
+func (a Applier) Check(ctx context.Context, desired Object, owner types.UID) (*unstructured.Unstructured, error) {
+	want, err := Intent(desired)
+	if err != nil {
+		return nil, err
+	}
+	live, err := a.find(ctx, want)
+	if err != nil || live == nil {
+		return nil, err
+	}
+	if err := ownedBy(live, want, owner); err != nil {
+		return live, err
+	}
+	if !Holds(live, want) {
+		return live, fmt.Errorf("%s %w", Describe(want), ErrDiffers)
+	}
+	return live, nil
+}
+
+// ownedBy says whether the object's controller is that of want, and there to
+// stay.
+func ownedBy(live, want *unstructured.Unstructured, owner types.UID) error {
+	ref, mine := metav1.GetControllerOf(live), metav1.GetControllerOf(want)
 	switch {
+	case !live.GetDeletionTimestamp().IsZero():
+		return fmt.Errorf("%s %w", Describe(live), ErrTerminating)
+	case ref != nil && mine != nil && ref.UID != owner && ref.Kind == mine.Kind && ref.Name == mine.Name:
+		// It is about to be collected with an owner that is gone already.
+		return fmt.Errorf("%s of an earlier %s %w", Describe(live), ref.Kind, ErrTerminating)
 	case ref == nil:
 		return fmt.Errorf("%s exists and %w: rename it, delete it, or rename the MeshedVirtualMachine", Describe(live), ErrConflict)
 	case ref.UID != owner:
@@ -141,7 +174,8 @@ func (a Applier) Prune(ctx context.Context, namespace string, owner types.UID, s
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
-			if keep[Key{Kind: gvk.GroupKind(), Name: o.GetName()}] || ownedBy(o, owner) != nil || !o.GetDeletionTimestamp().IsZero() {
+			ref := metav1.GetControllerOf(o)
+			if keep[Key{Kind: gvk.GroupKind(), Name: o.GetName()}] || ref == nil || ref.UID != owner || !o.GetDeletionTimestamp().IsZero() {
 				continue
 			}
 			uid := o.GetUID()

@@ -74,11 +74,12 @@ func shorten(s string) string {
 type Outlook int
 
 const (
-	// Moving: the operator, or one it waits for, is at work.
+	// Moving says that the operator, or one it waits for, is at
+	// work.
 	Moving Outlook = iota
-	// Stuck: somebody has to change something first.
+	// Stuck says that somebody has to change something first.
 	Stuck
-	// Resting: not ready on purpose, nothing will happen by itself.
+	// Resting says that it is not ready on purpose: nothing will happen by itself.
 	Resting
 )
 

@@ -3,6 +3,7 @@ package conditions
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -26,6 +27,10 @@ func PatchStatus(ctx context.Context, c client.Client, before, after client.Obje
 	}
 	return nil
 }
+
+// maxNote is how many bytes an event's note may have. (Kubernetes, events.k8s.io
+// Event.note.)
+const maxNote = 1024
 
 // abnormal are the conditions that are bad news when True.
 var abnormal = map[string]bool{
@@ -52,9 +57,10 @@ func Record(recorder events.EventRecorder, obj runtime.Object, before, after []m
 			continue
 		}
 		kind := corev1.EventTypeNormal
-		if abnormal[c.Type] {
+		if abnormal[c.Type] || old != nil && old.Status == metav1.ConditionTrue {
 			kind = corev1.EventTypeWarning
 		}
-		recorder.Eventf(obj, nil, kind, c.Reason, c.Type, "%s is %s: %s", c.Type, c.Status, c.Message)
+		note := fmt.Sprintf("%s is %s: %s", c.Type, c.Status, c.Message)
+		recorder.Eventf(obj, nil, kind, c.Reason, c.Type, "%s", strings.ToValidUTF8(note[:min(len(note), maxNote)], ""))
 	}
 }

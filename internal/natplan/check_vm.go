@@ -49,6 +49,10 @@ func (c *checker) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field
 	}
 }
 
+// annotationInterception chooses how Istio takes connections (Istio,
+// api/annotation, sidecar.istio.io/interceptionMode).
+const annotationInterception = "sidecar.istio.io/interceptionMode"
+
 // templateLabels refuses labels and annotations that contradict the spec: to
 // overrule them silently would leave a wish unfulfilled without a word.
 func (c *checker) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *kubevirtv1.VirtualMachineInstanceTemplateSpec, path *field.Path) {
@@ -64,6 +68,10 @@ func (c *checker) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *k
 	if v, ok := meta.Labels[v1alpha1.LabelSidecarInject]; ok && !strings.EqualFold(v, "true") {
 		c.refuse(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelSidecarInject),
 			"keeps the guest out of the mesh: remove the label, or use a VirtualMachine instead")
+	}
+	if v := meta.Annotations[annotationInterception]; strings.EqualFold(v, "TPROXY") {
+		c.refuse(v1alpha1.ReasonInvalidSpec, annotations.Key(annotationInterception),
+			"TPROXY takes the guest's own connections for inbound ones: remove the annotation, REDIRECT is what works with a virtual machine")
 	}
 	if v, ok := meta.Annotations[v1alpha1.LabelSidecarInject]; ok && !strings.EqualFold(v, "true") {
 		c.refuse(v1alpha1.ReasonInvalidSpec, annotations.Key(v1alpha1.LabelSidecarInject),

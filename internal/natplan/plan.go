@@ -42,8 +42,8 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 		Bridge:       spec.Interfaces.Bridge,
 		Families:     []ruleio.Family{family},
 		Proxy: ruleio.Proxy{
-			InboundPort:  uint16(spec.Proxy.InboundPort),
-			OutboundPort: uint16(spec.Proxy.OutboundPort),
+			InboundPort:  uint16(spec.Proxy.InboundPort),  //nolint:gosec // c.proxy has checked the range.
+			OutboundPort: uint16(spec.Proxy.OutboundPort), //nolint:gosec // c.proxy has checked the range.
 			LocalPorts:   portList(spec.Proxy.LocalPorts),
 		},
 		Inbound: ruleio.Inbound{

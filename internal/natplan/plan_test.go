@@ -172,7 +172,7 @@ func TestPlanIgnoresOrder(t *testing.T) {
 	for range 200 {
 		cidrs := make([]string, 0, 12)
 		for range 1 + r.IntN(12) {
-			a := netip.AddrFrom4([4]byte{10, byte(r.IntN(4)), byte(r.IntN(4)), byte(r.IntN(256))})
+			a := netip.AddrFrom4([4]byte{10, octet(r, 4), octet(r, 4), octet(r, 256)})
 			cidrs = append(cidrs, netip.PrefixFrom(a, 8+r.IntN(25)).String())
 		}
 		ports := r.Perm(40)
@@ -180,7 +180,7 @@ func TestPlanIgnoresOrder(t *testing.T) {
 			s.Outbound.ExcludeCIDRs = slices.Clone(cidrs)
 			s.Inbound.Mesh = nil
 			for _, p := range ports {
-				s.Inbound.Mesh = append(s.Inbound.Mesh, int32(p)+1)
+				s.Inbound.Mesh = append(s.Inbound.Mesh, int32(p)+1) //nolint:gosec // At most 40.
 			}
 		}
 		first, err := natplan.Plan(podNAT(spec), []string{"10.244.0.8"})
@@ -197,7 +197,7 @@ func TestPlanIgnoresOrder(t *testing.T) {
 			t.Fatalf("two orders, two plans:\n%s\n%s", a, b)
 		}
 		for range 100 {
-			a := netip.AddrFrom4([4]byte{10, byte(r.IntN(5)), byte(r.IntN(5)), byte(r.IntN(256))})
+			a := netip.AddrFrom4([4]byte{10, octet(r, 5), octet(r, 5), octet(r, 256)})
 			if in(a, cidrs) != in(a, first.Outbound.ExcludeCIDRs) {
 				t.Fatalf("%v is covered by one of %v and %v only", a, cidrs, first.Outbound.ExcludeCIDRs)
 			}
@@ -216,4 +216,9 @@ func encode(t *testing.T, v any) string {
 		t.Fatal(err)
 	}
 	return string(out)
+}
+
+// octet is a random part of an address, below n.
+func octet(r *rand.Rand, n uint32) byte {
+	return byte(r.Uint32N(n) & 0xff)
 }

@@ -58,7 +58,8 @@ func exit(code ruleio.ExitCode, reason, message string) func(*corev1.Pod) {
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "other"}, {
 			Name: rulejob.ContainerName,
 			State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-				ExitCode: int32(code), Reason: reason, Message: message, FinishedAt: podEnd,
+				ExitCode: int32(code), //nolint:gosec // An exit status.
+				Reason:   reason, Message: message, FinishedAt: podEnd,
 			}},
 		}}
 	}

@@ -113,6 +113,8 @@ func LauncherPod(vmi *kubevirtv1.VirtualMachineInstance, suffix string) *PodBuil
 		Spec: corev1.PodSpec{
 			NodeName:   vmi.Status.NodeName,
 			Containers: []corev1.Container{{Name: "compute", Image: "example.invalid/virt-launcher:test"}},
+			// A native sidecar, as Istio's injector makes it.
+			InitContainers: []corev1.Container{{Name: "istio-proxy", Image: "example.invalid/proxyv2:test"}},
 		},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning},
 	}}

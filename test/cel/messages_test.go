@@ -22,7 +22,7 @@ var upstream = []string{"spec.virtualMachine", "spec.mesh.trafficPolicy", "spec.
 // Every rule of ours has a case that breaks it.
 func TestEveryRuleIsTested(t *testing.T) {
 	wanted := map[string]bool{}
-	for _, cases := range []map[string]testCase{meshedVirtualMachineCases, podNATConfigurationCases, immutableCases} {
+	for _, cases := range []map[string]testCase{meshedVirtualMachineCases, podNATConfigurationCases, immutableCases, serviceTypeCases} {
 		for _, tc := range cases {
 			for _, w := range tc.want {
 				wanted[w] = true

@@ -25,6 +25,7 @@ spec:
 
 const (
 	address   = "must be an IP address"
+	headless  = "service.type cannot change to or from Headless, because a Service keeps its kind of address: make another MeshedVirtualMachine"
 	immutable = "pod is immutable: a new pod gets a new PodNATConfiguration"
 )
 
@@ -72,6 +73,27 @@ func TestImmutable(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, tc := range immutableCases {
+		t.Run(name, func(t *testing.T) {
+			changed := &unstructured.Unstructured{Object: apply(t, base.DeepCopy().Object, tc.set)}
+			check(t, env.Client.Update(t.Context(), changed, client.DryRunAll), tc.want)
+		})
+	}
+}
+
+// serviceTypeCases change the Service of an object that is there and has none of
+// its own choice.
+var serviceTypeCases = map[string]testCase{
+	"to Headless": {set: map[string]any{"spec.service": map[string]any{"type": "Headless"}}, want: []string{headless}},
+	"to NodePort": {set: map[string]any{"spec.service": map[string]any{"type": "NodePort"}}},
+}
+
+func TestServiceType(t *testing.T) {
+	env := shared.Get(t)
+	base := object(t, meshedVirtualMachine, map[string]any{"metadata.name": "service-type"})
+	if err := env.Client.Create(t.Context(), base); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range serviceTypeCases {
 		t.Run(name, func(t *testing.T) {
 			changed := &unstructured.Unstructured{Object: apply(t, base.DeepCopy().Object, tc.set)}
 			check(t, env.Client.Update(t.Context(), changed, client.DryRunAll), tc.want)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -103,7 +104,7 @@ func cgroupMounts(mountinfo string) map[string]cgroupMount {
 			out[""] = m
 		case "cgroup":
 			var controllers []string
-			for _, o := range strings.Split(r[2], ",") {
+			for o := range strings.SplitSeq(r[2], ",") {
 				switch o {
 				case "rw", "ro", "xattr", "clone_children", "noprefix", "none":
 				default:
@@ -140,8 +141,8 @@ func removeTree(dir string) bool {
 	if err != nil {
 		return false
 	}
-	for i := len(dirs) - 1; i >= 0; i-- {
-		_ = os.Remove(dirs[i])
+	for _, d := range slices.Backward(dirs) {
+		_ = os.Remove(d)
 	}
 	_, err = os.Stat(dir)
 	return errors.Is(err, os.ErrNotExist)

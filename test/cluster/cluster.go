@@ -63,6 +63,9 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 		if err := c.layout.clean(); err != nil {
 			return nil, fmt.Errorf("remove what an earlier run left: %w", err)
 		}
+		if err := c.layout.free(); err != nil {
+			return nil, err
+		}
 		c.Logf("starting cluster %s", c.layout.name)
 		if err := c.start(ctx, p); err != nil {
 			return nil, errors.Join(err, c.stop())
@@ -72,7 +75,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 }
 
 // Attach finds a running cluster.
-func Attach(o Options) (*Cluster, error) {
+func Attach(ctx context.Context, o Options) (*Cluster, error) {
 	c, err := prepare(o)
 	if err != nil {
 		return nil, err
@@ -81,7 +84,7 @@ func Attach(o Options) (*Cluster, error) {
 	if c.process, running = c.layout.running(); !running {
 		return nil, fmt.Errorf("cluster %s does not run: start it with local-cluster up", c.layout.name)
 	}
-	return c, c.connect(context.Background())
+	return c, c.connect(ctx)
 }
 
 func prepare(o Options) (*Cluster, error) {

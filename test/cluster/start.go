@@ -15,6 +15,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/kube"
 	"meshvm.io/meshvm/test/cluster/node"
 	"meshvm.io/meshvm/test/cluster/pki"
@@ -51,7 +52,7 @@ func (c *Cluster) start(ctx context.Context, parts parts) error {
 		return err
 	}
 	if err := c.launch(parts.node); err != nil {
-		return err
+		return errors.Join(err, c.process.kill(), removeCgroups(groups))
 	}
 	return c.awaitServers(ctx)
 }
@@ -153,8 +154,22 @@ func (c *Cluster) awaitServers(ctx context.Context) error {
 	})
 }
 
-// clean removes what a node that has ended left outside of its namespaces.
+// free checks that no cluster of another state directory has this one's names.
+func (l layout) free() error {
+	if _, err := netlink.LinkByName(l.link); err == nil {
+		return fmt.Errorf("link %s is there, but not from %s: a cluster %s with another %s runs; stop that one, or choose another name",
+			l.link, l.state, l.name, builder.CacheEnv)
+	}
+	return nil
+}
+
+// clean removes what a node that has ended left outside of its namespaces. The
+// names are taken from the cluster's, so nothing is touched unless this state
+// directory is known to have started a node.
 func (l layout) clean() error {
+	if _, err := os.Stat(l.processFile()); err != nil {
+		return nil //nolint:nilerr // nothing was started
+	}
 	var errs []error
 	if link, err := netlink.LinkByName(l.link); err == nil {
 		errs = append(errs, netlink.LinkDel(link)) // gone with the node, unless its namespace is held

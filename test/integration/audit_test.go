@@ -92,7 +92,7 @@ func (s *suite) answerAudits() *tables {
 
 func (s *suite) answerOnce(k *tables) {
 	var pods corev1.PodList
-	if err := s.List(s.ctx, &pods, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
+	if err := s.List(s.Context(), &pods, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
 		return // The test is over.
 	}
 	for i := range pods.Items {
@@ -244,7 +244,7 @@ func (s *suite) awaitCounters(pod *corev1.Pod, captured int64) *v1alpha1.PodNATC
 func (s *suite) auditJobs() (n int) {
 	s.Helper()
 	var jobs batchv1.JobList
-	if err := s.List(s.ctx, &jobs, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
+	if err := s.List(s.Context(), &jobs, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
 		s.Fatal(err)
 	}
 	for i := range jobs.Items {
@@ -306,7 +306,7 @@ func TestRepairsWaitWhilePaused(t *testing.T) {
 		before := s.mvm(o.Name)
 		after := before.DeepCopy()
 		after.Annotations = map[string]string{v1alpha1.AnnotationPaused: value}
-		if err := s.Patch(s.ctx, after, client.MergeFrom(before)); err != nil {
+		if err := s.Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -358,12 +358,12 @@ func TestEventsRepairWithoutAnAudit(t *testing.T) {
 	})
 	t.Run("node rebooted", func(t *testing.T) {
 		var node corev1.Node
-		if err := s.Get(s.ctx, client.ObjectKey{Name: "node-a"}, &node); err != nil {
+		if err := s.Get(s.Context(), client.ObjectKey{Name: "node-a"}, &node); err != nil {
 			t.Fatal(err)
 		}
 		before := node.DeepCopy()
 		node.Status.NodeInfo.BootID = "second-boot"
-		if err := s.Status().Patch(s.ctx, &node, client.MergeFrom(before)); err != nil {
+		if err := s.Status().Patch(s.Context(), &node, client.MergeFrom(before)); err != nil {
 			t.Fatal(err)
 		}
 		repaired(t, 2, v1alpha1.ReasonNodeRebooted)

@@ -54,13 +54,13 @@ func TestResultThatIsLost(t *testing.T) {
 	pod := s.converge(o)
 	s.eventually("an audit is there", func() error {
 		var jobs batchv1.JobList
-		if err := s.List(s.ctx, &jobs, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
+		if err := s.List(s.Context(), &jobs, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
 			return err
 		}
 		if len(jobs.Items) == 0 {
 			return errors.New("there is none")
 		}
-		return s.Delete(s.ctx, &jobs.Items[0], client.PropagationPolicy("Background"))
+		return s.Delete(s.Context(), &jobs.Items[0], client.PropagationPolicy("Background"))
 	})
 	kernel := s.answerAudits()
 	kernel.become("the table is missing", ruleio.Counters{})

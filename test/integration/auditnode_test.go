@@ -22,7 +22,7 @@ func TestANodeOfManyPodsTakesFewJobs(t *testing.T) {
 	for i := range guests {
 		o := s.web()
 		o.Name = fmt.Sprintf("web-%d", i)
-		if err := s.Create(s.ctx, o); err != nil {
+		if err := s.Create(s.Context(), o); err != nil {
 			t.Fatal(err)
 		}
 		vmi, pod := s.startGuest(o.Name, "node-a")
@@ -44,7 +44,7 @@ func TestANodeOfManyPodsTakesFewJobs(t *testing.T) {
 	})
 	// One drifts, and only that one is repaired.
 	var nats v1alpha1.PodNATConfigurationList
-	if err := s.List(s.ctx, &nats, client.InNamespace(s.namespace)); err != nil {
+	if err := s.List(s.Context(), &nats, client.InNamespace(s.namespace)); err != nil {
 		t.Fatal(err)
 	}
 	victim := nats.Items[len(nats.Items)-1]
@@ -56,7 +56,7 @@ func TestANodeOfManyPodsTakesFewJobs(t *testing.T) {
 	kernel.become("", ruleio.Counters{})
 	s.awaitAudits(kernel, 2)
 	s.eventually("one was repaired and no other", func() error {
-		if err := s.List(s.ctx, &nats, client.InNamespace(s.namespace)); err != nil {
+		if err := s.List(s.Context(), &nats, client.InNamespace(s.namespace)); err != nil {
 			return err
 		}
 		for i := range nats.Items {

@@ -1,14 +1,13 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"sort"
 	"strings"
 	"sync"
-
-	"errors"
 )
 
 // recorder counts the operator's requests to the API server by verb and

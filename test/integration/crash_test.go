@@ -15,6 +15,7 @@ import (
 // the same end state each time.
 func TestEveryWriteMayFail(t *testing.T) {
 	fresh := func(t *testing.T, f *fault) (map[string]any, int) {
+		t.Helper()
 		s := start(t)
 		s.calls.reset(f)
 		o := s.web()
@@ -23,7 +24,7 @@ func TestEveryWriteMayFail(t *testing.T) {
 		writes := s.calls.writeCount()
 		if f != nil && !f.done {
 			// Status patches coalesce differently from run to run.
-			t.Logf("this run needed fewer than %d writes: none was broken", f.at)
+			t.Skipf("this run needed fewer than %d writes: none was broken", f.at)
 		}
 		return s.endState(o), writes
 	}

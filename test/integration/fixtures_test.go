@@ -27,7 +27,7 @@ func (s *suite) edit(name string, change func(*v1alpha1.MeshedVirtualMachineSpec
 	before := s.mvm(name)
 	after := before.DeepCopy()
 	change(&after.Spec)
-	if err := s.Patch(s.ctx, after, client.MergeFrom(before)); err != nil {
+	if err := s.Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -36,7 +36,7 @@ func (s *suite) edit(name string, change func(*v1alpha1.MeshedVirtualMachineSpec
 func (s *suite) onlyNAT() *v1alpha1.PodNATConfiguration {
 	s.Helper()
 	var list v1alpha1.PodNATConfigurationList
-	if err := s.List(s.ctx, &list, client.InNamespace(s.namespace)); err != nil {
+	if err := s.List(s.Context(), &list, client.InNamespace(s.namespace)); err != nil {
 		s.Fatal(err)
 	}
 	if len(list.Items) != 1 {
@@ -61,9 +61,9 @@ func (s *suite) quiet() {
 	})
 }
 
-// reconciles is how often the MeshedVirtualMachine controllers of this process
-// have reconciled so far, as controller-runtime counts it.
-func (s *suite) reconciles() (n float64) {
+// reconciles is how often the controllers of that name in this process have
+// reconciled so far, as controller-runtime counts it.
+func (s *suite) reconciles(controller string) (n float64) {
 	s.Helper()
 	families, err := metrics.Registry.Gather()
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *suite) reconciles() (n float64) {
 		}
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
-				if l.GetName() == "controller" && l.GetValue() == "meshedvirtualmachine" {
+				if l.GetName() == "controller" && l.GetValue() == controller {
 					n += m.GetCounter().GetValue()
 				}
 			}

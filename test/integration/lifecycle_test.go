@@ -6,6 +6,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -36,13 +37,13 @@ var singletons = []schema.GroupVersionKind{
 func (s *suite) read(kind schema.GroupVersionKind, name string) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(kind)
-	return u, s.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, u)
+	return u, s.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, u)
 }
 
 // converge brings a new guest to Ready and returns its pod.
 func (s *suite) converge(o *v1alpha1.MeshedVirtualMachine) *corev1.Pod {
 	s.Helper()
-	if err := s.Create(s.ctx, o); err != nil {
+	if err := s.Create(s.Context(), o); err != nil {
 		s.Fatal(err)
 	}
 	_, pod := s.startGuest(o.Name, "node-a")
@@ -67,7 +68,7 @@ func (s *suite) awaitNoJobs(nat *v1alpha1.PodNATConfiguration) {
 func TestLifecycle(t *testing.T) {
 	s := start(t)
 	o := s.web()
-	if err := s.Create(s.ctx, o); err != nil {
+	if err := s.Create(s.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	// Nothing runs yet: every condition is there all the same.
@@ -137,7 +138,7 @@ func TestNoWritesOnceConverged(t *testing.T) {
 	s.quiet()
 	s.calls.reset(nil)
 	const touches = 100
-	first := s.reconciles()
+	first := s.reconciles("meshedvirtualmachine")
 	for i := range touches {
 		u, err := s.read(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine"), o.Name)
 		if err != nil {
@@ -145,11 +146,11 @@ func TestNoWritesOnceConverged(t *testing.T) {
 		}
 		before := u.DeepCopy()
 		u.SetAnnotations(map[string]string{"test.meshvm.io/touch": fmt.Sprint(i)})
-		if err := s.Patch(s.ctx, u, client.MergeFrom(before)); err != nil {
+		if err := s.Patch(s.Context(), u, client.MergeFrom(before)); err != nil {
 			t.Fatal(err)
 		}
 		s.eventually("the touch is reconciled", func() error {
-			if n := s.reconciles(); n < first+float64(i)+1 {
+			if n := s.reconciles("meshedvirtualmachine"); n < first+float64(i)+1 {
 				return fmt.Errorf("%v reconciles", n-first)
 			}
 			return nil
@@ -159,7 +160,7 @@ func TestNoWritesOnceConverged(t *testing.T) {
 	if n := s.calls.writeCount(); n != 0 {
 		t.Errorf("%d writes in %d reconciles after convergence, want none:\n%s", n, touches, s.calls.table())
 	}
-	t.Logf("%v reconciles after convergence: %d writes", s.reconciles()-first, s.calls.writeCount())
+	t.Logf("%v reconciles after convergence: %d writes", s.reconciles("meshedvirtualmachine")-first, s.calls.writeCount())
 }
 
 func TestDriftIsRepaired(t *testing.T) {
@@ -174,7 +175,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		t.Run(kind.Kind+" edited", func(*testing.T) {
 			edited := original.DeepCopy()
 			edited.SetLabels(map[string]string{v1alpha1.LabelMeshedVirtualMachine: "stolen"})
-			if err := s.Patch(s.ctx, edited, client.MergeFrom(original)); err != nil {
+			if err := s.Patch(s.Context(), edited, client.MergeFrom(original)); err != nil {
 				s.Fatal(err)
 			}
 			s.eventually(kind.Kind+" has its labels again", func() error {
@@ -185,8 +186,11 @@ func TestDriftIsRepaired(t *testing.T) {
 				return err
 			})
 		})
+		t.Run(kind.Kind+" with another spec", func(*testing.T) {
+			s.editSpec(kind, o.Name)
+		})
 		t.Run(kind.Kind+" deleted", func(*testing.T) {
-			if err := s.Delete(s.ctx, original.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+			if err := s.Delete(s.Context(), original.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
 				s.Fatal(err)
 			}
 			s.eventually(kind.Kind+" is there again", func() error {
@@ -200,16 +204,16 @@ func TestDriftIsRepaired(t *testing.T) {
 	}
 	t.Run("a port added to the Service", func(*testing.T) {
 		var svc corev1.Service
-		if err := s.Get(s.ctx, client.ObjectKeyFromObject(o), &svc); err != nil {
+		if err := s.Get(s.Context(), client.ObjectKeyFromObject(o), &svc); err != nil {
 			s.Fatal(err)
 		}
 		before := svc.DeepCopy()
 		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: "backdoor", Port: 6666})
-		if err := s.Patch(s.ctx, &svc, client.MergeFrom(before)); err != nil {
+		if err := s.Patch(s.Context(), &svc, client.MergeFrom(before)); err != nil {
 			s.Fatal(err)
 		}
 		s.eventually("the port is gone", func() error {
-			if err := s.Get(s.ctx, client.ObjectKeyFromObject(o), &svc); err != nil {
+			if err := s.Get(s.Context(), client.ObjectKeyFromObject(o), &svc); err != nil {
 				return err
 			}
 			if len(svc.Spec.Ports) != 3 {
@@ -218,11 +222,11 @@ func TestDriftIsRepaired(t *testing.T) {
 			return nil
 		})
 	})
-	t.Run("a PodNATConfiguration edited and deleted", func(*testing.T) {
+	t.Run("a PodNATConfiguration edited", func(*testing.T) {
 		nat := s.onlyNAT()
 		before := nat.DeepCopy()
 		nat.Spec.Inbound.DirectTCP = append(nat.Spec.Inbound.DirectTCP, 6666)
-		if err := s.Patch(s.ctx, nat, client.MergeFrom(before)); err != nil {
+		if err := s.Patch(s.Context(), nat, client.MergeFrom(before)); err != nil {
 			s.Fatal(err)
 		}
 		s.eventually("the edit is undone", func() error {
@@ -231,6 +235,49 @@ func TestDriftIsRepaired(t *testing.T) {
 			}
 			return nil
 		})
+	})
+}
+
+// drifts are edits of a field of the spec, by kind.
+var drifts = map[string]struct {
+	path  []string
+	value any
+}{
+	"Service":            {[]string{"spec", "selector", "app"}, "other"},
+	"DestinationRule":    {[]string{"spec", "host"}, "other.example.com"},
+	"VirtualService":     {[]string{"spec", "hosts"}, []any{"other.example.com"}},
+	"PeerAuthentication": {[]string{"spec", "mtls", "mode"}, "DISABLE"},
+	"VirtualMachine":     {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
+}
+
+// editSpec changes a field of an object's spec and waits until it is as before.
+func (s *suite) editSpec(kind schema.GroupVersionKind, name string) {
+	s.Helper()
+	drift := drifts[kind.Kind]
+	before, err := s.read(kind, name)
+	if err != nil {
+		s.Fatal(err)
+	}
+	original, found, err := unstructured.NestedFieldCopy(before.Object, drift.path...)
+	if err != nil || !found {
+		s.Fatalf("%s has no %v: %v", kind.Kind, drift.path, err)
+	}
+	edited := before.DeepCopy()
+	if err := unstructured.SetNestedField(edited.Object, drift.value, drift.path...); err != nil {
+		s.Fatal(err)
+	}
+	if err := s.Patch(s.Context(), edited, client.MergeFrom(before)); err != nil {
+		s.Fatal(err)
+	}
+	s.eventually(kind.Kind+" has its spec again", func() error {
+		u, err := s.read(kind, name)
+		if err != nil {
+			return err
+		}
+		if got, _, _ := unstructured.NestedFieldCopy(u.Object, drift.path...); !cmp.Equal(got, original) {
+			return fmt.Errorf("%v is %v, want %v", drift.path, got, original)
+		}
+		return nil
 	})
 }
 
@@ -252,7 +299,7 @@ func TestPruned(t *testing.T) {
 	nat := s.awaitNAT(pod)
 	s.podIs(pod, func(st *corev1.PodStatus) { st.Phase = corev1.PodSucceeded })
 	s.eventually("the PodNATConfiguration of the ended pod is gone", func() error {
-		err := s.Get(s.ctx, client.ObjectKeyFromObject(nat), nat)
+		err := s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -276,5 +323,74 @@ func TestEditIsCarriedOutOnTheSamePod(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 	if nat := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, ""}); nat.UID != old.UID || nat.Status.Applied.RequestDigest == old.Status.Applied.RequestDigest {
 		t.Errorf("the same PodNATConfiguration has to hold another digest: %s %+v", nat.UID, nat.Status.Applied)
+	}
+}
+
+// TestRevertedEdit takes an edit back while its rule-writer may already have
+// written: what was proven before proves nothing any more.
+func TestRevertedEdit(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	pod := s.converge(o)
+	nat := s.awaitNAT(pod)
+	exclude := func(cidrs ...string) {
+		s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Capture.Outbound.ExcludeCIDRs = cidrs })
+	}
+	exclude("10.96.0.0/16")
+	edited, _ := s.writer(nat.UID, ruleio.OperationApply)
+	exclude()
+	s.eventually("the edit's rule-writer is told to end", func() error {
+		p := edited.DeepCopy()
+		if err := s.Get(s.Context(), client.ObjectKeyFromObject(edited), p); err != nil {
+			return err
+		}
+		if p.DeletionTimestamp.IsZero() {
+			return errors.New("it is not")
+		}
+		return nil
+	})
+	s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonProgramming})
+	s.quiet()
+	if n := len(s.jobs(nat.UID)); n != 0 {
+		t.Errorf("%d Jobs while another rule-writer is at work, want none", n)
+	}
+	// The kubelet ends it.
+	if err := s.Delete(s.Context(), edited, client.GracePeriodSeconds(0)); err != nil {
+		t.Fatal(err)
+	}
+	if request := s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied); len(request.Targets[0].Plan.Outbound.ExcludeCIDRs) != 0 {
+		t.Errorf("the rules of the edit are written: %+v", request.Targets[0].Plan.Outbound)
+	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+}
+
+func TestNoWritesOfThePodNATConfigurationController(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	pod := s.converge(o)
+	s.quiet()
+	s.calls.reset(nil)
+	const touches = 100
+	first := s.reconciles("podnatconfiguration")
+	for i := range touches {
+		before := &corev1.Pod{}
+		if err := s.Get(s.Context(), client.ObjectKeyFromObject(pod), before); err != nil {
+			t.Fatal(err)
+		}
+		after := before.DeepCopy()
+		after.Annotations = map[string]string{"test.meshvm.io/touch": fmt.Sprint(i)}
+		if err := s.Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+		s.eventually("the touch is reconciled", func() error {
+			if n := s.reconciles("podnatconfiguration"); n < first+float64(i)+1 {
+				return fmt.Errorf("%v reconciles", n-first)
+			}
+			return nil
+		})
+	}
+	s.quiet()
+	if n := s.calls.writeCount(); n != 0 {
+		t.Errorf("%d writes in %d reconciles, want none:\n%s", n, touches, s.calls.table())
 	}
 }

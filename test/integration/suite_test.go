@@ -55,7 +55,6 @@ func TestMain(m *testing.M) {
 type suite struct {
 	*testing.T
 	client.Client
-	ctx       context.Context
 	namespace string
 	calls     *recorder
 	config    *rest.Config
@@ -72,8 +71,7 @@ func start(t *testing.T, changes ...func(*controllers.Options)) *suite {
 // a time.
 func startOn(t *testing.T, env *testenv.Env, changes ...func(*controllers.Options)) *suite {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	s := &suite{T: t, Client: env.Client, ctx: ctx, calls: &recorder{}}
+	s := &suite{T: t, Client: env.Client, calls: &recorder{}}
 	s.makeNamespace(operatorNamespace)
 	s.namespace = fmt.Sprintf("test-%d", namespaces.Add(1))
 	s.makeNamespace(s.namespace)
@@ -83,7 +81,6 @@ func startOn(t *testing.T, env *testenv.Env, changes ...func(*controllers.Option
 	t.Cleanup(func() {
 		s.cleanUp()
 		s.stop()
-		cancel()
 	})
 	return s
 }
@@ -91,7 +88,8 @@ func startOn(t *testing.T, env *testenv.Env, changes ...func(*controllers.Option
 // run starts an operator, which s.stop ends.
 func (s *suite) run(changes []func(*controllers.Options)) {
 	s.Helper()
-	ctx, cancel := context.WithCancel(s.ctx)
+	// The operator outlives the test's context, to clean up.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
 	done := make(chan error, 1)
 	mgr := newManager(ctx, s.T, s.config, changes)
 	go func() { done <- mgr.Start(ctx) }()
@@ -141,7 +139,7 @@ func newManager(ctx context.Context, t *testing.T, cfg *rest.Config, changes []f
 
 func (s *suite) makeNamespace(name string) {
 	s.Helper()
-	err := s.Create(s.ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	err := s.Create(s.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	if client.IgnoreAlreadyExists(err) != nil {
 		s.Fatal(err)
 	}
@@ -150,8 +148,9 @@ func (s *suite) makeNamespace(name string) {
 // cleanUp takes away what the test made, while the operator still runs: an
 // object with a finalizer would stay for ever otherwise.
 func (s *suite) cleanUp() {
+	ctx := context.WithoutCancel(s.Context())
 	for _, o := range []client.Object{&v1alpha1.MeshedVirtualMachine{}, &corev1.Pod{}, &v1alpha1.PodNATConfiguration{}} {
-		if err := s.DeleteAllOf(s.ctx, o, client.InNamespace(s.namespace), client.GracePeriodSeconds(0)); err != nil && !meta.IsNoMatchError(err) {
+		if err := s.DeleteAllOf(ctx, o, client.InNamespace(s.namespace), client.GracePeriodSeconds(0)); err != nil && !meta.IsNoMatchError(err) {
 			s.Errorf("clean up: %v", err)
 		}
 	}
@@ -160,7 +159,7 @@ func (s *suite) cleanUp() {
 	}
 	s.eventually("the PodNATConfigurations are gone", func() error {
 		var list v1alpha1.PodNATConfigurationList
-		if err := s.List(s.ctx, &list, client.InNamespace(s.namespace)); err != nil {
+		if err := s.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
 			return err
 		}
 		if len(list.Items) > 0 {
@@ -190,7 +189,7 @@ func (s *suite) eventually(what string, check func() error) {
 func (s *suite) mvm(name string) *v1alpha1.MeshedVirtualMachine {
 	s.Helper()
 	var o v1alpha1.MeshedVirtualMachine
-	if err := s.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, &o); err != nil {
+	if err := s.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, &o); err != nil {
 		s.Fatal(err)
 	}
 	return &o
@@ -240,7 +239,7 @@ func (s *suite) awaitNAT(pod *corev1.Pod, wants ...want) *v1alpha1.PodNATConfigu
 	var found *v1alpha1.PodNATConfiguration
 	s.eventually("the PodNATConfiguration of pod "+pod.Name+" says so", func() error {
 		var list v1alpha1.PodNATConfigurationList
-		if err := s.List(s.ctx, &list, client.InNamespace(s.namespace)); err != nil {
+		if err := s.List(s.Context(), &list, client.InNamespace(s.namespace)); err != nil {
 			return err
 		}
 		for i := range list.Items {

@@ -40,10 +40,10 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 			case "VirtualService":
 				foreign.Object["spec"] = map[string]any{"hosts": []any{"x"}}
 			}
-			if err := s.Create(s.ctx, foreign); err != nil {
+			if err := s.Create(s.Context(), foreign); err != nil {
 				s.Fatal(err)
 			}
-			if err := s.Create(s.ctx, o); err != nil {
+			if err := s.Create(s.Context(), o); err != nil {
 				s.Fatal(err)
 			}
 			got := s.awaitMVM(o.Name,
@@ -62,7 +62,7 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 				s.Errorf("the foreign %s was written: %s -> %s", kind.Kind, foreign.GetResourceVersion(), live.GetResourceVersion())
 			}
 			// It recovers by itself when the cause goes.
-			if err := s.Delete(s.ctx, foreign); err != nil {
+			if err := s.Delete(s.Context(), foreign); err != nil {
 				s.Fatal(err)
 			}
 			s.eventually("our own "+kind.Kind+" is there", func() error {
@@ -78,7 +78,7 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 				}
 				return nil
 			})
-			if err := s.Delete(s.ctx, o); err != nil {
+			if err := s.Delete(s.Context(), o); err != nil {
 				s.Fatal(err)
 			}
 		})
@@ -89,7 +89,7 @@ func TestMissingUpstreamsComeAndGo(t *testing.T) {
 	env := testenv.Start(t, testenv.Options{Controllers: testenv.DefaultControllers})
 	s := startOn(t, env)
 	o := s.web()
-	if err := s.Create(s.ctx, o); err != nil {
+	if err := s.Create(s.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	s.awaitMVM(o.Name,
@@ -97,11 +97,11 @@ func TestMissingUpstreamsComeAndGo(t *testing.T) {
 		want{v1alpha1.ConditionStalled, yes, v1alpha1.ReasonIstioMissing},
 		want{v1alpha1.ConditionAccepted, yes, v1alpha1.ReasonAccepted},
 		want{v1alpha1.ConditionServiceReady, unknown, v1alpha1.ReasonPending})
-	if err := env.InstallIstio(s.ctx); err != nil {
+	if err := env.InstallIstio(s.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionDependenciesAvailable, no, v1alpha1.ReasonKubeVirtMissing})
-	if err := env.InstallKubeVirt(s.ctx); err != nil {
+	if err := env.InstallKubeVirt(s.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionDependenciesAvailable, yes, v1alpha1.ReasonAvailable}, want{v1alpha1.ConditionMeshPolicyApplied, yes, ""})
@@ -112,7 +112,7 @@ func TestMissingUpstreamsComeAndGo(t *testing.T) {
 	if _, err := s.read(singletons[0], o.Name); err != nil {
 		t.Errorf("the Service was lost with Istio: %v", err)
 	}
-	if err := env.InstallIstio(s.ctx); err != nil {
+	if err := env.InstallIstio(s.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied})
@@ -163,7 +163,7 @@ func TestPaused(t *testing.T) {
 		before := s.mvm(o.Name)
 		after := before.DeepCopy()
 		after.Annotations = map[string]string{v1alpha1.AnnotationPaused: value}
-		if err := s.Patch(s.ctx, after, client.MergeFrom(before)); err != nil {
+		if err := s.Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -173,10 +173,15 @@ func TestPaused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(s.ctx, svc); err != nil {
+	if err := s.Delete(s.Context(), svc); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitMVM(o.Name, want{v1alpha1.ConditionServiceReady, unknown, v1alpha1.ReasonPending})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionServiceReady, no, v1alpha1.ReasonOutOfDate}, want{v1alpha1.ConditionReady, no, v1alpha1.ReasonOutOfDate})
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Mesh.MTLS.Mode = v1alpha1.MTLSModePermissive })
+	edited := s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyApplied, no, v1alpha1.ReasonOutOfDate})
+	if mode := edited.Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeDisable {
+		t.Errorf("an edit that was not carried out is called %s", mode)
+	}
 	if _, err := s.read(singletons[0], o.Name); !apierrors.IsNotFound(err) {
 		t.Errorf("a paused operator made the Service again: %v", err)
 	}
@@ -201,7 +206,7 @@ func TestRuleWriterEndings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
 			o := s.web()
-			if err := s.Create(s.ctx, o); err != nil {
+			if err := s.Create(s.Context(), o); err != nil {
 				t.Fatal(err)
 			}
 			_, pod := s.startGuest(o.Name, "node-a")
@@ -229,7 +234,7 @@ func TestRuleWriterEndings(t *testing.T) {
 func TestNodeThatIsDown(t *testing.T) {
 	s := start(t)
 	o := s.web()
-	if err := s.Create(s.ctx, o); err != nil {
+	if err := s.Create(s.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	_, pod := s.startGuest(o.Name, "node-down")
@@ -244,18 +249,18 @@ func TestNodeThatIsDown(t *testing.T) {
 func TestPodThatVanishesBeforeTheJobRuns(t *testing.T) {
 	s := start(t)
 	o := s.web()
-	if err := s.Create(s.ctx, o); err != nil {
+	if err := s.Create(s.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	vmi, pod := s.startGuest(o.Name, "node-a")
 	nat := s.awaitNAT(pod)
 	s.writer(nat.UID, ruleio.OperationApply)
-	if err := s.Delete(s.ctx, pod, client.GracePeriodSeconds(0)); err != nil {
+	if err := s.Delete(s.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNoPod})
 	s.eventually("its PodNATConfiguration and Job are gone", func() error {
-		if err := s.Get(s.ctx, client.ObjectKeyFromObject(nat), nat.DeepCopy()); !apierrors.IsNotFound(err) {
+		if err := s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat.DeepCopy()); !apierrors.IsNotFound(err) {
 			return errors.Join(err, errors.New("the PodNATConfiguration is there"))
 		}
 		if n := len(s.jobs(nat.UID)); n > 0 {
@@ -273,7 +278,7 @@ func TestRulesAreRemovedFromAPodThatLivesOn(t *testing.T) {
 	o := s.web()
 	pod := s.converge(o)
 	nat := s.awaitNAT(pod)
-	if err := s.Delete(s.ctx, nat.DeepCopy()); err != nil {
+	if err := s.Delete(s.Context(), nat.DeepCopy()); err != nil {
 		t.Fatal(err)
 	}
 	s.runWriter(nat.UID, ruleio.OperationRemove, ruleio.OutcomeRemoved)
@@ -290,17 +295,17 @@ func TestRulesAreRemovedFromAPodThatLivesOn(t *testing.T) {
 func TestDeletionWithANodeThatIsGone(t *testing.T) {
 	s := start(t)
 	o := s.web()
-	if err := s.Create(s.ctx, o); err != nil {
+	if err := s.Create(s.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	_, pod := s.startGuest(o.Name, "node-gone")
 	nat := s.awaitNAT(pod)
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, ""})
-	if err := s.Delete(s.ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-gone"}}); err != nil {
+	if err := s.Delete(s.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-gone"}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Delete(s.ctx, o); err != nil {
+	if err := s.Delete(s.Context(), o); err != nil {
 		t.Fatal(err)
 	}
 	s.eventually("everything is gone", func() error {
@@ -309,7 +314,7 @@ func TestDeletionWithANodeThatIsGone(t *testing.T) {
 				return fmt.Errorf("%s is there (%w)", kind.Kind, err)
 			}
 		}
-		err := s.Get(s.ctx, client.ObjectKeyFromObject(nat), nat.DeepCopy())
+		err := s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat.DeepCopy())
 		if !apierrors.IsNotFound(err) {
 			return errors.Join(err, errors.New("the PodNATConfiguration is there"))
 		}

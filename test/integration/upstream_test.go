@@ -3,6 +3,7 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -21,17 +22,17 @@ import (
 func (s *suite) node(name string, ready corev1.ConditionStatus) {
 	s.Helper()
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if err := s.Create(s.ctx, n); client.IgnoreAlreadyExists(err) != nil {
+	if err := s.Create(s.Context(), n); client.IgnoreAlreadyExists(err) != nil {
 		s.Fatal(err)
 	}
 	before := &corev1.Node{}
-	if err := s.Get(s.ctx, client.ObjectKeyFromObject(n), before); err != nil {
+	if err := s.Get(s.Context(), client.ObjectKeyFromObject(n), before); err != nil {
 		s.Fatal(err)
 	}
 	after := before.DeepCopy()
 	after.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready, LastHeartbeatTime: metav1.Now(), LastTransitionTime: metav1.Now()}}
 	after.Status.NodeInfo.BootID = "first-boot"
-	if err := s.Status().Patch(s.ctx, after, client.MergeFrom(before)); err != nil {
+	if err := s.Status().Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -54,7 +55,7 @@ func (s *suite) startGuest(name, node string) (*kubevirtv1.VirtualMachineInstanc
 			Interfaces: []kubevirtv1.VirtualMachineInstanceNetworkInterface{{Name: "default", PodInterfaceName: "eth0"}},
 		},
 	}
-	if err := s.Create(s.ctx, vmi); err != nil {
+	if err := s.Create(s.Context(), vmi); err != nil {
 		s.Fatal(err)
 	}
 	s.vmIs(name, func(st *kubevirtv1.VirtualMachineStatus) {
@@ -69,17 +70,17 @@ func (s *suite) startGuest(name, node string) (*kubevirtv1.VirtualMachineInstanc
 func (s *suite) launcher(vmi *kubevirtv1.VirtualMachineInstance, node string) *corev1.Pod {
 	s.Helper()
 	labels := map[string]string{kubevirtv1.AppLabel: "virt-launcher", kubevirtv1.CreatedByLabel: string(vmi.UID)}
-	for k, v := range vmi.Labels {
-		labels[k] = v
-	}
+	maps.Copy(labels, vmi.Labels)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.namespace, GenerateName: "virt-launcher-" + vmi.Name + "-", Labels: labels,
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(vmi, kubevirtv1.VirtualMachineInstanceGroupVersionKind)},
 		},
-		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "compute", Image: "localhost/launcher"}}},
+		Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{
+			{Name: "compute", Image: "localhost/launcher"}, {Name: "istio-proxy", Image: "localhost/proxyv2"},
+		}},
 	}
-	if err := s.Create(s.ctx, pod); err != nil {
+	if err := s.Create(s.Context(), pod); err != nil {
 		s.Fatal(err)
 	}
 	s.podIs(pod, func(st *corev1.PodStatus) {
@@ -97,7 +98,7 @@ func (s *suite) awaitVM(name string) *kubevirtv1.VirtualMachine {
 	s.Helper()
 	vm := &kubevirtv1.VirtualMachine{}
 	s.eventually("VirtualMachine "+name+" exists", func() error {
-		return s.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: name}, vm)
+		return s.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, vm)
 	})
 	return vm
 }
@@ -108,7 +109,7 @@ func (s *suite) vmIs(name string, change func(*kubevirtv1.VirtualMachineStatus))
 	before := s.awaitVM(name)
 	after := before.DeepCopy()
 	change(&after.Status)
-	if err := s.Status().Patch(s.ctx, after, client.MergeFrom(before)); err != nil {
+	if err := s.Status().Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -117,12 +118,12 @@ func (s *suite) vmIs(name string, change func(*kubevirtv1.VirtualMachineStatus))
 func (s *suite) podIs(pod *corev1.Pod, change func(*corev1.PodStatus)) {
 	s.Helper()
 	before := &corev1.Pod{}
-	if err := s.Get(s.ctx, client.ObjectKeyFromObject(pod), before); err != nil {
+	if err := s.Get(s.Context(), client.ObjectKeyFromObject(pod), before); err != nil {
 		s.Fatal(err)
 	}
 	after := before.DeepCopy()
 	change(&after.Status)
-	if err := s.Status().Patch(s.ctx, after, client.MergeFrom(before)); err != nil {
+	if err := s.Status().Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
 		s.Fatal(err)
 	}
 }
@@ -135,7 +136,7 @@ func (s *suite) writer(owner types.UID, op ruleio.Operation) (*corev1.Pod, rulei
 	var request ruleio.Request
 	s.eventually(fmt.Sprintf("a rule-writer pod is there to %s", op), func() error {
 		var pods corev1.PodList
-		if err := s.List(s.ctx, &pods, client.InNamespace(operatorNamespace), client.MatchingLabels{v1alpha1.LabelPodNATConfiguration: string(owner)}); err != nil {
+		if err := s.List(s.Context(), &pods, client.InNamespace(operatorNamespace), client.MatchingLabels{v1alpha1.LabelPodNATConfiguration: string(owner)}); err != nil {
 			return err
 		}
 		for i := range pods.Items {
@@ -203,7 +204,7 @@ func (s *suite) endWriter(pod *corev1.Pod, result ruleio.Result) {
 func (s *suite) jobs(owner types.UID) []batchv1.Job {
 	s.Helper()
 	var jobs batchv1.JobList
-	if err := s.List(s.ctx, &jobs, client.InNamespace(operatorNamespace), client.MatchingLabels{v1alpha1.LabelPodNATConfiguration: string(owner)}); err != nil {
+	if err := s.List(s.Context(), &jobs, client.InNamespace(operatorNamespace), client.MatchingLabels{v1alpha1.LabelPodNATConfiguration: string(owner)}); err != nil {
 		s.Fatal(err)
 	}
 	return jobs.Items

@@ -36,7 +36,7 @@ func (c chroot) target() string {
 
 // run executes a command inside. All mounts are in a private namespace and end
 // with the command.
-func (c chroot) run(ctx context.Context, extra []string, name string, args ...string) error {
+func (c chroot) run(ctx context.Context, name string, args ...string) error {
 	root := c.target() + ".root"
 	work := c.target() + ".work"
 	for _, d := range []string{root, work} {
@@ -55,7 +55,7 @@ func (c chroot) run(ctx context.Context, extra []string, name string, args ...st
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root",
 		"LC_ALL=C", "DEBIAN_FRONTEND=noninteractive",
 	}, proxies()...)
-	cmd.Env = append(append(cmd.Env, c.env...), extra...)
+	cmd.Env = append(cmd.Env, c.env...)
 	return captureIn(cmd, func() error { return c.mount(root, work) })
 }
 

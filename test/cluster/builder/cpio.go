@@ -25,7 +25,11 @@ const (
 func (c *cpioWriter) dir(name string)                      { c.entry(name, cpioDir|0o755, nil) }
 func (c *cpioWriter) file(name string, mode int, b []byte) { c.entry(name, cpioFile|mode, b) }
 func (c *cpioWriter) link(name, target string)             { c.entry(name, cpioLink|0o777, []byte(target)) }
-func (c *cpioWriter) close() error                         { c.entry("TRAILER!!!", 0, nil); return c.err }
+
+func (c *cpioWriter) close() error {
+	c.entry("TRAILER!!!", 0, nil)
+	return c.err
+}
 
 // entry writes a header of thirteen hexadecimal fields, the name and the
 // content, each padded to four bytes.

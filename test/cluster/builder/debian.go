@@ -136,14 +136,14 @@ func (b *Builder) install(ctx context.Context, c chroot, packages []string) erro
 	if err := os.WriteFile(policy, []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
 		return err
 	}
-	if err := c.run(ctx, nil, "apt-get", "-q", "update"); err != nil {
+	if err := c.run(ctx, "apt-get", "-q", "update"); err != nil {
 		return err
 	}
 	args := append([]string{"-q", "-y", "--no-install-recommends", "install"}, packages...)
-	if err := c.run(ctx, nil, "apt-get", args...); err != nil {
+	if err := c.run(ctx, "apt-get", args...); err != nil {
 		return err
 	}
-	return c.run(ctx, nil, "apt-get", "clean")
+	return c.run(ctx, "apt-get", "clean")
 }
 
 // overlayRoot is the upper directory of a root that is the base plus packages.

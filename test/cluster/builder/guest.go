@@ -31,9 +31,9 @@ var guestModules = []string{"virtio_pci", "virtio_net"}
 
 // guestInit is the guest's first program.
 const guestInit = `#!/bin/sh
-busybox mount -t proc proc /proc
-busybox mount -t sysfs sysfs /sys
-busybox mount -t devtmpfs dev /dev
+busybox mount -t proc none /proc
+busybox mount -t sysfs none /sys
+busybox mount -t devtmpfs none /dev
 while read module; do busybox insmod "/modules/$module" || echo "cannot load $module"; done </modules/order
 busybox ip link set lo up
 n=0
@@ -79,7 +79,7 @@ for deb in *.deb; do dpkg -x "$deb" /out; rm "$deb"; done
 find /out/lib/modules/ -name '*.ko.xz' -exec xz -d {} +
 depmod -b /out "${kernel#linux-image-}"
 `
-		return c.run(ctx, nil, "sh", "-c", script)
+		return c.run(ctx, "sh", "-c", script)
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -60,12 +61,12 @@ func (b *Builder) cgoPrograms(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		err = c.run(ctx, nil, "go", "build", "-trimpath", "-buildvcs=false", "-tags", kubevirtTags,
+		err = c.run(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", kubevirtTags,
 			"-ldflags", "-s -w", "-o", "/out/", cmd+"virt-launcher", cmd+"virt-handler")
 		if err != nil {
 			return err
 		}
-		return c.run(ctx, nil, "gcc", "-O2", "-static", "-o", "/out/container-disk",
+		return c.run(ctx, "gcc", "-O2", "-static", "-o", "/out/container-disk",
 			filepath.Join(source, "cmd/container-disk-v2alpha/main.c"))
 	})
 }
@@ -84,8 +85,10 @@ func (b *Builder) goRoot(ctx context.Context, upper, base, out string) (chroot, 
 	if len(paths) != 3 {
 		return chroot{}, fmt.Errorf("go env printed %q", raw)
 	}
-	c := chroot{lower: []string{upper, base}, upper: out + ".changes", binds: map[string]string{out: "/out", b.Repo: b.Repo},
-		dir: filepath.Join(b.Repo, kubevirtModule)}
+	c := chroot{
+		lower: []string{upper, base}, upper: out + ".changes", dir: filepath.Join(b.Repo, kubevirtModule),
+		binds: map[string]string{out: "/out", b.Repo: b.Repo},
+	}
 	for _, p := range paths {
 		c.binds[p] = p
 	}
@@ -109,10 +112,8 @@ func (b *Builder) baseLayer(ctx context.Context) (string, error) {
 	return b.product(ctx, "layers/base", append([]string{base}, drop...), func(_ context.Context, path string) error {
 		return oci.WriteLayer(path, func(l *oci.Layer) error {
 			return l.Tree(base, func(rel string) bool {
-				for _, d := range drop {
-					if rel == d {
-						return true
-					}
+				if slices.Contains(drop, rel) {
+					return true
 				}
 				top, rest, _ := strings.Cut(rel, "/")
 				return rest != "" && (top == "proc" || top == "sys" || top == "dev")

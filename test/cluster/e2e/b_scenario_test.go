@@ -125,7 +125,7 @@ func TestNodeCrash(t *testing.T) {
 	if err := s.Down(true); err != nil {
 		t.Fatal(err)
 	}
-	nothingLeft(t, machine)
+	nothingLeft(t, options.Name, machine)
 	begin := time.Now()
 	c, err := cluster.Up(testContext(t, 10*time.Minute), options)
 	if err != nil {
@@ -162,14 +162,4 @@ func TestDeletion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// TestZNothingLeft is the last: it stops the cluster.
-func TestZNothingLeft(t *testing.T) {
-	s := start(t)
-	shared = nil
-	if err := s.Down(*keep); err != nil {
-		t.Fatal(err)
-	}
-	nothingLeft(t, machine)
 }

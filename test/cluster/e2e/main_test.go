@@ -21,6 +21,10 @@ import (
 // enable is the variable that "make test-cluster" sets.
 const enable = "MESHVM_TEST_CLUSTER"
 
+// require, when it is "1" in the environment, makes tests fail that would be
+// skipped.
+const require = "MESHVM_REQUIRE_CLUSTER"
+
 var (
 	keep = flag.Bool("keep-state", false, "keep the cluster's state for the next run")
 	// options of the cluster of these tests.
@@ -46,7 +50,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	var err error
-	if machine, err = takeFootprint(); err != nil {
+	if machine, err = takeFootprint(options.Name); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
@@ -88,6 +92,9 @@ func start(t *testing.T) *scenario.Scenario {
 func skip(t *testing.T) {
 	t.Helper()
 	if reason := skipReason(); reason != "" {
+		if os.Getenv(require) == "1" {
+			t.Fatalf("%s=1, but: %s", require, reason)
+		}
 		t.Skip(reason)
 	}
 }

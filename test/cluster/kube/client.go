@@ -62,7 +62,7 @@ func (c *API) ApplyObjects(ctx context.Context, objects []*unstructured.Unstruct
 		what := o.GetKind() + " " + o.GetName()
 		err := c.Wait(ctx, what+" to be accepted", func(ctx context.Context) (string, error) {
 			o.SetManagedFields(nil)
-			return "", c.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o),
+			return "", c.Apply(ctx, client.ApplyConfigurationFromUnstructured(o),
 				client.FieldOwner(FieldOwner), client.ForceOwnership)
 		})
 		if err != nil {

@@ -32,8 +32,7 @@ func (c *API) Wait(ctx context.Context, what string, condition func(context.Cont
 		if err == nil && missing == "" {
 			return nil
 		}
-		var final permanent
-		if errors.As(err, &final) {
+		if final, ok := errors.AsType[permanent](err); ok {
 			return fmt.Errorf("waiting for %s: %w", what, final.error)
 		}
 		if ctx.Err() != nil {

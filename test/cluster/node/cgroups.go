@@ -45,7 +45,7 @@ func mountCgroups(groups []Cgroup) error {
 		if err := mountAll(mount{"cgroup", filepath.Join(cgroupRoot, name), "cgroup", 0, options}); err != nil {
 			return err
 		}
-		for _, alias := range strings.Split(name, ",") {
+		for alias := range strings.SplitSeq(name, ",") {
 			if alias == name {
 				continue
 			}
@@ -74,7 +74,7 @@ func mountUnified() error {
 	if err != nil {
 		return err
 	}
-	for _, controller := range strings.Fields(string(raw)) {
+	for controller := range strings.FieldsSeq(string(raw)) {
 		if err := os.WriteFile(filepath.Join(cgroupRoot, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
 			return fmt.Errorf("hand controller %s down: %w", controller, err)
 		}

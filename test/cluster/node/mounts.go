@@ -122,8 +122,12 @@ var devices = []struct {
 	mode         uint32
 	major, minor uint32
 }{
-	{"null", 0o666, 1, 3}, {"zero", 0o666, 1, 5}, {"full", 0o666, 1, 7},
-	{"random", 0o666, 1, 8}, {"urandom", 0o666, 1, 9}, {"tty", 0o666, 5, 0},
+	{"null", 0o666, 1, 3},
+	{"zero", 0o666, 1, 5},
+	{"full", 0o666, 1, 7},
+	{"random", 0o666, 1, 8},
+	{"urandom", 0o666, 1, 9},
+	{"tty", 0o666, 5, 0},
 	{"kmsg", 0o600, 1, 11}, // the kubelet exits without it
 	{"net/tun", 0o666, 10, 200},
 }
@@ -143,7 +147,8 @@ func mountDevices(dev string) error {
 	}
 	for _, d := range devices {
 		path := filepath.Join(dev, d.name)
-		if err := unix.Mknod(path, unix.S_IFCHR|d.mode, int(unix.Mkdev(d.major, d.minor))); err != nil {
+		number := int(unix.Mkdev(d.major, d.minor)) //nolint:gosec // numbers of the table above
+		if err := unix.Mknod(path, unix.S_IFCHR|d.mode, number); err != nil {
 			return fmt.Errorf("make device %s: %w", path, err)
 		}
 		if err := os.Chmod(path, os.FileMode(d.mode)); err != nil { // past the umask

@@ -64,8 +64,7 @@ func servers(s *supervisor, c Config) error {
 		{"kube-scheduler", kube, v.scheduler()},
 		{"kubelet", kube, v.kubelet()},
 		{"kube-proxy", kube, []string{"--config=" + v.Conf + "/kube-proxy.yaml", "--hostname-override=" + v.Name}},
-		{"injector", filepath.Join(programsMount, "injector"), []string{
-			"-listen", "127.0.0.1:" + InjectorPort, "-cert", v.PKI + "/injector.crt", "-key", v.PKI + "/injector.key"}},
+		{"injector", filepath.Join(programsMount, "injector"), v.injector()},
 	} {
 		if err := s.start(server.name, server.path, server.args...); err != nil {
 			return err
@@ -133,8 +132,10 @@ func (v values) apiserver() []string {
 // client are the flags by which a server of the control plane finds the API server.
 func (v values) client(name string) []string {
 	k := v.PKI + "/" + name + ".kubeconfig"
-	return []string{"--kubeconfig=" + k, "--authentication-kubeconfig=" + k, "--authorization-kubeconfig=" + k,
-		"--bind-address=127.0.0.1", "--leader-elect=false"}
+	return []string{
+		"--kubeconfig=" + k, "--authentication-kubeconfig=" + k, "--authorization-kubeconfig=" + k,
+		"--bind-address=127.0.0.1", "--leader-elect=false",
+	}
 }
 
 func (v values) controllerManager() []string {
@@ -153,6 +154,10 @@ func (v values) kubelet() []string {
 		// KubeVirt's operator is placed by this label. A kubelet may not set it on
 		// itself, so the starter does.
 	}
+}
+
+func (v values) injector() []string {
+	return []string{"-listen", "127.0.0.1:" + InjectorPort, "-cert", v.PKI + "/injector.crt", "-key", v.PKI + "/injector.key"}
 }
 
 // await polls until ready, a server's end, or two minutes.

@@ -137,8 +137,7 @@ func InNet(pid int, f func() error) error {
 
 // ExitCode is the exit code in an error of Run, or -1.
 func ExitCode(err error) int {
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()
 	}
 	return -1

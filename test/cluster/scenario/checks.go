@@ -39,7 +39,7 @@ type expectation struct {
 // Packets sends packets to and from the guest and checks their ways.
 func (s *Scenario) Packets(ctx context.Context, pod *corev1.Pod, clientIP string) ([]Check, error) {
 	ip, uid := pod.Status.PodIP, string(pod.UID)
-	at := func(host, port string) string { return net.JoinHostPort(host, port) }
+	at := net.JoinHostPort
 	dial := func(network, address string) probe {
 		return func(ctx context.Context) (string, error) {
 			d, err := s.FromGuest(ctx, ip, network, address)
@@ -112,11 +112,7 @@ func (s *Scenario) check(ctx context.Context, podUID string, e expectation) (Che
 		return Check{}, err
 	}
 	c := Check{Name: e.name, Want: e.want}
-	answer, err := e.probe(ctx)
-	if err != nil {
-		c.Err = err
-		return c, nil
-	}
+	answer, probeErr := e.probe(ctx)
 	after, err := s.Connections(ctx, podUID)
 	if err != nil {
 		return Check{}, err
@@ -132,6 +128,8 @@ func (s *Scenario) check(ctx context.Context, podUID string, e expectation) (Che
 	}
 	c.Seen = fmt.Sprintf("%q; proxy: %s", strings.TrimSpace(answer), list(seen))
 	switch {
+	case probeErr != nil:
+		c.Err = probeErr
 	case !strings.Contains(answer, e.contains):
 		c.Err = fmt.Errorf("the answer has no %q", e.contains)
 	case e.listener != "" && !found:

@@ -49,8 +49,8 @@ func down(_ context.Context, o cluster.Options, args []string) error {
 	return cluster.Down(o, *keep)
 }
 
-func status(_ context.Context, o cluster.Options, _ []string) error {
-	c, err := cluster.Attach(o)
+func status(ctx context.Context, o cluster.Options, _ []string) error {
+	c, err := cluster.Attach(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -75,15 +75,15 @@ func status(_ context.Context, o cluster.Options, _ []string) error {
 }
 
 func kubectl(ctx context.Context, o cluster.Options, args []string) error {
-	c, err := cluster.Attach(o)
+	c, err := cluster.Attach(ctx, o)
 	if err != nil {
 		return err
 	}
 	return passExit(c.Kubectl(ctx, cluster.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, args...))
 }
 
-func kubeconfig(_ context.Context, o cluster.Options, _ []string) error {
-	c, err := cluster.Attach(o)
+func kubeconfig(ctx context.Context, o cluster.Options, _ []string) error {
+	c, err := cluster.Attach(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -100,7 +100,7 @@ func execute(ctx context.Context, o cluster.Options, args []string) error {
 	if flags.NArg() == 0 {
 		return errors.New("exec: which command?")
 	}
-	c, err := cluster.Attach(o)
+	c, err := cluster.Attach(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -114,7 +114,7 @@ func execute(ctx context.Context, o cluster.Options, args []string) error {
 // passExit makes a command's exit code ours.
 func passExit(err error) error {
 	if code := nsrun.ExitCode(err); code > 0 {
-		return exitStatus(code)
+		return exitError(code)
 	}
 	return err
 }
@@ -123,7 +123,7 @@ func importImages(ctx context.Context, o cluster.Options, args []string) error {
 	if len(args) != 1 {
 		return errors.New("import: want the path of an archive, or -operator")
 	}
-	c, err := cluster.Attach(o)
+	c, err := cluster.Attach(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 
 const usage = `usage: local-cluster [-name NAME] [-subnet CIDR] COMMAND
 
-  build                build everything that a cluster runs, into the cache
+  build                make everything that a cluster runs, into the cache
   up                   start the cluster, building what is missing
   down [-keep]         stop it; -keep keeps its state for the next up
   status               say what runs
@@ -39,7 +39,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
-	var status exitStatus
+	var status exitError
 	switch {
 	case errors.As(err, &status):
 		os.Exit(int(status))
@@ -51,10 +51,10 @@ func main() {
 	}
 }
 
-// exitStatus is the exit code of a command that spoke for itself.
-type exitStatus int
+// exitError is the exit code of a command that spoke for itself.
+type exitError int
 
-func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
 // command gets the arguments after its name.
 type command func(context.Context, cluster.Options, []string) error

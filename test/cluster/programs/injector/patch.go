@@ -110,8 +110,8 @@ func sidecar() corev1.Container {
 			ProbeHandler: probe, PeriodSeconds: 2, FailureThreshold: 4, TimeoutSeconds: 3,
 		},
 		SecurityContext: &corev1.SecurityContext{
-			RunAsUser: ptr(proxyUser), RunAsGroup: ptr(proxyUser), RunAsNonRoot: ptr(true),
-			AllowPrivilegeEscalation: ptr(false), Privileged: ptr(false), ReadOnlyRootFilesystem: ptr(true),
+			RunAsUser: new(proxyUser), RunAsGroup: new(proxyUser), RunAsNonRoot: new(true),
+			AllowPrivilegeEscalation: new(false), Privileged: new(false), ReadOnlyRootFilesystem: new(true),
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 	}
@@ -123,5 +123,3 @@ func resources() corev1.ResourceRequirements {
 		Limits:   corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2"), corev1.ResourceMemory: resource.MustParse("1Gi")},
 	}
 }
-
-func ptr[T any](v T) *T { return &v }

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -22,12 +23,15 @@ import (
 // footprint is what a cluster could leave on the machine, as sorted lists.
 type footprint map[string][]string
 
-// takeFootprint lists mounts, links, cgroups, nftables' tables, and processes
-// in cgroups of local clusters.
-func takeFootprint() (footprint, error) {
+// takeFootprint lists mounts, links, nftables' tables, and the cgroups of one
+// cluster with the processes in them.
+func takeFootprint(cluster string) (footprint, error) {
+	own := regexp.MustCompile("/meshvm-" + regexp.QuoteMeta(cluster) + `(/|\n|$)`)
 	f := footprint{}
 	for name, list := range map[string]func() ([]string, error){
-		"mounts": mounts, "links": links, "cgroups": cgroups, "nft tables": tables, "processes": processes,
+		"mounts": mounts, "links": links, "nft tables": tables,
+		"cgroups":   func() ([]string, error) { return cgroups(own) },
+		"processes": func() ([]string, error) { return processes(own) },
 	} {
 		items, err := list()
 		if err != nil {
@@ -76,10 +80,10 @@ func links() ([]string, error) {
 	return out, err
 }
 
-func cgroups() ([]string, error) {
+func cgroups(own *regexp.Regexp) ([]string, error) {
 	var out []string
 	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.Contains(path, "/meshvm-e2e") {
+		if err == nil && d.IsDir() && own.MatchString(path) {
 			out = append(out, path)
 		}
 		return nil
@@ -100,12 +104,12 @@ func tables() ([]string, error) {
 	return out, err
 }
 
-func processes() ([]string, error) {
+func processes(own *regexp.Regexp) ([]string, error) {
 	paths, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	var out []string
 	for _, p := range paths {
 		raw, err := os.ReadFile(p)
-		if err == nil && strings.Contains(string(raw), "/meshvm-e2e") {
+		if err == nil && own.Match(raw) {
 			out = append(out, filepath.Base(filepath.Dir(p)))
 		}
 	}
@@ -113,11 +117,11 @@ func processes() ([]string, error) {
 }
 
 // nothingLeft fails when the machine has more than at the start.
-func nothingLeft(t *testing.T, before footprint) {
+func nothingLeft(t *testing.T, cluster string, before footprint) {
 	t.Helper()
 	var more []string
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(200 * time.Millisecond) {
-		after, err := takeFootprint()
+		after, err := takeFootprint(cluster)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -134,11 +138,12 @@ func nothingLeft(t *testing.T, before footprint) {
 // both have a Ready node, and that stopping it leaves nothing.
 func TestSecondCluster(t *testing.T) {
 	skip(t)
-	before, err := takeFootprint()
+	const name = "e2e-second"
+	before, err := takeFootprint(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := cluster.Options{Name: "e2e-second", Owned: true, Progress: os.Stderr, WithoutKubeVirt: true}
+	o := cluster.Options{Name: name, Owned: true, Progress: os.Stderr, WithoutKubeVirt: true}
 	if err := cluster.Down(o, false); err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +151,7 @@ func TestSecondCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	during, err := takeFootprint()
+	during, err := takeFootprint(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +161,7 @@ func TestSecondCluster(t *testing.T) {
 	if err := c.Down(false); err != nil {
 		t.Fatal(err)
 	}
-	nothingLeft(t, before)
+	nothingLeft(t, name, before)
 	if _, err := os.Stat(c.StateDir()); !os.IsNotExist(err) {
 		t.Errorf("the state directory %s is still there (%v)", c.StateDir(), err)
 	}

@@ -1,0 +1,38 @@
+package cluster
+
+import (
+	"strings"
+	"testing"
+
+	"meshvm.io/meshvm/test/cluster/builder"
+)
+
+func TestLayout(t *testing.T) {
+	t.Setenv(builder.CacheEnv, t.TempDir())
+	first, err := Options{}.layout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := first.host.String() + " " + first.node.String() + " " + first.link; got != "10.250.0.1/24 10.250.0.2/24 mvm-meshvm" {
+		t.Errorf("layout of the default cluster: %s", got)
+	}
+	second, err := Options{Name: "a-rather-long-name-of-a-cluster"}.layout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(second.link) > 15 || second.link == first.link || second.host == first.host || second.state == first.state || second.cgroup == first.cgroup {
+		t.Errorf("layouts are not apart: %+v and %+v", first, second)
+	}
+	for _, o := range []Options{
+		{Name: "Upper"},
+		{Name: "../up"},
+		{Name: strings.Repeat("a", 41)},
+		{Subnet: "10.0.0.0"},
+		{Subnet: "10.0.0.0/31"},
+		{Subnet: "fd00::/64"},
+	} {
+		if _, err := o.layout(); err == nil {
+			t.Errorf("%+v was taken", o)
+		}
+	}
+}
