@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -51,11 +52,16 @@ func (k *tables) count() int {
 	return k.audits
 }
 
-func (k *tables) verify(request ruleio.Request) []ruleio.TargetResult {
+func (k *tables) answered(targets int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.audits++
-	k.sizes = append(k.sizes, len(request.Targets))
+	k.sizes = append(k.sizes, targets)
+}
+
+func (k *tables) verify(request ruleio.Request) []ruleio.TargetResult {
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	var out []ruleio.TargetResult
 	for _, t := range request.Targets {
 		r := ruleio.TargetResult{PodUID: t.PodUID, Outcome: ruleio.OutcomeVerified, NetnsInode: 4026532000}
@@ -74,25 +80,27 @@ func (k *tables) verify(request ruleio.Request) []ruleio.TargetResult {
 func (s *suite) answerAudits() *tables {
 	s.Helper()
 	k := &tables{}
-	stop, done := make(chan struct{}), make(chan struct{})
+	// The nodes go on while the test is cleaned up.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
+	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		for {
 			select {
-			case <-stop:
+			case <-ctx.Done():
 				return
 			case <-time.After(20 * time.Millisecond):
-				s.answerOnce(k)
+				s.answerOnce(ctx, k)
 			}
 		}
 	}()
-	s.Cleanup(func() { close(stop); <-done })
+	s.Cleanup(func() { cancel(); <-done })
 	return k
 }
 
-func (s *suite) answerOnce(k *tables) {
+func (s *suite) answerOnce(ctx context.Context, k *tables) {
 	var pods corev1.PodList
-	if err := s.List(s.Context(), &pods, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
+	if err := s.List(ctx, &pods, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
 		return // The test is over.
 	}
 	for i := range pods.Items {
@@ -111,7 +119,14 @@ func (s *suite) answerOnce(k *tables) {
 				s.Errorf("an audit asks to %s", t.Operation)
 			}
 		}
-		s.endWriter(p, ruleio.Result{Version: ruleio.ResultVersion, RequestDigest: ruleio.DigestOf(encoded), Targets: k.verify(request)})
+		after := p.DeepCopy()
+		if err := terminate(after, ruleio.Result{Version: ruleio.ResultVersion, RequestDigest: ruleio.DigestOf(encoded), Targets: k.verify(request)}); err != nil {
+			s.Errorf("an audit's result: %v", err)
+			return
+		}
+		if err := s.Status().Patch(ctx, after, client.MergeFrom(p)); err == nil { // The next turn tries again.
+			k.answered(len(request.Targets))
+		}
 	}
 }
 

@@ -181,23 +181,31 @@ func (s *suite) runWriter(owner types.UID, op ruleio.Operation, outcome ruleio.O
 // endWriter ends a rule-writer's pod with the result.
 func (s *suite) endWriter(pod *corev1.Pod, result ruleio.Result) {
 	s.Helper()
-	message, err := result.Encode()
-	if err != nil {
+	ended := pod.DeepCopy()
+	if err := terminate(ended, result); err != nil {
 		s.Fatal(err)
 	}
+	s.podIs(pod, func(st *corev1.PodStatus) { *st = ended.Status })
+}
+
+// terminate is how a kubelet reports that the rule-writer ended.
+func terminate(pod *corev1.Pod, result ruleio.Result) error {
+	message, err := result.Encode()
+	if err != nil {
+		return err
+	}
 	code := int32(result.ExitCode()) //nolint:gosec // An exit status.
-	s.podIs(pod, func(st *corev1.PodStatus) {
-		st.Phase = corev1.PodSucceeded
-		if code != 0 {
-			st.Phase = corev1.PodFailed
-		}
-		st.ContainerStatuses = []corev1.ContainerStatus{{
-			Name: pod.Spec.Containers[0].Name,
-			State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-				ExitCode: code, Message: string(message), FinishedAt: metav1.NewTime(time.Now()), StartedAt: metav1.NewTime(time.Now()),
-			}},
-		}}
-	})
+	pod.Status.Phase = corev1.PodSucceeded
+	if code != 0 {
+		pod.Status.Phase = corev1.PodFailed
+	}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+		Name: pod.Spec.Containers[0].Name,
+		State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			ExitCode: code, Message: string(message), FinishedAt: metav1.NewTime(time.Now()), StartedAt: metav1.NewTime(time.Now()),
+		}},
+	}}
+	return nil
 }
 
 // jobs lists the rule-writer Jobs of a PodNATConfiguration.
