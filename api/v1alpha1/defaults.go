@@ -1,5 +1,7 @@
 package v1alpha1
 
+import "fmt"
+
 // ProtocolOrDefault is the port's transport protocol, TCP when left out.
 func (p Port) ProtocolOrDefault() PortProtocol {
 	if p.Protocol == "" {
@@ -53,4 +55,12 @@ func (m MTLSSpec) ModeOrDefault() MTLSMode {
 		return MTLSModeStrict
 	}
 	return m.Mode
+}
+
+// String is PORT/PROTOCOL or FIRST-LAST/PROTOCOL, at most 15 characters.
+func (r PortRange) String() string {
+	if last := r.EndPortOrDefault(); last != r.Port {
+		return fmt.Sprintf("%d-%d/%s", r.Port, last, r.ProtocolOrDefault())
+	}
+	return fmt.Sprintf("%d/%s", r.Port, r.ProtocolOrDefault())
 }

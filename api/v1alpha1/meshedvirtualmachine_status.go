@@ -86,13 +86,14 @@ type MTLSStatus struct {
 	// +required
 	EffectiveMode MTLSMode `json:"effectiveMode,omitempty"`
 
-	// bypassedPorts are the names of ports whose traffic does not pass the
-	// proxy, so that no mode applies to it.
+	// bypassedPorts are the ports whose traffic does not pass the proxy, so
+	// that no mode applies to it: the names of ports, and PORT/PROTOCOL or
+	// FIRST-LAST/PROTOCOL for what capture.inbound.excludePorts opens.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=128
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=15
 	BypassedPorts []string `json:"bypassedPorts,omitempty"`

@@ -4,13 +4,12 @@ package v1alpha1
 //
 // +kubebuilder:validation:MinProperties=1
 type InboundPlan struct {
-	// mesh are TCP ports that go through the proxy: those of the
-	// MeshedVirtualMachine, and 22 unless it is declared Direct.
+	// mesh are TCP ports that go through the proxy.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=65
+	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=65535
 	Mesh []int32 `json:"mesh,omitempty"`

@@ -53,10 +53,14 @@ func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 			out.EffectiveMode = mode
 		}
 	}
+	for _, r := range s.mvm.Spec.Capture.Inbound.ExcludePorts {
+		out.BypassedPorts = append(out.BypassedPorts, r.String())
+	}
 	if !proven || !meshed {
 		out.EffectiveMode = v1alpha1.MTLSModeDisable
 	}
 	slices.Sort(out.BypassedPorts)
+	out.BypassedPorts = slices.Compact(out.BypassedPorts)
 	return out
 }
 

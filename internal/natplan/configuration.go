@@ -135,9 +135,6 @@ func podInterface(vmi *kubevirtv1.VirtualMachineInstance, network string) string
 	return defaultPodInterface
 }
 
-// sshPort is the one port that KubeVirt keeps out of the mesh.
-const sshPort int32 = 22
-
 func inboundPlan(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1.InboundPlan {
 	in := v1alpha1.InboundPlan{ExcludePorts: normaliseRanges(excluded)}
 	for _, p := range ports {
@@ -149,12 +146,6 @@ func inboundPlan(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1.
 		default:
 			in.Mesh = append(in.Mesh, p.TargetPortOrDefault())
 		}
-	}
-	// KubeVirt hands SSH's port to the guest past the proxy, asked or not
-	// (KubeVirt, pkg/network/istio/ports.go, NonProxiedPorts). What was not
-	// declared Direct is not direct.
-	if !slices.Contains(in.Mesh, sshPort) && !slices.Contains(in.DirectTCP, sshPort) {
-		in.Mesh = append(in.Mesh, sshPort)
 	}
 	for _, list := range [][]int32{in.Mesh, in.DirectTCP, in.DirectUDP} {
 		slices.Sort(list)

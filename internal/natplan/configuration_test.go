@@ -22,7 +22,7 @@ func TestConfigurationSpec(t *testing.T) {
 				InboundPort: 15006, OutboundPort: 15001,
 				LocalPorts: []int32{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090},
 			},
-			Inbound: v1alpha1.InboundPlan{Mesh: []int32{22, 8080}},
+			Inbound: v1alpha1.InboundPlan{Mesh: []int32{8080}},
 		}
 	}
 	for name, tc := range map[string]struct {
@@ -30,7 +30,7 @@ func TestConfigurationSpec(t *testing.T) {
 		vmi    *b.VMIBuilder
 		change func(*v1alpha1.PodNATConfigurationSpec)
 	}{
-		"defaults, with the port that KubeVirt would leave open": {mvm: b.MVM("web"), vmi: b.VMI("web"), change: func(*v1alpha1.PodNATConfigurationSpec) {}},
+		"defaults": {mvm: b.MVM("web"), vmi: b.VMI("web"), change: func(*v1alpha1.PodNATConfigurationSpec) {}},
 		"ports sorted by the guest's number": {
 			mvm: b.MVM("web").Ports(b.UDP("ntp", 123), b.UDP("dns", 53), b.Direct("vnc", 5900), b.Direct("ssh", 22), b.TLS("tls", 443, 8443), b.HTTP("http", 80, 8080)),
 			vmi: b.VMI("web"),
