@@ -39,6 +39,10 @@ demo: ## Start a one-node Kubernetes with KubeVirt and show a meshed VM's packet
 demo-down: ## Stop what "make demo" started: only caches and the cluster's state stay, as files.
 	$(CLUSTER) down -keep
 
+.PHONY: demo-reset
+demo-reset: ## The same, and forget the cluster's state: the next demo starts from an empty one.
+	$(CLUSTER) down
+
 .PHONY: demo-clean
 demo-clean: demo-down ## The same, and remove the caches of built programs and images.
 	$(CLUSTER) clean

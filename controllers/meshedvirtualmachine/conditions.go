@@ -177,6 +177,9 @@ func (s *scope) natProgrammed() conditions.Condition {
 		}
 		return conditions.False(t, reason, message)
 	}
+	if s.invalid != nil {
+		return conditions.Unknown(t, v1alpha1.ReasonPending, "every live virt-launcher pod has rules, of a spec before this one: see Accepted")
+	}
 	return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules of every live virt-launcher pod were read back from the kernel")
 }
 
@@ -184,6 +187,9 @@ func (s *scope) natProgrammed() conditions.Condition {
 func (s *scope) whyNoNAT(pod *corev1.Pod) string {
 	if pod.Spec.NodeName == "" {
 		return "waiting for pod " + pod.Name + " to be scheduled"
+	}
+	if s.invalid != nil {
+		return "the rules of pod " + pod.Name + " are not made while the spec is refused: see Accepted"
 	}
 	if _, err := natplan.ConfigurationSpec(s.mvm, natplan.Facts{Pod: pod, VMI: s.vmi}); err != nil {
 		return "the rules of pod " + pod.Name + " cannot be planned: " + err.Error()

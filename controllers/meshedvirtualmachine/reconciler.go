@@ -64,7 +64,7 @@ func (r *Reconciler) carryOut(ctx context.Context, s *scope) error {
 		return err
 	}
 	if s.invalid != nil {
-		err = r.observe(ctx, s)
+		err = r.keepRules(ctx, s)
 	} else {
 		err = r.compose(ctx, s)
 	}
@@ -115,6 +115,29 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 	}
 	selector := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
 	return r.Applier.Prune(ctx, s.mvm.Namespace, s.mvm.UID, selector, children.Kinds(), keep)
+}
+
+// keepRules sees to it, while the spec is refused, that pods which have started
+// since have rules too. Everything else stays as it is, and so do the rules of
+// other pods.
+func (r *Reconciler) keepRules(ctx context.Context, s *scope) error {
+	if err := r.observe(ctx, s); err != nil || s.paused {
+		return err
+	}
+	s.failures = map[apply.Key]error{}
+	for _, o := range children.PodNATConfigurations(children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods}) {
+		key := apply.KeyOf(o)
+		if s.children[key] != nil {
+			continue
+		}
+		live, err := r.Applier.Apply(ctx, o, s.mvm.UID)
+		if err != nil {
+			s.failures[key] = err
+			continue
+		}
+		s.children[key] = live
+	}
+	return nil
 }
 
 // outcome turns what happened into when to look again. Conflicts and objects

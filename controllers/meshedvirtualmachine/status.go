@@ -21,7 +21,10 @@ func (s *scope) writeStatus() {
 	st.Conditions = conditions.Merge(st.Conditions, s.mvm.Generation, stated...)
 	nat, _ := conditions.Find(stated, v1alpha1.ConditionNATProgrammed)
 	policy, _ := conditions.Find(stated, v1alpha1.ConditionMeshPolicyApplied)
-	st.MTLS = s.mtls(nat.Status == metav1.ConditionTrue && policy.Status == metav1.ConditionTrue)
+	// What a refused spec declares is not in effect, what was before is.
+	if s.invalid == nil || st.MTLS.DeclaredMode == "" {
+		st.MTLS = s.mtls(nat.Status == metav1.ConditionTrue && policy.Status == metav1.ConditionTrue)
+	}
 	st.Ports = s.ports(nat)
 	st.Pods = s.podStatuses()
 	if s.children != nil {

@@ -102,10 +102,18 @@ func Desired(in Input) ([]Object, error) {
 		return nil, err
 	}
 	objects = append(objects, peerAuthentication(in), vm)
+	return append(objects, PodNATConfigurations(in)...), nil
+}
+
+// PodNATConfigurations returns those of the live pods whose rules can be
+// planned, whatever else the spec asks for. A pod that starts while the spec is
+// refused needs rules too.
+func PodNATConfigurations(in Input) []Object {
+	var objects []Object
 	for i := range in.LauncherPods {
 		if c := podNATConfiguration(in, &in.LauncherPods[i]); c != nil {
 			objects = append(objects, c)
 		}
 	}
-	return objects, nil
+	return objects
 }

@@ -49,15 +49,18 @@ var quiet = map[string]bool{
 func Record(recorder events.EventRecorder, obj runtime.Object, before, after []metav1.Condition) {
 	for _, c := range after {
 		old := meta.FindStatusCondition(before, c.Type)
-		if quiet[c.Type] || (old != nil && old.Status == c.Status && old.Reason == c.Reason) {
+		// What keeps it from being ready is told by that condition itself.
+		waiting := c.Type == string(v1alpha1.ConditionReady) && c.Status != metav1.ConditionTrue
+		if quiet[c.Type] || waiting || (old != nil && old.Status == c.Status && old.Reason == c.Reason) {
 			continue
 		}
 		// What is stated for the first time is news only when it is bad.
-		if old == nil && !abnormal[c.Type] {
+		bad := abnormal[c.Type] || c.Type == string(v1alpha1.ConditionAccepted) && c.Status == metav1.ConditionFalse
+		if old == nil && !bad {
 			continue
 		}
 		kind := corev1.EventTypeNormal
-		if abnormal[c.Type] || old != nil && old.Status == metav1.ConditionTrue {
+		if bad {
 			kind = corev1.EventTypeWarning
 		}
 		note := fmt.Sprintf("%s is %s: %s", c.Type, c.Status, c.Message)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -51,31 +52,50 @@ func (e *Env) install(_ context.Context, path string) error {
 	return nil
 }
 
+// nudgeAfter is when a CRD that is still ending is touched.
+const nudgeAfter = 10 * time.Second
+
 // RemoveCRDs removes the CRDs of an API group, with all of their objects, and
-// waits until they are gone.
+// waits until they are gone. The API server's finalizer of CRDs backs off for
+// minutes when it failed a few times, for example on a busy machine: a touch
+// has it look again.
 func (e *Env) RemoveCRDs(ctx context.Context, group string) error {
+	var left []string
+	touched := time.Now()
 	gone := func(ctx context.Context) (bool, error) {
-		list := &extv1.CustomResourceDefinitionList{}
+		list := &metav1.PartialObjectMetadataList{}
+		list.SetGroupVersionKind(extv1.SchemeGroupVersion.WithKind("CustomResourceDefinitionList"))
 		if err := e.Client.List(ctx, list); err != nil {
 			return false, err
 		}
-		left := 0
+		left = nil
+		touch := time.Since(touched) > nudgeAfter
 		for i := range list.Items {
 			crd := &list.Items[i]
-			if crd.Spec.Group != group {
+			if !strings.HasSuffix(crd.Name, "."+group) {
 				continue
 			}
-			left++
-			if crd.DeletionTimestamp != nil {
-				continue
+			left = append(left, crd.Name)
+			var err error
+			switch {
+			case crd.DeletionTimestamp == nil:
+				err = e.Client.Delete(ctx, crd)
+			case touch:
+				touched = time.Now()
+				before := crd.DeepCopy()
+				crd.Annotations = map[string]string{"test.meshvm.io/touched": touched.Format(time.RFC3339)}
+				err = e.Client.Patch(ctx, crd, client.MergeFrom(before))
 			}
-			if err := client.IgnoreNotFound(e.Client.Delete(ctx, crd)); err != nil {
+			if client.IgnoreNotFound(err) != nil {
 				return false, err
 			}
 		}
-		return left == 0, nil
+		return len(left) == 0, nil
 	}
-	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true, gone)
+	if err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, startTimeout, true, gone); err != nil {
+		return fmt.Errorf("remove the CRDs of %s: %q are left: %w", group, left, err)
+	}
+	return nil
 }
 
 // Root is the root of the repository.

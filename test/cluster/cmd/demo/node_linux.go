@@ -19,10 +19,16 @@ func node(ctx context.Context) error {
 	}
 	s := scenario.New(c)
 	pod, clientIP, err := s.Run(ctx)
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.Show(ctx, os.Stdout, pod, clientIP)
 	}
-	if err := s.Show(ctx, os.Stdout, pod, clientIP); err != nil {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, `
+the cluster goes on running, with what was edited in it before
+look around:  go run ./test/cluster/cmd/local-cluster kubectl -n %s describe mvm %s
+forget it:    make demo-reset
+stop:         make demo-down
+`, scenario.Namespace, scenario.Name)
 		return err
 	}
 	fmt.Printf(`
