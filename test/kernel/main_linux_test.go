@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"runtime"
 	"sync"
 	"testing"
@@ -57,7 +58,29 @@ func TestMain(m *testing.M) {
 	if err := lacking(); err != nil {
 		fmt.Fprintf(os.Stderr, "tests with real packets are left out: %v\n", err)
 	}
-	os.Exit(m.Run())
+	before := ownTables()
+	code := m.Run()
+	if after := ownTables(); after != before {
+		fmt.Fprintf(os.Stderr, "the machine's own network namespace had the tables %q and now has %q: a test left its lab\n", before, after)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// ownTables lists the tables of this project's names in the namespace that the
+// tests are started in, where none of them belongs.
+func ownTables() string {
+	out, err := exec.Command("nft", "list", "tables").Output()
+	if err != nil {
+		return ""
+	}
+	var own []string
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "meshvm") {
+			own = append(own, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(own, ", ")
 }
 
 // need skips the test where it cannot run, or fails it if that is forbidden.
