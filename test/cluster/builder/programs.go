@@ -51,12 +51,16 @@ func Tools() []string {
 		names = append(names, n)
 	}
 	names = append(names, kubevirtPrograms...)
+	names = append(names, "envoy")
 	slices.Sort(names)
 	return names
 }
 
 // Tool returns the path of an upstream program, built when it is not cached.
 func (b *Builder) Tool(ctx context.Context, name string) (string, error) {
+	if name == "envoy" {
+		return b.Envoy(ctx)
+	}
 	t, ok := tools[name]
 	if !ok && slices.Contains(kubevirtPrograms, name) {
 		t, ok = tool{module: kubevirtModule, pkg: "kubevirt.io/kubevirt/cmd/" + name, tags: kubevirtTags}, true
