@@ -21,6 +21,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/controllers"
 	"meshvm.io/meshvm/internal/rulejob"
+	"meshvm.io/meshvm/internal/servingcert"
 )
 
 // options are the command line's.
@@ -28,6 +29,8 @@ type options struct {
 	probeAddr, metricsAddr string
 	leaderElect            bool
 	workers                int
+	webhookPort            int
+	webhookCertDir         string
 	auditInterval          time.Duration
 	jobs                   rulejob.Config
 }
@@ -50,6 +53,8 @@ func parse() options {
 	flag.StringVar(&o.metricsAddr, "metrics-bind-address", "0", "Address of /metrics over plain HTTP; 0 turns it off.")
 	flag.BoolVar(&o.leaderElect, "leader-elect", false, "Let one of several managers be active.")
 	flag.IntVar(&o.workers, "workers", 4, "Objects of a kind that are reconciled at a time.")
+	flag.IntVar(&o.webhookPort, "webhook-port", 9443, "Port of the admission webhooks; -1 turns them off.")
+	flag.StringVar(&o.webhookCertDir, "webhook-cert-dir", "", "Directory with tls.crt and tls.key, mounted by OLM, OpenShift's service-CA or cert-manager; when empty the operator makes its own certificate.")
 	flag.DurationVar(&o.auditInterval, "audit-interval", 10*time.Minute, "How often each node's rules are read back and compared; 0 turns it off, less than 10s is refused.")
 	flag.StringVar(&o.jobs.Namespace, "operator-namespace", os.Getenv("OPERATOR_NAMESPACE"), "Namespace of the rule-writer Jobs (env OPERATOR_NAMESPACE).")
 	flag.StringVar(&o.jobs.Image, "rule-writer-image", os.Getenv("RULE_WRITER_IMAGE"), "Image of the rule-writer (env RULE_WRITER_IMAGE).")
@@ -79,9 +84,15 @@ func run(o options) error {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	webhooks := newWebhookServer(o.webhookPort, o.webhookCertDir, o.jobs.Namespace)
+	cacheOptions := controllers.CacheOptions(o.jobs.Namespace)
+	if webhooks.certificate != nil {
+		servingcert.AddToCache(&cacheOptions, *webhooks.certificate)
+	}
 	mgr, err := ctrl.NewManager(ctrl.GetConfigOrDie(), manager.Options{
 		Scheme:                  scheme,
-		Cache:                   controllers.CacheOptions(o.jobs.Namespace),
+		Cache:                   cacheOptions,
+		WebhookServer:           webhooks,
 		Client:                  controllers.ClientOptions(),
 		Metrics:                 server.Options{BindAddress: o.metricsAddr},
 		HealthProbeBindAddress:  o.probeAddr,
@@ -97,6 +108,11 @@ func run(o options) error {
 	ctx := ctrl.SetupSignalHandler()
 	if err := controllers.Setup(ctx, mgr, controllers.Options{Jobs: o.jobs, Workers: o.workers, AuditInterval: o.auditInterval, Now: time.Now}); err != nil {
 		return err
+	}
+	if o.webhookPort > 0 {
+		if err := webhooks.start(mgr); err != nil {
+			return fmt.Errorf("start the webhook server: %w", err)
+		}
 	}
 	if err := errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping)); err != nil {
 		return fmt.Errorf("add health checks: %w", err)

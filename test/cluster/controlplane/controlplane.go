@@ -64,7 +64,7 @@ func Start(ctx context.Context, b *builder.Builder) (c *ControlPlane, err error)
 		return c, err
 	}
 	b.Logf("starting the operator as a process")
-	c.manager = exec.Command(manager, "--health-probe-bind-address=0",
+	c.manager = exec.Command(manager, "--health-probe-bind-address=0", "--webhook-port=-1",
 		"--operator-namespace=meshvm-system", "--rule-writer-image="+builder.RuleWriterImage, "--rule-writer-service-account=meshvm-rule-writer")
 	c.manager.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
 	log, err := os.Create(filepath.Join(c.dir, "manager.log"))
