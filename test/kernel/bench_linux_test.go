@@ -45,7 +45,7 @@ func BenchmarkRuleWriter(b *testing.B) {
 		}))
 		fresh := newLab(b)
 		istio = append(istio, fresh.timed(func() error {
-			return exec.Command(upstreamPrograms(b).pilotAgent, istioArguments(istioIptables)...).Run()
+			return exec.Command(upstreamPrograms(b).pilotAgent, istioArguments(istioIptables, []family{ipv4})...).Run()
 		}))
 	}
 	report := func(name string, of, by []time.Duration) {

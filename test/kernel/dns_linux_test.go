@@ -60,7 +60,7 @@ func TestDNS(t *testing.T) {
 					l.apply(dnsPlan(ruleio.DNSProxy, captured))
 					l.expect(t, udp, resolver)
 					l.expect(t, tcp, resolver)
-					for _, s := range situations() {
+					for _, s := range situations(ipv4) {
 						l.expect(t, s.probe, s.afterFor(k))
 					}
 				})

@@ -1,8 +1,8 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -27,7 +27,6 @@ const (
 	outsideIP    = "203.0.113.9"
 	excludedIP   = "198.51.100.7"
 	excludedCIDR = "198.51.100.0/24"
-	prefixLength = 24
 )
 
 // proxyUID is the user of Istio's proxy.
@@ -37,30 +36,38 @@ const proxyUID = 1337
 type lab struct {
 	t                testing.TB
 	pod, peer, guest *netns.Namespace
+	// families are those that all links have; mesh are those of them that the
+	// proxy and Istio's rules know.
+	families, mesh []family
 }
 
-// newLab makes the three namespaces and the pod's own interface. The link to
-// the guest comes with addGuest, as in KubeVirt, where Istio's rules are
-// written first.
-func newLab(t testing.TB) *lab {
+// newLab makes the three namespaces and the pod's own interface, with IPv4 if no
+// family is named. The link to the guest comes with addGuest, as in KubeVirt,
+// where Istio's rules are written first.
+func newLab(t testing.TB, families ...family) *lab {
 	t.Helper()
 	need(t)
-	l := &lab{t: t, pod: newNamespace(t), peer: newNamespace(t), guest: newNamespace(t)}
-	l.in(l.peer, func() error {
-		if err := setUp("lo", outsideIP, excludedIP); err != nil {
-			return err
-		}
-		return forward()
-	})
+	if len(families) == 0 {
+		families = []family{ipv4}
+	}
+	l := &lab{t: t, pod: newNamespace(t), peer: newNamespace(t), guest: newNamespace(t), families: families, mesh: families}
+	for _, ns := range []*netns.Namespace{l.pod, l.peer, l.guest} {
+		l.in(ns, func() error { return sysctl("ipv6/conf/default/accept_dad", "0") })
+	}
+	l.in(l.peer, func() error { return setUp("lo") })
 	l.in(l.pod, func() error { return setUp("lo") })
 	l.veth(l.peer, "pod", l.pod, podInterface)
-	l.in(l.peer, func() error { return setUp("pod", peerIP) })
-	l.in(l.pod, func() error {
-		if err := setUp(podInterface, podIP); err != nil {
-			return err
-		}
-		return defaultRoute(peerIP)
-	})
+	l.in(l.peer, func() error { return setUp("pod") })
+	l.in(l.pod, func() error { return setUp(podInterface) })
+	for _, f := range families {
+		l.in(l.peer, func() error {
+			return errors.Join(addTo("lo", f.outside, f.length), addTo("lo", f.excluded, f.length),
+				addTo("pod", f.peer, f.length), sysctl(f.forwarding, "1"))
+		})
+		l.in(l.pod, func() error {
+			return errors.Join(addTo(podInterface, f.pod, f.length), defaultRoute(f.peer))
+		})
+	}
 	return l
 }
 
@@ -75,30 +82,23 @@ func (l *lab) addGuest() {
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attributes}); err != nil {
 			return fmt.Errorf("add the bridge: %w", err)
 		}
-		if err := setUp(bridge, gatewayIP); err != nil {
-			return err
-		}
-		return forward()
+		return errors.Join(setUp(bridge), sysctl("ipv4/conf/"+bridge+"/route_localnet", "1"))
 	})
-	l.in(l.pod, func() error { return sysctl("ipv4/conf/"+bridge+"/route_localnet", "1") })
 	l.veth(l.pod, "tap0", l.guest, "eth0")
-	l.in(l.pod, func() error {
-		if err := setMaster("tap0", bridge); err != nil {
-			return err
-		}
-		return setUp("tap0")
-	})
+	l.in(l.pod, func() error { return errors.Join(setMaster("tap0", bridge), setUp("tap0")) })
 	l.in(l.guest, func() error {
 		// Loopback stays down, so that the guest can try to send to
 		// 127.0.0.0/8 through its gateway, as a hostile one would.
-		if err := setUp("eth0", guestIP); err != nil {
-			return err
-		}
-		if err := sysctl("ipv4/conf/eth0/route_localnet", "1"); err != nil {
-			return err
-		}
-		return defaultRoute(gatewayIP)
+		return errors.Join(setUp("eth0"), sysctl("ipv4/conf/eth0/route_localnet", "1"))
 	})
+	for _, f := range l.families {
+		l.in(l.pod, func() error {
+			return errors.Join(addTo(bridge, f.gateway, f.guestLength), sysctl(f.forwarding, "1"))
+		})
+		l.in(l.guest, func() error {
+			return errors.Join(addTo("eth0", f.guest, f.guestLength), defaultRoute(f.gateway))
+		})
+	}
 }
 
 // in runs f in a namespace and ends the test if it fails.
@@ -160,18 +160,23 @@ func newNamespace(t testing.TB) *netns.Namespace {
 	return m.ns
 }
 
-func setUp(name string, addresses ...string) error {
+func setUp(name string) error {
 	link, err := netlink.LinkByName(name)
 	if err != nil {
 		return fmt.Errorf("find link %s: %w", name, err)
 	}
-	for _, a := range addresses {
-		n := &net.IPNet{IP: net.ParseIP(a), Mask: net.CIDRMask(prefixLength, 32)}
-		if err := netlink.AddrAdd(link, &netlink.Addr{IPNet: n}); err != nil {
-			return fmt.Errorf("add %s to %s: %w", a, name, err)
-		}
-	}
 	return netlink.LinkSetUp(link)
+}
+
+func addTo(name, host string, length int) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	if err := netlink.AddrAdd(link, address(host, length)); err != nil {
+		return fmt.Errorf("add %s to %s: %w", host, name, err)
+	}
+	return nil
 }
 
 func setMaster(name, master string) error {
@@ -185,16 +190,6 @@ func setMaster(name, master string) error {
 	}
 	return netlink.LinkSetMaster(link, m)
 }
-
-func defaultRoute(gateway string) error {
-	_, everything, err := net.ParseCIDR("0.0.0.0/0")
-	if err != nil {
-		return err
-	}
-	return netlink.RouteAdd(&netlink.Route{Dst: everything, Gw: net.ParseIP(gateway)})
-}
-
-func forward() error { return sysctl("ipv4/ip_forward", "1") }
 
 // sysctl sets a value below /proc/sys/net of the thread's namespace.
 func sysctl(name, value string) error {

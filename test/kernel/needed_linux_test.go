@@ -60,7 +60,7 @@ func TestIstioWithoutTheBridge(t *testing.T) {
 		t.Errorf("before: %s; there is nothing to repair", before.words())
 	}
 	l.apply(plan())
-	for _, s := range situations() {
+	for _, s := range situations(ipv4) {
 		t.Run(s.name, func(t *testing.T) { l.expect(t, s.probe, s.after) })
 	}
 }
@@ -74,7 +74,7 @@ type stockLab struct {
 // misbehaves says whether a probe ends otherwise than with our whole table.
 func (l *lab) misbehaves(t *testing.T, k kubevirt) bool {
 	t.Helper()
-	for _, s := range situations() {
+	for _, s := range situations(ipv4) {
 		if got := l.run(s.probe, absenceLimit); got != s.afterFor(k) {
 			t.Logf("%s: %s", s.probe, got.words())
 			return true

@@ -27,38 +27,38 @@ func (p probe) only(port string) outcome {
 	return outcome{Proxy: port, Original: p.destination(), Failure: "refused"}
 }
 
-// situations are in the order of the documentation.
-func situations() []situation {
+// situations are those of a family, in the order of the documentation.
+func situations(f family) []situation {
 	all := func(o outcome) map[string]outcome { return map[string]outcome{"": o} }
 	tcpFrom := func(from func(*lab) *netns.Namespace, name, host string, port uint16) probe {
-		return probe{name: name, from: from, network: "tcp4", host: host, port: port}
+		return probe{name: name, from: from, network: f.tcp(), host: host, port: port}
 	}
-	excludedPort := tcpFrom(fromGuest, "guest to an excluded port", outsideIP, databasePort)
-	excludedNet := tcpFrom(fromGuest, "guest to an excluded network", excludedIP, webPort)
-	anywhere := tcpFrom(fromGuest, "guest to anywhere else", outsideIP, webPort)
-	admin := tcpFrom(fromGuest, "guest to the proxy's loopback, port excluded", "127.0.0.1", adminPort)
-	mesh := tcpFrom(fromPeer, "client to a mesh port", podIP, meshPort)
-	direct := tcpFrom(fromPeer, "client to an excluded inbound port", podIP, directPort)
-	ssh := tcpFrom(fromPeer, "client to SSH", podIP, sshPort)
-	health := tcpFrom(fromPeer, "kubelet to the proxy's health port 15021", podIP, healthPort)
-	probeMesh := tcpFrom(fromPod, "process in the pod to 127.0.0.1, mesh port", "127.0.0.1", meshPort)
-	probeHealth := tcpFrom(fromPod, "proxy's agent to 127.0.0.1, health port 15021", "127.0.0.1", healthPort)
-	closed := tcpFrom(fromPeer, "client to a TCP port that nobody listed", podIP, closedPort)
-	closedUDP := probe{name: "client to a UDP port that nobody listed", from: fromPeer, network: "udp4", host: podIP, port: closedPort}
-	udp := probe{name: "client to a UDP port", from: fromPeer, network: "udp4", host: podIP, port: udpPort}
+	excludedPort := tcpFrom(fromGuest, "guest to an excluded port", f.outside, databasePort)
+	excludedNet := tcpFrom(fromGuest, "guest to an excluded network", f.excluded, webPort)
+	anywhere := tcpFrom(fromGuest, "guest to anywhere else", f.outside, webPort)
+	admin := tcpFrom(fromGuest, "guest to the proxy's loopback, port excluded", f.loopback, adminPort)
+	mesh := tcpFrom(fromPeer, "client to a mesh port", f.pod, meshPort)
+	direct := tcpFrom(fromPeer, "client to an excluded inbound port", f.pod, directPort)
+	ssh := tcpFrom(fromPeer, "client to SSH", f.pod, sshPort)
+	health := tcpFrom(fromPeer, "kubelet to the proxy's health port 15021", f.pod, healthPort)
+	probeMesh := tcpFrom(fromPod, "process in the pod to 127.0.0.1, mesh port", f.loopback, meshPort)
+	probeHealth := tcpFrom(fromPod, "proxy's agent to 127.0.0.1, health port 15021", f.loopback, healthPort)
+	closed := tcpFrom(fromPeer, "client to a TCP port that nobody listed", f.pod, closedPort)
+	closedUDP := probe{name: "client to a UDP port that nobody listed", from: fromPeer, network: f.udp(), host: f.pod, port: closedPort}
+	udp := probe{name: "client to a UDP port", from: fromPeer, network: f.udp(), host: f.pod, port: udpPort}
 
-	guestSees := directly(serverGuest, peerIP)
+	guestSees := directly(serverGuest, f.peer)
 	return []situation{
-		{excludedPort, "N1", all(excludedPort.through("15001", serverOutside, podIP)), directly(serverOutside, podIP), nil},
-		{excludedNet, "N1", all(excludedNet.through("15001", serverOutside, podIP)), directly(serverOutside, podIP), nil},
-		{anywhere, "", all(anywhere.through("15001", serverOutside, podIP)), anywhere.through("15001", serverOutside, podIP), nil},
+		{excludedPort, "N1", all(excludedPort.through("15001", serverOutside, f.pod)), directly(serverOutside, f.pod), nil},
+		{excludedNet, "N1", all(excludedNet.through("15001", serverOutside, f.pod)), directly(serverOutside, f.pod), nil},
+		{anywhere, "", all(anywhere.through("15001", serverOutside, f.pod)), anywhere.through("15001", serverOutside, f.pod), nil},
 		{
 			admin, "",
 			map[string]outcome{
 				withoutList.name: {Proxy: "15001", Original: admin.destination(), Failure: "refused"},
-				"":               admin.through("15001", serverProxy, "127.0.0.1"),
+				"":               admin.through("15001", serverProxy, f.loopback),
 			},
-			admin.through("15001", serverProxy, "127.0.0.1"), nil,
+			admin.through("15001", serverProxy, f.loopback), nil,
 		},
 		{direct, "N2", map[string]outcome{annotated.name: refused, "": guestSees}, guestSees, nil},
 		{ssh, "", all(guestSees), guestSees, nil},
@@ -66,7 +66,7 @@ func situations() []situation {
 		{
 			closed, "closed",
 			map[string]outcome{
-				annotatedWithoutList.name: closed.through("15006", serverGuest, gatewayIP),
+				annotatedWithoutList.name: closed.through("15006", serverGuest, f.gateway),
 				withoutList.name:          guestSees,
 				"":                        closed.only("15006"),
 			},
@@ -81,20 +81,20 @@ func situations() []situation {
 		},
 		{
 			mesh, "N5",
-			map[string]outcome{annotated.name: mesh.through("15006", serverGuest, gatewayIP), "": guestSees},
-			mesh.through("15006", serverGuest, gatewayIP), nil,
+			map[string]outcome{annotated.name: mesh.through("15006", serverGuest, f.gateway), "": guestSees},
+			mesh.through("15006", serverGuest, f.gateway), nil,
 		},
 		{
 			health, "N5",
-			map[string]outcome{withoutList.name: refused, "": directly(serverProxy, peerIP)},
-			directly(serverProxy, peerIP), nil,
+			map[string]outcome{withoutList.name: refused, "": directly(serverProxy, f.peer)},
+			directly(serverProxy, f.peer), nil,
 		},
 		{
 			probeHealth, "N5",
-			map[string]outcome{withoutList.name: refused, "": directly(serverProxy, "127.0.0.1")},
-			directly(serverProxy, "127.0.0.1"), nil,
+			map[string]outcome{withoutList.name: refused, "": directly(serverProxy, f.loopback)},
+			directly(serverProxy, f.loopback), nil,
 		},
-		{probeMesh, "", all(directly(serverGuest, gatewayIP)), directly(serverGuest, gatewayIP), nil},
+		{probeMesh, "", all(directly(serverGuest, f.gateway)), directly(serverGuest, f.gateway), nil},
 	}
 }
 
@@ -128,14 +128,14 @@ func TestRepairs(t *testing.T) {
 				l.writeKubeVirt(k)
 				l.startServers()
 
-				for _, s := range situations() {
+				for _, s := range situations(ipv4) {
 					t.Run("before, "+s.name, func(t *testing.T) {
 						report.add(s, k.column(), l.expect(t, s.probe, s.beforeIn(k)))
 					})
 				}
 				foreign := l.foreignTables()
 				l.apply(plan())
-				for _, s := range situations() {
+				for _, s := range situations(ipv4) {
 					t.Run("after, "+s.name, func(t *testing.T) {
 						report.add(s, withMeshvm, l.expect(t, s.probe, s.afterFor(k)))
 					})
@@ -151,7 +151,7 @@ func TestRepairs(t *testing.T) {
 
 // TestEveryRepairIsNeeded refuses a repair of something that is not broken.
 func TestEveryRepairIsNeeded(t *testing.T) {
-	for _, s := range situations() {
+	for _, s := range situations(ipv4) {
 		broken := false
 		for _, k := range kubevirts {
 			broken = broken || s.beforeIn(k) != s.afterFor(k)

@@ -47,7 +47,7 @@ func (r *report) complete() bool {
 			return false
 		}
 	}
-	return len(r.rows) == len(situations())
+	return len(r.rows) == len(situations(ipv4))
 }
 
 func (r *report) markdown() string {

@@ -21,23 +21,22 @@ import (
 
 // Ports of the lab.
 const (
-	meshPort      = 8080
-	directPort    = 9000 // also in Istio's excludeInboundPorts
-	sshPort       = 22
-	udpPort       = 5353
-	closedPort    = 7777 // the guest listens, but nobody listed it
-	dnsPort       = 53
-	resolverPort  = 15053 // of the proxy, on 127.0.0.1 only
-	ntpPort       = 123
-	webPort       = 443
-	databasePort  = 5432 // in the outbound exclusions
-	inboundPort   = 15006
-	outboundPort  = 15001
-	healthPort    = 15021
-	adminPort     = 15000 // on 127.0.0.1 only
-	statsPort     = 15090
-	agentPort     = 15020
-	upstreamLocal = "127.0.0.6"
+	meshPort     = 8080
+	directPort   = 9000 // also in Istio's excludeInboundPorts
+	sshPort      = 22
+	udpPort      = 5353
+	closedPort   = 7777 // the guest listens, but nobody listed it
+	dnsPort      = 53
+	resolverPort = 15053 // of the proxy, on 127.0.0.1 only
+	ntpPort      = 123
+	webPort      = 443
+	databasePort = 5432 // in the outbound exclusions
+	inboundPort  = 15006
+	outboundPort = 15001
+	healthPort   = 15021
+	adminPort    = 15000 // on 127.0.0.1 only
+	statsPort    = 15090
+	agentPort    = 15020
 )
 
 // Names by which servers answer.
@@ -54,23 +53,27 @@ const waitLimit = 20 * time.Second
 // end with the test.
 func (l *lab) startServers() {
 	l.t.Helper()
-	for _, p := range []int{meshPort, directPort, sshPort, closedPort} {
-		l.serveTCP(l.guest, guestIP, p, answer(serverGuest))
+	for _, f := range l.families {
+		for _, p := range []int{meshPort, directPort, sshPort, closedPort} {
+			l.serveTCP(l.guest, f.guest, p, answer(serverGuest))
+		}
+		for _, p := range []int{udpPort, closedPort} {
+			l.serveUDP(l.guest, f.guest, p, serverGuest)
+		}
+		for _, p := range []int{dnsPort, ntpPort, udpPort} {
+			l.serveUDP(l.peer, f.outside, p, serverOutside)
+		}
+		l.serveUDP(l.peer, f.excluded, ntpPort, serverOutside)
+		for _, p := range []int{webPort, databasePort} {
+			l.serveTCP(l.peer, f.wildcard, p, answer(serverOutside))
+		}
 	}
-	for _, p := range []int{udpPort, closedPort} {
-		l.serveUDP(l.guest, guestIP, p, serverGuest)
+	for _, f := range l.mesh {
+		l.serveTCP(l.pod, f.wildcard, healthPort, answer(serverProxy))
+		l.serveTCP(l.pod, f.loopback, adminPort, answer(serverProxy))
+		l.serveTCP(l.pod, f.wildcard, inboundPort, l.standIn("15006", f.upstream))
+		l.serveTCP(l.pod, f.wildcard, outboundPort, l.standIn("15001", ""))
 	}
-	for _, p := range []int{dnsPort, ntpPort, udpPort} {
-		l.serveUDP(l.peer, outsideIP, p, serverOutside)
-	}
-	l.serveUDP(l.peer, excludedIP, ntpPort, serverOutside)
-	for _, p := range []int{webPort, databasePort} {
-		l.serveTCP(l.peer, "0.0.0.0", p, answer(serverOutside))
-	}
-	l.serveTCP(l.pod, "0.0.0.0", healthPort, answer(serverProxy))
-	l.serveTCP(l.pod, "127.0.0.1", adminPort, answer(serverProxy))
-	l.serveTCP(l.pod, "0.0.0.0", inboundPort, l.standIn("15006", upstreamLocal))
-	l.serveTCP(l.pod, "0.0.0.0", outboundPort, l.standIn("15001", ""))
 }
 
 func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(net.Conn)) {
@@ -78,7 +81,7 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 	var listener net.Listener
 	l.in(ns, func() error {
 		var err error
-		listener, err = net.Listen("tcp"+version(host), net.JoinHostPort(host, strconv.Itoa(port)))
+		listener, err = net.Listen(familyOf(host).tcp(), net.JoinHostPort(host, strconv.Itoa(port)))
 		return err
 	})
 	var running sync.WaitGroup
@@ -104,14 +107,6 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 	})
 }
 
-// version is that of the address's protocol, as package net has it.
-func version(host string) string {
-	if strings.Contains(host, ":") {
-		return "6"
-	}
-	return "4"
-}
-
 // serveUDP answers each datagram with the server's name.
 func (l *lab) serveUDP(ns *netns.Namespace, host string, port int, server string) {
 	l.t.Helper()
@@ -124,7 +119,7 @@ func (l *lab) serveUDP(ns *netns.Namespace, host string, port int, server string
 // serveUDPHere is serveUDP in the namespace of the calling thread.
 func (l *lab) serveUDPHere(host string, port int, server string) {
 	l.t.Helper()
-	conn, err := net.ListenPacket("udp"+version(host), net.JoinHostPort(host, strconv.Itoa(port)))
+	conn, err := net.ListenPacket(familyOf(host).udp(), net.JoinHostPort(host, strconv.Itoa(port)))
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -185,7 +180,7 @@ func (l *lab) dialAsProxy(from string, to netip.AddrPort) (net.Conn, error) {
 	err := l.pod.Do(func() error {
 		return asUser(proxyUID, func() error {
 			var err error
-			c, err = d.Dial("tcp4", to.String())
+			c, err = d.Dial(familyOf(to.Addr().String()).tcp(), to.String())
 			return err
 		})
 	})
@@ -211,7 +206,8 @@ func asUser(uid int, f func() error) error {
 }
 
 // originalDestination is where the connection went before it was redirected
-// (linux/netfilter_ipv4.h, SO_ORIGINAL_DST).
+// (linux/netfilter_ipv4.h, SO_ORIGINAL_DST, and linux/netfilter_ipv6/ip6_tables.h,
+// IP6T_SO_ORIGINAL_DST, which have the same number).
 func originalDestination(c net.Conn) (netip.AddrPort, error) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -221,9 +217,24 @@ func originalDestination(c net.Conn) (netip.AddrPort, error) {
 	if err != nil {
 		return netip.AddrPort{}, err
 	}
+	host, _, err := net.SplitHostPort(c.LocalAddr().String())
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
 	var out netip.AddrPort
 	var optErr error
 	err = raw.Control(func(fd uintptr) {
+		if familyOf(host).number == ipv6.number {
+			// A struct sockaddr_in6 is the beginning of an ip6_mtuinfo.
+			m, err := unix.GetsockoptIPv6MTUInfo(int(fd), unix.IPPROTO_IPV6, unix.SO_ORIGINAL_DST)
+			if err != nil {
+				optErr = err
+				return
+			}
+			port := binary.BigEndian.Uint16(binary.NativeEndian.AppendUint16(nil, m.Addr.Port))
+			out = netip.AddrPortFrom(netip.AddrFrom16(m.Addr.Addr), port)
+			return
+		}
 		// A struct sockaddr_in fits into the 20 bytes of an ipv6_mreq.
 		m, err := unix.GetsockoptIPv6Mreq(int(fd), unix.IPPROTO_IP, unix.SO_ORIGINAL_DST)
 		if err != nil {

@@ -190,7 +190,7 @@ func TestWrittenBeforeTheBridge(t *testing.T) {
 			l.addGuest()
 			l.writeKubeVirt(annotated)
 			l.startServers()
-			for _, s := range situations() {
+			for _, s := range situations(ipv4) {
 				t.Run(s.name, func(t *testing.T) { l.expect(t, s.probe, s.after) })
 			}
 		})

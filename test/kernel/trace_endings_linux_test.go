@@ -42,7 +42,7 @@ func TestTraceFailures(t *testing.T) {
 		},
 		[]string{"the guest refused the connection"},
 	})
-	l.serveTCP(l.pod, "0.0.0.0", inboundPort, l.standIn("15006", upstreamLocal))
+	l.serveTCP(l.pod, "0.0.0.0", inboundPort, l.standIn("15006", ipv4.upstream))
 	l.expectTraceNamed(t, traceCase{
 		"guest refuses the proxy", toMesh,
 		trace.Flow{DestinationPort: meshPort},

@@ -62,7 +62,7 @@ func TestUnmeshed(t *testing.T) {
 	for _, f := range unmeshedFlows() {
 		t.Run("drop, "+f.name, func(t *testing.T) { l.expect(t, f.probe, f.drop) })
 	}
-	for _, s := range situations() {
+	for _, s := range situations(ipv4) {
 		t.Run("drop, "+s.name, func(t *testing.T) { l.expect(t, s.probe, s.afterFor(withoutList)) })
 	}
 	want := build(t, unmeshedPlan())

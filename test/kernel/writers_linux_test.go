@@ -42,6 +42,9 @@ type istio struct {
 	native bool
 	// dns is Istio's DNS capture.
 	dns bool
+	// ipv4Only means that Istio lacks its setting ISTIO_DUAL_STACK: the mesh of
+	// a pod with both families has IPv4 only.
+	ipv4Only bool
 	// blind means that Istio does not know the bridge: the annotation
 	// kubevirtInterfaces is missing, or without effect (istio#57662).
 	blind bool
@@ -56,16 +59,23 @@ var (
 // istioArguments are those with which Istio's injector starts istio-init in a
 // virt-launcher pod whose user has excluded a network, a port and an inbound
 // port (Istio, manifests/charts/istio-control/istio-discovery/files/injection-template.yaml).
-func istioArguments(i istio) []string {
+func istioArguments(i istio, families []family) []string {
+	var excluded []string
+	for _, f := range families {
+		excluded = append(excluded, f.excludedCIDR)
+	}
 	args := []string{
 		"istio-iptables", "-p", strconv.Itoa(outboundPort), "-z", strconv.Itoa(inboundPort),
 		"-u", strconv.Itoa(proxyUID), "-g", strconv.Itoa(proxyUID), "-m", "REDIRECT",
-		"-i", "*", "-x", excludedCIDR, "-b", "*",
+		"-i", "*", "-x", strings.Join(excluded, ","), "-b", "*",
 		"-d", joinPorts(statsPort, healthPort, agentPort, directPort),
 		"-o", strconv.Itoa(databasePort), "--log_output_level", "all:error",
 	}
 	if !i.blind {
 		args = append(args, "-k", bridge)
+	}
+	if len(families) > 1 {
+		args = append(args, "--dual-stack")
 	}
 	if i.native {
 		args = append(args, "--native-nftables")
@@ -75,7 +85,10 @@ func istioArguments(i istio) []string {
 
 func (l *lab) writeIstio(i istio) {
 	l.t.Helper()
-	args := istioArguments(i)
+	if i.ipv4Only {
+		l.mesh = []family{ipv4}
+	}
+	args := istioArguments(i, l.mesh)
 	if i.dns {
 		// The port of the resolver is Istio's own; the resolvers are those of
 		// /etc/resolv.conf unless all are captured.
