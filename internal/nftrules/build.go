@@ -22,6 +22,9 @@ const (
 	SetLocalIPv4           = "local_ipv4"
 	SetOutboundIncludeIPv4 = "outbound_include_ipv4"
 	SetOutboundUDP         = "outbound_udp"
+	SetOutboundExcludeIPv6 = "outbound_exclude_ipv6"
+	SetOutboundIncludeIPv6 = "outbound_include_ipv6"
+	SetLocalIPv6           = "local_ipv6"
 )
 
 // Priorities of the base chains: just before the -100 of KubeVirt and Istio,
@@ -54,13 +57,13 @@ func Build(p ruleio.Plan) (Table, error) {
 		Family: FamilyInet,
 		Name:   TableName,
 		Chains: []Chain{
-			natChain(HookPrerouting, priorityDestinationNAT, slices.Concat(b.dnsFromGuest(), b.fromGuest(), b.fromOutside())),
-			natChain(HookOutput, priorityDestinationNAT, b.fromPod()),
-			natChain(HookPostrouting, prioritySourceNAT, b.toGuest()),
+			natChain(HookPrerouting, priorityDestinationNAT, b.each(b.dnsFromGuest, b.fromGuest, b.fromOutside)),
+			natChain(HookOutput, priorityDestinationNAT, b.each(b.fromPod)),
+			natChain(HookPostrouting, prioritySourceNAT, b.each(b.toGuest)),
 			{Name: string(HookForward), Type: "filter", Hook: HookForward, Priority: priorityFilter, Policy: "accept", Rules: b.forwarded()},
 		},
 	}
-	if zones := b.dnsZones(); len(zones) > 0 {
+	if zones := b.each(b.dnsZones); len(zones) > 0 {
 		t.Chains = append(t.Chains, Chain{
 			Name: chainRaw, Type: "filter", Hook: HookPrerouting, Priority: priorityRaw, Policy: "accept", Rules: zones,
 		})
@@ -86,18 +89,34 @@ type builder struct {
 	used map[string]bool
 }
 
+// each are the rules of the plan's families, made by the functions in order.
+func (b *builder) each(rules ...func(stack, ruleio.Family) []Rule) []Rule {
+	var out []Rule
+	for _, f := range b.plan.Families {
+		for _, r := range rules {
+			out = append(out, r(stackOf(f), f)...)
+		}
+	}
+	return out
+}
+
 func (b *builder) addSets() {
 	p := b.plan
-	b.add(SetOutboundExcludeIPv4, TypeIPv4Address, elementTexts(p.Outbound.ExcludeCIDRs))
+	b.add(SetOutboundExcludeIPv4, TypeIPv4Address, stacks[0].in(p.Outbound.ExcludeCIDRs))
 	b.add(SetOutboundExcludeTCP, TypePort, rangeTexts(p.Outbound.ExcludePorts))
-	b.add(SetOutboundIncludeIPv4, TypeIPv4Address, elementTexts(p.Outbound.IncludeCIDRs))
+	b.add(SetOutboundIncludeIPv4, TypeIPv4Address, stacks[0].in(p.Outbound.IncludeCIDRs))
 	b.add(SetOutboundUDP, TypePort, rangeTexts(ruleio.Union(p.Outbound.ExcludeUDP, ruleio.Ports(portDNS))))
 	b.add(SetProxyTCP, TypePort, portTexts(p.Proxy.LocalPorts))
 	b.add(SetInboundDirectTCP, TypePort, rangeTexts(p.Inbound.DirectTCP))
 	b.add(SetInboundDirectUDP, TypePort, rangeTexts(p.Inbound.DirectUDP))
 	b.add(SetInboundMeshTCP, TypePort, portTexts(p.Inbound.Mesh))
 	b.add(SetExposedTCP, TypePort, rangeTexts(ruleio.Union(ruleio.Ports(p.Inbound.Mesh...), p.Inbound.DirectTCP)))
-	b.add(SetLocalIPv4, TypeIPv4Address, sortedAddresses("127.0.0.1", b.family().Pod))
+	for _, f := range p.Families {
+		s := stackOf(f)
+		b.add(s.local, s.addresses, sortedAddresses(s.loopback, f.Pod))
+	}
+	b.add(SetOutboundExcludeIPv6, TypeIPv6Address, stacks[1].in(p.Outbound.ExcludeCIDRs))
+	b.add(SetOutboundIncludeIPv6, TypeIPv6Address, stacks[1].in(p.Outbound.IncludeCIDRs))
 }
 
 func (b *builder) add(name string, t DataType, elements []string) {
@@ -107,9 +126,6 @@ func (b *builder) add(name string, t DataType, elements []string) {
 	b.sets[name] = Set{Name: name, Type: t, Flags: []string{flagInterval}, Elements: elements}
 	b.order = append(b.order, name)
 }
-
-// family is the IPv4 family, which Check has seen to be there.
-func (b *builder) family() ruleio.Family { return b.plan.Families[0] }
 
 // keep drops the rules that look up a set that is not there, and lets all
 // others count.
@@ -134,67 +150,62 @@ func (b *builder) lacksSet(m Match) bool {
 }
 
 // fromGuest are the rules for connections that the guest opens.
-func (b *builder) fromGuest() []Rule {
+func (b *builder) fromGuest(s stack, _ ruleio.Family) []Rule {
 	in := Match{Field: FieldInputInterface, Value: b.plan.Bridge}
-	notLoopback := Match{Field: FieldDestinationAddress, Not: true, Value: loopback}
-	return b.keep(
-		Rule{
-			Matches:   []Match{in, notLoopback, lookup(FieldDestinationAddress, SetOutboundExcludeIPv4), tcp},
-			Statement: Statement{Kind: StatementKeep},
+	direct := func(comment string, matches ...Match) Rule {
+		return Rule{
+			Matches:   s.matches(in, slices.Concat(s.notLocalhost, matches)...),
+			Statement: s.keep(),
 			Total:     TotalDirect,
-			Comment:   "N1: guest's connections to excluded networks go past the proxy",
+			Comment:   "N1: guest's connections to " + comment + " go past the proxy",
 			Repairs:   []Repair{RepairOutboundExclusions},
-		},
-		Rule{
-			Matches:   []Match{in, notLoopback, lookup(FieldTCPDestinationPort, SetOutboundExcludeTCP)},
-			Statement: Statement{Kind: StatementKeep},
-			Total:     TotalDirect,
-			Comment:   "N1: guest's connections to excluded ports go past the proxy",
-			Repairs:   []Repair{RepairOutboundExclusions},
-		},
-		Rule{
-			Matches:   []Match{in, notLoopback, {Field: FieldDestinationAddress, Not: true, Set: SetOutboundIncludeIPv4}, tcp},
-			Statement: Statement{Kind: StatementKeep},
-			Total:     TotalDirect,
-			Comment:   "N1: guest's connections to networks that are not included go past the proxy",
-			Repairs:   []Repair{RepairOutboundExclusions},
-		},
-		Rule{
-			Matches:   []Match{in, ipv4, tcp},
-			Statement: Statement{Kind: StatementRedirect, Port: b.plan.Proxy.OutboundPort},
-			Total:     TotalCaptured,
-			Comment:   "guest's other TCP connections go through the proxy",
-		},
-	)
+		}
+	}
+	rules := []Rule{
+		direct("excluded networks", lookup(s.destination, s.excluded), tcp),
+		direct("excluded ports", lookup(FieldTCPDestinationPort, SetOutboundExcludeTCP)),
+	}
+	switch {
+	case len(s.in(b.plan.Outbound.IncludeCIDRs)) > 0:
+		rules = append(rules, direct("networks that are not included", Match{Field: s.destination, Not: true, Set: s.included}, tcp))
+	case len(b.plan.Outbound.IncludeCIDRs) > 0:
+		rules = append(rules, direct(s.title+" networks, of which none is included,", tcp))
+	}
+	return b.keep(append(rules, Rule{
+		Matches:   s.matches(in, tcp),
+		Statement: Statement{Kind: StatementRedirect, Port: b.plan.Proxy.OutboundPort},
+		Total:     TotalCaptured,
+		Comment:   "guest's other TCP connections go through the proxy",
+	})...)
 }
 
 // fromOutside are the rules for connections that reach the pod's interface.
-func (b *builder) fromOutside() []Rule {
+func (b *builder) fromOutside(s stack, f ruleio.Family) []Rule {
 	in := Match{Field: FieldInputInterface, Value: b.plan.PodInterface}
-	guest := Statement{Kind: StatementDNAT, Address: b.family().Guest}
+	guest := Statement{Kind: StatementDNAT, Address: f.Guest}
 	return b.keep(
 		Rule{
-			Matches:   []Match{in, ipv4, lookup(FieldTCPDestinationPort, SetProxyTCP)},
-			Statement: Statement{Kind: StatementKeep},
+			Matches:   s.matches(in, lookup(FieldTCPDestinationPort, SetProxyTCP)),
+			Statement: s.keep(),
 			Comment:   "N5: the proxy's own ports stay with the proxy",
 			Repairs:   []Repair{RepairInjection},
 		},
 		Rule{
-			Matches:   []Match{in, ipv4, lookup(FieldTCPDestinationPort, SetInboundDirectTCP)},
+			Matches:   s.matches(in, lookup(FieldTCPDestinationPort, SetInboundDirectTCP)),
 			Statement: guest,
 			Total:     TotalDirect,
 			Comment:   "N2: direct TCP ports go to the guest past the proxy",
 			Repairs:   []Repair{RepairInboundExclusions},
 		},
 		Rule{
-			Matches:   []Match{in, ipv4, lookup(FieldUDPDestinationPort, SetInboundDirectUDP)},
+			Matches:   s.matches(in, lookup(FieldUDPDestinationPort, SetInboundDirectUDP)),
 			Statement: guest,
 			Total:     TotalDirect,
 			Comment:   "N3: UDP ports go to the guest",
 			Repairs:   []Repair{RepairInboundUDP},
 		},
 		Rule{
-			Matches:   []Match{in, ipv4, lookup(FieldTCPDestinationPort, SetInboundMeshTCP)},
+			Matches:   s.matches(in, lookup(FieldTCPDestinationPort, SetInboundMeshTCP)),
 			Statement: Statement{Kind: StatementRedirect, Port: b.plan.Proxy.InboundPort},
 			Total:     TotalCaptured,
 			Comment:   "N5: mesh ports go through the proxy",
@@ -205,18 +216,23 @@ func (b *builder) fromOutside() []Rule {
 
 // fromPod are the rules for connections that processes in the pod open to the
 // pod itself: the proxy's upstream leg, probes, the proxy's agent.
-func (b *builder) fromPod() []Rule {
-	to := lookup(FieldDestinationAddress, SetLocalIPv4)
+func (b *builder) fromPod(s stack, f ruleio.Family) []Rule {
+	local := lookup(s.destination, s.local)
+	exposed := local
+	if !s.answersLoopback {
+		exposed = Match{Field: s.destination, Value: f.Pod}
+	}
+	repairs := append([]Repair{RepairInboundExclusions, RepairInjection}, s.repairs...)
 	return b.keep(
 		Rule{
-			Matches:   []Match{to, lookup(FieldTCPDestinationPort, SetExposedTCP)},
-			Statement: Statement{Kind: StatementDNAT, Address: b.family().Guest},
-			Comment:   "N2, N5: connections in the pod to exposed ports, as the proxy's upstream leg, go to the guest",
-			Repairs:   []Repair{RepairInboundExclusions, RepairInjection},
+			Matches:   []Match{exposed, lookup(FieldTCPDestinationPort, SetExposedTCP)},
+			Statement: Statement{Kind: StatementDNAT, Address: f.Guest},
+			Comment:   named(repairs, "connections in the pod to exposed ports, as the proxy's upstream leg, go to the guest"),
+			Repairs:   repairs,
 		},
 		Rule{
-			Matches:   []Match{to, tcp},
-			Statement: Statement{Kind: StatementKeep},
+			Matches:   []Match{local, tcp},
+			Statement: s.keep(),
 			Comment:   "N5, closed: all other connections in the pod to the pod stay in it, as to the proxy's own ports",
 			Repairs:   []Repair{RepairInjection, RepairClosedPorts},
 		},
@@ -224,20 +240,28 @@ func (b *builder) fromPod() []Rule {
 }
 
 // toGuest is the rule for packets that leave towards the guest.
-func (b *builder) toGuest() []Rule {
+func (b *builder) toGuest(s stack, f ruleio.Family) []Rule {
+	repairs := append([]Repair{RepairInboundExclusions, RepairInjection}, s.repairs...)
 	return b.keep(Rule{
-		Matches: []Match{
-			{Field: FieldOutputInterface, Value: b.plan.Bridge},
-			{Field: FieldSourceAddress, Value: loopback},
-		},
-		Statement: Statement{Kind: StatementSNAT, Address: b.family().Gateway},
-		Comment:   "N2, N5: what comes from loopback comes from the gateway, so that the guest can answer",
-		Repairs:   []Repair{RepairInboundExclusions, RepairInjection},
+		Matches:   []Match{{Field: FieldOutputInterface, Value: b.plan.Bridge}, s.upstream},
+		Statement: Statement{Kind: StatementSNAT, Address: f.Gateway},
+		Comment:   named(repairs, "what comes from loopback comes from the gateway, so that the guest can answer"),
+		Repairs:   repairs,
 	})
+}
+
+// named is a comment that begins with the repairs.
+func named(repairs []Repair, words string) string {
+	names := make([]string, len(repairs))
+	for i, r := range repairs {
+		names[i] = string(r)
+	}
+	return strings.Join(names, ", ") + ": " + words
 }
 
 var (
 	ipv4 = Match{Field: FieldNFProtocol, Value: "ipv4"}
+	ipv6 = Match{Field: FieldNFProtocol, Value: "ipv6"}
 	tcp  = Match{Field: FieldTransportProtocol, Value: "tcp"}
 )
 
@@ -255,16 +279,6 @@ func portTexts(ports []uint16) []string {
 	out := make([]string, len(ports))
 	for i, p := range ports {
 		out[i] = strconv.Itoa(int(p))
-	}
-	return out
-}
-
-// elementTexts spells networks as nft lists them: a single address has no
-// prefix length.
-func elementTexts(cidrs []string) []string {
-	out := make([]string, len(cidrs))
-	for i, c := range cidrs {
-		out[i] = strings.TrimSuffix(c, "/32")
 	}
 	return out
 }

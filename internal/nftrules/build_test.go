@@ -37,6 +37,20 @@ func fullPlan() ruleio.Plan {
 	}
 }
 
+// familyIPv6 is the second family of a pod with both.
+var familyIPv6 = ruleio.Family{Name: ruleio.FamilyIPv6, Guest: "fd10:0:2::2", Gateway: "fd10:0:2::1", Pod: "fd00:244::8"}
+
+// dualPlan uses every list of a plan of both families.
+func dualPlan() ruleio.Plan {
+	p := fullPlan()
+	p.Families = append(p.Families, familyIPv6)
+	p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, "fd00:98::/32", "fd00:99::7/128")
+	p.Outbound.IncludeCIDRs = []string{"172.16.0.0/12", "2001:db8::/32"}
+	p.Unmeshed = ruleio.UnmeshedDrop
+	p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: 15053}
+	return p
+}
+
 func with(change func(p *ruleio.Plan)) ruleio.Plan {
 	p := fullPlan()
 	change(&p)
@@ -64,6 +78,17 @@ var goldenPlans = map[string]ruleio.Plan{
 	}),
 	"dns-direct": with(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053} }),
 	"dns-proxy":  with(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: 15053} }),
+	"dual-stack": dualPlan(),
+	"ipv6-only": with(func(p *ruleio.Plan) {
+		p.Families = []ruleio.Family{familyIPv6}
+		p.Unmeshed = ruleio.UnmeshedDrop
+		p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053}
+		p.Outbound = ruleio.Outbound{ExcludeCIDRs: []string{"::/0"}, IncludeCIDRs: []string{"10.0.0.0/8"}}
+	}),
+	"ipv4-beside-ipv6": with(func(p *ruleio.Plan) {
+		p.Unmeshed = ruleio.UnmeshedDrop
+		p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, "fd00:98::/32")
+	}),
 	"everything-excluded": with(func(p *ruleio.Plan) {
 		p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(1, 65535), ExcludeCIDRs: []string{"0.0.0.0/0"}}
 	}),
@@ -146,17 +171,21 @@ func checkRule(t *testing.T, table Table, c Chain, r Rule, used map[string]bool)
 			t.Errorf("comment does not name repair %s: %s", repair, r.Text())
 		}
 	}
-	ipv4Only := false
+	families := map[Match]bool{}
 	for _, m := range r.Matches {
-		ipv4Only = ipv4Only || m == ipv4 || implied[m.Field] == ipv4
+		for _, family := range []Match{m, implied[m.Field]} {
+			if family == ipv4 || family == ipv6 {
+				families[family] = true
+			}
+		}
 		if m.Set != "" && table.Set(m.Set) == nil {
 			t.Errorf("no set %s: %s", m.Set, r.Text())
 		}
 		used[m.Set] = true
 	}
 	filters := checkFilter(t, c, r)
-	if !ipv4Only && !filters {
-		t.Errorf("rule also matches IPv6: %s", r.Text())
+	if len(families) > 1 || len(families) == 0 && !filters {
+		t.Errorf("rule is not about one family: %s", r.Text())
 	}
 }
 

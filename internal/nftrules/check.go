@@ -118,16 +118,20 @@ func checkFamilies(families []ruleio.Family) error {
 	seen := map[string]bool{}
 	for i, f := range families {
 		field := fmt.Sprintf("plan.families[%d]", i)
+		i := slices.IndexFunc(stacks, func(s stack) bool { return s.name == f.Name })
 		switch {
-		case f.Name != ruleio.FamilyIPv4:
-			errs = append(errs, invalid(field+".name", "%q is not supported, only %q is", f.Name, ruleio.FamilyIPv4))
+		case i < 0:
+			errs = append(errs, invalid(field+".name", "%q is neither %q nor %q", f.Name, ruleio.FamilyIPv4, ruleio.FamilyIPv6))
 			continue
 		case seen[f.Name]:
 			errs = append(errs, invalid(field+".name", "%q is there twice", f.Name))
+		case f.Name == ruleio.FamilyIPv4 && seen[ruleio.FamilyIPv6]:
+			errs = append(errs, invalid(field+".name", "%q has to come before %q", f.Name, ruleio.FamilyIPv6))
 		}
 		seen[f.Name] = true
-		errs = append(errs, checkAddress(field+".guest", f.Guest), checkAddress(field+".gateway", f.Gateway),
-			checkAddress(field+".pod", f.Pod))
+		s := stacks[i]
+		errs = append(errs, checkAddress(field+".guest", s, f.Guest), checkAddress(field+".gateway", s, f.Gateway),
+			checkAddress(field+".pod", s, f.Pod))
 		if f.Guest == f.Gateway || f.Guest == f.Pod || f.Gateway == f.Pod {
 			errs = append(errs, invalid(field, "has the same address twice (guest %q, gateway %q, pod %q)", f.Guest, f.Gateway, f.Pod))
 		}
@@ -135,18 +139,29 @@ func checkFamilies(families []ruleio.Family) error {
 	return errors.Join(errs...)
 }
 
-// checkAddress wants a canonical IPv4 unicast address that is not loopback.
-func checkAddress(field, text string) error {
+// checkAddress wants a canonical unicast address of the family that leaves the
+// host.
+func checkAddress(field string, s stack, text string) error {
 	a, err := netip.ParseAddr(text)
 	switch {
-	case err != nil || !a.Is4() || a.String() != text:
-		return invalid(field, "%q is not an IPv4 address", text)
-	case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case err != nil || !isAddressOf(s.addresses, a) || a.String() != text:
+		return invalid(field, "%q is not an %s address in canonical form", text, s.title)
+	case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || embedsIPv4(netip.PrefixFrom(a, a.BitLen())) ||
+		a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return invalid(field, "%q is not the address of a host", text)
 	default:
 		return nil
 	}
 }
+
+// embedsIPv4 says whether an IPv6 network is one of addresses that stand for
+// IPv4 addresses or for the host itself (RFC 4291, 2.5.2, 2.5.3 and 2.5.5). No
+// packet from another host has them, and programs spell them in two ways.
+func embedsIPv4(p netip.Prefix) bool {
+	return p.Addr().Is4In6() || p.Bits() > lowNetwork.Bits() && lowNetwork.Contains(p.Addr())
+}
+
+var lowNetwork = netip.MustParsePrefix("::/96")
 
 func checkPort(field string, port uint16) error {
 	if port == 0 {
@@ -196,8 +211,8 @@ func checkDisjoint(p ruleio.Plan) error {
 	return errors.Join(errs...)
 }
 
-// checkCIDRs wants canonical IPv4 networks in ascending order, none inside
-// another: the kernel refuses an interval set whose elements overlap.
+// checkCIDRs wants canonical networks in ascending order, IPv4 before IPv6, none
+// inside another: the kernel refuses an interval set whose elements overlap.
 func checkCIDRs(field string, cidrs []string) error {
 	var errs []error
 	var last netip.Prefix
@@ -205,8 +220,11 @@ func checkCIDRs(field string, cidrs []string) error {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		p, err := netip.ParsePrefix(text)
 		switch {
-		case err != nil || !p.Addr().Is4():
-			errs = append(errs, invalid(at, "%q is not an IPv4 network", text))
+		case err != nil:
+			errs = append(errs, invalid(at, "%q is not a network", text))
+			continue
+		case embedsIPv4(p):
+			errs = append(errs, invalid(at, "%q is not a network of other hosts", text))
 			continue
 		case p != p.Masked() || p.String() != text:
 			errs = append(errs, invalid(at, "%q is not in canonical form, %s is", text, p.Masked()))

@@ -2,7 +2,6 @@ package nftrules
 
 import (
 	"bytes"
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -101,7 +100,7 @@ func decodeElement(elem *netlink.AttributeDecoder) setKey {
 
 // elementTextsOf is the inverse of setKeys; the keys may be in any order.
 func elementTextsOf(s Set, keys []setKey) []string {
-	if keySize(s.Type) == 0 || keySize(s.Type) > 4 {
+	if s.Type != TypePort && !isAddressType(s.Type) {
 		return nil
 	}
 	slices.SortFunc(keys, func(a, b setKey) int {
@@ -113,20 +112,20 @@ func elementTextsOf(s Set, keys []setKey) []string {
 			}
 			return 1
 		}
-		return cmp.Compare(a.key, b.key)
+		return a.key.compare(b.key)
 	})
 	var out []string
-	put := func(first, last uint32) {
+	put := func(first, last key) {
 		text, err := formatElement(s.Type, interval{first, last})
 		if err != nil {
-			text = strconv.FormatUint(uint64(first), 16)
+			text = fmt.Sprintf("%x%016x", first.high, first.low)
 		}
 		out = append(out, text)
 	}
-	open, first := false, uint32(0)
+	open, first := false, key{}
 	for _, k := range keys {
 		if open {
-			put(first, k.key-1)
+			put(first, k.key.previous())
 		}
 		open, first = !k.end && s.interval(), k.key
 		if !s.interval() {

@@ -284,24 +284,39 @@ func (p *ruleParser) match(f Field, test expr.Any) int {
 
 // keep reads the null binding.
 func (p *ruleParser) keep(loaded expr.Any, nat *expr.NAT) int {
-	if p.field(loaded) != FieldDestinationAddress || !plainNAT(nat, expr.NATTypeDestNAT) {
+	family, ok := plainNAT(nat, expr.NATTypeDestNAT)
+	if !ok || p.field(loaded) != destinationFields[family] {
 		return 0
 	}
-	if full, ok := loaded.(*expr.Payload); !ok || full.Len != 4 {
+	if full, ok := loaded.(*expr.Payload); !ok || full.Len != keySize(fieldTypes[destinationFields[family]]) {
 		return 0
 	}
-	p.rule.Statement = Statement{Kind: StatementKeep}
+	p.rule.Statement = Statement{Kind: StatementKeep, Family: family}
 	return 2
 }
 
-// plainNAT says whether the address comes from the register and nothing else is
-// asked for. The kernel gives back the register as both ends of the range.
-func plainNAT(n *expr.NAT, kind expr.NATType) bool {
+// plainNAT is the family of a translation whose address comes from the register
+// and that asks for nothing else. The kernel gives back the register as both
+// ends of the range.
+func plainNAT(n *expr.NAT, kind expr.NATType) (family string, ok bool) {
 	plain := *n
 	if plain.RegAddrMax == plain.RegAddrMin {
 		plain.RegAddrMax = 0
 	}
-	return plain == expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register}
+	for family, number := range natFamilies {
+		if plain == (expr.NAT{Type: kind, Family: number, RegAddrMin: register}) {
+			return family, true
+		}
+	}
+	return "", false
+}
+
+// translated is the text of the address that a translation leads to, if the
+// translation is a plain one of the address's family.
+func translated(address []byte, nat *expr.NAT, kind expr.NATType) (string, bool) {
+	a, ok := netip.AddrFromSlice(address)
+	family, plain := plainNAT(nat, kind)
+	return a.String(), ok && plain && familyOf(a.String()) == family
 }
 
 // destination reads a translation to an address and a port.
@@ -319,11 +334,11 @@ func (p *ruleParser) destination(address *expr.Immediate, second, third expr.Any
 		return 0
 	}
 	plain.RegProtoMin, plain.Specified = 0, false
-	a, ok := netip.AddrFromSlice(address.Data)
-	if !ok || !a.Is4() || !plainNAT(&plain, expr.NATTypeDestNAT) {
+	to, ok := translated(address.Data, &plain, expr.NATTypeDestNAT)
+	if !ok {
 		return 0
 	}
-	p.rule.Statement = Statement{Kind: StatementDNAT, Address: a.String(), Port: binary.BigEndian.Uint16(port.Data)}
+	p.rule.Statement = Statement{Kind: StatementDNAT, Address: to, Port: binary.BigEndian.Uint16(port.Data)}
 	return 3
 }
 
@@ -338,15 +353,15 @@ func (p *ruleParser) statement(value *expr.Immediate, action expr.Any) int {
 		}
 		p.rule.Statement = Statement{Kind: StatementZone, Zone: binary.NativeEndian.Uint16(value.Data)}
 	case *expr.NAT:
-		address, ok := netip.AddrFromSlice(value.Data)
+		to, ok := translated(value.Data, a, a.Type)
 		kind := StatementDNAT
 		if a.Type == expr.NATTypeSourceNAT {
 			kind = StatementSNAT
 		}
-		if !ok || !address.Is4() || !plainNAT(a, a.Type) {
+		if !ok {
 			return 0
 		}
-		p.rule.Statement = Statement{Kind: kind, Address: address.String()}
+		p.rule.Statement = Statement{Kind: kind, Address: to}
 	case *expr.Redir:
 		plain := *a
 		plain.Flags &^= unix.NF_NAT_RANGE_PROTO_SPECIFIED

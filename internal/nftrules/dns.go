@@ -1,6 +1,7 @@
 package nftrules
 
 import (
+	"slices"
 	"strconv"
 
 	"meshvm.io/meshvm/internal/ruleio"
@@ -22,18 +23,18 @@ const (
 
 // dnsZones are the rules that put the guest's queries into the zone where Istio
 // looks for their answers. DNS over TCP has no zones.
-func (b *builder) dnsZones() []Rule {
+func (b *builder) dnsZones(s stack, _ ruleio.Family) []Rule {
 	d := b.plan.DNS
 	if d == nil || d.CapturePort == 0 {
 		return nil
 	}
 	r := Rule{
-		Matches:   []Match{{Field: FieldInputInterface, Value: b.plan.Bridge}, ipv4, dnsPort(FieldUDPDestinationPort)},
+		Matches:   s.matches(Match{Field: FieldInputInterface, Value: b.plan.Bridge}, dnsPort(FieldUDPDestinationPort)),
 		Statement: Statement{Kind: StatementZone, Zone: zoneUpstream},
 		Comment:   "N4: guest's queries are tracked where Istio puts the answers from outside",
 		Repairs:   []Repair{RepairDNS},
 	}
-	if d.Mode == ruleio.DNSProxy {
+	if d.Mode == ruleio.DNSProxy && s.answersLoopback {
 		r.Statement.Zone = zoneResolver
 		r.Comment = "N4: guest's queries are tracked where Istio puts the answers of the proxy's resolver"
 	}
@@ -41,34 +42,56 @@ func (b *builder) dnsZones() []Rule {
 }
 
 // dnsFromGuest are the rules for the guest's queries, before all others.
-func (b *builder) dnsFromGuest() []Rule {
+func (b *builder) dnsFromGuest(s stack, _ ruleio.Family) []Rule {
 	in := Match{Field: FieldInputInterface, Value: b.plan.Bridge}
 	switch d := b.plan.DNS; {
 	case d == nil:
 		return nil
-	case d.Mode == ruleio.DNSProxy:
+	case d.Mode == ruleio.DNSProxy && s.answersLoopback:
 		// The resolver listens on loopback, so a mere redirect, which goes
 		// to the bridge's address, would miss it.
-		resolver := Statement{Kind: StatementDNAT, Address: "127.0.0.1", Port: d.CapturePort}
+		resolver := Statement{Kind: StatementDNAT, Address: s.loopback, Port: d.CapturePort}
 		return b.keep(
 			Rule{
-				Matches: []Match{in, ipv4, dnsPort(FieldUDPDestinationPort)}, Statement: resolver, Total: TotalCaptured,
+				Matches: s.matches(in, dnsPort(FieldUDPDestinationPort)), Statement: resolver, Total: TotalCaptured,
 				Comment: "N4: guest's DNS goes to the proxy's resolver", Repairs: []Repair{RepairDNS},
 			},
 			Rule{
-				Matches: []Match{in, ipv4, dnsPort(FieldTCPDestinationPort)}, Statement: resolver, Total: TotalCaptured,
+				Matches: s.matches(in, dnsPort(FieldTCPDestinationPort)), Statement: resolver, Total: TotalCaptured,
 				Comment: "N4: guest's DNS over TCP goes to the proxy's resolver", Repairs: []Repair{RepairDNS},
 			},
 		)
 	default:
-		notLoopback := Match{Field: FieldDestinationAddress, Not: true, Value: loopback}
 		return b.keep(Rule{
-			Matches:   []Match{in, notLoopback, dnsPort(FieldTCPDestinationPort)},
-			Statement: Statement{Kind: StatementKeep},
+			Matches:   s.matches(in, slices.Concat(s.notLocalhost, []Match{dnsPort(FieldTCPDestinationPort)})...),
+			Statement: s.keep(),
 			Total:     TotalDirect,
 			Comment:   "guest's DNS over TCP goes past the proxy",
 		})
 	}
+}
+
+// unmeshedDNS drops the queries that were meant for the proxy's resolver and
+// cannot reach it, because it listens on loopback.
+func (b *builder) unmeshedDNS() []Rule {
+	if b.plan.DNS == nil || b.plan.DNS.Mode != ruleio.DNSProxy {
+		return nil
+	}
+	var out []Rule
+	for _, f := range b.plan.Families {
+		s := stackOf(f)
+		if s.answersLoopback {
+			continue
+		}
+		for _, port := range []Field{FieldUDPDestinationPort, FieldTCPDestinationPort} {
+			out = append(out, Rule{
+				Matches:   append(b.outwards(), s.is, dnsPort(port)),
+				Statement: drop,
+				Comment:   "unmeshed: guest's DNS over " + s.title + ", which cannot reach the proxy's resolver, goes nowhere",
+			})
+		}
+	}
+	return out
 }
 
 func dnsPort(f Field) Match { return Match{Field: f, Value: strconv.Itoa(portDNS)} }

@@ -9,6 +9,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/ruleio"
 )
 
 // Replace writes the table in one transaction, whatever was there under its
@@ -66,7 +68,7 @@ func (b *batch) deleteTable(t Table) {
 
 // setTypes are the numbers of the set types; only nft looks at them
 // (nftables, include/datatype.h, enum datatypes).
-var setTypes = map[DataType]uint32{TypeIPv4Address: 7, TypePort: 13}
+var setTypes = map[DataType]uint32{TypeIPv4Address: 7, TypeIPv6Address: 8, TypePort: 13}
 
 // Userdata of sets and their elements, which only nft looks at (libnftnl,
 // include/libnftnl/udata.h), each type, length, value: the byte order of the keys, and the mark of an
@@ -107,7 +109,7 @@ const keysPerMessage = 1000
 // setKey is a set element as the kernel has it: of an interval set, the first
 // key of a range or, with end, the first key after one.
 type setKey struct {
-	key  uint32
+	key  key
 	end  bool
 	open bool
 }
@@ -124,7 +126,7 @@ func setKeys(s Set) ([]setKey, error) {
 			keys = append(keys, setKey{key: r.first})
 			continue
 		}
-		if i == 0 && r.first > 0 {
+		if i == 0 && r.first != (key{}) {
 			// nft begins every interval set with the end of the
 			// range of keys that are not in it.
 			keys = append(keys, setKey{end: true})
@@ -132,7 +134,7 @@ func setKeys(s Set) ([]setKey, error) {
 		open := r.last == keyMax(s.Type)
 		keys = append(keys, setKey{key: r.first, open: open})
 		if !open {
-			keys = append(keys, setKey{key: r.last + 1, end: true})
+			keys = append(keys, setKey{key: r.last.next(), end: true})
 		}
 	}
 	return keys, nil
@@ -277,6 +279,10 @@ func load(f Field) (expr.Any, error) {
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv4SourceOffset, Len: 4}, nil
 	case FieldDestinationAddress:
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv4DestinationOffset, Len: 4}, nil
+	case FieldSourceIPv6:
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv6SourceOffset, Len: 16}, nil
+	case FieldDestinationIPv6:
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv6DestinationOffset, Len: 16}, nil
 	case FieldTCPDestinationPort, FieldUDPDestinationPort:
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: destinationPortOffset, Len: 2}, nil
 	case FieldConntrackState:
@@ -288,10 +294,12 @@ func load(f Field) (expr.Any, error) {
 	}
 }
 
-// Offsets in bytes of header fields (RFC 791, RFC 9293, RFC 768).
+// Offsets in bytes of header fields (RFC 791, RFC 8200, RFC 9293, RFC 768).
 const (
 	ipv4SourceOffset      = 12
 	ipv4DestinationOffset = 16
+	ipv6SourceOffset      = 8
+	ipv6DestinationOffset = 24
 	destinationPortOffset = 2
 )
 
@@ -340,29 +348,41 @@ func flagExpressions(loaded expr.Any, flags []byte) []expr.Any {
 	}
 }
 
+// natFamilies are the kernel's numbers of the families that are translated.
+var natFamilies = map[string]uint32{ruleio.FamilyIPv4: unix.NFPROTO_IPV4, ruleio.FamilyIPv6: unix.NFPROTO_IPV6}
+
+// destinationFields are the fields that the null binding loads.
+var destinationFields = map[string]Field{ruleio.FamilyIPv4: FieldDestinationAddress, ruleio.FamilyIPv6: FieldDestinationIPv6}
+
+// translation is the end of StatementDNAT and StatementSNAT.
+func translation(s Statement) ([]expr.Any, error) {
+	a, err := netip.ParseAddr(s.Address)
+	if err != nil || a.Zone() != "" {
+		return nil, fmt.Errorf("%w: %s to %q", errValue, s.Kind, s.Address)
+	}
+	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: natFamilies[familyOf(s.Address)], RegAddrMin: register}
+	if s.Kind == StatementSNAT {
+		nat.Type = expr.NATTypeSourceNAT
+	}
+	out := []expr.Any{&expr.Immediate{Register: register, Data: a.AsSlice()}}
+	if s.Port != 0 {
+		nat.RegProtoMin, nat.Specified = portRegister, true
+		out = append(out, &expr.Immediate{Register: portRegister, Data: binary.BigEndian.AppendUint16(nil, s.Port)})
+	}
+	return append(out, nat), nil
+}
+
 func statementExpressions(s Statement) ([]expr.Any, error) {
 	switch s.Kind {
 	case StatementDNAT, StatementSNAT:
-		a, err := netip.ParseAddr(s.Address)
-		if err != nil || !a.Is4() {
-			return nil, fmt.Errorf("%w: %s to %q", errValue, s.Kind, s.Address)
-		}
-		kind := expr.NATTypeDestNAT
-		if s.Kind == StatementSNAT {
-			kind = expr.NATTypeSourceNAT
-		}
-		address := &expr.Immediate{Register: register, Data: a.AsSlice()}
-		if s.Port == 0 {
-			return []expr.Any{address, &expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register}}, nil
-		}
-		return []expr.Any{
-			address,
-			&expr.Immediate{Register: portRegister, Data: binary.BigEndian.AppendUint16(nil, s.Port)},
-			&expr.NAT{Type: kind, Family: unix.NFPROTO_IPV4, RegAddrMin: register, RegProtoMin: portRegister, Specified: true},
-		}, nil
+		return translation(s)
 	case StatementKeep:
-		destination, err := load(FieldDestinationAddress)
-		return []expr.Any{destination, &expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: register}}, err
+		field, ok := destinationFields[s.Family]
+		if !ok {
+			return nil, fmt.Errorf("%w: family %q", errValue, s.Family)
+		}
+		destination, err := load(field)
+		return []expr.Any{destination, &expr.NAT{Type: expr.NATTypeDestNAT, Family: natFamilies[s.Family], RegAddrMin: register}}, err
 	case StatementRedirect:
 		return []expr.Any{
 			&expr.Immediate{Register: register, Data: binary.BigEndian.AppendUint16(nil, s.Port)},

@@ -59,9 +59,9 @@ func (t Table) holds(m Match, p Packet) bool {
 		return (familyName(p.Destination) == m.Value) != m.Not
 	case FieldTransportProtocol:
 		return (protocolNumbers[TypeInetProtocol][m.Value] == p.Protocol) != m.Not
-	case FieldSourceAddress:
+	case FieldSourceAddress, FieldSourceIPv6:
 		return t.hasAddress(m, p.Source) != m.Not
-	case FieldDestinationAddress:
+	case FieldDestinationAddress, FieldDestinationIPv6:
 		return t.hasAddress(m, p.Destination) != m.Not
 	case FieldTCPDestinationPort, FieldUDPDestinationPort:
 		return t.hasPort(m, p.DestinationPort) != m.Not

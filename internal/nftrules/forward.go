@@ -1,6 +1,10 @@
 package nftrules
 
-import "meshvm.io/meshvm/internal/ruleio"
+import (
+	"slices"
+
+	"meshvm.io/meshvm/internal/ruleio"
+)
 
 // forwarded are the filter rules for packets between the guest and the outside
 // that no proxy took. They look at the first packet of a connection only, so
@@ -64,19 +68,24 @@ func (b *builder) closed() []Rule {
 }
 
 // unmeshed drops what no proxy carries, in both directions. DHCP is between the
-// guest and the bridge, so it is never forwarded.
+// guest and the bridge, so it is never forwarded, and neither are the messages
+// by which IPv6 finds its neighbours. A packet that is too big is answered within
+// its flow, which is not new.
 func (b *builder) unmeshed() []Rule {
-	rules := b.keep(
-		Rule{
-			Matches:   append(b.inwards(), notTCP, notUDP),
-			Statement: drop,
-			Comment:   "unmeshed: what is neither TCP nor UDP does not reach the guest",
-		},
-		Rule{
-			Matches:   append(b.outwards(), lookup(FieldDestinationAddress, SetOutboundExcludeIPv4)),
+	rules := []Rule{{
+		Matches:   append(b.inwards(), notTCP, notUDP),
+		Statement: drop,
+		Comment:   "unmeshed: what is neither TCP nor UDP does not reach the guest",
+	}}
+	for _, s := range stacks {
+		rules = append(rules, Rule{
+			Matches:   append(b.outwards(), lookup(s.destination, s.excluded)),
 			Statement: Statement{Kind: StatementAccept},
 			Comment:   "unmeshed: excluded networks are open",
-		},
+		})
+	}
+	rules = append(
+		append(rules, b.unmeshedDNS()...),
 		Rule{
 			Matches:   append(b.outwards(), Match{Field: FieldUDPDestinationPort, Not: true, Set: SetOutboundUDP}),
 			Statement: drop,
@@ -88,17 +97,23 @@ func (b *builder) unmeshed() []Rule {
 			Comment:   "unmeshed: guest's other protocols go nowhere",
 		},
 	)
-	ipv6 := Match{Field: FieldNFProtocol, Value: "ipv6"}
-	return append(rules, b.keep(
-		Rule{
-			Matches:   append(b.inwards(), ipv6),
-			Statement: drop,
-			Comment:   "unmeshed: IPv6, which the mesh of this pod has not, does not reach the guest",
-		},
-		Rule{
-			Matches:   append(b.outwards(), ipv6),
-			Statement: drop,
-			Comment:   "unmeshed: guest's IPv6, which the mesh of this pod has not, goes nowhere",
-		},
-	)...)
+	for _, s := range stacks {
+		if !b.meshed(s) {
+			rules = append(rules, Rule{
+				Matches:   append(b.inwards(), s.is),
+				Statement: drop,
+				Comment:   "unmeshed: " + s.title + ", which the mesh of this pod has not, does not reach the guest",
+			}, Rule{
+				Matches:   append(b.outwards(), s.is),
+				Statement: drop,
+				Comment:   "unmeshed: guest's " + s.title + ", which the mesh of this pod has not, goes nowhere",
+			})
+		}
+	}
+	return b.keep(rules...)
+}
+
+// meshed says whether the proxy carries the family.
+func (b *builder) meshed(s stack) bool {
+	return slices.ContainsFunc(b.plan.Families, func(f ruleio.Family) bool { return f.Name == s.name })
 }

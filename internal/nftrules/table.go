@@ -110,6 +110,8 @@ const (
 	FieldTransportProtocol  Field = "meta l4proto"
 	FieldSourceAddress      Field = "ip saddr"
 	FieldDestinationAddress Field = "ip daddr"
+	FieldSourceIPv6         Field = "ip6 saddr"
+	FieldDestinationIPv6    Field = "ip6 daddr"
 	FieldTCPDestinationPort Field = "tcp dport"
 	FieldUDPDestinationPort Field = "udp dport"
 	// FieldConntrackState is the packet's state in connection tracking; its
@@ -147,7 +149,8 @@ const (
 	StatementSNAT StatementKind = "snat"
 	// StatementRedirect sends the connection to a port of the pod itself.
 	StatementRedirect StatementKind = "redirect"
-	// StatementKeep is a null binding, "dnat ip to ip daddr": the connection
+	// StatementKeep is a null binding, "dnat ip to ip daddr" or, for IPv6,
+	// "dnat ip6 to ip6 daddr": the connection
 	// keeps its destination and counts as decided, so that nat chains of
 	// other tables on the same hook leave it alone. A mere accept would not
 	// do that: the next base chain would still be asked.
@@ -165,6 +168,8 @@ const (
 type Statement struct {
 	// Kind says which.
 	Kind StatementKind
+	// Family is that of StatementKeep, ruleio.FamilyIPv4 or ruleio.FamilyIPv6.
+	Family string
 	// Address is the new address of StatementDNAT and StatementSNAT.
 	Address string
 	// Port is the port of StatementRedirect, and the new port of
@@ -194,6 +199,9 @@ const (
 	// RepairInjection: without the VMI annotation KubeVirt takes inbound
 	// connections, and the proxy's own ports, away from the proxy.
 	RepairInjection Repair = "N5"
+	// RepairIPv6: KubeVirt's rules for IPv6 know neither the pod's address
+	// nor that of the proxy's upstream leg.
+	RepairIPv6 Repair = "N7"
 	// RepairClosedPorts: a port that nobody listed reaches the guest, past
 	// the proxy, when KubeVirt forwards everything.
 	RepairClosedPorts Repair = "closed"
@@ -212,6 +220,8 @@ func (r Repair) Summary() string {
 		return "Istio's DNS capture kills the guest's DNS"
 	case RepairInjection:
 		return "injection without the VMI annotation bypasses the mesh inbound, and the proxy's own ports go to the guest"
+	case RepairIPv6:
+		return "over IPv6 the proxy cannot hand connections on to the guest"
 	case RepairClosedPorts:
 		return "a port that is not listed reaches the guest when KubeVirt has no port list"
 	default:

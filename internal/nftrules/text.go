@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"meshvm.io/meshvm/internal/ruleio"
 )
 
 // Style is a version of nft's spelling.
@@ -61,9 +63,12 @@ func (s Set) text() string {
 
 // elementText breaks lines where nft does (src/expression.c, calculate_delim).
 func (s Set) elementText() string {
-	perLine := 2
-	if s.Type == TypePort {
+	perLine := 1
+	switch s.Type {
+	case TypePort:
 		perLine = 5
+	case TypeIPv4Address:
+		perLine = 2
 	}
 	var b strings.Builder
 	for i, e := range s.Elements {
@@ -172,17 +177,12 @@ func (m Match) text() string {
 
 func (s Statement) text() string {
 	switch s.Kind {
-	case StatementDNAT:
-		if s.Port != 0 {
-			return "dnat ip to " + s.Address + ":" + strconv.Itoa(int(s.Port))
-		}
-		return "dnat ip to " + s.Address
-	case StatementSNAT:
-		return "snat ip to " + s.Address
+	case StatementDNAT, StatementSNAT:
+		return fmt.Sprintf("%s %s to %s", s.Kind, familyOf(s.Address), s.target())
+	case StatementKeep:
+		return fmt.Sprintf("dnat %s to %s daddr", s.Family, s.Family)
 	case StatementRedirect:
 		return "redirect to :" + strconv.Itoa(int(s.Port))
-	case StatementKeep:
-		return "dnat ip to ip daddr"
 	case StatementZone:
 		return "ct zone set " + strconv.Itoa(int(s.Zone))
 	case StatementDrop, StatementAccept:
@@ -192,4 +192,24 @@ func (s Statement) text() string {
 	default:
 		return string(FieldUnrecognised) + " " + string(s.Kind)
 	}
+}
+
+// target is the new address, with the new port if there is one.
+func (s Statement) target() string {
+	switch {
+	case s.Port == 0:
+		return s.Address
+	case familyOf(s.Address) == ruleio.FamilyIPv6:
+		return "[" + s.Address + "]:" + strconv.Itoa(int(s.Port))
+	default:
+		return s.Address + ":" + strconv.Itoa(int(s.Port))
+	}
+}
+
+// familyOf is the nftables family of an address.
+func familyOf(address string) string {
+	if strings.Contains(address, ":") {
+		return ruleio.FamilyIPv6
+	}
+	return ruleio.FamilyIPv4
 }

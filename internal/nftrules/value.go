@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
-	"strings"
 )
 
 // DataType is an nftables data type by its name in nft(8), DATA TYPES.
@@ -19,6 +18,7 @@ const (
 	TypeNFProtocol    DataType = "nf_proto"
 	TypeInetProtocol  DataType = "inet_proto"
 	TypeIPv4Address   DataType = "ipv4_addr"
+	TypeIPv6Address   DataType = "ipv6_addr"
 	TypePort          DataType = "inet_service"
 	TypeState         DataType = "ct_state"
 )
@@ -48,6 +48,8 @@ var fieldTypes = map[Field]DataType{
 	FieldTransportProtocol:  TypeInetProtocol,
 	FieldSourceAddress:      TypeIPv4Address,
 	FieldDestinationAddress: TypeIPv4Address,
+	FieldSourceIPv6:         TypeIPv6Address,
+	FieldDestinationIPv6:    TypeIPv6Address,
 	FieldTCPDestinationPort: TypePort,
 	FieldUDPDestinationPort: TypePort,
 	FieldConntrackState:     TypeState,
@@ -59,6 +61,8 @@ var fieldTypes = map[Field]DataType{
 var implied = map[Field]Match{
 	FieldSourceAddress:      {Field: FieldNFProtocol, Value: "ipv4"},
 	FieldDestinationAddress: {Field: FieldNFProtocol, Value: "ipv4"},
+	FieldSourceIPv6:         {Field: FieldNFProtocol, Value: "ipv6"},
+	FieldDestinationIPv6:    {Field: FieldNFProtocol, Value: "ipv6"},
 	FieldTCPDestinationPort: {Field: FieldTransportProtocol, Value: "tcp"},
 	FieldUDPDestinationPort: {Field: FieldTransportProtocol, Value: "udp"},
 }
@@ -78,8 +82,8 @@ func encodeValue(t DataType, text string) ([]byte, error) {
 			return nil, fmt.Errorf("%w: protocol %q", errValue, text)
 		}
 		return []byte{n}, nil
-	case TypeIPv4Address:
-		return encodePrefix(text)
+	case TypeIPv4Address, TypeIPv6Address:
+		return encodePrefix(t, text)
 	case TypePort:
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil {
@@ -96,15 +100,20 @@ func encodeValue(t DataType, text string) ([]byte, error) {
 	}
 }
 
-// encodePrefix returns the bytes of an IPv4 address or of a prefix whose length
-// is a multiple of 8.
-func encodePrefix(text string) ([]byte, error) {
-	if a, err := netip.ParseAddr(text); err == nil && a.Is4() {
+// isAddressOf says whether the address is of the type.
+func isAddressOf(t DataType, a netip.Addr) bool {
+	return t == TypeIPv4Address && a.Is4() || t == TypeIPv6Address && a.Is6() && a.Zone() == ""
+}
+
+// encodePrefix returns the bytes of an address or of a prefix whose length is a
+// multiple of 8.
+func encodePrefix(t DataType, text string) ([]byte, error) {
+	if a, err := netip.ParseAddr(text); err == nil && isAddressOf(t, a) {
 		return a.AsSlice(), nil
 	}
 	p, err := netip.ParsePrefix(text)
-	if err != nil || !p.Addr().Is4() || p != p.Masked() || p.Bits() == 0 || p.Bits()%8 != 0 {
-		return nil, fmt.Errorf("%w: %q is no IPv4 address and no prefix on a byte boundary", errValue, text)
+	if err != nil || !isAddressOf(t, p.Addr()) || p != p.Masked() || p.Bits() == 0 || p.Bits()%8 != 0 {
+		return nil, fmt.Errorf("%w: %q is no %s and no prefix on a byte boundary", errValue, text, t)
 	}
 	return p.Addr().AsSlice()[:p.Bits()/8], nil
 }
@@ -125,8 +134,8 @@ func decodeValue(t DataType, b []byte) (string, error) {
 				return name, nil
 			}
 		}
-	case TypeIPv4Address:
-		if text, ok := decodePrefix(b); ok {
+	case TypeIPv4Address, TypeIPv6Address:
+		if text, ok := decodePrefix(t, b); ok {
 			return text, nil
 		}
 	case TypePort:
@@ -142,16 +151,16 @@ func decodeValue(t DataType, b []byte) (string, error) {
 }
 
 // decodePrefix is the inverse of encodePrefix.
-func decodePrefix(b []byte) (string, bool) {
-	switch n := len(b); {
-	case n == 4:
-		return netip.AddrFrom4([4]byte(b)).String(), true
-	case n > 0 && n < 4:
-		a, _ := netip.AddrFromSlice(append(bytes.Clone(b), make([]byte, 4-n)...))
-		return netip.PrefixFrom(a, 8*n).String(), true
-	default:
+func decodePrefix(t DataType, b []byte) (string, bool) {
+	size := int(keySize(t))
+	if len(b) == 0 || len(b) > size {
 		return "", false
 	}
+	a, _ := netip.AddrFromSlice(append(bytes.Clone(b), make([]byte, size-len(b))...))
+	if len(b) == size {
+		return a.String(), true
+	}
+	return netip.PrefixFrom(a, 8*len(b)).String(), true
 }
 
 // keySize is the length in bytes of a set's keys.
@@ -159,6 +168,8 @@ func keySize(t DataType) uint32 {
 	switch t {
 	case TypeIPv4Address, TypeState:
 		return 4
+	case TypeIPv6Address:
+		return 16
 	case TypePort:
 		return 2
 	case TypeInterfaceName:
@@ -168,75 +179,4 @@ func keySize(t DataType) uint32 {
 	default:
 		return 0
 	}
-}
-
-// interval is a closed range of set keys of at most 4 bytes.
-type interval struct{ first, last uint32 }
-
-// parseElement reads a set element: a value, a prefix, or FIRST-LAST.
-func parseElement(t DataType, text string) (interval, error) {
-	if t == TypeIPv4Address {
-		if p, err := netip.ParsePrefix(text); err == nil && p.Addr().Is4() && p == p.Masked() {
-			first := binary.BigEndian.Uint32(p.Addr().AsSlice())
-			return interval{first, first | ^uint32(0)>>p.Bits()}, nil
-		}
-	}
-	from, to, isRange := strings.Cut(text, "-")
-	first, err := parseKey(t, from)
-	if err != nil || !isRange {
-		return interval{first, first}, err
-	}
-	last, err := parseKey(t, to)
-	if err == nil && last < first {
-		err = fmt.Errorf("%w: range %q", errValue, text)
-	}
-	return interval{first, last}, err
-}
-
-func parseKey(t DataType, text string) (uint32, error) {
-	b, err := encodeValue(t, text)
-	if err != nil {
-		return 0, err
-	}
-	if len(b) != int(keySize(t)) || len(b) > 4 {
-		return 0, fmt.Errorf("%w: %q is no element of type %s", errValue, text, t)
-	}
-	return keyNumber(b), nil
-}
-
-// keyNumber reads a key of at most 4 bytes in network byte order.
-func keyNumber(b []byte) uint32 {
-	var n uint32
-	for _, c := range b {
-		n = n<<8 | uint32(c)
-	}
-	return n
-}
-
-// keyBytes is the inverse of keyNumber.
-func keyBytes(t DataType, n uint32) []byte {
-	return binary.BigEndian.AppendUint32(nil, n)[4-keySize(t):]
-}
-
-// formatElement spells a range as nft does: as a value, as a prefix if it is
-// one, else as FIRST-LAST.
-func formatElement(t DataType, i interval) (string, error) {
-	first, err := decodeValue(t, keyBytes(t, i.first))
-	if err != nil || i.first == i.last {
-		return first, err
-	}
-	if size := i.last - i.first; t == TypeIPv4Address && size&(size+1) == 0 && i.first&size == 0 {
-		bits := 32
-		for ; size > 0; size >>= 1 {
-			bits--
-		}
-		return first + "/" + strconv.Itoa(bits), nil
-	}
-	last, err := decodeValue(t, keyBytes(t, i.last))
-	return first + "-" + last, err
-}
-
-// keyMax is the greatest key of a type.
-func keyMax(t DataType) uint32 {
-	return ^uint32(0) >> (32 - 8*keySize(t))
 }

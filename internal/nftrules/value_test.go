@@ -13,17 +13,24 @@ func TestElements(t *testing.T) {
 		// spelled is nft's spelling if it is not text.
 		spelled string
 	}{
-		"port":                    {kind: TypePort, text: "8080", want: interval{8080, 8080}},
-		"last port":               {kind: TypePort, text: "65535", want: interval{65535, 65535}},
-		"port range":              {kind: TypePort, text: "9000-9010", want: interval{9000, 9010}},
-		"ports that look aligned": {kind: TypePort, text: "8-15", want: interval{8, 15}},
-		"address":                 {kind: TypeIPv4Address, text: "10.0.0.1", want: interval{0x0a000001, 0x0a000001}},
-		"network":                 {kind: TypeIPv4Address, text: "10.0.0.0/8", want: interval{0x0a000000, 0x0affffff}},
-		"one address as network":  {kind: TypeIPv4Address, text: "10.0.0.1/32", want: interval{0x0a000001, 0x0a000001}, spelled: "10.0.0.1"},
-		"all addresses":           {kind: TypeIPv4Address, text: "0.0.0.0/0", want: interval{0, 0xffffffff}},
-		"range that is a network": {kind: TypeIPv4Address, text: "10.0.0.0-10.0.0.255", want: interval{0x0a000000, 0x0a0000ff}, spelled: "10.0.0.0/24"},
-		"range of no network":     {kind: TypeIPv4Address, text: "10.0.0.4-10.0.0.9", want: interval{0x0a000004, 0x0a000009}},
-		"size of a network alone": {kind: TypeIPv4Address, text: "10.0.0.1-10.0.0.4", want: interval{0x0a000001, 0x0a000004}},
+		"port":                    {kind: TypePort, text: "8080", want: interval{key{low: 8080}, key{low: 8080}}},
+		"last port":               {kind: TypePort, text: "65535", want: interval{key{low: 65535}, key{low: 65535}}},
+		"port range":              {kind: TypePort, text: "9000-9010", want: interval{key{low: 9000}, key{low: 9010}}},
+		"ports that look aligned": {kind: TypePort, text: "8-15", want: interval{key{low: 8}, key{low: 15}}},
+		"address":                 {kind: TypeIPv4Address, text: "10.0.0.1", want: interval{key{low: 0x0a000001}, key{low: 0x0a000001}}},
+		"network":                 {kind: TypeIPv4Address, text: "10.0.0.0/8", want: interval{key{low: 0x0a000000}, key{low: 0x0affffff}}},
+		"one address as network":  {kind: TypeIPv4Address, text: "10.0.0.1/32", want: interval{key{low: 0x0a000001}, key{low: 0x0a000001}}, spelled: "10.0.0.1"},
+		"all addresses":           {kind: TypeIPv4Address, text: "0.0.0.0/0", want: interval{key{low: 0}, key{low: 0xffffffff}}},
+		"range that is a network": {kind: TypeIPv4Address, text: "10.0.0.0-10.0.0.255", want: interval{key{low: 0x0a000000}, key{low: 0x0a0000ff}}, spelled: "10.0.0.0/24"},
+		"range of no network":     {kind: TypeIPv4Address, text: "10.0.0.4-10.0.0.9", want: interval{key{low: 0x0a000004}, key{low: 0x0a000009}}},
+		"IPv6 address":            {kind: TypeIPv6Address, text: "fd10:0:2::2", want: interval{key{0xfd10000000020000, 2}, key{0xfd10000000020000, 2}}},
+		"IPv6 network":            {kind: TypeIPv6Address, text: "fd10:0:2::/120", want: interval{key{0xfd10000000020000, 0}, key{0xfd10000000020000, 0xff}}},
+		"IPv6 network of 64 bits": {kind: TypeIPv6Address, text: "2001:db8::/64", want: interval{key{0x20010db800000000, 0}, key{0x20010db800000000, ^uint64(0)}}},
+		"large IPv6 network":      {kind: TypeIPv6Address, text: "fd00::/8", want: interval{key{0xfd00000000000000, 0}, key{0xfdffffffffffffff, ^uint64(0)}}},
+		"all IPv6 addresses":      {kind: TypeIPv6Address, text: "::/0", want: interval{key{}, key{^uint64(0), ^uint64(0)}}},
+		"IPv6 range of a network": {kind: TypeIPv6Address, text: "fd00::-fd00::1:ffff", want: interval{key{0xfd00000000000000, 0}, key{0xfd00000000000000, 0x1ffff}}, spelled: "fd00::/111"},
+		"IPv6 range over 64 bits": {kind: TypeIPv6Address, text: "fd00::ffff:ffff:ffff:ffff-fd00:0:0:1::", want: interval{key{0xfd00000000000000, ^uint64(0)}, key{0xfd00000000000001, 0}}},
+		"size of a network alone": {kind: TypeIPv4Address, text: "10.0.0.1-10.0.0.4", want: interval{key{low: 0x0a000001}, key{low: 0x0a000004}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parseElement(tc.kind, tc.text)
@@ -52,7 +59,10 @@ func TestElementsThatAreNone(t *testing.T) {
 		"half a range":       {TypePort, "10-"},
 		"network as port":    {TypePort, "10.0.0.0/8"},
 		"IPv6 address":       {TypeIPv4Address, "::1"},
+		"IPv4 address":       {TypeIPv6Address, "10.0.0.1"},
+		"zone":               {TypeIPv6Address, "fe80::1%eth0"},
 		"host bits":          {TypeIPv4Address, "10.0.0.1/8"},
+		"IPv6 host bits":     {TypeIPv6Address, "fd00::1/8"},
 		"interface name":     {TypeInterfaceName, "eth0"},
 		"type that is none":  {DataType("mark"), "1"},
 		"protocol as number": {TypeInetProtocol, "6"},
@@ -77,6 +87,8 @@ func TestValues(t *testing.T) {
 		"address":            {TypeIPv4Address, "10.0.2.2"},
 		"network of 8 bits":  {TypeIPv4Address, "127.0.0.0/8"},
 		"network of 24 bits": {TypeIPv4Address, "192.0.2.0/24"},
+		"IPv6 address":       {TypeIPv6Address, "fd10:0:2::2"},
+		"IPv6 network":       {TypeIPv6Address, "fd00:98::/32"},
 		"port":               {TypePort, "15006"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -99,5 +111,19 @@ func TestDecodeValueOfOthers(t *testing.T) {
 		if got, err := decodeValue(kind, []byte{1, 2, 3, 4, 5}); !errors.Is(err, errValue) {
 			t.Errorf("five bytes of type %s decoded as %q, %v", kind, got, err)
 		}
+	}
+}
+
+func TestNeighboursOfKeys(t *testing.T) {
+	for _, k := range []key{{}, {low: 7}, {low: ^uint64(0)}, {high: 1}, {^uint64(0), ^uint64(0)}} {
+		if got := k.next().previous(); got != k {
+			t.Errorf("before the one after %+v is %+v", k, got)
+		}
+	}
+	if got, want := (key{low: ^uint64(0)}).next(), (key{high: 1}); got != want {
+		t.Errorf("the carry is lost: %+v", got)
+	}
+	if (key{high: 1}).compare(key{low: ^uint64(0)}) <= 0 {
+		t.Error("the high half counts less than the low one")
 	}
 }

@@ -12,8 +12,8 @@ type Plan struct {
 	// pkg/network/link/names.go). It may not exist yet when the rules are
 	// written: they match it by name.
 	Bridge string `json:"bridge"`
-	// Families lists the address families of the guest's primary interface,
-	// at most one entry for each.
+	// Families lists the address families that the mesh proxy of the pod
+	// carries, IPv4 before IPv6, at most one entry for each.
 	Families []Family `json:"families"`
 	// Proxy describes the ports of the mesh proxy in the pod.
 	Proxy Proxy `json:"proxy"`
@@ -32,7 +32,7 @@ type Plan struct {
 type DNS struct {
 	// Mode is the way.
 	Mode DNSMode `json:"mode"`
-	// CapturePort is the port on 127.0.0.1 of the proxy's resolver (Istio's
+	// CapturePort is the port on loopback of the proxy's resolver (Istio's
 	// is 15053), when Istio's rules capture the pod's DNS; 0 when they do
 	// not.
 	CapturePort uint16 `json:"capturePort,omitempty"`
@@ -45,7 +45,8 @@ const (
 	// DNSDirect goes to the resolver that the guest asks.
 	DNSDirect DNSMode = "Direct"
 	// DNSProxy goes to the proxy's resolver; the guest sees the answers come
-	// from the one it asked.
+	// from the one it asked. It is for IPv4: Linux delivers nothing to ::1
+	// that came in by a link, so that over IPv6 DNS is unmeshed traffic.
 	DNSProxy DNSMode = "Proxy"
 )
 
@@ -64,10 +65,10 @@ const (
 
 // Family holds the addresses of one address family.
 type Family struct {
-	// Name is the nftables family: FamilyIPv4.
+	// Name is the nftables family: FamilyIPv4 or FamilyIPv6.
 	Name string `json:"name"`
 	// Guest is the guest's address behind the masquerade binding, for
-	// example "10.0.2.2".
+	// example "10.0.2.2" or "fd10:0:2::2".
 	Guest string `json:"guest"`
 	// Gateway is the bridge's address on the guest's link, for example
 	// "10.0.2.1".
@@ -76,8 +77,11 @@ type Family struct {
 	Pod string `json:"pod"`
 }
 
-// FamilyIPv4 is the nftables name of IPv4.
-const FamilyIPv4 = "ip"
+// The nftables names of the address families (nft(8), ADDRESS FAMILIES).
+const (
+	FamilyIPv4 = "ip"
+	FamilyIPv6 = "ip6"
+)
 
 // Proxy describes the mesh proxy that shares the pod's network namespace.
 type Proxy struct {
@@ -109,10 +113,12 @@ type Outbound struct {
 	// ExcludeUDP are UDP destination ports in the same form. No proxy takes
 	// UDP anyway: they are the ones that UnmeshedDrop spares.
 	ExcludeUDP []PortRange `json:"excludeUDP,omitempty"`
-	// ExcludeCIDRs are destination networks in canonical form (RFC 4632,
-	// host bits zero), sorted, none inside another.
+	// ExcludeCIDRs are destination networks of both families in canonical
+	// form (RFC 4632 and RFC 5952, host bits zero), sorted by address, IPv4
+	// before IPv6, none inside another.
 	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
 	// IncludeCIDRs, in the same form, are the only destination networks that
-	// go through the proxy; empty means all.
+	// go through the proxy; empty means all. If it has networks of one family
+	// only, nothing of the other goes through the proxy.
 	IncludeCIDRs []string `json:"includeCIDRs,omitempty"`
 }

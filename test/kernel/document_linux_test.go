@@ -41,11 +41,13 @@ func section(t *testing.T, name, want string) {
 	}
 }
 
-// everyRule is a plan that uses every list.
-func everyRule() ruleio.Plan {
-	p := unmeshedPlan()
+// everyRuleOf is a plan of the families that uses every list.
+func everyRuleOf(families ...family) ruleio.Plan {
+	p := unmeshedPlan(families...)
 	p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: resolverPort}
-	p.Outbound.IncludeCIDRs = []string{"203.0.113.0/24"}
+	for _, f := range families {
+		p.Outbound.IncludeCIDRs = append(p.Outbound.IncludeCIDRs, f.outsideCIDR)
+	}
 	return p
 }
 
@@ -53,7 +55,7 @@ func everyRule() ruleio.Plan {
 func TestDocumentedRules(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| Chain | Rule, without counter and comment | What it does | Repairs |\n|---|---|---|---|\n")
-	for _, c := range build(t, everyRule()).Chains {
+	for _, c := range build(t, everyRuleOf(ipv4)).Chains {
 		for _, r := range c.Rules {
 			repairs := make([]string, len(r.Repairs))
 			for i, n := range r.Repairs {

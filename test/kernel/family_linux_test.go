@@ -6,19 +6,22 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/ruleio"
 )
 
 // family is an address family of a lab, with everybody's address in it.
 type family struct {
 	// name is what people call it.
 	name string
-	// number is its digit in the networks of package net.
-	number string
+	// number is its digit in the networks of package net, nft its name there.
+	number, nft string
 	// pod, peer, guest and gateway are the addresses on the links: the pod's
 	// and the peer's on one, the guest's and the bridge's on the other.
 	pod, peer, guest, gateway string
-	// outside is any host outside; excluded is one in excludedCIDR.
-	outside, excluded, excludedCIDR string
+	// outside is any host outside, in outsideCIDR; excluded is one in
+	// excludedCIDR.
+	outside, outsideCIDR, excluded, excludedCIDR string
 	// loopback is where the proxy and its agent talk to themselves.
 	loopback string
 	// wildcard is what a server listens on to be reached by all.
@@ -36,16 +39,16 @@ type family struct {
 // The families of labs.
 var (
 	ipv4 = family{
-		name: "IPv4", number: "4",
+		name: "IPv4", number: "4", nft: ruleio.FamilyIPv4,
 		pod: podIP, peer: peerIP, guest: guestIP, gateway: gatewayIP,
-		outside: outsideIP, excluded: excludedIP, excludedCIDR: excludedCIDR,
+		outside: outsideIP, outsideCIDR: "203.0.113.0/24", excluded: excludedIP, excludedCIDR: excludedCIDR,
 		loopback: "127.0.0.1", wildcard: "0.0.0.0", upstream: "127.0.0.6",
 		length: 24, guestLength: 24, forwarding: "ipv4/ip_forward",
 	}
 	ipv6 = family{
-		name: "IPv6", number: "6",
+		name: "IPv6", number: "6", nft: ruleio.FamilyIPv6,
 		pod: "fd00:244::8", peer: "fd00:244::1", guest: "fd10:0:2::2", gateway: "fd10:0:2::1",
-		outside: "fd00:99::9", excluded: "fd00:98::7", excludedCIDR: "fd00:98::/32",
+		outside: "fd00:99::9", outsideCIDR: "fd00:99::/64", excluded: "fd00:98::7", excludedCIDR: "fd00:98::/32",
 		loopback: "::1", wildcard: "::", upstream: "::6",
 		length: 64, guestLength: 120, forwarding: "ipv6/conf/all/forwarding",
 	}

@@ -38,10 +38,22 @@ func plans() map[string]ruleio.Plan {
 				p.Outbound.ExcludePorts = append(p.Outbound.ExcludePorts, ruleio.Ports(uint16(2*i+1))...)
 				p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, fmt.Sprintf("10.%d.%d.0/25", i/256, i%256))
 			}
+			for i := range 2000 {
+				p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, fmt.Sprintf("2001:db8:%x::/49", i+1))
+			}
+			p.Families = planOf(ipv4, ipv6).Families
 		}),
-		"unmeshed dropped, ranges": unmeshedPlan(),
-		"DNS direct":               change(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: resolverPort} }),
-		"DNS to the proxy":         change(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: resolverPort} }),
+		"unmeshed dropped, ranges":  unmeshedPlan(ipv4),
+		"DNS direct":                change(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: resolverPort} }),
+		"DNS to the proxy":          change(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: resolverPort} }),
+		"both families":             planOf(ipv4, ipv6),
+		"IPv6 only":                 planOf(ipv6),
+		"both families, everything": everyRuleOf(ipv4, ipv6),
+		"IPv6 networks": change(func(p *ruleio.Plan) {
+			p.Families = planOf(ipv6).Families
+			p.Outbound.ExcludeCIDRs = []string{"::/96", "2001:db8::/33", "2001:db8:8000::/64", "2001:db8:8000:1::/65", "fd00::/127", "fd00::2/128", "ff00::/8"}
+			p.Outbound.IncludeCIDRs = []string{"::/0"}
+		}),
 		"other names and addresses": change(func(p *ruleio.Plan) {
 			p.Bridge = "k6t-0123456789a"
 			p.Families[0].Guest, p.Families[0].Gateway = "172.30.255.6", "172.30.255.5"
@@ -79,7 +91,7 @@ func (l *lab) mustRead() nftrules.Snapshot {
 func TestTextIsWhatNftLists(t *testing.T) {
 	for name, p := range plans() {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t)
+			l := newLab(t, ipv4, ipv6)
 			l.apply(p)
 			if diff := cmp.Diff(build(t, p).TextIn(l.nftStyle()), l.ourTable()); diff != "" {
 				t.Errorf("text differs from what nft lists (-ours +nft's):\n%s", diff)
@@ -93,7 +105,7 @@ func TestTextIsWhatNftLists(t *testing.T) {
 func TestNftReadsText(t *testing.T) {
 	for name, p := range plans() {
 		t.Run(name, func(t *testing.T) {
-			l := newLab(t)
+			l := newLab(t, ipv4, ipv6)
 			want := build(t, p)
 			l.output(l.pod, want.Text(), "nft", "-f", "-")
 			if differences := nftrules.Compare(want, l.mustRead().Table); len(differences) > 0 {

@@ -9,8 +9,8 @@ import (
 )
 
 // unmeshedPlan drops what no proxy carries, and uses ranges.
-func unmeshedPlan() ruleio.Plan {
-	p := plan()
+func unmeshedPlan(families ...family) ruleio.Plan {
+	p := planOf(families...)
 	p.Unmeshed = ruleio.UnmeshedDrop
 	p.Inbound.DirectUDP = []ruleio.PortRange{{First: udpPort - 10, Last: udpPort + 10}}
 	p.Outbound.ExcludeUDP = []ruleio.PortRange{{First: udpPort - 1, Last: udpPort}}
@@ -52,24 +52,24 @@ func TestUnmeshed(t *testing.T) {
 	l.addGuest()
 	l.writeKubeVirt(withoutList)
 	l.startServers()
-	allow := unmeshedPlan()
+	allow := unmeshedPlan(ipv4)
 	allow.Unmeshed = ruleio.UnmeshedAllow
 	l.apply(allow)
 	for _, f := range unmeshedFlows() {
 		t.Run("allow, "+f.name, func(t *testing.T) { l.expect(t, f.probe, f.allow) })
 	}
-	l.apply(unmeshedPlan())
+	l.apply(unmeshedPlan(ipv4))
 	for _, f := range unmeshedFlows() {
 		t.Run("drop, "+f.name, func(t *testing.T) { l.expect(t, f.probe, f.drop) })
 	}
 	for _, s := range situations(ipv4) {
 		t.Run("drop, "+s.name, func(t *testing.T) { l.expect(t, s.probe, s.afterFor(withoutList)) })
 	}
-	want := build(t, unmeshedPlan())
+	want := build(t, unmeshedPlan(ipv4))
 	if n := nftrules.Totals(want, l.mustRead()); n.Dropped == 0 || n.Captured == 0 || n.Direct == 0 {
 		t.Errorf("totals %+v, want all to have counted", n)
 	}
-	if r := l.request(ruleio.OperationVerify, new(unmeshedPlan())); r.Outcome != ruleio.OutcomeVerified || r.Counters.Dropped == 0 {
+	if r := l.request(ruleio.OperationVerify, new(unmeshedPlan(ipv4))); r.Outcome != ruleio.OutcomeVerified || r.Counters.Dropped == 0 {
 		t.Errorf("verified with %s (%s), counters %+v", r.Outcome, r.Message, r.Counters)
 	}
 	if r := l.request(ruleio.OperationVerify, new(plan())); r.Outcome != ruleio.OutcomeDrifted || r.Message == "" {

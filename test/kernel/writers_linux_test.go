@@ -160,20 +160,27 @@ func joinPorts(ports ...int) string {
 	return strings.Join(texts, ",")
 }
 
-// plan is what the lab's user wants.
-func plan() ruleio.Plan {
-	return ruleio.Plan{
+// plan is what the lab's user wants of a pod with IPv4.
+func plan() ruleio.Plan { return planOf(ipv4) }
+
+// planOf is what the lab's user wants of a pod whose mesh has the families.
+func planOf(families ...family) ruleio.Plan {
+	p := ruleio.Plan{
 		PodInterface: podInterface,
 		Bridge:       bridge,
-		Families:     []ruleio.Family{{Name: ruleio.FamilyIPv4, Guest: guestIP, Gateway: gatewayIP, Pod: podIP}},
 		Proxy: ruleio.Proxy{
 			InboundPort: inboundPort, OutboundPort: outboundPort,
 			LocalPorts: []uint16{adminPort, outboundPort, 15004, inboundPort, 15008, 15009, agentPort, healthPort, 15053, statsPort},
 		},
 		Inbound: ruleio.Inbound{Mesh: []uint16{meshPort}, DirectTCP: ruleio.Ports(sshPort, directPort), DirectUDP: ruleio.Ports(udpPort)},
 		// The administration port is excluded by mistake.
-		Outbound: ruleio.Outbound{ExcludePorts: ruleio.Ports(databasePort, adminPort), ExcludeCIDRs: []string{excludedCIDR}},
+		Outbound: ruleio.Outbound{ExcludePorts: ruleio.Ports(databasePort, adminPort)},
 	}
+	for _, f := range families {
+		p.Families = append(p.Families, ruleio.Family{Name: f.nft, Guest: f.guest, Gateway: f.gateway, Pod: f.pod})
+		p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, f.excludedCIDR)
+	}
+	return p
 }
 
 // podUID is that of the lab's pod.
@@ -208,7 +215,16 @@ func (l *lab) proc() string {
 // request runs the rule-writer on the lab's pod and returns its ending.
 func (l *lab) request(operation ruleio.Operation, p *ruleio.Plan) ruleio.TargetResult {
 	l.t.Helper()
-	return l.handle(ruleio.Target{Operation: operation, PodUID: podUID, PodIPs: []string{podIP}, Plan: p})
+	return l.handle(ruleio.Target{Operation: operation, PodUID: podUID, PodIPs: l.podIPs(), Plan: p})
+}
+
+// podIPs are the pod's addresses.
+func (l *lab) podIPs() []string {
+	out := make([]string, len(l.families))
+	for i, f := range l.families {
+		out[i] = f.pod
+	}
+	return out
 }
 
 // handle runs the rule-writer on a target and returns its ending.

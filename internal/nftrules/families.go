@@ -1,0 +1,96 @@
+package nftrules
+
+import (
+	"net/netip"
+	"slices"
+
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// stack is how rules speak of one address family.
+type stack struct {
+	// name is the nftables name, title what people call it.
+	name, title string
+	addresses   DataType
+	// is matches the family.
+	is Match
+	// destination is the field of the destination address.
+	destination Field
+	// Names of the family's sets.
+	excluded, included, local string
+	// loopback is where processes in the pod reach each other.
+	loopback string
+	// notLocalhost are matches that no exclusion may lack.
+	notLocalhost []Match
+	// upstream matches the source of the proxy's connections to the guest
+	// that the guest could not answer.
+	upstream Match
+	// answersLoopback says whether the guest can answer to what came from
+	// loopback.
+	answersLoopback bool
+	// repairs are defects that the stock rules of this family have in
+	// addition, where the proxy hands connections on.
+	repairs []Repair
+}
+
+// stacks are all families, in the order of their rules.
+var stacks = []stack{
+	{
+		name: ruleio.FamilyIPv4, title: "IPv4", addresses: TypeIPv4Address,
+		is: ipv4, destination: FieldDestinationAddress,
+		excluded: SetOutboundExcludeIPv4, included: SetOutboundIncludeIPv4, local: SetLocalIPv4,
+		loopback:        "127.0.0.1",
+		notLocalhost:    []Match{{Field: FieldDestinationAddress, Not: true, Value: loopback}},
+		upstream:        Match{Field: FieldSourceAddress, Value: loopback},
+		answersLoopback: true,
+	},
+	{
+		name: ruleio.FamilyIPv6, title: "IPv6", addresses: TypeIPv6Address,
+		is: ipv6, destination: FieldDestinationIPv6,
+		excluded: SetOutboundExcludeIPv6, included: SetOutboundIncludeIPv6, local: SetLocalIPv6,
+		loopback: "::1",
+		upstream: Match{Field: FieldSourceIPv6, Value: upstreamIPv6},
+		repairs:  []Repair{RepairIPv6},
+	},
+}
+
+// upstreamIPv6 is where the proxy's connections to the guest come from over IPv6
+// (Istio, pilot/pkg/networking/core, InboundPassthroughBindIpv6). Linux takes
+// nothing for ::1 from a link (RFC 4291, 2.5.3), so that neither the guest can
+// reach the proxy's loopback nor answer to it.
+const upstreamIPv6 = "::6"
+
+// stackOf is the stack of a family that Check has accepted.
+func stackOf(f ruleio.Family) stack {
+	return stacks[slices.IndexFunc(stacks, func(s stack) bool { return s.name == f.Name })]
+}
+
+// in are the texts of the networks of the stack, as nft lists them: a single
+// address has no prefix length.
+func (s stack) in(cidrs []string) []string {
+	var out []string
+	for _, c := range cidrs {
+		p, err := netip.ParsePrefix(c)
+		switch {
+		case err != nil || !isAddressOf(s.addresses, p.Addr()):
+		case p.IsSingleIP():
+			out = append(out, p.Addr().String())
+		default:
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// matches puts the family's match where no other of its matches implies it.
+func (s stack) matches(in Match, others ...Match) []Match {
+	for _, m := range others {
+		if implied[m.Field] == s.is {
+			return append([]Match{in}, others...)
+		}
+	}
+	return append([]Match{in, s.is}, others...)
+}
+
+// keep is the null binding of the family.
+func (s stack) keep() Statement { return Statement{Kind: StatementKeep, Family: s.name} }
