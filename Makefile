@@ -17,6 +17,7 @@ LINT_DIGEST := $(call digest,hack/lint/go.mod hack/lint/go.sum hack/lint/*.go)
 CONTROLLER_GEN := $(CURDIR)/bin/controller-gen-$(TOOLS_DIGEST)
 CRDGEN := $(CURDIR)/bin/crdgen-$(TOOLS_DIGEST)
 KUSTOMIZE := $(CURDIR)/bin/kustomize-$(TOOLS_DIGEST)
+BUNDLE := $(CURDIR)/bin/olm-bundle-$(call digest,hack/olm/go.mod hack/olm/go.sum hack/olm/bundle/*.go hack/olm/bundle/files/*)
 LINT := $(CURDIR)/bin/golangci-lint-$(LINT_DIGEST)
 
 MODULES := $(dir $(shell git ls-files go.mod '**/go.mod'))
@@ -54,6 +55,10 @@ demo-clean: demo-down ## The same, and remove the caches of built programs and i
 test: ## Unit, CEL, integration (real API server) and kernel (real netfilter) tests.
 	hack/test.sh
 
+.PHONY: test-bundle
+test-bundle: ## The OLM bundle and the catalog, with operator-framework's validators and OLM's own rules.
+	cd hack/olm && go test -count=1 ./...
+
 .PHONY: test-cluster
 test-cluster: ## The demo's scenario and more, as Go tests on a real one-node cluster (root, Linux).
 	MESHVM_TEST_CLUSTER=1 go test -count=1 -timeout=60m -v ./test/cluster/...
@@ -79,6 +84,10 @@ manifests: $(CONTROLLER_GEN) $(CRDGEN) ## Write CRDs, the manager's rights, and 
 	$(CONTROLLER_GEN) rbac:roleName=meshvm-manager-role paths=./controllers/... output:rbac:dir=config/rbac
 	go run ./hack/docgen
 
+.PHONY: bundle
+bundle: $(KUSTOMIZE) $(BUNDLE) ## Write the OLM bundle from config/; BUNDLE_FLAGS= takes a version and images.
+	$(KUSTOMIZE) build config/manifests | $(BUNDLE) $(BUNDLE_FLAGS)
+
 .PHONY: kustomize
 kustomize: $(KUSTOMIZE) ## Build every directory of config/ that stands by itself.
 	for d in default openshift samples; do $(KUSTOMIZE) build config/$$d >/dev/null; done
@@ -102,6 +111,7 @@ lint: $(LINT) ## golangci-lint on all code of ours.
 	$(LINT) run ./...
 	cd hack/tools && $(LINT) run ./...
 	cd hack/lint && $(LINT) run ./...
+	cd hack/olm && $(LINT) run ./...
 	@# All of Kubernetes and KubeVirt would have to be compiled to look deeper.
 	$(LINT) fmt --diff test/upstream
 
@@ -131,6 +141,9 @@ $(CRDGEN):
 
 $(KUSTOMIZE):
 	cd hack/tools && go build -trimpath -o $@ sigs.k8s.io/kustomize/kustomize/v5
+
+$(BUNDLE):
+	cd hack/olm && go build -trimpath -o $@ ./bundle
 
 $(LINT):
 	cd hack/lint && go build -trimpath -o $@ .

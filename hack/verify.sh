@@ -12,6 +12,9 @@ make --no-print-directory generate manifests
 step "manifests build"
 make --no-print-directory kustomize
 
+step "OLM bundle"
+make --no-print-directory bundle
+
 step "modules are tidy"
 git ls-files 'go.mod' '**/go.mod' | while read -r file; do
   (cd "$(dirname "$file")" && go mod tidy -diff) || { echo "$file is not tidy: make tidy"; exit 1; }
@@ -27,7 +30,7 @@ step "nothing changed"
 if [[ -n "$(git status --porcelain)" ]]; then
   git status --short
   git --no-pager diff
-  echo "The work tree differs from the commit: run 'make generate manifests tidy' and commit."
+  echo "The work tree differs from the commit: run 'make generate manifests bundle tidy' and commit."
   exit 1
 fi
 echo "verify: all well"

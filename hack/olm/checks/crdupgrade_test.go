@@ -1,0 +1,134 @@
+package checks
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/operator-framework/api/pkg/manifests"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/crdify/pkg/config"
+	"sigs.k8s.io/crdify/pkg/runner"
+	"sigs.k8s.io/crdify/pkg/validations/property"
+)
+
+// releasedDir has a bundle's manifests for each release, by version.
+const releasedDir = "../released"
+
+// TestUpgradeOfKinds compares the kinds with those of every release, as OLM v1
+// does before it upgrades an operator.
+func TestUpgradeOfKinds(t *testing.T) {
+	releases, err := os.ReadDir(releasedDir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if len(releases) == 0 {
+		t.Log("there is no release yet, and nothing to compare with")
+	}
+	current := load(t)
+	for _, r := range releases {
+		old, err := manifests.GetBundleFromDir(filepath.Join(releasedDir, r.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, before := range old.V1CRDs {
+			if err := upgradeSafe(before, find(t, current, before.Name)); err != nil {
+				t.Errorf("from %s: %v", r.Name(), err)
+			}
+		}
+	}
+}
+
+// TestUpgradeCheckFinds: the check sees what it is for.
+func TestUpgradeCheckFinds(t *testing.T) {
+	name := "meshedvirtualmachines.meshvm.io"
+	for what, change := range map[string]func(*apiextensionsv1.CustomResourceDefinition){
+		"":                func(*apiextensionsv1.CustomResourceDefinition) {},
+		"scope":           func(c *apiextensionsv1.CustomResourceDefinition) { c.Spec.Scope = apiextensionsv1.ClusterScoped },
+		"a field removed": func(c *apiextensionsv1.CustomResourceDefinition) { delete(spec(c).Properties, "capture") },
+		"a field required": func(c *apiextensionsv1.CustomResourceDefinition) {
+			s := spec(c)
+			s.Required = append(s.Required, "capture")
+			c.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"] = *s
+		},
+		"a maximum lowered": func(c *apiextensionsv1.CustomResourceDefinition) {
+			field(c, "ports", func(s *schema) { s.MaxItems = ptr.To[int64](1) })
+		},
+		"a default added": func(c *apiextensionsv1.CustomResourceDefinition) {
+			field(c, "version", func(s *schema) { s.Default = &apiextensionsv1.JSON{Raw: []byte(`"v2"`)} })
+		},
+		"a type changed": func(c *apiextensionsv1.CustomResourceDefinition) {
+			field(c, "version", func(s *schema) { s.Type = "integer" })
+		},
+		"the version removed": func(c *apiextensionsv1.CustomResourceDefinition) { c.Spec.Versions[0].Name = "v1alpha2" },
+	} {
+		t.Run(what, func(t *testing.T) {
+			before := find(t, load(t), name)
+			after := before.DeepCopy()
+			change(after)
+			err := upgradeSafe(before, after)
+			if (err != nil) != (what != "") {
+				t.Errorf("upgradeSafe: %v", err)
+			}
+		})
+	}
+}
+
+type schema = apiextensionsv1.JSONSchemaProps
+
+func spec(c *apiextensionsv1.CustomResourceDefinition) *schema {
+	s := c.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
+	return &s
+}
+
+// field changes one field of the spec. Properties is a map of values.
+func field(c *apiextensionsv1.CustomResourceDefinition, name string, change func(*schema)) {
+	properties := spec(c).Properties
+	f := properties[name]
+	change(&f)
+	properties[name] = f
+}
+
+func find(t *testing.T, b *manifests.Bundle, name string) *apiextensionsv1.CustomResourceDefinition {
+	t.Helper()
+	for _, crd := range b.V1CRDs {
+		if crd.Name == name {
+			return crd
+		}
+	}
+	t.Fatalf("the bundle has no %s", name)
+	return nil
+}
+
+// upgradeSafe runs the checks of OLM v1's CRD upgrade safety preflight, with
+// its configuration (operator-controller, crdupgradesafety.go).
+func upgradeSafe(before, after *apiextensionsv1.CustomResourceDefinition) error {
+	r, err := runner.New(&config.Config{
+		Conversion:           config.ConversionPolicyIgnore,
+		UnhandledEnforcement: config.EnforcementPolicyError,
+		Validations: []config.ValidationConfig{
+			{Name: "description", Enforcement: config.EnforcementPolicyNone},
+			{Name: "enum", Enforcement: config.EnforcementPolicyError, Configuration: map[string]any{"additionPolicy": property.AdditionPolicyAllow}},
+		},
+	}, runner.DefaultRegistry())
+	if err != nil {
+		return err
+	}
+	// What a cluster that runs the old operator has stored.
+	before = before.DeepCopy()
+	for _, v := range before.Spec.Versions {
+		if v.Storage {
+			before.Status.StoredVersions = []string{v.Name}
+		}
+	}
+	results := r.Run(before, after)
+	if !results.HasFailures() {
+		return nil
+	}
+	text, err := results.Render("text")
+	return errors.Join(fmt.Errorf("%s: %s", after.Name, strings.TrimSpace(text)), err)
+}

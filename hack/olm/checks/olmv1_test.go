@@ -1,0 +1,179 @@
+package checks
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/operator-framework/api/pkg/manifests"
+	"github.com/operator-framework/api/pkg/operators/v1alpha1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// TestOLMv1 applies the rules that OLM v1 has for registry+v1 bundles:
+// operator-controller, rukpak/render/registryv1/validators/validator.go and
+// docs/project/olmv1_limitations.md.
+func TestOLMv1(t *testing.T) {
+	for name, check := range map[string]func(*testing.T, *manifests.Bundle){
+		"deployments are unique and well named": v1Deployments,
+		"owned kinds are there, once":           v1Kinds,
+		"package is named":                      v1Package,
+		"webhooks":                              v1Webhooks,
+		"objects are of kinds that are applied": v1Objects,
+		"installs for all namespaces":           v1InstallModes,
+		"declares no dependency":                v1Dependencies,
+		"does not use OperatorConditions":       v1OperatorConditions,
+	} {
+		t.Run(name, func(t *testing.T) { check(t, load(t)) })
+	}
+}
+
+func v1Deployments(t *testing.T, b *manifests.Bundle) {
+	seen := map[string]bool{}
+	for _, d := range b.CSV.Spec.InstallStrategy.StrategySpec.DeploymentSpecs {
+		if seen[d.Name] {
+			t.Errorf("deployment %s is there twice", d.Name)
+		}
+		seen[d.Name] = true
+		for _, msg := range validation.IsDNS1123Subdomain(d.Name) {
+			t.Errorf("deployment %s: %s", d.Name, msg)
+		}
+	}
+	if len(seen) == 0 {
+		t.Error("there is no deployment")
+	}
+}
+
+func v1Kinds(t *testing.T, b *manifests.Bundle) {
+	count := map[string]int{}
+	for _, crd := range b.V1CRDs {
+		count[crd.Name]++
+	}
+	for name, n := range count {
+		if n > 1 {
+			t.Errorf("%s is there %d times", name, n)
+		}
+	}
+	for _, o := range b.CSV.Spec.CustomResourceDefinitions.Owned {
+		if count[o.Name] == 0 {
+			t.Errorf("%s is owned and not in the bundle", o.Name)
+		}
+	}
+}
+
+func v1Package(t *testing.T, b *manifests.Bundle) {
+	if b.Package == "" {
+		t.Error("the package has no name")
+	}
+}
+
+func v1Webhooks(t *testing.T, b *manifests.Bundle) {
+	deployments := map[string]bool{}
+	for _, d := range b.CSV.Spec.InstallStrategy.StrategySpec.DeploymentSpecs {
+		deployments[d.Name] = true
+	}
+	names, converted := map[string]bool{}, map[string]bool{}
+	for _, w := range b.CSV.Spec.WebhookDefinitions {
+		key := string(w.Type) + " " + w.GenerateName
+		if names[key] {
+			t.Errorf("two webhooks %s", key)
+		}
+		names[key] = true
+		for _, msg := range validation.IsDNS1123Subdomain(w.GenerateName) {
+			t.Errorf("webhook %s: %s", key, msg)
+		}
+		if !deployments[w.DeploymentName] {
+			t.Errorf("webhook %s: no deployment %q", key, w.DeploymentName)
+		}
+		for _, crd := range w.ConversionCRDs {
+			if converted[crd] {
+				t.Errorf("two webhooks convert %s", crd)
+			}
+			converted[crd] = true
+		}
+		webhookRules(t, key, w)
+	}
+}
+
+func webhookRules(t *testing.T, key string, w v1alpha1.WebhookDescription) {
+	t.Helper()
+	for _, r := range w.Rules {
+		for _, group := range r.APIGroups {
+			if group == "*" || group == "olm.operatorframework.io" {
+				t.Errorf("webhook %s: may not be about group %s", key, group)
+			}
+			if group == "admissionregistration.k8s.io" {
+				t.Errorf("webhook %s: may not be about admission configurations", key)
+			}
+		}
+	}
+}
+
+// v1Kinds of objects: operator-registry, pkg/lib/bundle/supported_resources.go,
+// less PodMonitor and VerticalPodAutoscaler, which not both generations take.
+var v1ObjectKinds = []string{
+	"ClusterServiceVersion", "CustomResourceDefinition", "Secret", "ClusterRole", "ClusterRoleBinding", "ConfigMap",
+	"ServiceAccount", "Service", "Role", "RoleBinding", "PrometheusRule", "ServiceMonitor", "PodDisruptionBudget",
+	"PriorityClass", "ConsoleYAMLSample", "ConsoleQuickStart", "ConsoleCLIDownload", "ConsoleLink", "ConsolePlugin",
+	"NetworkPolicy",
+}
+
+func v1Objects(t *testing.T, b *manifests.Bundle) {
+	for _, o := range b.Objects {
+		if !slices.Contains(v1ObjectKinds, o.GetKind()) {
+			t.Errorf("%s %s: not a kind that OLM applies", o.GetKind(), o.GetName())
+		}
+		if o.GetNamespace() != "" {
+			t.Errorf("%s %s names the namespace %s: OLM says where", o.GetKind(), o.GetName(), o.GetNamespace())
+		}
+	}
+}
+
+func v1InstallModes(t *testing.T, b *manifests.Bundle) {
+	want := map[v1alpha1.InstallModeType]bool{
+		v1alpha1.InstallModeTypeOwnNamespace: false, v1alpha1.InstallModeTypeSingleNamespace: false,
+		v1alpha1.InstallModeTypeMultiNamespace: false, v1alpha1.InstallModeTypeAllNamespaces: true,
+	}
+	for _, m := range b.CSV.Spec.InstallModes {
+		if supported, ok := want[m.Type]; !ok || supported != m.Supported {
+			t.Errorf("install mode %s: supported %t", m.Type, m.Supported)
+		}
+		delete(want, m.Type)
+	}
+	for mode := range want {
+		t.Errorf("nothing is said about install mode %s", mode)
+	}
+}
+
+func v1Dependencies(t *testing.T, b *manifests.Bundle) {
+	for _, name := range []string{"metadata/dependencies.yaml", "metadata/properties.yaml"} {
+		if _, err := os.Stat(filepath.Join(bundleDir, name)); err == nil {
+			t.Errorf("%s is there", name)
+		}
+	}
+	if len(b.Dependencies) > 0 || len(b.CSV.Spec.CustomResourceDefinitions.Required) > 0 || len(b.CSV.Spec.APIServiceDefinitions.Required) > 0 {
+		t.Error("the cluster service version requires kinds")
+	}
+	for key := range b.CSV.Annotations {
+		if strings.HasPrefix(key, "olm.") && key != v1alpha1.SkipRangeAnnotationKey {
+			t.Errorf("annotation %s", key)
+		}
+	}
+}
+
+func v1OperatorConditions(t *testing.T, b *manifests.Bundle) {
+	for _, p := range b.CSV.Spec.InstallStrategy.StrategySpec.ClusterPermissions {
+		for _, r := range p.Rules {
+			if slices.Contains(r.Resources, "operatorconditions") {
+				t.Error("the manager asks for operatorconditions")
+			}
+		}
+	}
+	for _, o := range b.Objects {
+		if raw, _ := o.MarshalJSON(); o.GetKind() == "Role" && strings.Contains(string(raw), "operatorconditions") {
+			t.Errorf("Role %s is about operatorconditions", o.GetName())
+		}
+	}
+}
