@@ -1,0 +1,184 @@
+package nftrules
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// Registers: the one that nearly all our expressions use, and one for the port
+// of a destination.
+const (
+	register     = unix.NFT_REG_1
+	portRegister = unix.NFT_REG_2
+)
+
+// expressions is the rule in the kernel's terms.
+func expressions(t Table, r Rule) ([]expr.Any, error) {
+	var out []expr.Any
+	have := map[Match]bool{}
+	for _, m := range r.Matches {
+		if need, ok := implied[m.Field]; ok && !have[need] {
+			e, err := matchExpressions(t, need)
+			if err != nil {
+				return nil, err
+			}
+			out, have[need] = append(out, e...), true
+		}
+		e, err := matchExpressions(t, m)
+		if err != nil {
+			return nil, err
+		}
+		out, have[m] = append(out, e...), true
+	}
+	if r.Counter {
+		out = append(out, &expr.Counter{})
+	}
+	e, err := statementExpressions(r.Statement)
+	return append(out, e...), err
+}
+
+// load is the expression that brings a field into the register.
+func load(f Field) (expr.Any, error) {
+	switch f {
+	case FieldInputInterface:
+		return &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register}, nil
+	case FieldOutputInterface:
+		return &expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, nil
+	case FieldNFProtocol:
+		return &expr.Meta{Key: expr.MetaKeyNFPROTO, Register: register}, nil
+	case FieldTransportProtocol:
+		return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}, nil
+	case FieldSourceAddress:
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv4SourceOffset, Len: 4}, nil
+	case FieldDestinationAddress:
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv4DestinationOffset, Len: 4}, nil
+	case FieldSourceIPv6:
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv6SourceOffset, Len: 16}, nil
+	case FieldDestinationIPv6:
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv6DestinationOffset, Len: 16}, nil
+	case FieldTCPDestinationPort, FieldUDPDestinationPort:
+		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: destinationPortOffset, Len: 2}, nil
+	case FieldConntrackState:
+		return &expr.Ct{Key: expr.CtKeySTATE, Register: register}, nil
+	case FieldUnrecognised:
+		fallthrough
+	default:
+		return nil, fmt.Errorf("%w: field %q cannot be written", errValue, f)
+	}
+}
+
+// Offsets in bytes of header fields (RFC 791, RFC 8200, RFC 9293, RFC 768).
+const (
+	ipv4SourceOffset      = 12
+	ipv4DestinationOffset = 16
+	ipv6SourceOffset      = 8
+	ipv6DestinationOffset = 24
+	destinationPortOffset = 2
+)
+
+func matchExpressions(t Table, m Match) ([]expr.Any, error) {
+	loaded, err := load(m.Field)
+	if err != nil {
+		return nil, err
+	}
+	if m.Set != "" {
+		for i, s := range t.Sets {
+			if s.Name == m.Set {
+				return []expr.Any{loaded, &expr.Lookup{SourceRegister: register, SetName: m.Set, SetID: uint32(i + 1), Invert: m.Not}}, nil
+			}
+		}
+		return nil, fmt.Errorf("%w: no set %q", errValue, m.Set)
+	}
+	value, err := encodeValue(fieldTypes[m.Field], m.Value)
+	if err != nil {
+		return nil, err
+	}
+	if fieldTypes[m.Field] == TypeState {
+		if m.Not {
+			return nil, fmt.Errorf("%w: %s cannot be inverted", errValue, m.Field)
+		}
+		return flagExpressions(loaded, value), nil
+	}
+	if p, ok := loaded.(*expr.Payload); ok {
+		if n := len(value); n >= 0 && n <= interfaceNameSize {
+			p.Len = uint32(n) // Of a prefix, fewer bytes are loaded.
+		}
+	}
+	op := expr.CmpOpEq
+	if m.Not {
+		op = expr.CmpOpNeq
+	}
+	return []expr.Any{loaded, &expr.Cmp{Op: op, Register: register, Data: value}}, nil
+}
+
+// flagExpressions tests whether one of the flags is set.
+func flagExpressions(loaded expr.Any, flags []byte) []expr.Any {
+	zero := make([]byte, len(flags))
+	return []expr.Any{
+		loaded,
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: uint32(len(flags)), Mask: flags, Xor: zero}, //nolint:gosec // At most 16.
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: register, Data: zero},
+	}
+}
+
+// natFamilies are the kernel's numbers of the families that are translated.
+var natFamilies = map[string]uint32{ruleio.FamilyIPv4: unix.NFPROTO_IPV4, ruleio.FamilyIPv6: unix.NFPROTO_IPV6}
+
+// destinationFields are the fields that the null binding loads.
+var destinationFields = map[string]Field{ruleio.FamilyIPv4: FieldDestinationAddress, ruleio.FamilyIPv6: FieldDestinationIPv6}
+
+// translation is the end of StatementDNAT and StatementSNAT.
+func translation(s Statement) ([]expr.Any, error) {
+	a, err := netip.ParseAddr(s.Address)
+	if err != nil || a.Zone() != "" {
+		return nil, fmt.Errorf("%w: %s to %q", errValue, s.Kind, s.Address)
+	}
+	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: natFamilies[familyOf(s.Address)], RegAddrMin: register}
+	if s.Kind == StatementSNAT {
+		nat.Type = expr.NATTypeSourceNAT
+	}
+	out := []expr.Any{&expr.Immediate{Register: register, Data: a.AsSlice()}}
+	if s.Port != 0 {
+		nat.RegProtoMin, nat.Specified = portRegister, true
+		out = append(out, &expr.Immediate{Register: portRegister, Data: binary.BigEndian.AppendUint16(nil, s.Port)})
+	}
+	return append(out, nat), nil
+}
+
+func statementExpressions(s Statement) ([]expr.Any, error) {
+	switch s.Kind {
+	case StatementDNAT, StatementSNAT:
+		return translation(s)
+	case StatementKeep:
+		field, ok := destinationFields[s.Family]
+		if !ok {
+			return nil, fmt.Errorf("%w: family %q", errValue, s.Family)
+		}
+		destination, err := load(field)
+		return []expr.Any{destination, &expr.NAT{Type: expr.NATTypeDestNAT, Family: natFamilies[s.Family], RegAddrMin: register}}, err
+	case StatementRedirect:
+		return []expr.Any{
+			&expr.Immediate{Register: register, Data: binary.BigEndian.AppendUint16(nil, s.Port)},
+			&expr.Redir{RegisterProtoMin: register, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED},
+		}, nil
+	case StatementZone:
+		return []expr.Any{
+			&expr.Immediate{Register: register, Data: binary.NativeEndian.AppendUint16(nil, s.Zone)},
+			&expr.Ct{Key: expr.CtKeyZONE, Register: register, SourceRegister: true},
+		}, nil
+	case StatementDrop:
+		return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}, nil
+	case StatementAccept:
+		return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}, nil
+	case StatementNone:
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("%w: statement %q cannot be written", errValue, s.Kind)
+	}
+}
