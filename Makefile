@@ -18,6 +18,7 @@ CONTROLLER_GEN := $(CURDIR)/bin/controller-gen-$(TOOLS_DIGEST)
 CRDGEN := $(CURDIR)/bin/crdgen-$(TOOLS_DIGEST)
 KUSTOMIZE := $(CURDIR)/bin/kustomize-$(TOOLS_DIGEST)
 BUNDLE := $(CURDIR)/bin/olm-bundle-$(call digest,hack/olm/go.mod hack/olm/go.sum hack/olm/bundle/*.go hack/olm/bundle/files/*)
+CATALOG := $(CURDIR)/bin/olm-catalog-$(call digest,hack/olm/go.mod hack/olm/go.sum hack/olm/catalog/*.go)
 LINT := $(CURDIR)/bin/golangci-lint-$(LINT_DIGEST)
 
 MODULES := $(dir $(shell git ls-files go.mod '**/go.mod'))
@@ -88,6 +89,10 @@ manifests: $(CONTROLLER_GEN) $(CRDGEN) ## Write CRDs, the manager's rights, and 
 bundle: $(KUSTOMIZE) $(BUNDLE) ## Write the OLM bundle from config/; BUNDLE_FLAGS= takes a version and images.
 	$(KUSTOMIZE) build config/manifests | $(BUNDLE) $(BUNDLE_FLAGS)
 
+.PHONY: catalog
+catalog: $(CATALOG) ## Write the file-based catalog from bundle/ and config/catalog; CATALOG_FLAGS= takes the bundle's image.
+	$(CATALOG) $(CATALOG_FLAGS) bundle $(wildcard hack/olm/released/*)
+
 .PHONY: kustomize
 kustomize: $(KUSTOMIZE) ## Build every directory of config/ that stands by itself.
 	for d in default openshift samples; do $(KUSTOMIZE) build config/$$d >/dev/null; done
@@ -144,6 +149,9 @@ $(KUSTOMIZE):
 
 $(BUNDLE):
 	cd hack/olm && go build -trimpath -o $@ ./bundle
+
+$(CATALOG):
+	cd hack/olm && go build -trimpath -o $@ ./catalog
 
 $(LINT):
 	cd hack/lint && go build -trimpath -o $@ .

@@ -12,8 +12,8 @@ make --no-print-directory generate manifests
 step "manifests build"
 make --no-print-directory kustomize
 
-step "OLM bundle"
-make --no-print-directory bundle
+step "OLM bundle and catalog"
+make --no-print-directory bundle catalog
 
 step "modules are tidy"
 git ls-files 'go.mod' '**/go.mod' | while read -r file; do
@@ -30,7 +30,7 @@ step "nothing changed"
 if [[ -n "$(git status --porcelain)" ]]; then
   git status --short
   git --no-pager diff
-  echo "The work tree differs from the commit: run 'make generate manifests bundle tidy' and commit."
+  echo "The work tree differs from the commit: run 'make generate manifests bundle catalog tidy' and commit."
   exit 1
 fi
 echo "verify: all well"
