@@ -15,6 +15,7 @@ const (
 	kubernetesModule = "test/upstream/kubernetes"
 	kubevirtModule   = "test/upstream/kubevirt"
 	istioModule      = "test/upstream/istio"
+	corednsModule    = "test/upstream/coredns"
 )
 
 // tool describes a program that one command builds without cgo.
@@ -27,10 +28,13 @@ type tool struct {
 
 // tools are the upstream programs that run outside of images, by name.
 var tools = map[string]tool{
-	"kube":        {module: kubernetesModule, pkg: "."},
-	"pilot-agent": {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-agent"},
-	"masquerade":  {module: kubevirtModule, pkg: "./cmd/masquerade"},
-	"crds":        {module: kubevirtModule, pkg: "./cmd/crds"},
+	"kube":            {module: kubernetesModule, pkg: "."},
+	"pilot-agent":     {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-agent"},
+	"pilot-discovery": {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-discovery"},
+	"charts":          {module: istioModule, pkg: "./cmd/charts"},
+	"coredns":         {module: corednsModule, pkg: "."},
+	"masquerade":      {module: kubevirtModule, pkg: "./cmd/masquerade"},
+	"crds":            {module: kubevirtModule, pkg: "./cmd/crds"},
 }
 
 // netgo and osusergo make packages that import net and os/user the same with
@@ -68,12 +72,15 @@ func (b *Builder) Tool(ctx context.Context, name string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("no upstream program %q; there are %s", name, strings.Join(Tools(), ", "))
 	}
-	if name == "kube" {
-		x, err := b.kubernetesVersion(ctx)
-		if err != nil {
-			return "", err
-		}
-		t.x = x
+	var err error
+	switch {
+	case name == "kube":
+		t.x, err = b.kubernetesVersion(ctx)
+	case t.module == istioModule:
+		t.x, err = b.istioVersion(ctx)
+	}
+	if err != nil {
+		return "", err
 	}
 	key, err := b.moduleKey(t.module)
 	if err != nil {
@@ -128,6 +135,29 @@ func (b *Builder) kubernetesVersion(ctx context.Context) ([]string, error) {
 		base + "buildDate=1970-01-01T00:00:00Z",
 		"k8s.io/client-go/pkg/version.gitVersion=" + version,
 	}, nil
+}
+
+// istioVersion makes Istio's programs report their version: the release that the
+// module's file VERSION names, and the module's own version.
+func (b *Builder) istioVersion(ctx context.Context) ([]string, error) {
+	version, err := b.IstioVersion(ctx)
+	return []string{"istio.io/istio/pkg/version.buildVersion=" + version}, err
+}
+
+// IstioVersion is what Istio's programs call themselves here, for example
+// 1.31-eed52ebb66ad: the release that is being made, and the commit.
+func (b *Builder) IstioVersion(ctx context.Context) (string, error) {
+	const path = "istio.io/istio"
+	dir, err := b.moduleDir(ctx, istioModule, path)
+	if err != nil {
+		return "", err
+	}
+	release, err := os.ReadFile(filepath.Join(dir, "VERSION"))
+	if err != nil {
+		return "", err
+	}
+	version, err := b.moduleVersion(ctx, istioModule, path)
+	return strings.TrimSpace(string(release)) + "-" + version[strings.LastIndexByte(version, '-')+1:], err
 }
 
 func (b *Builder) moduleVersion(ctx context.Context, module, path string) (string, error) {
