@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/ruleio"
 )
 
 // Addresses and names of a lab.
@@ -39,6 +40,8 @@ type lab struct {
 	// families are those that all links have; mesh are those of them that the
 	// proxy and Istio's rules know.
 	families, mesh []family
+	// applied is the plan of the table in the pod, nil if there is none.
+	applied *ruleio.Plan
 }
 
 // newLab makes the three namespaces and the pod's own interface, with IPv4 if no

@@ -21,12 +21,8 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 		istio    istio
 		kubevirt kubevirt
 	}{{istioIptables, annotated}, {istioIptables, labelled}, {istioIptables, withoutList}, {istioBlind, annotated}, {istioIptables, annotatedWithoutList}} {
-		l := newLab(t)
-		l.writeIstio(stock.istio)
-		l.addGuest()
-		l.writeKubeVirt(stock.kubevirt)
-		l.startServers()
-		labs = append(labs, stockLab{l, stock.kubevirt})
+		c := column{stock.istio, stock.kubevirt, []family{ipv4}}
+		labs = append(labs, stockLab{c.newLab(t), steady(t, c)})
 	}
 	for ci, c := range build(t, plan()).Chains {
 		for ri, r := range c.Rules {
@@ -36,7 +32,7 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 					rules := &table.Chains[ci].Rules
 					*rules = slices.Delete(*rules, ri, ri+1)
 					l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table) })
-					if l.misbehaves(t, l.kubevirt) {
+					if l.misbehaves(t) {
 						return
 					}
 				}
@@ -49,34 +45,28 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 // TestIstioWithoutTheBridge shows that the guest's traffic passes the proxy even
 // if Istio's rules do not know the bridge.
 func TestIstioWithoutTheBridge(t *testing.T) {
-	l := newLab(t)
-	l.writeIstio(istioBlind)
-	l.addGuest()
-	l.writeKubeVirt(annotated)
-	l.startServers()
+	c := column{istioBlind, annotated, []family{ipv4}}
+	l := c.newLab(t)
 	p := probe{name: "guest to anywhere", from: fromGuest, network: "tcp4", host: outsideIP, port: webPort}
-	before := l.run(p, waitLimit)
-	if before.Proxy == "15001" {
-		t.Errorf("before: %s; there is nothing to repair", before.words())
+	if stock := l.run(p, waitLimit); stock.Proxy == "15001" {
+		t.Errorf("before: %s; there is nothing to repair", stock.words())
 	}
 	l.apply(plan())
-	for _, s := range situations(ipv4) {
-		t.Run(s.name, func(t *testing.T) { l.expect(t, s.probe, s.after) })
-	}
+	l.sendAll(t, after, steady(t, c))
 }
 
-// stockLab is a lab with some of KubeVirt's rules.
+// stockLab is a lab and what has to happen in it with our table.
 type stockLab struct {
 	*lab
-	kubevirt kubevirt
+	cells []cell
 }
 
 // misbehaves says whether a probe ends otherwise than with our whole table.
-func (l *lab) misbehaves(t *testing.T, k kubevirt) bool {
+func (l stockLab) misbehaves(t *testing.T) bool {
 	t.Helper()
-	for _, s := range situations(ipv4) {
-		if got := l.run(s.probe, absenceLimit); got != s.afterFor(k) {
-			t.Logf("%s: %s", s.probe, got.words())
+	for _, x := range l.cells {
+		if got := l.run(x.probe, absenceLimit); got != x.want {
+			t.Logf("%s: %s", x.probe, got.words())
 			return true
 		}
 	}

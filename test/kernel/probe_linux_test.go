@@ -7,7 +7,10 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"meshvm.io/meshvm/internal/netns"
 )
@@ -54,6 +57,8 @@ func (o outcome) words() string {
 		parts = append(parts, "proxy "+o.Proxy)
 	}
 	switch {
+	case o == proven:
+		parts = append(parts, "read back and compared")
 	case o.Server == serverProxy:
 		parts = append(parts, "the proxy itself answers")
 	case o.Server != "" && o.Proxy != "":
@@ -69,8 +74,11 @@ func (o outcome) words() string {
 // run sends the probe and waits for its outcome, up to limit.
 func (l *lab) run(p probe, limit time.Duration) outcome {
 	l.t.Helper()
-	if p.network == "icmp" {
+	switch p.network {
+	case "icmp":
 		return l.ping(p, limit)
+	case networkRules:
+		return l.rules(p)
 	}
 	var c net.Conn
 	err := p.from(l).Do(func() error {
@@ -120,6 +128,26 @@ func read(c net.Conn, datagram bool) outcome {
 		o.Failure = "closed"
 	}
 	return o
+}
+
+// only is the outcome of a probe that the proxy takes and cannot pass on.
+func (p probe) only(port string) outcome {
+	return outcome{Proxy: port, Original: p.destination(), Failure: "refused"}
+}
+
+// expect runs the probe and compares. It waits longer for an answer that must
+// come than for one that must not.
+func (l *lab) expect(t *testing.T, p probe, want outcome) outcome {
+	t.Helper()
+	limit := waitLimit
+	if want.Server == "" {
+		limit = absenceLimit
+	}
+	got := l.run(p, limit)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", p, diff)
+	}
+	return got
 }
 
 // destination is where the probe goes, as a proxy should see it.

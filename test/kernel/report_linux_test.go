@@ -4,62 +4,81 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
-// withMeshvm is the last column of the report.
-const withMeshvm = "with meshvm"
-
-// report is what was seen: a row for each situation, a column for each of
-// KubeVirt's variants and one for our table. What was seen more than once, with
-// other rules of Istio's for example, must have been the same.
+// report is what was seen in the matrix.
 type report struct {
-	rows  []string
-	cells map[string]map[string]string
+	mu   sync.Mutex
+	seen map[string]map[string][]sighting // by column and when
 }
 
-var columns = []string{annotated.name, labelled.name, withoutList.name, withMeshvm}
-
-func (r *report) add(s situation, column string, o outcome) {
-	if r.cells == nil {
-		r.cells = map[string]map[string]string{}
+func (r *report) add(c column, when string, seen []sighting) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.seen == nil {
+		r.seen = map[string]map[string][]sighting{}
 	}
-	row := s.name
-	if s.repair != "" {
-		row = s.repair + ": " + row
+	if r.seen[c.String()] == nil {
+		r.seen[c.String()] = map[string][]sighting{}
 	}
-	if r.cells[row] == nil {
-		r.cells[row] = map[string]string{}
-		r.rows = append(r.rows, row)
-	}
-	switch seen, again := r.cells[row][column], o.words(); {
-	case seen == "":
-		r.cells[row][column] = again
-	case !slices.Contains(strings.Split(seen, ", or "), again):
-		r.cells[row][column] = seen + ", or " + again
-	}
+	r.seen[c.String()][when] = seen
 }
 
-// complete says whether every probe was sent, which it is not with go test -run.
-func (r *report) complete() bool {
-	for _, row := range r.rows {
-		if len(r.cells[row]) != len(columns) {
-			return false
+// published are the columns of the published table: each joins columns of the
+// matrix.
+var published = []struct {
+	heading, when string
+	has           func(column) bool
+}{
+	{"Stock, VMI annotation", before, func(c column) bool { return !c.istio.none && c.kubevirt.istio }},
+	{"Stock, label only", before, func(c column) bool { return !c.istio.none && !c.kubevirt.istio && c.kubevirt.ports }},
+	{"Stock, label only, no port list", before, func(c column) bool { return !c.istio.none && !c.kubevirt.istio && !c.kubevirt.ports }},
+	{"With meshvm", after, func(c column) bool { return !c.istio.none }},
+	{"With meshvm, without Istio's rules", after, func(c column) bool { return c.istio.none }},
+}
+
+// row are the cells of a flow in the published table. What is seen differently
+// in columns of the matrix that are joined is separated by "or".
+func (r *report) row(x *flow, f family) []string {
+	out := make([]string, len(published))
+	for i, p := range published {
+		var words []string
+		for _, c := range columns() {
+			if !p.has(c) {
+				continue
+			}
+			for _, s := range r.seen[c.String()][p.when] {
+				if w := s.got.words(); s.flow == x && s.family.name == f.name && !slices.Contains(words, w) {
+					words = append(words, w)
+				}
+			}
 		}
+		out[i] = strings.Join(words, ", or ")
 	}
-	return len(r.rows) == len(situations(ipv4))
+	return out
 }
 
-func (r *report) markdown() string {
+// markdown is the published table. A flow has a row for each family if they
+// differ.
+func (r *report) markdown(t *testing.T) string {
+	t.Helper()
 	var b strings.Builder
-	b.WriteString("| Connection | Stock, VMI annotation | Stock, label only | Stock, label only, no port list | With meshvm |\n")
-	b.WriteString("|---|---|---|---|---|\n")
-	for _, row := range r.rows {
-		fmt.Fprintf(&b, "| %s |", row)
-		for _, c := range columns {
-			fmt.Fprintf(&b, " %s |", r.cells[row][c])
+	b.WriteString("| Connection |")
+	for _, p := range published {
+		b.WriteString(" " + p.heading + " |")
+	}
+	b.WriteString("\n|" + strings.Repeat("---|", len(published)+1) + "\n")
+	write := func(name string, row []string) {
+		fmt.Fprintf(&b, "| %s | %s |\n", name, strings.Join(row, " | "))
+	}
+	for _, x := range matrix(t) {
+		name := x.name
+		if x.repair != "" {
+			name = x.repair + ": " + name
 		}
-		b.WriteString("\n")
+		write(name, r.row(x, ipv4))
 	}
 	return b.String()
 }
@@ -67,11 +86,20 @@ func (r *report) markdown() string {
 // check prints the report and compares it with the published one.
 func (r *report) check(t *testing.T) {
 	t.Helper()
-	if !r.complete() {
-		t.Log("not every probe was sent: the published report is left alone")
+	if len(r.seen) != len(columns()) {
+		t.Log("not every flow was sent: the published report is left alone")
 		return
 	}
-	want := r.markdown()
+	want := r.markdown(t)
+	cells := map[string]int{}
+	for _, column := range r.seen {
+		for when, seen := range column {
+			cells[when] += len(seen)
+			cells[""] += len(seen)
+		}
+	}
+	t.Logf("%d cells: %d flows in %d columns, %d before, %d as the VM starts, %d after a change",
+		cells[""], len(matrix(t)), len(columns()), cells[before], cells[started], cells[after])
 	t.Logf("before and after:\n%s", want)
 	section(t, "before and after", want)
 }

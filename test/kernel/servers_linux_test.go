@@ -26,17 +26,20 @@ const (
 	sshPort      = 22
 	udpPort      = 5353
 	closedPort   = 7777 // the guest listens, but nobody listed it
+	latePort     = 8181 // likewise, until the plan changes
 	dnsPort      = 53
 	resolverPort = 15053 // of the proxy, on 127.0.0.1 only
 	ntpPort      = 123
 	webPort      = 443
 	databasePort = 5432 // in the outbound exclusions
-	inboundPort  = 15006
-	outboundPort = 15001
-	healthPort   = 15021
-	adminPort    = 15000 // on 127.0.0.1 only
-	statsPort    = 15090
-	agentPort    = 15020
+	// lateDatabasePort is excluded when the plan changes.
+	lateDatabasePort = 5433
+	inboundPort      = 15006
+	outboundPort     = 15001
+	healthPort       = 15021
+	adminPort        = 15000 // on 127.0.0.1 only
+	statsPort        = 15090
+	agentPort        = 15020
 )
 
 // Names by which servers answer.
@@ -54,7 +57,7 @@ const waitLimit = 20 * time.Second
 func (l *lab) startServers() {
 	l.t.Helper()
 	for _, f := range l.families {
-		for _, p := range []int{meshPort, directPort, sshPort, closedPort} {
+		for _, p := range []int{meshPort, directPort, sshPort, closedPort, latePort} {
 			l.serveTCP(l.guest, f.guest, p, answer(serverGuest))
 		}
 		for _, p := range []int{udpPort, closedPort} {
@@ -64,7 +67,7 @@ func (l *lab) startServers() {
 			l.serveUDP(l.peer, f.outside, p, serverOutside)
 		}
 		l.serveUDP(l.peer, f.excluded, ntpPort, serverOutside)
-		for _, p := range []int{webPort, databasePort} {
+		for _, p := range []int{webPort, databasePort, lateDatabasePort} {
 			l.serveTCP(l.peer, f.wildcard, p, answer(serverOutside))
 		}
 	}

@@ -202,9 +202,7 @@ func TestWrittenBeforeTheBridge(t *testing.T) {
 			l.addGuest()
 			l.writeKubeVirt(annotated)
 			l.startServers()
-			for _, s := range situations(ipv4) {
-				t.Run(s.name, func(t *testing.T) { l.expect(t, s.probe, s.after) })
-			}
+			l.sendAll(t, after, steady(t, column{i, annotated, []family{ipv4}}))
 		})
 	}
 }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"meshvm.io/meshvm/internal/nftrules"
@@ -62,9 +63,8 @@ func TestUnmeshed(t *testing.T) {
 	for _, f := range unmeshedFlows() {
 		t.Run("drop, "+f.name, func(t *testing.T) { l.expect(t, f.probe, f.drop) })
 	}
-	for _, s := range situations(ipv4) {
-		t.Run("drop, "+s.name, func(t *testing.T) { l.expect(t, s.probe, s.afterFor(withoutList)) })
-	}
+	meshed := steady(t, column{istioIptables, withoutList, []family{ipv4}})
+	l.sendAll(t, "drop", slices.DeleteFunc(meshed, func(x cell) bool { return x.probe.port == ntpPort }))
 	want := build(t, unmeshedPlan(ipv4))
 	if n := nftrules.Totals(want, l.mustRead()); n.Dropped == 0 || n.Captured == 0 || n.Direct == 0 {
 		t.Errorf("totals %+v, want all to have counted", n)

@@ -48,12 +48,15 @@ type istio struct {
 	// blind means that Istio does not know the bridge: the annotation
 	// kubevirtInterfaces is missing, or without effect (istio#57662).
 	blind bool
+	// none means that there are no rules of Istio's.
+	none bool
 }
 
 var (
 	istioIptables = istio{name: "iptables"}
 	istioNftables = istio{name: "nftables", native: true}
 	istioBlind    = istio{name: "iptables, without the bridge", blind: true}
+	istioNone     = istio{name: "no-istio", none: true}
 )
 
 // istioArguments are those with which Istio's injector starts istio-init in a
@@ -85,6 +88,9 @@ func istioArguments(i istio, families []family) []string {
 
 func (l *lab) writeIstio(i istio) {
 	l.t.Helper()
+	if i.none {
+		return
+	}
 	if i.ipv4Only {
 		l.mesh = []family{ipv4}
 	}
@@ -104,14 +110,11 @@ type kubevirt struct {
 	istio bool
 	// ports says whether the VMI's interface lists ports.
 	ports bool
-	// like names the variant in whose column outcomes are published.
-	like string
 }
 
 var (
-	annotated = kubevirt{name: "annotation", istio: true, ports: true}
-	// annotatedWithoutList differs from annotated for unlisted ports only.
-	annotatedWithoutList = kubevirt{name: "annotation, no port list", istio: true, like: annotated.name}
+	annotated            = kubevirt{name: "annotation", istio: true, ports: true}
+	annotatedWithoutList = kubevirt{name: "annotation, no port list", istio: true}
 	labelled             = kubevirt{name: "label only", ports: true}
 	withoutList          = kubevirt{name: "label only, no port list"}
 	// kubevirts are all variants.
@@ -120,12 +123,16 @@ var (
 	}
 )
 
-// column is the name under which outcomes are published.
-func (k kubevirt) column() string {
-	if k.like != "" {
-		return k.like
+// words are the conditions of matrix.txt that hold.
+func (k kubevirt) words() []string {
+	words := []string{"label", "no-ports"}
+	if k.istio {
+		words[0] = "annotation"
 	}
-	return k.name
+	if k.ports {
+		words[1] = "ports"
+	}
+	return words
 }
 
 func (l *lab) writeKubeVirt(k kubevirt) {
@@ -248,6 +255,7 @@ func (l *lab) apply(p ruleio.Plan) ruleio.TargetResult {
 	if r.Outcome != ruleio.OutcomeApplied {
 		l.t.Fatalf("the rule-writer ended with %s: %s", r.Outcome, r.Message)
 	}
+	l.applied = &p
 	return r
 }
 

@@ -1,0 +1,221 @@
+package kernel
+
+import (
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// column is a lab of the matrix.
+type column struct {
+	istio    istio
+	kubevirt kubevirt
+	families []family
+}
+
+// columns are all of the matrix.
+func columns() []column {
+	var out []column
+	for _, i := range []istio{istioIptables, istioNftables, istioNone} {
+		i.dns = !i.none
+		for _, k := range kubevirts {
+			for _, families := range [][]family{{ipv4}} {
+				out = append(out, column{i, k, families})
+			}
+		}
+	}
+	return out
+}
+
+// words are the conditions of matrix.txt that hold for flows of a family.
+func (c column) words(f family) []string {
+	return append(c.kubevirt.words(), c.istio.name, f.name, c.breadth(), "sidecar")
+}
+
+func (c column) breadth() string {
+	if len(c.families) > 1 {
+		return "dual"
+	}
+	return "single"
+}
+
+func (c column) String() string {
+	families := "dual"
+	if len(c.families) == 1 {
+		families = c.families[0].name
+	}
+	return fmt.Sprintf("Istio %s, KubeVirt %s, %s, sidecar", c.istio.name, c.kubevirt.name, families)
+}
+
+// newLab makes the lab of a column.
+func (c column) newLab(t testing.TB) *lab {
+	t.Helper()
+	l := newLab(t, c.families...)
+	l.writeIstio(c.istio)
+	l.addGuest()
+	l.writeKubeVirt(c.kubevirt)
+	l.startServers()
+	return l
+}
+
+// startPlan is the plan that the column's VM starts with, and changedPlan what
+// it becomes: matrix.txt says what is in them.
+func (c column) startPlan() ruleio.Plan {
+	p := plan()
+	p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect}
+	if c.istio.dns {
+		p.DNS.CapturePort = resolverPort
+	}
+	return p
+}
+
+func (c column) changedPlan() ruleio.Plan {
+	p := c.startPlan()
+	p.Inbound.Mesh = []uint16{meshPort, latePort}
+	p.Outbound.ExcludePorts = ruleio.Ports(databasePort, lateDatabasePort, adminPort)
+	return p
+}
+
+// TestMatrix sends every flow of matrix.txt in every column: with the stock
+// rules, with our table, and with our table changed.
+func TestMatrix(t *testing.T) {
+	var r report
+	t.Run("column", func(t *testing.T) {
+		for _, c := range columns() {
+			t.Run(c.String(), func(t *testing.T) {
+				t.Parallel()
+				c.send(t, &r)
+			})
+		}
+	})
+	r.check(t)
+}
+
+// send sends every flow of a column.
+func (c column) send(t *testing.T, r *report) {
+	t.Helper()
+	l := c.newLab(t)
+	foreign := l.foreignTables()
+	r.add(c, before, l.sendAll(t, before, cells(t, c, before)))
+	l.apply(c.startPlan())
+	r.add(c, started, l.sendAll(t, started, cells(t, c, started)))
+	l.apply(c.changedPlan())
+	r.add(c, after, l.sendAll(t, after, cells(t, c, after)))
+	if diff := cmp.Diff(foreign, l.foreignTables()); diff != "" {
+		t.Errorf("KubeVirt's or Istio's rules changed (-before +after):\n%s", diff)
+	}
+}
+
+// sighting is a cell and what was seen in it.
+type sighting struct {
+	cell
+	got outcome
+}
+
+// sendAll sends flows at the same time and compares. It waits longer for an
+// answer that must come than for one that must not.
+func (l *lab) sendAll(t *testing.T, when string, cells []cell) []sighting {
+	t.Helper()
+	seen := make([]sighting, len(cells))
+	var sent sync.WaitGroup
+	for i, x := range cells {
+		sent.Go(func() {
+			limit := waitLimit
+			if x.want.Server == "" {
+				limit = absenceLimit
+			}
+			seen[i] = sighting{x, l.run(x.probe, limit)}
+		})
+	}
+	sent.Wait()
+	for _, s := range seen {
+		if diff := cmp.Diff(s.want, s.got); diff != "" {
+			t.Errorf("%s, %s (-want +got):\n%s", when, s.probe, diff)
+		}
+	}
+	return seen
+}
+
+// What becomes of the question which rules there are.
+var (
+	// unreadable is the answer of iptables, the tool that Istio's
+	// documentation names.
+	unreadable = outcome{Failure: "iptables-cannot-list-them"}
+	// proven is that the rule-writer has read our table back and found it as
+	// planned.
+	proven = outcome{Server: "read back"}
+)
+
+// rules asks which rules there are: the rule-writer where there is a table of
+// ours, and otherwise iptables.
+func (l *lab) rules(p probe) outcome {
+	l.t.Helper()
+	if l.applied != nil {
+		if r := l.request(ruleio.OperationVerify, l.applied); r.Outcome != ruleio.OutcomeVerified {
+			return outcome{Failure: string(r.Outcome)}
+		}
+		return proven
+	}
+	program := "iptables"
+	if familyOf(p.host).number == ipv6.number {
+		program = "ip6tables"
+	}
+	var out []byte
+	err := l.pod.Do(func() error {
+		var err error
+		out, err = exec.Command(program, "-t", "nat", "-S").CombinedOutput()
+		return err
+	})
+	if err != nil && strings.Contains(string(out), "incompatible") {
+		return unreadable
+	}
+	return outcome{Failure: strings.ReplaceAll(fmt.Sprintf("%s %v", out, err), " ", "-")}
+}
+
+// TestMatrixIsWhole wants every line of matrix.txt to be about some column, and
+// every repair to be of something that is broken in some column.
+func TestMatrixIsWhole(t *testing.T) {
+	used, repairs := map[*end]bool{}, map[*flow]bool{}
+	for _, c := range columns() {
+		was := map[string]outcome{}
+		key := func(x cell) string { return x.flow.name + x.family.name }
+		for _, when := range []string{before, started, after} {
+			for _, x := range cells(t, c, when) {
+				used[x.end] = true
+				switch when {
+				case before:
+					was[key(x)] = x.want
+				case after:
+					repairs[x.flow] = repairs[x.flow] || was[key(x)] != x.want
+				}
+			}
+		}
+	}
+	for _, x := range matrix(t) {
+		for when, ends := range x.ends {
+			for _, e := range ends {
+				if !used[e] {
+					t.Errorf("%s: no column has the line %s %s: %s", x.name, when, strings.Join(e.conditions, ", "), e.text)
+				}
+			}
+		}
+		if len(x.ends[before]) == 0 || len(x.ends[after]) == 0 {
+			t.Errorf("%s: matrix.txt does not say where it ends before and after", x.name)
+		}
+		if x.repair != "" && !repairs[x] {
+			t.Errorf("%s: %s repairs nothing", x.name, x.repair)
+		}
+	}
+	for _, n := range []string{"N1", "N2", "N3", "N4", "N5", "N8", "N9"} {
+		if !slices.ContainsFunc(matrix(t), func(x *flow) bool { return x.repair == n }) {
+			t.Errorf("no flow shows %s", n)
+		}
+	}
+}
