@@ -29,6 +29,8 @@ type flow struct {
 	// from, network and host are words of matrix.txt.
 	from, network, host string
 	port                uint16
+	// family is the number of the only one, empty for all.
+	family string
 	// ends are in the order of the file, by when.
 	ends map[string][]*end
 }
@@ -92,15 +94,17 @@ func (x *flow) opened(words string) error {
 		return nil
 	}
 	fields := strings.Fields(words)
-	if len(fields) != 3 || fields[1] != "tcp" && fields[1] != "udp" {
-		return fmt.Errorf("%q is not FROM tcp|udp HOST:PORT", words)
+	if len(fields) != 3 {
+		return fmt.Errorf("%q is not FROM NETWORK HOST:PORT", words)
 	}
+	network := strings.TrimRight(fields[1], ipv4.number+ipv6.number)
 	host, port, _ := strings.Cut(fields[2], ":")
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
 		return err
 	}
-	x.from, x.network, x.host, x.port = fields[0], fields[1], host, uint16(n)
+	x.from, x.network, x.host, x.port = fields[0], network, host, uint16(n)
+	x.family = strings.TrimPrefix(fields[1], network)
 	return nil
 }
 
@@ -141,6 +145,9 @@ func cells(t testing.TB, c column, when string) []cell {
 	var out []cell
 	for _, x := range matrix(t) {
 		for _, f := range c.families {
+			if x.family != "" && x.family != f.number {
+				continue
+			}
 			words := c.words(f)
 			i := slices.IndexFunc(x.ends[when], func(e *end) bool {
 				return !slices.ContainsFunc(e.conditions, func(w string) bool { return !slices.Contains(words, w) })
@@ -186,6 +193,34 @@ func (f family) address(word string) string {
 		"client": f.peer, "guest": f.guest, "pod": f.pod, "outside": f.outside,
 		"excluded": f.excluded, "gateway": f.gateway, "loopback": f.loopback,
 	}[word]
+}
+
+// end is the inverse of parseOutcome.
+func (f family) end(o outcome, p probe) string {
+	var text string
+	switch {
+	case o == unreadable:
+		return "unreadable"
+	case o == proven:
+		return "proven"
+	case o.Server != "":
+		client := o.Client
+		for _, word := range []string{"client", "guest", "pod", "gateway", "loopback"} {
+			if f.address(word) == o.Client {
+				client = word
+			}
+		}
+		text = o.Server + " sees " + client
+	default:
+		text = strings.ReplaceAll(o.Failure, "-", " ")
+	}
+	if o.Proxy != "" {
+		text = o.Proxy + ", " + text
+		if o.Original != p.destination() {
+			text += " (original destination " + o.Original + ")"
+		}
+	}
+	return text
 }
 
 // parseOutcome reads an end of matrix.txt, as in "15006, guest sees gateway".

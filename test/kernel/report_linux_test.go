@@ -41,7 +41,7 @@ var published = []struct {
 
 // row are the cells of a flow in the published table. What is seen differently
 // in columns of the matrix that are joined is separated by "or".
-func (r *report) row(x *flow, f family) []string {
+func (r *report) row(x *flow) []string {
 	out := make([]string, len(published))
 	for i, p := range published {
 		var words []string
@@ -50,7 +50,7 @@ func (r *report) row(x *flow, f family) []string {
 				continue
 			}
 			for _, s := range r.seen[c.String()][p.when] {
-				if w := s.got.words(); s.flow == x && s.family.name == f.name && !slices.Contains(words, w) {
+				if w := s.got.words(); s.flow == x && !slices.Contains(words, w) {
 					words = append(words, w)
 				}
 			}
@@ -60,8 +60,7 @@ func (r *report) row(x *flow, f family) []string {
 	return out
 }
 
-// markdown is the published table. A flow has a row for each family if they
-// differ.
+// markdown is the published table.
 func (r *report) markdown(t *testing.T) string {
 	t.Helper()
 	var b strings.Builder
@@ -78,7 +77,7 @@ func (r *report) markdown(t *testing.T) string {
 		if x.repair != "" {
 			name = x.repair + ": " + name
 		}
-		write(name, r.row(x, ipv4))
+		write(name, r.row(x))
 	}
 	return b.String()
 }

@@ -89,6 +89,13 @@ func istioArguments(i istio, families []family) []string {
 func (l *lab) writeIstio(i istio) {
 	l.t.Helper()
 	if i.none {
+		// What else Istio's writer makes: the proxy's address on its way
+		// inwards (Istio, tools/common/tproxy/run_linux.go).
+		for _, f := range l.mesh {
+			if f.number == ipv6.number {
+				l.in(l.pod, func() error { return addTo("lo", f.upstream, 128) })
+			}
+		}
 		return
 	}
 	if i.ipv4Only {
