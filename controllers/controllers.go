@@ -32,9 +32,9 @@ type Options struct {
 	Jobs rulejob.Config
 	// Workers is how many objects of a kind are reconciled at a time.
 	Workers int
-	// AuditInterval is how often each node's rules are read back; 0 turns
-	// audits off.
-	AuditInterval time.Duration
+	// AuditInterval is how often each node's rules are read back; nil means
+	// never.
+	AuditInterval *audit.Interval
 	// Limits end a fight with somebody else who writes rules; those of
 	// drift.DefaultLimits if zero.
 	Limits drift.Limits
@@ -44,24 +44,26 @@ type Options struct {
 
 // Setup registers all controllers with the manager.
 func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	if o.AuditInterval == nil {
+		o.AuditInterval = audit.Every(0)
+	}
+	limits := func() drift.Limits { return o.Limits }
 	if o.Limits == (drift.Limits{}) {
-		o.Limits = drift.DefaultLimits(o.AuditInterval)
+		limits = func() drift.Limits { return drift.DefaultLimits(o.AuditInterval.Get()) }
 	}
 	nat := &podnatconfiguration.Reconciler{
 		Client:   mgr.GetClient(),
 		Recorder: mgr.GetEventRecorder("meshvm"),
 		Jobs:     o.Jobs,
-		Limits:   o.Limits,
+		Limits:   limits,
 		Now:      o.Now,
 	}
 	if err := nat.SetupWithManager(mgr, o.Workers); err != nil {
 		return err
 	}
-	if o.AuditInterval > 0 {
-		auditor := &audit.Reconciler{Client: mgr.GetClient(), Jobs: o.Jobs, Interval: o.AuditInterval, Now: o.Now}
-		if err := auditor.SetupWithManager(ctx, mgr, o.Workers); err != nil {
-			return err
-		}
+	auditor := &audit.Reconciler{Client: mgr.GetClient(), Jobs: o.Jobs, Interval: o.AuditInterval, Now: o.Now}
+	if err := auditor.SetupWithManager(ctx, mgr, o.Workers); err != nil {
+		return err
 	}
 	mvm := &meshedvirtualmachine.Reconciler{
 		Client:   mgr.GetClient(),

@@ -51,7 +51,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.forget(s.name)
 		return ctrl.Result{}, nil
 	}
-	d := decide(state{node: s.name, interval: r.Interval, now: r.Now(), ready: nodeReady(s.node), last: r.lastRound(s.name), jobs: s.left})
+	interval := r.Interval.Get()
+	if interval == 0 {
+		return ctrl.Result{RequeueAfter: s.look}, nil
+	}
+	d := decide(state{node: s.name, interval: interval, now: r.Now(), ready: nodeReady(s.node), last: r.lastRound(s.name), jobs: s.left})
 	if d.start {
 		if err := r.start(ctx, s, d.round); err != nil {
 			return ctrl.Result{}, err

@@ -23,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/rulejob"
@@ -38,7 +39,7 @@ type Reconciler struct {
 	// Jobs is what the installation decides about rule-writer Jobs.
 	Jobs rulejob.Config
 	// Interval is how often a node is audited.
-	Interval time.Duration
+	Interval *Interval
 	// Now is the clock.
 	Now func() time.Time
 
@@ -68,12 +69,27 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, wor
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(forAudit)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(forAudit)).
 		Watches(&v1alpha1.PodNATConfiguration{}, handler.EnqueueRequestsFromMapFunc(forConfig), builder.WithPredicates(resultRecorded)).
+		WatchesRawSource(source.Channel(r.Interval.changed, handler.EnqueueRequestsFromMapFunc(r.allNodes))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Complete(r)
 	if err != nil {
 		return fmt.Errorf("set up the audit controller: %w", err)
 	}
 	return nil
+}
+
+// allNodes has every node looked at.
+func (r *Reconciler) allNodes(ctx context.Context, _ client.Object) []reconcile.Request {
+	var nodes corev1.NodeList
+	if err := r.Client.List(ctx, &nodes); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "cannot list the nodes for a new audit interval")
+		return nil
+	}
+	out := make([]reconcile.Request, 0, len(nodes.Items))
+	for i := range nodes.Items {
+		out = append(out, forName(nodes.Items[i].Name)...)
+	}
+	return out
 }
 
 // forAudit maps an audit's Job or pod to its node.

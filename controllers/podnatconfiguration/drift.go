@@ -72,13 +72,13 @@ func (r *Reconciler) findDrift(s *scope) {
 			st.Applied.Counters = *news.Counters
 		}
 		if news.Finding != nil {
-			r.Limits.Note(st, *news.Finding, r.Now())
+			r.Limits().Note(st, *news.Finding, r.Now())
 		}
 	}
 	if f := drift.FromEvents(st, s.pod, s.node); f != nil {
-		r.Limits.Note(st, *f, r.Now())
+		r.Limits().Note(st, *f, r.Now())
 	}
-	s.hold = r.Limits.Hold(st, r.Now())
+	s.hold = r.Limits().Hold(st, r.Now())
 }
 
 // describeTarget notes on a Job which boot of the node and which sandbox it was

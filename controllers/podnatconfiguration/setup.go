@@ -39,7 +39,7 @@ type Reconciler struct {
 	// Jobs is what the installation decides about rule-writer Jobs.
 	Jobs rulejob.Config
 	// Limits end a fight with somebody else who writes the rules.
-	Limits drift.Limits
+	Limits func() drift.Limits
 	// Now is the clock that back-off is measured by.
 	Now func() time.Time
 }

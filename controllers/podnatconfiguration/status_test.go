@@ -92,7 +92,7 @@ func repairing(t *testing.T, reason v1alpha1.ConditionReason, recent int32) *sco
 	s.config.Status.Applied = v1alpha1.AppliedRules{RequestDigest: s.digest, NetnsInode: 42, Time: &at, Node: "node-a"}
 	s.config.Status.Repairs = v1alpha1.RepairsStatus{Count: recent, LastTime: &at, LastReason: reason, LastMessage: "the table is missing", WindowStart: &at, Recent: recent}
 	s.config.Status.Applied.Node = ""
-	r := &Reconciler{Limits: drift.Limits{Drifts: 3, Window: time.Hour, Backoff: time.Minute}, Now: func() time.Time { return at.Time }}
+	r := &Reconciler{Limits: func() drift.Limits { return drift.Limits{Drifts: 3, Window: time.Hour, Backoff: time.Minute} }, Now: func() time.Time { return at.Time }}
 	r.findDrift(s)
 	return s
 }

@@ -1,7 +1,8 @@
 // Command docgen writes the parts of docs/ that follow from the API:
 //
 //   - docs/conditions.md from the comments in api/v1alpha1/conditions.go;
-//   - docs/api/KIND.md from the CRDs in config/crd/bases.
+//   - docs/api/KIND.md from the CRDs in config/crd/bases;
+//   - docs/api/operatorconfiguration.md from the comments of its types.
 //
 // Run it in the root of the repository.
 package main
@@ -28,6 +29,12 @@ func run() error {
 		return err
 	}
 	if err := write("docs/conditions.md", text); err != nil {
+		return err
+	}
+	if text, err = configuration("api/config/v1alpha1/types.go"); err != nil {
+		return err
+	}
+	if err := write("docs/api/operatorconfiguration.md", text); err != nil {
 		return err
 	}
 	files, err := filepath.Glob("config/crd/bases/*.yaml")

@@ -17,6 +17,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/controllers"
+	"meshvm.io/meshvm/controllers/audit"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
@@ -24,7 +25,7 @@ import (
 
 // every sets the interval of audits.
 func every(d time.Duration) func(*controllers.Options) {
-	return func(o *controllers.Options) { o.AuditInterval = d }
+	return func(o *controllers.Options) { o.AuditInterval = audit.Every(d) }
 }
 
 // tables stands in for the kernels that audits read: what it says is true of

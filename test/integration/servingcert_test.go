@@ -342,8 +342,8 @@ func signed(t *testing.T, parent *x509.Certificate, signer, key *ecdsa.PrivateKe
 }
 
 // mount lays a certificate into dir as the kubelet does with a Secret: a
-// directory of its own, and the link ..data changed over to it in one step
-// (k8s.io/kubernetes/pkg/volume/util, AtomicWriter).
+// directory of its own, the link ..data changed over to it in one step, and the
+// earlier directory removed (k8s.io/kubernetes/pkg/volume/util, AtomicWriter).
 func mount(t *testing.T, dir, version string, i issuer, lifetime time.Duration) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -355,6 +355,7 @@ func mount(t *testing.T, dir, version string, i issuer, lifetime time.Duration) 
 	if err != nil {
 		t.Fatal(err)
 	}
+	earlier, _ := os.Readlink(filepath.Join(dir, "..data")) // none at first
 	write := func(name, kind string, content []byte) error {
 		text := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content})
 		return os.WriteFile(filepath.Join(dir, ".."+version, name), text, 0o600)
@@ -368,6 +369,11 @@ func mount(t *testing.T, dir, version string, i issuer, lifetime time.Duration) 
 	)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if earlier != "" {
+		if err := os.RemoveAll(filepath.Join(dir, earlier)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, name := range []string{"tls.crt", "tls.key"} {
 		if err := os.Symlink(filepath.Join("..data", name), filepath.Join(dir, name)); err != nil && !os.IsExist(err) {

@@ -64,9 +64,12 @@ func Start(ctx context.Context, b *builder.Builder) (c *ControlPlane, err error)
 		return c, err
 	}
 	b.Logf("starting the operator as a process")
-	c.manager = exec.Command(manager, "--health-probe-bind-address=0", "--webhook-port=-1",
-		"--operator-namespace=meshvm-system", "--rule-writer-image="+builder.RuleWriterImage, "--rule-writer-service-account=meshvm-rule-writer")
-	c.manager.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	config := filepath.Join(c.dir, "config.yaml")
+	if err = os.WriteFile(config, []byte(managerConfig), 0o600); err != nil {
+		return c, err
+	}
+	c.manager = exec.Command(manager, "--config="+config)
+	c.manager.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "OPERATOR_NAMESPACE=meshvm-system")
 	log, err := os.Create(filepath.Join(c.dir, "manager.log"))
 	if err != nil {
 		return c, err
@@ -75,6 +78,16 @@ func Start(ctx context.Context, b *builder.Builder) (c *ControlPlane, err error)
 	c.manager.Stdout, c.manager.Stderr = log, log
 	return c, c.manager.Start()
 }
+
+// managerConfig leaves out the servers, which nobody could reach.
+const managerConfig = `apiVersion: config.meshvm.io/v1alpha1
+kind: OperatorConfiguration
+ruleWriter: {image: "` + builder.RuleWriterImage + `", serviceAccount: meshvm-rule-writer}
+leaderElection: {mode: Disabled}
+health: {bindAddress: "0"}
+metrics: {bindAddress: "0"}
+webhook: {mode: Disabled}
+`
 
 // install applies the kinds of KubeVirt and Istio and the operator's manifests.
 func (c *ControlPlane) install(ctx context.Context, b *builder.Builder) error {

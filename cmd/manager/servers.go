@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"strconv"
+
+	openshiftv1 "github.com/openshift/api/config/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	"sigs.k8s.io/controller-runtime/pkg/webhook"
+
+	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
+	"meshvm.io/meshvm/internal/servingcert"
+	"meshvm.io/meshvm/internal/tlsprofile"
+)
+
+// Names of config/webhook.
+const (
+	webhookService       = "meshvm-webhook"
+	webhookConfiguration = "meshvm"
+	webhookSecret        = "meshvm-webhook-ca"
+)
+
+// servers are those of metrics and admission webhooks.
+type servers struct {
+	config *configv1alpha1.OperatorConfiguration
+	// profile is what both offer.
+	profile *tlsprofile.Current
+	// certificate is for a webhook certificate of the operator's own; nil
+	// when there is no webhook, or its certificate is mounted.
+	certificate *servingcert.Options
+	// authority has it once the servers are started.
+	authority *servingcert.Authority
+}
+
+func newServers(c *configv1alpha1.OperatorConfiguration, namespace string) servers {
+	s := servers{config: c, profile: &tlsprofile.Current{}}
+	if c.Webhook.Mode == configv1alpha1.Enabled && c.Webhook.CertificateSource == configv1alpha1.CertificateSelfManaged {
+		s.certificate = &servingcert.Options{
+			Secret:        types.NamespacedName{Namespace: namespace, Name: webhookSecret},
+			Configuration: webhookConfiguration,
+			DNSNames:      []string{webhookService + "." + namespace + ".svc", webhookService + "." + namespace},
+		}
+	}
+	return s
+}
+
+// choose puts a TLS profile in force.
+func (s *servers) choose(p configv1alpha1.TLSProfile) {
+	if p == configv1alpha1.TLSProfileCluster {
+		s.profile.Choose(nil)
+		return
+	}
+	named := tlsprofile.Named(openshiftv1.TLSProfileType(p))
+	s.profile.Choose(&named)
+}
+
+// addTo makes a manager have the servers.
+func (s *servers) addTo(o *manager.Options) {
+	tlsprofile.AddToCache(&o.Cache)
+	if s.certificate != nil {
+		servingcert.AddToCache(&o.Cache, *s.certificate)
+	}
+	o.Metrics = server.Options{
+		BindAddress:    s.config.Metrics.BindAddress,
+		SecureServing:  true,
+		FilterProvider: filters.WithAuthenticationAndAuthorization,
+		CertDir:        s.config.Metrics.CertificateDirectory,
+		TLSOpts:        []func(*tls.Config){s.profile.Apply},
+	}
+	host, text, _ := net.SplitHostPort(s.config.Webhook.BindAddress) // The configuration is valid.
+	port, _ := strconv.Atoi(text)
+	o.WebhookServer = webhook.NewServer(webhook.Options{
+		Host: host, Port: port, CertDir: s.config.Webhook.CertificateDirectory,
+		TLSOpts: []func(*tls.Config){s.profile.Apply, func(c *tls.Config) {
+			if s.authority != nil {
+				c.GetCertificate = s.authority.GetCertificate
+			}
+		}},
+	})
+}
+
+// start has the manager run them, and be ready only with them.
+func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
+	if err := tlsprofile.Follow(ctx, mgr, s.profile); err != nil {
+		return err
+	}
+	if s.config.Webhook.Mode == configv1alpha1.Disabled {
+		return nil
+	}
+	if s.certificate != nil {
+		var err error
+		if s.authority, err = servingcert.Setup(mgr, *s.certificate); err != nil {
+			return err
+		}
+		if err := mgr.AddReadyzCheck("webhook-certificate", s.authority.Ready); err != nil {
+			return fmt.Errorf("add the check of the webhook's certificate: %w", err)
+		}
+	}
+	// The first call makes the manager start the server.
+	return mgr.AddReadyzCheck("webhook", mgr.GetWebhookServer().StartedChecker())
+}

@@ -1,0 +1,98 @@
+// Package operatorconfig reads the file that the operator is configured by:
+// strictly decoded, defaulted, validated, and watched for changes.
+package operatorconfig
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/utils/ptr"
+
+	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
+)
+
+// Environment variables that an installation sets, as OLM does for images.
+const (
+	EnvRuleWriterImage          = "RULE_WRITER_IMAGE"
+	EnvRuleWriterServiceAccount = "RULE_WRITER_SERVICE_ACCOUNT"
+)
+
+var codecs = newCodecs()
+
+func newCodecs() serializer.CodecFactory {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(configv1alpha1.AddToScheme(scheme))
+	return serializer.NewCodecFactory(scheme, serializer.EnableStrict)
+}
+
+// Load reads the file, or takes all defaults when path is empty. An error names
+// the fields that are wrong, all of them, and the way out.
+func Load(path string, env func(string) string) (*configv1alpha1.OperatorConfiguration, error) {
+	if path == "" {
+		return Parse(nil, env)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the operator's configuration: %w", err)
+	}
+	c, err := Parse(text, env)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Parse is Load for the contents of a file, nil if there is none.
+func Parse(text []byte, env func(string) string) (*configv1alpha1.OperatorConfiguration, error) {
+	c := &configv1alpha1.OperatorConfiguration{}
+	if text != nil {
+		if err := runtime.DecodeInto(codecs.UniversalDecoder(), text, c); err != nil {
+			return nil, fmt.Errorf("not an OperatorConfiguration of %s (docs/configuration.md has all fields): %w", configv1alpha1.GroupVersion, err)
+		}
+	}
+	Default(c, env)
+	if errs := Validate(c); len(errs) > 0 {
+		return nil, errs.ToAggregate()
+	}
+	return c, nil
+}
+
+// Default fills in every field that was left out, so that nothing behind it has
+// to know a default.
+func Default(c *configv1alpha1.OperatorConfiguration, env func(string) string) {
+	set(&c.RuleWriter.Image, env(EnvRuleWriterImage))
+	set(&c.RuleWriter.ServiceAccount, env(EnvRuleWriterServiceAccount))
+	set(&c.RuleWriter.ImagePullPolicy, configv1alpha1.PullIfNotPresent)
+	set(&c.RuleWriter.PriorityClassName, "system-node-critical")
+	set(&c.Audit.IntervalSeconds, ptr.To[int32](600))
+	set(&c.Controllers.Workers, 4)
+	set(&c.Client.RequestsPerSecond, ptr.To[int32](0))
+	set(&c.Client.Burst, 2**c.Client.RequestsPerSecond)
+	set(&c.Logging.Level, configv1alpha1.LogInfo)
+	set(&c.Logging.Format, configv1alpha1.LogJSON)
+	set(&c.LeaderElection.Mode, configv1alpha1.Enabled)
+	set(&c.LeaderElection.LeaseDurationSeconds, 137)
+	set(&c.LeaderElection.RenewDeadlineSeconds, 107)
+	set(&c.LeaderElection.RetryPeriodSeconds, 26)
+	set(&c.Health.BindAddress, ":8081")
+	set(&c.Metrics.BindAddress, ":8443")
+	set(&c.Webhook.Mode, configv1alpha1.Enabled)
+	set(&c.Webhook.BindAddress, ":9443")
+	set(&c.Webhook.CertificateSource, configv1alpha1.CertificateSelfManaged)
+	set(&c.Webhook.CertificateDirectory, "/tmp/k8s-webhook-server/serving-certs")
+	set(&c.TLS.Profile, configv1alpha1.TLSProfileCluster)
+}
+
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Seconds is a field's number of seconds.
+func Seconds(n int32) time.Duration { return time.Duration(n) * time.Second }

@@ -1,0 +1,152 @@
+package operatorconfig
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap/zapcore"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/ptr"
+
+	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
+)
+
+// write lays the file as the kubelet does with a ConfigMap: a directory of its
+// own, and the link ..data changed over to it.
+func write(t *testing.T, dir string, version int, text string) {
+	t.Helper()
+	name := fmt.Sprintf("..%d", version)
+	for _, err := range []error{
+		os.Mkdir(filepath.Join(dir, name), 0o700),
+		os.WriteFile(filepath.Join(dir, name, "config.yaml"), []byte(text), 0o600),
+		os.Symlink(name, filepath.Join(dir, "..data_tmp")),
+		os.Rename(filepath.Join(dir, "..data_tmp"), filepath.Join(dir, "..data")),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("..data/config.yaml", filepath.Join(dir, "config.yaml")); err != nil && !os.IsExist(err) {
+		t.Fatal(err)
+	}
+}
+
+func TestReload(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, 0, header)
+	path := filepath.Join(dir, "config.yaml")
+	current, err := Load(path, environment)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder := events.NewFakeRecorder(10)
+	applied, restarted := make(chan *configv1alpha1.OperatorConfiguration, 10), make(chan bool, 10)
+	r := &Reloader{
+		Path: path, Env: environment, Current: current, Log: logr.Discard(), Recorder: recorder,
+		Object:  &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "meshvm-system", Name: "manager"}},
+		Apply:   func(c *configv1alpha1.OperatorConfiguration) { applied <- c },
+		Restart: func() { restarted <- true },
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- r.Start(ctx) }()
+	event := func(parts ...string) {
+		t.Helper()
+		select {
+		case got := <-recorder.Events:
+			for _, part := range parts {
+				if !strings.Contains(got, part) {
+					t.Errorf("event %q, want %q in it", got, part)
+				}
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("no event with %q", parts)
+		}
+	}
+
+	write(t, dir, 1, header+"audit: {intervalSeconds: 20}\nlogging: {level: Debug}")
+	event("Normal", reasonInForce, "audit.intervalSeconds, logging.level")
+	if c := <-applied; *c.Audit.IntervalSeconds != 20 || c.Logging.Level != configv1alpha1.LogDebug {
+		t.Errorf("applied %s", Text(c))
+	}
+
+	write(t, dir, 2, header+"audit: {intervalSeconds: 1}")
+	event("Warning", reasonInvalid, "the last valid configuration goes on", "audit.intervalSeconds", "at least 10")
+	if got := testutil.ToFloat64(lastReloadSuccessful); got != 0 {
+		t.Errorf("the metric is %v while the file is invalid", got)
+	}
+
+	// Back to what is in force: nothing to do, and nothing wrong any more.
+	write(t, dir, 3, header+"logging: {level: Debug}\naudit: {intervalSeconds: 20}")
+	write(t, dir, 4, header+"logging: {level: Debug}\naudit: {intervalSeconds: 20}\ncontrollers: {workers: 8}")
+	event("Normal", reasonRestart, "controllers.workers")
+	<-restarted
+	if got := testutil.ToFloat64(lastReloadSuccessful); got != 1 {
+		t.Errorf("the metric is %v, though the file is valid again", got)
+	}
+	if len(applied) > 0 || len(restarted) > 0 || len(recorder.Events) > 0 {
+		t.Errorf("%d applied, %d restarts, %d events that nobody asked for", len(applied), len(restarted), len(recorder.Events))
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLiveFields holds the list against what users read.
+func TestLiveFields(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/api/operatorconfiguration.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for row := range strings.Lines(string(doc)) {
+		path, ok := strings.CutPrefix(row, "| `")
+		if !ok {
+			continue
+		}
+		path, _, _ = strings.Cut(path, "`")
+		documented[path] = true
+		if said := strings.HasSuffix(strings.TrimSpace(row), " Live. |"); said != live[path] {
+			t.Errorf("%s is live: the comment says %t, the program %t", path, said, live[path])
+		}
+	}
+	for path := range live {
+		if !documented[path] {
+			t.Errorf("%s is not documented", path)
+		}
+	}
+}
+
+func TestRateLimiter(t *testing.T) {
+	var r RateLimiter
+	r.Set(configv1alpha1.Client{RequestsPerSecond: ptr.To[int32](0)})
+	for range 1000 {
+		if !r.TryAccept() {
+			t.Fatal("refused without a limit")
+		}
+	}
+	r.Set(configv1alpha1.Client{RequestsPerSecond: ptr.To[int32](1), Burst: 2})
+	if !r.TryAccept() || !r.TryAccept() || r.TryAccept() {
+		t.Error("a burst of 2 is not one of 2")
+	}
+	if r.QPS() != 1 {
+		t.Errorf("%v requests a second, want 1", r.QPS())
+	}
+}
+
+func TestLevel(t *testing.T) {
+	if !(Level(configv1alpha1.LogError) > Level(configv1alpha1.LogInfo) && Level(configv1alpha1.LogInfo) == zapcore.InfoLevel &&
+		Level(configv1alpha1.LogDebug) < Level(configv1alpha1.LogInfo) && Level(configv1alpha1.LogTrace) < Level(configv1alpha1.LogDebug)) {
+		t.Error("the levels are not in order")
+	}
+}
