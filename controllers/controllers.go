@@ -70,7 +70,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Applier:  apply.Applier{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
 		Recorder: mgr.GetEventRecorder("meshvm"),
 	}
-	return mvm.SetupWithManager(mgr, o.Workers)
+	if err := mvm.SetupWithManager(mgr, o.Workers); err != nil {
+		return err
+	}
+	return registerReadiness(mgr)
 }
 
 // CacheOptions keeps the cache to what the controllers read: virt-launcher pods

@@ -23,6 +23,14 @@ var (
 	}))
 )
 
+// A counter that first appears with a 1 has not increased, as Prometheus counts:
+// all begin with 0.
+func init() {
+	for _, result := range []string{"Clean", "Drifted", "Incomplete", "Failed"} {
+		audits.WithLabelValues(result)
+	}
+}
+
 func register[C prometheus.Collector](c C) C {
 	metrics.Registry.MustRegister(c)
 	return c

@@ -20,6 +20,15 @@ var (
 	}, []string{"reason"}))
 )
 
+// A counter that first appears with a 1 has not increased, as Prometheus counts:
+// all begin with 0.
+func init() {
+	for _, reason := range []v1alpha1.ConditionReason{v1alpha1.ReasonDrifted, v1alpha1.ReasonSandboxRecreated, v1alpha1.ReasonNodeRebooted} {
+		driftFound.WithLabelValues(string(reason))
+		repairsDone.WithLabelValues(string(reason))
+	}
+}
+
 func register[C prometheus.Collector](c C) C {
 	metrics.Registry.MustRegister(c)
 	return c
