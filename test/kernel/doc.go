@@ -11,12 +11,13 @@
 //	guest (10.0.2.2)
 //
 // The proxy stand-in takes Envoy's place: uid 1337, ports 15001 and 15006,
-// SO_ORIGINAL_DST, upstream connections from 127.0.0.6. The guest is a few
-// servers in a namespace; nothing here runs a virtual machine.
+// SO_ORIGINAL_DST, upstream connections from 127.0.0.6 and ::6. TestMatrix runs
+// Envoy itself too, where it can be had. The guest is a few servers in a
+// namespace; nothing here runs a virtual machine.
 //
 // The tests need Linux, root in a user namespace that maps uid 1337, and the
 // programs nft and iptables. Without them they are skipped and say why, unless
 // MESHVM_REQUIRE_KERNEL=1 turns that into a failure. KubeVirt's and Istio's
 // programs are built when they are not in the cache of test/cluster;
-// MESHVM_MASQUERADE and MESHVM_PILOT_AGENT name other ones.
+// MESHVM_MASQUERADE, MESHVM_PILOT_AGENT and MESHVM_ENVOY name other ones.
 package kernel

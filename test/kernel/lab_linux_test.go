@@ -42,6 +42,8 @@ type lab struct {
 	families, mesh []family
 	// applied is the plan of the table in the pod, nil if there is none.
 	applied *ruleio.Plan
+	// standIns stop the proxy stand-in's capture ports.
+	standIns []func()
 }
 
 // newLab makes the three namespaces and the pod's own interface, with IPv4 if no

@@ -111,6 +111,9 @@ func (c column) send(t *testing.T, r *report) {
 	if diff := cmp.Diff(foreign, l.foreignTables()); diff != "" {
 		t.Errorf("KubeVirt's or Istio's rules changed (-before +after):\n%s", diff)
 	}
+	if program, err := envoyProgram(); err == nil {
+		r.addEnvoy(l.throughEnvoy(t, program, c))
+	}
 }
 
 // sighting is a cell and what was seen in it.
@@ -119,19 +122,14 @@ type sighting struct {
 	got outcome
 }
 
-// sendAll sends flows at the same time and compares. It waits longer for an
-// answer that must come than for one that must not.
+// sendAll sends flows at the same time and compares.
 func (l *lab) sendAll(t *testing.T, when string, cells []cell) []sighting {
 	t.Helper()
 	seen := make([]sighting, len(cells))
 	var sent sync.WaitGroup
 	for i, x := range cells {
 		sent.Go(func() {
-			limit := waitLimit
-			if x.want.Server == "" {
-				limit = absenceLimit
-			}
-			seen[i] = sighting{x, l.run(x.probe, limit)}
+			seen[i] = sighting{x, l.run(x.probe, x.want.limit())}
 		})
 	}
 	sent.Wait()

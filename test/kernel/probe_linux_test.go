@@ -80,6 +80,14 @@ func (l *lab) run(p probe, limit time.Duration) outcome {
 	case networkRules:
 		return l.rules(p)
 	}
+	o, _ := l.send(p, limit)
+	return o
+}
+
+// send sends a probe of TCP or UDP; local is the address that it had, empty if
+// there was no connection.
+func (l *lab) send(p probe, limit time.Duration) (o outcome, local string) {
+	l.t.Helper()
 	var c net.Conn
 	err := p.from(l).Do(func() error {
 		var err error
@@ -88,7 +96,7 @@ func (l *lab) run(p probe, limit time.Duration) outcome {
 		return err
 	})
 	if err != nil {
-		return outcome{Failure: reason(err)}
+		return outcome{Failure: reason(err)}, ""
 	}
 	defer func() { _ = c.Close() }()
 	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
@@ -97,10 +105,19 @@ func (l *lab) run(p probe, limit time.Duration) outcome {
 	datagram := strings.HasPrefix(p.network, "udp")
 	if datagram {
 		if _, err := c.Write([]byte("?")); err != nil {
-			return outcome{Failure: reason(err)}
+			return outcome{Failure: reason(err)}, ""
 		}
 	}
-	return read(c, datagram)
+	return read(c, datagram), c.LocalAddr().String()
+}
+
+// limit is how long to wait: longer for an answer that must come than for one
+// that must not.
+func (o outcome) limit() time.Duration {
+	if o.Server == "" {
+		return absenceLimit
+	}
+	return waitLimit
 }
 
 // read parses the lines of the servers on the way.
@@ -135,15 +152,10 @@ func (p probe) only(port string) outcome {
 	return outcome{Proxy: port, Original: p.destination(), Failure: "refused"}
 }
 
-// expect runs the probe and compares. It waits longer for an answer that must
-// come than for one that must not.
+// expect runs the probe and compares.
 func (l *lab) expect(t *testing.T, p probe, want outcome) outcome {
 	t.Helper()
-	limit := waitLimit
-	if want.Server == "" {
-		limit = absenceLimit
-	}
-	got := l.run(p, limit)
+	got := l.run(p, want.limit())
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", p, diff)
 	}

@@ -12,6 +12,14 @@ import (
 type report struct {
 	mu   sync.Mutex
 	seen map[string]map[string][]sighting // by column and when
+	// envoy counts the cells that were seen through Envoy too.
+	envoy int
+}
+
+func (r *report) addEnvoy(cells int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.envoy += cells
 }
 
 func (r *report) add(c column, when string, seen []sighting) {
@@ -99,6 +107,12 @@ func (r *report) check(t *testing.T) {
 	}
 	t.Logf("%d cells: %d flows in %d columns, %d before, %d as the VM starts, %d after a change",
 		cells[""], len(matrix(t)), len(columns()), cells[before], cells[started], cells[after])
+	t.Run("Envoy", func(t *testing.T) {
+		if _, err := envoyProgram(); err != nil {
+			t.Skipf("only the proxy stand-in took connections: %v", err)
+		}
+		t.Logf("%d cells again, with Envoy in place of the proxy stand-in", r.envoy)
+	})
 	t.Logf("before and after:\n%s", want)
 	section(t, "before and after", want)
 }

@@ -74,12 +74,14 @@ func (l *lab) startServers() {
 	for _, f := range l.mesh {
 		l.serveTCP(l.pod, f.wildcard, healthPort, answer(serverProxy))
 		l.serveTCP(l.pod, f.loopback, adminPort, answer(serverProxy))
-		l.serveTCP(l.pod, f.wildcard, inboundPort, l.standIn("15006", f.upstream))
-		l.serveTCP(l.pod, f.wildcard, outboundPort, l.standIn("15001", ""))
+		l.standIns = append(l.standIns,
+			l.serveTCP(l.pod, f.wildcard, inboundPort, l.standIn("15006", f.upstream)),
+			l.serveTCP(l.pod, f.wildcard, outboundPort, l.standIn("15001", "")))
 	}
 }
 
-func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(net.Conn)) {
+// serveTCP serves until stop or the end of the test.
+func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(net.Conn)) (stop func()) {
 	l.t.Helper()
 	var listener net.Listener
 	l.in(ns, func() error {
@@ -89,11 +91,12 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 	})
 	var running sync.WaitGroup
 	ctx, end := context.WithCancel(context.Background())
-	l.t.Cleanup(func() {
+	stop = func() {
 		_ = listener.Close()
 		end()
 		running.Wait()
-	})
+	}
+	l.t.Cleanup(stop)
 	running.Go(func() {
 		for {
 			c, err := listener.Accept()
@@ -108,6 +111,7 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 			})
 		}
 	})
+	return stop
 }
 
 // serveUDP answers each datagram with the server's name.

@@ -1,0 +1,287 @@
+package kernel
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/test/cluster/builder"
+)
+
+// envoyEnv names the Envoy program to use.
+const envoyEnv = "MESHVM_ENVOY"
+
+// envoyProgram finds or fetches the Envoy program once.
+var envoyProgram = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv(envoyEnv); path != "" {
+		return path, nil
+	}
+	b, err := builder.New(os.Stderr)
+	if err != nil {
+		return "", err
+	}
+	return b.Envoy(context.Background())
+})
+
+// envoy is a running Envoy in a lab's pod, in place of the proxy stand-in's two
+// capture ports.
+type envoy struct {
+	command *exec.Cmd
+	logs    io.Closer
+	mu      sync.Mutex
+	// taken has what the proxy says of a connection, by the client's address.
+	taken map[string]outcome
+	// changed gets a value after taken has grown, and is closed at the end.
+	changed chan struct{}
+	// stderr is for people.
+	stderr bytes.Buffer
+}
+
+// startEnvoy starts Envoy as the proxy's user. Its two listeners are the
+// essence of what Istio configures: they ask the kernel for the original
+// destination and connect there, inwards from 127.0.0.6 and ::6 (Istio,
+// pilot/pkg/networking/core/listener_builder.go).
+func (l *lab) startEnvoy(t *testing.T, program string) *envoy {
+	t.Helper()
+	config, err := json.Marshal(map[string]any{"static_resources": map[string]any{
+		"listeners": []any{l.envoyListener(inboundPort), l.envoyListener(outboundPort)},
+		"clusters":  []any{l.envoyCluster(inboundPort, true), l.envoyCluster(outboundPort, false)},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The proxy's user may not see where the program is, so it gets it opened.
+	file, err := os.Open(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = file.Close() }()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &envoy{taken: map[string]outcome{}, changed: make(chan struct{}, 1), logs: reader}
+	e.command = exec.Command("/proc/self/fd/3", "--config-yaml", string(config), "--disable-hot-restart",
+		"--concurrency", "1", "--file-flush-interval-msec", "10", "--log-level", "warning")
+	e.command.ExtraFiles = []*os.File{file}
+	e.command.Dir = "/"
+	e.command.Stdout, e.command.Stderr = writer, &e.stderr
+	e.command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: proxyUID, Gid: proxyUID}}
+	l.in(l.pod, e.command.Start)
+	_ = writer.Close()
+	t.Cleanup(func() { _ = e.command.Process.Kill() })
+	go e.read(reader)
+	l.awaitListeners(t, e)
+	return e
+}
+
+// envoyListener is a listener on all families of the mesh.
+func (l *lab) envoyListener(port int) map[string]any {
+	name := strconv.Itoa(port)
+	var addresses []any
+	for _, f := range l.mesh {
+		addresses = append(addresses, map[string]any{"address": socketAddress(f.wildcard, port)})
+	}
+	line := name + " %DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% %UPSTREAM_TRANSPORT_FAILURE_REASON%\n"
+	return map[string]any{
+		"name":                 name,
+		"address":              socketAddress(l.mesh[0].wildcard, port),
+		"additional_addresses": addresses[1:],
+		"listener_filters":     []any{typed("listener.original_dst.v3.OriginalDst", "filters.", nil)},
+		"filter_chains": []any{map[string]any{"filters": []any{
+			typed("network.tcp_proxy.v3.TcpProxy", "filters.", map[string]any{
+				"stat_prefix": name, "cluster": name,
+				"access_log": []any{typed("stream.v3.StdoutAccessLog", "access_loggers.", map[string]any{
+					"log_format": map[string]any{"text_format_source": map[string]any{"inline_string": line}},
+				})},
+			}),
+		}}},
+	}
+}
+
+// envoyCluster connects to the original destination.
+func (l *lab) envoyCluster(port int, inwards bool) map[string]any {
+	c := map[string]any{
+		"name": strconv.Itoa(port), "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED",
+		"connect_timeout": fmt.Sprintf("%.1fs", absenceLimit.Seconds()),
+	}
+	if inwards {
+		var from []any
+		for _, f := range l.mesh {
+			from = append(from, map[string]any{"address": map[string]any{"address": f.upstream, "port_value": 0}})
+		}
+		c["upstream_bind_config"] = map[string]any{
+			"source_address":         map[string]any{"address": l.mesh[0].upstream, "port_value": 0},
+			"extra_source_addresses": from[1:],
+		}
+	}
+	return c
+}
+
+func socketAddress(host string, port int) map[string]any {
+	return map[string]any{"socket_address": map[string]any{"address": host, "port_value": port}}
+}
+
+// typed is an extension of Envoy's with its configuration.
+func typed(message, category string, config map[string]any) map[string]any {
+	out := map[string]any{"@type": "type.googleapis.com/envoy.extensions." + category + message}
+	for k, v := range config {
+		out[k] = v
+	}
+	return map[string]any{"name": message, "typed_config": out}
+}
+
+// read reads the access log until Envoy ends.
+func (e *envoy) read(log io.Reader) {
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		words := strings.SplitN(lines.Text(), " ", 4)
+		if len(words) < 4 {
+			continue
+		}
+		o := outcome{Proxy: words[0], Original: words[2]}
+		switch {
+		case strings.Contains(words[3], "refused"):
+			o.Failure = refused.Failure
+		case words[3] != "-":
+			o.Failure = strings.ReplaceAll(words[3], " ", "-")
+		}
+		e.mu.Lock()
+		e.taken[words[1]] = o
+		e.mu.Unlock()
+		select {
+		case e.changed <- struct{}{}:
+		default:
+		}
+	}
+	close(e.changed)
+}
+
+// awaitListeners waits until both ports are listened on in all families.
+func (l *lab) awaitListeners(t *testing.T, e *envoy) {
+	t.Helper()
+	for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		listening := 0
+		l.in(l.pod, func() error {
+			for _, name := range []string{"tcp", "tcp6"} {
+				table, err := os.ReadFile("/proc/thread-self/net/" + name)
+				if err != nil {
+					return err
+				}
+				for line := range strings.Lines(string(table)) {
+					// The local address, and state 0A: TCP_LISTEN.
+					fields := strings.Fields(line)
+					for _, port := range []int{inboundPort, outboundPort} {
+						if strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) && fields[3] == "0A" {
+							listening++
+						}
+					}
+				}
+			}
+			return nil
+		})
+		switch {
+		case listening == 2*len(l.mesh):
+			return
+		case time.Since(begin) > waitLimit:
+			_ = e.command.Process.Kill()
+			_ = e.command.Wait()
+			t.Fatalf("Envoy has %d listeners after %s:\n%s", listening, waitLimit, &e.stderr)
+		}
+	}
+}
+
+// stop ends Envoy when it has written of so many connections, or after
+// waitLimit.
+func (e *envoy) stop(t *testing.T, connections int) {
+	t.Helper()
+	limit := time.After(waitLimit)
+	for waiting := true; waiting; {
+		e.mu.Lock()
+		waiting = len(e.taken) < connections
+		e.mu.Unlock()
+		if !waiting {
+			break
+		}
+		select {
+		case _, running := <-e.changed:
+			waiting = running
+		case <-limit:
+			waiting = false
+		}
+	}
+	if err := e.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Errorf("end Envoy: %v", err)
+	}
+	for range e.changed { //nolint:revive // Until the log ends.
+	}
+	if err := e.command.Wait(); err != nil {
+		t.Errorf("Envoy: %v\n%s", err, &e.stderr)
+	}
+	_ = e.logs.Close()
+}
+
+// throughEnvoy sends the TCP flows of a column again, through Envoy in place of
+// the stand-in: first with our table, then without. It returns how many.
+func (l *lab) throughEnvoy(t *testing.T, program string, c column) int {
+	t.Helper()
+	for _, stop := range l.standIns {
+		stop()
+	}
+	e := l.startEnvoy(t, program)
+	type attempt struct {
+		when, local string
+		sighting
+	}
+	var attempts []attempt
+	var mu sync.Mutex
+	proxied := 0
+	for _, when := range []string{after, before} {
+		if when == before {
+			if r := l.request(ruleio.OperationRemove, nil); r.Outcome != ruleio.OutcomeRemoved {
+				t.Fatalf("the rule-writer ended with %s: %s", r.Outcome, r.Message)
+			}
+		}
+		var sent sync.WaitGroup
+		for _, x := range cells(t, c, when) {
+			if x.flow.network != "tcp" {
+				continue
+			}
+			if x.want.Proxy != "" {
+				proxied++
+			}
+			sent.Go(func() {
+				got, local := l.send(x.probe, x.want.limit())
+				mu.Lock()
+				defer mu.Unlock()
+				attempts = append(attempts, attempt{when, local, sighting{x, got}})
+			})
+		}
+		sent.Wait()
+	}
+	e.stop(t, proxied)
+	for _, a := range attempts {
+		if proxy, ok := e.taken[a.local]; ok {
+			a.got.Proxy, a.got.Original = proxy.Proxy, proxy.Original
+			if a.got.Server == "" {
+				a.got.Failure = proxy.Failure
+			}
+		}
+		if a.got != a.want {
+			t.Errorf("Envoy, %s, %s: %s, want %s", a.when, a.probe, a.family.end(a.got, a.probe), a.end.text)
+		}
+	}
+	return len(attempts)
+}
