@@ -16,28 +16,30 @@ import (
 // TestEveryRuleIsNeeded takes away one rule at a time: with some stock rules,
 // some probe must then go another way.
 func TestEveryRuleIsNeeded(t *testing.T) {
-	var labs []stockLab
-	for _, stock := range []struct {
-		istio    istio
-		kubevirt kubevirt
-	}{{istioIptables, annotated}, {istioIptables, labelled}, {istioIptables, withoutList}, {istioBlind, annotated}, {istioIptables, annotatedWithoutList}} {
-		c := column{stock.istio, stock.kubevirt, []family{ipv4}}
-		labs = append(labs, stockLab{c.newLab(t), steady(t, c)})
-	}
-	for ci, c := range build(t, plan()).Chains {
-		for ri, r := range c.Rules {
-			t.Run(c.Name+", "+r.Comment, func(t *testing.T) {
-				for _, l := range labs {
-					table := build(t, plan())
-					rules := &table.Chains[ci].Rules
-					*rules = slices.Delete(*rules, ri, ri+1)
-					l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table) })
-					if l.misbehaves(t) {
-						return
+	for _, f := range []family{ipv4, ipv6} {
+		var labs []stockLab
+		for _, stock := range []struct {
+			istio    istio
+			kubevirt kubevirt
+		}{{istioIptables, annotated}, {istioIptables, labelled}, {istioIptables, withoutList}, {istioBlind, annotated}, {istioIptables, annotatedWithoutList}} {
+			c := column{stock.istio, stock.kubevirt, []family{f}}
+			labs = append(labs, stockLab{c.newLab(t), steady(t, c)})
+		}
+		for ci, c := range build(t, planOf(f)).Chains {
+			for ri, r := range c.Rules {
+				t.Run(f.name+", "+c.Name+", "+r.Comment, func(t *testing.T) {
+					for _, l := range labs {
+						table := build(t, planOf(f))
+						rules := &table.Chains[ci].Rules
+						*rules = slices.Delete(*rules, ri, ri+1)
+						l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table) })
+						if l.misbehaves(t) {
+							return
+						}
 					}
-				}
-				t.Error("no probe noticed that the rule is not there")
-			})
+					t.Error("no probe noticed that the rule is not there")
+				})
+			}
 		}
 	}
 }
