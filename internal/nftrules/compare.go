@@ -2,6 +2,7 @@ package nftrules
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -10,6 +11,9 @@ import (
 // difference; none means that both have the same Text. Counters are not part of
 // a Table and so take no part.
 func Compare(want, got Table) []string {
+	if same(want, got) {
+		return nil // Nearly always, and texts are expensive.
+	}
 	var out []string
 	if w, g := want.Family+" "+want.Name, got.Family+" "+got.Name; w != g {
 		out = append(out, fmt.Sprintf("table %s: found %s", w, g))
@@ -25,6 +29,25 @@ func Compare(want, got Table) []string {
 		out = append(out, "sets or chains are in another order")
 	}
 	return out
+}
+
+// same says whether the tables are equal but for what the kernel does not keep.
+// If it says no they may still have the same Text.
+func same(want, got Table) bool {
+	return reflect.DeepEqual(kept(want), kept(got))
+}
+
+// kept is the table without what the kernel does not keep.
+func kept(t Table) Table {
+	t.Chains = slices.Clone(t.Chains)
+	for i := range t.Chains {
+		c := &t.Chains[i]
+		c.Rules = slices.Clone(c.Rules)
+		for j := range c.Rules {
+			c.Rules[j].Repairs, c.Rules[j].Total = nil, ""
+		}
+	}
+	return t
 }
 
 // compareNamed pairs two lists by name.

@@ -147,6 +147,11 @@ func send(messages []netlink.Message) error {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
+	if len(messages) > sizes[len(sizes)-1] {
+		if err := conn.SetWriteBuffer(4 << 20); err != nil {
+			return err
+		}
+	}
 	if _, err := conn.SendMessages(messages); err != nil {
 		return err
 	}

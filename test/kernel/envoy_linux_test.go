@@ -53,7 +53,7 @@ type envoy struct {
 // essence of what Istio configures: they ask the kernel for the original
 // destination and connect there, inwards from 127.0.0.6 and ::6 (Istio,
 // pilot/pkg/networking/core/listener_builder.go).
-func (l *lab) startEnvoy(t *testing.T, program string) *envoy {
+func (l *lab) startEnvoy(t testing.TB, program string) *envoy {
 	t.Helper()
 	config, err := json.Marshal(map[string]any{"static_resources": map[string]any{
 		"listeners": []any{l.envoyListener(inboundPort), l.envoyListener(outboundPort)},
@@ -170,7 +170,7 @@ func (e *envoy) read(log io.Reader) {
 }
 
 // awaitListeners waits until both ports are listened on in all families.
-func (l *lab) awaitListeners(t *testing.T, e *envoy) {
+func (l *lab) awaitListeners(t testing.TB, e *envoy) {
 	t.Helper()
 	for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		listening := 0
@@ -205,7 +205,7 @@ func (l *lab) awaitListeners(t *testing.T, e *envoy) {
 
 // stop ends Envoy when it has written of so many connections, or after
 // waitLimit.
-func (e *envoy) stop(t *testing.T, connections int) {
+func (e *envoy) stop(t testing.TB, connections int) {
 	t.Helper()
 	limit := time.After(waitLimit)
 	for waiting := true; waiting; {

@@ -1,0 +1,95 @@
+package kernel
+
+import (
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// sizes are numbers of rules, or of elements of a set.
+var sizes = []int{1, 10, 100, 1000}
+
+// BenchmarkScale measures for growing numbers, one iteration after the other:
+//
+//	bare   one netlink batch, encoded beforehand, and its acknowledgement
+//	ours   plan, write, read back and compare
+//	istio  Istio's istio-iptables from start to end, in a fresh namespace
+//
+// In "elements" the guest's user excludes so many outbound ports: these are
+// elements of one set with us, and rules with Istio. In "rules" our table has so
+// many rules, which no plan makes; Istio's the same as before.
+func BenchmarkScale(b *testing.B) {
+	for _, n := range sizes {
+		p := excluding(n)
+		b.Run(fmt.Sprintf("elements/%d", n), func(b *testing.B) {
+			benchmarkScale(b, n, func() nftrules.Table { return build(b, p) })
+		})
+	}
+	for _, n := range sizes {
+		table := manyRules(build(b, plan()), n)
+		b.Run(fmt.Sprintf("rules/%d", n), func(b *testing.B) {
+			benchmarkScale(b, n, func() nftrules.Table { return table })
+		})
+	}
+}
+
+// excluding is a plan that excludes so many outbound ports.
+func excluding(n int) ruleio.Plan {
+	p := plan()
+	p.Outbound = ruleio.Outbound{}
+	for i := range n {
+		p.Outbound.ExcludePorts = append(p.Outbound.ExcludePorts, ruleio.Ports(uint16(20000+2*i))...) //nolint:gosec // At most 22000.
+	}
+	return p
+}
+
+// manyRules is a table with one chain of so many rules.
+func manyRules(t nftrules.Table, n int) nftrules.Table {
+	chain := t.Chains[0]
+	rule := chain.Rules[len(chain.Rules)-1]
+	chain.Rules = nil
+	for range n {
+		chain.Rules = append(chain.Rules, rule)
+	}
+	t.Chains = []nftrules.Chain{chain}
+	return t
+}
+
+func benchmarkScale(b *testing.B, n int, planned func() nftrules.Table) {
+	b.Helper()
+	l := newLab(b)
+	messages := l.bareBatch(b, planned())
+	ports := make([]string, n)
+	for i := range ports {
+		ports[i] = strconv.Itoa(20000 + 2*i)
+	}
+	arguments := append(istioArguments(istioIptables, []family{ipv4}), "-o", strings.Join(ports, ","))
+	var bare, ours, istio []time.Duration
+	var allocations uint64
+	for b.Loop() {
+		bare = append(bare, l.timed(func() error { return send(messages) }))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		ours = append(ours, l.timed(func() error { return applyAndCompare(planned()) }))
+		runtime.ReadMemStats(&after)
+		allocations += after.Mallocs - before.Mallocs
+		fresh := newLab(b)
+		istio = append(istio, fresh.timed(func() error {
+			return exec.Command(upstreamPrograms(b).pilotAgent, arguments...).Run()
+		}))
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(median(bare).Microseconds()), "µs-bare")
+	b.ReportMetric(float64(median(ours).Microseconds()), "µs-ours")
+	b.ReportMetric(float64(median(istio).Microseconds()), "µs-istio")
+	b.ReportMetric(float64(allocations)/float64(len(ours)), "allocs-ours")
+	b.ReportMetric(float64(median(ours))/float64(median(bare)), "ours/bare")
+	b.ReportMetric(float64(median(ours))/float64(median(istio)), "ours/istio")
+}
