@@ -5,9 +5,11 @@
 //
 //	rule-writer [-request FILE] [-result FILE] [-proc DIR]
 //	rule-writer trace -pod-uid UID [...]
+//	rule-writer gate [-check]
 //
 // The second form follows a flow through the pod's rules instead (docs/trace.md).
-// It needs the host's PID namespace and the capabilities NET_ADMIN (nf_tables),
+// The third runs in the pod itself, without any privilege, and holds back the
+// guest until the pod's rules were verified (docs/start-gate.md). The others need the host's PID namespace and the capabilities NET_ADMIN (nf_tables),
 // SYS_ADMIN (setns) and SYS_PTRACE (/proc/PID/ns of other users' processes).
 // Its exit status is a ruleio.ExitCode.
 package main
@@ -29,8 +31,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	start, args := run, os.Args[1:]
-	if len(args) > 0 && args[0] == traceMode {
-		start, args = runTrace, args[1:]
+	if len(args) > 0 {
+		switch args[0] {
+		case traceMode:
+			start, args = runTrace, args[1:]
+		case gateMode:
+			start, args = runGate, args[1:]
+		}
 	}
 	code := start(ctx, args, os.Stdout, os.Stderr)
 	stop()

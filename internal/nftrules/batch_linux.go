@@ -16,7 +16,10 @@ type batch struct {
 	messages []netlink.Message
 	// objects says for each message what it is about, for error texts.
 	objects []string
-	err     error
+	// generation, unless 0, is the only one of the ruleset that the kernel
+	// takes the batch for.
+	generation uint32
+	err        error
 }
 
 // messageType is the netlink type of an nf_tables message.
@@ -75,7 +78,18 @@ func (b *batch) commit() error {
 	last := len(b.messages) - 1
 	b.messages[last].Header.Flags |= netlink.Acknowledge
 	sent := make([]netlink.Message, 0, len(b.messages)+2)
-	sent = append(sent, marker(unix.NFNL_MSG_BATCH_BEGIN))
+	begin := marker(unix.NFNL_MSG_BATCH_BEGIN)
+	if b.generation != 0 {
+		id, err := encodeAttributes(func(ae *netlink.AttributeEncoder) error {
+			ae.Uint32(unix.NFNL_BATCH_GENID, b.generation)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		begin.Data = append(begin.Data, id...)
+	}
+	sent = append(sent, begin)
 	sent = append(sent, b.messages...)
 	sent = append(sent, marker(unix.NFNL_MSG_BATCH_END))
 	if size := batchSize(sent); size > sendBufferDefault {
@@ -128,6 +142,9 @@ func (b *batch) explain(err error, sent []netlink.Message) error {
 	var oe *netlink.OpError
 	if !errors.As(err, &oe) {
 		return fmt.Errorf("read the answer to the batch: %w", err)
+	}
+	if errors.Is(oe.Err, unix.ERESTART) {
+		return ErrChanged
 	}
 	object := "batch"
 	for i, m := range sent[1 : len(sent)-1] {

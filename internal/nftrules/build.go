@@ -25,6 +25,7 @@ const (
 	SetOutboundExcludeIPv6 = "outbound_exclude_ipv6"
 	SetOutboundIncludeIPv6 = "outbound_include_ipv6"
 	SetLocalIPv6           = "local_ipv6"
+	SetGate                = "gate"
 )
 
 // Priorities of the base chains: just before the -100 of KubeVirt and Istio,
@@ -58,7 +59,7 @@ func Build(p ruleio.Plan) (Table, error) {
 		Name:   TableName,
 		Chains: []Chain{
 			natChain(HookPrerouting, priorityDestinationNAT, b.each(b.dnsFromGuest, b.fromGuest, b.fromOutside)),
-			natChain(HookOutput, priorityDestinationNAT, b.each(b.fromPod)),
+			natChain(HookOutput, priorityDestinationNAT, slices.Concat(b.gate(), b.each(b.fromPod))),
 			natChain(HookPostrouting, prioritySourceNAT, b.each(b.toGuest)),
 			{Name: string(HookForward), Type: "filter", Hook: HookForward, Priority: priorityFilter, Policy: "accept", Rules: b.forwarded()},
 		},
@@ -117,6 +118,9 @@ func (b *builder) addSets() {
 	}
 	b.add(SetOutboundExcludeIPv6, TypeIPv6Address, stacks[1].in(p.Outbound.ExcludeCIDRs))
 	b.add(SetOutboundIncludeIPv6, TypeIPv6Address, stacks[1].in(p.Outbound.IncludeCIDRs))
+	if g := p.Gate; g != nil {
+		b.add(SetGate, TypePort, portTexts([]uint16{g.Port}))
+	}
 }
 
 func (b *builder) add(name string, t DataType, elements []string) {

@@ -69,6 +69,10 @@ var goldenPlans = map[string]ruleio.Plan{
 	"direct-only": with(func(p *ruleio.Plan) {
 		p.Inbound, p.Outbound = ruleio.Inbound{DirectTCP: ruleio.Ports(22)}, ruleio.Outbound{}
 	}),
+	"gate": with(func(p *ruleio.Plan) {
+		p.Inbound, p.Outbound = ruleio.Inbound{Mesh: []uint16{443}}, ruleio.Outbound{}
+		p.Gate = &ruleio.Gate{Port: ruleio.GatePort, AnswerPort: ruleio.GateAnswerPort}
+	}),
 	"unmeshed-dropped": with(func(p *ruleio.Plan) {
 		p.Unmeshed = ruleio.UnmeshedDrop
 		p.Inbound.DirectTCP = []ruleio.PortRange{{First: 22, Last: 22}, {First: 9000, Last: 9100}}

@@ -41,7 +41,15 @@ func Check(p ruleio.Plan) error {
 		checkCIDRs("plan.outbound.includeCIDRs", p.Outbound.IncludeCIDRs),
 		checkUnmeshed(p.Unmeshed),
 		checkDNS(p.DNS),
+		checkGate(p.Gate),
 	)
+}
+
+func checkGate(g *ruleio.Gate) error {
+	if g == nil {
+		return nil
+	}
+	return errors.Join(checkPort("plan.gate.port", g.Port), checkPort("plan.gate.answerPort", g.AnswerPort))
 }
 
 func checkDNS(d *ruleio.DNS) error {

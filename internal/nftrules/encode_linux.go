@@ -48,6 +48,24 @@ func (Kernel) Remove() error {
 	return nil
 }
 
+// OpenGate gives the shut gate of the table in the kernel the element that makes
+// its rule match. It fails with ErrChanged, and changes nothing, if anybody has
+// changed rules of the namespace since the generation: what was verified may
+// not be what is there.
+func (Kernel) OpenGate(t Table, generation uint32) error {
+	gate := t.Set(SetGate)
+	if gate == nil {
+		return fmt.Errorf("%w: the table has no gate", errValue)
+	}
+	b := &batch{generation: generation}
+	keys, err := setKeys(*gate)
+	if err != nil {
+		return err
+	}
+	b.addElements(t, *gate, 0, keys)
+	return b.commit()
+}
+
 func (b *batch) addTable(t Table) {
 	b.add(unix.NFT_MSG_NEWTABLE, netlink.Create, "table "+t.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_TABLE_NAME, t.Name)

@@ -13,6 +13,9 @@ var (
 	// ErrBusy means that other writers changed the rules during every
 	// attempt to read them.
 	ErrBusy = errors.New("the rules changed while they were read")
+	// ErrChanged means that somebody changed rules of the namespace since the
+	// generation that was named.
+	ErrChanged = errors.New("the rules changed since they were read")
 )
 
 // Kernel reads and writes the table in the network namespace of the calling

@@ -10,3 +10,6 @@ func (Kernel) Remove() error { return ErrUnsupported }
 
 // Read fails with ErrUnsupported: nf_tables is part of Linux.
 func (Kernel) Read() (Snapshot, error) { return Snapshot{}, ErrUnsupported }
+
+// OpenGate fails with ErrUnsupported: nf_tables is part of Linux.
+func (Kernel) OpenGate(Table, uint32) error { return ErrUnsupported }

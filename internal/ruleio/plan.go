@@ -26,6 +26,8 @@ type Plan struct {
 	Unmeshed Unmeshed `json:"unmeshed,omitempty"`
 	// DNS says which way the guest's DNS takes; nil leaves it to others.
 	DNS *DNS `json:"dns,omitempty"`
+	// Gate is there when a container of the pod waits for the table.
+	Gate *Gate `json:"gate,omitempty"`
 }
 
 // DNS says which way the guest's queries to UDP and TCP port 53 take.

@@ -38,6 +38,9 @@ type Namespace interface {
 type Kernel interface {
 	// Replace writes the table in one transaction.
 	Replace(t nftrules.Table) error
+	// OpenGate opens the gate of the table, unless anybody has changed rules
+	// since the generation: nftrules.ErrChanged.
+	OpenGate(t nftrules.Table, generation uint32) error
 	// Remove deletes the table; having none is success.
 	Remove() error
 	// Read returns the table, or nftrules.ErrNoTable.
@@ -133,15 +136,17 @@ func (d Deps) apply(t ruleio.Target, want nftrules.Table, out *ruleio.TargetResu
 			return fmt.Errorf("read the older table: %w", err)
 		}
 	}
-	if err := d.Kernel.Replace(want); err != nil {
+	if err := d.Kernel.Replace(want.Shut()); err != nil {
 		return fmt.Errorf("write the table: %w", err)
 	}
-	got, err := d.Kernel.Read()
-	if err != nil {
-		return fmt.Errorf("read the table back: %w", err)
+	if want.HasGate() {
+		if err := d.openGate(want, out); err != nil {
+			return err
+		}
 	}
-	if differences := describe(want, got, out); differences != "" {
-		return fmt.Errorf("%w: %s", errMismatch, differences)
+	got, err := d.readBack(want, out)
+	if err != nil {
+		return err
 	}
 	if before != nil {
 		if err := d.reset(t.Plan, *before, got.Table, out); err != nil {
@@ -150,6 +155,41 @@ func (d Deps) apply(t ruleio.Target, want nftrules.Table, out *ruleio.TargetResu
 	}
 	out.Outcome = ruleio.OutcomeApplied
 	return nil
+}
+
+// gateAttempts bounds how often the gate is tried to be opened: KubeVirt and
+// Istio, who write rules of their own at the same time, each make a few changes.
+const gateAttempts = 50
+
+// openGate opens the gate of a table that was written shut, in the very state of
+// the ruleset in which it was read back and found equal.
+func (d Deps) openGate(want nftrules.Table, out *ruleio.TargetResult) error {
+	for range gateAttempts {
+		got, err := d.readBack(want.Shut(), out)
+		if err != nil {
+			return err
+		}
+		err = d.Kernel.OpenGate(want, got.Generation)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, nftrules.ErrChanged) {
+			return fmt.Errorf("open the gate: %w", err)
+		}
+	}
+	return fmt.Errorf("open the gate: %w, each of %d times", nftrules.ErrChanged, gateAttempts)
+}
+
+// readBack reads the table and compares it.
+func (d Deps) readBack(want nftrules.Table, out *ruleio.TargetResult) (nftrules.Snapshot, error) {
+	got, err := d.Kernel.Read()
+	if err != nil {
+		return got, fmt.Errorf("read the table back: %w", err)
+	}
+	if differences := describe(want, got, out); differences != "" {
+		return got, fmt.Errorf("%w: %s", errMismatch, differences)
+	}
+	return got, nil
 }
 
 // verify says how the table differs from the wanted one and writes nothing.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,8 +45,13 @@ type node struct {
 	// addresses are those in the pod's namespace; nil means the usual ones.
 	addresses []netns.Address
 
-	opened, closed, writes int
-	clock                  time.Time
+	// meddle is called before each opening of the gate, which fails if it
+	// changes the generation.
+	meddle     func(n *node)
+	generation uint32
+
+	opened, closed, writes, openings int
+	clock                            time.Time
 }
 
 func (n *node) deps() Deps {
@@ -108,6 +114,20 @@ func (k kernel) Replace(t nftrules.Table) error {
 	}
 	k.table = &t
 	k.writes++
+	k.generation++
+	return nil
+}
+
+func (k kernel) OpenGate(t nftrules.Table, generation uint32) error {
+	if k.meddle != nil {
+		k.meddle(k.node)
+	}
+	if generation != k.generation {
+		return nftrules.ErrChanged
+	}
+	k.table.Set(nftrules.SetGate).Elements = t.Set(nftrules.SetGate).Elements
+	k.generation++
+	k.openings++
 	return nil
 }
 
@@ -125,7 +145,9 @@ func (k kernel) Read() (nftrules.Snapshot, error) {
 	case k.table == nil:
 		return nftrules.Snapshot{}, nftrules.ErrNoTable
 	default:
-		return nftrules.Snapshot{Table: *k.table}, nil
+		t := *k.table
+		t.Sets = slices.Clone(t.Sets)
+		return nftrules.Snapshot{Table: t, Generation: k.generation}, nil
 	}
 }
 

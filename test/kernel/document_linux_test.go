@@ -48,6 +48,7 @@ func everyRuleOf(families ...family) ruleio.Plan {
 	for _, f := range families {
 		p.Outbound.IncludeCIDRs = append(p.Outbound.IncludeCIDRs, f.outsideCIDR)
 	}
+	p.Gate = gatedPlan().Gate
 	return p
 }
 

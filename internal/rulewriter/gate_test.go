@@ -1,0 +1,76 @@
+package rulewriter
+
+import (
+	"testing"
+
+	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+func gatedPlan() *ruleio.Plan {
+	p := plan()
+	p.Gate = &ruleio.Gate{Port: ruleio.GatePort, AnswerPort: ruleio.GateAnswerPort}
+	return p
+}
+
+func TestGateOpensOnlyAfterTheReadBack(t *testing.T) {
+	sabotage := func(n *node) {
+		if len(n.table.Chains) > 1 {
+			n.generation++
+			n.table.Chains = n.table.Chains[:1]
+		}
+	}
+	for name, tc := range map[string]struct {
+		node node
+		want ruleio.Outcome
+		open bool
+	}{
+		"a table as it was written": {node{}, ruleio.OutcomeApplied, true},
+		"the kernel has something else": {
+			node{spoil: func(t *nftrules.Table) { t.Chains = t.Chains[:1] }}, ruleio.OutcomeMismatch, false,
+		},
+		"it cannot be read":                  {node{readErr: nftrules.ErrBusy}, ruleio.OutcomeFailed, false},
+		"spoilt between reading and opening": {node{meddle: sabotage}, ruleio.OutcomeMismatch, false},
+		"others write rules of their own": {
+			node{meddle: func(n *node) {
+				if n.generation < 5 {
+					n.generation++
+				}
+			}}, ruleio.OutcomeApplied, true,
+		},
+		"others never stop": {node{meddle: func(n *node) { n.generation++ }}, ruleio.OutcomeFailed, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := &tc.node
+			got := Run(t.Context(), n.deps(), encode(t, ruleio.Target{
+				Operation: ruleio.OperationApply, PodUID: podUID, PodIPs: []string{podIP}, Plan: gatedPlan(),
+			}))
+			if r := got.Targets[0]; r.Outcome != tc.want {
+				t.Errorf("ended with %s (%s), want %s", r.Outcome, r.Message, tc.want)
+			}
+			open := len(n.table.Set(nftrules.SetGate).Elements) > 0
+			if open != tc.open || n.openings > 1 || n.writes != 1 {
+				t.Errorf("gate open: %t, opened %d times, written %d times; want open: %t", open, n.openings, n.writes, tc.open)
+			}
+		})
+	}
+}
+
+// TestShutGateIsDrift has a rule-writer die between its two transactions.
+func TestShutGateIsDrift(t *testing.T) {
+	want, err := nftrules.Build(*gatedPlan())
+	if err != nil {
+		t.Fatal(err)
+	}
+	shut := want.Shut()
+	n := &node{table: &shut}
+	got := Run(t.Context(), n.deps(), encode(t, ruleio.Target{
+		Operation: ruleio.OperationVerify, PodUID: podUID, PodIPs: []string{podIP}, Plan: gatedPlan(),
+	}))
+	if r := got.Targets[0]; r.Outcome != ruleio.OutcomeDrifted {
+		t.Errorf("ended with %s (%s), want %s", r.Outcome, r.Message, ruleio.OutcomeDrifted)
+	}
+	if len(want.Set(nftrules.SetGate).Elements) != 1 {
+		t.Error("Shut changed the table that it was made of")
+	}
+}

@@ -1,0 +1,103 @@
+package kernel
+
+import (
+	"errors"
+	"testing"
+
+	"meshvm.io/meshvm/internal/gate"
+	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+func gatedPlan() ruleio.Plan {
+	p := plan()
+	p.Gate = &ruleio.Gate{Port: ruleio.GatePort, AnswerPort: ruleio.GateAnswerPort}
+	return p
+}
+
+// wantGate looks through the gate as its container does.
+func (l *lab) wantGate(t *testing.T, when string, open bool) {
+	t.Helper()
+	var err error
+	l.in(l.pod, func() error {
+		err = gate.Check(t.Context())
+		return nil
+	})
+	t.Logf("%s: %v", when, err)
+	if open != (err == nil) || err != nil && !errors.Is(err, gate.ErrShut) {
+		t.Errorf("%s: got %v, want open: %t", when, err, open)
+	}
+}
+
+// TestGate looks through the gate at each step of a pod's life. The guest listens
+// on both of its ports, and some of KubeVirt's rules lead 127.0.0.1 to it.
+func TestGate(t *testing.T) {
+	for name, stock := range map[string]struct {
+		istio    istio
+		kubevirt kubevirt
+	}{
+		"iptables, VMI annotation":           {istioIptables, annotated},
+		"nftables, VMI annotation":           {istioNftables, annotated},
+		"iptables, label only, no port list": {istioIptables, withoutList},
+		"nftables, label only, no port list": {istioNftables, withoutList},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			table := build(t, gatedPlan())
+			l.wantGate(t, "an empty namespace", false)
+			l.writeIstio(stock.istio)
+			l.wantGate(t, "Istio's rules", false)
+			l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table.Shut()) })
+			l.wantGate(t, "our table, written and not verified", false)
+			r := l.apply(gatedPlan())
+			l.wantGate(t, "verified, before there is a bridge", true)
+			if r.TableDigest != table.Digest() {
+				t.Errorf("digest %s, want that of the table with an open gate, %s", r.TableDigest, table.Digest())
+			}
+			l.addGuest()
+			l.writeKubeVirt(stock.kubevirt)
+			l.startServers()
+			for _, p := range []uint16{ruleio.GatePort, ruleio.GateAnswerPort} {
+				l.serveTCP(l.guest, guestIP, int(p), answer(serverGuest))
+			}
+			l.wantGate(t, "the guest runs", true)
+			for _, s := range situations(ipv4) {
+				if got := l.run(s.probe, waitLimit); got != s.afterFor(stock.kubevirt) {
+					t.Errorf("with a gate, %s: %s", s.probe, got.words())
+				}
+			}
+			for _, command := range []string{
+				"delete table inet meshvm", "flush chain inet meshvm output", "flush set inet meshvm gate",
+				"add table inet meshvm { flags dormant; }",
+			} {
+				l.output(l.pod, command+"\n", "nft", "-f", "-")
+				l.wantGate(t, command, false)
+				l.apply(gatedPlan())
+				l.wantGate(t, "written again", true)
+			}
+		})
+	}
+}
+
+// TestGateStaysShutAfterAChange changes a rule between the read-back and the
+// opening: what was verified is not what is there.
+func TestGateStaysShutAfterAChange(t *testing.T) {
+	l := newLab(t)
+	table := build(t, gatedPlan())
+	l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table.Shut()) })
+	verified := l.mustRead()
+	l.output(l.pod, "add table ip other\n", "nft", "-f", "-")
+	l.in(l.pod, func() error {
+		if err := (nftrules.Kernel{}).OpenGate(table, verified.Generation); !errors.Is(err, nftrules.ErrChanged) {
+			t.Errorf("got %v, want ErrChanged", err)
+		}
+		return nil
+	})
+	l.wantGate(t, "after the change", false)
+	now := l.mustRead()
+	l.in(l.pod, func() error { return nftrules.Kernel{}.OpenGate(table, now.Generation) })
+	l.wantGate(t, "verified again", true)
+	if differences := nftrules.Compare(table, l.mustRead().Table); len(differences) > 0 {
+		t.Error(differences)
+	}
+}
