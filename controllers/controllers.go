@@ -22,6 +22,7 @@ import (
 	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
 	"meshvm.io/meshvm/controllers/podnatconfiguration"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/rulejob"
 )
@@ -38,6 +39,11 @@ type Options struct {
 	// Limits end a fight with somebody else who writes rules; those of
 	// drift.DefaultLimits if zero.
 	Limits drift.Limits
+	// StartGate is how guests are held back until their rules were verified.
+	StartGate children.StartGate
+	// Unpauser lets guests run that were started paused; that of KubeVirt's API
+	// if nil.
+	Unpauser meshedvirtualmachine.Unpauser
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -65,10 +71,18 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := auditor.SetupWithManager(ctx, mgr, o.Workers); err != nil {
 		return err
 	}
+	if o.Unpauser == nil {
+		var err error
+		if o.Unpauser, err = meshedvirtualmachine.NewUnpauser(mgr.GetConfig()); err != nil {
+			return err
+		}
+	}
 	mvm := &meshedvirtualmachine.Reconciler{
-		Client:   mgr.GetClient(),
-		Applier:  apply.Applier{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
-		Recorder: mgr.GetEventRecorder("meshvm"),
+		Client:    mgr.GetClient(),
+		Applier:   apply.Applier{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
+		Recorder:  mgr.GetEventRecorder("meshvm"),
+		StartGate: o.StartGate,
+		Unpauser:  o.Unpauser,
 	}
 	if err := mvm.SetupWithManager(mgr, o.Workers); err != nil {
 		return err

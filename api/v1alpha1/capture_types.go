@@ -116,7 +116,7 @@ type InboundCapture struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:XValidation:rule="self.all(r, (has(r.protocol) && r.protocol == 'UDP') || ![15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 49152, 49153].exists(p, p >= r.port && p <= (has(r.endPort) ? r.endPort : r.port)))",message="a range covers a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 49152 and 49153 to KubeVirt's live migration; leave them out"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, (has(r.protocol) && r.protocol == 'UDP') || ![15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153].exists(p, p >= r.port && p <= (has(r.endPort) ? r.endPort : r.port)))",message="a range covers a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 15901 and 15902 to the start gate, 49152 and 49153 to KubeVirt's live migration; leave them out"
 	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
 }
 

@@ -70,8 +70,9 @@ const (
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
-	// ConditionNATProgrammed says whether every live virt-launcher pod has
-	// the rules that the spec asks for, as read back from the kernel.
+	// ConditionNATProgrammed says whether every live virt-launcher pod that may
+	// run the guest has the rules that the spec asks for, as read back from the
+	// kernel. A migration's target that is held back until then does not count.
 	//
 	// Possible reasons when True: Programmed.
 	// When False: NoPod, Programming, Conflict, InvalidSpec, ApplyFailed,
@@ -91,6 +92,13 @@ const (
 	//
 	// Possible reasons when True: RestartRequired.
 	ConditionRestartRequired ConditionType = "RestartRequired"
+
+	// ConditionStartNotHeld is there, and True, only while a virt-launcher pod
+	// lives whose guest was not held back until the pod's rules were verified,
+	// although the spec asks for it. It says nothing of how the rules are now.
+	//
+	// Possible reasons when True: GateMissing, MigrationNotHeld.
+	ConditionStartNotHeld ConditionType = "StartNotHeld"
 
 	// ConditionPaused is there, and True, only while the annotation
 	// meshvm.io/paused keeps the operator from acting.
@@ -181,6 +189,12 @@ const (
 	ReasonNoPod ConditionReason = "NoPod"
 	// ReasonRestartRequired: KubeVirt waits for a restart of the guest.
 	ReasonRestartRequired ConditionReason = "RestartRequired"
+	// ReasonGateMissing: a pod was made without the container that holds back
+	// the guest.
+	ReasonGateMissing ConditionReason = "GateMissing"
+	// ReasonMigrationNotHeld: the operator holds back guests by starting them
+	// paused, which KubeVirt does not do on the target of a live migration.
+	ReasonMigrationNotHeld ConditionReason = "MigrationNotHeld"
 )
 
 // Reasons of PodNATConfiguration.

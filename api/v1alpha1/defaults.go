@@ -64,3 +64,11 @@ func (r PortRange) String() string {
 	}
 	return fmt.Sprintf("%d/%s", r.Port, r.ProtocolOrDefault())
 }
+
+// StartOrDefault says when the guest may run, AfterProgrammed when left out.
+func (s MeshedVirtualMachineSpec) StartOrDefault() StartPolicy {
+	if s.Start == "" {
+		return StartPolicyAfterProgrammed
+	}
+	return s.Start
+}

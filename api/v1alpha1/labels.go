@@ -13,6 +13,12 @@ const (
 	// LabelPodNATConfiguration holds the UID of the PodNATConfiguration that
 	// a rule-writer Job works for.
 	LabelPodNATConfiguration = "meshvm.io/pod-nat-configuration"
+	// LabelStartGate, on a VirtualMachine's template and so on its virt-launcher
+	// pods, asks the operator's webhook for the container that holds back the
+	// guest; its value is StartGateContainer.
+	LabelStartGate = "meshvm.io/start-gate"
+	// StartGateContainer is the value of LabelStartGate.
+	StartGateContainer = "Container"
 	// LabelAuditNode, on an audit's Job and its pod, holds the hashed name of the
 	// node that it is for: a node's name may be longer than a label's value.
 	LabelAuditNode = "meshvm.io/audit-node"

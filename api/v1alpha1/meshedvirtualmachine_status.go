@@ -12,8 +12,8 @@ import (
 type MeshedVirtualMachineStatus struct {
 	// conditions by type: Ready, Accepted, DependenciesAvailable,
 	// VirtualMachineReady, ServiceReady, MeshPolicyApplied and NATProgrammed
-	// are always there; Reconciling, Stalled, Conflicted, RestartRequired and
-	// Paused only while they are True. docs/conditions.md lists the reasons.
+	// are always there; Reconciling, Stalled, Conflicted, RestartRequired,
+	// StartNotHeld and Paused only while they are True. docs/conditions.md lists the reasons.
 	//
 	// +optional
 	// +listType=map
@@ -137,6 +137,22 @@ const (
 	PodRoleMigrationTarget PodRole = "MigrationTarget"
 )
 
+// PodStart says whether a pod's guest was held back until its rules were
+// verified.
+//
+// +kubebuilder:validation:Enum=Held;Released;NotHeld
+type PodStart string
+
+const (
+	// PodStartHeld is held back: no instruction of the guest runs in this pod.
+	PodStartHeld PodStart = "Held"
+	// PodStartReleased was held back until the rules were verified.
+	PodStartReleased PodStart = "Released"
+	// PodStartNotHeld was not held back: with start: Immediate, or because
+	// nothing in this pod could hold it; the condition StartNotHeld tells.
+	PodStartNotHeld PodStart = "NotHeld"
+)
+
 // PodStatus is one live virt-launcher pod.
 type PodStatus struct {
 	// uid is the pod's UID.
@@ -173,6 +189,12 @@ type PodStatus struct {
 	// +kubebuilder:validation:MinLength=64
 	// +kubebuilder:validation:MaxLength=64
 	Digest string `json:"digest,omitempty"`
+
+	// start says whether the pod's guest was held back until its rules were
+	// verified.
+	//
+	// +optional
+	Start PodStart `json:"start,omitempty"`
 
 	// programmed is the status of the PodNATConfiguration's Programmed
 	// condition.

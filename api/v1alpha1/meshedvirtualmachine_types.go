@@ -59,7 +59,29 @@ type MeshedVirtualMachineSpec struct {
 	//
 	// +optional
 	Capture CaptureSpec `json:"capture,omitzero"`
+
+	// start says when the guest may run. AfterProgrammed holds it back, at every
+	// start and on the target of a live migration, until the rules of its pod
+	// were read back from the kernel. Immediate lets KubeVirt start it at once,
+	// so that its first packets may go past the mesh. A change takes effect with
+	// the next start of the guest.
+	//
+	// +optional
+	// +default="AfterProgrammed"
+	Start StartPolicy `json:"start,omitempty"`
 }
+
+// StartPolicy says when the guest may run.
+//
+// +kubebuilder:validation:Enum=AfterProgrammed;Immediate
+type StartPolicy string
+
+const (
+	// StartPolicyAfterProgrammed is after the rules were verified.
+	StartPolicyAfterProgrammed StartPolicy = "AfterProgrammed"
+	// StartPolicyImmediate is at once.
+	StartPolicyImmediate StartPolicy = "Immediate"
+)
 
 // ServiceType is a type of Service, or Headless for one without an address.
 //
@@ -117,7 +139,7 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.route) || self.route == 'Direct'",message="the mesh cannot carry UDP: leave route out or set it to Direct"
 // +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.appProtocol)",message="appProtocol chooses how the mesh treats TCP: leave it out for UDP"
-// +kubebuilder:validation:XValidation:rule="(has(self.protocol) && self.protocol == 'UDP') || !((has(self.targetPort) ? self.targetPort : self.port) in [15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 49152, 49153])",message="targetPort (or port, when targetPort is left out) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 49152 and 49153 to KubeVirt's live migration; let the guest listen on another port"
+// +kubebuilder:validation:XValidation:rule="(has(self.protocol) && self.protocol == 'UDP') || !((has(self.targetPort) ? self.targetPort : self.port) in [15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153])",message="targetPort (or port, when targetPort is left out) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 15901 and 15902 to the start gate, 49152 and 49153 to KubeVirt's live migration; let the guest listen on another port"
 type Port struct {
 	// name identifies the port in the Service, in routes and in status.
 	//

@@ -59,6 +59,30 @@ type PodNATConfigurationSpec struct {
 	//
 	// +optional
 	OnChange ChangePolicy `json:"onChange,omitempty"`
+
+	// gate describes the rule by which a container of the pod, which holds back
+	// the guest, sees that the rules were verified; left out when the pod has no
+	// such container.
+	//
+	// +optional
+	Gate GatePorts `json:"gate,omitzero"`
+}
+
+// GatePorts are ports on loopback of the pod's network namespace.
+type GatePorts struct {
+	// port is where the container connects to.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+
+	// answerPort is where its connection arrives once the rules were verified.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	AnswerPort int32 `json:"answerPort,omitempty"`
 }
 
 // PodTarget names one pod for its whole life.

@@ -32,6 +32,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/controllers"
 	"meshvm.io/meshvm/controllers/audit"
+	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/operatorconfig"
 	"meshvm.io/meshvm/internal/rulejob"
 )
@@ -105,7 +106,8 @@ func (p *program) run(ctx context.Context, restart func()) error {
 		return err
 	}
 	if err := controllers.Setup(ctx, mgr, controllers.Options{
-		Jobs: p.jobs(), Workers: int(p.config.Controllers.Workers), AuditInterval: p.interval, Now: time.Now,
+		Jobs: p.jobs(), Workers: int(p.config.Controllers.Workers), AuditInterval: p.interval,
+		StartGate: children.StartGate(p.config.Guests.StartGate), Now: time.Now,
 	}); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	openshiftv1 "github.com/openshift/api/config/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -18,6 +19,7 @@ import (
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/internal/servingcert"
 	"meshvm.io/meshvm/internal/tlsprofile"
+	gate "meshvm.io/meshvm/internal/webhook"
 )
 
 // Names of config/webhook.
@@ -94,6 +96,9 @@ func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
 	if s.config.Webhook.Mode == configv1alpha1.Disabled {
 		return nil
 	}
+	gate.Setup(mgr, gate.Options{
+		Image: s.config.RuleWriter.Image, PullPolicy: corev1.PullPolicy(s.config.RuleWriter.ImagePullPolicy),
+	})
 	if s.certificate != nil {
 		var err error
 		if s.authority, err = servingcert.Setup(mgr, *s.certificate); err != nil {

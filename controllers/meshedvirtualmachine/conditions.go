@@ -32,6 +32,9 @@ func (s *scope) conditions() []conditions.Condition {
 	if c := s.vmCondition(kubevirtv1.VirtualMachineRestartRequired); c != nil && c.Status == corev1.ConditionTrue {
 		all = append(all, conditions.True(v1alpha1.ConditionRestartRequired, v1alpha1.ReasonRestartRequired, orElse(c.Message, "KubeVirt waits for a restart of the guest")))
 	}
+	if c, ok := s.startNotHeld(); ok {
+		all = append(all, c)
+	}
 	if s.paused {
 		all = append(all, conditions.True(v1alpha1.ConditionPaused, v1alpha1.ReasonPaused,
 			"the annotation "+v1alpha1.AnnotationPaused+" keeps the operator from changing anything"))
@@ -137,6 +140,8 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonNotCreated, "there is no VirtualMachine yet")
 	case s.vm.Status.PrintableStatus == kubevirtv1.VirtualMachineStatusStopped && s.vmi == nil:
 		return conditions.False(t, v1alpha1.ReasonStopped, "the VirtualMachine is stopped")
+	case s.heldBack() != nil:
+		return conditions.False(t, v1alpha1.ReasonStarting, "the guest is held back until the rules of pod "+s.heldBack().Name+" were verified")
 	// A guest that starts paused shows Ready for a moment before it shows
 	// Paused, so Paused is asked first.
 	case paused != nil && paused.Status == corev1.ConditionTrue:
@@ -146,12 +151,26 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 	case s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Running:
 		return conditions.False(t, v1alpha1.ReasonGuestNotReady, orElse(messageOf(ready), "the guest runs and is not ready"))
 	default:
-		return conditions.False(t, v1alpha1.ReasonStarting, orElse(messageOf(ready), "waiting for KubeVirt to start the guest"))
+		return conditions.False(t, v1alpha1.ReasonStarting, orElse(s.notSynchronized(), orElse(messageOf(ready), "waiting for KubeVirt to start the guest")))
 	}
 }
 
-// natProgrammed states whether every live launcher pod was proven to have its
-// rules.
+// notSynchronized is what keeps KubeVirt from making the guest's pod, as a
+// webhook that does not answer.
+func (s *scope) notSynchronized() string {
+	if s.vmi == nil {
+		return ""
+	}
+	for _, c := range s.vmi.Status.Conditions {
+		if c.Type == kubevirtv1.VirtualMachineInstanceSynchronized && c.Status == corev1.ConditionFalse {
+			return c.Message
+		}
+	}
+	return ""
+}
+
+// natProgrammed states whether every live launcher pod that may run the guest
+// was proven to have its rules.
 func (s *scope) natProgrammed() conditions.Condition {
 	const t = v1alpha1.ConditionNATProgrammed
 	if s.nats == nil {
@@ -160,27 +179,42 @@ func (s *scope) natProgrammed() conditions.Condition {
 	if len(s.pods) == 0 {
 		return conditions.False(t, v1alpha1.ReasonNoPod, "there is no live virt-launcher pod")
 	}
+	waits := ""
 	for i := range s.pods {
-		if err := s.failures[s.natKey(&s.pods[i])]; err != nil {
-			return conditions.False(t, failureReason(err), err.Error())
+		pod := &s.pods[i]
+		c := s.podProgrammed(pod)
+		switch {
+		case c.Status == metav1.ConditionTrue:
+		case s.role(pod) == v1alpha1.PodRoleMigrationTarget && natplan.GateHolds(pod):
+			waits = "; the migration to pod " + pod.Name + " is held back: " + c.Message
+		default:
+			return c
 		}
-		nat, ok := s.nats[s.pods[i].UID]
-		if !ok {
-			return conditions.False(t, v1alpha1.ReasonProgramming, s.whyNoNAT(&s.pods[i]))
-		}
-		if conditions.IsTrue(nat.Status.Conditions, v1alpha1.ConditionReady, nat.Generation) {
-			continue
-		}
-		reason, message := v1alpha1.ReasonProgramming, "waiting for the rules of pod "+s.pods[i].Name
-		if c := meta.FindStatusCondition(nat.Status.Conditions, string(v1alpha1.ConditionReady)); c != nil && c.ObservedGeneration == nat.Generation {
-			reason, message = v1alpha1.ConditionReason(c.Reason), c.Message
-		}
-		return conditions.False(t, reason, message)
 	}
 	if s.invalid != nil {
 		return conditions.Unknown(t, v1alpha1.ReasonPending, "every live virt-launcher pod has rules, of a spec before this one: see Accepted")
 	}
-	return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules of every live virt-launcher pod were read back from the kernel")
+	return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules of every live virt-launcher pod were read back from the kernel"+waits)
+}
+
+// podProgrammed states the same of one pod.
+func (s *scope) podProgrammed(pod *corev1.Pod) conditions.Condition {
+	const t = v1alpha1.ConditionNATProgrammed
+	if err := s.failures[s.natKey(pod)]; err != nil {
+		return conditions.False(t, failureReason(err), err.Error())
+	}
+	nat, ok := s.nats[pod.UID]
+	if !ok {
+		return conditions.False(t, v1alpha1.ReasonProgramming, s.whyNoNAT(pod))
+	}
+	if conditions.IsTrue(nat.Status.Conditions, v1alpha1.ConditionReady, nat.Generation) {
+		return conditions.True(t, v1alpha1.ReasonProgrammed, "")
+	}
+	reason, message := v1alpha1.ReasonProgramming, "waiting for the rules of pod "+pod.Name
+	if c := meta.FindStatusCondition(nat.Status.Conditions, string(v1alpha1.ConditionReady)); c != nil && c.ObservedGeneration == nat.Generation {
+		reason, message = v1alpha1.ConditionReason(c.Reason), c.Message
+	}
+	return conditions.False(t, reason, message)
 }
 
 // whyNoNAT says why a live pod has no PodNATConfiguration.

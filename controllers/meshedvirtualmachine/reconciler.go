@@ -69,13 +69,16 @@ func (r *Reconciler) carryOut(ctx context.Context, s *scope) error {
 		err = r.compose(ctx, s)
 	}
 	// What runs is reported whatever became of the step before.
-	return errors.Join(err, s.gatherVM(), r.gatherNATs(ctx, s))
+	if err := errors.Join(err, s.gatherVM(), r.gatherNATs(ctx, s)); err != nil {
+		return err
+	}
+	return r.release(ctx, s)
 }
 
 // compose applies the wanted objects one by one and, when all went well, prunes
 // those that are not wanted any more. While paused it only compares.
 func (r *Reconciler) compose(ctx context.Context, s *scope) error {
-	desired, err := children.Desired(children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods})
+	desired, err := children.Desired(r.input(s))
 	if invalid, ok := natplan.FirstInvalid(err); ok {
 		s.invalid = invalid
 		return r.observe(ctx, s)
@@ -117,6 +120,10 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 	return r.Applier.Prune(ctx, s.mvm.Namespace, s.mvm.UID, selector, children.Kinds(), keep)
 }
 
+func (r *Reconciler) input(s *scope) children.Input {
+	return children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate}
+}
+
 // keepRules sees to it, while the spec is refused, that pods which have started
 // since have rules too. Everything else stays as it is, and so do the rules of
 // other pods.
@@ -125,7 +132,7 @@ func (r *Reconciler) keepRules(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.failures = map[apply.Key]error{}
-	for _, o := range children.PodNATConfigurations(children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods}) {
+	for _, o := range children.PodNATConfigurations(r.input(s)) {
 		key := apply.KeyOf(o)
 		if s.children[key] != nil {
 			continue

@@ -46,6 +46,9 @@ type scope struct {
 	// nats are the PodNATConfigurations by pod UID.
 	nats map[types.UID]v1alpha1.PodNATConfiguration
 
+	// released is the pod whose guest this reconcile let run.
+	released types.UID
+
 	// children are the objects as found or written, by what they are, and
 	// failures the errors of those that are not as wanted.
 	children map[apply.Key]*unstructured.Unstructured
@@ -76,7 +79,8 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 		return fmt.Errorf("list launcher pods: %w", err)
 	}
 	for _, p := range pods.Items {
-		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+		_, temporary := p.Annotations[kubevirtv1.EphemeralProvisioningObject]
+		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed && !temporary {
 			s.pods = append(s.pods, p)
 		}
 	}

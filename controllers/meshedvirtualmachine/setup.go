@@ -33,6 +33,10 @@ type Reconciler struct {
 	Applier apply.Applier
 	// Recorder emits events.
 	Recorder events.EventRecorder
+	// StartGate is how guests are held back.
+	StartGate children.StartGate
+	// Unpauser lets guests run that were started paused.
+	Unpauser Unpauser
 
 	upstream *upstream
 }

@@ -90,7 +90,7 @@ func (s *scope) podStatuses() []v1alpha1.PodStatus {
 	out := make([]v1alpha1.PodStatus, 0, len(s.pods))
 	for i := range s.pods {
 		p := &s.pods[i]
-		status := v1alpha1.PodStatus{UID: p.UID, Name: p.Name, Node: p.Spec.NodeName, Role: s.role(p), Programmed: s.isProgrammed(p)}
+		status := v1alpha1.PodStatus{UID: p.UID, Name: p.Name, Node: p.Spec.NodeName, Role: s.role(p), Start: s.start(p), Programmed: s.isProgrammed(p)}
 		if nat, ok := s.nats[p.UID]; ok {
 			status.Digest = nat.Status.Applied.Digest
 		}

@@ -29,7 +29,23 @@ type Input struct {
 	VMI *kubevirtv1.VirtualMachineInstance
 	// LauncherPods are the live virt-launcher pods, oldest first.
 	LauncherPods []corev1.Pod
+	// StartGate is how the operator holds back guests whose spec asks for it;
+	// StartGateContainer when empty.
+	StartGate StartGate
 }
+
+// StartGate is a way to hold back a guest until its rules were verified.
+type StartGate string
+
+const (
+	// StartGateContainer is by a container of the guest's pod, which the
+	// operator's webhook adds. It holds a live migration too.
+	StartGateContainer StartGate = "Container"
+	// StartGatePause is by KubeVirt, which starts the guest paused. It needs no
+	// webhook, holds no live migration, and costs the ten seconds of a boot
+	// menu that KubeVirt shows then.
+	StartGatePause StartGate = "Pause"
+)
 
 // Upstream is the project that serves a kind.
 type Upstream string

@@ -37,7 +37,20 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	if err := useMasquerade(&template.Spec); err != nil {
 		return nil, err
 	}
+	holdBack(in, template)
 	return vm, nil
+}
+
+// holdBack sees to it that the guest does not run before its rules are there. A
+// start strategy of the user's own stays.
+func holdBack(in Input, template *kubevirtv1.VirtualMachineInstanceTemplateSpec) {
+	switch {
+	case in.MVM.Spec.StartOrDefault() != v1alpha1.StartPolicyAfterProgrammed:
+	case in.StartGate != StartGatePause:
+		template.ObjectMeta.Labels[v1alpha1.LabelStartGate] = v1alpha1.StartGateContainer
+	case template.Spec.StartStrategy == nil:
+		template.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
+	}
 }
 
 // useMasquerade names the binding of the primary interface where the user has

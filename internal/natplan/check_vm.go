@@ -65,6 +65,9 @@ func (c *checker) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *k
 	if v, ok := meta.Labels[v1alpha1.LabelMeshedVirtualMachine]; ok && v != mvm.Name {
 		c.refuse(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelMeshedVirtualMachine), "belongs to the operator: remove the label")
 	}
+	if _, ok := meta.Labels[v1alpha1.LabelStartGate]; ok {
+		c.refuse(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelStartGate), "belongs to the operator: remove the label, and set spec.start")
+	}
 	if v, ok := meta.Labels[v1alpha1.LabelSidecarInject]; ok && !strings.EqualFold(v, "true") {
 		c.refuse(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelSidecarInject),
 			"keeps the guest out of the mesh: remove the label, or use a VirtualMachine instead")

@@ -1,6 +1,7 @@
 package natplan
 
 import (
+	"encoding/json"
 	"errors"
 	"net/netip"
 	"slices"
@@ -24,6 +25,9 @@ const (
 	hashedPrefix = "pod"
 	bridgePrefix = "k6t-"
 	launcherApp  = "virt-launcher"
+	// multusStatus is the annotation in which Multus tells of a pod's networks
+	// (Network Plumbing Working Group, NetworkAttachmentDefinition, 5.4).
+	multusStatus = "k8s.v1.cni.cncf.io/network-status"
 )
 
 // ErrIncompleteFacts means that the pod or the VMI is not known yet.
@@ -48,7 +52,7 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 	if err := checkPod(mvm, f); err != nil {
 		return none, err
 	}
-	interfaces, family, err := derive(f.VMI)
+	interfaces, family, err := derive(f)
 	if err != nil {
 		return none, err
 	}
@@ -71,6 +75,7 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 		Unmeshed: mvm.Spec.Capture.Unmeshed,
 		DNS:      mvm.Spec.Capture.DNS,
 		OnChange: mvm.Spec.Capture.OnChange,
+		Gate:     gatePorts(f.Pod),
 	}, nil
 }
 
@@ -89,9 +94,10 @@ func checkPod(mvm *v1alpha1.MeshedVirtualMachine, f Facts) error {
 	}
 }
 
-func derive(vmi *kubevirtv1.VirtualMachineInstance) (v1alpha1.PodInterfaces, v1alpha1.AddressFamily, error) {
+func derive(f Facts) (v1alpha1.PodInterfaces, v1alpha1.AddressFamily, error) {
 	var interfaces v1alpha1.PodInterfaces
 	var family v1alpha1.AddressFamily
+	vmi := f.VMI
 	path := field.NewPath("spec")
 	primary, err := PrimaryInterface(&vmi.Spec, path)
 	if err != nil {
@@ -108,7 +114,7 @@ func derive(vmi *kubevirtv1.VirtualMachineInstance) (v1alpha1.PodInterfaces, v1a
 			path.Child("networks").Index(primary.Network).Child("pod", "vmNetworkCIDR").String(),
 			"must be an IPv4 network of at least four addresses, for example %s", DefaultVMNetworkCIDR)
 	}
-	interfaces.Pod = podInterface(vmi, name)
+	interfaces.Pod = podInterface(f, name)
 	interfaces.Bridge = bridgePrefix + strings.TrimPrefix(interfaces.Pod, hashedPrefix)
 	return interfaces, v1alpha1.AddressFamily{
 		Family: v1alpha1.IPFamilyIPv4, Guest: guest.String(), Gateway: gateway.String(),
@@ -125,11 +131,25 @@ func addressesOf(network *kubevirtv1.Network) (gateway, guest netip.Addr, err er
 	return guestAddresses(prefix)
 }
 
-// podInterface is the pod's interface behind the guest's primary one.
-func podInterface(vmi *kubevirtv1.VirtualMachineInstance, network string) string {
-	for _, i := range vmi.Status.Interfaces {
+// podInterface is the pod's interface behind the guest's primary one: what the
+// VMI's status says, and until it says something, what KubeVirt will take it
+// from: the pod's default network as Multus reports it (KubeVirt,
+// pkg/network/multus/status.go).
+func podInterface(f Facts, network string) string {
+	for _, i := range f.VMI.Status.Interfaces {
 		if i.Name == network && network != "" && i.PodInterfaceName != "" {
 			return i.PodInterfaceName
+		}
+	}
+	var reported []struct {
+		Interface string `json:"interface"`
+		Default   bool   `json:"default"`
+	}
+	if json.Unmarshal([]byte(f.Pod.Annotations[multusStatus]), &reported) == nil {
+		for _, r := range reported {
+			if r.Default && r.Interface != "" {
+				return r.Interface
+			}
 		}
 	}
 	return defaultPodInterface

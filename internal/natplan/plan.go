@@ -33,6 +33,8 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 	c.add(err)
 	dns, err := planDNS(spec, path)
 	c.add(err)
+	gate, err := planGate(spec.Gate, path.Child("gate"))
+	c.add(err)
 	family, err := planFamily(spec.Families, podIPs, path.Child("families"))
 	if err := errors.Join(append(c.errs, err)...); err != nil {
 		return nil, err
@@ -59,6 +61,7 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 		},
 		Unmeshed: unmeshed(spec.Unmeshed),
 		DNS:      dns,
+		Gate:     gate,
 	}, nil
 }
 

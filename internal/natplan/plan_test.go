@@ -94,6 +94,7 @@ func TestPlanRefuses(t *testing.T) {
 			},
 			want: refusals{"InvalidPort spec.inbound.mesh[1]", "InvalidPort spec.inbound.directTCP[0]", "InvalidPort spec.inbound.directUDP[1]"},
 		},
+		"gate's ports":     {change: func(s *spec) { s.Gate = v1alpha1.GatePorts{Port: 80, AnswerPort: 81} }, want: refusals{"InvalidPort spec.gate"}},
 		"no resolver":      {change: func(s *spec) { s.DNS = v1alpha1.DNSPolicyProxy }, want: refusals{"InvalidSpec spec.dns"}},
 		"resolver's port":  {change: func(s *spec) { s.Proxy.DNSPort = 65536 }, want: refusals{"InvalidPort spec.proxy.dnsPort"}},
 		"network":          {change: func(s *spec) { s.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8", "x"} }, want: refusals{"InvalidCIDR spec.outbound.excludeCIDRs[1]"}},

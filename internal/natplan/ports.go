@@ -3,6 +3,8 @@ package natplan
 import (
 	"fmt"
 	"slices"
+
+	"meshvm.io/meshvm/internal/ruleio"
 )
 
 // Ports on which Istio's sidecar takes redirected connections (Istio,
@@ -22,9 +24,12 @@ var ProxyLocalPorts = []int32{15000, 15001, 15004, 15006, 15008, 15009, 15020, 1
 // transport (KubeVirt, pkg/network/setup/netpod/masquerade).
 var MigrationPorts = []int32{49152, 49153}
 
-// ReservedPorts are the TCP ports that a guest cannot offer: ProxyLocalPorts
-// and MigrationPorts.
-var ReservedPorts = slices.Concat(ProxyLocalPorts, MigrationPorts)
+// GatePorts are the TCP ports of the container that holds back the guest.
+var GatePorts = []int32{int32(ruleio.GatePort), int32(ruleio.GateAnswerPort)}
+
+// ReservedPorts are the TCP ports that a guest cannot offer: ProxyLocalPorts,
+// GatePorts and MigrationPorts.
+var ReservedPorts = slices.Concat(ProxyLocalPorts, GatePorts, MigrationPorts)
 
 const maxPort = 65535
 
@@ -33,8 +38,11 @@ func isReserved(port int32) bool { return slices.Contains(ReservedPorts, port) }
 // reservedMessage says whose port it is and what to do about it.
 func reservedMessage(port int32) string {
 	owner := "the mesh proxy"
-	if slices.Contains(MigrationPorts, port) {
+	switch {
+	case slices.Contains(MigrationPorts, port):
 		owner = "KubeVirt's live migration"
+	case slices.Contains(GatePorts, port):
+		owner = "the start gate"
 	}
 	return fmt.Sprintf("port %d belongs to %s: let the guest listen on another port", port, owner)
 }

@@ -84,6 +84,10 @@ func Default(c *configv1alpha1.OperatorConfiguration, env func(string) string) {
 	set(&c.Webhook.BindAddress, ":9443")
 	set(&c.Webhook.CertificateSource, configv1alpha1.CertificateSelfManaged)
 	set(&c.Webhook.CertificateDirectory, "/tmp/k8s-webhook-server/serving-certs")
+	if c.Webhook.Mode == configv1alpha1.Disabled {
+		set(&c.Guests.StartGate, configv1alpha1.StartGatePause)
+	}
+	set(&c.Guests.StartGate, configv1alpha1.StartGateContainer)
 	set(&c.TLS.Profile, configv1alpha1.TLSProfileCluster)
 }
 

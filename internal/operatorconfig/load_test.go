@@ -42,6 +42,13 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("%s is %v, want %v", path, got, value)
 		}
 	}
+	for text, want := range map[string]configv1alpha1.StartGate{
+		"": configv1alpha1.StartGateContainer, "webhook: {mode: Disabled}": configv1alpha1.StartGatePause, "guests: {startGate: Pause}": configv1alpha1.StartGatePause,
+	} {
+		if got := parse(t, text).Guests.StartGate; got != want {
+			t.Errorf("%q: the gate is %s, want %s", text, got, want)
+		}
+	}
 	if c := parse(t, "client: {requestsPerSecond: 50}"); c.Client.Burst != 100 {
 		t.Errorf("burst is %d, want twice the rate", c.Client.Burst)
 	}
@@ -69,6 +76,8 @@ func TestRefused(t *testing.T) {
 		"too many requests":    {header + "client: {requestsPerSecond: 10001}", []string{"client.requestsPerSecond"}},
 		"burst alone":          {header + "client: {burst: 3}", []string{"client.burst", "set client.requestsPerSecond too"}},
 		"burst too high":       {header + "client: {requestsPerSecond: 1, burst: 20001}", []string{"client.burst"}},
+		"unknown gate":         {header + "guests: {startGate: Door}", []string{"guests.startGate", `"Container", "Pause"`}},
+		"a gate in the air":    {header + "guests: {startGate: Container}\nwebhook: {mode: Disabled}", []string{"guests.startGate", "needs the webhook"}},
 		"unknown level":        {header + "logging: {level: Loud}", []string{"logging.level", `"Error", "Info", "Debug", "Trace"`}},
 		"unknown format":       {header + "logging: {format: XML}", []string{"logging.format", `"JSON", "Text"`}},
 		"unknown election":     {header + "leaderElection: {mode: Sometimes}", []string{"leaderElection.mode"}},

@@ -49,6 +49,11 @@ func Validate(c *configv1alpha1.OperatorConfiguration) field.ErrorList {
 	v.address(webhook.Child("bindAddress"), c.Webhook.BindAddress, "set webhook.mode to Disabled to turn it off")
 	oneOf(&v, webhook.Child("certificateSource"), c.Webhook.CertificateSource, configv1alpha1.CertificateSelfManaged, configv1alpha1.CertificateMounted)
 	v.directory(webhook.Child("certificateDirectory"), c.Webhook.CertificateDirectory)
+	gate := field.NewPath("guests", "startGate")
+	oneOf(&v, gate, c.Guests.StartGate, configv1alpha1.StartGateContainer, configv1alpha1.StartGatePause)
+	if c.Guests.StartGate == configv1alpha1.StartGateContainer && c.Webhook.Mode == configv1alpha1.Disabled {
+		v.invalid(gate, c.Guests.StartGate, "it needs the webhook: set webhook.mode to Enabled, or this to Pause")
+	}
 	oneOf(&v, field.NewPath("tls", "profile"), c.TLS.Profile, configv1alpha1.TLSProfileCluster,
 		configv1alpha1.TLSProfileOld, configv1alpha1.TLSProfileIntermediate, configv1alpha1.TLSProfileModern)
 	return v.errs

@@ -147,6 +147,21 @@ func (b *PodBuilder) Label(key, value string) *PodBuilder {
 	return b
 }
 
+// Gate adds the container that holds back the guest; open says whether its
+// start-up probe has succeeded, after which the guest's container runs.
+func (b *PodBuilder) Gate(open bool) *PodBuilder {
+	always := corev1.ContainerRestartPolicyAlways
+	b.pod.Spec.InitContainers = append(b.pod.Spec.InitContainers, corev1.Container{
+		Name: "meshvm-gate", Image: "example.invalid/rule-writer:test", RestartPolicy: &always,
+	})
+	b.pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "meshvm-gate", Started: &open}}
+	b.pod.Status.Phase = corev1.PodPending
+	if open {
+		b.pod.Status.Phase = corev1.PodRunning
+	}
+	return b
+}
+
 // Age sets how long after Epoch the pod was made.
 func (b *PodBuilder) Age(sinceEpoch time.Duration) *PodBuilder {
 	b.pod.CreationTimestamp = metav1.NewTime(Epoch.Add(sinceEpoch))

@@ -71,6 +71,9 @@ func (b *MVMBuilder) ServiceType(t v1alpha1.ServiceType) *MVMBuilder {
 	return b
 }
 
+// Start sets when the guest may run.
+func (b *MVMBuilder) Start(p v1alpha1.StartPolicy) *MVMBuilder { b.mvm.Spec.Start = p; return b }
+
 // Ports adds ports.
 func (b *MVMBuilder) Ports(ports ...v1alpha1.Port) *MVMBuilder {
 	b.mvm.Spec.Ports = append(b.mvm.Spec.Ports, ports...)

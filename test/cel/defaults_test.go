@@ -28,6 +28,9 @@ func TestDefaults(t *testing.T) {
 	if got, _, _ := unstructured.NestedString(u.Object, "spec", "version"); got != "v1" {
 		t.Errorf("version %q, want v1", got)
 	}
+	if got, _, _ := unstructured.NestedString(u.Object, "spec", "start"); got != "AfterProgrammed" {
+		t.Errorf("start %q, want AfterProgrammed", got)
+	}
 	conditions, _, _ := unstructured.NestedSlice(u.Object, "status", "conditions")
 	if len(conditions) != 1 {
 		t.Fatalf("conditions %v, want one", conditions)

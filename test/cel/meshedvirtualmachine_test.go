@@ -23,7 +23,7 @@ spec:
 `
 
 const (
-	reserved = "targetPort (or port, when targetPort is left out) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 49152 and 49153 to KubeVirt's live migration; let the guest listen on another port"
+	reserved = "targetPort (or port, when targetPort is left out) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 15901 and 15902 to the start gate, 49152 and 49153 to KubeVirt's live migration; let the guest listen on another port"
 	cidr     = "must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
 )
 
@@ -174,29 +174,37 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"inbound ranges":            {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 20000, 30000), portRange("UDP", 10000, 20000)}}},
 	"inbound range over a reserved port": {
 		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 14000, 15000)}},
-		want: []string{"spec.capture.inbound.excludePorts", "a range covers a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 49152 and 49153 to KubeVirt's live migration; leave them out"},
+		want: []string{"spec.capture.inbound.excludePorts", "a range covers a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 15901 and 15902 to the start gate, 49152 and 49153 to KubeVirt's live migration; leave them out"},
 	},
 	"inbound range over a mesh port": {
 		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 8000, 8100)}},
 		want: []string{"capture.inbound.excludePorts covers an entry of ports that goes through the mesh: set its route to Direct, or leave it out of the range"},
 	},
 	"inbound UDP range over a mesh port": {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("UDP", 8000, 8100)}}},
-	"flows reset":                        {set: map[string]any{"spec.capture.onChange": "Reset"}},
-	"flows drained":                      {set: map[string]any{"spec.capture.onChange": "Drain"}, want: []string{"spec.capture.onChange: Unsupported value"}},
-	"DNS to the proxy":                   {set: map[string]any{"spec.capture.dns": "Proxy"}},
-	"DNS elsewhere":                      {set: map[string]any{"spec.capture.dns": "Mesh"}, want: []string{"spec.capture.dns: Unsupported value"}},
-	"unmeshed dropped":                   {set: map[string]any{"spec.capture.unmeshed": "Drop"}},
-	"unmeshed rejected":                  {set: map[string]any{"spec.capture.unmeshed": "Reject"}, want: []string{"spec.capture.unmeshed: Unsupported value"}},
-	"no excluded port":                   {set: map[string]any{"spec.capture.outbound.excludePorts": []any{}}, want: []string{"spec.capture.outbound.excludePorts", "at least 1 items"}},
-	"excluded networks":                  {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "192.0.2.1/32", "0.0.0.0/0"}}},
-	"excluded network twice":             {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "10.96.0.0/16"}}, want: []string{"spec.capture.outbound.excludeCIDRs[1]: Duplicate value"}},
-	"network that is no CIDR":            {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/33"}}, want: []string{cidr}},
-	"address without a length":           {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.10.10"}}, want: []string{cidr}},
-	"network of IPv6":                    {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"2001:db8::/32"}}, want: []string{cidr}},
-	"129 excluded networks":              {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(129)}, want: []string{"spec.capture.outbound.excludeCIDRs: Too many"}},
-	"128 excluded networks":              {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(128)}},
-	"included networks":                  {set: map[string]any{"spec.capture.outbound.includeCIDRs": networks(128)}},
-	"included network of IPv6":           {set: map[string]any{"spec.capture.outbound.includeCIDRs": []any{"2001:db8::/32"}}, want: []string{cidr}},
+	"inbound range over the start gate": {
+		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 15900, 15950)}},
+		want: []string{"a range covers a reserved TCP port"},
+	},
+	"a port of the start gate": {set: map[string]any{"spec.ports.0.targetPort": int64(15901)}, want: []string{reserved}},
+	"start at once":            {set: map[string]any{"spec.start": "Immediate"}},
+	"start after the rules":    {set: map[string]any{"spec.start": "AfterProgrammed"}},
+	"start at some time":       {set: map[string]any{"spec.start": "Later"}, want: []string{"spec.start: Unsupported value"}},
+	"flows reset":              {set: map[string]any{"spec.capture.onChange": "Reset"}},
+	"flows drained":            {set: map[string]any{"spec.capture.onChange": "Drain"}, want: []string{"spec.capture.onChange: Unsupported value"}},
+	"DNS to the proxy":         {set: map[string]any{"spec.capture.dns": "Proxy"}},
+	"DNS elsewhere":            {set: map[string]any{"spec.capture.dns": "Mesh"}, want: []string{"spec.capture.dns: Unsupported value"}},
+	"unmeshed dropped":         {set: map[string]any{"spec.capture.unmeshed": "Drop"}},
+	"unmeshed rejected":        {set: map[string]any{"spec.capture.unmeshed": "Reject"}, want: []string{"spec.capture.unmeshed: Unsupported value"}},
+	"no excluded port":         {set: map[string]any{"spec.capture.outbound.excludePorts": []any{}}, want: []string{"spec.capture.outbound.excludePorts", "at least 1 items"}},
+	"excluded networks":        {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "192.0.2.1/32", "0.0.0.0/0"}}},
+	"excluded network twice":   {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "10.96.0.0/16"}}, want: []string{"spec.capture.outbound.excludeCIDRs[1]: Duplicate value"}},
+	"network that is no CIDR":  {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/33"}}, want: []string{cidr}},
+	"address without a length": {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.10.10"}}, want: []string{cidr}},
+	"network of IPv6":          {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"2001:db8::/32"}}, want: []string{cidr}},
+	"129 excluded networks":    {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(129)}, want: []string{"spec.capture.outbound.excludeCIDRs: Too many"}},
+	"128 excluded networks":    {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(128)}},
+	"included networks":        {set: map[string]any{"spec.capture.outbound.includeCIDRs": networks(128)}},
+	"included network of IPv6": {set: map[string]any{"spec.capture.outbound.includeCIDRs": []any{"2001:db8::/32"}}, want: []string{cidr}},
 
 	// The virtual machine: KubeVirt's own schema.
 	"typo in the virtual machine": {

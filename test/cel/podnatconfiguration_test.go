@@ -53,6 +53,10 @@ var podNATConfigurationCases = map[string]testCase{
 	"direct port 0":                      {set: map[string]any{"spec.inbound.directTCP": []any{int64(0)}}, want: []string{"spec.inbound.directTCP[0]"}},
 	"direct UDP port 0":                  {set: map[string]any{"spec.inbound.directUDP": []any{int64(0)}}, want: []string{"spec.inbound.directUDP[0]"}},
 	"excluded network that is no CIDR":   {set: map[string]any{"spec.outbound.excludeCIDRs": []any{"10.96.0.0/x"}}, want: []string{cidr}},
+	"a gate":                             {set: map[string]any{"spec.gate": map[string]any{"port": int64(15901), "answerPort": int64(15902)}}},
+	"a gate without an answer":           {set: map[string]any{"spec.gate": map[string]any{"port": int64(15901)}}, want: []string{"spec.gate.answerPort: Required value"}},
+	"a gate at port 0":                   {set: map[string]any{"spec.gate": map[string]any{"port": int64(0), "answerPort": int64(1)}}, want: []string{"spec.gate.port"}},
+	"an answer at port 65536":            {set: map[string]any{"spec.gate": map[string]any{"port": int64(1), "answerPort": int64(65536)}}, want: []string{"spec.gate.answerPort"}},
 	"a rule's text":                      {set: map[string]any{"spec.rules": "flush ruleset"}, want: []string{`unknown field "spec.rules"`}},
 	"a node, which the pod's status has": {set: map[string]any{"spec.node": "node-1"}, want: []string{`unknown field "spec.node"`}},
 }

@@ -20,6 +20,11 @@ type OperatorConfiguration struct {
 	// +optional
 	Audit Audit `json:"audit,omitzero"`
 
+	// guests is about the virtual machines.
+	//
+	// +optional
+	Guests Guests `json:"guests,omitzero"`
+
 	// controllers is about how much is done at a time.
 	//
 	// +optional
@@ -130,6 +135,31 @@ type Audit struct {
 	// +kubebuilder:validation:Maximum=86400
 	IntervalSeconds *int32 `json:"intervalSeconds,omitempty"`
 }
+
+// Guests is about the virtual machines.
+type Guests struct {
+	// startGate says how guests are held back until their rules were verified.
+	// Container: a container of the guest's pod, which the webhook adds. Pause:
+	// KubeVirt starts the guest paused, which needs no webhook, does not hold
+	// back the target of a live migration, and makes the guest wait ten seconds
+	// in a boot menu. The default is Container, and Pause with webhook.mode
+	// Disabled.
+	//
+	// +optional
+	StartGate StartGate `json:"startGate,omitempty"`
+}
+
+// StartGate is a way to hold back guests.
+//
+// +kubebuilder:validation:Enum=Container;Pause
+type StartGate string
+
+const (
+	// StartGateContainer is by a container of the guest's pod.
+	StartGateContainer StartGate = "Container"
+	// StartGatePause is by starting the guest paused.
+	StartGatePause StartGate = "Pause"
+)
 
 // Controllers is about how much is done at a time.
 type Controllers struct {

@@ -1,0 +1,134 @@
+package meshedvirtualmachine
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+	kubevirtclient "kubevirt.io/client-go/kubevirt/typed/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/natplan"
+)
+
+// +kubebuilder:rbac:groups=subresources.kubevirt.io,resources=virtualmachineinstances/unpause,verbs=update
+
+// Unpauser lets a paused guest run.
+type Unpauser interface {
+	// Unpause is KubeVirt's subresource of that name.
+	Unpause(ctx context.Context, guest types.NamespacedName) error
+}
+
+// NewUnpauser asks KubeVirt's API.
+func NewUnpauser(cfg *rest.Config) (Unpauser, error) {
+	c, err := kubevirtclient.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("make a client of KubeVirt's subresources: %w", err)
+	}
+	return unpauser{c}, nil
+}
+
+type unpauser struct {
+	client *kubevirtclient.KubevirtV1Client
+}
+
+// Unpause fails with a conflict if the guest is not paused.
+func (u unpauser) Unpause(ctx context.Context, guest types.NamespacedName) error {
+	return u.client.VirtualMachineInstances(guest.Namespace).Unpause(ctx, guest.Name, &kubevirtv1.UnpauseOptions{})
+}
+
+// release lets a guest that the operator had started paused run, once the rules
+// of its very pod were verified. A pod's guest is released once: who pauses it
+// later means it. (If the operator dies between the two writes, it releases a
+// second time.)
+func (r *Reconciler) release(ctx context.Context, s *scope) error {
+	if s.paused || len(s.pods) != 1 || s.vmi == nil || s.vmi.Status.Phase != kubevirtv1.Running || !s.vmiPaused() {
+		return nil
+	}
+	pod := &s.pods[0]
+	nat, ok := s.nats[pod.UID]
+	if !ok || !conditions.IsTrue(nat.Status.Conditions, v1alpha1.ConditionReady, nat.Generation) || s.start(pod) != v1alpha1.PodStartHeld {
+		return nil
+	}
+	if err := r.Unpauser.Unpause(ctx, types.NamespacedName{Namespace: s.vmi.Namespace, Name: s.vmi.Name}); err != nil {
+		return fmt.Errorf("let the guest run: %w", err)
+	}
+	s.released = pod.UID
+	return nil
+}
+
+// start says whether the guest of a pod was, or is, held back.
+func (s *scope) start(pod *corev1.Pod) v1alpha1.PodStart {
+	switch {
+	case natplan.GateHolds(pod):
+		return v1alpha1.PodStartHeld
+	case natplan.HasGate(pod), s.released == pod.UID, s.startBefore(pod.UID) == v1alpha1.PodStartReleased:
+		return v1alpha1.PodStartReleased
+	case s.startsPaused() && pod.Labels[kubevirtv1.MigrationJobLabel] == "":
+		return v1alpha1.PodStartHeld
+	default:
+		return v1alpha1.PodStartNotHeld
+	}
+}
+
+// startBefore is what the status says of a pod.
+func (s *scope) startBefore(uid types.UID) v1alpha1.PodStart {
+	for _, p := range s.before.Status.Pods {
+		if p.UID == uid {
+			return p.Start
+		}
+	}
+	return ""
+}
+
+// startsPaused says whether it was the operator who had the guest started
+// paused: a start strategy in the user's spec is the user's business.
+func (s *scope) startsPaused() bool {
+	t := s.mvm.Spec.VirtualMachine.Template
+	return s.vmi != nil && s.vmi.ShouldStartPaused() && (t == nil || t.Spec.StartStrategy == nil)
+}
+
+func (s *scope) vmiPaused() bool {
+	for _, c := range s.vmi.Status.Conditions {
+		if c.Type == kubevirtv1.VirtualMachineInstancePaused {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// heldBack names the pod that waits with its guest for its rules, nil if none
+// does.
+func (s *scope) heldBack() *corev1.Pod {
+	for i := range s.pods {
+		if p := &s.pods[i]; s.role(p) == v1alpha1.PodRoleActive && s.start(p) == v1alpha1.PodStartHeld {
+			return p
+		}
+	}
+	return nil
+}
+
+// startNotHeld is stated while a pod lives whose guest nothing held back although
+// the spec asks for it.
+func (s *scope) startNotHeld() (conditions.Condition, bool) {
+	if s.mvm.Spec.StartOrDefault() != v1alpha1.StartPolicyAfterProgrammed {
+		return conditions.Condition{}, false
+	}
+	for i := range s.pods {
+		pod := &s.pods[i]
+		if s.start(pod) != v1alpha1.PodStartNotHeld {
+			continue
+		}
+		if s.startsPaused() {
+			return conditions.True(v1alpha1.ConditionStartNotHeld, v1alpha1.ReasonMigrationNotHeld,
+				"the guest moved to pod "+pod.Name+" without waiting for its rules: starting paused does not hold a live migration, the operator's start gate Container does"), true
+		}
+		return conditions.True(v1alpha1.ConditionStartNotHeld, v1alpha1.ReasonGateMissing,
+			"pod "+pod.Name+" was made without the container "+natplan.GateContainer+", so that its guest may have sent packets before its rules were there: see to it that the operator's webhook for pods is in place, then restart the guest"), true
+	}
+	return conditions.Condition{}, false
+}

@@ -1,0 +1,165 @@
+package meshedvirtualmachine
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/test/builders"
+)
+
+// gate gives the scope's pod a gate.
+func gate(open bool) func(*scope) {
+	return func(s *scope) {
+		s.pods[0] = *builders.LauncherPod(s.vmi, "abcde").Node("node-a").Gate(open).Obj()
+	}
+}
+
+// startedPaused is a guest that the operator had KubeVirt start paused.
+func startedPaused(s *scope) {
+	s.vmi.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
+	s.vmi.Status.Phase = kubevirtv1.Running
+	s.vmi.Status.Conditions = []kubevirtv1.VirtualMachineInstanceCondition{{Type: kubevirtv1.VirtualMachineInstancePaused, Status: corev1.ConditionTrue}}
+}
+
+// target adds the target of a migration, with or without a gate.
+func target(gated, programmed bool) func(*scope) {
+	return func(s *scope) {
+		b := builders.LauncherPod(s.vmi, "fghij").UID("target").Node("node-b").MigrationTarget("m1")
+		if gated {
+			b.Gate(false)
+		}
+		s.pods = append(s.pods, *b.Obj())
+		status := metav1.ConditionFalse
+		if programmed {
+			status = metav1.ConditionTrue
+		}
+		s.nats["target"] = nat("target", status, v1alpha1.ReasonProgramming, 1)
+	}
+}
+
+func TestStartOfPods(t *testing.T) {
+	tests := map[string]struct {
+		scope   *scope
+		start   v1alpha1.PodStart
+		vm      v1alpha1.ConditionReason
+		nat     v1alpha1.ConditionReason
+		notHeld v1alpha1.ConditionReason
+	}{
+		"a gate that is shut": {
+			world(gate(false), setNAT(metav1.ConditionFalse, v1alpha1.ReasonProgramming, 1)),
+			v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgramming, "",
+		},
+		"a gate that is open": {world(gate(true)), v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, ""},
+		"no gate":             {world(), v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonGateMissing},
+		"no gate asked for": {
+			world(func(s *scope) { s.mvm.Spec.Start = v1alpha1.StartPolicyImmediate }),
+			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, "",
+		},
+		"started paused":                   {world(startedPaused), v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, ""},
+		"started paused, not shown paused": {world(startedPaused, func(s *scope) { s.vmi.Status.Conditions = nil }), v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, ""},
+		"started paused and released": {
+			world(startedPaused, func(s *scope) {
+				s.before.Status.Pods = []v1alpha1.PodStatus{{UID: s.pods[0].UID, Start: v1alpha1.PodStartReleased}}
+			}),
+			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, "",
+		},
+		"a migration that waits": {
+			world(gate(true), target(true, false)),
+			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, "",
+		},
+		"a migration that nothing holds": {
+			world(gate(true), target(false, false)),
+			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgramming, v1alpha1.ReasonGateMissing,
+		},
+		"a migration of a guest that was started paused": {
+			world(startedPaused, target(false, true), func(s *scope) { s.released = s.pods[0].UID }),
+			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonMigrationNotHeld,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := tc.scope.podStatuses()[0].Start; got != tc.start {
+				t.Errorf("start is %s, want %s", got, tc.start)
+			}
+			all := tc.scope.conditions()
+			reason := func(c v1alpha1.ConditionType) v1alpha1.ConditionReason {
+				found, _ := conditions.Find(all, c)
+				return found.Reason
+			}
+			for c, want := range map[v1alpha1.ConditionType]v1alpha1.ConditionReason{
+				v1alpha1.ConditionVirtualMachineReady: tc.vm,
+				v1alpha1.ConditionNATProgrammed:       tc.nat,
+				v1alpha1.ConditionStartNotHeld:        tc.notHeld,
+			} {
+				if got := reason(c); got != want {
+					t.Errorf("%s is %q, want %q", c, got, want)
+				}
+			}
+		})
+	}
+}
+
+// unpauses records who was let run.
+type unpauses struct {
+	of  []types.NamespacedName
+	err error
+}
+
+func (u *unpauses) Unpause(_ context.Context, guest types.NamespacedName) error {
+	u.of = append(u.of, guest)
+	return u.err
+}
+
+func TestRelease(t *testing.T) {
+	tests := map[string]struct {
+		mods []func(*scope)
+		want bool
+	}{
+		"rules verified":         {nil, true},
+		"rules under way":        {[]func(*scope){setNAT(metav1.ConditionFalse, v1alpha1.ReasonProgramming, 1)}, false},
+		"rules of another spec":  {[]func(*scope){setNAT(metav1.ConditionTrue, v1alpha1.ReasonReady, 0)}, false},
+		"rules of another pod":   {[]func(*scope){func(s *scope) { s.nats = map[types.UID]v1alpha1.PodNATConfiguration{"other": s.nats[s.pods[0].UID]} }}, false},
+		"not shown paused yet":   {[]func(*scope){func(s *scope) { s.vmi.Status.Conditions = nil }}, false},
+		"not running yet":        {[]func(*scope){func(s *scope) { s.vmi.Status.Phase = kubevirtv1.Scheduled }}, false},
+		"the operator is paused": {[]func(*scope){func(s *scope) { s.paused = true }}, false},
+		"two pods":               {[]func(*scope){target(false, true)}, false},
+		"the user's own start strategy": {[]func(*scope){func(s *scope) {
+			s.mvm.Spec.VirtualMachine.Template.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
+		}}, false},
+		"paused by somebody later": {[]func(*scope){func(s *scope) {
+			s.before.Status.Pods = []v1alpha1.PodStatus{{UID: s.pods[0].UID, Start: v1alpha1.PodStartReleased}}
+		}}, false},
+		"paused by somebody after a migration": {[]func(*scope){func(s *scope) {
+			s.pods[0].Labels[kubevirtv1.MigrationJobLabel] = "m1"
+		}}, false},
+		"paused by somebody, with a gate": {[]func(*scope){gate(true)}, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, u := world(append([]func(*scope){startedPaused}, tc.mods...)...), &unpauses{}
+			if err := (&Reconciler{Unpauser: u}).release(t.Context(), s); err != nil {
+				t.Fatal(err)
+			}
+			guest := types.NamespacedName{Namespace: s.vmi.Namespace, Name: s.vmi.Name}
+			if released := slices.Equal(u.of, []types.NamespacedName{guest}); released != tc.want || len(u.of) > 1 {
+				t.Errorf("let run: %v, want it: %t", u.of, tc.want)
+			}
+			if tc.want && s.podStatuses()[0].Start != v1alpha1.PodStartReleased {
+				t.Error("status does not say so")
+			}
+		})
+	}
+	s, u := world(startedPaused), &unpauses{err: errors.New("busy")}
+	if err := (&Reconciler{Unpauser: u}).release(t.Context(), s); err == nil || s.podStatuses()[0].Start != v1alpha1.PodStartHeld {
+		t.Errorf("a refusal was taken for success: %v", err)
+	}
+}

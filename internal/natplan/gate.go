@@ -1,0 +1,53 @@
+package natplan
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// GateContainer is the name of the container that holds back the guest: a native
+// sidecar, which the operator's webhook adds.
+const GateContainer = "meshvm-gate"
+
+// HasGate says whether the pod was made with the container that holds back the
+// guest.
+func HasGate(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == GateContainer })
+}
+
+// GateHolds says whether that container still holds back the guest: containers
+// after a native sidecar are not started before its start-up probe succeeds.
+func GateHolds(pod *corev1.Pod) bool {
+	return HasGate(pod) && !slices.ContainsFunc(pod.Status.InitContainerStatuses, func(c corev1.ContainerStatus) bool {
+		return c.Name == GateContainer && c.Started != nil && *c.Started
+	}) && !slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+		// The gate starts anew if the rules are lost later.
+		return c.State.Running != nil || c.State.Terminated != nil
+	})
+}
+
+// gatePorts are those of the rule that the pod's container looks for.
+func gatePorts(pod *corev1.Pod) v1alpha1.GatePorts {
+	if !HasGate(pod) {
+		return v1alpha1.GatePorts{}
+	}
+	return v1alpha1.GatePorts{Port: int32(ruleio.GatePort), AnswerPort: int32(ruleio.GateAnswerPort)}
+}
+
+// planGate refuses ports other than those that the container has.
+func planGate(g v1alpha1.GatePorts, path *field.Path) (*ruleio.Gate, error) {
+	switch g {
+	case v1alpha1.GatePorts{}:
+		return nil, nil //nolint:nilnil // no gate, no error
+	case v1alpha1.GatePorts{Port: int32(ruleio.GatePort), AnswerPort: int32(ruleio.GateAnswerPort)}:
+		return &ruleio.Gate{Port: ruleio.GatePort, AnswerPort: ruleio.GateAnswerPort}, nil
+	default:
+		return nil, invalidf(v1alpha1.ReasonInvalidPort, path.String(),
+			"must be port %d and answerPort %d, where the container of the gate listens", ruleio.GatePort, ruleio.GateAnswerPort)
+	}
+}

@@ -1,0 +1,79 @@
+package natplan_test
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/ruleio"
+	b "meshvm.io/meshvm/test/builders"
+)
+
+func TestGateOfPods(t *testing.T) {
+	vmi := b.VMI("web").Obj()
+	started := func(name string) corev1.ContainerStatus {
+		return corev1.ContainerStatus{Name: name, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}
+	}
+	lost := b.LauncherPod(vmi, "lost").Gate(false).Obj()
+	lost.Status.ContainerStatuses = []corev1.ContainerStatus{started("compute")}
+	fresh := b.LauncherPod(vmi, "fresh").Gate(false).Obj()
+	fresh.Status.InitContainerStatuses = nil
+	for name, tc := range map[string]struct {
+		pod        *corev1.Pod
+		has, holds bool
+	}{
+		"no gate":                         {b.LauncherPod(vmi, "bare").Obj(), false, false},
+		"a pod without a status":          {fresh, true, true},
+		"shut":                            {b.LauncherPod(vmi, "shut").Gate(false).Obj(), true, true},
+		"open":                            {b.LauncherPod(vmi, "open").Gate(true).Obj(), true, false},
+		"shut again while the guest runs": {lost, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if has, holds := natplan.HasGate(tc.pod), natplan.GateHolds(tc.pod); has != tc.has || holds != tc.holds {
+				t.Errorf("has one: %t, holds: %t; want %t, %t", has, holds, tc.has, tc.holds)
+			}
+			spec, err := natplan.ConfigurationSpec(b.MVM("web").Obj(), natplan.Facts{Pod: tc.pod, VMI: vmi})
+			if err != nil {
+				t.Fatal(err)
+			}
+			plan, err := natplan.Plan(spec, []string{"10.244.0.8"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := ruleio.Gate{Port: 15901, AnswerPort: 15902} // for ever
+			if (plan.Gate != nil) != tc.has || tc.has && *plan.Gate != want {
+				t.Errorf("the plan's gate is %+v", plan.Gate)
+			}
+		})
+	}
+}
+
+// TestInterfaceBeforeTheVMISaysSo is of a pod whose guest is held back, so that
+// KubeVirt has not taken in its interfaces yet.
+func TestInterfaceBeforeTheVMISaysSo(t *testing.T) {
+	for name, tc := range map[string]struct {
+		vmi        *b.VMIBuilder
+		annotation string
+		want       string
+	}{
+		"Multus says so": {b.VMI("web"), `[{"name":"x","interface":"net1"},{"name":"ovn","interface":"ovn-udn1","default":true}]`, "ovn-udn1"},
+		"the VMI does":   {b.VMI("web").PodInterface("default", "ens3"), `[{"interface":"eth9","default":true}]`, "ens3"},
+		"nobody does":    {b.VMI("web"), `[{"name":"x"}]`, "eth0"},
+		"nonsense":       {b.VMI("web"), `{`, "eth0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			vmi := tc.vmi.Obj()
+			pod := b.LauncherPod(vmi, "a").Obj()
+			pod.Annotations = map[string]string{"k8s.v1.cni.cncf.io/network-status": tc.annotation}
+			spec, err := natplan.ConfigurationSpec(b.MVM("web").Obj(), natplan.Facts{Pod: pod, VMI: vmi})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := (v1alpha1.PodInterfaces{Pod: tc.want, Bridge: "k6t-" + tc.want}); spec.Interfaces != want {
+				t.Errorf("got %+v, want %+v", spec.Interfaces, want)
+			}
+		})
+	}
+}

@@ -1,0 +1,126 @@
+// Package webhook adds the gate to virt-launcher pods: a container that holds
+// back the guest until the rules of the pod were verified (docs/start-gate.md).
+// What it makes of a pod is a pure function; the handler around it is thin.
+package webhook
+
+import (
+	"slices"
+
+	"gomodules.xyz/jsonpatch/v2"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+)
+
+// Options are what the installation decides about the gate.
+type Options struct {
+	// Image is that of the rule-writer, whose program is the gate too. The node
+	// pulls it for pods in users' namespaces, with the pull secrets of these.
+	Image string
+	// PullPolicy is the image's, empty for the API server's default.
+	PullPolicy corev1.PullPolicy
+}
+
+// gateUser is any user without rights; the number is that of "nonroot" in
+// distroless images.
+const gateUser = 65532
+
+// startupLimit is how many seconds the start-up probe may fail before the kubelet
+// starts the container anew, which changes nothing for the pod: a day.
+const startupLimit = 24 * 60 * 60
+
+// Patch is what has to be done to a pod that asks for the gate, nil if nothing.
+// It leaves alone pods that are not KubeVirt's, those that have the gate, and
+// those that KubeVirt makes to have a volume bound, which run no guest. It names
+// what is added and nothing else, so that fields which this program does not
+// know stay as they are.
+func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
+	_, temporary := pod.Annotations[kubevirtv1.EphemeralProvisioningObject]
+	if pod.Labels[kubevirtv1.AppLabel] != "virt-launcher" || pod.Labels[v1alpha1.LabelStartGate] != v1alpha1.StartGateContainer ||
+		temporary || natplan.HasGate(pod) {
+		return nil
+	}
+	// Last, so that all others get ready while the rules are being written. What
+	// other webhooks add behind it waits too, which does no harm.
+	const list = "/spec/initContainers"
+	if len(pod.Spec.InitContainers) == 0 {
+		return []jsonpatch.Operation{jsonpatch.NewOperation("add", list, []corev1.Container{gate(pod, o)})}
+	}
+	return []jsonpatch.Operation{jsonpatch.NewOperation("add", list+"/-", gate(pod, o))}
+}
+
+// gate is a native sidecar (KEP-753): the containers after it, and so the guest,
+// are not started before its start-up probe succeeds. It is asked by exec,
+// which no mesh redirects, rewrites or answers in its place. It ends with the
+// guest's container, as no other container would, and a gate that is shut again
+// ends by itself and makes the pod not ready.
+func gate(pod *corev1.Pod, o Options) corev1.Container {
+	return corev1.Container{
+		Name:            natplan.GateContainer,
+		Image:           o.Image,
+		ImagePullPolicy: o.PullPolicy,
+		Args:            []string{"gate"},
+		RestartPolicy:   ptr.To(corev1.ContainerRestartPolicyAlways),
+		StartupProbe: &corev1.Probe{
+			ProbeHandler: corev1.ProbeHandler{
+				Exec: &corev1.ExecAction{Command: []string{"/rule-writer", "gate", "-check"}},
+			},
+			PeriodSeconds: 1,
+			// A busy node is no reason to begin anew.
+			TimeoutSeconds:   5,
+			FailureThreshold: startupLimit,
+		},
+		Resources: resources(pod),
+		SecurityContext: &corev1.SecurityContext{
+			RunAsNonRoot:             new(true),
+			RunAsUser:                ptr.To[int64](gateUser),
+			RunAsGroup:               ptr.To[int64](gateUser),
+			AllowPrivilegeEscalation: new(false),
+			ReadOnlyRootFilesystem:   new(true),
+			SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		},
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+	}
+}
+
+// resources asks for next to nothing, and for what the pod's other containers
+// are bound to: a guest with CPUs of its own needs a pod of the class Guaranteed
+// (KubeVirt, pkg/virt-controller/watch/vmi/lifecycle.go), and a quota of limits
+// wants one of every container.
+func resources(pod *corev1.Pod) corev1.ResourceRequirements {
+	cpu, memory := resource.MustParse("5m"), resource.MustParse("16Mi")
+	r := corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: cpu, corev1.ResourceMemory: memory},
+		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
+	}
+	all := slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers)
+	every := func(has func(corev1.Container) bool) bool {
+		return len(all) > 0 && !slices.ContainsFunc(all, func(c corev1.Container) bool { return !has(c) })
+	}
+	if every(func(c corev1.Container) bool { return !c.Resources.Limits.Cpu().IsZero() }) {
+		// Starting the program within less takes seconds.
+		r.Limits[corev1.ResourceCPU] = resource.MustParse("100m")
+	}
+	if every(guaranteed) {
+		r.Requests = r.Limits.DeepCopy()
+	}
+	return r
+}
+
+// guaranteed says whether the container lets its pod be of the class Guaranteed:
+// limits of both kinds, and requests that equal them or, left out, become them.
+func guaranteed(c corev1.Container) bool {
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		limit := c.Resources.Limits[name]
+		request, asked := c.Resources.Requests[name]
+		if limit.IsZero() || asked && request.Cmp(limit) != 0 {
+			return false
+		}
+	}
+	return true
+}
