@@ -61,11 +61,7 @@ func TestGate(t *testing.T) {
 				l.serveTCP(l.guest, guestIP, int(p), answer(serverGuest))
 			}
 			l.wantGate(t, "the guest runs", true)
-			for _, s := range situations(ipv4) {
-				if got := l.run(s.probe, waitLimit); got != s.afterFor(stock.kubevirt) {
-					t.Errorf("with a gate, %s: %s", s.probe, got.words())
-				}
-			}
+			l.sendAll(t, after, steady(t, column{stock.istio, stock.kubevirt, []family{ipv4}}))
 			for _, command := range []string{
 				"delete table inet meshvm", "flush chain inet meshvm output", "flush set inet meshvm gate",
 				"add table inet meshvm { flags dormant; }",
