@@ -57,7 +57,12 @@ func newLab(t testing.TB, families ...family) *lab {
 	}
 	l := &lab{t: t, pod: newNamespace(t), peer: newNamespace(t), guest: newNamespace(t), families: families, mesh: families}
 	for _, ns := range []*netns.Namespace{l.pod, l.peer, l.guest} {
-		l.in(ns, func() error { return sysctl("ipv6/conf/default/accept_dad", "0") })
+		// Nobody waits for duplicates of an address, and every datagram to a
+		// closed port is answered, not only some in a second.
+		l.in(ns, func() error {
+			return errors.Join(sysctl("ipv6/conf/default/accept_dad", "0"),
+				sysctl("ipv4/icmp_ratelimit", "0"), sysctl("ipv6/icmp/ratelimit", "0"))
+		})
 	}
 	l.in(l.peer, func() error { return setUp("lo") })
 	l.in(l.pod, func() error { return setUp("lo") })

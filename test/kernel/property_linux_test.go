@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -12,108 +13,170 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// Pools that random plans and packets are made of.
+// Pools that random plans and packets are made of. Of a family's networks the
+// second is inside the first.
 var (
 	guestPool   = []uint16{1000, 1001, 1002, 1003, 1004, 1005}
 	outsidePool = []uint16{2000, 2001, 2002, 2003}
-	hostPool    = []string{outsideIP, excludedIP}
-	networkPool = []string{"198.51.100.0/24", "198.51.100.7/32", "203.0.113.0/25", "203.0.113.128/25", "192.0.2.0/24"}
+	networkPool = map[string][]string{
+		ipv4.number: {"198.51.100.0/24", "198.51.100.7/32", "203.0.113.0/25", "203.0.113.128/25", "192.0.2.0/24"},
+		ipv6.number: {"fd00:98::/32", "fd00:98::7/128", "fd00:99::/120", "fd00:99::8000/113", "fd00:97::/64"},
+	}
 )
 
 // randomPlan draws from the pools.
-func randomPlan(r *rand.Rand) ruleio.Plan {
-	p := plan()
+func randomPlan(r *rand.Rand, families []family) ruleio.Plan {
+	p := planOf(families...)
 	p.Inbound, p.Outbound = ruleio.Inbound{}, ruleio.Outbound{}
+	single := func(port uint16) ruleio.PortRange { return ruleio.PortRange{First: port, Last: port} }
 	for _, port := range guestPool {
 		switch r.IntN(3) {
 		case 0:
 			p.Inbound.Mesh = append(p.Inbound.Mesh, port)
 		case 1:
-			p.Inbound.DirectTCP = append(p.Inbound.DirectTCP, ruleio.PortRange{First: port, Last: port})
+			p.Inbound.DirectTCP = append(p.Inbound.DirectTCP, single(port))
+		}
+		if r.IntN(2) == 0 {
+			p.Inbound.DirectUDP = append(p.Inbound.DirectUDP, single(port))
 		}
 	}
-	if first := r.IntN(2 * len(outsidePool)); first < len(outsidePool) {
-		p.Outbound.ExcludePorts = []ruleio.PortRange{{First: outsidePool[first], Last: outsidePool[first] + uint16(r.IntN(3))}} //nolint:gosec // At most 2.
-	}
-	draw := func() []string {
-		// The second network is inside the first: one of them goes.
-		without := r.IntN(2)
-		from := slices.Delete(slices.Clone(networkPool), without, without+1)
-		var out []string
-		for _, n := range from {
-			if r.IntN(3) == 0 {
-				out = append(out, n)
-			}
+	draw := func() []ruleio.PortRange {
+		first := r.IntN(2 * len(outsidePool))
+		if first >= len(outsidePool) {
+			return nil
 		}
-		slices.SortFunc(out, func(a, b string) int { return netip.MustParsePrefix(a).Addr().Compare(netip.MustParsePrefix(b).Addr()) })
-		return out
+		return []ruleio.PortRange{{First: outsidePool[first], Last: outsidePool[first] + uint16(r.IntN(3))}} //nolint:gosec // At most 2.
 	}
-	p.Outbound.ExcludeCIDRs, p.Outbound.IncludeCIDRs = draw(), draw()
+	p.Outbound.ExcludePorts, p.Outbound.ExcludeUDP = draw(), draw()
+	p.Outbound.ExcludeCIDRs, p.Outbound.IncludeCIDRs = randomNetworks(r, families), randomNetworks(r, families)
 	if r.IntN(2) == 0 {
 		p.Unmeshed = ruleio.UnmeshedDrop
 	}
 	return p
 }
 
-// model says from the plan alone what becomes of a connection. It knows nothing
-// of rules.
+func randomNetworks(r *rand.Rand, families []family) []string {
+	var out []string
+	for _, f := range families {
+		without := r.IntN(2)
+		for i, n := range networkPool[f.number] {
+			if i != without && r.IntN(3) == 0 {
+				out = append(out, n)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b string) int { return netip.MustParsePrefix(a).Addr().Compare(netip.MustParsePrefix(b).Addr()) })
+	return out
+}
+
+// randomProbe is a connection or a datagram inwards or outwards.
+func randomProbe(r *rand.Rand, families []family) probe {
+	f := families[r.IntN(len(families))]
+	network := []string{f.tcp(), f.tcp(), f.udp()}[r.IntN(3)]
+	if r.IntN(2) == 0 {
+		return probe{name: "client to guest", from: fromPeer, network: network, host: f.pod, port: guestPool[r.IntN(len(guestPool))]}
+	}
+	host := []string{f.outside, f.excluded}[r.IntN(2)]
+	return probe{name: "guest to outside", from: fromGuest, network: network, host: host, port: outsidePool[r.IntN(len(outsidePool))]}
+}
+
+// model says from the plan alone what becomes of a connection or a datagram. It
+// knows nothing of rules.
 func model(p ruleio.Plan, c probe) outcome {
+	f := familyOf(c.host)
 	has := func(ranges []ruleio.PortRange) bool {
 		return slices.ContainsFunc(ranges, func(r ruleio.PortRange) bool { return r.First <= c.port && c.port <= r.Last })
 	}
 	within := func(networks []string) bool {
 		return slices.ContainsFunc(networks, func(n string) bool { return netip.MustParsePrefix(n).Contains(netip.MustParseAddr(c.host)) })
 	}
-	if c.host == podIP {
+	udp := c.network == f.udp()
+	if c.host == f.pod {
 		switch {
+		case udp && has(p.Inbound.DirectUDP) || !udp && has(p.Inbound.DirectTCP):
+			return directly(serverGuest, f.peer)
+		case udp:
+			return refused
 		case slices.Contains(p.Inbound.Mesh, c.port):
-			return c.through("15006", serverGuest, gatewayIP)
-		case has(p.Inbound.DirectTCP):
-			return directly(serverGuest, peerIP)
+			return c.through("15006", serverGuest, f.gateway)
 		default:
 			return c.only("15006")
 		}
 	}
 	included := len(p.Outbound.IncludeCIDRs) == 0 || within(p.Outbound.IncludeCIDRs)
-	if has(p.Outbound.ExcludePorts) || within(p.Outbound.ExcludeCIDRs) || !included {
-		return directly(serverOutside, podIP)
+	switch {
+	case udp && p.Unmeshed == ruleio.UnmeshedDrop && !has(p.Outbound.ExcludeUDP) && !within(p.Outbound.ExcludeCIDRs):
+		return noAnswer
+	case udp, has(p.Outbound.ExcludePorts), within(p.Outbound.ExcludeCIDRs), !included:
+		return directly(serverOutside, f.pod)
+	default:
+		return c.through("15001", serverOutside, f.pod)
 	}
-	return c.through("15001", serverOutside, podIP)
 }
 
-// TestRandomPlans writes random plans: each is read back as it was built,
-// building it again gives the same, and every packet goes where the model says.
+// TestRandomPlans writes random plans: each is read back as it was built, its
+// table is the same after the plan's way through a request, and all packets go
+// where the model says.
 func TestRandomPlans(t *testing.T) {
-	const rounds = 100
+	for _, families := range [][]family{{ipv4}, {ipv6}, {ipv4, ipv6}} {
+		c := column{istioNftables, annotatedWithoutList, families}
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			l := c.newLab(t)
+			for _, f := range families {
+				for _, p := range guestPool {
+					l.serveTCP(l.guest, f.guest, int(p), answer(serverGuest))
+					l.serveUDP(l.guest, f.guest, int(p), serverGuest)
+				}
+				for _, p := range outsidePool {
+					l.serveTCP(l.peer, f.wildcard, int(p), answer(serverOutside))
+					l.serveUDP(l.peer, f.outside, int(p), serverOutside)
+					l.serveUDP(l.peer, f.excluded, int(p), serverOutside)
+				}
+			}
+			l.randomPlans(t)
+		})
+	}
+}
+
+// randomPlans is TestRandomPlans in one lab.
+func (l *lab) randomPlans(t *testing.T) {
+	t.Helper()
+	const rounds, probes = 50, 24
 	r := rand.New(rand.NewPCG(19, 7)) //nolint:gosec // Test data that has to be the same in each run.
-	l := newLab(t)
-	l.writeIstio(istioNftables)
-	l.addGuest()
-	l.writeKubeVirt(annotatedWithoutList)
-	l.startServers()
-	for _, p := range guestPool {
-		l.serveTCP(l.guest, guestIP, int(p), answer(serverGuest))
-	}
-	for _, p := range outsidePool {
-		l.serveTCP(l.peer, "0.0.0.0", int(p), answer(serverOutside))
-	}
-	sent := 0
 	for round := range rounds {
-		p := randomPlan(r)
+		p := randomPlan(r, l.families)
 		l.apply(p)
-		if differences := nftrules.Compare(build(t, p), l.mustRead().Table); len(differences) > 0 {
-			t.Fatalf("round %d, plan %+v: read back otherwise: %q", round, p, differences)
+		if read := l.mustRead().Table; read.Digest() != build(t, replanned(t, p)).Digest() {
+			t.Fatalf("round %d, plan %+v: read back otherwise: %q", round, p, nftrules.Compare(build(t, p), read))
 		}
-		for range 12 {
-			c := probe{name: "guest to outside", from: fromGuest, network: "tcp4", host: hostPool[r.IntN(2)], port: outsidePool[r.IntN(len(outsidePool))]}
-			if r.IntN(2) == 0 {
-				c = probe{name: "client to guest", from: fromPeer, network: "tcp4", host: podIP, port: guestPool[r.IntN(len(guestPool))]}
-			}
-			if diff := cmp.Diff(model(p, c), l.run(c, waitLimit)); diff != "" {
-				t.Errorf("round %d, %s, plan %+v (-model +kernel):\n%s", round, c, p, diff)
-			}
-			sent++
+		var sent sync.WaitGroup
+		for range probes {
+			c := randomProbe(r, l.families)
+			sent.Go(func() {
+				want := model(p, c)
+				if diff := cmp.Diff(want, l.run(c, want.limit())); diff != "" {
+					t.Errorf("round %d, %s, plan %+v (-model +kernel):\n%s", round, c, p, diff)
+				}
+			})
 		}
+		sent.Wait()
 	}
-	t.Logf("%d plans, %d connections", rounds, sent)
+	t.Logf("%d plans, %d connections", rounds, rounds*probes)
+}
+
+// replanned is the plan as it comes out of a request.
+func replanned(t *testing.T, p ruleio.Plan) ruleio.Plan {
+	t.Helper()
+	text, err := ruleio.Request{Version: ruleio.RequestVersion, Targets: []ruleio.Target{
+		{Operation: ruleio.OperationApply, PodUID: podUID, PodIPs: []string{podIP}, Plan: &p},
+	}}.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoded, err := ruleio.DecodeRequest(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return *decoded.Targets[0].Plan
 }
