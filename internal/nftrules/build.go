@@ -58,7 +58,7 @@ func Build(p ruleio.Plan) (Table, error) {
 		Family: FamilyInet,
 		Name:   TableName,
 		Chains: []Chain{
-			natChain(HookPrerouting, priorityDestinationNAT, b.each(b.dnsFromGuest, b.fromGuest, b.fromOutside)),
+			natChain(HookPrerouting, priorityDestinationNAT, b.each(b.dnsFromGuest, b.fromGuest, b.fromKubelet, b.fromOutside)),
 			natChain(HookOutput, priorityDestinationNAT, slices.Concat(b.gate(), b.each(b.fromPod))),
 			natChain(HookPostrouting, prioritySourceNAT, b.each(b.toGuest)),
 			{Name: string(HookForward), Type: "filter", Hook: HookForward, Priority: priorityFilter, Policy: "accept", Rules: b.forwarded()},
@@ -69,6 +69,7 @@ func Build(p ruleio.Plan) (Table, error) {
 			Name: chainRaw, Type: "filter", Hook: HookPrerouting, Priority: priorityRaw, Policy: "accept", Rules: zones,
 		})
 	}
+	t.Chains = append(t.Chains, b.markChains()...)
 	for _, name := range b.order {
 		if b.used[name] {
 			t.Sets = append(t.Sets, b.sets[name])
@@ -211,7 +212,7 @@ func (b *builder) fromOutside(s stack, f ruleio.Family) []Rule {
 		Rule{
 			Matches:   s.matches(in, lookup(FieldTCPDestinationPort, SetInboundMeshTCP)),
 			Statement: Statement{Kind: StatementRedirect, Port: b.plan.Proxy.InboundPort},
-			Total:     TotalCaptured,
+			Total:     b.redirectedTotal(),
 			Comment:   "N5: mesh ports go through the proxy",
 			Repairs:   []Repair{RepairInjection},
 		},
@@ -245,6 +246,9 @@ func (b *builder) fromPod(s stack, f ruleio.Family) []Rule {
 
 // toGuest is the rule for packets that leave towards the guest.
 func (b *builder) toGuest(s stack, f ruleio.Family) []Rule {
+	if b.ambient() && !s.answersLoopback {
+		return nil // ztunnel has no address of its own on its way inwards.
+	}
 	repairs := append([]Repair{RepairInboundExclusions, RepairInjection}, s.repairs...)
 	return b.keep(Rule{
 		Matches:   []Match{{Field: FieldOutputInterface, Value: b.plan.Bridge}, s.upstream},

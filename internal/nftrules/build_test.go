@@ -93,6 +93,11 @@ var goldenPlans = map[string]ruleio.Plan{
 		p.Unmeshed = ruleio.UnmeshedDrop
 		p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, "fd00:98::/32")
 	}),
+	"ambient": with(func(p *ruleio.Plan) {
+		p.DataPlane = ruleio.DataPlaneAmbient
+		p.Proxy.LocalPorts = []uint16{15001, 15006, 15008, 15053}
+		p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053}
+	}),
 	"everything-excluded": with(func(p *ruleio.Plan) {
 		p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(1, 65535), ExcludeCIDRs: []string{"0.0.0.0/0"}}
 	}),
@@ -133,7 +138,7 @@ func TestBuildKeepsTheDesign(t *testing.T) {
 			}
 			used := map[string]bool{}
 			for _, c := range table.Chains {
-				if c.Priority == -100 || c.Priority == 100 {
+				if c.Priority == -100 || c.Priority == 100 || c.Priority == -150 {
 					t.Errorf("chain %s has the priority of KubeVirt's and Istio's chains", c.Name)
 				}
 				for _, r := range c.Rules {
@@ -188,7 +193,8 @@ func checkRule(t *testing.T, table Table, c Chain, r Rule, used map[string]bool)
 		used[m.Set] = true
 	}
 	filters := checkFilter(t, c, r)
-	if len(families) > 1 || len(families) == 0 && !filters {
+	marks := r.Statement.Kind == StatementMark || r.Statement.Kind == StatementConntrackMark
+	if len(families) > 1 || len(families) == 0 && !filters && !marks {
 		t.Errorf("rule is not about one family: %s", r.Text())
 	}
 }

@@ -27,6 +27,7 @@ func Check(p ruleio.Plan) error {
 		checkInterface("plan.podInterface", p.PodInterface),
 		checkInterface("plan.bridge", p.Bridge),
 		checkDistinctInterfaces(p),
+		checkDataPlane(p.DataPlane),
 		checkFamilies(p.Families),
 		checkPort("plan.proxy.inboundPort", p.Proxy.InboundPort),
 		checkPort("plan.proxy.outboundPort", p.Proxy.OutboundPort),

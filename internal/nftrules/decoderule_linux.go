@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
-	"reflect"
 	"slices"
 
 	"github.com/google/nftables/expr"
@@ -82,18 +81,6 @@ func decodeExpression(ad *netlink.AttributeDecoder) rawExpression {
 	return e
 }
 
-// decodeCtSource reads what expr.Ct leaves out: that a value is set.
-func decodeCtSource(data []byte, c *expr.Ct) {
-	_ = decodeAttributes(data, func(ad *netlink.AttributeDecoder) error {
-		for ad.Next() {
-			if ad.Type() == unix.NFTA_CT_SREG {
-				c.Register, c.SourceRegister = ad.Uint32(), true
-			}
-		}
-		return nil
-	})
-}
-
 // newExpression returns an empty expression of one of the kinds that we write.
 func newExpression(name string) expr.Any {
 	switch name {
@@ -166,8 +153,14 @@ func (p *ruleParser) step() int {
 		if nat, ok := p.at(1).(*expr.NAT); ok {
 			return p.keep(first, nat)
 		}
+		if p.field(first) == FieldPacketMark {
+			return p.masked(FieldPacketMark, p.at(1), p.at(2))
+		}
 		return p.match(p.field(first), p.at(1))
 	case *expr.Ct:
+		if p.field(first) == FieldConntrackMark {
+			return p.conntrackMark(p.at(1), p.at(2))
+		}
 		return p.flag(p.field(first), p.at(1), p.at(2))
 	case *expr.Verdict:
 		return p.verdict(first)
@@ -229,21 +222,6 @@ func sameLoad(want, got expr.Any) bool {
 	w, wok := want.(*expr.Meta)
 	g, gok := got.(*expr.Meta)
 	return wok && gok && *w == *g
-}
-
-// flag reads the test of one flag, the inverse of flagExpressions.
-func (p *ruleParser) flag(f Field, mask, test expr.Any) int {
-	b, isMask := mask.(*expr.Bitwise)
-	c, isTest := test.(*expr.Cmp)
-	if f != FieldConntrackState || !isMask || !isTest {
-		return 0
-	}
-	value, err := decodeValue(fieldTypes[f], b.Mask)
-	if err != nil || !reflect.DeepEqual(flagExpressions(nil, b.Mask), []expr.Any{nil, b, c}) {
-		return 0
-	}
-	p.rule.Matches = append(p.rule.Matches, Match{Field: f, Value: value})
-	return 3
 }
 
 func (p *ruleParser) verdict(v *expr.Verdict) int {
@@ -347,6 +325,11 @@ func (p *ruleParser) statement(value *expr.Immediate, action expr.Any) int {
 		return 0
 	}
 	switch a := action.(type) {
+	case *expr.Meta:
+		if len(value.Data) != 4 || *a != (expr.Meta{Key: expr.MetaKeyMARK, Register: register, SourceRegister: true}) {
+			return 0
+		}
+		p.rule.Statement = Statement{Kind: StatementMark, Mark: binary.NativeEndian.Uint32(value.Data)}
 	case *expr.Ct:
 		if len(value.Data) != 2 || *a != (expr.Ct{Key: expr.CtKeyZONE, Register: register, SourceRegister: true}) {
 			return 0

@@ -35,6 +35,11 @@ func (b *builder) dnsZones(s stack, _ ruleio.Family) []Rule {
 		Repairs:   []Repair{RepairDNS},
 	}
 	if d.Mode == ruleio.DNSProxy && s.answersLoopback {
+		if b.ambient() {
+			// The answers of ztunnel's resolver have no zone of their own
+			// (Istio, cni/pkg/iptables).
+			return nil
+		}
 		r.Statement.Zone = zoneResolver
 		r.Comment = "N4: guest's queries are tracked where Istio puts the answers of the proxy's resolver"
 	}

@@ -67,6 +67,8 @@ func (t Table) holds(m Match, p Packet) bool {
 		return t.hasPort(m, p.DestinationPort) != m.Not
 	case FieldConntrackState:
 		return true // It is the first packet.
+	case FieldPacketMark, FieldConntrackMark:
+		return false // A first packet from outside this host has none.
 	case FieldUnrecognised:
 		return false
 	default:

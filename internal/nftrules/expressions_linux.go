@@ -66,6 +66,10 @@ func load(f Field) (expr.Any, error) {
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: destinationPortOffset, Len: 2}, nil
 	case FieldConntrackState:
 		return &expr.Ct{Key: expr.CtKeySTATE, Register: register}, nil
+	case FieldPacketMark:
+		return &expr.Meta{Key: expr.MetaKeyMARK, Register: register}, nil
+	case FieldConntrackMark:
+		return &expr.Ct{Key: expr.CtKeyMARK, Register: register}, nil
 	case FieldUnrecognised:
 		fallthrough
 	default:
@@ -109,6 +113,9 @@ func matchExpressions(t Table, m Match) ([]expr.Any, error) {
 		if n := len(value); n >= 0 && n <= interfaceNameSize {
 			p.Len = uint32(n) // Of a prefix, fewer bytes are loaded.
 		}
+	}
+	if fieldTypes[m.Field] == TypeMark {
+		return maskedExpressions(m, loaded, value)
 	}
 	op := expr.CmpOpEq
 	if m.Not {
@@ -172,6 +179,8 @@ func statementExpressions(s Statement) ([]expr.Any, error) {
 			&expr.Immediate{Register: register, Data: binary.NativeEndian.AppendUint16(nil, s.Zone)},
 			&expr.Ct{Key: expr.CtKeyZONE, Register: register, SourceRegister: true},
 		}, nil
+	case StatementMark, StatementConntrackMark:
+		return markExpressions(s), nil
 	case StatementDrop:
 		return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}, nil
 	case StatementAccept:

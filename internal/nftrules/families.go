@@ -14,8 +14,8 @@ type stack struct {
 	addresses   DataType
 	// is matches the family.
 	is Match
-	// destination is the field of the destination address.
-	destination Field
+	// source and destination are the fields of the addresses.
+	source, destination Field
 	// Names of the family's sets.
 	excluded, included, local string
 	// loopback is where processes in the pod reach each other.
@@ -28,6 +28,10 @@ type stack struct {
 	// answersLoopback says whether the guest can answer to what came from
 	// loopback.
 	answersLoopback bool
+	// probes is the address that istio-cni's rules on the node give to the
+	// kubelet's probes in ambient mode (Istio, cni/pkg/nodeagent,
+	// DefaultHostProbeSNATIP and DefaultHostProbeSNATIPV6).
+	probes string
 	// repairs are defects that the stock rules of this family have in
 	// addition, where the proxy hands connections on.
 	repairs []Repair
@@ -37,19 +41,21 @@ type stack struct {
 var stacks = []stack{
 	{
 		name: ruleio.FamilyIPv4, title: "IPv4", addresses: TypeIPv4Address,
-		is: ipv4, destination: FieldDestinationAddress,
+		is: ipv4, source: FieldSourceAddress, destination: FieldDestinationAddress,
 		excluded: SetOutboundExcludeIPv4, included: SetOutboundIncludeIPv4, local: SetLocalIPv4,
 		loopback:        "127.0.0.1",
 		notLocalhost:    []Match{{Field: FieldDestinationAddress, Not: true, Value: loopback}},
 		upstream:        Match{Field: FieldSourceAddress, Value: loopback},
 		answersLoopback: true,
+		probes:          "169.254.7.127",
 	},
 	{
 		name: ruleio.FamilyIPv6, title: "IPv6", addresses: TypeIPv6Address,
-		is: ipv6, destination: FieldDestinationIPv6,
+		is: ipv6, source: FieldSourceIPv6, destination: FieldDestinationIPv6,
 		excluded: SetOutboundExcludeIPv6, included: SetOutboundIncludeIPv6, local: SetLocalIPv6,
 		loopback: "::1",
 		upstream: Match{Field: FieldSourceIPv6, Value: upstreamIPv6},
+		probes:   "fd16:9254:7127:1337:ffff:ffff:ffff:ffff",
 		repairs:  []Repair{RepairIPv6},
 	},
 }

@@ -10,7 +10,7 @@ import (
 // that no proxy took. They look at the first packet of a connection only, so
 // that a connection that was let in stays.
 func (b *builder) forwarded() []Rule {
-	rules := b.closed()
+	rules := append(b.each(b.probesForwarded), b.closed()...)
 	if b.plan.Unmeshed == ruleio.UnmeshedDrop {
 		rules = append(rules, b.unmeshed()...)
 	}

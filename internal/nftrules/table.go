@@ -117,6 +117,10 @@ const (
 	// FieldConntrackState is the packet's state in connection tracking; its
 	// values are flags, of which one must be set.
 	FieldConntrackState Field = "ct state"
+	// FieldPacketMark is the packet's mark, and FieldConntrackMark that of its
+	// connection; both are matched under a mask.
+	FieldPacketMark    Field = "meta mark"
+	FieldConntrackMark Field = "ct mark"
 	// FieldUnrecognised stands for expressions of a kernel rule that this
 	// package never writes; Value tells them apart. It is in no table that
 	// Build makes.
@@ -132,6 +136,9 @@ type Match struct {
 	// Value is one value or one prefix in nft's spelling without quotes;
 	// empty when Set is given.
 	Value string
+	// Mask is what of a mark is compared, as Value is spelled; it is empty for
+	// all other fields.
+	Mask string
 	// Set is the name of a set of the same table.
 	Set string
 }
@@ -162,6 +169,10 @@ const (
 	// StatementZone has connection tracking keep the flow in a zone of its
 	// own. The first rule that sets one wins.
 	StatementZone StatementKind = "zone"
+	// StatementMark marks the packet.
+	StatementMark StatementKind = "mark"
+	// StatementConntrackMark adds bits to the mark of the connection.
+	StatementConntrackMark StatementKind = "ct mark"
 )
 
 // Statement is the last part of a rule.
@@ -177,6 +188,8 @@ type Statement struct {
 	Port uint16
 	// Zone is the zone of StatementZone.
 	Zone uint16
+	// Mark is the mark of StatementMark, and what StatementConntrackMark adds.
+	Mark uint32
 }
 
 // Repair names a defect of the rules that KubeVirt and Istio write for a
@@ -199,6 +212,9 @@ const (
 	// RepairInjection: without the VMI annotation KubeVirt takes inbound
 	// connections, and the proxy's own ports, away from the proxy.
 	RepairInjection Repair = "N5"
+	// RepairAmbient: the guest answers to ztunnel's client, past ztunnel, so
+	// that no connection to the guest completes.
+	RepairAmbient Repair = "N6"
 	// RepairIPv6: KubeVirt's rules for IPv6 know neither the pod's address
 	// nor that of the proxy's upstream leg.
 	RepairIPv6 Repair = "N7"
@@ -220,6 +236,8 @@ func (r Repair) Summary() string {
 		return "Istio's DNS capture kills the guest's DNS"
 	case RepairInjection:
 		return "injection without the VMI annotation bypasses the mesh inbound, and the proxy's own ports go to the guest"
+	case RepairAmbient:
+		return "in ambient mode connections to the guest never complete"
 	case RepairIPv6:
 		return "over IPv6 the proxy cannot hand connections on to the guest"
 	case RepairClosedPorts:

@@ -169,8 +169,14 @@ func (m Match) text() string {
 	case fieldTypes[m.Field] == TypeInterfaceName:
 		value = `"` + value + `"`
 	}
-	if m.Not {
+	switch {
+	case m.Not:
 		value = "!= " + value
+	case m.Mask != "":
+		value = "== " + value
+	}
+	if m.Mask != "" {
+		value = "& " + m.Mask + " " + value
 	}
 	return string(m.Field) + " " + value
 }
@@ -185,6 +191,10 @@ func (s Statement) text() string {
 		return "redirect to :" + strconv.Itoa(int(s.Port))
 	case StatementZone:
 		return "ct zone set " + strconv.Itoa(int(s.Zone))
+	case StatementMark:
+		return string(FieldPacketMark) + " set " + markText(s.Mark)
+	case StatementConntrackMark:
+		return string(FieldConntrackMark) + " set " + string(FieldConntrackMark) + " | " + markText(s.Mark)
 	case StatementDrop, StatementAccept:
 		return string(s.Kind)
 	case StatementNone:

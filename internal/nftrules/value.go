@@ -21,6 +21,7 @@ const (
 	TypeIPv6Address   DataType = "ipv6_addr"
 	TypePort          DataType = "inet_service"
 	TypeState         DataType = "ct_state"
+	TypeMark          DataType = "mark"
 )
 
 // interfaceNameSize is IFNAMSIZ of linux/if.h: a name and its final zero.
@@ -53,6 +54,8 @@ var fieldTypes = map[Field]DataType{
 	FieldTCPDestinationPort: TypePort,
 	FieldUDPDestinationPort: TypePort,
 	FieldConntrackState:     TypeState,
+	FieldPacketMark:         TypeMark,
+	FieldConntrackMark:      TypeMark,
 }
 
 // implied maps a field to the match without which the kernel could not tell
@@ -95,10 +98,19 @@ func encodeValue(t DataType, text string) ([]byte, error) {
 			return nil, fmt.Errorf("%w: state %q", errValue, text)
 		}
 		return binary.NativeEndian.AppendUint32(nil, stateNew), nil
+	case TypeMark:
+		n, err := strconv.ParseUint(text, 0, 32)
+		if err != nil {
+			return nil, fmt.Errorf("%w: mark %q", errValue, text)
+		}
+		return binary.NativeEndian.AppendUint32(nil, uint32(n)), nil
 	default:
 		return nil, fmt.Errorf("%w: type %q", errValue, t)
 	}
 }
+
+// markText is a mark as nft spells it.
+func markText(mark uint32) string { return fmt.Sprintf("0x%08x", mark) }
 
 // isAddressOf says whether the address is of the type.
 func isAddressOf(t DataType, a netip.Addr) bool {
@@ -146,6 +158,10 @@ func decodeValue(t DataType, b []byte) (string, error) {
 		if len(b) == 4 && binary.NativeEndian.Uint32(b) == stateNew {
 			return "new", nil
 		}
+	case TypeMark:
+		if len(b) == 4 {
+			return markText(binary.NativeEndian.Uint32(b)), nil
+		}
 	}
 	return "", fmt.Errorf("%w: % x is no %s", errValue, b, t)
 }
@@ -166,7 +182,7 @@ func decodePrefix(t DataType, b []byte) (string, bool) {
 // keySize is the length in bytes of a set's keys.
 func keySize(t DataType) uint32 {
 	switch t {
-	case TypeIPv4Address, TypeState:
+	case TypeIPv4Address, TypeState, TypeMark:
 		return 4
 	case TypeIPv6Address:
 		return 16

@@ -64,7 +64,7 @@ func TestElementsThatAreNone(t *testing.T) {
 		"host bits":          {TypeIPv4Address, "10.0.0.1/8"},
 		"IPv6 host bits":     {TypeIPv6Address, "fd00::1/8"},
 		"interface name":     {TypeInterfaceName, "eth0"},
-		"type that is none":  {DataType("mark"), "1"},
+		"type that is none":  {DataType("realm"), "1"},
 		"protocol as number": {TypeInetProtocol, "6"},
 	} {
 		t.Run(name, func(t *testing.T) {

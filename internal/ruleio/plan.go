@@ -12,6 +12,8 @@ type Plan struct {
 	// pkg/network/link/names.go). It may not exist yet when the rules are
 	// written: they match it by name.
 	Bridge string `json:"bridge"`
+	// DataPlane is the kind of mesh proxy; empty means DataPlaneSidecar.
+	DataPlane DataPlane `json:"dataPlane,omitempty"`
 	// Families lists the address families that the mesh proxy of the pod
 	// carries, IPv4 before IPv6, at most one entry for each.
 	Families []Family `json:"families"`
@@ -29,6 +31,17 @@ type Plan struct {
 	// Gate is there when a container of the pod waits for the table.
 	Gate *Gate `json:"gate,omitempty"`
 }
+
+// DataPlane is the kind of mesh proxy in front of the guest.
+type DataPlane string
+
+const (
+	// DataPlaneSidecar is a proxy of the pod's own, a container in it.
+	DataPlaneSidecar DataPlane = "Sidecar"
+	// DataPlaneAmbient is Istio's ztunnel, a proxy of the node that has its
+	// sockets in the pod's network namespace.
+	DataPlaneAmbient DataPlane = "Ambient"
+)
 
 // DNS says which way the guest's queries to UDP and TCP port 53 take.
 type DNS struct {

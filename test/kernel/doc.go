@@ -19,5 +19,6 @@
 // programs nft and iptables. Without them they are skipped and say why, unless
 // MESHVM_REQUIRE_KERNEL=1 turns that into a failure. KubeVirt's and Istio's
 // programs are built when they are not in the cache of test/cluster;
-// MESHVM_MASQUERADE, MESHVM_PILOT_AGENT and MESHVM_ENVOY name other ones.
+// MESHVM_MASQUERADE, MESHVM_PILOT_AGENT, MESHVM_AMBIENT and MESHVM_ENVOY name
+// other ones.
 package kernel

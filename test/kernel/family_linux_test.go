@@ -29,6 +29,9 @@ type family struct {
 	// upstream is the proxy's address on its way inwards (Istio,
 	// pilot/pkg/networking/core, InboundPassthroughBindIpv4 and -Ipv6).
 	upstream string
+	// kubelet is the source of its probes in ambient mode (Istio,
+	// cni/pkg/nodeagent, DefaultHostProbeSNATIP and DefaultHostProbeSNATIPV6).
+	kubelet string
 	// length is that of the links' prefixes in bits, and guestLength that of
 	// the guest's link.
 	length, guestLength int
@@ -42,14 +45,14 @@ var (
 		name: "IPv4", number: "4", nft: ruleio.FamilyIPv4,
 		pod: podIP, peer: peerIP, guest: guestIP, gateway: gatewayIP,
 		outside: outsideIP, outsideCIDR: "203.0.113.0/24", excluded: excludedIP, excludedCIDR: excludedCIDR,
-		loopback: "127.0.0.1", wildcard: "0.0.0.0", upstream: "127.0.0.6",
+		loopback: "127.0.0.1", wildcard: "0.0.0.0", upstream: "127.0.0.6", kubelet: "169.254.7.127",
 		length: 24, guestLength: 24, forwarding: "ipv4/ip_forward",
 	}
 	ipv6 = family{
 		name: "IPv6", number: "6", nft: ruleio.FamilyIPv6,
 		pod: "fd00:244::8", peer: "fd00:244::1", guest: "fd10:0:2::2", gateway: "fd10:0:2::1",
 		outside: "fd00:99::9", outsideCIDR: "fd00:99::/64", excluded: "fd00:98::7", excludedCIDR: "fd00:98::/32",
-		loopback: "::1", wildcard: "::", upstream: "::6",
+		loopback: "::1", wildcard: "::", upstream: "::6", kubelet: "fd16:9254:7127:1337:ffff:ffff:ffff:ffff",
 		length: 64, guestLength: 120, forwarding: "ipv6/conf/all/forwarding",
 	}
 )

@@ -22,6 +22,7 @@ const (
 	requireEnv    = "MESHVM_REQUIRE_KERNEL"
 	masqueradeEnv = "MESHVM_MASQUERADE"
 	pilotAgentEnv = "MESHVM_PILOT_AGENT"
+	ambientEnv    = "MESHVM_AMBIENT"
 )
 
 var update = flag.Bool("update", false, "rewrite the generated sections of docs/packet-path.md")
@@ -30,24 +31,24 @@ var update = flag.Bool("update", false, "rewrite the generated sections of docs/
 type programs struct {
 	masquerade string
 	pilotAgent string
+	ambient    string
 }
 
 // upstream finds or builds the upstream programs once.
 var upstream = sync.OnceValues(func() (programs, error) {
-	p := programs{masquerade: os.Getenv(masqueradeEnv), pilotAgent: os.Getenv(pilotAgentEnv)}
+	p := programs{masquerade: os.Getenv(masqueradeEnv), pilotAgent: os.Getenv(pilotAgentEnv), ambient: os.Getenv(ambientEnv)}
 	b, err := builder.New(os.Stderr)
 	if err != nil {
 		return p, err
 	}
-	if p.masquerade == "" {
-		if p.masquerade, err = b.Tool(context.Background(), "masquerade"); err != nil {
-			return p, err
+	for name, path := range map[string]*string{"masquerade": &p.masquerade, "pilot-agent": &p.pilotAgent, "ambient": &p.ambient} {
+		if *path == "" {
+			if *path, err = b.Tool(context.Background(), name); err != nil {
+				return p, err
+			}
 		}
 	}
-	if p.pilotAgent == "" {
-		p.pilotAgent, err = b.Tool(context.Background(), "pilot-agent")
-	}
-	return p, err
+	return p, nil
 })
 
 // lacking says what the tests lack here, nil if nothing.

@@ -29,6 +29,11 @@ type probe struct {
 	network string
 	host    string
 	port    uint16
+	// source is the client's address, empty for any.
+	source string
+	// tunnel means that the client talks to ztunnel's port 15008, which it
+	// asks for a connection to host and port.
+	tunnel bool
 }
 
 func fromPeer(l *lab) *netns.Namespace  { return l.peer }
@@ -92,7 +97,14 @@ func (l *lab) send(p probe, limit time.Duration) (o outcome, local string) {
 	err := p.from(l).Do(func() error {
 		var err error
 		d := net.Dialer{Timeout: limit}
-		c, err = d.Dial(p.network, net.JoinHostPort(p.host, strconv.Itoa(int(p.port))))
+		if p.source != "" {
+			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(p.source)}
+		}
+		port := p.port
+		if p.tunnel {
+			port = tunnelPort
+		}
+		c, err = d.Dial(p.network, net.JoinHostPort(p.host, strconv.Itoa(int(port))))
 		return err
 	})
 	if err != nil {
@@ -105,6 +117,11 @@ func (l *lab) send(p probe, limit time.Duration) (o outcome, local string) {
 	datagram := strings.HasPrefix(p.network, "udp")
 	if datagram {
 		if _, err := c.Write([]byte("?")); err != nil {
+			return outcome{Failure: reason(err)}, ""
+		}
+	}
+	if p.tunnel {
+		if _, err := fmt.Fprintf(c, "CONNECT %s\n", p.destination()); err != nil {
 			return outcome{Failure: reason(err)}, ""
 		}
 	}

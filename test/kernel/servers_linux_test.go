@@ -52,9 +52,22 @@ const (
 // waitLimit bounds waiting for what must come, on a busy machine.
 const waitLimit = 20 * time.Second
 
-// startServers starts the guest's, the outside's and the proxy's servers. They
+// startServers starts the guest's, the outside's and the sidecar's servers. They
 // end with the test.
 func (l *lab) startServers() {
+	l.t.Helper()
+	l.startEndpoints()
+	for _, f := range l.mesh {
+		l.serveTCP(l.pod, f.wildcard, healthPort, answer(serverProxy))
+		l.serveTCP(l.pod, f.loopback, adminPort, answer(serverProxy))
+		l.standIns = append(l.standIns,
+			l.serveTCP(l.pod, f.wildcard, inboundPort, l.standIn("15006", f.upstream)),
+			l.serveTCP(l.pod, f.wildcard, outboundPort, l.standIn("15001", "")))
+	}
+}
+
+// startEndpoints starts the guest's and the outside's servers.
+func (l *lab) startEndpoints() {
 	l.t.Helper()
 	for _, f := range l.families {
 		for _, p := range []int{meshPort, directPort, sshPort, closedPort, latePort} {
@@ -71,13 +84,6 @@ func (l *lab) startServers() {
 			l.serveTCP(l.peer, f.wildcard, p, answer(serverOutside))
 		}
 	}
-	for _, f := range l.mesh {
-		l.serveTCP(l.pod, f.wildcard, healthPort, answer(serverProxy))
-		l.serveTCP(l.pod, f.loopback, adminPort, answer(serverProxy))
-		l.standIns = append(l.standIns,
-			l.serveTCP(l.pod, f.wildcard, inboundPort, l.standIn("15006", f.upstream)),
-			l.serveTCP(l.pod, f.wildcard, outboundPort, l.standIn("15001", "")))
-	}
 }
 
 // serveTCP serves until stop or the end of the test.
@@ -89,6 +95,12 @@ func (l *lab) serveTCP(ns *netns.Namespace, host string, port int, serve func(ne
 		listener, err = net.Listen(familyOf(host).tcp(), net.JoinHostPort(host, strconv.Itoa(port)))
 		return err
 	})
+	return l.serve(listener, serve)
+}
+
+// serve serves a listener until stop or the end of the test.
+func (l *lab) serve(listener net.Listener, serve func(net.Conn)) (stop func()) {
+	l.t.Helper()
 	var running sync.WaitGroup
 	ctx, end := context.WithCancel(context.Background())
 	stop = func() {

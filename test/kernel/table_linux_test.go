@@ -54,7 +54,9 @@ func plans() map[string]ruleio.Plan {
 			p.Outbound.ExcludeCIDRs = []string{"::/96", "2001:db8::/33", "2001:db8:8000::/64", "2001:db8:8000:1::/65", "fd00::/127", "fd00::2/128", "ff00::/8"}
 			p.Outbound.IncludeCIDRs = []string{"::/0"}
 		}),
-		"gate": gatedPlan(),
+		"gate":                   gatedPlan(),
+		"ambient":                ambientPlan(ipv4),
+		"ambient, both families": ambientPlan(ipv4, ipv6),
 		"other names and addresses": change(func(p *ruleio.Plan) {
 			p.Bridge = "k6t-0123456789a"
 			p.Families[0].Guest, p.Families[0].Gateway = "172.30.255.6", "172.30.255.5"

@@ -45,6 +45,8 @@ type istio struct {
 	// ipv4Only means that Istio lacks its setting ISTIO_DUAL_STACK: the mesh of
 	// a pod with both families has IPv4 only.
 	ipv4Only bool
+	// ambient is istio-cni's rules of ambient mode instead of a sidecar's.
+	ambient bool
 	// blind means that Istio does not know the bridge: the annotation
 	// kubevirtInterfaces is missing, or without effect (istio#57662).
 	blind bool
@@ -100,6 +102,10 @@ func (l *lab) writeIstio(i istio) {
 	}
 	if i.ipv4Only {
 		l.mesh = []family{ipv4}
+	}
+	if i.ambient {
+		l.output(l.pod, "", upstreamPrograms(l.t).ambient, ambientArguments(i, l.mesh)...)
+		return
 	}
 	args := istioArguments(i, l.mesh)
 	if i.dns {

@@ -31,6 +31,7 @@ var tools = map[string]tool{
 	"kube":            {module: kubernetesModule, pkg: "."},
 	"pilot-agent":     {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-agent"},
 	"pilot-discovery": {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-discovery"},
+	"ambient":         {module: istioModule, pkg: "./cmd/ambient"},
 	"charts":          {module: istioModule, pkg: "./cmd/charts"},
 	"coredns":         {module: corednsModule, pkg: "."},
 	"masquerade":      {module: kubevirtModule, pkg: "./cmd/masquerade"},

@@ -1,0 +1,117 @@
+package nftrules
+
+import (
+	"encoding/binary"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/google/nftables/expr"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// decodeCtSource reads what expr.Ct leaves out: that a value is set.
+func decodeCtSource(data []byte, c *expr.Ct) {
+	_ = decodeAttributes(data, func(ad *netlink.AttributeDecoder) error {
+		for ad.Next() {
+			if ad.Type() == unix.NFTA_CT_SREG {
+				c.Register, c.SourceRegister = ad.Uint32(), true
+			}
+		}
+		return nil
+	})
+}
+
+// flag reads the test of one flag, the inverse of flagExpressions.
+func (p *ruleParser) flag(f Field, mask, test expr.Any) int {
+	b, isMask := mask.(*expr.Bitwise)
+	c, isTest := test.(*expr.Cmp)
+	if f != FieldConntrackState || !isMask || !isTest {
+		return 0
+	}
+	value, err := decodeValue(fieldTypes[f], b.Mask)
+	if err != nil || !reflect.DeepEqual(flagExpressions(nil, b.Mask), []expr.Any{nil, b, c}) {
+		return 0
+	}
+	p.rule.Matches = append(p.rule.Matches, Match{Field: f, Value: value})
+	return 3
+}
+
+// markSize is the length in bytes of a mark, which the kernel has in the
+// machine's own byte order.
+const markSize = 4
+
+func markBytes(mark uint32) []byte { return binary.NativeEndian.AppendUint32(nil, mark) }
+
+// maskedExpressions compare a mark under a mask.
+func maskedExpressions(m Match, loaded expr.Any, value []byte) ([]expr.Any, error) {
+	mask, err := encodeValue(TypeMark, m.Mask)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s without a mask", errValue, m.Field)
+	}
+	op := expr.CmpOpEq
+	if m.Not {
+		op = expr.CmpOpNeq
+	}
+	return []expr.Any{
+		loaded,
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: markSize, Mask: mask, Xor: markBytes(0)},
+		&expr.Cmp{Op: op, Register: register, Data: value},
+	}, nil
+}
+
+// masked reads a comparison under a mask, the inverse of maskedExpressions.
+func (p *ruleParser) masked(f Field, mask, test expr.Any) int {
+	b, isMask := mask.(*expr.Bitwise)
+	c, isTest := test.(*expr.Cmp)
+	if !isMask || !isTest || !plainBitwise(b) || !slices.Equal(b.Xor, markBytes(0)) ||
+		c.Register != register || c.Op != expr.CmpOpEq && c.Op != expr.CmpOpNeq || len(c.Data) != markSize {
+		return 0
+	}
+	p.rule.Matches = append(p.rule.Matches, Match{
+		Field: f, Not: c.Op == expr.CmpOpNeq,
+		Mask: markText(binary.NativeEndian.Uint32(b.Mask)), Value: markText(binary.NativeEndian.Uint32(c.Data)),
+	})
+	return 3
+}
+
+// plainBitwise says whether the operation is on one mark in our register.
+func plainBitwise(b *expr.Bitwise) bool {
+	return b.SourceRegister == register && b.DestRegister == register && b.Len == markSize &&
+		len(b.Mask) == markSize && len(b.Xor) == markSize
+}
+
+// markExpressions set a mark.
+func markExpressions(s Statement) []expr.Any {
+	if s.Kind == StatementMark {
+		return []expr.Any{
+			&expr.Immediate{Register: register, Data: markBytes(s.Mark)},
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: register, SourceRegister: true},
+		}
+	}
+	return []expr.Any{
+		&expr.Ct{Key: expr.CtKeyMARK, Register: register},
+		&expr.Bitwise{SourceRegister: register, DestRegister: register, Len: markSize, Mask: markBytes(^s.Mark), Xor: markBytes(s.Mark)},
+		&expr.Ct{Key: expr.CtKeyMARK, Register: register, SourceRegister: true},
+	}
+}
+
+// conntrackMark reads what follows a loaded mark of a connection: a comparison,
+// or bits added to it.
+func (p *ruleParser) conntrackMark(operation, last expr.Any) int {
+	set, isSet := last.(*expr.Ct)
+	if !isSet {
+		return p.masked(FieldConntrackMark, operation, last)
+	}
+	b, ok := operation.(*expr.Bitwise)
+	if !ok || !plainBitwise(b) || *set != (expr.Ct{Key: expr.CtKeyMARK, Register: register, SourceRegister: true}) {
+		return 0
+	}
+	added := binary.NativeEndian.Uint32(b.Xor)
+	if binary.NativeEndian.Uint32(b.Mask) != ^added {
+		return 0
+	}
+	p.rule.Statement = Statement{Kind: StatementConntrackMark, Mark: added}
+	return 3
+}

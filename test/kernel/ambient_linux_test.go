@@ -1,0 +1,291 @@
+package kernel
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// ambientFlow is a flow with its ends.
+type ambientFlow struct {
+	probe
+	// repair names the defect, empty for what works in any case.
+	repair string
+	// before has the end with KubeVirt's and Istio's rules alone, by the name
+	// of KubeVirt's variant; annotated stands for its Istio branch, and "" for
+	// all that are not named.
+	before map[string]outcome
+	// after is the end with our table.
+	after outcome
+	// afterIn has what differs from after, as in before.
+	afterIn map[string]outcome
+}
+
+func (x ambientFlow) beforeIn(k kubevirt) outcome {
+	if o, ok := x.before[k.name]; ok {
+		return o
+	}
+	if o, ok := x.before[annotated.name]; ok && k.istio {
+		return o
+	}
+	return x.before[""]
+}
+
+func (x ambientFlow) afterFor(k kubevirt) outcome {
+	if o, ok := x.afterIn[k.name]; ok {
+		return o
+	}
+	return x.after
+}
+
+// timesOut is the outcome of a probe that ztunnel takes and whose onward
+// connection nobody answers.
+func (p probe) timesOut(port string) outcome {
+	return outcome{Proxy: port, Original: p.destination(), Failure: "no-answer"}
+}
+
+// ambientFlows are those of a family, in the order of the documentation.
+func ambientFlows(f family) []ambientFlow {
+	all := func(o outcome) map[string]outcome { return map[string]outcome{"": o} }
+	tcpFrom := func(from func(*lab) *netns.Namespace, name, host string, port uint16) probe {
+		return probe{name: name, from: from, network: f.tcp(), host: host, port: port}
+	}
+	hbone := tcpFrom(fromPeer, "client to a mesh port, by HBONE", f.pod, meshPort)
+	hbone.tunnel = true
+	mesh := tcpFrom(fromPeer, "client to a mesh port, in plain text", f.pod, meshPort)
+	kubelet := tcpFrom(fromPeer, "kubelet's probe of a mesh port", f.pod, meshPort)
+	kubelet.source = f.kubelet
+	kubeletClosed := tcpFrom(fromPeer, "kubelet's probe of a port that nobody listed", f.pod, closedPort)
+	kubeletClosed.source = f.kubelet
+	anywhere := tcpFrom(fromGuest, "guest to anywhere", f.outside, webPort)
+	excludedPort := tcpFrom(fromGuest, "guest to an excluded port", f.outside, databasePort)
+	excludedNet := tcpFrom(fromGuest, "guest to an excluded network", f.excluded, webPort)
+	ntp := probe{name: "guest to a UDP port", from: fromGuest, network: f.udp(), host: f.outside, port: ntpPort}
+	direct := tcpFrom(fromPeer, "client to a direct port", f.pod, directPort)
+	udp := probe{name: "client to a UDP port", from: fromPeer, network: f.udp(), host: f.pod, port: udpPort}
+	closed := tcpFrom(fromPeer, "client to a TCP port that nobody listed", f.pod, closedPort)
+	hboneClosed := tcpFrom(fromPeer, "client to a TCP port that nobody listed, by HBONE", f.pod, closedPort)
+	hboneClosed.tunnel = true
+	late := tcpFrom(fromPeer, "client to a direct port that was added after the start", f.pod, latePort)
+	inPodLate := tcpFrom(fromPod, "process in the pod to 127.0.0.1, a port that was added after the start", f.loopback, latePort)
+	inPod := tcpFrom(fromPod, "process in the pod to 127.0.0.1, mesh port", f.loopback, meshPort)
+	inPodClosed := tcpFrom(fromPod, "process in the pod to 127.0.0.1, a port that nobody listed", f.loopback, closedPort)
+	closedUDP := probe{name: "client to a UDP port that nobody listed", from: fromPeer, network: f.udp(), host: f.pod, port: closedPort}
+
+	guestSees, outside := directly(serverGuest, f.peer), directly(serverOutside, f.pod)
+	// stuck is the end of a connection that ztunnel opens to the pod's address
+	// in KubeVirt's Istio branch: the guest gets it over IPv4, and the pod
+	// itself over IPv6.
+	stuck := func(p probe, port string) outcome {
+		if f.number == ipv6.number {
+			return p.only(port)
+		}
+		return p.timesOut(port)
+	}
+	through := anywhere.through("15001", serverOutside, f.pod)
+	flows := []ambientFlow{
+		{
+			hbone, "N6",
+			map[string]outcome{withoutList.name: refused, labelled.name: hbone.only("15008"), "": stuck(hbone, "15008")},
+			hbone.through("15008", serverGuest, f.peer), nil,
+		},
+		{
+			mesh, "N6",
+			map[string]outcome{"": guestSees, annotated.name: stuck(mesh, "15006")},
+			mesh.through("15006", serverGuest, f.peer), nil,
+		},
+		{
+			kubelet, "N6",
+			map[string]outcome{"": directly(serverGuest, f.kubelet), annotated.name: refused},
+			directly(serverGuest, f.kubelet), nil,
+		},
+		{
+			kubeletClosed, "closed",
+			map[string]outcome{"": refused, withoutList.name: directly(serverGuest, f.kubelet)},
+			refused, nil,
+		},
+		{anywhere, "", all(through), through, nil},
+		{excludedPort, "N1", all(excludedPort.through("15001", serverOutside, f.pod)), outside, nil},
+		{excludedNet, "N1", all(excludedNet.through("15001", serverOutside, f.pod)), outside, nil},
+		{ntp, "", all(outside), outside, nil},
+		{direct, "N2", map[string]outcome{annotated.name: stuck(direct, "15006"), "": guestSees}, guestSees, nil},
+		{udp, "N3", map[string]outcome{annotated.name: refused, "": guestSees}, guestSees, nil},
+		{
+			closed, "closed",
+			map[string]outcome{
+				annotatedWithoutList.name: stuck(closed, "15006"),
+				withoutList.name:          guestSees,
+				"":                        closed.only("15006"),
+			},
+			closed.only("15006"),
+			map[string]outcome{withoutList.name: noAnswer},
+		},
+		{
+			hboneClosed, "closed",
+			map[string]outcome{annotatedWithoutList.name: stuck(hboneClosed, "15008"), withoutList.name: refused, "": hboneClosed.only("15008")},
+			hboneClosed.only("15008"), nil,
+		},
+		{
+			closedUDP, "closed",
+			map[string]outcome{withoutList.name: guestSees, "": refused},
+			refused,
+			map[string]outcome{withoutList.name: noAnswer},
+		},
+		{
+			late, "",
+			map[string]outcome{annotatedWithoutList.name: stuck(late, "15006"), withoutList.name: guestSees, "": late.only("15006")},
+			guestSees, nil,
+		},
+	}
+	if f.number == ipv6.number {
+		return flows // Nothing answers to ::1 from a link.
+	}
+	return append(
+		flows,
+		ambientFlow{inPod, "", all(directly(serverGuest, f.gateway)), directly(serverGuest, f.gateway), nil},
+		ambientFlow{
+			inPodLate, "",
+			map[string]outcome{annotatedWithoutList.name: directly(serverGuest, f.gateway), withoutList.name: directly(serverGuest, f.gateway), "": refused},
+			directly(serverGuest, f.gateway), nil,
+		},
+		ambientFlow{
+			inPodClosed, "closed",
+			map[string]outcome{annotatedWithoutList.name: directly(serverGuest, f.gateway), withoutList.name: directly(serverGuest, f.gateway), "": refused},
+			refused, nil,
+		},
+	)
+}
+
+// newAmbientLab is a lab with stock rules of ambient mode and all servers.
+func newAmbientLab(t testing.TB, i istio, k kubevirt, families ...family) *lab {
+	t.Helper()
+	l := newLab(t, families...)
+	l.writeIstio(i)
+	l.addGuest()
+	l.writeKubeVirt(k)
+	l.addKubelet()
+	l.startEndpoints()
+	l.startZtunnel()
+	return l
+}
+
+// TestAmbient sends every flow with the stock rules and again with our table.
+func TestAmbient(t *testing.T) {
+	for _, families := range [][]family{{ipv4}, {ipv6}, {ipv4, ipv6}} {
+		for _, k := range kubevirts {
+			for _, i := range []istio{ambientIptables, ambientNftables} {
+				t.Run(fmt.Sprintf("%d families, %s first, Istio %s, KubeVirt %s", len(families), families[0].name, i.name, k.name), func(t *testing.T) {
+					l := newAmbientLab(t, i, k, families...)
+					foreign := l.foreignTables()
+					l.expectFlows(t, "before", func(x ambientFlow) outcome { return x.beforeIn(k) })
+					l.apply(ambientPlan(families...))
+					l.expectFlows(t, "after", func(x ambientFlow) outcome { return x.afterFor(k) })
+					if diff := cmp.Diff(foreign, l.foreignTables()); diff != "" {
+						t.Errorf("KubeVirt's or Istio's rules changed (-before +after):\n%s", diff)
+					}
+				})
+			}
+		}
+	}
+}
+
+// expectFlows sends all flows of the lab's families.
+func (l *lab) expectFlows(t *testing.T, when string, want func(ambientFlow) outcome) {
+	t.Helper()
+	for _, f := range l.families {
+		for _, x := range ambientFlows(f) {
+			t.Run(when+", "+f.name+", "+x.name, func(t *testing.T) { l.expect(t, x.probe, want(x)) })
+		}
+	}
+}
+
+// TestEveryAmbientRuleIsNeeded takes away one rule at a time: with some stock
+// rules, some probe must then go another way.
+func TestEveryAmbientRuleIsNeeded(t *testing.T) {
+	type stockLab struct {
+		*lab
+		kubevirt kubevirt
+	}
+	var labs []stockLab
+	for _, stock := range []struct {
+		istio    istio
+		kubevirt kubevirt
+	}{{ambientNftables, annotated}, {ambientNftables, labelled}, {ambientNftables, withoutList}, {ambientBlind, annotated}, {ambientNftables, annotatedWithoutList}} {
+		labs = append(labs, stockLab{newAmbientLab(t, stock.istio, stock.kubevirt), stock.kubevirt})
+	}
+	for ci, c := range build(t, ambientPlan(ipv4)).Chains {
+		for ri, r := range c.Rules {
+			t.Run(c.Name+", "+r.Comment, func(t *testing.T) {
+				for _, l := range labs {
+					table := build(t, ambientPlan(ipv4))
+					rules := &table.Chains[ci].Rules
+					*rules = slices.Delete(*rules, ri, ri+1)
+					l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table) })
+					for _, s := range ambientFlows(ipv4) {
+						if got := l.run(s.probe, absenceLimit); got != s.afterFor(l.kubevirt) {
+							t.Logf("%s: %s", s.probe, got.words())
+							return
+						}
+					}
+				}
+				t.Error("no probe noticed that the rule is not there")
+			})
+		}
+	}
+}
+
+// TestAmbientDNS is TestDNS in ambient mode, in which Istio captures DNS unless
+// the pod's annotation says otherwise.
+func TestAmbientDNS(t *testing.T) {
+	udp := probe{name: "guest asks over UDP", from: fromGuest, network: "udp4", host: outsideIP, port: dnsPort}
+	tcp := probe{name: "guest asks over TCP", from: fromGuest, network: "tcp4", host: outsideIP, port: dnsPort}
+	outside := directly(serverOutside, podIP)
+	resolver := directly(serverProxy, guestIP)
+	for _, k := range kubevirts {
+		for _, i := range []istio{ambientIptables, ambientNftables} {
+			for _, captured := range []bool{false, true} {
+				name := "Istio " + i.name + ", KubeVirt " + k.name
+				if captured {
+					name += ", DNS capture"
+				}
+				t.Run(name, func(t *testing.T) {
+					i := i
+					i.dns = captured
+					l := newAmbientLab(t, i, k)
+					l.serveTCP(l.peer, outsideIP, dnsPort, answer(serverOutside))
+					l.startZtunnelResolver()
+
+					before := outside
+					if captured && k.name != withoutList.name {
+						before = noAnswer
+					}
+					l.expect(t, udp, before)
+					l.expect(t, tcp, tcp.through("15001", serverOutside, podIP))
+
+					p := ambientPlan(ipv4)
+					p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect}
+					if captured {
+						p.DNS.CapturePort = resolverPort
+					}
+					l.apply(p)
+					l.expect(t, udp, outside)
+					l.expect(t, tcp, outside)
+					if !captured {
+						return
+					}
+					p.DNS.Mode = ruleio.DNSProxy
+					l.apply(p)
+					l.expect(t, udp, resolver)
+					l.expect(t, tcp, resolver)
+					l.expectFlows(t, "after", func(x ambientFlow) outcome { return x.afterFor(k) })
+				})
+			}
+		}
+	}
+}

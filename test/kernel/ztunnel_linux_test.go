@@ -1,0 +1,192 @@
+package kernel
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// Istio's rules of ambient mode, as istio-cni writes them into a pod that it
+// enrols.
+var (
+	ambientIptables = istio{name: "ambient, iptables", ambient: true}
+	ambientNftables = istio{name: "ambient, nftables", ambient: true, native: true}
+	// ambientBlind lacks the annotation istio.io/reroute-virtual-interfaces.
+	ambientBlind = istio{name: "ambient, iptables, without the bridge", ambient: true, blind: true}
+)
+
+// ambientArguments are those of the program that calls istio-cni's own package
+// (test/upstream/istio/cmd/ambient).
+func ambientArguments(i istio, families []family) []string {
+	var args []string
+	if i.native {
+		args = append(args, "-native-nftables")
+	}
+	if i.dns {
+		args = append(args, "-dns")
+	}
+	if slices.Contains(families, ipv6) {
+		args = append(args, "-ipv6")
+	}
+	if slices.Contains(families, ipv6) {
+		args = append(args, "-ipv6")
+	}
+	if !i.blind {
+		args = append(args, "-interfaces", bridge)
+	}
+	return args
+}
+
+// ambientPlan is planOf in ambient mode.
+func ambientPlan(families ...family) ruleio.Plan {
+	p := planOf(families...)
+	p.DataPlane = ruleio.DataPlaneAmbient
+	p.Proxy.LocalPorts = []uint16{outboundPort, inboundPort, tunnelPort, resolverPort}
+	p.Inbound.DirectTCP = ruleio.Union(p.Inbound.DirectTCP, ruleio.Ports(latePort))
+	return p
+}
+
+const (
+	tunnelPort = 15008
+	// ztunnelMark is that of ztunnel's sockets (Istio, cni/pkg/config).
+	ztunnelMark = 0x539
+)
+
+// startZtunnel starts a stand-in for ztunnel in the pod's namespace, where
+// ztunnel has its sockets too. It does what ztunnel does as far as the packet
+// filter can tell: all sockets carry its mark, listeners and inbound upstream
+// connections are transparent, and those come from the client's own address
+// (ztunnel, src/proxy.rs, freebind_connect). There is no TLS in it: its port
+// 15008 reads the destination from a line "CONNECT ADDRESS:PORT".
+func (l *lab) startZtunnel() {
+	l.t.Helper()
+	l.serveAsZtunnel(tunnelPort, func(c net.Conn) {
+		line, err := bufio.NewReader(c).ReadString('\n')
+		text, isConnect := strings.CutPrefix(strings.TrimSpace(line), "CONNECT ")
+		to, parseErr := netip.ParseAddrPort(text)
+		if err != nil || !isConnect || parseErr != nil {
+			_, _ = fmt.Fprintf(c, "failed no-connect\n")
+			return
+		}
+		l.passAsZtunnel(c, "15008", clientOf(c), to)
+	})
+	l.serveAsZtunnel(inboundPort, func(c net.Conn) { l.passCaptured(c, "15006", clientOf(c)) })
+	l.serveAsZtunnel(outboundPort, func(c net.Conn) { l.passCaptured(c, "15001", netip.Addr{}) })
+}
+
+// startZtunnelResolver starts ztunnel's resolver, which listens on loopback
+// (ztunnel, src/config.rs, dns_proxy_addr).
+func (l *lab) startZtunnelResolver() {
+	l.t.Helper()
+	for _, f := range l.mesh {
+		l.serveUDP(l.pod, f.loopback, resolverPort, serverProxy)
+		l.serveTCP(l.pod, f.loopback, resolverPort, answer(serverProxy))
+	}
+}
+
+func clientOf(c net.Conn) netip.Addr {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// serveAsZtunnel listens on all addresses of the pod.
+func (l *lab) serveAsZtunnel(port int, serve func(net.Conn)) {
+	l.t.Helper()
+	for _, f := range l.mesh {
+		var listener net.Listener
+		l.in(l.pod, func() error {
+			var err error
+			c := net.ListenConfig{Control: ztunnelSocket}
+			listener, err = c.Listen(context.Background(), f.tcp(), net.JoinHostPort(f.wildcard, strconv.Itoa(port)))
+			return err
+		})
+		l.serve(listener, serve)
+	}
+}
+
+// ztunnelSocket gives a socket ztunnel's mark, and the right to addresses that
+// are not the pod's.
+func ztunnelSocket(network, _ string, c syscall.RawConn) error {
+	var failure error
+	set := func(fd uintptr, level, option, value int) {
+		if failure == nil {
+			failure = unix.SetsockoptInt(int(fd), level, option, value)
+		}
+	}
+	err := c.Control(func(fd uintptr) {
+		set(fd, unix.SOL_SOCKET, unix.SO_MARK, ztunnelMark)
+		set(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
+		set(fd, unix.SOL_IP, unix.IP_FREEBIND, 1)
+		if !strings.HasSuffix(network, "4") {
+			set(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return failure
+}
+
+// passCaptured passes on a connection that was redirected here.
+func (l *lab) passCaptured(c net.Conn, name string, from netip.Addr) {
+	to, err := originalDestination(c)
+	if err != nil {
+		_, _ = fmt.Fprintf(c, "failed %s\n", reason(err))
+		return
+	}
+	if slices.Contains([]uint16{tunnelPort, inboundPort, outboundPort}, to.Port()) {
+		// ztunnel refuses connections to itself (src/proxy, illegal_ports).
+		_, _ = fmt.Fprintf(c, "proxy %s %s\nfailed self-call\n", name, to)
+		return
+	}
+	l.passAsZtunnel(c, name, from, to)
+}
+
+// passAsZtunnel tells the client which port took the connection and where it
+// goes, connects there, from an address if one is given, and passes on the
+// answer.
+func (l *lab) passAsZtunnel(c net.Conn, name string, from netip.Addr, to netip.AddrPort) {
+	_, _ = fmt.Fprintf(c, "proxy %s %s\n", name, to)
+	d := net.Dialer{Timeout: absenceLimit, Control: ztunnelSocket}
+	if from.IsValid() && from != to.Addr() {
+		d.LocalAddr = &net.TCPAddr{IP: from.AsSlice()}
+	}
+	var upstream net.Conn
+	err := l.pod.Do(func() error {
+		var err error
+		upstream, err = d.Dial(familyOf(to.Addr().String()).tcp(), to.String())
+		return err
+	})
+	if err != nil {
+		_, _ = fmt.Fprintf(c, "failed %s\n", reason(err))
+		return
+	}
+	defer func() { _ = upstream.Close() }()
+	go func() {
+		_, _ = io.Copy(upstream, c)
+		_ = upstream.Close()
+	}()
+	_, _ = io.Copy(c, upstream)
+}
+
+// addKubelet gives the node the address that istio-cni's rules on the host give
+// to the kubelet's probes.
+func (l *lab) addKubelet() {
+	l.t.Helper()
+	for _, f := range l.families {
+		l.in(l.peer, func() error { return addTo("lo", f.kubelet, f.length) })
+	}
+}
