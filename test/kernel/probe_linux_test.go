@@ -128,10 +128,10 @@ func (l *lab) send(p probe, limit time.Duration) (o outcome, local string) {
 	return read(c, datagram), c.LocalAddr().String()
 }
 
-// limit is how long to wait: longer for an answer that must come than for one
-// that must not.
+// limit is how long to wait: longer for an answer that must come, a refusal for
+// example, than for one that must not.
 func (o outcome) limit() time.Duration {
-	if o.Server == "" {
+	if o.Failure == noAnswer.Failure {
 		return absenceLimit
 	}
 	return waitLimit
