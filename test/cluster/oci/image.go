@@ -1,5 +1,7 @@
-// Package oci writes container images without a daemon and without a registry:
-// an OCI image layout in one tar file, as `ctr images import` takes it.
+// Package oci writes container images without a daemon and without a registry.
+// Manifests and digests are go-containerregistry's; ours are the layers, and the
+// tar file around an image layout, as `ctr images import` takes it, because the
+// library writes directories only.
 //
 // Format: https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
 package oci
@@ -7,22 +9,20 @@ package oci
 import (
 	"archive/tar"
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
-)
 
-// Media types of the image specification.
-const (
-	mediaIndex    = "application/vnd.oci.image.index.v1+json"
-	mediaManifest = "application/vnd.oci.image.manifest.v1+json"
-	mediaConfig   = "application/vnd.oci.image.config.v1+json"
-	mediaLayer    = "application/vnd.oci.image.layer.v1.tar"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Image describes one image of an archive.
@@ -36,52 +36,87 @@ type Image struct {
 	// Layers are uncompressed tar files, lowest first. A layer that several
 	// images of one archive use is stored once.
 	Layers []string
+	// Architecture is Go's name of it; this machine's when empty.
+	Architecture string
+	// Created is when it was made; the beginning of 1970 when zero, so that
+	// the same content gives the same digest.
+	Created time.Time
+	// Labels are those of the image's configuration.
+	Labels map[string]string
+	// Compress packs the layers, as registries like them; without it an
+	// archive for the same machine is made faster.
+	Compress bool
 }
 
-// descriptor names a blob in the layout.
-type descriptor struct {
-	MediaType   string            `json:"mediaType"`
-	Digest      string            `json:"digest"`
-	Size        int64             `json:"size"`
-	Annotations map[string]string `json:"annotations,omitempty"`
-	Platform    *platform         `json:"platform,omitempty"`
+// Platform is what the image runs on.
+func (i Image) Platform() v1.Platform {
+	if i.Architecture == "" {
+		return v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
+	}
+	return v1.Platform{OS: "linux", Architecture: i.Architecture}
 }
 
-type platform struct {
-	Architecture string `json:"architecture"`
-	OS           string `json:"os"`
+// Build makes the image. Its layers are read from their files when it is
+// written or pushed.
+func (i Image) Build() (v1.Image, error) {
+	platform, created := i.Platform(), i.Created
+	if created.IsZero() {
+		created = time.Unix(0, 0)
+	}
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	for _, path := range i.Layers {
+		layer, err := i.layer(path)
+		if err != nil {
+			return nil, err
+		}
+		if img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: created.UTC()}}}); err != nil {
+			return nil, err
+		}
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture, config.Created = platform.OS, platform.Architecture, v1.Time{Time: created.UTC()}
+	config.Config = v1.Config{
+		User: i.User, Entrypoint: i.Entrypoint, WorkingDir: "/", Labels: i.Labels,
+		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
+	}
+	return mutate.ConfigFile(img, config)
 }
 
-type manifest struct {
-	SchemaVersion int          `json:"schemaVersion"`
-	MediaType     string       `json:"mediaType"`
-	Config        descriptor   `json:"config"`
-	Layers        []descriptor `json:"layers"`
+func (i Image) layer(path string) (v1.Layer, error) {
+	if i.Compress {
+		return tarball.LayerFromFile(path, tarball.WithMediaType(types.OCILayer))
+	}
+	return newPlainLayer(path)
 }
 
-type index struct {
-	SchemaVersion int          `json:"schemaVersion"`
-	MediaType     string       `json:"mediaType"`
-	Manifests     []descriptor `json:"manifests"`
+// plainLayer is an uncompressed layer, which the library does not write.
+type plainLayer struct {
+	path   string
+	digest v1.Hash
+	size   int64
 }
 
-type config struct {
-	platform
-	Config runConfig `json:"config"`
-	RootFS rootFS    `json:"rootfs"`
+func newPlainLayer(path string) (*plainLayer, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	l := &plainLayer{path: path}
+	l.digest, l.size, err = v1.SHA256(f)
+	return l, err
 }
 
-type runConfig struct {
-	User       string   `json:"User,omitempty"`
-	Env        []string `json:"Env"`
-	Entrypoint []string `json:"Entrypoint,omitempty"`
-	WorkingDir string   `json:"WorkingDir"`
-}
-
-type rootFS struct {
-	Type    string   `json:"type"`
-	DiffIDs []string `json:"diff_ids"`
-}
+func (l *plainLayer) Digest() (v1.Hash, error)             { return l.digest, nil }
+func (l *plainLayer) DiffID() (v1.Hash, error)             { return l.digest, nil }
+func (l *plainLayer) Compressed() (io.ReadCloser, error)   { return os.Open(l.path) }
+func (l *plainLayer) Uncompressed() (io.ReadCloser, error) { return os.Open(l.path) }
+func (l *plainLayer) Size() (int64, error)                 { return l.size, nil }
+func (l *plainLayer) MediaType() (types.MediaType, error)  { return types.OCIUncompressedLayer, nil }
 
 // WriteFile writes the archive to path, by way of a temporary file beside it,
 // so that path is either whole or absent.
@@ -106,19 +141,19 @@ func WriteFile(path string, images ...Image) (err error) {
 
 // Write writes an archive that holds the images.
 func Write(w io.Writer, images ...Image) error {
-	a := &archive{tw: tar.NewWriter(w), layers: map[string]descriptor{}, blobs: map[string]bool{}}
+	a := &archive{tw: tar.NewWriter(w), blobs: map[v1.Hash]bool{}}
 	if err := a.file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
 		return err
 	}
-	idx := index{SchemaVersion: 2, MediaType: mediaIndex}
+	index := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
 	for _, img := range images {
 		m, err := a.image(img)
 		if err != nil {
 			return fmt.Errorf("image %s: %w", img.Name, err)
 		}
-		idx.Manifests = append(idx.Manifests, m)
+		index.Manifests = append(index.Manifests, m)
 	}
-	raw, err := json.Marshal(idx)
+	raw, err := json.Marshal(index)
 	if err != nil {
 		return err
 	}
@@ -130,87 +165,66 @@ func Write(w io.Writer, images ...Image) error {
 
 // archive is a layout while it is written.
 type archive struct {
-	tw     *tar.Writer
-	layers map[string]descriptor // by path of the layer's file
-	blobs  map[string]bool       // by digest
+	tw    *tar.Writer
+	blobs map[v1.Hash]bool
 }
 
-func (a *archive) image(img Image) (descriptor, error) {
-	here := platform{Architecture: runtime.GOARCH, OS: "linux"}
-	c := config{platform: here, RootFS: rootFS{Type: "layers"}, Config: runConfig{
-		User: img.User, Entrypoint: img.Entrypoint, WorkingDir: "/",
-		Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
-	}}
-	m := manifest{SchemaVersion: 2, MediaType: mediaManifest}
-	for _, path := range img.Layers {
-		l, err := a.layer(path)
-		if err != nil {
-			return descriptor{}, err
-		}
-		m.Layers = append(m.Layers, l)
-		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, l.Digest) // not compressed: the same digest
-	}
-	var err error
-	if m.Config, err = a.json(mediaConfig, c); err != nil {
-		return descriptor{}, err
-	}
-	d, err := a.json(mediaManifest, m)
+// image writes an image's blobs and returns what the index says of it.
+func (a *archive) image(i Image) (v1.Descriptor, error) {
+	none := v1.Descriptor{}
+	img, err := i.Build()
 	if err != nil {
-		return descriptor{}, err
+		return none, err
 	}
-	// containerd takes the image's name from the first, others from the second.
-	d.Annotations = map[string]string{
-		"io.containerd.image.name":          img.Name,
-		"org.opencontainers.image.ref.name": img.Name,
+	layers, err := img.Layers()
+	if err != nil {
+		return none, err
 	}
-	d.Platform = &here
-	return d, nil
+	for _, l := range layers {
+		if err := a.layer(l); err != nil {
+			return none, err
+		}
+	}
+	config, err1 := img.RawConfigFile()
+	raw, err2 := img.RawManifest()
+	if err := errors.Join(err1, err2, a.json(config), a.json(raw)); err != nil {
+		return none, err
+	}
+	platform := i.Platform()
+	d := v1.Descriptor{
+		MediaType: types.OCIManifestSchema1, Size: int64(len(raw)), Platform: &platform,
+		// containerd takes the image's name from the first, others from the second.
+		Annotations: map[string]string{"io.containerd.image.name": i.Name, "org.opencontainers.image.ref.name": i.Name},
+	}
+	d.Digest, err = img.Digest()
+	return d, err
 }
 
-func (a *archive) layer(path string) (descriptor, error) {
-	if d, ok := a.layers[path]; ok {
-		return d, nil
+func (a *archive) layer(l v1.Layer) error {
+	digest, err1 := l.Digest()
+	size, err2 := l.Size()
+	if err := errors.Join(err1, err2); err != nil || a.blobs[digest] {
+		return err
 	}
-	f, err := os.Open(path)
+	r, err := l.Compressed()
 	if err != nil {
-		return descriptor{}, err
+		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
-	h := sha256.New()
-	size, err := io.Copy(h, f)
-	if err != nil {
-		return descriptor{}, err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return descriptor{}, err
-	}
-	sum := hex.EncodeToString(h.Sum(nil))
-	if !a.blobs[sum] {
-		a.blobs[sum] = true
-		if err := a.entry("blobs/sha256/"+sum, size, f); err != nil {
-			return descriptor{}, err
-		}
-	}
-	d := descriptor{MediaType: mediaLayer, Digest: "sha256:" + sum, Size: size}
-	a.layers[path] = d
-	return d, nil
+	defer r.Close() //nolint:errcheck // only read
+	a.blobs[digest] = true
+	return a.entry(blobPath(digest), size, r)
 }
 
-func (a *archive) json(mediaType string, v any) (descriptor, error) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return descriptor{}, err
+func (a *archive) json(raw []byte) error {
+	digest, _, err := v1.SHA256(bytes.NewReader(raw))
+	if err != nil || a.blobs[digest] {
+		return err
 	}
-	h := sha256.Sum256(raw)
-	sum := hex.EncodeToString(h[:])
-	if !a.blobs[sum] {
-		a.blobs[sum] = true
-		if err := a.file("blobs/sha256/"+sum, raw); err != nil {
-			return descriptor{}, err
-		}
-	}
-	return descriptor{MediaType: mediaType, Digest: "sha256:" + sum, Size: int64(len(raw))}, nil
+	a.blobs[digest] = true
+	return a.file(blobPath(digest), raw)
 }
+
+func blobPath(h v1.Hash) string { return filepath.Join("blobs", h.Algorithm, h.Hex) }
 
 func (a *archive) file(name string, content []byte) error {
 	return a.entry(name, int64(len(content)), bytes.NewReader(content))

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
 func TestWrite(t *testing.T) {
@@ -34,18 +36,18 @@ func TestWrite(t *testing.T) {
 		t.Error("the same images gave different archives")
 	}
 	files := read(t, &first)
-	var idx index
+	var idx v1.IndexManifest
 	if err := json.Unmarshal(files["index.json"], &idx); err != nil {
 		t.Fatal(err)
 	}
 	if len(idx.Manifests) != 2 || idx.Manifests[1].Annotations["io.containerd.image.name"] != twin.Name {
 		t.Fatalf("index: %+v", idx)
 	}
-	var m manifest
-	if err := json.Unmarshal(files["blobs/sha256/"+idx.Manifests[0].Digest[7:]], &m); err != nil {
+	var m v1.Manifest
+	if err := json.Unmarshal(files["blobs/sha256/"+idx.Manifests[0].Digest.Hex], &m); err != nil {
 		t.Fatal(err)
 	}
-	layer := read(t, bytes.NewReader(files["blobs/sha256/"+m.Layers[0].Digest[7:]]))
+	layer := read(t, bytes.NewReader(files["blobs/sha256/"+m.Layers[0].Digest.Hex]))
 	if string(layer["prog"]) != "ELF" || layer["etc/passwd"] == nil {
 		t.Errorf("the layer has %d files", len(layer))
 	}

@@ -1,0 +1,5 @@
+// Package version says which release a program is of.
+package version
+
+// Version is set by the linker when images are made (hack/images).
+var Version = "dev"
