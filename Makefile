@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 CLUSTER := go run ./test/cluster/cmd/local-cluster
+VERSION ?= dev
+ARCHITECTURES ?= amd64,arm64,ppc64le,s390x
 BENCH ?= .
 FUZZTIME ?= 20s
 
@@ -102,8 +104,12 @@ build: ## Compile the programs into bin/.
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
 
 .PHONY: images
-images: ## Write the programs' images as an OCI archive, without a daemon; print its path.
-	$(CLUSTER) images
+images: ## Make the images for all architectures, without a daemon; VERSION=, ARCHITECTURES= choose.
+	go run ./hack/images build -version '$(VERSION)' -architectures '$(ARCHITECTURES)'
+
+.PHONY: push
+push: ## Push what "make images" made; REGISTRY= says where to, MUST_GATHER_BASE= names an image with bash and tar.
+	go run ./hack/images push -tag '$(VERSION)' -registry '$(REGISTRY)' -must-gather-base '$(MUST_GATHER_BASE)'
 
 ##@ Check
 

@@ -38,6 +38,16 @@ var Programs = []Program{
 	{"must-gather", "./cmd/must-gather", "65532:65532", "usr/bin/gather", "Collects what support needs to know of meshvm"},
 }
 
+// ByPackage finds a program by what it is compiled from.
+func ByPackage(pkg string) (Program, bool) {
+	for _, p := range Programs {
+		if p.Package == pkg {
+			return p, true
+		}
+	}
+	return Program{}, false
+}
+
 // Architectures are those that images are made for.
 var Architectures = []string{"amd64", "arm64", "ppc64le", "s390x"}
 

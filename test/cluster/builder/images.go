@@ -4,7 +4,9 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 
+	"meshvm.io/meshvm/hack/images/release"
 	"meshvm.io/meshvm/test/cluster/node"
 	"meshvm.io/meshvm/test/cluster/oci"
 )
@@ -55,13 +57,15 @@ func (b *Builder) OperatorImages(ctx context.Context) (string, error) {
 	return b.staticImages(ctx, "operator", operatorImages)
 }
 
-// staticImages builds the programs and packs each into an image of its own: the
-// program, /etc/passwd and an empty /tmp, nothing else.
+// staticImages builds the programs and packs each into an image of its own. Those
+// that are delivered are made just as "make images" makes them; the others have
+// the program, /etc/passwd and an empty /tmp, nothing else.
 func (b *Builder) staticImages(ctx context.Context, name string, images []staticImage) (string, error) {
-	inputs := []string{"1"}
+	inputs := []string{"2"}
 	programs := make([]string, len(images))
+	o := release.Options{Repo: b.Repo, Work: filepath.Join(b.Cache, "own", "release"), Version: "dev"}
 	for i, img := range images {
-		program, err := b.Program(ctx, img.pkg)
+		program, err := b.staticProgram(ctx, o, img)
 		if err != nil {
 			return "", err
 		}
@@ -76,11 +80,26 @@ func (b *Builder) staticImages(ctx context.Context, name string, images []static
 		out := make([]oci.Image, len(images))
 		for i, img := range images {
 			var err error
-			if out[i], err = oci.StaticImage(img.name, img.user, programs[i], path+"."+filepath.Base(img.pkg)); err != nil {
+			if p, ok := release.ByPackage(img.pkg); ok {
+				out[i], err = o.Image(p, runtime.GOARCH, programs[i], img.name)
+			} else {
+				out[i], err = oci.StaticImage(img.name, img.user, programs[i], path+"."+filepath.Base(img.pkg))
+			}
+			if err != nil {
 				return err
 			}
 			defer os.Remove(out[i].Layers[0]) //nolint:errcheck // it is in the archive
 		}
 		return oci.WriteFile(path, out...)
 	})
+}
+
+func (b *Builder) staticProgram(ctx context.Context, o release.Options, img staticImage) (string, error) {
+	if p, ok := release.ByPackage(img.pkg); ok {
+		if err := os.MkdirAll(filepath.Join(o.Work, runtime.GOARCH), 0o755); err != nil {
+			return "", err
+		}
+		return o.Compile(ctx, p, runtime.GOARCH)
+	}
+	return b.Program(ctx, img.pkg)
 }
