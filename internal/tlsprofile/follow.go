@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -36,11 +35,17 @@ var (
 	crdKind       = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 )
 
-// AddToCache makes a manager's cache hold the one object, whole.
+// AddToCache makes a manager's cache hold the object whole, where it is served:
+// to name the kind in the cache's options would need a cluster that has it.
 func AddToCache(c *cache.Options) {
-	c.ByObject[apiServer()] = cache.ByObject{
-		Field:     fields.OneTermEqualSelector("metadata.name", objectName),
-		Transform: cache.TransformStripManagedFields(),
+	others := c.DefaultTransform
+	whole := cache.TransformStripManagedFields()
+	c.DefaultTransform = func(o any) (any, error) {
+		u, ok := o.(*unstructured.Unstructured)
+		if others == nil || ok && u.GroupVersionKind().GroupKind() == apiServerKind.GroupKind() {
+			return whole(o)
+		}
+		return others(o)
 	}
 }
 
