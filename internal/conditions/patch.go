@@ -6,10 +6,10 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -19,10 +19,16 @@ import (
 // PatchStatus writes the status of after with one patch, or nothing when it is
 // that of before. An object that is gone meanwhile is no error.
 func PatchStatus(ctx context.Context, c client.Client, before, after client.Object) error {
-	if equality.Semantic.DeepEqual(before, after) {
+	// The patch itself tells, and not a comparison in Go: Istio's types in a spec
+	// have unexported fields, at which equality.Semantic.DeepEqual panics.
+	patch, err := client.MergeFrom(before).Data(after)
+	if err != nil {
+		return fmt.Errorf("compare status: %w", err)
+	}
+	if string(patch) == "{}" {
 		return nil
 	}
-	if err := c.Status().Patch(ctx, after, client.MergeFrom(before)); client.IgnoreNotFound(err) != nil {
+	if err := c.Status().Patch(ctx, after, client.RawPatch(types.MergePatchType, patch)); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("patch status: %w", err)
 	}
 	return nil

@@ -1,0 +1,24 @@
+package conditions
+
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+
+	"meshvm.io/meshvm/test/builders"
+)
+
+// TestPatchStatusOfIstioTypes: durations and messages of Istio in a spec have
+// unexported fields. What did not change is found out all the same, and nothing
+// is written: there is no client here.
+func TestPatchStatusOfIstioTypes(t *testing.T) {
+	mvm := builders.MVM("web").
+		Retries(&networkingv1alpha3.HTTPRetry{Attempts: 3, PerTryTimeout: durationpb.New(time.Second)}).
+		TrafficPolicy(&networkingv1alpha3.TrafficPolicy{OutlierDetection: &networkingv1alpha3.OutlierDetection{Interval: durationpb.New(time.Second)}}).
+		Obj()
+	if err := PatchStatus(t.Context(), nil, mvm, mvm.DeepCopy()); err != nil {
+		t.Fatal(err)
+	}
+}
