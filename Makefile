@@ -36,7 +36,7 @@ help: ## Show this list.
 ##@ Try it
 
 .PHONY: demo
-demo: ## Start a one-node Kubernetes with KubeVirt and show a meshed VM's packets (all of it as root on Linux).
+demo: ## Start a one-node Kubernetes with KubeVirt and Istio and show a meshed VM's packets (all of it as root on Linux).
 	go run ./test/cluster/cmd/demo
 
 .PHONY: demo-down
@@ -62,8 +62,8 @@ test: ## Unit, CEL, integration (real API server) and kernel (real netfilter) te
 test-bundle: ## The OLM bundle and the catalog, with operator-framework's validators and OLM's own rules.
 	cd hack/olm && go test -count=1 ./...
 
-.PHONY: test-cluster
-test-cluster: ## The demo's scenario and more, as Go tests on a real one-node cluster (root, Linux).
+.PHONY: test-e2e
+test-e2e: ## The demo's scenario and more, as Go tests on a real cluster of two nodes with KubeVirt and Istio (root, Linux).
 	MESHVM_TEST_CLUSTER=1 go test -count=1 -timeout=60m -v ./test/cluster/...
 
 .PHONY: bench

@@ -19,7 +19,7 @@ import (
 // cgroup that this process is in, so that the machine's own accounting stays
 // whole. On a machine with cgroup v2 alone it is at the top instead: there, a
 // group with processes may not have children with controllers.
-func (l layout) makeCgroups() ([]node.Cgroup, error) {
+func (m *member) makeCgroups() ([]node.Cgroup, error) {
 	memberships, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, err
@@ -28,7 +28,7 @@ func (l layout) makeCgroups() ([]node.Cgroup, error) {
 	if err != nil {
 		return nil, err
 	}
-	groups, err := cgroupDirs(string(memberships), string(mounts), l.cgroup)
+	groups, err := cgroupDirs(string(memberships), string(mounts), m.cgroup)
 	if err != nil {
 		return nil, err
 	}

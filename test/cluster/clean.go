@@ -20,7 +20,7 @@ func Clean() error {
 		return err
 	}
 	for _, s := range states {
-		if p, running := (layout{state: s}).running(); running {
+		if p, running := (&member{state: s}).running(); running {
 			return fmt.Errorf("cluster %s still runs as process %d: stop it with local-cluster -name %[1]s down", filepath.Base(s), p.PID)
 		}
 	}

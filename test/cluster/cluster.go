@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,14 +24,16 @@ type Cluster struct {
 	options Options
 	layout  layout
 	builder *builder.Builder
-	process process
+	members []*member
 }
 
 // parts are the files that a node is made of.
 type parts struct {
-	node, kube, injector string
-	nodeUpper, base      string
-	archives             []archive
+	node, kube      string
+	nodeUpper, base string
+	// proxy is the word for the image of Istio's proxy.
+	proxy    string
+	archives []archive
 }
 
 // archive is a file with images for the node.
@@ -56,19 +59,10 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	var running bool
-	if c.process, running = c.layout.running(); running {
-		c.Logf("cluster %s runs already", c.layout.name)
-	} else {
-		if err := c.layout.clean(); err != nil {
-			return nil, fmt.Errorf("remove what an earlier run left: %w", err)
-		}
-		if err := c.layout.free(); err != nil {
+	c.members = c.layout.members(max(o.Nodes, 1))
+	for _, m := range c.members {
+		if err := c.startUnlessRunning(ctx, m, p); err != nil {
 			return nil, err
-		}
-		c.Logf("starting cluster %s", c.layout.name)
-		if err := c.start(ctx, p); err != nil {
-			return nil, errors.Join(err, c.stop())
 		}
 	}
 	return c, c.finish(ctx, p)
@@ -80,8 +74,7 @@ func Attach(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	var running bool
-	if c.process, running = c.layout.running(); !running {
+	if c.members = c.layout.members(1); !c.first().process.alive() {
 		return nil, fmt.Errorf("cluster %s does not run: start it with local-cluster up", c.layout.name)
 	}
 	return c, c.connect(ctx)
@@ -148,9 +141,6 @@ func (c *Cluster) build(ctx context.Context) (p parts, err error) {
 	if p.node, err = b.Program(ctx, "./test/cluster/cmd/node"); err != nil {
 		return p, err
 	}
-	if p.injector, err = b.Program(ctx, "./test/cluster/programs/injector"); err != nil {
-		return p, err
-	}
 	makers := []struct {
 		name string
 		make func(context.Context) (string, error)
@@ -159,7 +149,10 @@ func (c *Cluster) build(ctx context.Context) (p parts, err error) {
 		makers = append(makers, []struct {
 			name string
 			make func(context.Context) (string, error)
-		}{{"kubevirt", b.KubeVirtImages}, {"guest", b.GuestImageArchive}, {"pilot-agent", b.AgentImageArchive}}...)
+		}{{"kubevirt", b.KubeVirtImages}, {"guest", b.GuestImageArchive}, {"Istio and DNS", func(ctx context.Context) (path string, err error) {
+			path, p.proxy, err = b.MeshImages(ctx)
+			return path, err
+		}}}...)
 	}
 	for _, m := range makers {
 		path, err := m.make(ctx)
@@ -181,13 +174,15 @@ func (c *Cluster) finish(ctx context.Context, p parts) error {
 			return err
 		}
 	}
-	if err := c.nodeReady(ctx); err != nil {
-		return err
+	for _, m := range c.members {
+		if err := c.nodeReady(ctx, m); err != nil {
+			return err
+		}
 	}
 	if c.options.WithoutKubeVirt {
 		return nil
 	}
-	return c.deploy(ctx)
+	return c.deploy(ctx, p)
 }
 
 // Down stops a cluster. With keep its state stays in the cache, and the next Up
@@ -201,7 +196,7 @@ func Down(o Options, keep bool) error {
 		c.Logf("there is no cluster %s", c.layout.name)
 		return nil
 	}
-	c.process, _ = c.layout.running()
+	c.members = c.layout.members(1)
 	return c.Down(keep)
 }
 
@@ -229,14 +224,14 @@ func (c *Cluster) Down(keep bool) error {
 	return nil
 }
 
-// stop ends the node and removes its link and cgroups.
+// stop ends the nodes and removes their links and cgroups.
 func (c *Cluster) stop() error {
-	if c.process.PID != 0 {
-		if err := c.process.kill(); err != nil {
+	for _, m := range slices.Backward(c.members) {
+		if err := c.stopMember(m); err != nil {
 			return err
 		}
 	}
-	return c.layout.clean()
+	return nil
 }
 
 // Name is the cluster's name.
@@ -248,21 +243,35 @@ func (c *Cluster) StateDir() string { return c.layout.state }
 // Builder gives access to programs and images.
 func (c *Cluster) Builder() *builder.Builder { return c.builder }
 
-// NodeStatus is the report of the node's first process.
-func (c *Cluster) NodeStatus() (node.Status, error) { return node.ReadStatus(c.layout.state) }
+// NodeStatus is the report of a node's first process.
+func (c *Cluster) NodeStatus(name string) (node.Status, error) {
+	m, err := c.member(name)
+	if err != nil {
+		return node.Status{}, err
+	}
+	return node.ReadStatus(m.state)
+}
 
-// PID is the node's first process, as the host numbers it.
-func (c *Cluster) PID() int { return c.process.PID }
+// PID is a node's first process, as the host numbers it; 0 when it does not run.
+func (c *Cluster) PID(name string) int {
+	m, err := c.member(name)
+	if err != nil || !m.process.alive() {
+		return 0
+	}
+	return m.process.PID
+}
 
 // Footprint names what the cluster has outside of its namespaces, so that tests
 // can check that all of it goes.
 func (c *Cluster) Footprint() (link string, cgroups []string, err error) {
-	config, err := node.Load(c.layout.state)
-	if err != nil {
-		return "", nil, err
-	}
-	for _, g := range config.Cgroups {
-		cgroups = append(cgroups, g.Dir)
+	for _, m := range c.members {
+		config, err := node.Load(m.state)
+		if err != nil {
+			return "", nil, err
+		}
+		for _, g := range config.Cgroups {
+			cgroups = append(cgroups, g.Dir)
+		}
 	}
 	return c.layout.link, cgroups, nil
 }

@@ -7,8 +7,8 @@ import (
 	"context"
 	"crypto/sha256"
 	"embed"
-	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -29,51 +29,39 @@ var manifests embed.FS
 // kubevirtNamespace is where KubeVirt's own pods are.
 const kubevirtNamespace = "kubevirt"
 
-// deploy applies KubeVirt, Istio's kinds and the injector stand-in, and waits
-// until guests can be made.
-func (c *Cluster) deploy(ctx context.Context) error {
+// deploy applies the cluster's DNS, Istio and KubeVirt, and waits until meshed
+// guests can be made.
+func (c *Cluster) deploy(ctx context.Context, p parts) error {
 	kv, err := c.builder.KubeVirtManifests(ctx)
-	if err != nil {
-		return err
-	}
-	istio, err := c.builder.IstioCRDs(ctx)
-	if err != nil {
-		return err
-	}
-	ca, err := os.ReadFile(filepath.Join(c.layout.state, node.PKIDir, "ca.crt"))
 	if err != nil {
 		return err
 	}
 	values := map[string]string{
 		"Image": builder.KubeVirtImage, "RootImage": builder.KubeVirtRootImage, "Version": kv.Version,
-		"InjectorPort": node.InjectorPort, "CABundle": base64.StdEncoding.EncodeToString(ca),
+		"CoreDNSImage": builder.CoreDNSImage, "DNS": node.DNSAddress,
 	}
-	operator, err := render("virt-operator.yaml", values)
-	if err != nil {
-		return err
-	}
-	kubevirt, err := render("kubevirt.yaml", values)
-	if err != nil {
-		return err
-	}
-	injector, err := render("injector.yaml", values)
-	if err != nil {
-		return err
+	manifest := map[string][]byte{}
+	for _, name := range []string{"coredns.yaml", "virt-operator.yaml", "kubevirt.yaml"} {
+		if manifest[name], err = render(name, values); err != nil {
+			return err
+		}
 	}
 	for _, m := range []struct {
 		what string
 		yaml []byte
 	}{
-		{"KubeVirt's operator", bytes.Join([][]byte{operator, kv.CRD, kv.RBAC}, []byte("\n---\n"))},
-		{"KubeVirt", kubevirt},
-		{"Istio's kinds", istio},
-		{"the injector stand-in", injector},
+		{"the cluster's DNS", manifest["coredns.yaml"]},
+		{"KubeVirt's operator", bytes.Join([][]byte{manifest["virt-operator.yaml"], kv.CRD, kv.RBAC}, []byte("\n---\n"))},
+		{"KubeVirt", manifest["kubevirt.yaml"]},
 	} {
 		if err := c.applyOnce(ctx, m.what, m.yaml); err != nil {
 			return err
 		}
 	}
-	return c.kubevirtReady(ctx)
+	if err := c.deployIstio(ctx, p.proxy, c.options.NativeNftables); err != nil {
+		return err
+	}
+	return errors.Join(c.kubevirtReady(ctx), c.istioReady(ctx))
 }
 
 func render(name string, values any) ([]byte, error) {
@@ -86,23 +74,32 @@ func render(name string, values any) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// applyOnce applies a manifest unless the cluster has it from an earlier run.
+// applyOnce applies a manifest unless it is the one that the cluster has by that
+// name from before.
 func (c *Cluster) applyOnce(ctx context.Context, what string, manifest []byte) error {
 	sum := sha256.Sum256(manifest)
-	mark := hex.EncodeToString(sum[:]) + "\n"
-	file := filepath.Join(c.layout.state, "applied")
+	mark := hex.EncodeToString(sum[:])
+	file := filepath.Join(c.layout.state, "applied.json")
+	applied := map[string]string{}
 	raw, err := os.ReadFile(file)
+	if err == nil {
+		err = json.Unmarshal(raw, &applied)
+	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	if strings.Contains(string(raw), mark) {
+	if applied[what] == mark {
 		return nil
 	}
 	c.Logf("applying %s", what)
 	if err := c.ApplyManifest(ctx, manifest); err != nil {
 		return err
 	}
-	return os.WriteFile(file, append(raw, mark...), 0o644)
+	applied[what] = mark
+	if raw, err = json.Marshal(applied); err != nil {
+		return err
+	}
+	return os.WriteFile(file, raw, 0o644)
 }
 
 // kubevirtReady waits for the three programs that guests need, started in this
@@ -111,13 +108,17 @@ func (c *Cluster) applyOnce(ctx context.Context, what string, manifest []byte) e
 func (c *Cluster) kubevirtReady(ctx context.Context) error {
 	return c.Wait(ctx, "KubeVirt", func(ctx context.Context) (string, error) {
 		var missing []string
-		for _, name := range []string{"virt-operator", "virt-api", "virt-controller", "virt-handler"} {
-			state, err := c.PodState(ctx, kubevirtNamespace, "kubevirt.io", name)
+		want := []struct{ name, node string }{{"virt-operator", ""}, {"virt-api", ""}, {"virt-controller", ""}}
+		for _, m := range c.members {
+			want = append(want, struct{ name, node string }{"virt-handler", m.name})
+		}
+		for _, w := range want {
+			state, err := c.podState(ctx, w.node, kubevirtNamespace, "kubevirt.io", w.name)
 			if err != nil {
 				return "", err
 			}
 			if state != "" {
-				missing = append(missing, name+" "+state)
+				missing = append(missing, strings.TrimSpace(w.name+" "+w.node)+" "+state)
 			}
 		}
 		return strings.Join(missing, ", "), nil
@@ -125,8 +126,13 @@ func (c *Cluster) kubevirtReady(ctx context.Context) error {
 }
 
 // PodState says what is missing of the pods with a label, empty when one is
-// ready whose containers were all started in this run of the node.
+// ready whose containers were all started in this run of its node.
 func (c *Cluster) PodState(ctx context.Context, namespace, label, value string) (string, error) {
+	return c.podState(ctx, "", namespace, label, value)
+}
+
+// podState is PodState of the pods on one node, or on any if that is empty.
+func (c *Cluster) podState(ctx context.Context, node, namespace, label, value string) (string, error) {
 	var pods corev1.PodList
 	err := c.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{label: value})
 	if err != nil {
@@ -135,7 +141,7 @@ func (c *Cluster) PodState(ctx context.Context, namespace, label, value string) 
 	state := "(no pod)"
 	for i := range pods.Items {
 		p := &pods.Items[i]
-		if p.DeletionTimestamp != nil {
+		if p.DeletionTimestamp != nil || (node != "" && p.Spec.NodeName != node) {
 			continue
 		}
 		if c.podReady(p) {
@@ -147,8 +153,12 @@ func (c *Cluster) PodState(ctx context.Context, namespace, label, value string) 
 }
 
 func (c *Cluster) podReady(p *corev1.Pod) bool {
+	m, err := c.member(p.Spec.NodeName)
+	if err != nil {
+		return false // not placed yet
+	}
 	for _, s := range p.Status.ContainerStatuses {
-		if s.State.Running == nil || !c.sinceStart(s.State.Running.StartedAt.Time) {
+		if s.State.Running == nil || !m.sinceStart(s.State.Running.StartedAt.Time) {
 			return false
 		}
 	}

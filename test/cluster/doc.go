@@ -1,5 +1,5 @@
-// Package cluster starts a real one-node Kubernetes with the real KubeVirt on
-// this machine, from Go modules and Debian packages, without a registry or a
+// Package cluster starts a real Kubernetes with the real KubeVirt and the real
+// Istio on this machine, from Go modules and Debian packages, without a registry or a
 // container daemon. The node lives in namespaces of its own; stopping it leaves
 // nothing behind but files in the cache directory.
 //

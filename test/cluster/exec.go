@@ -22,25 +22,33 @@ const nodePath = "PATH=/node/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 // Stdio are the streams of a command; nil ones are empty.
 type Stdio = kube.Stdio
 
-// NodeExec runs a command in all namespaces of the node and returns what it
+// NodeExec runs a command in all namespaces of a node and returns what it
 // printed.
-func (c *Cluster) NodeExec(ctx context.Context, args ...string) (string, error) {
-	return c.capture(ctx, nsrun.Target{PID: c.process.PID}, args)
+func (c *Cluster) NodeExec(ctx context.Context, node string, args ...string) (string, error) {
+	m, err := c.member(node)
+	if err != nil {
+		return "", err
+	}
+	return c.capture(ctx, nsrun.Target{PID: m.process.PID}, args)
 }
 
 // NodeRun is NodeExec with streams.
-func (c *Cluster) NodeRun(ctx context.Context, s Stdio, args ...string) error {
-	return c.run(ctx, nsrun.Target{PID: c.process.PID}, s, args)
+func (c *Cluster) NodeRun(ctx context.Context, node string, s Stdio, args ...string) error {
+	m, err := c.member(node)
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, nsrun.Target{PID: m.process.PID}, s, args)
 }
 
-// PodNetnsExec runs a command of the node's root file system in the network
-// namespace of a pod, for example nft.
+// PodNetnsExec runs a command of the first node's root file system in the
+// network namespace of a pod on any node, for example nft.
 func (c *Cluster) PodNetnsExec(ctx context.Context, podUID string, args ...string) (string, error) {
 	pid, err := c.PodPID(podUID)
 	if err != nil {
 		return "", err
 	}
-	return c.capture(ctx, nsrun.Target{PID: c.process.PID, NetPID: pid}, args)
+	return c.capture(ctx, nsrun.Target{PID: c.first().process.PID, NetPID: pid}, args)
 }
 
 // PodNetnsRun is PodNetnsExec with streams.
@@ -49,7 +57,7 @@ func (c *Cluster) PodNetnsRun(ctx context.Context, podUID string, s Stdio, args 
 	if err != nil {
 		return err
 	}
-	return c.run(ctx, nsrun.Target{PID: c.process.PID, NetPID: pid}, s, args)
+	return c.run(ctx, nsrun.Target{PID: c.first().process.PID, NetPID: pid}, s, args)
 }
 
 func (c *Cluster) capture(ctx context.Context, t nsrun.Target, args []string) (string, error) {

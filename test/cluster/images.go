@@ -8,43 +8,76 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"meshvm.io/meshvm/test/cluster/node"
 )
 
-// ImportImage gives the node the images of an archive, as package oci writes
+// ImportImage gives every node the images of an archive, as package oci writes
 // them. Pods use them with imagePullPolicy IfNotPresent.
 func (c *Cluster) ImportImage(ctx context.Context, path string) error {
+	for _, m := range c.members {
+		if err := c.importImage(ctx, m, path); err != nil {
+			return fmt.Errorf("import %s on %s: %w", path, m.name, err)
+		}
+	}
+	return nil
+}
+
+// unpacked is ctr's word about an image.
+var unpacked = regexp.MustCompile(`unpacking (\S+):\S+ \((sha256:[0-9a-f]{64})\)`)
+
+// importImage also names each image by its digest, as one that was pulled is:
+// KubeVirt asks for the guest's image by the digest when it makes a migration's
+// target pod.
+func (c *Cluster) importImage(ctx context.Context, m *member, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close() //nolint:errcheck // only read
 	var out, errs strings.Builder
-	ctr := []string{"ctr", "--address", node.Socket, "--namespace", "k8s.io"}
-	if err := c.NodeRun(ctx, Stdio{In: f, Out: &out, Err: &errs}, append(ctr, "images", "import", "-")...); err != nil {
-		return fmt.Errorf("import %s: %w: %s", path, err, errs.String())
+	ctr := []string{"ctr", "--address", node.Socket, "--namespace", "k8s.io", "images"}
+	if err := c.NodeRun(ctx, m.name, Stdio{In: f, Out: &out, Err: &errs}, append(ctr, "import", "-")...); err != nil {
+		return fmt.Errorf("%w: %s", err, errs.String())
+	}
+	images := unpacked.FindAllStringSubmatch(out.String(), -1)
+	if len(images) == 0 {
+		return fmt.Errorf("ctr named no image: %s", out.String())
+	}
+	for _, i := range images {
+		name, digest := i[1], i[2]
+		tag := strings.TrimPrefix(strings.TrimSuffix(strings.TrimPrefix(i[0], "unpacking "), " ("+digest+")"), name)
+		if _, err := c.NodeExec(ctx, m.name, append(ctr, "tag", "--force", name+tag, name+"@"+digest)...); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// imported is the file that remembers which archives the node has.
-func (l layout) imported() string { return filepath.Join(l.state, "imported") }
+// imported is the file that remembers which archives a node has.
+func (m *member) imported() string { return filepath.Join(m.state, "imported") }
 
-// ImportImageOnce imports an archive unless this very file was imported before.
-// The builder's archives have a digest of their contents in their names.
+// ImportImageOnce imports an archive on each node unless this very file was
+// imported there before. The builder's archives have a digest of their contents
+// in their names.
 func (c *Cluster) ImportImageOnce(ctx context.Context, name, path string) error {
-	raw, err := os.ReadFile(c.layout.imported())
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	for _, m := range c.members {
+		raw, err := os.ReadFile(m.imported())
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		if strings.Contains(string(raw), path+"\n") {
+			continue
+		}
+		c.Logf("importing images on %s: %s", m.name, name)
+		if err := c.importImage(ctx, m, path); err != nil {
+			return fmt.Errorf("import %s on %s: %w", path, m.name, err)
+		}
+		if err := os.WriteFile(m.imported(), append(raw, path+"\n"...), 0o644); err != nil {
+			return err
+		}
 	}
-	if strings.Contains(string(raw), path+"\n") {
-		return nil
-	}
-	c.Logf("importing images: %s", name)
-	if err := c.ImportImage(ctx, path); err != nil {
-		return err
-	}
-	return os.WriteFile(c.layout.imported(), append(raw, path+"\n"...), 0o644)
+	return nil
 }

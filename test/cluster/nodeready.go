@@ -11,35 +11,38 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// nodeReady waits until the kubelet of this run has reported, and labels the
-// node: KubeVirt's operator is placed by that label, and a kubelet may not set
-// it on its own node.
-func (c *Cluster) nodeReady(ctx context.Context) error {
-	return c.Wait(ctx, "the node", func(ctx context.Context) (string, error) {
+// nodeReady waits until the kubelet of this run of a node has reported, and
+// labels the first node: KubeVirt's operator, istiod and the DNS are placed by
+// that label, and a kubelet may not set it on its own node.
+func (c *Cluster) nodeReady(ctx context.Context, m *member) error {
+	return c.Wait(ctx, m.name, func(ctx context.Context) (string, error) {
 		var n corev1.Node
-		if err := c.Get(ctx, client.ObjectKey{Name: NodeName}, &n); err != nil {
+		if err := c.Get(ctx, client.ObjectKey{Name: m.name}, &n); err != nil {
 			return "", client.IgnoreNotFound(fmt.Errorf("not registered yet: %w", err))
 		}
 		ready := false
 		for _, cond := range n.Status.Conditions {
-			if cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue && c.sinceStart(cond.LastHeartbeatTime.Time) {
+			if cond.Type == corev1.NodeReady && cond.Status == corev1.ConditionTrue && m.sinceStart(cond.LastHeartbeatTime.Time) {
 				ready = true
 			}
 		}
 		if !ready {
 			return "its condition Ready", nil
 		}
-		const label = "node-role.kubernetes.io/control-plane"
-		if _, ok := n.Labels[label]; ok {
+		if _, ok := n.Labels[controlPlaneLabel]; ok || m != c.first() {
 			return "", nil
 		}
 		patch := client.MergeFrom(n.DeepCopy())
-		n.Labels[label] = ""
+		n.Labels[controlPlaneLabel] = ""
 		return "", c.Patch(ctx, &n, patch)
 	})
 }
 
-// sinceStart tells whether a time, which has whole seconds, is of this run.
-func (c *Cluster) sinceStart(t time.Time) bool {
-	return !t.Before(c.process.Started.Truncate(time.Second))
+// controlPlaneLabel marks the first node.
+const controlPlaneLabel = "node-role.kubernetes.io/control-plane"
+
+// sinceStart tells whether a time, which has whole seconds, is of this run of
+// the node.
+func (m *member) sinceStart(t time.Time) bool {
+	return !t.Before(m.process.Started.Truncate(time.Second))
 }

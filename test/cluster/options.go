@@ -27,20 +27,22 @@ type Options struct {
 	// Owned makes the node die with the thread of this program that starts it:
 	// for tests. Without it the node outlives the program.
 	Owned bool
-	// WithoutKubeVirt leaves out KubeVirt and the rest that is deployed, for
+	// Nodes is how many nodes the cluster has, one if zero. A cluster that has
+	// more from before keeps them.
+	Nodes int
+	// NativeNftables has Istio write its rules with nftables instead of iptables.
+	NativeNftables bool
+	// WithoutKubeVirt leaves out KubeVirt, Istio and the rest that is deployed, for
 	// tests of the node alone.
 	WithoutKubeVirt bool
 }
 
 // Networks that exist only inside the node, so that clusters may share them.
 const (
-	podCIDR     = "10.244.0.0/24"
+	clusterCIDR = "10.244.0.0/16" // of pods; each node has a part of it
 	serviceCIDR = "10.96.0.0/16"
 	firstIP     = "10.96.0.1" // of the Service kubernetes
 )
-
-// NodeName is the name of a cluster's node.
-const NodeName = "node1"
 
 var validName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
@@ -51,7 +53,7 @@ type layout struct {
 	link   string       // the host's end of the cable
 	cgroup string       // last part of cgroup paths
 	host   netip.Prefix // the host's address on the cable
-	node   netip.Prefix // the node's
+	node   netip.Prefix // the first node's
 }
 
 func (o Options) layout() (layout, error) {
@@ -73,6 +75,9 @@ func (o Options) layout() (layout, error) {
 	prefix, err := netip.ParsePrefix(subnet)
 	if err != nil || !prefix.Addr().Is4() || prefix.Bits() > 30 {
 		return layout{}, fmt.Errorf("subnet %q: want an IPv4 network with room for two addresses, such as 10.250.7.0/24", subnet)
+	}
+	if o.Nodes < 0 || o.Nodes > 5 || (o.Nodes > 1 && prefix.Bits() > 28) {
+		return layout{}, fmt.Errorf("%d nodes in subnet %s: want one to five, with more than one in a network of /28 or larger", o.Nodes, subnet)
 	}
 	host := prefix.Masked().Addr().Next()
 	return layout{

@@ -23,7 +23,7 @@ type process struct {
 	Started time.Time `json:"started"`
 }
 
-func (l layout) processFile() string { return filepath.Join(l.state, "process.json") }
+func (m *member) processFile() string { return filepath.Join(m.state, "process.json") }
 
 func newProcess(pid int) (process, error) {
 	ticks, _, err := stat(pid)
@@ -63,18 +63,18 @@ func (p process) kill() error {
 	return until(30*time.Second, fmt.Sprintf("process %d to end", p.PID), func() bool { return !p.alive() })
 }
 
-func (l layout) saveProcess(p process) error {
-	raw, err := json.Marshal(p)
+func (m *member) saveProcess() error {
+	raw, err := json.Marshal(m.process)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(l.processFile(), raw, 0o644)
+	return os.WriteFile(m.processFile(), raw, 0o644)
 }
 
 // running returns the node's process if it runs.
-func (l layout) running() (process, bool) {
+func (m *member) running() (process, bool) {
 	var p process
-	raw, err := os.ReadFile(l.processFile())
+	raw, err := os.ReadFile(m.processFile())
 	if err != nil || json.Unmarshal(raw, &p) != nil {
 		return p, false
 	}

@@ -13,54 +13,82 @@ import (
 	"runtime"
 	"syscall"
 
-	"github.com/vishvananda/netlink"
-
-	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/kube"
 	"meshvm.io/meshvm/test/cluster/node"
 	"meshvm.io/meshvm/test/cluster/pki"
 )
 
-// start makes the node and waits until its servers were started.
-func (c *Cluster) start(ctx context.Context, parts parts) error {
-	l := c.layout
-	if err := os.MkdirAll(filepath.Join(l.state, node.LogDir), 0o755); err != nil {
+// startUnlessRunning starts a node, after removing what an earlier run left.
+func (c *Cluster) startUnlessRunning(ctx context.Context, m *member, p parts) error {
+	if m.process.alive() && (m == c.first() || c.plugged(m)) {
+		c.Logf("%s of cluster %s runs already", m.name, c.layout.name)
+		return nil
+	}
+	if err := c.stopMember(m); err != nil {
+		return fmt.Errorf("remove what an earlier run left: %w", err)
+	}
+	if m == c.first() {
+		if err := c.layout.free(); err != nil {
+			return err
+		}
+	}
+	c.Logf("starting %s of cluster %s", m.name, c.layout.name)
+	if err := c.start(ctx, m, p); err != nil {
+		return errors.Join(err, c.stop())
+	}
+	return nil
+}
+
+// start makes a node and waits until its servers were started.
+func (c *Cluster) start(ctx context.Context, m *member, parts parts) error {
+	if err := os.MkdirAll(filepath.Join(m.state, node.LogDir), 0o755); err != nil {
 		return err
 	}
-	if err := node.ClearStatus(l.state); err != nil {
+	if err := node.ClearStatus(m.state); err != nil {
 		return err
 	}
-	err := pki.Write(pki.Request{
-		Dir: filepath.Join(l.state, node.PKIDir), Node: NodeName,
-		Server: "https://" + net.JoinHostPort(l.node.Addr().String(), "6443"),
-		IPs:    []net.IP{l.node.Addr().AsSlice(), net.ParseIP("127.0.0.1"), net.ParseIP(firstIP)},
-	})
-	if err != nil {
+	if err := c.certificates(m); err != nil {
 		return err
 	}
-	groups, err := l.makeCgroups()
+	groups, err := m.makeCgroups()
 	if err != nil {
 		return err
 	}
 	config := node.Config{
-		Name: NodeName, State: l.state, Lower: []string{parts.nodeUpper, parts.base},
-		Programs: map[string]string{"kube": parts.kube, "injector": parts.injector},
-		Address:  l.node.String(), Gateway: l.host.Addr().String(),
-		PodCIDR: podCIDR, ServiceCIDR: serviceCIDR, Cgroups: groups,
+		Name: m.name, State: m.state, Lower: []string{parts.nodeUpper, parts.base}, Role: node.ControlPlane,
+		Programs: map[string]string{"kube": parts.kube},
+		Address:  m.address.String(), Gateway: c.layout.host.Addr().String(),
+		PodCIDR: m.podCIDR, ClusterCIDR: clusterCIDR, ServiceCIDR: serviceCIDR, Cgroups: groups,
+	}
+	if m != c.first() {
+		config.Role, config.Gateway = node.Worker, c.first().address.Addr().String()
 	}
 	if err := config.Save(); err != nil {
 		return err
 	}
-	if err := c.launch(parts.node); err != nil {
-		return errors.Join(err, c.process.kill(), removeCgroups(groups))
+	if err := c.launch(m, parts.node); err != nil {
+		return errors.Join(err, m.process.kill(), removeCgroups(groups))
 	}
-	return c.awaitServers(ctx)
+	return c.awaitServers(ctx, m)
 }
 
-// launch starts the node's first process in new namespaces and plugs the cable in.
-func (c *Cluster) launch(program string) error {
-	l := c.layout
-	log, err := os.Create(filepath.Join(l.state, node.LogDir, "node.log"))
+// certificates makes a node's keys, unless it has them from before.
+func (c *Cluster) certificates(m *member) error {
+	first := c.first()
+	r := pki.Request{
+		Dir: filepath.Join(m.state, node.PKIDir), Node: m.name,
+		Server: "https://" + net.JoinHostPort(first.address.Addr().String(), "6443"),
+		IPs:    []net.IP{m.address.Addr().AsSlice(), net.ParseIP("127.0.0.1"), net.ParseIP(firstIP)},
+	}
+	if m == first {
+		return pki.Write(r)
+	}
+	return pki.WriteWorker(r, filepath.Join(first.state, node.PKIDir))
+}
+
+// launch starts a node's first process in new namespaces and plugs the cable in.
+func (c *Cluster) launch(m *member, program string) error {
+	log, err := os.Create(filepath.Join(m.state, node.LogDir, "node.log"))
 	if err != nil {
 		return err
 	}
@@ -71,7 +99,7 @@ func (c *Cluster) launch(program string) error {
 	}
 	defer plugged.Close() //nolint:errcheck // the node's end
 	defer plug.Close()    //nolint:errcheck // this is what the node waits for
-	cmd := exec.Command(program, node.EnterCgroups, l.state)
+	cmd := exec.Command(program, node.EnterCgroups, m.state)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = plugged, log, log
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -80,17 +108,18 @@ func (c *Cluster) launch(program string) error {
 			syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 	}
 	if err := c.startProcess(cmd); err != nil {
-		return fmt.Errorf("start the node: %w", err)
+		return fmt.Errorf("start %s: %w", m.name, err)
 	}
-	p, err := newProcess(cmd.Process.Pid)
-	if err != nil {
+	if m.process, err = newProcess(cmd.Process.Pid); err != nil {
 		return err
 	}
-	if err := l.saveProcess(p); err != nil {
+	if err := m.saveProcess(); err != nil {
 		return err
 	}
-	c.process = p
-	return c.cable()
+	if m == c.first() {
+		return c.cable()
+	}
+	return c.cableTo(m)
 }
 
 // startProcess starts cmd; for an owned cluster from a thread that lives as
@@ -114,71 +143,23 @@ func (c *Cluster) startProcess(cmd *exec.Cmd) error {
 	return <-started
 }
 
-// cable connects the host with the node.
-func (c *Cluster) cable() error {
-	l := c.layout
-	attrs := netlink.NewLinkAttrs()
-	attrs.Name = l.link
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(c.process.PID)}
-	if err := netlink.LinkAdd(veth); err != nil {
-		return fmt.Errorf("add link %s: %w", l.link, err)
-	}
-	address, err := netlink.ParseAddr(l.host.String())
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(netlink.AddrAdd(veth, address), netlink.LinkSetUp(veth)); err != nil {
-		return fmt.Errorf("set up link %s with %s: %w", l.link, l.host, err)
-	}
-	return nil
-}
-
-// awaitServers waits for the report of the node's first process.
-func (c *Cluster) awaitServers(ctx context.Context) error {
-	return c.Wait(ctx, "the node's servers", func(context.Context) (string, error) {
-		if !c.process.alive() {
-			return "", kube.Permanent(fmt.Errorf("the node's first process ended; see %s", filepath.Join(c.layout.state, node.LogDir, "node.log")))
+// awaitServers waits for the report of a node's first process.
+func (c *Cluster) awaitServers(ctx context.Context, m *member) error {
+	return c.Wait(ctx, "the servers of "+m.name, func(context.Context) (string, error) {
+		if !m.process.alive() {
+			return "", kube.Permanent(fmt.Errorf("the node's first process ended; see %s", filepath.Join(m.state, node.LogDir, "node.log")))
 		}
-		s, err := node.ReadStatus(c.layout.state)
+		s, err := node.ReadStatus(m.state)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
 			return "the node's root file system", nil
 		case err != nil:
 			return "", err
 		case s.Phase == node.Failed:
-			return "", kube.Permanent(fmt.Errorf("%s (folder %s)", s.Message, c.layout.state))
+			return "", kube.Permanent(fmt.Errorf("%s (folder %s)", s.Message, m.state))
 		case s.Phase == node.Ready:
 			return "", nil
 		}
 		return s.Message, nil
 	})
-}
-
-// free checks that no cluster of another state directory has this one's names.
-func (l layout) free() error {
-	if _, err := netlink.LinkByName(l.link); err == nil {
-		return fmt.Errorf("link %s is there, but not from %s: a cluster %s with another %s runs; stop that one, or choose another name",
-			l.link, l.state, l.name, builder.CacheEnv)
-	}
-	return nil
-}
-
-// clean removes what a node that has ended left outside of its namespaces. The
-// names are taken from the cluster's, so nothing is touched unless this state
-// directory is known to have started a node.
-func (l layout) clean() error {
-	if _, err := os.Stat(l.processFile()); err != nil {
-		return nil //nolint:nilerr // nothing was started
-	}
-	var errs []error
-	if link, err := netlink.LinkByName(l.link); err == nil {
-		errs = append(errs, netlink.LinkDel(link)) // gone with the node, unless its namespace is held
-	}
-	if config, err := node.Load(l.state); err == nil {
-		errs = append(errs, removeCgroups(config.Cgroups))
-	}
-	if err := os.Remove(l.processFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
 }

@@ -13,11 +13,7 @@ import (
 
 // Images of the local cluster's own programs.
 const (
-	// AgentImage has Istio's pilot-agent over the Debian base, for istio-init.
-	AgentImage = "localhost/meshvm-test/pilot-agent:dev"
-	// ProxyImage has the stand-in of Envoy.
-	ProxyImage = "localhost/meshvm-test/proxy-stand-in:dev"
-	// ClientImage has the program of the pod outside the mesh.
+	// ClientImage has the program of the pods that talk to guests.
 	ClientImage = "localhost/meshvm-test/client:dev"
 )
 
@@ -36,7 +32,6 @@ type staticImage struct {
 
 var clusterImages = []staticImage{
 	{node.PauseImage, "./test/cluster/programs/pause", "65535:65535"},
-	{ProxyImage, "./test/cluster/programs/proxystandin", "1337:1337"},
 	{ClientImage, "./test/cluster/programs/netclient", "65532:65532"},
 }
 
@@ -45,8 +40,7 @@ var operatorImages = []staticImage{
 	{RuleWriterImage, "./cmd/rule-writer", "0:0"},
 }
 
-// ClusterImages is an archive with the pause image, the stand-in of Envoy and
-// the client.
+// ClusterImages is an archive with the pause image and the client.
 func (b *Builder) ClusterImages(ctx context.Context) (string, error) {
 	return b.staticImages(ctx, "cluster", clusterImages)
 }

@@ -225,26 +225,3 @@ func kubevirtAccounts(l *oci.Layer, base string) error {
 	defer func() { l.UID, l.GID = 0, 0 }()
 	return l.Dir("home/qemu", 0o755)
 }
-
-// AgentImageArchive is an archive with AgentImage.
-func (b *Builder) AgentImageArchive(ctx context.Context) (string, error) {
-	base, err := b.baseLayer(ctx)
-	if err != nil {
-		return "", err
-	}
-	agent, err := b.Tool(ctx, "pilot-agent")
-	if err != nil {
-		return "", err
-	}
-	return b.product(ctx, "images/pilot-agent", []string{base, agent}, func(_ context.Context, path string) error {
-		layer := path + ".layer"
-		defer os.Remove(layer) //nolint:errcheck // it is in the archive
-		err := oci.WriteLayer(layer, func(l *oci.Layer) error { return l.File("usr/local/bin/pilot-agent", 0o755, agent) })
-		if err != nil {
-			return err
-		}
-		return oci.WriteFile(path, oci.Image{
-			Name: AgentImage, User: "0:0", Entrypoint: []string{"/usr/local/bin/pilot-agent"}, Layers: []string{base, layer},
-		})
-	})
-}

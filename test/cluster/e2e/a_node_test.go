@@ -13,7 +13,7 @@ import (
 // TestServers checks the report of the node's first process.
 func TestServers(t *testing.T) {
 	s := start(t)
-	status, err := s.NodeStatus()
+	status, err := s.NodeStatus("node1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +22,7 @@ func TestServers(t *testing.T) {
 	}
 	for _, name := range []string{
 		"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler",
-		"kubelet", "kube-proxy", "containerd", "injector",
+		"kubelet", "kube-proxy", "containerd",
 	} {
 		server, ok := status.Servers[name]
 		if !ok || server.Exited != "" {
@@ -35,14 +35,14 @@ func TestServers(t *testing.T) {
 func TestExec(t *testing.T) {
 	s := start(t)
 	ctx := testContext(t, time.Minute)
-	out, err := s.NodeExec(ctx, "sh", "-c", "hostname; cat /proc/1/comm; ls /dev/kvm 2>/dev/null || true")
+	out, err := s.NodeExec(ctx, "node1", "sh", "-c", "hostname; cat /proc/1/comm; ls /dev/kvm 2>/dev/null || true")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.Fields(out); len(got) != 2 || got[0] != "node1" || got[1] != "node" {
 		t.Errorf("host name, first process and /dev/kvm inside the node: %q, want node1, node and nothing", out)
 	}
-	if _, err := s.NodeExec(ctx, "false"); err == nil {
+	if _, err := s.NodeExec(ctx, "node1", "false"); err == nil {
 		t.Error("a failing command gave no error")
 	}
 }

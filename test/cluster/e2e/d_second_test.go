@@ -26,7 +26,7 @@ type footprint map[string][]string
 // takeFootprint lists mounts, links, nftables' tables, and the cgroups of one
 // cluster with the processes in them.
 func takeFootprint(cluster string) (footprint, error) {
-	own := regexp.MustCompile("/meshvm-" + regexp.QuoteMeta(cluster) + `(/|\n|$)`)
+	own := regexp.MustCompile("/meshvm-" + regexp.QuoteMeta(cluster) + `(\.node\d)?(/|\n|$)`)
 	f := footprint{}
 	for name, list := range map[string]func() ([]string, error){
 		"mounts": mounts, "links": links, "nft tables": tables,

@@ -18,7 +18,7 @@ import (
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
-// enable is the variable that "make test-cluster" sets.
+// enable is the variable that "make test-e2e" sets.
 const enable = "MESHVM_TEST_CLUSTER"
 
 // require, when it is "1" in the environment, makes tests fail that would be
@@ -27,8 +27,10 @@ const require = "MESHVM_REQUIRE_CLUSTER"
 
 var (
 	keep = flag.Bool("keep-state", false, "keep the cluster's state for the next run")
+	// attach is for working on tests: the cluster stays.
+	attach = flag.String("attach", "", "name of a cluster that runs already (local-cluster -name NAME -nodes 2 up)")
 	// options of the cluster of these tests.
-	options = cluster.Options{Name: "e2e", Owned: true, Progress: os.Stderr}
+	options = cluster.Options{Name: "e2e", Nodes: 2, Owned: true, Progress: os.Stderr}
 	// shared is started by the first test that needs it.
 	shared *scenario.Scenario
 	// machine is what there was before anything was started.
@@ -41,7 +43,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	if reason := skipReason(); reason != "" {
+	if skipReason() != "" || *attach != "" {
 		return m.Run()
 	}
 	// What a killed run left is not this run's.
@@ -64,7 +66,7 @@ func run(m *testing.M) int {
 
 func skipReason() string {
 	if os.Getenv(enable) == "" {
-		return "starts a cluster, which takes minutes: make test-cluster, or " + enable + "=1"
+		return "starts a cluster, which takes minutes: make test-e2e, or " + enable + "=1"
 	}
 	if err := builder.Missing(); err != nil {
 		return err.Error()
@@ -80,7 +82,11 @@ func start(t *testing.T) *scenario.Scenario {
 		return shared
 	}
 	begin := time.Now()
-	c, err := cluster.Up(testContext(t, 40*time.Minute), options)
+	use := cluster.Up
+	if *attach != "" {
+		options.Name, use = *attach, cluster.Attach
+	}
+	c, err := use(testContext(t, 40*time.Minute), options)
 	if err != nil {
 		t.Fatalf("start the cluster: %v", err)
 	}
@@ -96,6 +102,14 @@ func skip(t *testing.T) {
 			t.Fatalf("%s=1, but: %s", require, reason)
 		}
 		t.Skip(reason)
+	}
+}
+
+// own skips a test that stops the cluster when that is not ours.
+func own(t *testing.T) {
+	t.Helper()
+	if *attach != "" {
+		t.Skip("it would stop the cluster that -attach names")
 	}
 }
 

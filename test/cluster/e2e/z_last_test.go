@@ -6,6 +6,7 @@ import "testing"
 
 // TestNothingLeft is the last: it stops the cluster, and the machine is as before.
 func TestNothingLeft(t *testing.T) {
+	own(t)
 	s := start(t)
 	shared = nil
 	if err := s.Down(*keep); err != nil {

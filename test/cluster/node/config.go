@@ -16,15 +16,20 @@ type Config struct {
 	Name string `json:"name"`
 	// State is the directory, as the host sees it, for all that outlives the node.
 	State string `json:"state"`
+	// Role is ControlPlane or Worker.
+	Role string `json:"role"`
 	// Lower are the directories of the read-only root, lowest last.
 	Lower []string `json:"lower"`
 	// Programs maps a program's name inside the node to its file on the host.
 	Programs map[string]string `json:"programs"`
-	// Address of the node with the length of its prefix, and its gateway: the host.
+	// Address of the node with the length of its prefix, and its gateway: the
+	// host, or for a worker the first node.
 	Address string `json:"address"`
 	Gateway string `json:"gateway"`
-	// PodCIDR and ServiceCIDR are only known inside the node.
+	// PodCIDR, of this node, ClusterCIDR, of all nodes' pods, and ServiceCIDR are
+	// only known inside the nodes.
 	PodCIDR     string `json:"podCIDR"`
+	ClusterCIDR string `json:"clusterCIDR"`
 	ServiceCIDR string `json:"serviceCIDR"`
 	// Cgroups are the directories, one per hierarchy, that contain the node.
 	Cgroups []Cgroup `json:"cgroups"`
@@ -39,6 +44,14 @@ type Cgroup struct {
 	Dir string `json:"dir"`
 }
 
+// Roles of nodes.
+const (
+	// ControlPlane has etcd and the servers of the control plane, and runs pods.
+	ControlPlane = "ControlPlane"
+	// Worker only runs pods.
+	Worker = "Worker"
+)
+
 // Files of the state directory.
 const (
 	configFile = "node.json"
@@ -46,6 +59,9 @@ const (
 	// PKIDir and LogDir are folders of the state directory.
 	PKIDir = "pki"
 	LogDir = "log"
+	// AuditLog is the file of the first node's logs with what the operator asks of
+	// the API server, one JSON object of kind Event of audit.k8s.io/v1 a line.
+	AuditLog = "audit.log"
 )
 
 // Places inside the node.
@@ -54,12 +70,16 @@ const (
 	programsMount = "/node/bin"
 	// Socket is containerd's.
 	Socket = "/run/containerd/containerd.sock"
-	// InjectorPort is where the API server finds the stand-in of Istio's injector.
-	InjectorPort = "9443"
+	// DNSAddress is the address of the Service of the cluster's DNS.
+	DNSAddress = "10.96.0.10"
 )
 
 // PauseImage holds a pod's namespaces open.
 const PauseImage = "localhost/meshvm-test/pause:dev"
+
+// RestartRequest is a file of the state directory. While it is there, a server
+// that ends is started again, once; then the file is gone.
+func RestartRequest(server string) string { return "restart-" + server }
 
 // ConfigPath is the file of a node's configuration.
 func ConfigPath(state string) string { return filepath.Join(state, configFile) }

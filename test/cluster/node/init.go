@@ -118,7 +118,7 @@ func network(c Config) error {
 	if err := errors.Join(netlink.LinkSetUp(lo), netlink.AddrReplace(eth0, address), netlink.LinkSetUp(eth0)); err != nil {
 		return fmt.Errorf("set up interfaces: %w", err)
 	}
-	if err := netlink.RouteReplace(&netlink.Route{Gw: net.ParseIP(c.Gateway)}); err != nil {
+	if err := netlink.RouteReplace(&netlink.Route{LinkIndex: eth0.Attrs().Index, Gw: net.ParseIP(c.Gateway), Flags: int(netlink.FLAG_ONLINK)}); err != nil {
 		return fmt.Errorf("default route: %w", err)
 	}
 	for name, required := range map[string]bool{"net/ipv4/ip_forward": true, "net/bridge/bridge-nf-call-iptables": false} {

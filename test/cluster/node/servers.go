@@ -26,6 +26,7 @@ type values struct {
 	Socket string
 	Pause  string
 	Conf   string // folder with configuration files inside the node
+	DNS    string // address of the cluster's DNS
 }
 
 // servers writes the configuration and starts everything in its order.
@@ -34,44 +35,49 @@ func servers(s *supervisor, c Config) error {
 	if err != nil {
 		return err
 	}
-	v := values{Config: c, IP: ip.String(), PKI: filepath.Join(stateMount, PKIDir), Socket: Socket, Pause: PauseImage, Conf: "/etc/meshvm-node"}
+	v := values{Config: c, IP: ip.String(), PKI: filepath.Join(stateMount, PKIDir), Socket: Socket, Pause: PauseImage, Conf: "/etc/meshvm-node", DNS: DNSAddress}
 	if err := v.writeFiles(); err != nil {
 		return err
 	}
 	kube := filepath.Join(programsMount, "kube")
-	s.phase(Starting, "etcd, kube-apiserver and containerd")
+	if err := s.start("containerd", "/usr/bin/containerd", "--config", v.Conf+"/containerd.toml"); err != nil {
+		return err
+	}
+	if c.Role == ControlPlane {
+		if err := v.controlPlane(s, kube); err != nil {
+			return err
+		}
+	}
+	if err := await(s, "containerd", socketReady); err != nil {
+		return err
+	}
+	if err := s.start("kubelet", kube, v.kubelet()...); err != nil {
+		return err
+	}
+	if err := s.start("kube-proxy", kube, "--config="+v.Conf+"/kube-proxy.yaml", "--hostname-override="+v.Name); err != nil {
+		return err
+	}
+	s.phase(Ready, "")
+	return nil
+}
+
+// controlPlane starts etcd and the control plane's servers.
+func (v values) controlPlane(s *supervisor, kube string) error {
+	s.phase(Starting, "etcd and kube-apiserver")
 	if err := s.start("etcd", kube, v.etcd()...); err != nil {
 		return err
 	}
 	if err := s.start("kube-apiserver", kube, v.apiserver()...); err != nil {
 		return err
 	}
-	if err := s.start("containerd", "/usr/bin/containerd", "--config", v.Conf+"/containerd.toml"); err != nil {
-		return err
-	}
 	// kube-controller-manager ends when no API server answers; the others wait.
 	if err := await(s, "kube-apiserver", v.apiReady); err != nil {
 		return err
 	}
-	if err := await(s, "containerd", socketReady); err != nil {
+	if err := s.start("kube-controller-manager", kube, v.controllerManager()...); err != nil {
 		return err
 	}
-	for _, server := range []struct {
-		name, path string
-		args       []string
-	}{
-		{"kube-controller-manager", kube, v.controllerManager()},
-		{"kube-scheduler", kube, v.scheduler()},
-		{"kubelet", kube, v.kubelet()},
-		{"kube-proxy", kube, []string{"--config=" + v.Conf + "/kube-proxy.yaml", "--hostname-override=" + v.Name}},
-		{"injector", filepath.Join(programsMount, "injector"), v.injector()},
-	} {
-		if err := s.start(server.name, server.path, server.args...); err != nil {
-			return err
-		}
-	}
-	s.phase(Ready, "")
-	return nil
+	return s.start("kube-scheduler", kube, v.scheduler()...)
 }
 
 // writeFiles renders the embedded templates.
@@ -125,6 +131,7 @@ func (v values) apiserver() []string {
 		"--requestheader-extra-headers-prefix=X-Remote-Extra-", "--requestheader-group-headers=X-Remote-Group",
 		"--requestheader-username-headers=X-Remote-User",
 		"--proxy-client-cert-file=" + v.PKI + "/front-proxy-client.crt", "--proxy-client-key-file=" + v.PKI + "/front-proxy-client.key",
+		"--audit-policy-file=" + v.Conf + "/audit.yaml", "--audit-log-path=/var/log/" + AuditLog,
 		"--allow-privileged=true", "--shutdown-delay-duration=0", "--cert-dir=/run/kube-apiserver",
 	}
 }
@@ -142,7 +149,7 @@ func (v values) controllerManager() []string {
 	return append(v.client("kube-controller-manager"),
 		"--use-service-account-credentials=true", "--service-account-private-key-file="+v.PKI+"/sa.key",
 		"--root-ca-file="+v.PKI+"/ca.crt", "--allocate-node-cidrs=false",
-		"--cluster-cidr="+v.PodCIDR, "--service-cluster-ip-range="+v.ServiceCIDR)
+		"--cluster-cidr="+v.ClusterCIDR, "--service-cluster-ip-range="+v.ServiceCIDR)
 }
 
 func (v values) scheduler() []string { return v.client("kube-scheduler") }
@@ -151,13 +158,7 @@ func (v values) kubelet() []string {
 	return []string{
 		"--config=" + v.Conf + "/kubelet.yaml", "--kubeconfig=" + v.PKI + "/kubelet.kubeconfig",
 		"--root-dir=/var/lib/kubelet", "--cert-dir=/run/kubelet", "--node-ip=" + v.IP, "--hostname-override=" + v.Name,
-		// KubeVirt's operator is placed by this label. A kubelet may not set it on
-		// itself, so the starter does.
 	}
-}
-
-func (v values) injector() []string {
-	return []string{"-listen", "127.0.0.1:" + InjectorPort, "-cert", v.PKI + "/injector.crt", "-key", v.PKI + "/injector.key"}
 }
 
 // await polls until ready, a server's end, or two minutes.

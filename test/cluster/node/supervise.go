@@ -15,20 +15,21 @@ import (
 )
 
 // supervisor starts servers, reaps every process that ends in the node, and
-// keeps the report up to date. It restarts nothing: a server that ends is a
-// finding.
+// keeps the report up to date. A server that ends is a finding and is not
+// started again, unless a test has asked for that (RestartRequest).
 type supervisor struct {
-	mu     sync.Mutex
-	status Status
-	path   string
-	names  map[int]string // server by process id
+	mu       sync.Mutex
+	status   Status
+	path     string
+	names    map[int]string      // server by process id
+	commands map[string][]string // by server: the program and its arguments
 }
 
 func newSupervisor() *supervisor {
 	return &supervisor{
 		status: Status{Phase: Starting, Servers: map[string]Server{}},
 		path:   filepath.Join(stateMount, statusFile),
-		names:  map[int]string{},
+		names:  map[int]string{}, commands: map[string][]string{},
 	}
 }
 
@@ -49,7 +50,16 @@ func (s *supervisor) save() {
 // start runs a server with its output in a log file. The processes are started
 // without package os/exec, whose Wait would compete with reap.
 func (s *supervisor) start(name, path string, args ...string) error {
-	log, err := os.Create(filepath.Join("/var/log", name+".log"))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commands[name] = append([]string{path}, args...)
+	return s.run(name)
+}
+
+// run starts the command of a server.
+func (s *supervisor) run(name string) error {
+	path, args := s.commands[name][0], s.commands[name][1:]
+	log, err := os.OpenFile(filepath.Join("/var/log", name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}
@@ -59,8 +69,6 @@ func (s *supervisor) start(name, path string, args ...string) error {
 		return err
 	}
 	defer null.Close() //nolint:errcheck // only read
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	pid, err := syscall.ForkExec(path, append([]string{name}, args...), &syscall.ProcAttr{
 		Dir: "/", Env: environment(),
 		Files: []uintptr{null.Fd(), log.Fd(), log.Fd()},
@@ -104,6 +112,13 @@ func (s *supervisor) ended(pid int, status unix.WaitStatus) {
 	name, ok := s.names[pid]
 	if !ok {
 		return // an orphan of some pod
+	}
+	request := filepath.Join(stateMount, RestartRequest(name))
+	if os.Remove(request) == nil {
+		delete(s.names, pid)
+		if err := s.run(name); err == nil {
+			return
+		}
 	}
 	how := fmt.Sprintf("exit code %d", status.ExitStatus())
 	if status.Signaled() {

@@ -6,6 +6,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -37,6 +38,36 @@ type authority struct {
 	pem  []byte
 }
 
+// authorityFile has the key with which workers' certificates are signed.
+const authorityFile = "ca"
+
+// WriteWorker makes the files of a node without control plane, signed by the
+// authority whose files are in a directory of Write.
+func WriteWorker(r Request, authorityDir string) error {
+	done := filepath.Join(r.Dir, "kubelet.kubeconfig")
+	if _, err := os.Stat(done); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+		return err
+	}
+	pair, err := tls.LoadX509KeyPair(filepath.Join(authorityDir, authorityFile+".crt"), filepath.Join(authorityDir, authorityFile+".key"))
+	if err != nil {
+		return fmt.Errorf("the cluster's authority: %w (a cluster of an older version: forget it with local-cluster down)", err)
+	}
+	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return fmt.Errorf("the cluster's authority has a key of type %T", pair.PrivateKey)
+	}
+	ca := &authority{pair.Leaf, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})}
+	return errors.Join(
+		r.write(authorityFile+".crt", ca.pem),
+		r.issue(ca, "kubelet", r.Node, "", []string{"localhost", r.Node}),
+		r.kubeconfig(ca, identity{"kube-proxy", "system:kube-proxy", ""}),
+		r.kubeconfig(ca, identity{"kubelet", "system:node:" + r.Node, "system:nodes"}), // last
+	)
+}
+
 // identity is a client of the API server.
 type identity struct {
 	file, user, group string
@@ -51,7 +82,7 @@ func Write(r Request) error {
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return err
 	}
-	ca, err := r.authority("ca", "meshvm-test-ca")
+	ca, err := r.authority(authorityFile, "meshvm-test-ca")
 	if err != nil {
 		return err
 	}
@@ -66,7 +97,6 @@ func Write(r Request) error {
 		r.issue(ca, "apiserver-kubelet-client", "kube-apiserver-kubelet-client", "system:masters", nil),
 		r.issue(ca, "kubelet", r.Node, "", []string{"localhost", r.Node}),
 		r.issue(ca, "sa", "service-account", "", nil),
-		r.issue(ca, "injector", "injector", "", []string{"localhost"}),
 		r.kubeconfig(ca, identity{"kube-controller-manager", "system:kube-controller-manager", ""}),
 		r.kubeconfig(ca, identity{"kube-scheduler", "system:kube-scheduler", ""}),
 		r.kubeconfig(ca, identity{"kube-proxy", "system:kube-proxy", ""}),
@@ -93,8 +123,15 @@ func (r Request) authority(file, name string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
+	raw, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
 	a := &authority{cert, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}
-	return a, r.write(file+".crt", a.pem)
+	return a, errors.Join(
+		r.write(file+".crt", a.pem),
+		r.write(file+".key", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: raw})),
+	)
 }
 
 func template(name, group string) (*x509.Certificate, error) {

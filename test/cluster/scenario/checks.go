@@ -4,11 +4,14 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // Check is one statement about the way of packets.
@@ -26,66 +29,36 @@ type Check struct {
 // probe sends something and returns the peer's answer.
 type probe func(context.Context) (answer string, err error)
 
-// expectation of a probe: what the answer contains, and which listener of the
-// proxy saw a connection to which destination. Without listener none may have.
+// expectation of a probe: what the answer contains, and whether a listener of
+// the proxy takes a connection because of it.
 type expectation struct {
-	name, want  string
-	probe       probe
-	contains    string
-	listener    string
+	name, want string
+	probe      probe
+	// contains is part of the answer; empty when there must be none.
+	contains string
+	// listener is the port of the proxy that is looked at.
+	listener int
+	// destination of the connection that it takes; empty when it takes none.
 	destination string
+	// peer is the identity that it must prove, if any.
+	peer string
 }
 
+// Clients are the pods that talk to guests.
+type Clients struct {
+	// Outside has no proxy, Inside has one, in the guest's namespace.
+	Outside, Inside *corev1.Pod
+}
+
+// identity of the pods in the sample's namespace, which have its default
+// service account.
+const identity = "spiffe://cluster.local/ns/" + Namespace + "/sa/default"
+
 // Packets sends packets to and from the guest and checks their ways.
-func (s *Scenario) Packets(ctx context.Context, pod *corev1.Pod, clientIP string) ([]Check, error) {
-	ip, uid := pod.Status.PodIP, string(pod.UID)
-	at := net.JoinHostPort
-	dial := func(network, address string) probe {
-		return func(ctx context.Context) (string, error) {
-			d, err := s.FromGuest(ctx, ip, network, address)
-			if err == nil && d.Error != "" {
-				err = fmt.Errorf("the guest's connection: %s", d.Error)
-			}
-			return d.Answer, err
-		}
-	}
-	talk := func(args ...string) probe {
-		return func(ctx context.Context) (string, error) { return s.FromClient(ctx, args...) }
-	}
+func (s *Scenario) Packets(ctx context.Context, pod *corev1.Pod, clients Clients) ([]Check, error) {
 	var out []Check
-	for _, e := range []expectation{
-		{
-			name: "outside -> pod:8080 (meshed port)", want: "redirected to the proxy's inbound port 15006, then the guest",
-			probe: talk("get", "http://"+at(ip, "8080")+"/"), contains: "hello from guest",
-			listener: Inbound, destination: at(ip, "8080"),
-		},
-		{
-			name: "outside -> service " + Name + ":80 (meshed port)", want: "the same, by the Service's address",
-			probe: s.viaService(talk), contains: "hello from guest",
-			listener: Inbound, destination: at(ip, "8080"),
-		},
-		{
-			name: "guest -> outside:7000", want: "redirected to the proxy's outbound port 15001, original destination kept",
-			probe: dial("tcp", at(clientIP, "7000")), contains: "netclient: client=",
-			listener: Outbound, destination: at(clientIP, "7000"),
-		},
-		{
-			name: "outside -> pod:22 (route Direct)", want: "straight to the guest, the proxy sees nothing",
-			probe: talk("tcp", at(ip, "22")), contains: "stand-in_of_an_ssh_server",
-			destination: at(ip, "22"),
-		},
-		{
-			name: "outside -> pod:9000/udp (route Direct)", want: "straight to the guest: UDP cannot be meshed",
-			probe: talk("udp", at(ip, "9000"), "ping"), contains: "ping",
-			destination: at(ip, "9000"),
-		},
-		{
-			name: "guest -> outside:9999 (excluded port)", want: "past the proxy",
-			probe: dial("tcp", at(clientIP, "9999")), contains: "netclient: client=",
-			destination: at(clientIP, "9999"),
-		},
-	} {
-		c, err := s.check(ctx, uid, e)
+	for _, e := range s.expectations(pod, clients) {
+		c, err := s.check(ctx, pod, e)
 		if err != nil {
 			return out, err
 		}
@@ -94,55 +67,127 @@ func (s *Scenario) Packets(ctx context.Context, pod *corev1.Pod, clientIP string
 	return out, nil
 }
 
-// viaService asks the guest through the ClusterIP of the sample's Service.
-func (s *Scenario) viaService(talk func(...string) probe) probe {
-	return func(ctx context.Context) (string, error) {
-		var svc corev1.Service
-		if err := s.Get(ctx, objectKey(), &svc); err != nil {
-			return "", err
+func (s *Scenario) expectations(pod *corev1.Pod, clients Clients) []expectation {
+	ip, outside := pod.Status.PodIP, clients.Outside.Status.PodIP
+	at := net.JoinHostPort
+	dial := func(network, address string) probe {
+		return func(ctx context.Context) (string, error) {
+			d, err := s.FromGuest(ctx, clients, network, address)
+			if err == nil && d.Error != "" {
+				err = fmt.Errorf("the guest's connection: %s", d.Error)
+			}
+			return d.Answer, err
 		}
-		return talk("get", "http://"+svc.Spec.ClusterIP+"/")(ctx)
 	}
+	from := func(pod *corev1.Pod, args ...string) probe {
+		return func(ctx context.Context) (string, error) { return s.From(ctx, pod, args...) }
+	}
+	list := []expectation{
+		{
+			name: "meshed client -> http://" + ServiceURL, want: "mutual TLS between the proxies, redirected to port 15006, then the guest",
+			probe: from(clients.Inside, "get", "http://"+ServiceURL), contains: "hello from guest",
+			listener: Inbound, destination: at(ip, "8080"), peer: identity,
+		},
+		{
+			name: "outside -> pod:8080, plain text", want: "redirected to port 15006, where mutual TLS is demanded: refused",
+			probe:    from(clients.Outside, "get", "http://"+at(ip, "8080")+"/"),
+			listener: Inbound, destination: at(ip, "8080"),
+		},
+		{
+			name: "guest -> outside:7000", want: "redirected to the proxy's outbound port 15001, original destination kept",
+			probe: dial("tcp", at(outside, "7000")), contains: "netclient: client=",
+			listener: Outbound, destination: at(outside, "7000"),
+		},
+		{
+			name: "outside -> pod:22 (route Direct)", want: "straight to the guest, the proxy sees nothing",
+			probe: from(clients.Outside, "tcp", at(ip, "22")), contains: "stand-in_of_an_ssh_server", listener: Inbound,
+		},
+		{
+			name: "outside -> pod:9000/udp (route Direct)", want: "straight to the guest: UDP cannot be meshed",
+			probe: from(clients.Outside, "udp", at(ip, "9000"), "ping"), contains: "ping", listener: Inbound,
+		},
+		{
+			name: "guest -> outside:9999 (excluded port)", want: "past the proxy",
+			probe: dial("tcp", at(outside, "9999")), contains: "netclient: client=", listener: Outbound,
+		},
+	}
+	if s.StandIn(pod) {
+		list[0].peer, list[0].want = "", "redirected to port 15006, then the guest (no mutual TLS: the proxy is a stand-in)"
+		list[1].contains, list[1].want = "hello from guest", "redirected to port 15006 (not refused: the proxy is a stand-in)"
+	}
+	return list
 }
 
-// check runs one probe between two readings of the proxy's journal.
-func (s *Scenario) check(ctx context.Context, podUID string, e expectation) (Check, error) {
-	before, err := s.Connections(ctx, podUID)
+// check runs one probe between two readings of the proxy's counter and log.
+func (s *Scenario) check(ctx context.Context, pod *corev1.Pod, e expectation) (Check, error) {
+	before, err := s.Taken(ctx, pod, e.listener)
+	if err != nil {
+		return Check{}, err
+	}
+	logged, err := s.Connections(ctx, pod)
 	if err != nil {
 		return Check{}, err
 	}
 	c := Check{Name: e.name, Want: e.want}
 	answer, probeErr := e.probe(ctx)
-	after, err := s.Connections(ctx, podUID)
-	if err != nil {
-		return Check{}, err
-	}
-	var seen []string
-	found := false
-	for _, conn := range after[min(len(before), len(after)):] {
-		if conn.Original != e.destination {
-			continue
-		}
-		seen = append(seen, fmt.Sprintf("%s: %s -> %s, %s", conn.Listener, conn.Source, conn.Original, conn.Result))
-		found = found || conn.Listener == e.listener
-	}
-	c.Seen = fmt.Sprintf("%q; proxy: %s", strings.TrimSpace(answer), list(seen))
+	c.Seen = fmt.Sprintf("%q", strings.TrimSpace(answer))
 	switch {
+	case e.contains == "" && probeErr == nil:
+		c.Err = errors.New("it was not refused")
+	case e.contains == "":
+		c.Seen = "refused"
 	case probeErr != nil:
 		c.Err = probeErr
 	case !strings.Contains(answer, e.contains):
 		c.Err = fmt.Errorf("the answer has no %q", e.contains)
-	case e.listener != "" && !found:
-		c.Err = fmt.Errorf("the proxy's listener %q saw no connection to %s", e.listener, e.destination)
-	case e.listener == "" && len(seen) > 0:
-		c.Err = fmt.Errorf("the proxy saw a connection to %s that should pass it by", e.destination)
+	}
+	if e.destination != "" && c.Err == nil {
+		// A connection between proxies may be an older one: the log has requests.
+		record, err := s.awaitRecord(ctx, pod, len(logged), e)
+		c.Err = err
+		c.Seen += "; the proxy: " + record.String()
+		return c, nil
+	}
+	after, err := s.Taken(ctx, pod, e.listener)
+	if err != nil {
+		return Check{}, err
+	}
+	c.Seen += fmt.Sprintf("; port %d of the proxy took %d connections", e.listener, after-before)
+	if c.Err == nil && after != before {
+		c.Err = fmt.Errorf("the proxy's port %d took a connection that should pass it by", e.listener)
 	}
 	return c, nil
 }
 
-func list(seen []string) string {
-	if len(seen) == 0 {
-		return "nothing"
-	}
-	return strings.Join(seen, "; ")
+// awaitRecord waits for the line of the access log that an expectation is about.
+func (s *Scenario) awaitRecord(ctx context.Context, pod *corev1.Pod, skip int, e expectation) (Connection, error) {
+	var last Connection
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	err := s.Wait(ctx, "the access log of "+pod.Name, func(ctx context.Context) (string, error) {
+		all, err := s.Connections(ctx, pod)
+		if err != nil {
+			return "", err
+		}
+		for _, c := range all[min(skip, len(all)):] {
+			if c.at(e.listener) && c.Original == e.destination && (e.peer == "" || c.Peer == e.peer) {
+				last = c
+				return "", nil
+			}
+		}
+		return fmt.Sprintf("a connection to %s at port %d, peer %q", e.destination, e.listener, e.peer), nil
+	})
+	return last, err
 }
+
+// StandIn tells whether a pod's proxy is the stand-in of Envoy.
+func (s *Scenario) StandIn(pod *corev1.Pod) bool {
+	for _, c := range pod.Spec.InitContainers {
+		if c.Name == "istio-proxy" {
+			return strings.Contains(c.Image, "stand-in")
+		}
+	}
+	return false
+}
+
+func objectKey() client.ObjectKey { return client.ObjectKey{Namespace: Namespace, Name: Name} }

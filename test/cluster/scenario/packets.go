@@ -6,10 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/url"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,33 +19,29 @@ import (
 	"meshvm.io/meshvm/test/cluster/builder"
 )
 
-// Connection is an entry of the journal of the stand-in of Envoy.
-type Connection struct {
-	Time     time.Time `json:"time"`
-	Listener string    `json:"listener"`
-	Source   string    `json:"source"`
-	Original string    `json:"original"`
-	Result   string    `json:"result"`
-}
-
-// Listeners as the journal names them.
+// Names of the pods that talk to guests.
 const (
-	Inbound  = "inbound 15006"
-	Outbound = "outbound 15001"
+	ClientName = "outside"
+	InsideName = "inside"
 )
 
-// ClientName is the pod outside of the mesh.
-const ClientName = "outside"
+// MakeClients makes a pod outside of the mesh and one in it, in the sample's
+// namespace. They serve ports 7000 and 9999, and run commands for From.
+func (s *Scenario) MakeClients(ctx context.Context) (c Clients, err error) {
+	if c.Outside, err = s.MakeClient(ctx, "default", ClientName); err != nil {
+		return c, err
+	}
+	c.Inside, err = s.MakeClient(ctx, Namespace, InsideName)
+	return c, err
+}
 
-// MakeClient makes the pod outside of the mesh and returns its address. It serves
-// ports 7000 and 9999, and runs commands for FromClient.
-func (s *Scenario) MakeClient(ctx context.Context) (string, error) {
+// MakeClient makes one such pod. Whether Istio injects its proxy is up to the
+// namespace.
+func (s *Scenario) MakeClient(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
 	zero, no := int64(0), false
 	pod := &corev1.Pod{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: ClientName, Namespace: "default", Labels: map[string]string{"app": ClientName, "sidecar.istio.io/inject": "false"},
-		},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{"app": name}},
 		Spec: corev1.PodSpec{
 			TerminationGracePeriodSeconds: &zero,
 			AutomountServiceAccountToken:  &no,
@@ -58,26 +52,25 @@ func (s *Scenario) MakeClient(ctx context.Context) (string, error) {
 	}
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(pod)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	delete(object, "status")
 	if err := s.ApplyObjects(ctx, []*unstructured.Unstructured{{Object: object}}); err != nil {
-		return "", err
+		return nil, err
 	}
-	err = s.Wait(ctx, "the client outside of the mesh", func(ctx context.Context) (string, error) {
-		return s.PodState(ctx, "default", "app", ClientName)
+	err = s.Wait(ctx, "the client "+name, func(ctx context.Context) (string, error) {
+		return s.PodState(ctx, namespace, "app", name)
 	})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	err = s.Get(ctx, client.ObjectKeyFromObject(pod), pod)
-	return pod.Status.PodIP, err
+	return pod, s.Get(ctx, client.ObjectKeyFromObject(pod), pod)
 }
 
-// FromClient runs the client program in the pod outside of the mesh.
-func (s *Scenario) FromClient(ctx context.Context, args ...string) (string, error) {
+// From runs the client program in one of the pods of MakeClient.
+func (s *Scenario) From(ctx context.Context, pod *corev1.Pod, args ...string) (string, error) {
 	var out, errs strings.Builder
-	command := append([]string{"-n", "default", "exec", ClientName, "--", "/netclient"}, args...)
+	command := append([]string{"-n", pod.Namespace, "exec", pod.Name, "-c", "client", "--", "/netclient"}, args...)
 	err := s.Kubectl(ctx, cluster.Stdio{Out: &out, Err: &errs}, command...)
 	if err != nil {
 		return out.String(), fmt.Errorf("netclient %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
@@ -93,11 +86,14 @@ type Dialled struct {
 	Error  string `json:"error"`
 }
 
+// ServiceURL is how clients in the mesh call the sample's guest.
+const ServiceURL = Name + "." + Namespace + "/"
+
 // FromGuest has the guest open a connection. The request for that goes to the
-// guest the way all requests go.
-func (s *Scenario) FromGuest(ctx context.Context, podIP, network, address string) (Dialled, error) {
+// guest the way all requests go: through the mesh.
+func (s *Scenario) FromGuest(ctx context.Context, clients Clients, network, address string) (Dialled, error) {
 	q := url.Values{"network": {network}, "addr": {address}}
-	out, err := s.FromClient(ctx, "get", "http://"+net.JoinHostPort(podIP, "8080")+"/dial?"+q.Encode())
+	out, err := s.From(ctx, clients.Inside, "get", "http://"+ServiceURL+"dial?"+q.Encode())
 	if err != nil {
 		return Dialled{}, err
 	}
@@ -108,26 +104,17 @@ func (s *Scenario) FromGuest(ctx context.Context, podIP, network, address string
 	return d, nil
 }
 
-// Connections reads the journal of the stand-in of Envoy in a pod.
-func (s *Scenario) Connections(ctx context.Context, podUID string) ([]Connection, error) {
-	out, err := s.PodNetnsExec(ctx, podUID, "curl", "-sS", "--max-time", "5", "http://127.0.0.1:15000/connections")
-	if err != nil {
-		return nil, err
-	}
-	var list []Connection
-	return list, json.Unmarshal([]byte(out), &list)
-}
-
 // NATTable is the operator's table in a pod, as the kernel has it.
 func (s *Scenario) NATTable(ctx context.Context, podUID string) (string, error) {
 	return s.PodNetnsExec(ctx, podUID, "nft", "list", "table", "inet", "meshvm")
 }
 
-// AwaitGuest waits until the guest answers: it boots for some seconds after
-// KubeVirt calls it Running.
-func (s *Scenario) AwaitGuest(ctx context.Context, podIP string) error {
+// AwaitGuest waits until the guest answers through the mesh: it boots for some
+// seconds after KubeVirt calls it Running.
+func (s *Scenario) AwaitGuest(ctx context.Context, clients Clients) error {
 	return s.Wait(ctx, "the guest to boot and answer", func(ctx context.Context) (string, error) {
-		if _, err := s.FromClient(ctx, "get", "http://"+net.JoinHostPort(podIP, "8080")+"/"); err != nil {
+		out, err := s.From(ctx, clients.Inside, "get", "http://"+ServiceURL)
+		if err != nil || !strings.Contains(out, "hello from guest") {
 			return "its web server", nil //nolint:nilerr // expected until it listens
 		}
 		return "", nil

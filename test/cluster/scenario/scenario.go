@@ -76,11 +76,11 @@ func (s *Scenario) DeployOperator(ctx context.Context) error {
 	if err := s.ApplyObjects(ctx, objects); err != nil {
 		return err
 	}
-	return s.operatorReady(ctx)
+	return s.OperatorReady(ctx)
 }
 
-// operatorReady waits for the rollout, and for a pod of this run of the node.
-func (s *Scenario) operatorReady(ctx context.Context) error {
+// OperatorReady waits for the rollout, and for a pod of this run of the node.
+func (s *Scenario) OperatorReady(ctx context.Context) error {
 	key := client.ObjectKey{Namespace: OperatorNamespace, Name: OperatorDeployment}
 	return s.Wait(ctx, "the operator", func(ctx context.Context) (string, error) {
 		d := unstructured.Unstructured{}
@@ -114,21 +114,32 @@ func (s *Scenario) ApplySample(ctx context.Context) error {
 
 // MeshedVirtualMachine reads the sample's object.
 func (s *Scenario) MeshedVirtualMachine(ctx context.Context) (*v1alpha1.MeshedVirtualMachine, error) {
+	return s.Machine(ctx, objectKey())
+}
+
+// Machine reads a MeshedVirtualMachine.
+func (s *Scenario) Machine(ctx context.Context, key client.ObjectKey) (*v1alpha1.MeshedVirtualMachine, error) {
 	u := unstructured.Unstructured{}
 	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine"))
-	if err := s.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: Name}, &u); err != nil {
+	if err := s.Get(ctx, key, &u); err != nil {
 		return nil, err
 	}
 	m := &v1alpha1.MeshedVirtualMachine{}
 	return m, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, m)
 }
 
-// WaitReady waits until the object is Ready for its present generation and the
-// pod that its status names has processes on the node. It returns that pod.
+// WaitReady is ReadyPod of the sample's object.
 func (s *Scenario) WaitReady(ctx context.Context) (*corev1.Pod, error) {
+	return s.ReadyPod(ctx, objectKey())
+}
+
+// ReadyPod waits until a MeshedVirtualMachine is Ready for its present
+// generation and the pod that its status names has processes on a node. It
+// returns that pod.
+func (s *Scenario) ReadyPod(ctx context.Context, key client.ObjectKey) (*corev1.Pod, error) {
 	pod := &corev1.Pod{}
-	err := s.Wait(ctx, "MeshedVirtualMachine "+Name, func(ctx context.Context) (string, error) {
-		m, err := s.MeshedVirtualMachine(ctx)
+	err := s.Wait(ctx, "MeshedVirtualMachine "+key.Name, func(ctx context.Context) (string, error) {
+		m, err := s.Machine(ctx, key)
 		if err != nil {
 			return "", err
 		}
@@ -139,7 +150,7 @@ func (s *Scenario) WaitReady(ctx context.Context) (*corev1.Pod, error) {
 			if _, err := s.PodPID(string(p.UID)); err != nil {
 				continue // of an earlier run of the node
 			}
-			return "", s.Get(ctx, client.ObjectKey{Namespace: Namespace, Name: p.Name}, pod)
+			return "", s.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: p.Name}, pod)
 		}
 		return "the pod in its status to be of this run of the node", nil
 	})

@@ -10,32 +10,29 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/test/cluster"
 )
 
-func objectKey() client.ObjectKey { return client.ObjectKey{Namespace: Namespace, Name: Name} }
-
 // Run brings the scenario to where packets can be sent.
-func (s *Scenario) Run(ctx context.Context) (pod *corev1.Pod, clientIP string, err error) {
+func (s *Scenario) Run(ctx context.Context) (pod *corev1.Pod, clients Clients, err error) {
 	if err := s.DeployOperator(ctx); err != nil {
-		return nil, "", err
+		return nil, clients, err
 	}
 	if err := s.ApplySample(ctx); err != nil {
-		return nil, "", err
+		return nil, clients, err
 	}
-	if clientIP, err = s.MakeClient(ctx); err != nil {
-		return nil, "", err
+	if clients, err = s.MakeClients(ctx); err != nil {
+		return nil, clients, err
 	}
 	if pod, err = s.WaitReady(ctx); err != nil {
-		return nil, "", err
+		return nil, clients, err
 	}
-	return pod, clientIP, s.AwaitGuest(ctx, pod.Status.PodIP)
+	return pod, clients, s.AwaitGuest(ctx, clients)
 }
 
 // Show prints the objects, the table in the kernel and the checks of packets.
-func (s *Scenario) Show(ctx context.Context, w io.Writer, pod *corev1.Pod, clientIP string) error {
+func (s *Scenario) Show(ctx context.Context, w io.Writer, pod *corev1.Pod, clients Clients) error {
 	p := printer{w: w}
 	for _, args := range [][]string{
 		{"get", "mvm", Name},
@@ -55,11 +52,16 @@ func (s *Scenario) Show(ctx context.Context, w io.Writer, pod *corev1.Pod, clien
 	p.heading("nft list table inet meshvm, in the network namespace of pod %s", pod.Name)
 	p.text(table)
 
-	checks, err := s.Packets(ctx, pod, clientIP)
+	checks, err := s.Packets(ctx, pod, clients)
 	if err != nil {
 		return err
 	}
-	p.heading("packets (outside is %s, the pod is %s; the proxy is a stand-in of Envoy)", clientIP, pod.Status.PodIP)
+	proxy := "Envoy"
+	if s.StandIn(pod) {
+		proxy = "a stand-in of Envoy, which could not be had"
+	}
+	p.heading("packets (outside is %s, the meshed client %s, the pod %s; the proxies are %s)",
+		clients.Outside.Status.PodIP, clients.Inside.Status.PodIP, pod.Status.PodIP, proxy)
 	var failed []error
 	for _, c := range checks {
 		mark := "ok    "

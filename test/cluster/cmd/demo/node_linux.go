@@ -18,9 +18,9 @@ func node(ctx context.Context) error {
 		return err
 	}
 	s := scenario.New(c)
-	pod, clientIP, err := s.Run(ctx)
+	pod, clients, err := s.Run(ctx)
 	if err == nil {
-		err = s.Show(ctx, os.Stdout, pod, clientIP)
+		err = s.Show(ctx, os.Stdout, pod, clients)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, `

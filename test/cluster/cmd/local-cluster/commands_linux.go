@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 
@@ -18,6 +19,7 @@ var nodeCommands = map[string]command{
 	"up":         up,
 	"down":       down,
 	"status":     status,
+	"node":       nodeCommand,
 	"kubectl":    kubectl,
 	"kubeconfig": kubeconfig,
 	"exec":       execute,
@@ -54,24 +56,47 @@ func status(ctx context.Context, o cluster.Options, _ []string) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.NodeStatus()
+	fmt.Printf("cluster %s; state and logs: %s\n", c.Name(), c.StateDir())
+	for _, name := range c.Nodes() {
+		s, err := c.NodeStatus(name)
+		if err != nil {
+			return err
+		}
+		if c.PID(name) == 0 {
+			fmt.Printf("%s: stopped\n", name)
+			continue
+		}
+		fmt.Printf("%s: process %d, %s %s\n", name, c.PID(name), s.Phase, s.Message)
+		for _, n := range slices.Sorted(maps.Keys(s.Servers)) {
+			state := "running"
+			if e := s.Servers[n].Exited; e != "" {
+				state = e
+			}
+			fmt.Printf("  %-24s %s\n", n, state)
+		}
+	}
+	return nil
+}
+
+// nodeCommand stops and starts one node, or one of its servers.
+func nodeCommand(ctx context.Context, o cluster.Options, args []string) error {
+	const use = "node: want stop NODE, start NODE, or restart NODE SERVER"
+	if len(args) < 2 {
+		return errors.New(use)
+	}
+	c, err := cluster.Attach(ctx, o)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("cluster %s: process %d, %s %s\nstate and logs: %s\n", c.Name(), c.PID(), s.Phase, s.Message, c.StateDir())
-	names := make([]string, 0, len(s.Servers))
-	for n := range s.Servers {
-		names = append(names, n)
+	switch {
+	case args[0] == "stop" && len(args) == 2:
+		return c.StopNode(args[1])
+	case args[0] == "start" && len(args) == 2:
+		return c.StartNode(ctx, args[1])
+	case args[0] == "restart" && len(args) == 3:
+		return c.RestartServer(ctx, args[1], args[2])
 	}
-	slices.Sort(names)
-	for _, n := range names {
-		state := "running"
-		if e := s.Servers[n].Exited; e != "" {
-			state = e
-		}
-		fmt.Printf("  %-24s %s\n", n, state)
-	}
-	return nil
+	return errors.New(use)
 }
 
 func kubectl(ctx context.Context, o cluster.Options, args []string) error {
@@ -93,6 +118,7 @@ func kubeconfig(ctx context.Context, o cluster.Options, _ []string) error {
 
 func execute(ctx context.Context, o cluster.Options, args []string) error {
 	flags := flag.NewFlagSet("exec", flag.ContinueOnError)
+	node := flags.String("node", "node1", "node to run the command in")
 	pod := flags.String("pod", "", "UID of a pod whose network namespace to use")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -108,7 +134,7 @@ func execute(ctx context.Context, o cluster.Options, args []string) error {
 	if *pod != "" {
 		return passExit(c.PodNetnsRun(ctx, *pod, s, flags.Args()...))
 	}
-	return passExit(c.NodeRun(ctx, s, flags.Args()...))
+	return passExit(c.NodeRun(ctx, *node, s, flags.Args()...))
 }
 
 // passExit makes a command's exit code ours.

@@ -14,7 +14,7 @@ import (
 	"meshvm.io/meshvm/test/cluster"
 )
 
-const usage = `usage: local-cluster [-name NAME] [-subnet CIDR] COMMAND
+const usage = `usage: local-cluster [-name NAME] [-subnet CIDR] [-nodes N] COMMAND
 
   build                make everything that a cluster runs, into the cache
   up                   start the cluster, building what is missing
@@ -22,10 +22,13 @@ const usage = `usage: local-cluster [-name NAME] [-subnet CIDR] COMMAND
   status               say what runs
   kubectl ARGS...      kubectl as administrator
   kubeconfig           print the path of the administrator's kubeconfig
-  exec CMD...          run a command inside the node
-  exec -pod UID CMD... the same in the network namespace of a pod
-  import FILE          give the node the images of an OCI archive
-  import -operator     build the operator's images and give them to the node
+  node stop NODE       end a node as a power failure would, except node1
+  node start NODE      start it again
+  node restart NODE SERVER   end a server, such as the kubelet, and start it again
+  exec CMD...          run a command inside node1, or with -node in another
+  exec -pod UID CMD... the same in the network namespace of a pod of any node
+  import FILE          give the nodes the images of an OCI archive
+  import -operator     build the operator's images and give them to the nodes
   images               build the operator's images, print the archive's path
   clean                remove the cache: all that was built, all kept state
   tool NAME            build an upstream program, print its path
@@ -74,6 +77,8 @@ func run(ctx context.Context, args []string) error {
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	flags.StringVar(&o.Name, "name", cluster.DefaultName, "name of the cluster")
 	flags.StringVar(&o.Subnet, "subnet", "", "network between the host and the node")
+	flags.IntVar(&o.Nodes, "nodes", 0, "how many nodes (up); as many as there are, or one")
+	flags.BoolVar(&o.NativeNftables, "native-nftables", false, "Istio writes its rules with nftables (up)")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -1,24 +1,33 @@
-// Command netclient is the pod outside the mesh that the scenario uses as a
-// client and as a server:
+// Command netclient is the pod that tests use as a client and as a server:
 //
-//	netclient serve           7000 and 9999/tcp: name the client's address; 7000/udp: echo
+//	netclient serve           7000 and 9999/tcp: name the client's address; 7000/udp: echo;
+//	                          7100/tcp: returns lines; 7080/tcp: HTTP, for hold and held
 //	netclient get URL         prints the body
+//	netclient status URL      prints the code, a space, and the body
+//	netclient repeat N URL    prints the bodies of N requests, each over a connection of its own
+//	netclient hold NAME ADDRESS   has "serve" open a connection that is kept busy
+//	netclient held NAME           prints what became of it (package flow)
 //	netclient tcp ADDRESS [TEXT]   connects, sends, prints the first answer
 //	netclient udp ADDRESS [TEXT]
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
+	"strconv"
 	"time"
+
+	"meshvm.io/meshvm/test/cluster/programs/flow"
 )
 
-const timeout = 5 * time.Second
+const timeout = 15 * time.Second
 
 func main() {
 	if err := run(os.Args[1:]); err != nil {
@@ -32,7 +41,19 @@ func run(args []string) error {
 	case len(args) == 1 && args[0] == "serve":
 		return serve()
 	case len(args) == 2 && args[0] == "get":
-		return get(args[1])
+		return get(os.Stdout, args[1], false)
+	case len(args) == 2 && args[0] == "status":
+		return get(os.Stdout, args[1], true)
+	case len(args) == 3 && args[0] == "repeat":
+		n, err := strconv.Atoi(args[1])
+		for range n {
+			err = errors.Join(err, get(os.Stdout, args[2], false))
+		}
+		return err
+	case len(args) == 3 && args[0] == "hold":
+		return get(os.Stdout, own+"hold?"+url.Values{"name": {args[1]}, "addr": {args[2]}}.Encode(), false)
+	case len(args) == 2 && args[0] == "held":
+		return get(os.Stdout, own+"held?"+url.Values{"name": {args[1]}}.Encode(), false)
 	case len(args) >= 2 && (args[0] == "tcp" || args[0] == "udp"):
 		text := "hello"
 		if len(args) > 2 {
@@ -40,17 +61,23 @@ func run(args []string) error {
 		}
 		return talk(args[0], args[1], text)
 	}
-	return errors.New("usage: netclient serve | get URL | tcp ADDRESS [TEXT] | udp ADDRESS [TEXT]")
+	return errors.New("usage: netclient serve | get URL | status URL | repeat N URL | hold NAME ADDRESS | held NAME | tcp ADDRESS [TEXT] | udp ADDRESS [TEXT]")
 }
 
-func get(url string) error {
-	client := http.Client{Timeout: timeout}
+// own is the address of what "netclient serve" serves to its own pod.
+const own = "http://127.0.0.1:7080/"
+
+func get(w io.Writer, url string, status bool) error {
+	client := http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}}
 	r, err := client.Get(url)
 	if err != nil {
 		return err
 	}
 	defer r.Body.Close() //nolint:errcheck // read to its end
-	_, err = io.Copy(os.Stdout, r.Body)
+	if status {
+		_, _ = fmt.Fprint(w, r.StatusCode, " ")
+	}
+	_, err = io.Copy(w, r.Body)
 	return err
 }
 
@@ -82,6 +109,12 @@ func serve() error {
 	}
 	go echo(udp)
 	failed := make(chan error)
+	lines, err := net.Listen("tcp", ":7100")
+	if err != nil {
+		return err
+	}
+	go func() { failed <- flow.Serve(lines) }()
+	go func() { failed <- serveFlows() }()
 	for _, port := range []string{":7000", ":9999"} {
 		tcp, err := net.Listen("tcp", port)
 		if err != nil {
@@ -90,6 +123,26 @@ func serve() error {
 		go func() { failed <- answer(tcp) }()
 	}
 	return <-failed
+}
+
+// serveFlows keeps connections for "hold" and "held".
+func serveFlows() error {
+	var flows flow.Flows
+	answer := func(w http.ResponseWriter, report flow.Report, err error) {
+		if err != nil {
+			report.Error = err.Error()
+		}
+		_ = json.NewEncoder(w).Encode(report)
+	}
+	http.HandleFunc("/hold", func(w http.ResponseWriter, r *http.Request) {
+		report, err := flows.Start(r.URL.Query().Get("name"), r.URL.Query().Get("addr"), time.Minute)
+		answer(w, report, err)
+	})
+	http.HandleFunc("/held", func(w http.ResponseWriter, r *http.Request) {
+		report, err := flows.Report(r.URL.Query().Get("name"))
+		answer(w, report, err)
+	})
+	return http.ListenAndServe("127.0.0.1:7080", nil) //nolint:gosec // a test's server
 }
 
 // answer tells each client the addresses of its connection.

@@ -1,15 +1,14 @@
-//go:build linux
-
-// Command proxystandin stands where Istio puts Envoy: in the launcher pod, as
-// uid 1337, on Envoy's ports. It is no proxy of the mesh, it does no mTLS and
-// knows no configuration; it forwards bytes and remembers what came by which
-// way, so that tests can tell whether the NAT brought a connection to it:
+// Command proxystandin stands where Istio puts Envoy, on machines that cannot
+// have Envoy: Istio's pilot-agent starts it, in the launcher pod, on Envoy's
+// ports. It is no proxy of the mesh, it does no mTLS and takes no configuration;
+// it forwards bytes and writes an access log, so that tests can tell whether the
+// NAT brought a connection to it:
 //
 //	15006  inbound: forwards to the original destination, from source address
 //	       127.0.0.6, as Envoy's inbound passthrough cluster does
 //	15001  outbound: forwards to the original destination
-//	15021, 15020, 15090  health and statistics: answer 200
-//	15000  GET /connections: what was seen, as JSON
+//	15021, 15090  health and statistics: answer 200
+//	15000  what pilot-agent asks of Envoy's administration port
 package main
 
 import (
@@ -21,117 +20,110 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
+	"slices"
 	"strconv"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
-// Connection is one entry of /connections.
-type Connection struct {
-	Time     time.Time `json:"time"`
-	Listener string    `json:"listener"` // "inbound 15006" or "outbound 15001"
-	Source   string    `json:"source"`
-	Original string    `json:"original"` // the destination before the NAT
-	Result   string    `json:"result"`
+// record is a line of the access log, with the names of
+// test/cluster/manifests/istiod-values.yaml.
+type record struct {
+	Listener      string `json:"listener"`
+	Source        string `json:"source"`
+	Original      string `json:"original"` // the destination before the NAT
+	Cluster       string `json:"cluster"`
+	Upstream      string `json:"upstream,omitempty"`
+	UpstreamLocal string `json:"upstreamLocal,omitempty"`
+	Failure       string `json:"failure,omitempty"`
 }
 
-// journal remembers connections.
-type journal struct {
-	mu   sync.Mutex
-	seen []Connection
+// listener is one of the proxy's two ports for other's connections.
+type listener struct {
+	net.Listener
+	port     int
+	from     *net.TCPAddr // of the forwarded connection, nil for any
+	accepted atomic.Int64
 }
 
-// limit bounds the journal; the newest entries stay.
-const limit = 1000
-
-func (j *journal) add(c Connection) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.seen = append(j.seen, c)
-	if len(j.seen) > limit {
-		j.seen = j.seen[len(j.seen)-limit:]
+// stats answers as Envoy does where pilot-agent and the tests look.
+func stats(listeners []*listener) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "cluster_manager.cds.update_success: 1\nlistener_manager.lds.update_success: 1\n"+
+			"listener_manager.workers_started: 1\nserver.state: 0\n")
+		for _, l := range listeners {
+			_, _ = fmt.Fprintf(w, "listener.0.0.0.0_%d.downstream_cx_total: %d\n", l.port, l.accepted.Load())
+		}
 	}
-	log.Printf("%s: %s -> %s: %s", c.Listener, c.Source, c.Original, c.Result)
-}
-
-func (j *journal) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	w.Header().Set("Content-Type", "application/json")
-	out := j.seen
-	if out == nil {
-		out = []Connection{}
-	}
-	_ = json.NewEncoder(w).Encode(out)
 }
 
 func main() {
-	j := &journal{}
-	inbound, err := net.Listen("tcp4", ":15006")
-	if err != nil {
-		log.Fatal(err)
-	}
-	outbound, err := net.Listen("tcp4", ":15001")
-	if err != nil {
-		log.Fatal(err)
+	if slices.Contains(os.Args, "--version") {
+		fmt.Println("envoy  version: 0/0.0.0-stand-in/Clean/RELEASE/none")
+		return
 	}
 	// Envoy's inbound passthrough cluster binds this address; Istio's rules
 	// know packets from it as coming from the proxy.
-	go accept(j, inbound, "inbound 15006", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 6)})
-	go accept(j, outbound, "outbound 15001", nil)
-
+	listeners := []*listener{{port: 15006, from: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 6)}}, {port: 15001}}
+	for _, l := range listeners {
+		var err error
+		if l.Listener, err = net.Listen("tcp4", fmt.Sprintf(":%d", l.port)); err != nil {
+			log.Fatal(err)
+		}
+		go l.serve()
+	}
 	ok := http.NewServeMux()
 	ok.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "stand-in of Envoy") })
-	for _, port := range []string{"15020", "15021", "15090"} {
+	for _, port := range []string{"15021", "15090"} {
 		go func() { log.Fatal(http.ListenAndServe(":"+port, ok)) }() //nolint:gosec // a test's server
 	}
-	admin := http.NewServeMux()
-	admin.Handle("/connections", j)
-	log.Fatal(http.ListenAndServe(":15000", admin)) //nolint:gosec // a test's server
+	ok.HandleFunc("/stats", stats(listeners))
+	log.Fatal(http.ListenAndServe("127.0.0.1:15000", ok)) //nolint:gosec // a test's server
 }
 
-func accept(j *journal, l net.Listener, name string, from *net.TCPAddr) {
+func (l *listener) serve() {
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			log.Fatal(err)
 		}
-		go handle(j, c.(*net.TCPConn), name, from)
+		l.accepted.Add(1)
+		go l.handle(c.(*net.TCPConn))
 	}
 }
 
 // handle forwards one connection to where it was going.
-func handle(j *journal, c *net.TCPConn, name string, from *net.TCPAddr) {
+func (l *listener) handle(c *net.TCPConn) {
 	defer c.Close() //nolint:errcheck // both sides are done
-	entry := Connection{Time: time.Now(), Listener: name, Source: c.RemoteAddr().String()}
+	r := record{Listener: c.LocalAddr().String(), Source: c.RemoteAddr().String(), Cluster: "stand-in"}
+	peer, err := l.dial(c, &r)
+	if err != nil {
+		r.Failure = err.Error()
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(r)
+	if err == nil {
+		join(c, peer)
+		_ = peer.Close()
+	}
+}
+
+func (l *listener) dial(c *net.TCPConn, r *record) (*net.TCPConn, error) {
 	dst, err := original(c)
 	if err != nil {
-		entry.Result = "no original destination: " + err.Error()
-		j.add(entry)
-		return
+		return nil, fmt.Errorf("no original destination: %w", err)
 	}
-	entry.Original = dst.String()
-	if entry.Original == c.LocalAddr().String() {
-		entry.Result = "refused: it was not redirected, but aimed at this port"
-		j.add(entry)
-		return
+	if r.Original = dst.String(); r.Original == r.Listener {
+		return nil, errors.New("refused: it was not redirected, but aimed at this port")
 	}
-	dialer := net.Dialer{Timeout: 5 * time.Second}
-	if from != nil {
-		dialer.LocalAddr = from
-	}
-	peer, err := dialer.Dial("tcp4", dst.String())
+	peer, err := net.DialTCP("tcp4", l.from, net.TCPAddrFromAddrPort(dst))
 	if err != nil {
-		entry.Result = err.Error()
-		j.add(entry)
-		return
+		return nil, err
 	}
-	defer peer.Close() //nolint:errcheck // both sides are done
-	entry.Result = "forwarded from " + peer.LocalAddr().String()
-	j.add(entry)
-	join(c, peer.(*net.TCPConn))
+	r.Upstream, r.UpstreamLocal = peer.RemoteAddr().String(), peer.LocalAddr().String()
+	return peer, nil
 }
 
 // join copies both ways and passes ends of streams on.

@@ -1,0 +1,111 @@
+//go:build linux
+
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/vishvananda/netlink"
+
+	"meshvm.io/meshvm/test/cluster/builder"
+	"meshvm.io/meshvm/test/cluster/node"
+	"meshvm.io/meshvm/test/cluster/nsrun"
+)
+
+// cable connects the host with the first node.
+func (c *Cluster) cable() error {
+	l := c.layout
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = l.link
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(c.first().process.PID)}
+	if err := netlink.LinkAdd(veth); err != nil {
+		return fmt.Errorf("add link %s: %w", l.link, err)
+	}
+	address, err := netlink.ParseAddr(l.host.String())
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(netlink.AddrAdd(veth, address), netlink.LinkSetUp(veth)); err != nil {
+		return fmt.Errorf("set up link %s with %s: %w", l.link, l.host, err)
+	}
+	return nil
+}
+
+// cableTo connects the first node with another one. Neither end is on the host.
+// The first node's end has its name and no address of its own; routes lead to
+// the other node and to its pods.
+func (c *Cluster) cableTo(m *member) error {
+	first := c.first().process.PID
+	return nsrun.InNet(first, func() error {
+		if old, err := netlink.LinkByName(m.name); err == nil {
+			if err := netlink.LinkDel(old); err != nil {
+				return err
+			}
+		}
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = m.name
+		veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(m.process.PID)}
+		if err := netlink.LinkAdd(veth); err != nil {
+			return fmt.Errorf("add the cable to %s: %w", m.name, err)
+		}
+		_, pods, err := net.ParseCIDR(m.podCIDR)
+		if err != nil {
+			return err
+		}
+		self := net.IPNet{IP: m.address.Addr().AsSlice(), Mask: net.CIDRMask(32, 32)}
+		source := net.IP(c.first().address.Addr().AsSlice())
+		return errors.Join(
+			netlink.LinkSetUp(veth),
+			netlink.RouteReplace(&netlink.Route{LinkIndex: veth.Index, Dst: &self, Src: source, Scope: netlink.SCOPE_LINK}),
+			netlink.RouteReplace(&netlink.Route{LinkIndex: veth.Index, Dst: pods, Gw: self.IP, Src: source}),
+		)
+	})
+}
+
+// plugged tells whether a node's cable is still in the first node, which may
+// have been started anew.
+func (c *Cluster) plugged(m *member) bool {
+	return nsrun.InNet(c.first().process.PID, func() error {
+		_, err := netlink.LinkByName(m.name)
+		return err
+	}) == nil
+}
+
+// free checks that no cluster of another state directory has this one's names.
+func (l layout) free() error {
+	if _, err := netlink.LinkByName(l.link); err == nil {
+		return fmt.Errorf("link %s is there, but not from %s: a cluster %s with another %s runs; stop that one, or choose another name",
+			l.link, l.state, l.name, builder.CacheEnv)
+	}
+	return nil
+}
+
+// stopMember ends a node and removes what it leaves outside of its namespaces.
+// The names are taken from the cluster's, so nothing is touched unless the state
+// directory is known to have started a node.
+func (c *Cluster) stopMember(m *member) error {
+	if m.process.PID != 0 {
+		if err := m.process.kill(); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(m.processFile()); err != nil {
+		return nil //nolint:nilerr // nothing was started
+	}
+	var errs []error
+	if m == c.first() {
+		if link, err := netlink.LinkByName(c.layout.link); err == nil {
+			errs = append(errs, netlink.LinkDel(link)) // gone with the node, unless its namespace is held
+		}
+	}
+	if config, err := node.Load(m.state); err == nil {
+		errs = append(errs, removeCgroups(config.Cgroups))
+	}
+	if err := os.Remove(m.processFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,147 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/test/cluster/programs/flow"
+)
+
+// exclude edits the ports that guest "one" reaches past the proxy, and what
+// becomes of established connections.
+func (p *pair) exclude(ctx context.Context, t *testing.T, ports, onChange string) {
+	t.Helper()
+	m := object("MeshedVirtualMachine", "one")
+	m.SetNamespace(meshNamespace)
+	raw := `{"spec":{"capture":{"onChange":"` + onChange + `","outbound":{"excludePorts":` + ports + `}}}}`
+	if err := p.Patch(ctx, m, client.RawPatch(types.MergePatchType, []byte(raw))); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// throughProxy tells whether a new connection of guest "one" to a port of the
+// client outside goes through its proxy.
+func (p *pair) throughProxy(ctx context.Context, t *testing.T, port string) bool {
+	t.Helper()
+	before, err := p.Taken(ctx, p.one, 15001)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d struct{ Answer, Error string }
+	address := net.JoinHostPort(p.clients.Outside.Status.PodIP, port)
+	p.askGuest(ctx, t, "one", "dial?"+url.Values{"addr": {address}}.Encode(), &d)
+	if d.Answer == "" {
+		t.Fatalf("guest one's connection to %s: %+v", address, d)
+	}
+	after, err := p.Taken(ctx, p.one, 15001)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return after > before
+}
+
+// until waits for throughProxy to change and returns how long that took.
+func (p *pair) until(ctx context.Context, t *testing.T, port string, through bool) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	for p.throughProxy(ctx, t, port) != through {
+		if ctx.Err() != nil {
+			t.Fatalf("connections to port %s go through the proxy: still %t", port, !through)
+		}
+	}
+	return time.Since(begin)
+}
+
+// heldByGuest starts a flow of a guest's own, or reads its report.
+func (p *pair) heldByGuest(ctx context.Context, t *testing.T, guest, path string, q url.Values) flow.Report {
+	t.Helper()
+	var r flow.Report
+	p.askGuest(ctx, t, guest, path+"?"+q.Encode(), &r)
+	return r
+}
+
+// TestLiveChange edits exclusions of a running machine: new connections take
+// another way within seconds, in the same pod and the same virtual machine.
+// An established one stays under Keep and is reset under Reset.
+func TestLiveChange(t *testing.T) {
+	p := machines(t)
+	ctx := testContext(t, 8*time.Minute)
+	vm := p.uid(ctx, t, "VirtualMachineInstance", "one")
+	address := net.JoinHostPort(p.clients.Outside.Status.PodIP, "7100")
+	p.exclude(ctx, t, "[]", "Keep")
+	if _, err := p.ReadyPod(ctx, meshKey("one")); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		onChange string
+		lasts    bool
+	}{{"Keep", true}, {"Reset", false}} {
+		name := url.Values{"name": {tc.onChange}, "addr": {address}}
+		if r := p.heldByGuest(ctx, t, "one", "hold", name); r.Error != "" {
+			t.Fatalf("guest one's connection to %s: %+v", address, r)
+		}
+		begin := time.Now()
+		p.exclude(ctx, t, `[{"port":7000},{"port":7100}]`, tc.onChange)
+		p.until(ctx, t, "7000", false)
+		took := time.Since(begin)
+		if _, err := p.ReadyPod(ctx, meshKey("one")); err != nil {
+			t.Fatal(err)
+		}
+		report := p.settled(ctx, t, name)
+		t.Logf("%s: %.1f s from the edit to the first new connection past the proxy; the established one: %+v", tc.onChange, took.Seconds(), report)
+		if lasts := report.Error == ""; lasts != tc.lasts {
+			t.Errorf("%s: the established connection lasts: %t, want %t (%+v)", tc.onChange, lasts, tc.lasts, report)
+		}
+		begin = time.Now()
+		p.exclude(ctx, t, "[]", "Keep")
+		p.until(ctx, t, "7000", true)
+		t.Logf("%.1f s from the edit back to the first new connection through the proxy", time.Since(begin).Seconds())
+		if _, err := p.ReadyPod(ctx, meshKey("one")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := p.ReadyPod(ctx, meshKey("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again.UID != p.one.UID {
+		t.Errorf("the changes made a new pod: %s, before %s", again.Name, p.one.Name)
+	}
+	if now := p.uid(ctx, t, "VirtualMachineInstance", "one"); now != vm {
+		t.Errorf("the changes made a new machine: %s, before %s", now, vm)
+	}
+}
+
+// settled looks at a guest's flow until it has ended, or has had ten more answers.
+func (p *pair) settled(ctx context.Context, t *testing.T, name url.Values) flow.Report {
+	t.Helper()
+	first := p.heldByGuest(ctx, t, "one", "held", name)
+	for {
+		r := p.heldByGuest(ctx, t, "one", "held", name)
+		if r.Error != "" || r.Answered >= first.Answered+10 {
+			return r
+		}
+	}
+}
+
+// uid is that of one of KubeVirt's objects.
+func (p *pair) uid(ctx context.Context, t *testing.T, kind, name string) types.UID {
+	t.Helper()
+	u := &unstructured.Unstructured{}
+	u.SetAPIVersion("kubevirt.io/v1")
+	u.SetKind(kind)
+	if err := p.Get(ctx, meshKey(name), u); err != nil && !apierrors.IsNotFound(err) {
+		t.Fatal(err)
+	}
+	return u.GetUID()
+}

@@ -1,0 +1,148 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/test/cluster"
+	"meshvm.io/meshvm/test/cluster/scenario"
+)
+
+// auditInterval of the manager in this test; the default is ten minutes.
+const auditInterval = 10 * time.Second
+
+// setAuditInterval replaces the manager by one with that interval, or with the
+// default when it is zero.
+func setAuditInterval(ctx context.Context, t *testing.T, s *scenario.Scenario, interval time.Duration) {
+	t.Helper()
+	var d appsv1.Deployment
+	key := client.ObjectKey{Namespace: scenario.OperatorNamespace, Name: scenario.OperatorDeployment}
+	if err := s.Get(ctx, key, &d); err != nil {
+		t.Fatal(err)
+	}
+	before := d.DeepCopy()
+	c := &d.Spec.Template.Spec.Containers[0]
+	c.Args = slices.DeleteFunc(c.Args, func(a string) bool { return strings.HasPrefix(a, "--audit-interval") })
+	if interval != 0 {
+		c.Args = append(c.Args, "--audit-interval="+interval.String())
+	}
+	if err := s.Patch(ctx, &d, client.StrategicMergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.OperatorReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDrift deletes the table in a pod, and ends a pod's sandbox: both times the
+// rules come back.
+func TestDrift(t *testing.T) {
+	p := machines(t)
+	ctx := testContext(t, 8*time.Minute)
+	setAuditInterval(ctx, t, p.Scenario, auditInterval)
+	defer setAuditInterval(ctx, t, p.Scenario, 0)
+
+	if _, err := p.PodNetnsExec(ctx, string(p.one.UID), "nft", "delete", "table", "inet", "meshvm"); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	await(ctx, t, "the table in the pod", func() bool {
+		_, err := p.NATTable(ctx, string(p.one.UID))
+		return err == nil
+	})
+	took := time.Since(begin)
+	if _, err := p.ReadyPod(ctx, meshKey("one")); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("table deleted: there again after %.1f s, the object Ready after %.1f s (audits every %s)", took.Seconds(), time.Since(begin).Seconds(), auditInterval)
+	if took > auditInterval+20*time.Second {
+		t.Errorf("the repair took %s, with audits every %s", took, auditInterval)
+	}
+
+	sandbox, err := p.NodeExec(ctx, p.one.Spec.NodeName, "ctr", "--address", "/run/containerd/containerd.sock", "--namespace", "k8s.io",
+		"containers", "list", "-q", "labels.io.cri-containerd.kind==sandbox,labels.io.kubernetes.pod.uid=="+string(p.one.UID))
+	if err != nil || strings.TrimSpace(sandbox) == "" {
+		t.Fatalf("sandbox of %s: %q, %v", p.one.Name, sandbox, err)
+	}
+	if _, err := p.NodeExec(ctx, p.one.Spec.NodeName, "ctr", "--address", "/run/containerd/containerd.sock", "--namespace", "k8s.io",
+		"tasks", "kill", "--signal", "SIGKILL", strings.TrimSpace(sandbox)); err != nil {
+		t.Fatal(err)
+	}
+	begin = time.Now()
+	await(ctx, t, "rules in another sandbox", func() bool {
+		m, err := p.Machine(ctx, meshKey("one"))
+		if err != nil || len(m.Status.Pods) == 0 {
+			return false
+		}
+		pod := m.Status.Pods[len(m.Status.Pods)-1]
+		if pod.UID == p.one.UID || pod.Programmed != "True" {
+			return false
+		}
+		_, err = p.NATTable(ctx, string(pod.UID))
+		return err == nil
+	})
+	t.Logf("sandbox ended: the machine's new pod has verified rules after %.1f s", time.Since(begin).Seconds())
+	p.awaitGuest(ctx, t, "one")
+	t.Logf("... and its guest answers after %.1f s", time.Since(begin).Seconds())
+}
+
+// idle is how long nothing is done in TestIdle.
+const idle = time.Minute
+
+// TestIdle counts what the operator writes while nothing happens. Leases are
+// renewed all the time, by every operator of this kind.
+func TestIdle(t *testing.T) {
+	p := machines(t)
+	ctx := testContext(t, 5*time.Minute)
+	// What the last test did has an end first.
+	writes := func(since time.Time) (out []string) {
+		calls, err := p.Calls(since)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range calls {
+			if isWrite(c) && c.ObjectRef.Resource != "leases" {
+				out = append(out, c.Verb+" "+c.ObjectRef.Resource+" "+c.ObjectRef.Name)
+			}
+		}
+		return out
+	}
+	await(ctx, t, "ten seconds without a write", func() bool { return len(writes(time.Now().Add(-10*time.Second))) == 0 })
+	begin := time.Now()
+	select {
+	case <-time.After(idle):
+	case <-ctx.Done():
+		t.Fatal(ctx.Err())
+	}
+	seen := writes(begin)
+	t.Logf("%s with three machines and nothing to do: %d writes besides leases", idle, len(seen))
+	if len(seen) > 0 {
+		t.Errorf("the operator wrote: %s", strings.Join(seen, ", "))
+	}
+}
+
+func isWrite(c cluster.Call) bool {
+	return slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, c.Verb)
+}
+
+// await polls five times a second.
+func await(ctx context.Context, t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waiting for %s: %v", what, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}

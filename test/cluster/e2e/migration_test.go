@@ -1,0 +1,138 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+const migrationYAML = `
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstanceMigration
+metadata: {name: %s, namespace: ` + meshNamespace + `}
+spec: {vmiName: %s}
+`
+
+// TestMigration moves a running guest to the other node, with connections open
+// in both directions through the mesh and past it, and says what becomes of
+// them; docs/migration.md tells users.
+func TestMigration(t *testing.T) {
+	p := machines(t)
+	ctx := testContext(t, 10*time.Minute)
+	source := p.two
+	vmi := p.uid(ctx, t, "VirtualMachineInstance", "two")
+
+	// Three open connections: in through the mesh, out through the mesh, and out
+	// past it.
+	if _, err := p.From(ctx, p.clients.Inside, "hold", "in", "two:9100"); err != nil {
+		t.Fatal(err)
+	}
+	address := net.JoinHostPort(p.clients.Outside.Status.PodIP, "7100")
+	out := url.Values{"name": {"out"}, "addr": {address}}
+	if r := p.heldByGuest(ctx, t, "two", "hold", out); r.Error != "" {
+		t.Fatalf("guest two's connection to %s: %+v", address, r)
+	}
+
+	name := fmt.Sprintf("two-%d", time.Now().Unix())
+	begin := time.Now()
+	line := func(format string, args ...any) {
+		t.Logf("%6d ms  %s", time.Since(begin).Milliseconds(), fmt.Sprintf(format, args...))
+	}
+	if err := p.ApplyManifest(ctx, fmt.Appendf(nil, migrationYAML, name, "two")); err != nil {
+		t.Fatal(err)
+	}
+	target := p.watchMigration(ctx, t, name, line)
+	if target.Spec.NodeName == source.Spec.NodeName {
+		t.Errorf("the guest is still on %s", target.Spec.NodeName)
+	}
+	p.awaitGuest(ctx, t, "two")
+	line("the guest answers the meshed client by its Service, from %s", target.Spec.NodeName)
+	if now := p.uid(ctx, t, "VirtualMachineInstance", "two"); now != vmi {
+		t.Errorf("the migration made a new machine: %s, before %s", now, vmi)
+	}
+	if _, err := p.NATTable(ctx, string(target.UID)); err != nil {
+		t.Errorf("the target pod has no rules: %v", err)
+	}
+	if got := p.guestGets(ctx, t, "http://two/"); got.Code != 200 && !p.StandIn(p.one) {
+		t.Errorf("guest one asked two after the migration: %+v", got)
+	}
+	await(ctx, t, "the source pod's NAT object to go", func() bool {
+		list := &apimeta.UnstructuredList{}
+		list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PodNATConfigurationList"))
+		if err := p.List(ctx, list, client.InNamespace(meshNamespace)); err != nil {
+			return false
+		}
+		for _, i := range list.Items {
+			if uid, _, _ := apimeta.NestedString(i.Object, "spec", "pod", "uid"); uid == string(source.UID) {
+				return false
+			}
+		}
+		return true
+	})
+	line("the source pod's PodNATConfiguration is gone")
+
+	in := p.held(ctx, t, func(ctx context.Context, name string) (string, error) {
+		return p.From(ctx, p.clients.Inside, "held", name)
+	}, "in")
+	line("open connection of a meshed client to the guest: %+v", in)
+	line("open connection of the guest to the outside, through its proxy: %+v", p.heldByGuest(ctx, t, "two", "held", out))
+	if err := p.Get(ctx, client.ObjectKeyFromObject(target), target); err != nil {
+		t.Fatal(err)
+	}
+	p.two = target
+}
+
+// watchMigration notes the phases and roles until the migration has ended well
+// and the target pod is the machine's only one with rules. It returns that pod.
+func (p *pair) watchMigration(ctx context.Context, t *testing.T, name string, line func(string, ...any)) *corev1.Pod {
+	t.Helper()
+	var last, roles string
+	target := &corev1.Pod{}
+	await(ctx, t, "migration "+name, func() bool {
+		m := &apimeta.Unstructured{}
+		m.SetAPIVersion("kubevirt.io/v1")
+		m.SetKind("VirtualMachineInstanceMigration")
+		if err := p.Get(ctx, meshKey(name), m); err != nil {
+			t.Fatal(err)
+		}
+		phase, _, _ := apimeta.NestedString(m.Object, "status", "phase")
+		if phase != last {
+			line("migration: %s", phase)
+			last = phase
+		}
+		if phase == "Failed" {
+			state, _, _ := apimeta.NestedMap(m.Object, "status", "migrationState")
+			t.Fatalf("the migration failed: %v", state)
+		}
+		mvm, err := p.Machine(ctx, meshKey("two"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var words []string
+		for _, pod := range mvm.Status.Pods {
+			words = append(words, fmt.Sprintf("%s on %s (rules verified: %s)", pod.Role, pod.Node, pod.Programmed))
+		}
+		if now := strings.Join(words, ", "); now != roles {
+			line("status.pods: %s", now)
+			roles = now
+		}
+		if phase != "Succeeded" || len(mvm.Status.Pods) != 1 {
+			return false
+		}
+		pod := mvm.Status.Pods[0]
+		return pod.Programmed == "True" && p.Get(ctx, meshKey(pod.Name), target) == nil && target.UID != p.two.UID
+	})
+	return target
+}

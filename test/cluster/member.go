@@ -1,0 +1,79 @@
+package cluster
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// member is one node of a cluster. The first has the control plane.
+type member struct {
+	name    string
+	state   string       // directory of all that is kept of it
+	cgroup  string       // last part of cgroup paths
+	address netip.Prefix // on its cable
+	podCIDR string
+	process process
+}
+
+// nodesDir is the folder of the cluster's state with the other nodes' state.
+const nodesDir = "nodes"
+
+// member describes the node with an index, from 0, whether it is there or not.
+func (l layout) member(i int) *member {
+	m := &member{
+		name: nodeName(i), state: l.state, cgroup: l.cgroup, address: l.node,
+		podCIDR: fmt.Sprintf("10.244.%d.0/24", i),
+	}
+	if i == 0 {
+		return m
+	}
+	m.state = filepath.Join(l.state, nodesDir, m.name)
+	m.cgroup += "." + m.name // a dot is in no cluster's name
+	address := l.node.Addr()
+	for range i {
+		address = address.Next()
+	}
+	m.address = netip.PrefixFrom(address, 32) // its cable ends in the first node
+	return m
+}
+
+func nodeName(i int) string { return fmt.Sprintf("node%d", i+1) }
+
+// members are the nodes that are wanted and those that have state from before.
+// Their processes are filled in for those that run.
+func (l layout) members(wanted int) []*member {
+	var out []*member
+	for i := 0; ; i++ {
+		m := l.member(i)
+		if _, err := os.Stat(m.state); err != nil && i >= wanted {
+			return out
+		}
+		if p, running := m.running(); running {
+			m.process = p
+		}
+		out = append(out, m)
+	}
+}
+
+// first is the node with the control plane.
+func (c *Cluster) first() *member { return c.members[0] }
+
+func (c *Cluster) member(name string) (*member, error) {
+	i := slices.IndexFunc(c.members, func(m *member) bool { return m.name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("cluster %s has no node %q; it has %v", c.layout.name, name, c.Nodes())
+	}
+	return c.members[i], nil
+}
+
+// Nodes are the names of the cluster's nodes.
+func (c *Cluster) Nodes() []string {
+	var out []string
+	for _, m := range c.members {
+		out = append(out, m.name)
+	}
+	return out
+}
