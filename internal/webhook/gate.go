@@ -46,12 +46,29 @@ func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
 	}
 	// Last, so that all others get ready while the rules are being written. What
 	// other webhooks add behind it waits too, which does no harm.
-	const list = "/spec/initContainers"
-	if len(pod.Spec.InitContainers) == 0 {
-		return []jsonpatch.Operation{jsonpatch.NewOperation("add", list, []corev1.Container{gate(pod, o)})}
+	return []jsonpatch.Operation{
+		appendTo("/spec/initContainers", pod.Spec.InitContainers, gate(pod, o)),
+		appendTo("/spec/volumes", pod.Spec.Volumes, corev1.Volume{
+			Name: noToken, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+		}),
 	}
-	return []jsonpatch.Operation{jsonpatch.NewOperation("add", list+"/-", gate(pod, o))}
 }
+
+// appendTo adds an item to a list, which is not there when it is empty.
+func appendTo[T any](path string, list []T, item T) jsonpatch.Operation {
+	if len(list) == 0 {
+		return jsonpatch.NewOperation("add", path, []T{item})
+	}
+	return jsonpatch.NewOperation("add", path+"/-", item)
+}
+
+// noToken is an empty volume in place of the token of the pod's service account,
+// which the API server mounts into every container that has nothing there
+// (Kubernetes, plugin/pkg/admission/serviceaccount).
+const (
+	noToken   = "meshvm-gate-no-token" //nolint:gosec // It is the name of a volume.
+	tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount"
+)
 
 // gate is a native sidecar (KEP-753): the containers after it, and so the guest,
 // are not started before its start-up probe succeeds. It is asked by exec,
@@ -74,7 +91,8 @@ func gate(pod *corev1.Pod, o Options) corev1.Container {
 			TimeoutSeconds:   5,
 			FailureThreshold: startupLimit,
 		},
-		Resources: resources(pod),
+		Resources:    resources(pod),
+		VolumeMounts: []corev1.VolumeMount{{Name: noToken, MountPath: tokenPath, ReadOnly: true}},
 		SecurityContext: &corev1.SecurityContext{
 			RunAsNonRoot:             new(true),
 			RunAsUser:                ptr.To[int64](gateUser),

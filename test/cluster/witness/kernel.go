@@ -1,0 +1,218 @@
+//go:build linux
+
+package witness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"k8s.io/apimachinery/pkg/types"
+
+	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/nftrules"
+)
+
+// frames are what the kernel counted between pod and guest.
+type frames struct {
+	// FromGuest are all frames that the guest sent, at the tap device.
+	FromGuest uint64
+	// ToGuest are packets that were forwarded towards the guest.
+	ToGuest uint64
+}
+
+// counts is what is known of a pod's frames.
+type counts struct {
+	// before is what there was when the rules were first seen verified.
+	before *frames
+	seen   frames
+	err    error
+	// old is a pod that was there before the witness.
+	old bool
+}
+
+const (
+	tableName = "meshvm_witness"
+	chainName = "frames"
+	// pace is the time between two looks.
+	pace = 10 * time.Millisecond
+	// first is before everybody else's chains.
+	first nftables.ChainPriority = -1000
+)
+
+// counters are the witness's own tables.
+func counters() []struct {
+	family nftables.TableFamily
+	hook   *nftables.ChainHook
+	key    expr.MetaKey
+	prefix string
+} {
+	return []struct {
+		family nftables.TableFamily
+		hook   *nftables.ChainHook
+		key    expr.MetaKey
+		prefix string
+	}{
+		{nftables.TableFamilyBridge, nftables.ChainHookPrerouting, expr.MetaKeyIIFNAME, "tap"},
+		{nftables.TableFamilyINet, nftables.ChainHookForward, expr.MetaKeyOIFNAME, "k6t-"},
+	}
+}
+
+// count watches the frames of one pod until it is gone.
+func (w *Witness) count(ctx context.Context, uid types.UID, name string) {
+	ns, err := w.namespace(ctx, uid)
+	if ctx.Err() != nil || w.Find(uid, Gone) != nil {
+		return // before there was anything to count
+	}
+	if err == nil {
+		defer ns.Close() //nolint:errcheck // nothing was written
+		err = ns.Do(install)
+	}
+	if err != nil {
+		w.set(uid, func(c *counts) { c.err = err })
+		return
+	}
+	w.note(Event{Object: name, UID: uid, What: Watched})
+	dials := time.NewTicker(5 * pace)
+	defer dials.Stop()
+	for ctx.Err() == nil && w.Find(uid, Gone) == nil {
+		if err := ns.Do(func() error { return w.look(uid, name) }); err != nil {
+			w.set(uid, func(c *counts) { c.err = err })
+			return
+		}
+		select {
+		case <-dials.C:
+			w.dial(ns, uid, name)
+		case <-time.After(pace):
+		}
+	}
+}
+
+// namespace waits for the pod's first process.
+func (w *Witness) namespace(ctx context.Context, uid types.UID) (*netns.Namespace, error) {
+	for {
+		if pid, err := w.options.PID(string(uid)); err == nil {
+			return netns.Open(filepath.Join("/proc", strconv.Itoa(pid), "ns/net"))
+		}
+		if w.Find(uid, Gone) != nil {
+			return nil, errors.New("the pod never had a process")
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(pace):
+		}
+	}
+}
+
+// install writes the tables, and refuses a namespace in which the guest may have
+// been at work already.
+func install() error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if l.Type() == "bridge" {
+			return fmt.Errorf("too late: there is %s already", l.Attrs().Name)
+		}
+	}
+	conn, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	for _, c := range counters() {
+		priority := first
+		table := conn.AddTable(&nftables.Table{Family: c.family, Name: tableName})
+		chain := conn.AddChain(&nftables.Chain{
+			Table: table, Name: chainName, Type: nftables.ChainTypeFilter, Hooknum: c.hook, Priority: &priority,
+		})
+		conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+			&expr.Meta{Key: c.key, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte(c.prefix)},
+			&expr.Counter{},
+		}})
+	}
+	return conn.Flush()
+}
+
+// look reads first whether the rules were verified and then the counters, so that
+// a frame which is not counted came later.
+func (w *Witness) look(uid types.UID, name string) error {
+	s, err := nftrules.Kernel{}.Read()
+	if err != nil && !errors.Is(err, nftrules.ErrNoTable) && !errors.Is(err, nftrules.ErrBusy) {
+		return err
+	}
+	written := err == nil
+	gate := s.Table.Set(nftrules.SetGate)
+	open := written && gate != nil && len(gate.Elements) > 0
+	now, err := read()
+	if err != nil {
+		return err
+	}
+	w.set(uid, func(c *counts) {
+		if open && c.before == nil {
+			c.before = &now
+		}
+		c.seen = now
+	})
+	for _, e := range []struct {
+		is   bool
+		what string
+	}{{written && gate != nil && !open, Shut}, {open, Verified}, {now.FromGuest > 0, FirstFrame}} {
+		if e.is && w.Find(uid, e.what) == nil {
+			w.note(Event{Object: name, UID: uid, What: e.what})
+		}
+	}
+	return nil
+}
+
+func read() (frames, error) {
+	var n [2]uint64
+	conn, err := nftables.New()
+	if err != nil {
+		return frames{}, err
+	}
+	for i, c := range counters() {
+		table := &nftables.Table{Family: c.family, Name: tableName}
+		rules, err := conn.GetRules(table, &nftables.Chain{Table: table, Name: chainName})
+		if err != nil || len(rules) != 1 {
+			return frames{}, fmt.Errorf("read the counters: %d rules, %w", len(rules), err)
+		}
+		for _, e := range rules[0].Exprs {
+			if counter, ok := e.(*expr.Counter); ok {
+				n[i] = counter.Packets
+			}
+		}
+	}
+	return frames{n[0], n[1]}, nil
+}
+
+// dial tries whether the guest answers, from its own pod.
+func (w *Witness) dial(ns *netns.Namespace, uid types.UID, name string) {
+	if w.options.GuestPort == 0 || w.Find(uid, GuestAnswers) != nil ||
+		!w.options.GuestAnyway && w.Find(uid, FirstFrame) == nil {
+		return
+	}
+	_ = ns.Do(func() error {
+		c, err := net.DialTimeout("tcp4", net.JoinHostPort("10.0.2.2", strconv.Itoa(int(w.options.GuestPort))), pace)
+		if err == nil {
+			w.note(Event{Object: name, UID: uid, What: GuestAnswers})
+			_ = c.Close()
+		}
+		return nil
+	})
+}
+
+func (w *Witness) set(uid types.UID, f func(*counts)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(w.pods[uid])
+}
