@@ -65,7 +65,6 @@ func (s *servers) choose(p configv1alpha1.TLSProfile) {
 
 // addTo makes a manager have the servers.
 func (s *servers) addTo(o *manager.Options) {
-	tlsprofile.AddToCache(&o.Cache)
 	if s.certificate != nil {
 		servingcert.AddToCache(&o.Cache, *s.certificate)
 	}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -35,20 +36,6 @@ var (
 	crdKind       = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 )
 
-// AddToCache makes a manager's cache hold the object whole, where it is served:
-// to name the kind in the cache's options would need a cluster that has it.
-func AddToCache(c *cache.Options) {
-	others := c.DefaultTransform
-	whole := cache.TransformStripManagedFields()
-	c.DefaultTransform = func(o any) (any, error) {
-		u, ok := o.(*unstructured.Unstructured)
-		if others == nil || ok && u.GroupVersionKind().GroupKind() == apiServerKind.GroupKind() {
-			return whole(o)
-		}
-		return others(o)
-	}
-}
-
 func apiServer() *unstructured.Unstructured {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(apiServerKind)
@@ -56,16 +43,14 @@ func apiServer() *unstructured.Unstructured {
 }
 
 // Follow keeps current at the cluster's profile, on every replica. Where the
-// kind is not served there is nothing to follow; it may come later. The
-// manager's client has to read unstructured objects from a cache that AddToCache
-// has seen. The rights, apiservers (get, list, watch), are in config/openshift.
+// kind is not served there is nothing to follow; it may come later. The rights,
+// apiservers (get, list, watch), are in config/openshift.
 // The profile of this moment is in force when Follow returns.
 func Follow(ctx context.Context, mgr ctrl.Manager, current *Current) error {
-	f := &follower{reader: mgr.GetAPIReader(), cache: mgr.GetCache(), current: current}
+	f := &follower{mgr: mgr, current: current}
 	if err := f.take(ctx); err != nil {
 		return err
 	}
-	f.reader = mgr.GetClient()
 	everyReplica := false
 	crd := &metav1.PartialObjectMetadata{}
 	crd.SetGroupVersionKind(crdKind)
@@ -87,8 +72,7 @@ func toObject(context.Context, client.Object) []reconcile.Request {
 }
 
 type follower struct {
-	reader     client.Reader
-	cache      cache.Cache
+	mgr        ctrl.Manager
 	controller controller.Controller
 	current    *Current
 
@@ -106,7 +90,7 @@ func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 
 func (f *follower) take(ctx context.Context) error {
 	u := apiServer()
-	if err := f.reader.Get(ctx, types.NamespacedName{Name: objectName}, u); client.IgnoreNotFound(err) != nil && !meta.IsNoMatchError(err) {
+	if err := f.mgr.GetAPIReader().Get(ctx, types.NamespacedName{Name: objectName}, u); client.IgnoreNotFound(err) != nil && !meta.IsNoMatchError(err) {
 		return fmt.Errorf("read the cluster's TLS profile: %w", err)
 	}
 	var o openshiftv1.APIServer
@@ -122,16 +106,33 @@ func (f *follower) take(ctx context.Context) error {
 	return nil
 }
 
-// watch begins to watch the object, once its kind is there.
+// watch begins to watch the object, once its kind is there. A cache knows no
+// kinds that are not, so that this one comes later than the manager's own.
 func (f *follower) watch() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.watching {
 		return nil
 	}
-	if err := f.controller.Watch(source.Kind[client.Object](f.cache, apiServer(), handler.EnqueueRequestsFromMapFunc(toObject))); err != nil {
+	c, err := cache.New(f.mgr.GetConfig(), cache.Options{
+		HTTPClient: f.mgr.GetHTTPClient(), Scheme: f.mgr.GetScheme(), Mapper: f.mgr.GetRESTMapper(),
+		ByObject: map[client.Object]cache.ByObject{apiServer(): {Field: fields.OneTermEqualSelector("metadata.name", objectName)}},
+	})
+	if err != nil {
+		return fmt.Errorf("watch the cluster's TLS profile: %w", err)
+	}
+	if err := f.controller.Watch(source.Kind[client.Object](c, apiServer(), handler.EnqueueRequestsFromMapFunc(toObject))); err != nil {
+		return fmt.Errorf("watch the cluster's TLS profile: %w", err)
+	}
+	if err := f.mgr.Add(everywhere{c}); err != nil {
 		return fmt.Errorf("watch the cluster's TLS profile: %w", err)
 	}
 	f.watching = true
 	return nil
 }
+
+// everywhere runs a cache on every replica.
+type everywhere struct{ cache.Cache }
+
+// NeedLeaderElection says so.
+func (everywhere) NeedLeaderElection() bool { return false }

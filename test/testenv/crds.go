@@ -29,14 +29,24 @@ func (e *Env) InstallKubeVirt(ctx context.Context) error {
 // InstallIstio installs Istio's CRDs, from the istio.io/api module that this
 // module requires.
 func (e *Env) InstallIstio(ctx context.Context) error {
-	command := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", "istio.io/api")
+	return e.installFrom(ctx, "istio.io/api", "kubernetes/customresourcedefinitions.gen.yaml")
+}
+
+// InstallOpenShiftAPIServer installs the CRD of OpenShift's APIServer, from the
+// github.com/openshift/api module that this module requires.
+func (e *Env) InstallOpenShiftAPIServer(ctx context.Context) error {
+	return e.installFrom(ctx, "github.com/openshift/api", "config/v1/zz_generated.crd-manifests/0000_10_config-operator_01_apiservers-Default.crd.yaml")
+}
+
+// installFrom installs CRDs of a file of a module.
+func (e *Env) installFrom(ctx context.Context, module, file string) error {
+	command := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
 	command.Dir = Root()
 	out, err := command.Output()
 	if err != nil {
-		return fmt.Errorf("find Istio's CRDs: go list -m istio.io/api: %w", err)
+		return fmt.Errorf("find CRDs: go list -m %s: %w", module, err)
 	}
-	dir := strings.TrimSpace(string(out))
-	return e.install(ctx, filepath.Join(dir, "kubernetes", "customresourcedefinitions.gen.yaml"))
+	return e.install(ctx, filepath.Join(strings.TrimSpace(string(out)), filepath.FromSlash(file)))
 }
 
 func (e *Env) install(_ context.Context, path string) error {

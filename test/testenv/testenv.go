@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
@@ -111,6 +112,19 @@ func (e *Env) start(assets string, o Options) error {
 		}
 	}
 	return nil
+}
+
+// Kubeconfig is the file by which a program reaches the API server, with the
+// rights of another user when as is not empty.
+func (e *Env) Kubeconfig(as string) ([]byte, error) {
+	c, err := clientcmd.Load(e.environment.KubeConfig)
+	if err != nil {
+		return nil, fmt.Errorf("read envtest's kubeconfig: %w", err)
+	}
+	for _, user := range c.AuthInfos {
+		user.Impersonate = as
+	}
+	return clientcmd.Write(*c)
 }
 
 // Stop ends all programs and removes their data.
