@@ -12,6 +12,7 @@ import (
 	"io"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"text/tabwriter"
 	"time"
@@ -208,6 +209,25 @@ func (w *Witness) Violations() []string {
 		}
 	}
 	return out
+}
+
+// Summary says of each pod what was counted before its rules were verified.
+func (w *Witness) Summary() string {
+	var out strings.Builder
+	for _, uid := range w.Pods() {
+		name := w.Find(uid, Created).Object
+		w.mu.Lock()
+		c := *w.pods[uid]
+		w.mu.Unlock()
+		switch {
+		case c.old:
+		case c.before == nil:
+			fmt.Fprintf(&out, "%s: rules never seen verified; in all %+v\n", name, c.seen)
+		default:
+			fmt.Fprintf(&out, "%s: before the rules were verified %+v, in all %+v\n", name, *c.before, c.seen)
+		}
+	}
+	return out.String()
 }
 
 // note records an event.
