@@ -114,7 +114,7 @@ const (
 	//
 	// Possible reasons when True: Resolved.
 	// When False: PodNotFound, SandboxNotReady, NodeNotReady, ProxyMissing,
-	// TargetGone.
+	// AmbientNotEnrolled, TargetGone.
 	ConditionTargetResolved ConditionType = "TargetResolved"
 
 	// ConditionProgrammed says whether the rules were written and read back.
@@ -213,6 +213,10 @@ const (
 	ReasonNodeNotReady ConditionReason = "NodeNotReady"
 	// ReasonProxyMissing: the pod was made without the mesh's proxy.
 	ReasonProxyMissing ConditionReason = "ProxyMissing"
+	// ReasonAmbientNotEnrolled: istio-cni has not enrolled the pod in ambient
+	// mode. It does so while the pod starts; when it has not a minute later, it
+	// is not installed, has no ambient mode, or the node has no ztunnel.
+	ReasonAmbientNotEnrolled ConditionReason = "AmbientNotEnrolled"
 	// ReasonTargetGone: the node has no process of the pod.
 	ReasonTargetGone ConditionReason = "TargetGone"
 	// ReasonProgrammed: the rules were read back from the kernel and are

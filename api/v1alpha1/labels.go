@@ -61,6 +61,24 @@ const (
 	LabelApp = "app"
 	// LabelVersion holds the mesh subset of a pod.
 	LabelVersion = "version"
+	// LabelDataPlaneMode, on a pod, enrols it in Istio's ambient mode when its
+	// value is DataPlaneModeAmbient. (Istio: pod labels.)
+	LabelDataPlaneMode = "istio.io/dataplane-mode"
+	// DataPlaneModeAmbient is the value of LabelDataPlaneMode.
+	DataPlaneModeAmbient = "ambient"
+	// AnnotationAmbientRedirection, on a pod, is AmbientRedirectionEnabled once
+	// istio-cni has written its rules into the pod and ztunnel knows it, and
+	// "pending" between the two (Istio, cni/pkg/util, AnnotateEnrolledPod).
+	AnnotationAmbientRedirection = "ambient.istio.io/redirection"
+	// AmbientRedirectionEnabled is its value for a pod that is enrolled.
+	AmbientRedirectionEnabled = "enabled"
+	// AnnotationAmbientDNSCapture, on a pod, says "true" or "false" to Istio's
+	// capture of its DNS in ambient mode; without it istio-cni's own setting
+	// decides.
+	AnnotationAmbientDNSCapture = "ambient.istio.io/dns-capture"
+	// AnnotationAmbientBypassInbound, on a pod, keeps istio-cni from sending
+	// inbound connections to ztunnel.
+	AnnotationAmbientBypassInbound = "ambient.istio.io/bypass-inbound-capture"
 	// LabelSidecarInject, as a label, asks Istio's injector for a sidecar; as
 	// an annotation of the VMI it switches KubeVirt's own NAT to its Istio
 	// branch (KubeVirt, pkg/network/istio/proxy.go).

@@ -204,7 +204,17 @@ const (
 // MeshSpec says how the mesh treats the guest's traffic.
 //
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.dataPlane) || self.dataPlane != 'Ambient' || !has(self.mtls) || (!has(self.mtls.mode) || self.mtls.mode != 'Disable') && (!has(self.mtls.ports) || self.mtls.ports.all(p, p.mode != 'Disable'))",message="dataPlane Ambient cannot turn mutual TLS off: ztunnel takes Disable for Permissive; set mtls.mode and mtls.ports[].mode to Permissive or Strict"
 type MeshSpec struct {
+	// dataPlane is the kind of mesh proxy: Sidecar, a proxy of the pod's own,
+	// when left out; Ambient is Istio's ztunnel. ztunnel carries TCP and
+	// mutual TLS. Of traffic and trafficPolicy it knows nothing: those apply to
+	// clients with a sidecar and to requests that pass a waypoint. A running
+	// guest changes over with its next start.
+	//
+	// +optional
+	DataPlane DataPlane `json:"dataPlane,omitempty"`
+
 	// mtls is the mutual TLS mode of connections to the guest.
 	//
 	// +optional

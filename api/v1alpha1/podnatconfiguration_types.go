@@ -14,6 +14,12 @@ type PodNATConfigurationSpec struct {
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="pod is immutable: a new pod gets a new PodNATConfiguration"
 	Pod PodTarget `json:"pod,omitzero"`
 
+	// dataPlane is the kind of mesh proxy that the pod was made with: Sidecar
+	// when left out.
+	//
+	// +optional
+	DataPlane DataPlane `json:"dataPlane,omitempty"`
+
 	// interfaces names the pod's interfaces that the rules are about.
 	//
 	// +required

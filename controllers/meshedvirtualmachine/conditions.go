@@ -85,8 +85,28 @@ func (s *scope) serviceReady() conditions.Condition {
 }
 
 func (s *scope) meshPolicyApplied() conditions.Condition {
-	return s.applied(v1alpha1.ConditionMeshPolicyApplied, "the Istio objects are in place",
+	return s.applied(v1alpha1.ConditionMeshPolicyApplied, "the Istio objects are in place"+s.notByZtunnel(),
 		children.DestinationRuleKind, children.VirtualServiceKind, children.PeerAuthenticationKind)
+}
+
+// notByZtunnel says which of the policies ztunnel does not carry out: it reads
+// no VirtualService and no DestinationRule.
+func (s *scope) notByZtunnel() string {
+	mesh := s.mvm.Spec.Mesh
+	if mesh.DataPlaneOrDefault() != v1alpha1.DataPlaneAmbient {
+		return ""
+	}
+	var fields []string
+	if mesh.Traffic.Timeout != "" || mesh.Traffic.Retries != nil {
+		fields = append(fields, "mesh.traffic")
+	}
+	if mesh.TrafficPolicy != nil {
+		fields = append(fields, "mesh.trafficPolicy")
+	}
+	if len(fields) == 0 {
+		return ""
+	}
+	return "; ztunnel knows nothing of " + strings.Join(fields, " and ") + ": it takes effect for clients with a sidecar and for requests through a waypoint"
 }
 
 // applied states whether all wanted objects of the kinds are in place.

@@ -21,9 +21,6 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// proxyContainer is the name of Istio's sidecar.
-const proxyContainer = "istio-proxy"
-
 // scope holds everything that one reconcile knows. gather fills the first
 // part, plan the second; the later steps and the status read only the scope.
 type scope struct {
@@ -55,6 +52,8 @@ type scope struct {
 	// provenJob is the Job that has it.
 	proven    *ruleio.TargetResult
 	provenJob *batchv1.Job
+	// enrolmentOverdue says that istio-cni should have enrolled the pod by now.
+	enrolmentOverdue bool
 	// hold is how a repair that is due has to wait.
 	hold drift.Hold
 }
@@ -191,14 +190,6 @@ func (s *scope) writerAtWork() bool {
 		}
 	}
 	return false
-}
-
-// hasProxy says whether the pod has the container that connections are
-// redirected to. (Istio, pkg/kube/inject, ProxyContainerName; a native sidecar
-// is an init container.)
-func (s *scope) hasProxy() bool {
-	proxy := func(c corev1.Container) bool { return c.Name == proxyContainer }
-	return slices.ContainsFunc(s.pod.Spec.Containers, proxy) || slices.ContainsFunc(s.pod.Spec.InitContainers, proxy)
 }
 
 // isLauncher says whether KubeVirt made the pod to run a guest. Without this

@@ -30,7 +30,7 @@ func (s *scope) writeStatus() {
 
 // outlook says whether anything can be expected to happen by itself.
 func (s *scope) outlook() conditions.Outlook {
-	if s.invalid != nil || s.hold.Contended || s.proxyMissing() ||
+	if s.invalid != nil || s.hold.Contended || s.proxyMissing() && (s.enrolmentOverdue || !s.ambient()) ||
 		s.outcome != nil && s.outcome.State == rulejob.StateFailed && !s.outcome.Retryable && !s.outcome.TargetGone {
 		return conditions.Stuck
 	}
@@ -38,11 +38,6 @@ func (s *scope) outlook() conditions.Outlook {
 		return conditions.Resting
 	}
 	return conditions.Moving
-}
-
-// proxyMissing says whether a living launcher pod was made without a proxy.
-func (s *scope) proxyMissing() bool {
-	return s.invalid == nil && s.alive() && isLauncher(s.pod) && !s.hasProxy()
 }
 
 func (s *scope) acceptedCondition() conditions.Condition {
@@ -64,8 +59,7 @@ func (s *scope) targetCondition() conditions.Condition {
 	case !s.nodeUp():
 		return conditions.False(t, v1alpha1.ReasonNodeNotReady, "waiting for node "+s.pod.Spec.NodeName+" to be Ready")
 	case s.proxyMissing():
-		return conditions.False(t, v1alpha1.ReasonProxyMissing,
-			"the pod has no container "+proxyContainer+", so that redirected connections would end nowhere: see to it that Istio's injector handles this namespace, then restart the guest")
+		return s.proxyCondition()
 	case s.outcome != nil && s.outcome.TargetGone:
 		return conditions.False(t, v1alpha1.ReasonTargetGone, s.outcome.Message)
 	default:

@@ -13,6 +13,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
 	"meshvm.io/meshvm/test/builders"
@@ -40,6 +41,38 @@ func failed(reason v1alpha1.ConditionReason, retryable, gone bool) func(*scope) 
 	}
 }
 
+// inAmbient is a pod of ambient mode; redirection is what istio-cni says.
+func inAmbient(redirection string) func(*scope) {
+	return func(s *scope) {
+		s.pod = builders.LauncherPod(builders.VMI("web").Obj(), "abcde").Node("node-a").IP("10.244.0.7").Ambient(redirection, false).Obj()
+		s.config.Spec.DataPlane = v1alpha1.DataPlaneAmbient
+		s.config.Spec.Proxy.LocalPorts = natplan.AmbientLocalPorts
+	}
+}
+
+// TestEnrolmentIsAwaited bounds the patience with istio-cni.
+func TestEnrolmentIsAwaited(t *testing.T) {
+	s := waiting(t, inAmbient(""))
+	start := s.pod.CreationTimestamp.Time
+	if at := drift.SandboxTime(s.pod); at != nil {
+		start = at.Time
+	}
+	for _, tc := range []struct {
+		after, want time.Duration
+		overdue     bool
+	}{{0, time.Minute, false}, {59 * time.Second, time.Second, false}, {time.Minute, 0, true}, {time.Hour, 0, true}} {
+		if got := s.awaitEnrolment(start.Add(tc.after)); got != tc.want || s.enrolmentOverdue != tc.overdue {
+			t.Errorf("after %s: wait %s, overdue %t", tc.after, got, s.enrolmentOverdue)
+		}
+	}
+	if got := waiting(t, inAmbient("enabled")).awaitEnrolment(start); got != 0 {
+		t.Errorf("an enrolled pod waits %s", got)
+	}
+	if got := waiting(t).awaitEnrolment(start); got != 0 {
+		t.Errorf("a pod with a sidecar waits %s", got)
+	}
+}
+
 func TestWriteStatus(t *testing.T) {
 	tests := map[string]struct {
 		mods []func(*scope)
@@ -63,9 +96,19 @@ func TestWriteStatus(t *testing.T) {
 			[]func(*scope){func(s *scope) { s.pod.Spec.InitContainers = nil }},
 			"TargetResolved=False/ProxyMissing Programmed=False/Programming Stalled=True",
 		},
-		"a failure that may pass":     {[]func(*scope){failed(v1alpha1.ReasonWriteFailed, true, false)}, "Programmed=False/WriteFailed Reconciling=True"},
-		"a failure that will not":     {[]func(*scope){failed(v1alpha1.ReasonKernelUnsupported, false, false)}, "Programmed=False/KernelUnsupported Stalled=True"},
-		"the pod is gone on the node": {[]func(*scope){failed(v1alpha1.ReasonTargetGone, false, true)}, "TargetResolved=False/TargetGone Reconciling=True"},
+		"not enrolled yet": {
+			[]func(*scope){inAmbient("")},
+			"Accepted=True TargetResolved=False/AmbientNotEnrolled Programmed=False/Programming Reconciling=True",
+		},
+		"never enrolled": {
+			[]func(*scope){inAmbient(""), func(s *scope) { s.enrolmentOverdue = true }},
+			"TargetResolved=False/AmbientNotEnrolled Ready=False/AmbientNotEnrolled Stalled=True",
+		},
+		"ztunnel does not know the pod": {[]func(*scope){inAmbient("pending")}, "TargetResolved=False/AmbientNotEnrolled Reconciling=True"},
+		"enrolled":                      {[]func(*scope){inAmbient("enabled")}, "TargetResolved=True Programmed=False/Programming Reconciling=True"},
+		"a failure that may pass":       {[]func(*scope){failed(v1alpha1.ReasonWriteFailed, true, false)}, "Programmed=False/WriteFailed Reconciling=True"},
+		"a failure that will not":       {[]func(*scope){failed(v1alpha1.ReasonKernelUnsupported, false, false)}, "Programmed=False/KernelUnsupported Stalled=True"},
+		"the pod is gone on the node":   {[]func(*scope){failed(v1alpha1.ReasonTargetGone, false, true)}, "TargetResolved=False/TargetGone Reconciling=True"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -72,6 +72,13 @@ func TestDesiredGolden(t *testing.T) {
 				s.Instancetype = &kubevirtv1.InstancetypeMatcher{Name: "u1.small"}
 				s.Template.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30)
 			}), nil),
+		// Ambient mode, enrolled, with DNS through ztunnel.
+		"ambient": func() children.Input {
+			in := input(b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).DNS(v1alpha1.DNSPolicyProxy).
+				TemplateAnnotation("sidecar.istio.io/inject", "false"), b.VMI("web"))
+			in.LauncherPods = []corev1.Pod{*b.LauncherPod(in.VMI, "source").Node("node-1").IP("10.244.0.8").Ambient("enabled", true).Obj()}
+			return in
+		}(),
 		// Held back by KubeVirt, for want of a webhook.
 		"start paused": func() children.Input {
 			in := input(b.MVM("web"), nil)

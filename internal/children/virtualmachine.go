@@ -3,6 +3,7 @@ package children
 import (
 	"maps"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
@@ -22,23 +23,40 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	}
 	template := vm.Spec.Template
 	template.ObjectMeta.Labels = merged(template.ObjectMeta.Labels, labels(mvm), map[string]string{
-		v1alpha1.LabelApp:           app(mvm),
-		v1alpha1.LabelVersion:       natplan.Version(mvm),
-		v1alpha1.LabelSidecarInject: "true",
+		v1alpha1.LabelApp:     app(mvm),
+		v1alpha1.LabelVersion: natplan.Version(mvm),
 	})
-	// The label asks Istio for the sidecar; the annotation tells KubeVirt that
-	// there will be one.
-	template.ObjectMeta.Annotations = merged(template.ObjectMeta.Annotations, map[string]string{
-		v1alpha1.LabelSidecarInject: "true",
-	})
-	if _, own := template.ObjectMeta.Annotations[natplan.ProxyConfigAnnotation]; !own && mvm.Spec.Capture.DNS == v1alpha1.DNSPolicyProxy {
-		template.ObjectMeta.Annotations[natplan.ProxyConfigAnnotation] = `{"proxyMetadata":{"` + natplan.DNSCapture + `":"true"}}`
+	template.ObjectMeta.Annotations = merged(template.ObjectMeta.Annotations)
+	if mvm.Spec.Mesh.DataPlaneOrDefault() == v1alpha1.DataPlaneAmbient {
+		joinAmbient(mvm, &template.ObjectMeta)
+	} else {
+		joinBySidecar(mvm, &template.ObjectMeta)
 	}
 	if err := useMasquerade(&template.Spec); err != nil {
 		return nil, err
 	}
 	holdBack(in, template)
 	return vm, nil
+}
+
+// joinBySidecar asks Istio for a sidecar by a label; the annotation tells KubeVirt
+// that there will be one.
+func joinBySidecar(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMeta) {
+	template.Labels[v1alpha1.LabelSidecarInject] = "true"
+	template.Annotations[v1alpha1.LabelSidecarInject] = "true"
+	if _, own := template.Annotations[natplan.ProxyConfigAnnotation]; !own && mvm.Spec.Capture.DNS == v1alpha1.DNSPolicyProxy {
+		template.Annotations[natplan.ProxyConfigAnnotation] = `{"proxyMetadata":{"` + natplan.DNSCapture + `":"true"}}`
+	}
+}
+
+// joinAmbient has istio-cni enrol the pod, and keeps a sidecar out of it, with
+// which it would not be enrolled. KubeVirt hands labels and annotations of the
+// guest on to the pod. Its own Istio branch, which an annotation turns on, is
+// made for a sidecar.
+func joinAmbient(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMeta) {
+	template.Labels[v1alpha1.LabelDataPlaneMode] = v1alpha1.DataPlaneModeAmbient
+	template.Labels[v1alpha1.LabelSidecarInject] = "false"
+	template.Annotations[v1alpha1.AnnotationAmbientDNSCapture] = natplan.AmbientDNSCapture(mvm)
 }
 
 // holdBack sees to it that the guest does not run before its rules are there. A

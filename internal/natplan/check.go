@@ -43,6 +43,7 @@ func CheckSpec(mvm *v1alpha1.MeshedVirtualMachine) error {
 	c.name(mvm.Name)
 	c.virtualMachine(mvm, spec.Child("virtualMachine"))
 	c.ports(mvm.Spec.Ports, spec.Child("ports"))
+	c.dataPlane(mvm, spec.Child("mesh"))
 	c.mtls(mvm, spec.Child("mesh", "mtls"))
 	c.traffic(mvm, spec.Child("mesh", "traffic"))
 	c.capture(mvm, spec.Child("capture"))

@@ -68,17 +68,9 @@ func (c *checker) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *k
 	if _, ok := meta.Labels[v1alpha1.LabelStartGate]; ok {
 		c.refuse(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelStartGate), "belongs to the operator: remove the label, and set spec.start")
 	}
-	if v, ok := meta.Labels[v1alpha1.LabelSidecarInject]; ok && !strings.EqualFold(v, "true") {
-		c.refuse(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelSidecarInject),
-			"keeps the guest out of the mesh: remove the label, or use a VirtualMachine instead")
-	}
 	if v := meta.Annotations[annotationInterception]; strings.EqualFold(v, "TPROXY") {
 		c.refuse(v1alpha1.ReasonInvalidSpec, annotations.Key(annotationInterception),
 			"TPROXY takes the guest's own connections for inbound ones: remove the annotation, REDIRECT is what works with a virtual machine")
-	}
-	if v, ok := meta.Annotations[v1alpha1.LabelSidecarInject]; ok && !strings.EqualFold(v, "true") {
-		c.refuse(v1alpha1.ReasonInvalidSpec, annotations.Key(v1alpha1.LabelSidecarInject),
-			"keeps the guest out of the mesh: remove the annotation, or use a VirtualMachine instead")
 	}
 }
 

@@ -60,7 +60,7 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 	if err != nil {
 		return none, err
 	}
-	return v1alpha1.PodNATConfigurationSpec{
+	spec := v1alpha1.PodNATConfigurationSpec{
 		Pod:        v1alpha1.PodTarget{Name: f.Pod.Name, UID: f.Pod.UID},
 		Interfaces: interfaces,
 		Families:   []v1alpha1.AddressFamily{family},
@@ -76,7 +76,9 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 		DNS:      mvm.Spec.Capture.DNS,
 		OnChange: mvm.Spec.Capture.OnChange,
 		Gate:     gatePorts(f.Pod),
-	}, nil
+	}
+	setDataPlane(&spec, f.Pod)
+	return spec, nil
 }
 
 // checkPod refuses pods that are not the guest's own: the namespace is the

@@ -45,7 +45,7 @@ func (c *checker) dns(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 		c.refuse(v1alpha1.ReasonInvalidSpec, path, "%q is neither Direct nor Proxy", d)
 	}
 	template := mvm.Spec.VirtualMachine.Template
-	if d != v1alpha1.DNSPolicyProxy || template == nil {
+	if d != v1alpha1.DNSPolicyProxy || template == nil || mvm.Spec.Mesh.DataPlaneOrDefault() == v1alpha1.DataPlaneAmbient {
 		return
 	}
 	if own := template.ObjectMeta.Annotations[ProxyConfigAnnotation]; own != "" && !strings.Contains(own, DNSCapture) {

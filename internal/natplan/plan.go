@@ -25,7 +25,7 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 	path := field.NewPath("spec")
 	c := &checker{}
 	c.interfaces(spec.Interfaces, path.Child("interfaces"))
-	c.proxy(spec.Proxy, path.Child("proxy"))
+	c.proxy(spec.Proxy, spec.DataPlane, path.Child("proxy"))
 	c.inbound(spec, path.Child("inbound"))
 	c.inboundRanges(spec.Inbound.ExcludePorts, slices.Concat(spec.Inbound.Mesh, spec.Proxy.LocalPorts), path.Child("inbound", "excludePorts"))
 	c.unmeshed(spec.Unmeshed, path.Child("unmeshed"))
@@ -41,6 +41,7 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 	}
 	return &ruleio.Plan{
 		PodInterface: spec.Interfaces.Pod,
+		DataPlane:    dataPlane(spec.DataPlane),
 		Bridge:       spec.Interfaces.Bridge,
 		Families:     []ruleio.Family{family},
 		Proxy: ruleio.Proxy{
@@ -105,7 +106,7 @@ func (c *checker) interfaces(in v1alpha1.PodInterfaces, path *field.Path) {
 	}
 }
 
-func (c *checker) proxy(p v1alpha1.ProxyPorts, path *field.Path) {
+func (c *checker) proxy(p v1alpha1.ProxyPorts, d v1alpha1.DataPlane, path *field.Path) {
 	for _, port := range []struct {
 		path   *field.Path
 		number int32
@@ -121,7 +122,7 @@ func (c *checker) proxy(p v1alpha1.ProxyPorts, path *field.Path) {
 	for i, port := range p.LocalPorts {
 		c.portNumber(port, path.Child("localPorts").Index(i))
 	}
-	for _, port := range ProxyLocalPorts {
+	for _, port := range localPorts(d) {
 		if !slices.Contains(p.LocalPorts, port) && port != p.InboundPort && port != p.OutboundPort {
 			c.refuse(v1alpha1.ReasonReservedPort, path.Child("localPorts"), "must hold the proxy's own port %d", port)
 		}

@@ -2,6 +2,7 @@ package builders
 
 import (
 	"maps"
+	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -119,6 +120,19 @@ func LauncherPod(vmi *kubevirtv1.VirtualMachineInstance, suffix string) *PodBuil
 		Status: corev1.PodStatus{Phase: corev1.PodRunning},
 	}}
 	return b.Condition(corev1.PodReadyToStartContainers, true)
+}
+
+// Ambient makes it a pod of ambient mode; redirection is what istio-cni's
+// annotation says, empty for none.
+func (b *PodBuilder) Ambient(redirection string, dnsCapture bool) *PodBuilder {
+	b.pod.Spec.InitContainers = nil
+	b.pod.Labels[v1alpha1.LabelDataPlaneMode] = v1alpha1.DataPlaneModeAmbient
+	b.pod.Labels[v1alpha1.LabelSidecarInject] = "false"
+	b.pod.Annotations = map[string]string{v1alpha1.AnnotationAmbientDNSCapture: strconv.FormatBool(dnsCapture)}
+	if redirection != "" {
+		b.pod.Annotations[v1alpha1.AnnotationAmbientRedirection] = redirection
+	}
+	return b
 }
 
 // Obj returns a copy of the object.

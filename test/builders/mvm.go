@@ -74,6 +74,12 @@ func (b *MVMBuilder) ServiceType(t v1alpha1.ServiceType) *MVMBuilder {
 // Start sets when the guest may run.
 func (b *MVMBuilder) Start(p v1alpha1.StartPolicy) *MVMBuilder { b.mvm.Spec.Start = p; return b }
 
+// DataPlane sets the data plane.
+func (b *MVMBuilder) DataPlane(d v1alpha1.DataPlane) *MVMBuilder {
+	b.mvm.Spec.Mesh.DataPlane = d
+	return b
+}
+
 // Ports adds ports.
 func (b *MVMBuilder) Ports(ports ...v1alpha1.Port) *MVMBuilder {
 	b.mvm.Spec.Ports = append(b.mvm.Spec.Ports, ports...)

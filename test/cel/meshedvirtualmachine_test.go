@@ -121,7 +121,18 @@ var meshedVirtualMachineCases = map[string]testCase{
 
 	// The mesh.
 	"unknown mode of mTLS": {set: map[string]any{"spec.mesh.mtls.mode": "Strickt"}, want: []string{"spec.mesh.mtls.mode: Unsupported value"}},
-	"mode of a port":       {set: map[string]any{"spec.mesh.mtls.ports": []any{mtlsPort("http", "Permissive")}}},
+	"ambient":              {set: map[string]any{"spec.mesh.dataPlane": "Ambient", "spec.mesh.mtls.mode": "Permissive", "spec.capture.dns": "Proxy"}},
+	"sidecar, named":       {set: map[string]any{"spec.mesh.dataPlane": "Sidecar", "spec.mesh.mtls.mode": "Disable"}},
+	"unknown data plane":   {set: map[string]any{"spec.mesh.dataPlane": "ambient"}, want: []string{"spec.mesh.dataPlane: Unsupported value"}},
+	"ambient without mTLS": {
+		set:  map[string]any{"spec.mesh.dataPlane": "Ambient", "spec.mesh.mtls.mode": "Disable"},
+		want: []string{"dataPlane Ambient cannot turn mutual TLS off: ztunnel takes Disable for Permissive; set mtls.mode and mtls.ports[].mode to Permissive or Strict"},
+	},
+	"ambient with a port without mTLS": {
+		set:  map[string]any{"spec.mesh.dataPlane": "Ambient", "spec.mesh.mtls.ports": []any{mtlsPort("http", "Disable")}},
+		want: []string{"dataPlane Ambient cannot turn mutual TLS off"},
+	},
+	"mode of a port": {set: map[string]any{"spec.mesh.mtls.ports": []any{mtlsPort("http", "Permissive")}}},
 	"mode of an unknown port": {
 		set:  map[string]any{"spec.mesh.mtls.ports": []any{mtlsPort("htpp", "Permissive")}},
 		want: []string{"mesh.mtls.ports[].name must be the name of an entry of ports"},

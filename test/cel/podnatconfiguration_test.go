@@ -31,6 +31,8 @@ const (
 
 var podNATConfigurationCases = map[string]testCase{
 	"the base object":                    {},
+	"ambient":                            {set: map[string]any{"spec.dataPlane": "Ambient"}},
+	"unknown data plane":                 {set: map[string]any{"spec.dataPlane": "Waypoint"}, want: []string{"spec.dataPlane: Unsupported value"}},
 	"no inbound, no outbound":            {set: map[string]any{"spec.inbound": gone, "spec.outbound": gone}},
 	"no pod":                             {set: map[string]any{"spec.pod": gone}, want: []string{"spec.pod: Required value"}},
 	"no UID":                             {set: map[string]any{"spec.pod.uid": gone}, want: []string{"spec.pod.uid: Required value"}},
