@@ -66,6 +66,10 @@ test-bundle: ## The OLM bundle and the catalog, with operator-framework's valida
 test-e2e: ## The demo's scenario and more, as Go tests on a real cluster of two nodes with KubeVirt and Istio (root, Linux).
 	MESHVM_TEST_CLUSTER=1 go test -count=1 -timeout=60m -v ./test/cluster/...
 
+.PHONY: soak
+soak: ## 200 times create, restart and delete a VM on a local cluster; nothing may be left (root, Linux; an hour or more).
+	MESHVM_TEST_CLUSTER=1 MESHVM_SOAK=200 nice go test -count=1 -timeout=300m -v -run='^TestSoak$$' ./test/cluster/e2e
+
 .PHONY: bench
 bench: ## Benchmarks; BENCH= chooses which.
 	hack/test.sh -run='^$$' -bench='$(BENCH)' -benchmem ./internal/... ./test/kernel/...
