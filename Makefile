@@ -101,7 +101,7 @@ catalog: $(CATALOG) ## Write the file-based catalog from bundle/ and config/cata
 
 .PHONY: kustomize
 kustomize: $(KUSTOMIZE) ## Build every directory of config/ that stands by itself.
-	for d in default openshift samples; do $(KUSTOMIZE) build config/$$d >/dev/null; done
+	for d in certmanager default manifests no-webhook openshift prometheus samples; do $(KUSTOMIZE) build config/$$d >/dev/null; done
 
 .PHONY: build
 build: ## Compile the programs into bin/.
