@@ -59,8 +59,9 @@ test: ## Unit, CEL, integration (real API server) and kernel (real netfilter) te
 	hack/test.sh
 
 .PHONY: test-bundle
-test-bundle: ## The OLM bundle and the catalog, with operator-framework's validators and OLM's own rules.
-	cd hack/olm && go test -count=1 ./...
+test-bundle: ## The OLM bundle, the catalog and the alerts, with the validators, rules and engines of their own projects.
+	cd hack/olm && go test -count=1 -v ./... | grep -v '^=== '
+	cd hack/monitoring && go test -count=1 ./...
 
 .PHONY: test-e2e
 test-e2e: ## The demo's scenario and more, as Go tests on a real cluster of two nodes with KubeVirt and Istio (root, Linux).
@@ -127,6 +128,7 @@ lint: $(LINT) ## golangci-lint on all code of ours.
 	cd hack/tools && $(LINT) run ./...
 	cd hack/lint && $(LINT) run ./...
 	cd hack/olm && $(LINT) run ./...
+	cd hack/monitoring && $(LINT) run ./...
 	@# All of Kubernetes and KubeVirt would have to be compiled to look deeper.
 	$(LINT) fmt --diff test/upstream
 

@@ -26,6 +26,11 @@ import (
 //go:embed manifests
 var manifests embed.FS
 
+// MonitoringKinds is a stand-in for the kinds of Prometheus' operator: the
+// operator's bundle has objects of them, and OLM installs no bundle whose kinds
+// are not served.
+func MonitoringKinds() ([]byte, error) { return manifests.ReadFile("manifests/monitoring.yaml") }
+
 // kubevirtNamespace is where KubeVirt's own pods are.
 const kubevirtNamespace = "kubevirt"
 
