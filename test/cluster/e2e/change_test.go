@@ -24,6 +24,9 @@ func (p *pair) exclude(ctx context.Context, t *testing.T, ports, onChange string
 	m := object("MeshedVirtualMachine", "one")
 	m.SetNamespace(meshNamespace)
 	raw := `{"spec":{"capture":{"onChange":"` + onChange + `","outbound":{"excludePorts":` + ports + `}}}}`
+	if ports == "" {
+		raw = `{"spec":{"capture":{"onChange":"` + onChange + `","outbound":null}}}`
+	}
 	if err := p.Patch(ctx, m, client.RawPatch(types.MergePatchType, []byte(raw))); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +81,7 @@ func TestLiveChange(t *testing.T) {
 	ctx := testContext(t, 8*time.Minute)
 	vm := p.uid(ctx, t, "VirtualMachineInstance", "one")
 	address := net.JoinHostPort(p.clients.Outside.Status.PodIP, "7100")
-	p.exclude(ctx, t, "[]", "Keep")
+	p.exclude(ctx, t, "", "Keep")
 	if _, err := p.ReadyPod(ctx, meshKey("one")); err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +106,7 @@ func TestLiveChange(t *testing.T) {
 			t.Errorf("%s: the established connection lasts: %t, want %t (%+v)", tc.onChange, lasts, tc.lasts, report)
 		}
 		begin = time.Now()
-		p.exclude(ctx, t, "[]", "Keep")
+		p.exclude(ctx, t, "", "Keep")
 		p.until(ctx, t, "7000", true)
 		t.Logf("%.1f s from the edit back to the first new connection through the proxy", time.Since(begin).Seconds())
 		if _, err := p.ReadyPod(ctx, meshKey("one")); err != nil {

@@ -26,6 +26,9 @@ const meshNamespace = "mesh"
 // meshIdentity is what its pods prove to each other.
 const meshIdentity = "spiffe://cluster.local/ns/" + meshNamespace + "/sa/default"
 
+// twoHost is how guest "one" calls "two": guests take no search domains.
+const twoHost = "two." + meshNamespace + ".svc.cluster.local"
+
 // machineYAML is a MeshedVirtualMachine whose guest says its name. extra is more
 // of its spec.
 func machineYAML(name, version, extra string) string {
@@ -188,7 +191,7 @@ func TestMutualTLS(t *testing.T) {
 	p := machines(t)
 	p.envoy(t)
 	ctx := testContext(t, 3*time.Minute)
-	got := p.guestGets(ctx, t, "http://two/tls?mutual")
+	got := p.guestGets(ctx, t, "http://"+twoHost+"/tls?mutual")
 	if got.Code != 200 || !strings.Contains(got.Body, "hello from guest two") {
 		t.Fatalf("guest one asked two: %+v", got)
 	}
@@ -229,7 +232,7 @@ func TestTimeout(t *testing.T) {
 	p.envoy(t)
 	ctx := testContext(t, 3*time.Minute)
 	for _, tc := range []struct{ take, code, least, most int }{{100, 200, 100, 900}, {3000, 504, 850, 2500}} {
-		got := p.guestGets(ctx, t, fmt.Sprintf("http://two/slow?milliseconds=%d", tc.take))
+		got := p.guestGets(ctx, t, fmt.Sprintf("http://%s/slow?milliseconds=%d", twoHost, tc.take))
 		t.Logf("a request that takes %d ms, with a limit of 1 s: code %d after %d ms: %s", tc.take, got.Code, got.Milliseconds, strings.TrimSpace(got.Body))
 		if got.Code != tc.code || got.Milliseconds < tc.least || got.Milliseconds > tc.most {
 			t.Errorf("want code %d after %d to %d ms: %+v", tc.code, tc.least, tc.most, got)
@@ -243,7 +246,7 @@ func TestRetries(t *testing.T) {
 	p.envoy(t)
 	ctx := testContext(t, 3*time.Minute)
 	path := fmt.Sprintf("/flaky?key=%d&fail=2", time.Now().UnixNano())
-	got := p.guestGets(ctx, t, "http://two"+path)
+	got := p.guestGets(ctx, t, "http://"+twoHost+path)
 	if got.Code != 200 || !strings.Contains(got.Body, "request 3") {
 		t.Errorf("the third try should have been answered: %+v", got)
 	}

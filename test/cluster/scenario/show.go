@@ -19,6 +19,11 @@ func (s *Scenario) Run(ctx context.Context) (pod *corev1.Pod, clients Clients, e
 	if err := s.DeployOperator(ctx); err != nil {
 		return nil, clients, err
 	}
+	return s.Sample(ctx)
+}
+
+// Sample is Run with an operator that is deployed already.
+func (s *Scenario) Sample(ctx context.Context) (pod *corev1.Pod, clients Clients, err error) {
 	if err := s.ApplySample(ctx); err != nil {
 		return nil, clients, err
 	}

@@ -105,13 +105,13 @@ func (f *Flow) receive(c net.Conn, patience time.Duration) {
 }
 
 func (f *Flow) end(c net.Conn, err error) {
-	_ = c.Close()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.report.Error == "" {
 		f.report.Error = err.Error()
 		f.report.EndedMilliseconds = time.Since(f.started).Milliseconds()
 	}
+	_ = c.Close()
 }
 
 // Report says what became of the flow so far.

@@ -153,8 +153,14 @@ func answer(l net.Listener) error {
 			return err
 		}
 		log.Printf("tcp connection from %s to %s", c.RemoteAddr(), c.LocalAddr())
-		_, _ = fmt.Fprintf(c, "netclient: client=%s local=%s\n", c.RemoteAddr(), c.LocalAddr())
-		_ = c.Close()
+		go func() {
+			defer c.Close() //nolint:errcheck // the client has its answer
+			_, _ = fmt.Fprintf(c, "netclient: client=%s local=%s\n", c.RemoteAddr(), c.LocalAddr())
+			// A connection closed with unread bytes is reset, and the answer lost.
+			_ = c.(*net.TCPConn).CloseWrite()
+			_ = c.SetReadDeadline(time.Now().Add(time.Second))
+			_, _ = io.Copy(io.Discard, c)
+		}()
 	}
 }
 
