@@ -47,10 +47,10 @@ type Reconciler struct {
 	last map[string]time.Time
 }
 
-// +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
-// +kubebuilder:rbac:groups=batch,namespace=meshvm-system,resources=jobs,verbs=get;list;watch;create;delete
+// +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
+// +kubebuilder:rbac:groups=batch,namespace=meshvm-system,resources=jobs,verbs=list;watch;create;delete
 
 // SetupWithManager registers the controller and what it watches.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, workers int) error {

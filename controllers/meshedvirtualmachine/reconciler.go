@@ -117,7 +117,7 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 		return nil
 	}
 	selector := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
-	return r.Applier.Prune(ctx, s.mvm.Namespace, s.mvm.UID, selector, children.Kinds(), keep)
+	return r.Applier.Prune(ctx, s.mvm.Namespace, s.mvm.UID, selector, children.Prunable(), keep)
 }
 
 func (r *Reconciler) input(s *scope) children.Input {

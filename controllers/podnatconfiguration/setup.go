@@ -44,14 +44,14 @@ type Reconciler struct {
 	Now func() time.Time
 }
 
-// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=get;list;watch
-// +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=list;watch
+// +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations/status,verbs=patch
-// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch
-// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
-// +kubebuilder:rbac:groups=batch,namespace=meshvm-system,resources=jobs,verbs=get;list;watch;create;delete
+// +kubebuilder:rbac:groups=batch,namespace=meshvm-system,resources=jobs,verbs=list;watch;create;delete
 
 // SetupWithManager registers the controller and what it watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {

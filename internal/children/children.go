@@ -4,6 +4,8 @@
 package children
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -99,6 +101,13 @@ func Kinds() []schema.GroupVersionKind {
 		kinds = append(kinds, k.GroupVersionKind)
 	}
 	return kinds
+}
+
+// Prunable lists the kinds of which there can be objects that are no longer
+// wanted. A VirtualMachine has the name of its MeshedVirtualMachine and goes with
+// it, by its owner reference: the operator needs no right to delete machines.
+func Prunable() []schema.GroupVersionKind {
+	return slices.DeleteFunc(Kinds(), func(k schema.GroupVersionKind) bool { return k == VirtualMachineKind })
 }
 
 // Desired returns the wanted objects in the order in which to apply them: the
