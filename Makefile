@@ -67,9 +67,9 @@ test-bundle: ## The OLM bundle, the catalog and the alerts, with the validators,
 test-e2e: ## The demo's scenario and more, as Go tests on a real cluster of two nodes with KubeVirt and Istio (root, Linux).
 	MESHVM_TEST_CLUSTER=1 go test -count=1 -timeout=60m -v ./test/cluster/...
 
-.PHONY: soak
-soak: ## 200 times create, restart and delete a VM on a local cluster; nothing may be left (root, Linux; an hour or more).
-	MESHVM_TEST_CLUSTER=1 MESHVM_SOAK=200 nice go test -count=1 -timeout=300m -v -run='^TestSoak$$' ./test/cluster/e2e
+.PHONY: test-olm
+test-olm: ## The bundle with the real Operator Lifecycle Manager on a cluster of its own (root, Linux).
+	MESHVM_TEST_OLM=1 go test -count=1 -timeout=60m -v ./test/cluster/olm
 
 .PHONY: bench
 bench: ## Benchmarks; BENCH= chooses which.

@@ -81,3 +81,17 @@ func (c *Cluster) ImportImageOnce(ctx context.Context, name, path string) error 
 	}
 	return nil
 }
+
+// Digested is the name, with its digest, of an image that the nodes have: who
+// names an image so asks for no registry.
+func (c *Cluster) Digested(ctx context.Context, name string) (string, error) {
+	out, err := c.NodeExec(ctx, c.first().name, "ctr", "--address", node.Socket, "--namespace", "k8s.io", "images", "list", "name=="+name)
+	if err != nil {
+		return "", err
+	}
+	digest := regexp.MustCompile("sha256:[0-9a-f]{64}").FindString(out)
+	if digest == "" {
+		return "", fmt.Errorf("the nodes have no image %s", name)
+	}
+	return name[:strings.LastIndex(name, ":")] + "@" + digest, nil
+}

@@ -88,13 +88,19 @@ func (c *Cluster) RestartServer(ctx context.Context, nodeName, server string) er
 
 // Call is a request of the operator to the API server, answered or refused.
 type Call struct {
-	Verb      string `json:"verb"`
-	User      struct{ Username string }
-	ObjectRef struct {
+	Verb string `json:"verb"`
+	User struct {
+		Username string
+		Extra    map[string][]string
+	}
+	RequestURI string `json:"requestURI"`
+	ObjectRef  struct {
 		Resource, Subresource, Namespace, Name, APIGroup string
 	} `json:"objectRef"`
 	ResponseStatus struct{ Code int } `json:"responseStatus"`
-	At             time.Time          `json:"requestReceivedTimestamp"`
+	// Annotations have the authorizer's decision (authorization.k8s.io/decision).
+	Annotations map[string]string `json:"annotations"`
+	At          time.Time         `json:"requestReceivedTimestamp"`
 }
 
 // Calls reads the audit log: the requests of the operator's service accounts

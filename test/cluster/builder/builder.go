@@ -65,6 +65,26 @@ func New(out io.Writer) (*Builder, error) {
 	return &Builder{Repo: repo, Cache: cache, Out: out, start: time.Now()}, os.MkdirAll(cache, 0o755)
 }
 
+// At is a builder of another checkout, with the same cache.
+func (b *Builder) At(repo string) *Builder {
+	return &Builder{Repo: repo, Cache: b.Cache, Out: b.Out, start: b.start}
+}
+
+// Checkout is a directory with the files of a commit of the repository.
+func (b *Builder) Checkout(ctx context.Context, commit string) (string, error) {
+	return b.product(ctx, "checkout", []string{commit}, func(ctx context.Context, dir string) error {
+		archive := dir + ".tar"
+		defer os.Remove(archive) //nolint:errcheck // unpacked
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+		if err := run(ctx, b.Repo, nil, "git", "archive", "-o", archive, commit); err != nil {
+			return err
+		}
+		return run(ctx, dir, nil, "tar", "-xf", archive)
+	})
+}
+
 // FindRepo looks for the project's go.mod from the working directory upwards.
 func FindRepo() (string, error) {
 	dir, err := os.Getwd()

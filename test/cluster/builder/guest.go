@@ -145,10 +145,7 @@ func guestInitrd(root, version, guest string) ([]byte, error) {
 	for _, d := range []string{"bin", "proc", "sys", "dev", "etc", "tmp", "modules"} {
 		c.dir(d)
 	}
-	busybox := filepath.Join(root, "usr/bin/busybox")
-	if _, err := os.Stat(busybox); err != nil {
-		busybox = filepath.Join(root, "bin/busybox")
-	}
+	busybox := busyboxOf(root)
 	for name, from := range map[string]string{"bin/busybox": busybox, "guest": guest} {
 		raw, err := os.ReadFile(from)
 		if err != nil {
@@ -190,4 +187,13 @@ func addModules(c *cpioWriter, root, version string) error {
 	}
 	c.file("modules/order", 0o644, []byte(list.String()))
 	return nil
+}
+
+// busyboxOf finds the program in what guestKernel returned.
+func busyboxOf(root string) string {
+	path := filepath.Join(root, "usr/bin/busybox")
+	if _, err := os.Stat(path); err != nil {
+		return filepath.Join(root, "bin/busybox")
+	}
+	return path
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"meshvm.io/meshvm/hack/images/release"
 	"meshvm.io/meshvm/test/cluster/node"
@@ -40,24 +41,37 @@ var operatorImages = []staticImage{
 	{RuleWriterImage, "./cmd/rule-writer", "0:0"},
 }
 
+// devVersion is what programs that are no release call themselves.
+const devVersion = "dev"
+
 // ClusterImages is an archive with the pause image and the client.
 func (b *Builder) ClusterImages(ctx context.Context) (string, error) {
-	return b.staticImages(ctx, "cluster", clusterImages)
+	return b.versionedImages(ctx, "cluster", devVersion, clusterImages)
 }
 
 // OperatorImages is an archive with the operator's two images, built from the
 // checkout as it is.
 func (b *Builder) OperatorImages(ctx context.Context) (string, error) {
-	return b.staticImages(ctx, "operator", operatorImages)
+	return b.versionedImages(ctx, "operator", devVersion, operatorImages)
 }
 
-// staticImages builds the programs and packs each into an image of its own. Those
+// NamedOperatorImages is OperatorImages with other names for the images, from
+// names, and another version in the programs.
+func (b *Builder) NamedOperatorImages(ctx context.Context, version string, names map[string]string) (string, error) {
+	images := slices.Clone(operatorImages)
+	for i := range images {
+		images[i].name = names[images[i].name]
+	}
+	return b.versionedImages(ctx, "operator", version, images)
+}
+
+// versionedImages builds the programs and packs each into an image of its own. Those
 // that are delivered are made just as "make images" makes them; the others have
 // the program, /etc/passwd and an empty /tmp, nothing else.
-func (b *Builder) staticImages(ctx context.Context, name string, images []staticImage) (string, error) {
+func (b *Builder) versionedImages(ctx context.Context, name, version string, images []staticImage) (string, error) {
 	inputs := []string{"2"}
 	programs := make([]string, len(images))
-	o := release.Options{Repo: b.Repo, Work: filepath.Join(b.Cache, "own", "release"), Version: "dev"}
+	o := release.Options{Repo: b.Repo, Work: filepath.Join(b.Cache, "own", digest(b.Repo), version), Version: version}
 	for i, img := range images {
 		program, err := b.staticProgram(ctx, o, img)
 		if err != nil {

@@ -184,14 +184,14 @@ func (b *Builder) goList(ctx context.Context, module string, args ...string) (st
 
 // Program builds a static program of the project itself for Linux, for example
 // ./cmd/manager. Go's own cache decides what there is to do; the file's name
-// stays the same.
+// stays the same, and is another one in each checkout.
 func (b *Builder) Program(ctx context.Context, pkg string) (string, error) {
-	return b.own(ctx, filepath.Join(b.Cache, "own", filepath.Base(pkg)), pkg, "linux")
+	return b.own(ctx, filepath.Join(b.Cache, "own", digest(b.Repo), filepath.Base(pkg)), pkg, "linux")
 }
 
 // HostProgram is Program for the system that this program runs on.
 func (b *Builder) HostProgram(ctx context.Context, pkg string) (string, error) {
-	return b.own(ctx, filepath.Join(b.Cache, "own", runtime.GOOS, filepath.Base(pkg)), pkg, runtime.GOOS)
+	return b.own(ctx, filepath.Join(b.Cache, "own", digest(b.Repo), runtime.GOOS, filepath.Base(pkg)), pkg, runtime.GOOS)
 }
 
 func (b *Builder) own(ctx context.Context, out, pkg, system string) (string, error) {

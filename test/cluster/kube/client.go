@@ -12,6 +12,8 @@ import (
 	"slices"
 
 	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/tools/clientcmd"
@@ -64,6 +66,25 @@ func (c *API) ApplyObjects(ctx context.Context, objects []*unstructured.Unstruct
 			o.SetManagedFields(nil)
 			return "", c.Apply(ctx, client.ApplyConfigurationFromUnstructured(o),
 				client.FieldOwner(FieldOwner), client.ForceOwnership)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// DeleteObjects deletes objects, the last first, and waits until they are gone.
+// Objects and kinds that are not there are no error.
+func (c *API) DeleteObjects(ctx context.Context, objects []*unstructured.Unstructured) error {
+	for _, o := range slices.Backward(objects) {
+		what := o.GetKind() + " " + o.GetName()
+		err := c.Wait(ctx, what+" to go", func(ctx context.Context) (string, error) {
+			err := c.Delete(ctx, o)
+			if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
+				return "", nil
+			}
+			return "its deletion", err
 		})
 		if err != nil {
 			return err

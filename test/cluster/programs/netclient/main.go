@@ -9,6 +9,7 @@
 //	netclient held NAME           prints what became of it (package flow)
 //	netclient tcp ADDRESS [TEXT]   connects, sends, prints the first answer
 //	netclient udp ADDRESS [TEXT]
+//	netclient watch NAME=TARGET...  repeats until its input ends, then says what failed
 package main
 
 import (
@@ -60,8 +61,10 @@ func run(args []string) error {
 			text = args[2]
 		}
 		return talk(args[0], args[1], text)
+	case len(args) >= 2 && args[0] == "watch":
+		return watch(args[1:])
 	}
-	return errors.New("usage: netclient serve | get URL | status URL | repeat N URL | hold NAME ADDRESS | held NAME | tcp ADDRESS [TEXT] | udp ADDRESS [TEXT]")
+	return errors.New("usage: netclient serve | get URL | status URL | repeat N URL | hold NAME ADDRESS | held NAME | tcp ADDRESS [TEXT] | udp ADDRESS [TEXT] | watch NAME=TARGET...")
 }
 
 // own is the address of what "netclient serve" serves to its own pod.
@@ -82,24 +85,30 @@ func get(w io.Writer, url string, status bool) error {
 }
 
 func talk(network, address, text string) error {
+	answer, err := ask(network, address, text)
+	fmt.Println(answer)
+	return err
+}
+
+// ask connects, sends a line and returns the first answer.
+func ask(network, address, text string) (string, error) {
 	c, err := net.DialTimeout(network, address, timeout)
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer c.Close() //nolint:errcheck // the program ends
+	defer c.Close() //nolint:errcheck // nothing more is said
 	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
-		return err
+		return "", err
 	}
 	if _, err := fmt.Fprintf(c, "%s\n", text); err != nil {
-		return err
+		return "", err
 	}
 	buf := make([]byte, 2048)
 	n, err := c.Read(buf)
-	fmt.Println(string(buf[:n]))
 	if n > 0 {
-		return nil
+		return string(buf[:n]), nil
 	}
-	return err
+	return "", err
 }
 
 func serve() error {

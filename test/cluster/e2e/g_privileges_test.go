@@ -1,0 +1,168 @@
+//go:build linux
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/internal/rulejob"
+	"meshvm.io/meshvm/test/cluster/scenario"
+)
+
+// privileges are the lines of /proc/PID/status (proc(5)) that tell what a
+// process may do. Capabilities are sets of bits (capabilities(7)).
+type privileges map[string]string
+
+var privilegeLines = []string{"Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"}
+
+// wanted of the manager: not root, nothing in any set, nothing to be had.
+var managerPrivileges = privileges{
+	"Uid": "65532 65532 65532 65532", "Gid": "65532 65532 65532 65532",
+	"CapInh": none, "CapPrm": none, "CapEff": none, "CapBnd": none, "CapAmb": none, "NoNewPrivs": "1", "Seccomp": "2",
+}
+
+// wanted of the rule-writer: NET_ADMIN (12), SYS_PTRACE (19) and SYS_ADMIN (21).
+var writerPrivileges = privileges{
+	"Uid": "0 0 0 0", "CapPrm": three, "CapEff": three, "CapBnd": three, "CapAmb": none, "NoNewPrivs": "1", "Seccomp": "2",
+}
+
+const (
+	none  = "0000000000000000"
+	three = "0000000000281000"
+)
+
+// TestPrivileges reads from the node's /proc what the operator's running
+// processes may do.
+func TestPrivileges(t *testing.T) {
+	s := start(t)
+	pod, _ := ready(t, s)
+	ctx := testContext(t, 5*time.Minute)
+	checkPrivileges(ctx, t, s, &managers(ctx, t, s)[0], "manager", managerPrivileges)
+	checkPrivileges(ctx, t, s, longWriter(ctx, t, s, pod), "rule-writer", writerPrivileges)
+}
+
+// managers are the manager's pods.
+func managers(ctx context.Context, t *testing.T, s *scenario.Scenario) []corev1.Pod {
+	t.Helper()
+	var list corev1.PodList
+	err := s.List(ctx, &list, client.InNamespace(scenario.OperatorNamespace), client.MatchingLabels{"app.kubernetes.io/component": "controller-manager"})
+	if err != nil || len(list.Items) == 0 {
+		t.Fatalf("no manager's pod: %v", err)
+	}
+	return list.Items
+}
+
+// longWriter is a pod like the one in which the operator has just had rules
+// written, but whose program traces for a while: the writing is over in some
+// milliseconds, too short to be looked at.
+func longWriter(ctx context.Context, t *testing.T, s *scenario.Scenario, target *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	m := object("MeshedVirtualMachine", scenario.Name)
+	edit := `{"spec":{"capture":{"outbound":{"excludePorts":[{"port":9998},{"port":9999}]}}}}`
+	if err := s.Patch(ctx, m, client.RawPatch("application/merge-patch+json", []byte(edit))); err != nil {
+		t.Fatal(err)
+	}
+	var written corev1.Pod
+	err := s.Wait(ctx, "the pod of a rule-writer Job", func(ctx context.Context) (string, error) {
+		var list corev1.PodList
+		err := s.List(ctx, &list, client.InNamespace(scenario.OperatorNamespace), client.MatchingLabels(rulejob.Labels()))
+		if err != nil || len(list.Items) == 0 {
+			return "it", err
+		}
+		written = list.Items[0]
+		return "", nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: written.Namespace, Name: "privileges", Annotations: written.Annotations,
+			Labels: map[string]string{"sidecar.istio.io/inject": "false"},
+		},
+		Spec: written.Spec,
+	}
+	long.Spec.Containers[0].Args = []string{"trace", "-pod-uid", string(target.UID), "-pod-ip", target.Status.PodIP, "-dport", "1", "-duration", "1m"}
+	if err := s.Create(ctx, long); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Delete(context.WithoutCancel(ctx), long, client.GracePeriodSeconds(0)); err != nil {
+			t.Error(err)
+		}
+	})
+	err = s.Wait(ctx, "the rule-writer that traces", func(ctx context.Context) (string, error) {
+		if err := s.Get(ctx, client.ObjectKeyFromObject(long), long); err != nil {
+			return "", err
+		}
+		if long.Status.Phase != corev1.PodRunning {
+			return string(long.Status.Phase), nil
+		}
+		return "", nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return long
+}
+
+// checkPrivileges finds the program among the processes of the pod and compares.
+func checkPrivileges(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod, program string, want privileges) {
+	t.Helper()
+	var got privileges
+	err := s.Wait(ctx, "the process "+program, func(context.Context) (string, error) {
+		var err error
+		got, err = readPrivileges(string(pod.UID), program)
+		return "", err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var line strings.Builder
+	for _, name := range privilegeLines {
+		fmt.Fprintf(&line, " %s=%s", name, got[name])
+		if w, ok := want[name]; ok && got[name] != w {
+			t.Errorf("%s: %s is %q, want %q", program, name, got[name], w)
+		}
+	}
+	t.Logf("%s:%s", program, line.String())
+}
+
+// readPrivileges reads them of the process of a pod whose program has the name.
+func readPrivileges(podUID, program string) (privileges, error) {
+	paths, err := filepath.Glob("/proc/[0-9]*/cgroup")
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(raw), "/pod"+podUID) {
+			continue
+		}
+		dir := filepath.Dir(path)
+		if exe, err := os.Readlink(filepath.Join(dir, "exe")); err != nil || filepath.Base(exe) != program {
+			continue
+		}
+		status, err := os.ReadFile(filepath.Join(dir, "status"))
+		if err != nil {
+			return nil, err
+		}
+		got := privileges{}
+		for _, m := range regexp.MustCompile(`(?m)^(\w+):[ \t]*(.*?)[ \t]*$`).FindAllStringSubmatch(string(status), -1) {
+			got[m[1]] = strings.Join(strings.Fields(m[2]), " ")
+		}
+		return got, nil
+	}
+	return nil, fmt.Errorf("no process %s in pod %s", program, podUID)
+}

@@ -1,0 +1,3 @@
+// Package olm tests the bundle with the real Operator Lifecycle Manager on a
+// cluster of its own.
+package olm

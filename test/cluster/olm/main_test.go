@@ -1,0 +1,92 @@
+//go:build linux
+
+package olm
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"meshvm.io/meshvm/test/cluster"
+	"meshvm.io/meshvm/test/cluster/builder"
+	"meshvm.io/meshvm/test/cluster/scenario"
+)
+
+// enable is the variable that "make test-olm" sets; require makes a failure of
+// what would be skipped.
+const (
+	enable  = "MESHVM_TEST_OLM"
+	require = "MESHVM_REQUIRE_CLUSTER"
+)
+
+// up starts a cluster that goes with the test.
+func up(t *testing.T) *scenario.Scenario {
+	t.Helper()
+	reason := ""
+	if os.Getenv(enable) == "" {
+		reason = "starts a cluster with OLM, which takes minutes: make test-olm, or " + enable + "=1"
+	} else if err := builder.Missing(); err != nil {
+		reason = err.Error()
+	}
+	if reason != "" {
+		if os.Getenv(enable) != "" && os.Getenv(require) == "1" {
+			t.Fatalf("%s=1, but: %s", require, reason)
+		}
+		t.Skip(reason)
+	}
+	o := cluster.Options{Name: "olm", Owned: true, Progress: os.Stderr}
+	if err := cluster.Down(o, false); err != nil {
+		t.Fatal(err) // of a killed run
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
+	defer cancel()
+	c, err := cluster.Up(ctx, o)
+	if err != nil {
+		t.Fatalf("start the cluster: %v", err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			lastWords(t, c)
+		}
+		if err := c.Down(false); err != nil {
+			t.Error(err)
+		}
+	})
+	return scenario.New(c)
+}
+
+// lastWords prints what OLM has to say of a failure.
+func lastWords(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+	defer cancel()
+	for _, args := range []string{
+		"get subscriptions,installplans,csv,catalogsources,pods -A",
+		"describe installplans,csv -n " + scenario.OperatorNamespace,
+		"logs -n olm deploy/catalog-operator --tail=30",
+		"logs -n olm deploy/olm-operator --tail=30",
+		"get events -A",
+	} {
+		var out strings.Builder
+		err := c.Kubectl(ctx, cluster.Stdio{Out: &out, Err: &out}, strings.Fields(args)...)
+		t.Logf("kubectl %s (%v)\n%s", args, err, out.String())
+	}
+}
+
+// timeline prints and keeps what happened when.
+type timeline struct {
+	t     *testing.T
+	begin time.Time
+	lines []string
+}
+
+func (l *timeline) mark(format string, args ...any) {
+	line := fmt.Sprintf("%7.1f s  %s", time.Since(l.begin).Seconds(), fmt.Sprintf(format, args...))
+	l.lines = append(l.lines, line)
+	l.t.Log(line)
+}
+
+func (l *timeline) print() { l.t.Logf("time line:\n%s", strings.Join(l.lines, "\n")) }

@@ -1,0 +1,85 @@
+//go:build linux
+
+package scenario
+
+import (
+	"bytes"
+	"context"
+	"path/filepath"
+	"strings"
+
+	"meshvm.io/meshvm/test/cluster/builder"
+	"meshvm.io/meshvm/test/cluster/kube"
+)
+
+// Release is the operator as one checkout makes it, under a version of its own.
+type Release struct {
+	// Repo is the root of the checkout.
+	Repo string
+	// Version is the tag of its images.
+	Version string
+	// Images maps the names in config/ to the names of this version.
+	Images map[string]string
+
+	archive string
+}
+
+// Release builds the images of a checkout and gives them to the node.
+func (s *Scenario) Release(ctx context.Context, repo, version string) (Release, error) {
+	r := Release{Repo: repo, Version: version, Images: map[string]string{}}
+	for _, name := range []string{builder.ManagerImage, builder.RuleWriterImage} {
+		r.Images[name] = name[:strings.LastIndex(name, ":")+1] + version
+	}
+	var err error
+	if r.archive, err = s.Builder().At(repo).NamedOperatorImages(ctx, version, r.Images); err != nil {
+		return r, err
+	}
+	return r, s.ImportImageOnce(ctx, "operator "+version, r.archive)
+}
+
+// Manifest is a directory of the release's config/ with the release's images.
+func (s *Scenario) Manifest(ctx context.Context, r Release, dir string) ([]byte, error) {
+	manifest, err := s.Kustomize(ctx, filepath.Join(r.Repo, "config", dir))
+	for from, to := range r.Images {
+		manifest = bytes.ReplaceAll(manifest, []byte(from), []byte(to))
+	}
+	return manifest, err
+}
+
+// DeployRelease applies the release's config/default and waits for its manager.
+func (s *Scenario) DeployRelease(ctx context.Context, r Release) error {
+	manifest, err := s.Manifest(ctx, r, "default")
+	if err != nil {
+		return err
+	}
+	s.Logf("applying config/default of version %s", r.Version)
+	if err := s.ApplyManifest(ctx, manifest); err != nil {
+		return err
+	}
+	return s.OperatorReady(ctx)
+}
+
+// Remove deletes the sample and the operator in the README's order, and waits
+// until both are gone.
+func (s *Scenario) Remove(ctx context.Context, r Release) error {
+	for _, dir := range []string{"samples", "default"} {
+		manifest, err := s.Manifest(ctx, r, dir)
+		if err != nil {
+			return err
+		}
+		objects, err := kube.Decode(manifest)
+		if err != nil {
+			return err
+		}
+		s.Logf("deleting config/%s of version %s", dir, r.Version)
+		if err := s.DeleteObjects(ctx, objects); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// HeadRelease is the release of the checkout that the program runs in.
+func (s *Scenario) HeadRelease(ctx context.Context, version string) (Release, error) {
+	return s.Release(ctx, s.Builder().Repo, version)
+}

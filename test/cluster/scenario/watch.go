@@ -1,0 +1,83 @@
+//go:build linux
+
+package scenario
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"meshvm.io/meshvm/test/cluster"
+)
+
+// Watched is what the client saw of one target that it asked again and again.
+type Watched struct {
+	Name   string `json:"name"`
+	Target string `json:"target"`
+	// Sent and Failed count questions; First is the first failure.
+	Sent   int    `json:"sent"`
+	Failed int    `json:"failed"`
+	First  string `json:"first"`
+	// LongestMS is the longest time between two good answers, in milliseconds.
+	LongestMS int64 `json:"longestMilliseconds"`
+}
+
+// Watch is traffic that goes on until it is stopped.
+type Watch struct{ clients []*watching }
+
+// watching is one client's part.
+type watching struct {
+	stop      io.Closer
+	done      chan error
+	out, errs bytes.Buffer
+}
+
+// StartWatch has the two clients ask every 50 ms: the one in the mesh the meshed
+// port, on new connections and on one that stays, and the guest for connections
+// of its own through the proxy and past it; the one outside the direct ports.
+func (s *Scenario) StartWatch(ctx context.Context, pod *corev1.Pod, clients Clients) *Watch {
+	at := func(port string) string { return net.JoinHostPort(pod.Status.PodIP, port) }
+	dial := func(port string) string {
+		return "http://" + ServiceURL + "dial?network=tcp&addr=" + net.JoinHostPort(clients.Outside.Status.PodIP, port)
+	}
+	return &Watch{clients: []*watching{
+		s.startClient(ctx, clients.Inside,
+			"mesh-port=http://"+ServiceURL,
+			"mesh-port-one-connection=keep+http://"+ServiceURL,
+			"from-guest-through-proxy="+dial("7000"),
+			"from-guest-past-proxy="+dial("9999")),
+		s.startClient(ctx, clients.Outside, "direct-tcp-port=tcp://"+at("22"), "direct-udp-port=udp://"+at("9000")),
+	}}
+}
+
+func (s *Scenario) startClient(ctx context.Context, pod *corev1.Pod, targets ...string) *watching {
+	in, stop := io.Pipe()
+	w := &watching{stop: stop, done: make(chan error, 1)}
+	args := append([]string{"-n", pod.Namespace, "exec", "-i", pod.Name, "-c", "client", "--", "/netclient", "watch"}, targets...)
+	go func() { w.done <- s.Kubectl(ctx, cluster.Stdio{In: in, Out: &w.out, Err: &w.errs}, args...) }()
+	return w
+}
+
+// Stop ends the traffic and returns what was seen.
+func (w *Watch) Stop() ([]Watched, error) {
+	var all []Watched
+	for _, c := range w.clients {
+		if err := c.stop.Close(); err != nil {
+			return nil, err
+		}
+		if err := <-c.done; err != nil {
+			return nil, fmt.Errorf("the client: %w: %s", err, c.errs.String())
+		}
+		var list []Watched
+		if err := json.Unmarshal(c.out.Bytes(), &list); err != nil {
+			return nil, err
+		}
+		all = append(all, list...)
+	}
+	return all, nil
+}
