@@ -16,6 +16,7 @@ FUZZTIME ?= 20s
 digest = $(shell cat $(1) | sha256sum | cut -c1-12)
 TOOLS_DIGEST := $(call digest,hack/tools/go.mod hack/tools/go.sum hack/tools/crdgen/*.go)
 LINT_DIGEST := $(call digest,hack/lint/go.mod hack/lint/go.sum hack/lint/*.go)
+VULN := $(CURDIR)/bin/govulncheck-$(call digest,hack/vuln/go.mod hack/vuln/go.sum)
 CONTROLLER_GEN := $(CURDIR)/bin/controller-gen-$(TOOLS_DIGEST)
 CRDGEN := $(CURDIR)/bin/crdgen-$(TOOLS_DIGEST)
 KUSTOMIZE := $(CURDIR)/bin/kustomize-$(TOOLS_DIGEST)
@@ -136,6 +137,10 @@ lint: $(LINT) ## golangci-lint on all code of ours.
 lint-api: $(LINT) ## kube-api-linter on the API types.
 	$(LINT) run --config .golangci-kal.yml ./api/...
 
+.PHONY: vulncheck
+vulncheck: $(VULN) ## Known vulnerabilities in what the programs call; needs Go's vulnerability database.
+	$(VULN) ./cmd/...
+
 .PHONY: check
 check: ## Sizes of files and functions, what the privileged program links, and PROJECT.
 	go run ./hack/check
@@ -167,3 +172,6 @@ $(CATALOG):
 
 $(LINT):
 	cd hack/lint && go build -trimpath -o $@ .
+
+$(VULN):
+	cd hack/vuln && go build -trimpath -o $@ golang.org/x/vuln/cmd/govulncheck

@@ -14,8 +14,8 @@ import (
 	"io"
 )
 
-// RequestVersion names the request format that this package writes and reads.
-const RequestVersion = "meshvm.io/rule-request/v1"
+// RequestVersion names the request format that this package writes.
+const RequestVersion = requestPrefix + "1"
 
 // MaxRequestBytes bounds a decoded request. Annotations of an object may hold
 // 256 KiB in all (k8s.io/apimachinery/pkg/api/validation, TotalAnnotationSizeLimitB).
@@ -102,6 +102,12 @@ func DecodeRequest(b []byte) (Request, error) {
 	if len(b) > MaxRequestBytes {
 		return r, fmt.Errorf("%w: %d bytes, more than %d", ErrInvalidRequest, len(b), MaxRequestBytes)
 	}
+	// The version first: what else is wrong may come from another format.
+	if version, err := versionOf(b); err == nil {
+		if err := checkVersion(version, requestPrefix, requestFormat); err != nil {
+			return r, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
+		}
+	}
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {
@@ -109,9 +115,6 @@ func DecodeRequest(b []byte) (Request, error) {
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return r, fmt.Errorf("%w: data after the request", ErrInvalidRequest)
-	}
-	if r.Version != RequestVersion {
-		return r, fmt.Errorf("%w: version %q, this rule-writer reads %q", ErrInvalidRequest, r.Version, RequestVersion)
 	}
 	return r, r.validate()
 }

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// ResultVersion names the result format that this package writes and reads.
-const ResultVersion = "meshvm.io/rule-result/v1"
+// ResultVersion names the result format that this package writes.
+const ResultVersion = resultPrefix + "1"
 
 // MaxResultBytes is the limit of a container's termination message
 // (kubelet, pkg/kubelet/container, MaxContainerTerminationMessageLength).
@@ -206,8 +206,8 @@ func DecodeResult(b []byte) (Result, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return r, fmt.Errorf("%w: %w", ErrInvalidResult, err)
 	}
-	if r.Version != ResultVersion {
-		return r, fmt.Errorf("%w: version %q, expected %q", ErrInvalidResult, r.Version, ResultVersion)
+	if err := checkVersion(r.Version, resultPrefix, resultFormat); err != nil {
+		return r, fmt.Errorf("%w: %w", ErrInvalidResult, err)
 	}
 	return r, nil
 }

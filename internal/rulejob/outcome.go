@@ -2,6 +2,7 @@ package rulejob
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -113,6 +114,8 @@ func exhausted(job *batchv1.Job, pods []corev1.Pod) bool {
 func fromTermination(t *corev1.ContainerStateTerminated, requestDigest string) Outcome {
 	result, err := ruleio.DecodeResult([]byte(t.Message))
 	switch {
+	case errors.Is(err, ruleio.ErrVersion):
+		return failure(t.FinishedAt, "the rule-writer's answer was not understood: "+err.Error())
 	case err != nil:
 		return withoutResult(t)
 	case result.RequestDigest != requestDigest:

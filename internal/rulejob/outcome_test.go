@@ -182,6 +182,13 @@ func TestReadOutcome(t *testing.T) {
 			},
 			want: brief{State: succeeded, Reason: "Programmed", Proven: true, FinishedAt: podEnd},
 		},
+		"answer in a format that is not read": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", `{"version":"meshvm.io/rule-result/v2"}`))},
+			want: brief{
+				State: failed, Reason: "WriteFailed", Retryable: true, FinishedAt: podEnd,
+				Message: `the rule-writer's answer was not understood: invalid result: the format is not known: version "meshvm.io/rule-result/v2" is newer than meshvm.io/rule-result/v1: manager and rule-writer are more than one release apart, give them images of one release`,
+			},
+		},
 		"no target, request of another version": {
 			job: job(),
 			pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", result(t, ruleio.Result{

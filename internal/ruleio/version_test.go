@@ -1,0 +1,127 @@
+package ruleio
+
+import (
+	"errors"
+	"flag"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the list of the formats' fields")
+
+// TestCheckVersion has programs of several formats read each other's.
+func TestCheckVersion(t *testing.T) {
+	for name, tc := range map[string]struct {
+		own  int
+		text string
+		// want is a part of the message; empty if it is read.
+		want string
+	}{
+		"the first reads its own":    {1, requestPrefix + "1", ""},
+		"there is none before it":    {1, requestPrefix + "0", "want " + requestPrefix + "1"},
+		"an old writer, a new one":   {1, requestPrefix + "2", "newer"},
+		"its own":                    {3, requestPrefix + "3", ""},
+		"a new writer, an old one":   {3, requestPrefix + "2", ""},
+		"two before":                 {3, requestPrefix + "1", "older than " + requestPrefix + "2"},
+		"one after":                  {3, requestPrefix + "4", "images of one release"},
+		"another kind of message":    {1, resultPrefix + "1", "want"},
+		"none":                       {1, "", "want"},
+		"no number":                  {1, requestPrefix + "one", "want"},
+		"a number spelled otherwise": {1, requestPrefix + "+1", "want"},
+	} {
+		err := checkVersion(tc.text, requestPrefix, tc.own)
+		if (err == nil) != (tc.want == "") || err != nil && (!errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s: %v, want %q", name, err, tc.want)
+		}
+	}
+}
+
+// TestOtherFormats are what the two programs of this release say to requests and
+// results of the next one, with fields that they do not know.
+func TestOtherFormats(t *testing.T) {
+	_, err := DecodeRequest([]byte(`{"version":"` + requestPrefix + `2","targets":[],"later":{}}`))
+	if !errors.Is(err, ErrVersion) || !errors.Is(err, ErrInvalidRequest) || !strings.Contains(err.Error(), requestPrefix+"2") || !strings.Contains(err.Error(), RequestVersion) {
+		t.Errorf("a later request: %v, want one that names both versions", err)
+	}
+	_, err = DecodeResult([]byte(`{"version":"` + resultPrefix + `2","later":{}}`))
+	if !errors.Is(err, ErrVersion) || !errors.Is(err, ErrInvalidResult) || !strings.Contains(err.Error(), resultPrefix+"2") || !strings.Contains(err.Error(), ResultVersion) {
+		t.Errorf("a later result: %v, want one that names both versions", err)
+	}
+}
+
+// TestFormatIsFrozen reads messages as an earlier program wrote them, and wants
+// them written again to the byte: the digest of a request names its Job.
+func TestFormatIsFrozen(t *testing.T) {
+	for file, again := range map[string]func([]byte) ([]byte, error){
+		"testdata/request-v1.json": func(b []byte) ([]byte, error) {
+			r, err := DecodeRequest(b)
+			if err != nil {
+				return nil, err
+			}
+			return r.Encode()
+		},
+		"testdata/result-v1.json": func(b []byte) ([]byte, error) {
+			r, err := DecodeResult(b)
+			if err != nil {
+				return nil, err
+			}
+			return r.Encode()
+		},
+	} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = []byte(strings.TrimSpace(string(text)))
+		got, err := again(text)
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		if diff := cmp.Diff(string(text), string(got)); diff != "" {
+			t.Errorf("%s is written otherwise now (-then +now):\n%s", file, diff)
+		}
+	}
+}
+
+// TestFieldsOfTheFormats lists every field of both formats. A change of the list
+// is a new format, once there is a release of this one.
+func TestFieldsOfTheFormats(t *testing.T) {
+	got := strings.Join(append(fields("request", reflect.TypeFor[Request]()), fields("result", reflect.TypeFor[Result]())...), "\n") + "\n"
+	const file = "testdata/fields-v1.txt"
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("the format changed (-was +is). Once there is a release of it: raise requestFormat or resultFormat and have the older one read too "+
+			"(docs/upgrade.md). Until then: go test ./internal/ruleio -update\n%s", diff)
+	}
+}
+
+func fields(prefix string, t reflect.Type) []string {
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		if t.Kind() == reflect.Slice {
+			prefix += "[]"
+		}
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || t == reflect.TypeFor[PortRange]() {
+		return []string{prefix + " " + t.Kind().String()}
+	}
+	var out []string
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		out = append(out, fields(prefix+"."+name, t.Field(i).Type)...)
+	}
+	return out
+}
