@@ -151,6 +151,7 @@ func startProcess(t *testing.T) *process {
 	p.command = exec.CommandContext(context.WithoutCancel(t.Context()), program, "--config="+filepath.Join(p.dir, "config.yaml"))
 	p.command.Env = []string{
 		"KUBECONFIG=" + file, "OPERATOR_NAMESPACE=" + operatorNamespace, "POD_NAME=manager-0",
+		"GODEBUG=" + os.Getenv("MESHVM_MANAGER_GODEBUG"), // for example fips140=on
 		"RULE_WRITER_IMAGE=localhost/rule-writer:1", "RULE_WRITER_SERVICE_ACCOUNT=meshvm-rule-writer",
 	}
 	p.command.Stdout, p.command.Stderr = p.log, p.log
