@@ -17,7 +17,8 @@ type CaptureSpec struct {
 	Outbound OutboundCapture `json:"outbound,omitzero"`
 
 	// unmeshed says what becomes of traffic that the mesh cannot carry: UDP,
-	// ICMP and all protocols but TCP, and IPv6. Allow leaves it alone, which
+	// ICMP and all protocols but TCP, an address family that the pod's proxy
+	// does not carry, and DNS over IPv6 with dns: Proxy. Allow leaves it alone, which
 	// is also what happens when it is left out. Drop drops it in both
 	// directions, but for DNS, for UDP ports that ports or an exclusion
 	// lists, and for networks in outbound.excludeCIDRs.
@@ -30,7 +31,10 @@ type CaptureSpec struct {
 	// what happens when it is left out. Proxy goes to the proxy's own
 	// resolver, which knows the mesh's services; the guest sees the answers
 	// come from the resolver that it asked. Proxy turns on Istio's DNS
-	// capture, which a running pod takes up with its next start.
+	// capture, which a running pod takes up with its next start. Over IPv6 a
+	// guest cannot reach that resolver: in a pod with both families its DNS
+	// over IPv6 is what unmeshed is about, and in a pod with IPv6 alone Proxy
+	// is refused.
 	//
 	// +optional
 	DNS DNSPolicy `json:"dns,omitempty"`
@@ -134,27 +138,28 @@ type OutboundCapture struct {
 	// +kubebuilder:validation:MaxItems=128
 	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
 
-	// excludeCIDRs are IPv4 destination networks that go past the proxy, for
-	// example "10.96.0.0/16".
+	// excludeCIDRs are destination networks that go past the proxy, for example
+	// "10.96.0.0/16" or "fd00:96::/112", without host bits.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=128
-	// +kubebuilder:validation:items:MinLength=9
-	// +kubebuilder:validation:items:MaxLength=18
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
+	// +kubebuilder:validation:items:MinLength=4
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
 	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
 
-	// includeCIDRs are the only IPv4 destination networks that go through the
-	// proxy, less the exclusions; all when left out.
+	// includeCIDRs are the only destination networks that go through the
+	// proxy, less the exclusions; all when left out. With networks of one
+	// address family only, nothing of the other goes through the proxy.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=128
-	// +kubebuilder:validation:items:MinLength=9
-	// +kubebuilder:validation:items:MaxLength=18
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
+	// +kubebuilder:validation:items:MinLength=4
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
 	IncludeCIDRs []string `json:"includeCIDRs,omitempty"`
 }

@@ -26,7 +26,7 @@ type PodNATConfigurationSpec struct {
 	Interfaces PodInterfaces `json:"interfaces,omitzero"`
 
 	// families are the addresses of the guest's primary interface, by address
-	// family.
+	// family: those that the pod has and its proxy carries.
 	//
 	// +required
 	// +listType=atomic
@@ -130,11 +130,15 @@ type PodInterfaces struct {
 
 // IPFamily is an address family.
 //
-// +kubebuilder:validation:Enum=IPv4
+// +kubebuilder:validation:Enum=IPv4;IPv6
 type IPFamily string
 
-// IPFamilyIPv4 is IPv4.
-const IPFamilyIPv4 IPFamily = "IPv4"
+const (
+	// IPFamilyIPv4 is IPv4.
+	IPFamilyIPv4 IPFamily = "IPv4"
+	// IPFamilyIPv6 is IPv6.
+	IPFamilyIPv6 IPFamily = "IPv6"
+)
 
 // AddressFamily holds the guest's link addresses of one family.
 type AddressFamily struct {

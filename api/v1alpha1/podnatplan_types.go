@@ -57,26 +57,26 @@ type OutboundPlan struct {
 	// +kubebuilder:validation:MaxItems=128
 	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
 
-	// excludeCIDRs are IPv4 destination networks that go past the proxy.
+	// excludeCIDRs are destination networks that go past the proxy.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=128
-	// +kubebuilder:validation:items:MinLength=9
-	// +kubebuilder:validation:items:MaxLength=18
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
+	// +kubebuilder:validation:items:MinLength=4
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
 	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
 
-	// includeCIDRs are the only IPv4 destination networks that go through the
+	// includeCIDRs are the only destination networks that go through the
 	// proxy; all when left out.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=128
-	// +kubebuilder:validation:items:MinLength=9
-	// +kubebuilder:validation:items:MaxLength=18
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && cidr(self).ip().family() == 4",message="must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
+	// +kubebuilder:validation:items:MinLength=4
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
 	IncludeCIDRs []string `json:"includeCIDRs,omitempty"`
 }

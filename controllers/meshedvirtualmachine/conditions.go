@@ -245,6 +245,9 @@ func (s *scope) whyNoNAT(pod *corev1.Pod) string {
 	if s.invalid != nil {
 		return "the rules of pod " + pod.Name + " are not made while the spec is refused: see Accepted"
 	}
+	if len(pod.Status.PodIPs) == 0 {
+		return "waiting for pod " + pod.Name + " to have an address"
+	}
 	if _, err := natplan.ConfigurationSpec(s.mvm, natplan.Facts{Pod: pod, VMI: s.vmi}); err != nil {
 		return "the rules of pod " + pod.Name + " cannot be planned: " + err.Error()
 	}

@@ -2,11 +2,15 @@ package podnatconfiguration
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -44,7 +48,28 @@ func (s *scope) acceptedCondition() conditions.Condition {
 	if s.invalid != nil {
 		return conditions.False(v1alpha1.ConditionAccepted, s.invalid.Reason, s.invalid.Error())
 	}
-	return conditions.True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "the configuration can be carried out")
+	return conditions.True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "the configuration can be carried out"+s.notCarried())
+}
+
+// notCarried says what of an accepted configuration the mesh does not carry over
+// IPv6.
+func (s *scope) notCarried() string {
+	if s.request == nil || s.request.Targets[0].Plan == nil {
+		return ""
+	}
+	t := s.request.Targets[0]
+	fate := " goes past the mesh"
+	if t.Plan.Unmeshed == ruleio.UnmeshedDrop {
+		fate = " is dropped"
+	}
+	switch v6 := slices.ContainsFunc(t.Plan.Families, func(f ruleio.Family) bool { return f.Name == ruleio.FamilyIPv6 }); {
+	case !v6 && slices.ContainsFunc(t.PodIPs, func(ip string) bool { return strings.Contains(ip, ":") }):
+		return "; the pod has IPv6 too, which its proxy does not carry, because Istio's " + natplan.DualStack + " is off: the guest's IPv6" + fate
+	case v6 && t.Plan.DNS != nil && t.Plan.DNS.Mode == ruleio.DNSProxy:
+		return "; over IPv6 a guest cannot reach the proxy's resolver: its DNS over IPv6" + fate
+	default:
+		return ""
+	}
 }
 
 func (s *scope) targetCondition() conditions.Condition {

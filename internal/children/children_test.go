@@ -218,16 +218,17 @@ func TestSelectors(t *testing.T) {
 
 func TestDesiredSkipsPods(t *testing.T) {
 	vmi := b.VMI("web").Node("node-1").Obj()
-	pod := b.LauncherPod(vmi, "abcde").Obj()
+	pod := b.LauncherPod(vmi, "abcde").IP("10.244.0.8").Obj()
 	for name, tc := range map[string]struct {
 		vmi  *kubevirtv1.VirtualMachineInstance
 		pods []corev1.Pod
 		want int
 	}{
 		"one":            {vmi: vmi, pods: []corev1.Pod{*pod}, want: 1},
-		"two":            {vmi: vmi, pods: []corev1.Pod{*pod, *b.LauncherPod(vmi, "fghij").Obj()}, want: 2},
+		"two":            {vmi: vmi, pods: []corev1.Pod{*pod, *b.LauncherPod(vmi, "fghij").IP("10.244.0.9").Obj()}, want: 2},
+		"no address":     {vmi: vmi, pods: []corev1.Pod{*b.LauncherPod(vmi, "abcde").Obj()}},
 		"no VMI":         {pods: []corev1.Pod{*pod}},
-		"no node":        {vmi: vmi, pods: []corev1.Pod{*b.LauncherPod(vmi, "abcde").Node("").Obj()}},
+		"no node":        {vmi: vmi, pods: []corev1.Pod{*b.LauncherPod(vmi, "abcde").Node("").IP("10.244.0.8").Obj()}},
 		"former guest's": {vmi: b.VMI("web").UID("new").Obj(), pods: []corev1.Pod{*pod}},
 	} {
 		t.Run(name, func(t *testing.T) {

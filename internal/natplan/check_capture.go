@@ -1,8 +1,6 @@
 package natplan
 
 import (
-	"fmt"
-
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -86,13 +84,9 @@ func (c *checker) outbound(o v1alpha1.OutboundCapture, path *field.Path) {
 		cidrs []string
 	}{{"excludeCIDRs", o.ExcludeCIDRs}, {"includeCIDRs", o.IncludeCIDRs}} {
 		for i, s := range list.cidrs {
-			if _, err := parseIPv4CIDR(s); err != nil {
-				c.refuse(v1alpha1.ReasonInvalidCIDR, path.Child(list.name).Index(i), "%s", cidrMessage(s))
+			if _, err := parseCIDR(s); err != nil {
+				c.refuse(v1alpha1.ReasonInvalidCIDR, path.Child(list.name).Index(i), "%s", err)
 			}
 		}
 	}
-}
-
-func cidrMessage(s string) string {
-	return fmt.Sprintf("%q is no IPv4 network in CIDR notation: write it like 10.96.0.0/16", s)
 }

@@ -82,7 +82,7 @@ func TestCheckSpec(t *testing.T) {
 		"faulty ranges": {
 			mvm: b.MVM("web").ExcludeRanges(v1alpha1.PortRange{Port: 10, EndPort: 9}, v1alpha1.PortRange{Protocol: "ICMP", Port: 1}).
 				ExcludeInbound(v1alpha1.PortRange{Port: 15002, EndPort: 15004}, v1alpha1.PortRange{Port: 8000, EndPort: 9000}).
-				IncludeCIDRs("fd00::/8").Unmeshed("Reject"),
+				IncludeCIDRs("fd00::1/8").Unmeshed("Reject"),
 			want: refusals{
 				"InvalidPort spec.capture.outbound.excludePorts[0].endPort", "InvalidPort spec.capture.outbound.excludePorts[1].protocol",
 				"InvalidCIDR spec.capture.outbound.includeCIDRs[0]",
@@ -90,7 +90,7 @@ func TestCheckSpec(t *testing.T) {
 				"InvalidSpec spec.capture.unmeshed",
 			},
 		},
-		"exclusions": {mvm: b.MVM("web").ExcludePorts(5432, 15020).ExcludeCIDRs("10.96.0.0/16", "10.0.0.5/8", "0.0.0.0/0")},
+		"exclusions": {mvm: b.MVM("web").ExcludePorts(5432, 15020).ExcludeCIDRs("10.96.0.0/16", "10.0.0.0/8", "0.0.0.0/0", "fd00::/8", "::/0")},
 
 		"name of 47": {mvm: b.MVM(strings.Repeat("a", 47))},
 		"name of 48": {mvm: b.MVM(strings.Repeat("a", 48)), want: refusals{"NameTooLong metadata.name"}},
@@ -230,7 +230,7 @@ func TestCheckSpec(t *testing.T) {
 			want: refusals{"InvalidSpec spec.mesh.traffic"},
 		},
 		"exclusions that do not parse": {
-			mvm: b.MVM("web").ExcludePorts(0, 1, 65536).ExcludeCIDRs("10.0.0.0", "fd00::/8", "::ffff:10.0.0.0/104", "10.0.0.0/33"),
+			mvm: b.MVM("web").ExcludePorts(0, 1, 65536).ExcludeCIDRs("10.0.0.0", "fd00::", "::ffff:10.0.0.0/104", "10.0.0.0/33"),
 			want: refusals{
 				"InvalidPort spec.capture.outbound.excludePorts[0].port", "InvalidPort spec.capture.outbound.excludePorts[2].port",
 				"InvalidCIDR spec.capture.outbound.excludeCIDRs[0]", "InvalidCIDR spec.capture.outbound.excludeCIDRs[1]",
@@ -297,5 +297,18 @@ func TestFirstInvalid(t *testing.T) {
 				t.Errorf("got %v, %v; want %v", got, ok, tc.want)
 			}
 		})
+	}
+}
+
+// TestHostBits wants the refusal to name the network that was meant.
+func TestHostBits(t *testing.T) {
+	err := natplan.CheckSpec(b.MVM("web").ExcludeCIDRs("10.96.0.5/16", "fd00:96::5/112").Obj())
+	for _, want := range []string{
+		`spec.capture.outbound.excludeCIDRs[0]: "10.96.0.5/16" has host bits set: write 10.96.0.0/16`,
+		`spec.capture.outbound.excludeCIDRs[1]: "fd00:96::5/112" has host bits set: write fd00:96::/112`,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v lacks %q", err, want)
+		}
 	}
 }

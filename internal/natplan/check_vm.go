@@ -43,9 +43,9 @@ func (c *checker) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field
 	c.forwardedPorts(template.Spec.Domain.Devices.Interfaces[primary.Interface],
 		spec.Child("domain", "devices", "interfaces").Index(primary.Interface))
 	network := &template.Spec.Networks[primary.Network]
-	if _, _, err := addressesOf(network); err != nil {
-		c.refuse(v1alpha1.ReasonInvalidCIDR, spec.Child("networks").Index(primary.Network).Child("pod", "vmNetworkCIDR"),
-			"must be an IPv4 network of at least four addresses, for example %s", DefaultVMNetworkCIDR)
+	for _, f := range families {
+		_, err := f.addresses(network, spec.Child("networks").Index(primary.Network))
+		c.add(err)
 	}
 }
 

@@ -2,24 +2,30 @@ package natplan
 
 import (
 	"cmp"
-	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 )
 
-var errNotIPv4 = errors.New("not an IPv4 network")
-
-// parseIPv4CIDR parses an IPv4 network and clears its host bits.
-func parseIPv4CIDR(s string) (netip.Prefix, error) {
+// parseCIDR parses a network without host bits. Its errors are sentences that
+// name the way out.
+func parseCIDR(s string) (netip.Prefix, error) {
 	p, err := netip.ParsePrefix(s)
-	if err != nil {
-		return netip.Prefix{}, err
+	switch {
+	case err != nil:
+		return p, fmt.Errorf("%q is no network in CIDR notation: write it like 10.96.0.0/16 or fd00:96::/112", s)
+	case p != p.Masked():
+		return p, fmt.Errorf("%q has host bits set: write %s for the network, or %s for the host alone",
+			s, p.Masked(), netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
+	case p.Addr().Is4In6() || p.Bits() > lowNetwork.Bits() && lowNetwork.Contains(p.Addr()):
+		return p, fmt.Errorf("%q is an IPv6 network that no other host is in: write IPv4 networks like 10.96.0.0/16", s)
 	}
-	if !p.Addr().Is4() {
-		return netip.Prefix{}, errNotIPv4
-	}
-	return p.Masked(), nil
+	return p, nil
 }
+
+// lowNetwork has the addresses that stand for IPv4 addresses or for the host
+// itself (RFC 4291, 2.5.2, 2.5.3 and 2.5.5).
+var lowNetwork = netip.MustParsePrefix("::/96")
 
 // withoutNested sorts networks and leaves out those inside another.
 func withoutNested(networks []netip.Prefix) []string {
@@ -39,16 +45,4 @@ func withoutNested(networks []netip.Prefix) []string {
 		kept = append(kept, n.String())
 	}
 	return kept
-}
-
-// guestAddresses returns what KubeVirt makes of the network of a masquerade
-// interface: the first host is the gateway, the second the guest (KubeVirt,
-// pkg/network/link/address.go).
-func guestAddresses(network netip.Prefix) (gateway, guest netip.Addr, err error) {
-	gateway = network.Addr().Next()
-	guest = gateway.Next()
-	if network.Bits() > 30 || !guest.IsValid() {
-		return gateway, guest, errors.New("fewer than four addresses")
-	}
-	return gateway, guest, nil
 }

@@ -43,7 +43,8 @@ type Facts struct {
 
 // ConfigurationSpec derives the NAT configuration of one pod. Ports and
 // exclusions are those of the MeshedVirtualMachine; names and addresses are
-// those of the running VMI, which keeps them until it is restarted.
+// those of the running VMI, which keeps them until it is restarted. The families
+// are known with the pod's addresses: until then it fails with ErrNoPodAddress.
 func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfigurationSpec, error) {
 	var none v1alpha1.PodNATConfigurationSpec
 	if mvm == nil || f.Pod == nil || f.VMI == nil {
@@ -52,7 +53,7 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 	if err := checkPod(mvm, f); err != nil {
 		return none, err
 	}
-	interfaces, family, err := derive(f)
+	interfaces, families, err := derive(f)
 	if err != nil {
 		return none, err
 	}
@@ -63,7 +64,7 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 	spec := v1alpha1.PodNATConfigurationSpec{
 		Pod:        v1alpha1.PodTarget{Name: f.Pod.Name, UID: f.Pod.UID},
 		Interfaces: interfaces,
-		Families:   []v1alpha1.AddressFamily{family},
+		Families:   families,
 		Proxy: v1alpha1.ProxyPorts{
 			InboundPort:  ProxyInboundPort,
 			OutboundPort: ProxyOutboundPort,
@@ -96,41 +97,25 @@ func checkPod(mvm *v1alpha1.MeshedVirtualMachine, f Facts) error {
 	}
 }
 
-func derive(f Facts) (v1alpha1.PodInterfaces, v1alpha1.AddressFamily, error) {
+func derive(f Facts) (v1alpha1.PodInterfaces, []v1alpha1.AddressFamily, error) {
 	var interfaces v1alpha1.PodInterfaces
-	var family v1alpha1.AddressFamily
-	vmi := f.VMI
 	path := field.NewPath("spec")
-	primary, err := PrimaryInterface(&vmi.Spec, path)
+	primary, err := PrimaryInterface(&f.VMI.Spec, path)
 	if err != nil {
-		return interfaces, family, err
+		return interfaces, nil, err
 	}
 	name, network := "", (*kubevirtv1.Network)(nil)
 	if !primary.Implicit {
-		network = &vmi.Spec.Networks[primary.Network]
+		network = &f.VMI.Spec.Networks[primary.Network]
 		name = network.Name
 	}
-	gateway, guest, err := addressesOf(network)
+	addresses, err := meshFamilies(f.Pod, network, path.Child("networks").Index(primary.Network))
 	if err != nil {
-		return interfaces, family, invalidf(v1alpha1.ReasonInvalidCIDR,
-			path.Child("networks").Index(primary.Network).Child("pod", "vmNetworkCIDR").String(),
-			"must be an IPv4 network of at least four addresses, for example %s", DefaultVMNetworkCIDR)
+		return interfaces, nil, err
 	}
 	interfaces.Pod = podInterface(f, name)
 	interfaces.Bridge = bridgePrefix + strings.TrimPrefix(interfaces.Pod, hashedPrefix)
-	return interfaces, v1alpha1.AddressFamily{
-		Family: v1alpha1.IPFamilyIPv4, Guest: guest.String(), Gateway: gateway.String(),
-	}, nil
-}
-
-// addressesOf returns the addresses that KubeVirt gives the bridge and the
-// guest on a network; nil stands for the default network.
-func addressesOf(network *kubevirtv1.Network) (gateway, guest netip.Addr, err error) {
-	prefix, err := parseIPv4CIDR(vmNetworkCIDR(network))
-	if err != nil {
-		return gateway, guest, err
-	}
-	return guestAddresses(prefix)
+	return interfaces, addresses, nil
 }
 
 // podInterface is the pod's interface behind the guest's primary one: what the
@@ -193,7 +178,7 @@ func normaliseOutbound(o v1alpha1.OutboundPlan, path *field.Path) (v1alpha1.Outb
 func normaliseCIDRs(cidrs []string) ([]string, error) {
 	networks := make([]netip.Prefix, 0, len(cidrs))
 	for _, s := range cidrs {
-		n, err := parseIPv4CIDR(s)
+		n, err := parseCIDR(s)
 		if err != nil {
 			return nil, err
 		}

@@ -5,10 +5,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/nftrules"
 	b "meshvm.io/meshvm/test/builders"
 )
 
@@ -39,7 +41,7 @@ func TestConfigurationSpec(t *testing.T) {
 			},
 		},
 		"exclusions in canonical form": {
-			mvm: b.MVM("web").ExcludePorts(9000, 25, 9000).ExcludeCIDRs("192.168.1.7/24", "10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/8", "192.168.1.0/25"),
+			mvm: b.MVM("web").ExcludePorts(9000, 25, 9000).ExcludeCIDRs("192.168.1.0/24", "10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/8", "192.168.1.0/25"),
 			vmi: b.VMI("web"),
 			change: func(s *v1alpha1.PodNATConfigurationSpec) {
 				s.Outbound = v1alpha1.OutboundPlan{ExcludePorts: []v1alpha1.PortRange{{Port: 25}, {Port: 9000}}, ExcludeCIDRs: []string{"10.0.0.0/8", "192.168.1.0/24"}}
@@ -48,7 +50,7 @@ func TestConfigurationSpec(t *testing.T) {
 		"ranges, what the mesh cannot carry, reset": {
 			mvm: b.MVM("web").ExcludeRanges(v1alpha1.PortRange{Protocol: "UDP", Port: 100, EndPort: 200}, v1alpha1.PortRange{Port: 5, EndPort: 5}).
 				ExcludeInbound(v1alpha1.PortRange{Port: 2000, EndPort: 3000}, v1alpha1.PortRange{Protocol: "TCP", Port: 1000, EndPort: 2000}).
-				IncludeCIDRs("10.0.0.9/8").Unmeshed(v1alpha1.UnmeshedPolicyDrop).OnChange(v1alpha1.ChangePolicyReset),
+				IncludeCIDRs("10.0.0.0/8").Unmeshed(v1alpha1.UnmeshedPolicyDrop).OnChange(v1alpha1.ChangePolicyReset),
 			vmi: b.VMI("web"),
 			change: func(s *v1alpha1.PodNATConfigurationSpec) {
 				s.Inbound.ExcludePorts = []v1alpha1.PortRange{{Port: 1000, EndPort: 3000}}
@@ -64,6 +66,12 @@ func TestConfigurationSpec(t *testing.T) {
 			vmi: b.VMI("web").NetworkCIDR("172.20.5.9/16"),
 			change: func(s *v1alpha1.PodNATConfigurationSpec) {
 				s.Families[0].Gateway, s.Families[0].Guest = "172.20.0.1", "172.20.0.2"
+			},
+		},
+		"networks of both families": {
+			mvm: b.MVM("web").ExcludeCIDRs("fd00:98::/32", "10.0.0.0/8", "FD00:98:1:0::/64").IncludeCIDRs("::/0"), vmi: b.VMI("web"),
+			change: func(s *v1alpha1.PodNATConfigurationSpec) {
+				s.Outbound = v1alpha1.OutboundPlan{ExcludeCIDRs: []string{"10.0.0.0/8", "fd00:98::/32"}, IncludeCIDRs: []string{"::/0"}}
 			},
 		},
 		"CNI with another primary interface": {
@@ -94,7 +102,7 @@ func TestConfigurationSpec(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			vmi := tc.vmi.Obj()
-			got, err := natplan.ConfigurationSpec(tc.mvm.Obj(), natplan.Facts{Pod: b.LauncherPod(vmi, "abcde").Obj(), VMI: vmi})
+			got, err := natplan.ConfigurationSpec(tc.mvm.Obj(), natplan.Facts{Pod: b.LauncherPod(vmi, "abcde").IP("10.244.0.8").Obj(), VMI: vmi})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,9 +115,71 @@ func TestConfigurationSpec(t *testing.T) {
 	}
 }
 
+// TestFamilies derives the families from the pod's addresses, from what its
+// proxy carries, and from the guest's networks.
+func TestFamilies(t *testing.T) {
+	v4 := v1alpha1.AddressFamily{Family: "IPv4", Guest: "10.0.2.2", Gateway: "10.0.2.1"}
+	v6 := v1alpha1.AddressFamily{Family: "IPv6", Guest: "fd10:0:2::2", Gateway: "fd10:0:2::1"}
+	proxy := func(value string) corev1.Container {
+		return corev1.Container{Name: "istio-proxy", Env: []corev1.EnvVar{{Name: natplan.DualStack, Value: value}}}
+	}
+	for name, tc := range map[string]struct {
+		ips    []string
+		change func(*corev1.Pod)
+		vmi    *b.VMIBuilder
+		want   []v1alpha1.AddressFamily
+	}{
+		"IPv4":                           {ips: []string{"10.244.0.8"}, want: []v1alpha1.AddressFamily{v4}},
+		"IPv6":                           {ips: []string{"fd00:244::8"}, want: []v1alpha1.AddressFamily{v6}},
+		"both, sidecar of one":           {ips: []string{"10.244.0.8", "fd00:244::8"}, want: []v1alpha1.AddressFamily{v4}},
+		"both, IPv6 first, one":          {ips: []string{"fd00:244::8", "10.244.0.8"}, want: []v1alpha1.AddressFamily{v4}},
+		"both, switched off":             {ips: []string{"10.244.0.8", "fd00:244::8"}, change: func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{proxy("false")} }, want: []v1alpha1.AddressFamily{v4}},
+		"both, dual-stack sidecar":       {ips: []string{"10.244.0.8", "fd00:244::8"}, change: func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{proxy("true")} }, want: []v1alpha1.AddressFamily{v4, v6}},
+		"both, IPv6 first, dual sidecar": {ips: []string{"fd00:244::8", "10.244.0.8"}, change: func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{proxy("true")} }, want: []v1alpha1.AddressFamily{v4, v6}},
+		"both, no sidecar":               {ips: []string{"10.244.0.8", "fd00:244::8"}, change: func(p *corev1.Pod) { p.Spec.InitContainers = nil }, want: []v1alpha1.AddressFamily{v4, v6}},
+		"guest's networks, with host bits": {
+			ips: []string{"10.244.0.8", "fd00:244::8"}, change: func(p *corev1.Pod) { p.Spec.InitContainers = nil },
+			vmi: b.VMI("web").NetworkCIDR("172.20.5.9/16").NetworkIPv6CIDR("2001:db8:5::99/64"),
+			want: []v1alpha1.AddressFamily{
+				{Family: "IPv4", Guest: "172.20.0.2", Gateway: "172.20.0.1"},
+				{Family: "IPv6", Guest: "2001:db8:5::2", Gateway: "2001:db8:5::1"},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			vmi := b.VMI("web").Obj()
+			if tc.vmi != nil {
+				vmi = tc.vmi.Obj()
+			}
+			pod := b.LauncherPod(vmi, "abcde")
+			for _, ip := range tc.ips {
+				pod.IP(ip)
+			}
+			p := pod.Obj()
+			if tc.change != nil {
+				tc.change(p)
+			}
+			spec, err := natplan.ConfigurationSpec(b.MVM("web").Obj(), natplan.Facts{Pod: p, VMI: vmi})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tc.want, spec.Families); diff != "" {
+				t.Errorf("families (-want +got):\n%s", diff)
+			}
+			plan, err := natplan.Plan(spec, tc.ips)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := nftrules.Check(*plan); err != nil {
+				t.Errorf("no table can be made of the plan: %v", err)
+			}
+		})
+	}
+}
+
 func TestConfigurationSpecRefuses(t *testing.T) {
 	mvm, vmi := b.MVM("web").Obj(), b.VMI("web").Obj()
-	pod := b.LauncherPod(vmi, "abcde").Obj()
+	pod := b.LauncherPod(vmi, "abcde").IP("10.244.0.8").Obj()
 	bridged := b.VMI("web").Interfaces(
 		[]kubevirtv1.Interface{b.Bridge("default")}, []kubevirtv1.Network{{Name: "default", NetworkSource: b.PodNetwork("")}},
 	).Obj()
@@ -129,6 +199,11 @@ func TestConfigurationSpecRefuses(t *testing.T) {
 		"pod of former VMI": {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").UID("new").Obj()}, want: v1alpha1.ReasonNotALauncherPod},
 		"bridge":            {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: bridged}, want: v1alpha1.ReasonBridgeBinding},
 		"guest network":     {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").NetworkCIDR("x").Obj()}, want: v1alpha1.ReasonInvalidCIDR},
+		"guest's IPv6 network of IPv4": {
+			mvm: mvm, facts: natplan.Facts{Pod: b.LauncherPod(vmi, "abcde").IP("fd00::8").Obj(), VMI: b.VMI("web").NetworkIPv6CIDR("10.0.0.0/8").Obj()},
+			want: v1alpha1.ReasonInvalidCIDR,
+		},
+		"no address yet": {mvm: mvm, facts: natplan.Facts{Pod: b.LauncherPod(vmi, "abcde").Obj(), VMI: vmi}, is: natplan.ErrNoPodAddress},
 		"exclusion": {
 			mvm: b.MVM("web").ExcludeCIDRs("x").Obj(), facts: natplan.Facts{Pod: pod, VMI: vmi}, want: v1alpha1.ReasonInvalidCIDR,
 		},

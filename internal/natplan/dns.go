@@ -56,7 +56,10 @@ func (c *checker) dns(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 }
 
 // planDNS is the way of DNS in one pod.
-func planDNS(spec v1alpha1.PodNATConfigurationSpec, path *field.Path) (*ruleio.DNS, error) {
+//
+// A resolver on ::1 is out of a guest's reach, because Linux takes nothing for
+// ::1 from a link: over IPv6 alone there can be no DNSPolicyProxy.
+func planDNS(spec v1alpha1.PodNATConfigurationSpec, planned []ruleio.Family, path *field.Path) (*ruleio.DNS, error) {
 	out := &ruleio.DNS{Mode: ruleio.DNSDirect}
 	switch port := spec.Proxy.DNSPort; {
 	case port < 0 || port > maxPort:
@@ -68,6 +71,10 @@ func planDNS(spec v1alpha1.PodNATConfigurationSpec, path *field.Path) (*ruleio.D
 		if out.CapturePort == 0 {
 			return nil, invalidf(v1alpha1.ReasonInvalidSpec, path.Child("dns").String(),
 				"the proxy of this pod started without DNS capture: restart the virtual machine, or set capture.dns to Direct")
+		}
+		if len(planned) == 1 && planned[0].Name == ruleio.FamilyIPv6 {
+			return nil, invalidf(v1alpha1.ReasonInvalidSpec, path.Child("dns").String(),
+				"the mesh of this pod has IPv6 only, and over IPv6 a guest cannot reach the proxy's resolver: set capture.dns to Direct")
 		}
 		out.Mode = ruleio.DNSProxy
 	}

@@ -25,7 +25,7 @@ func TestDNSPort(t *testing.T) {
 		"switched off":   {func(p *corev1.Pod) { p.Spec.Containers = append(p.Spec.Containers, proxy("false")) }, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pod := b.LauncherPod(vmi, "abcde").Obj()
+			pod := b.LauncherPod(vmi, "abcde").IP("10.244.0.8").Obj()
 			tc.change(pod)
 			got, err := natplan.ConfigurationSpec(b.MVM("web").Obj(), natplan.Facts{Pod: pod, VMI: vmi})
 			if err != nil || got.Proxy.DNSPort != tc.want {

@@ -16,18 +16,18 @@ func TestGateOfPods(t *testing.T) {
 	started := func(name string) corev1.ContainerStatus {
 		return corev1.ContainerStatus{Name: name, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}
 	}
-	lost := b.LauncherPod(vmi, "lost").Gate(false).Obj()
+	lost := b.LauncherPod(vmi, "lost").IP("10.244.0.8").Gate(false).Obj()
 	lost.Status.ContainerStatuses = []corev1.ContainerStatus{started("compute")}
-	fresh := b.LauncherPod(vmi, "fresh").Gate(false).Obj()
+	fresh := b.LauncherPod(vmi, "fresh").IP("10.244.0.8").Gate(false).Obj()
 	fresh.Status.InitContainerStatuses = nil
 	for name, tc := range map[string]struct {
 		pod        *corev1.Pod
 		has, holds bool
 	}{
-		"no gate":                         {b.LauncherPod(vmi, "bare").Obj(), false, false},
+		"no gate":                         {b.LauncherPod(vmi, "bare").IP("10.244.0.8").Obj(), false, false},
 		"a pod without a status":          {fresh, true, true},
-		"shut":                            {b.LauncherPod(vmi, "shut").Gate(false).Obj(), true, true},
-		"open":                            {b.LauncherPod(vmi, "open").Gate(true).Obj(), true, false},
+		"shut":                            {b.LauncherPod(vmi, "shut").IP("10.244.0.8").Gate(false).Obj(), true, true},
+		"open":                            {b.LauncherPod(vmi, "open").IP("10.244.0.8").Gate(true).Obj(), true, false},
 		"shut again while the guest runs": {lost, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -65,7 +65,7 @@ func TestInterfaceBeforeTheVMISaysSo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			vmi := tc.vmi.Obj()
-			pod := b.LauncherPod(vmi, "a").Obj()
+			pod := b.LauncherPod(vmi, "a").IP("10.244.0.8").Obj()
 			pod.Annotations = map[string]string{"k8s.v1.cni.cncf.io/network-status": tc.annotation}
 			spec, err := natplan.ConfigurationSpec(b.MVM("web").Obj(), natplan.Facts{Pod: pod, VMI: vmi})
 			if err != nil {

@@ -2,7 +2,6 @@ package natplan
 
 import (
 	"errors"
-	"net/netip"
 	"regexp"
 	"slices"
 
@@ -31,19 +30,20 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 	c.unmeshed(spec.Unmeshed, path.Child("unmeshed"))
 	outbound, err := normaliseOutbound(spec.Outbound, path.Child("outbound"))
 	c.add(err)
-	dns, err := planDNS(spec, path)
+	planned, err := planFamilies(spec.Families, podIPs, path.Child("families"))
+	c.add(err)
+	dns, err := planDNS(spec, planned, path)
 	c.add(err)
 	gate, err := planGate(spec.Gate, path.Child("gate"))
 	c.add(err)
-	family, err := planFamily(spec.Families, podIPs, path.Child("families"))
-	if err := errors.Join(append(c.errs, err)...); err != nil {
+	if err := errors.Join(c.errs...); err != nil {
 		return nil, err
 	}
 	return &ruleio.Plan{
 		PodInterface: spec.Interfaces.Pod,
 		DataPlane:    dataPlane(spec.DataPlane),
 		Bridge:       spec.Interfaces.Bridge,
-		Families:     []ruleio.Family{family},
+		Families:     planned,
 		Proxy: ruleio.Proxy{
 			InboundPort:  uint16(spec.Proxy.InboundPort),  //nolint:gosec // c.proxy has checked the range.
 			OutboundPort: uint16(spec.Proxy.OutboundPort), //nolint:gosec // c.proxy has checked the range.
@@ -162,45 +162,4 @@ func (c *checker) inbound(spec v1alpha1.PodNATConfigurationSpec, path *field.Pat
 		}
 		udp[p] = true
 	}
-}
-
-// planFamily adds the pod's own address to the only family that there is.
-func planFamily(families []v1alpha1.AddressFamily, podIPs []string, path *field.Path) (ruleio.Family, error) {
-	var none ruleio.Family
-	if len(families) != 1 || families[0].Family != v1alpha1.IPFamilyIPv4 {
-		return none, invalidf(v1alpha1.ReasonInvalidSpec, path.String(), "must hold one entry, of family %s", v1alpha1.IPFamilyIPv4)
-	}
-	guest, err := netip.ParseAddr(families[0].Guest)
-	if err != nil || !guest.Is4() {
-		return none, invalidf(v1alpha1.ReasonInvalidSpec, path.Index(0).Child("guest").String(), "must be an IPv4 address")
-	}
-	gateway, err := netip.ParseAddr(families[0].Gateway)
-	if err != nil || !gateway.Is4() {
-		return none, invalidf(v1alpha1.ReasonInvalidSpec, path.Index(0).Child("gateway").String(), "must be an IPv4 address")
-	}
-	if guest == gateway {
-		return none, invalidf(v1alpha1.ReasonInvalidSpec, path.Index(0).Child("guest").String(), "must differ from gateway")
-	}
-	pod, err := podIPv4(podIPs)
-	if err != nil {
-		return none, err
-	}
-	if pod == guest || pod == gateway {
-		return none, invalidf(v1alpha1.ReasonInvalidCIDR, path.Index(0).Child("guest").String(),
-			"the guest's network holds the pod's own address: set another vmNetworkCIDR on the pod network and restart the virtual machine")
-	}
-	return ruleio.Family{Name: ruleio.FamilyIPv4, Guest: guest.String(), Gateway: gateway.String(), Pod: pod.String()}, nil
-}
-
-func podIPv4(podIPs []string) (netip.Addr, error) {
-	if len(podIPs) == 0 {
-		return netip.Addr{}, ErrNoPodAddress
-	}
-	for _, s := range podIPs {
-		if a, err := netip.ParseAddr(s); err == nil && a.Unmap().Is4() {
-			return a.Unmap(), nil
-		}
-	}
-	return netip.Addr{}, invalidf(v1alpha1.ReasonInvalidSpec, "status.podIPs",
-		"the pod has no IPv4 address: the mesh of a virtual machine needs a cluster network with IPv4")
 }

@@ -28,7 +28,7 @@ func TestPlan(t *testing.T) {
 		s.Outbound = v1alpha1.OutboundPlan{
 			ExcludePorts: []v1alpha1.PortRange{{Port: 443}, {Port: 25}, {Port: 443}, {Protocol: "UDP", Port: 150, EndPort: 250}, {Protocol: "UDP", Port: 100, EndPort: 200}},
 			IncludeCIDRs: []string{"192.168.0.0/16", "192.168.1.0/24"},
-			ExcludeCIDRs: []string{"10.0.1.0/24", "10.0.0.9/23", "172.16.0.0/12", "10.0.0.0/24"},
+			ExcludeCIDRs: []string{"10.0.1.0/24", "10.0.0.0/23", "172.16.0.0/12", "10.0.0.0/24"},
 		}
 	}), []string{"fd00::8", "10.244.0.8"})
 	if err != nil {
@@ -94,14 +94,25 @@ func TestPlanRefuses(t *testing.T) {
 			},
 			want: refusals{"InvalidPort spec.inbound.mesh[1]", "InvalidPort spec.inbound.directTCP[0]", "InvalidPort spec.inbound.directUDP[1]"},
 		},
-		"gate's ports":     {change: func(s *spec) { s.Gate = v1alpha1.GatePorts{Port: 80, AnswerPort: 81} }, want: refusals{"InvalidPort spec.gate"}},
-		"no resolver":      {change: func(s *spec) { s.DNS = v1alpha1.DNSPolicyProxy }, want: refusals{"InvalidSpec spec.dns"}},
-		"resolver's port":  {change: func(s *spec) { s.Proxy.DNSPort = 65536 }, want: refusals{"InvalidPort spec.proxy.dnsPort"}},
-		"network":          {change: func(s *spec) { s.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8", "x"} }, want: refusals{"InvalidCIDR spec.outbound.excludeCIDRs[1]"}},
-		"interface names":  {change: func(s *spec) { s.Interfaces = v1alpha1.PodInterfaces{Pod: `e"; flush`, Bridge: "k6t-much-too-long"} }, want: refusals{"InvalidSpec spec.interfaces.pod", "InvalidSpec spec.interfaces.bridge"}},
-		"one interface":    {change: func(s *spec) { s.Interfaces.Bridge = "eth0" }, want: refusals{"InvalidSpec spec.interfaces.bridge"}},
-		"no family":        {change: func(s *spec) { s.Families = nil }, want: refusals{"InvalidSpec spec.families"}},
-		"another family":   {change: func(s *spec) { s.Families[0].Family = "IPv6" }, want: refusals{"InvalidSpec spec.families"}},
+		"gate's ports":    {change: func(s *spec) { s.Gate = v1alpha1.GatePorts{Port: 80, AnswerPort: 81} }, want: refusals{"InvalidPort spec.gate"}},
+		"no resolver":     {change: func(s *spec) { s.DNS = v1alpha1.DNSPolicyProxy }, want: refusals{"InvalidSpec spec.dns"}},
+		"resolver's port": {change: func(s *spec) { s.Proxy.DNSPort = 65536 }, want: refusals{"InvalidPort spec.proxy.dnsPort"}},
+		"network":         {change: func(s *spec) { s.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8", "x"} }, want: refusals{"InvalidCIDR spec.outbound.excludeCIDRs[1]"}},
+		"interface names": {change: func(s *spec) { s.Interfaces = v1alpha1.PodInterfaces{Pod: `e"; flush`, Bridge: "k6t-much-too-long"} }, want: refusals{"InvalidSpec spec.interfaces.pod", "InvalidSpec spec.interfaces.bridge"}},
+		"one interface":   {change: func(s *spec) { s.Interfaces.Bridge = "eth0" }, want: refusals{"InvalidSpec spec.interfaces.bridge"}},
+		"no family":       {change: func(s *spec) { s.Families = nil }, want: refusals{"InvalidSpec spec.families"}},
+		"IPv4 as IPv6":    {change: func(s *spec) { s.Families[0].Family = "IPv6" }, want: refusals{"InvalidSpec spec.families[0].guest"}},
+		"unknown family":  {change: func(s *spec) { s.Families[0].Family = "IPX" }, want: refusals{"InvalidSpec spec.families[0].family"}},
+		"family twice":    {change: func(s *spec) { s.Families = append(s.Families, s.Families[0]) }, want: refusals{"InvalidSpec spec.families[1].family"}},
+		"host bits":       {change: func(s *spec) { s.Outbound.ExcludeCIDRs = []string{"10.96.0.5/16"} }, want: refusals{"InvalidCIDR spec.outbound.excludeCIDRs[0]"}},
+		"IPv4 in IPv6":    {change: func(s *spec) { s.Outbound.IncludeCIDRs = []string{"::ffff:10.0.0.0/104"} }, want: refusals{"InvalidCIDR spec.outbound.includeCIDRs[0]"}},
+		"DNS to a resolver on ::1": {
+			change: func(s *spec) {
+				s.Families = []v1alpha1.AddressFamily{{Family: "IPv6", Guest: "fd10:0:2::2", Gateway: "fd10:0:2::1"}}
+				s.DNS, s.Proxy.DNSPort = v1alpha1.DNSPolicyProxy, 15053
+			},
+			ips: []string{"fd00::8"}, want: refusals{"InvalidSpec spec.dns"},
+		},
 		"guest address":    {change: func(s *spec) { s.Families[0].Guest = "fd10::2" }, want: refusals{"InvalidSpec spec.families[0].guest"}},
 		"gateway address":  {change: func(s *spec) { s.Families[0].Gateway = "" }, want: refusals{"InvalidSpec spec.families[0].gateway"}},
 		"guest is gateway": {change: func(s *spec) { s.Families[0].Gateway = "10.0.2.2" }, want: refusals{"InvalidSpec spec.families[0].guest"}},
@@ -174,7 +185,7 @@ func TestPlanIgnoresOrder(t *testing.T) {
 		cidrs := make([]string, 0, 12)
 		for range 1 + r.IntN(12) {
 			a := netip.AddrFrom4([4]byte{10, octet(r, 4), octet(r, 4), octet(r, 256)})
-			cidrs = append(cidrs, netip.PrefixFrom(a, 8+r.IntN(25)).String())
+			cidrs = append(cidrs, netip.PrefixFrom(a, 8+r.IntN(25)).Masked().String())
 		}
 		ports := r.Perm(40)
 		spec := func(s *v1alpha1.PodNATConfigurationSpec) {

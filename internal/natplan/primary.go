@@ -9,10 +9,6 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// DefaultVMNetworkCIDR is the guest's network when none is named (KubeVirt,
-// pkg/virt-launcher/virtwrap/api, DefaultVMCIDR).
-const DefaultVMNetworkCIDR = "10.0.2.0/24"
-
 const useMasquerade = "give the interface of the pod network the binding masquerade: {}"
 
 // Primary is the guest's interface on the pod network.
@@ -96,12 +92,4 @@ func checkBinding(iface *kubevirtv1.Interface, path *field.Path) error {
 	default:
 		return nil
 	}
-}
-
-// vmNetworkCIDR is the guest's network, with the default filled in.
-func vmNetworkCIDR(network *kubevirtv1.Network) string {
-	if network == nil || network.Pod == nil || network.Pod.VMNetworkCIDR == "" {
-		return DefaultVMNetworkCIDR
-	}
-	return network.Pod.VMNetworkCIDR
 }

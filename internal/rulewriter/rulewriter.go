@@ -263,7 +263,7 @@ func wantedOf(t ruleio.Target) (wanted, error) {
 		return w, err
 	}
 	for i, f := range t.Plan.Families {
-		if !slices.Contains(t.PodIPs, f.Pod) {
+		if a, err := netip.ParseAddr(f.Pod); err != nil || !slices.Contains(w.podIPs, a) {
 			return w, fmt.Errorf("%w: plan.families[%d].pod %s is not among podIPs", errTarget, i, f.Pod)
 		}
 	}

@@ -74,6 +74,12 @@ func (b *VMIBuilder) NetworkCIDR(cidr string) *VMIBuilder {
 	return b
 }
 
+// NetworkIPv6CIDR sets the guest's IPv6 network behind the masquerade binding.
+func (b *VMIBuilder) NetworkIPv6CIDR(cidr string) *VMIBuilder {
+	b.vmi.Spec.Networks[0].Pod.VMIPv6NetworkCIDR = cidr
+	return b
+}
+
 // PodInterface reports the name of the pod's interface of a network.
 func (b *VMIBuilder) PodInterface(network, name string) *VMIBuilder {
 	b.vmi.Status.Interfaces = append(b.vmi.Status.Interfaces, kubevirtv1.VirtualMachineInstanceNetworkInterface{

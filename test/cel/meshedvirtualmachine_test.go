@@ -24,7 +24,7 @@ spec:
 
 const (
 	reserved = "targetPort (or port, when targetPort is left out) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 15901 and 15902 to the start gate, 49152 and 49153 to KubeVirt's live migration; let the guest listen on another port"
-	cidr     = "must be an IPv4 network in CIDR notation, for example 10.96.0.0/16"
+	cidr     = "must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
 )
 
 var meshedVirtualMachineCases = map[string]testCase{
@@ -211,11 +211,11 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"excluded network twice":   {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "10.96.0.0/16"}}, want: []string{"spec.capture.outbound.excludeCIDRs[1]: Duplicate value"}},
 	"network that is no CIDR":  {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/33"}}, want: []string{cidr}},
 	"address without a length": {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.10.10"}}, want: []string{cidr}},
-	"network of IPv6":          {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"2001:db8::/32"}}, want: []string{cidr}},
+	"network of IPv6":          {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"2001:db8::/32", "::/0"}}},
 	"129 excluded networks":    {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(129)}, want: []string{"spec.capture.outbound.excludeCIDRs: Too many"}},
 	"128 excluded networks":    {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(128)}},
 	"included networks":        {set: map[string]any{"spec.capture.outbound.includeCIDRs": networks(128)}},
-	"included network of IPv6": {set: map[string]any{"spec.capture.outbound.includeCIDRs": []any{"2001:db8::/32"}}, want: []string{cidr}},
+	"included network of IPv6": {set: map[string]any{"spec.capture.outbound.includeCIDRs": []any{"2001:db8::/32", "::/0"}}},
 
 	// The virtual machine: KubeVirt's own schema.
 	"typo in the virtual machine": {
