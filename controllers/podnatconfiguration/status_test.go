@@ -248,3 +248,30 @@ func TestAnotherRequestSinceTheProof(t *testing.T) {
 func job(s *scope, digest string) batchv1.Job {
 	return batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: rulejob.JobName(s.config, digest)}}
 }
+
+// TestNotCarried wants Accepted to say what the mesh does not carry over IPv6.
+func TestNotCarried(t *testing.T) {
+	both := func(s *scope) { s.pod.Status.PodIPs = append(s.pod.Status.PodIPs, corev1.PodIP{IP: "fd00:244::7"}) }
+	dual := func(s *scope) {
+		s.config.Spec.Families = append(s.config.Spec.Families, v1alpha1.AddressFamily{Family: v1alpha1.IPFamilyIPv6, Guest: "fd10:0:2::2", Gateway: "fd10:0:2::1"})
+	}
+	proxy := func(s *scope) { s.config.Spec.DNS, s.config.Spec.Proxy.DNSPort = v1alpha1.DNSPolicyProxy, 15053 }
+	drop := func(s *scope) { s.config.Spec.Unmeshed = v1alpha1.UnmeshedPolicyDrop }
+	for name, tc := range map[string]struct {
+		mods []func(*scope)
+		want string
+	}{
+		"IPv4":                      {nil, ""},
+		"both":                      {[]func(*scope){both, dual}, ""},
+		"both, sidecar of one":      {[]func(*scope){both}, "the guest's IPv6 goes past the mesh"},
+		"both, DNS to the proxy":    {[]func(*scope){both, dual, proxy}, "its DNS over IPv6 goes past the mesh"},
+		"both, DNS to proxy, drops": {[]func(*scope){both, dual, proxy, drop}, "its DNS over IPv6 is dropped"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := waiting(t, tc.mods...).acceptedCondition()
+			if !strings.HasSuffix(got.Message, tc.want) || tc.want == "" && strings.Contains(got.Message, ";") {
+				t.Errorf("message %q, want %q at its end", got.Message, tc.want)
+			}
+		})
+	}
+}
