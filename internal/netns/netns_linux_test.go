@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -241,3 +242,42 @@ func newNamespace(t *testing.T) *Namespace {
 	t.Cleanup(func() { _ = ns.Close() })
 	return ns
 }
+
+// FuzzFind looks for hosts on which Find takes the host's own namespace, or that
+// of a process that is not the pod's, for the pod's.
+func FuzzFind(f *testing.F) {
+	for _, tc := range findings {
+		var cgroups [3]string
+		var namespaces uint8
+		for i, p := range tc.processes {
+			if i > 0 && i <= len(cgroups) {
+				cgroups[i-1] = p.cgroup
+				namespaces |= uint8(max(0, slices.Index(fuzzedNamespaces, p.ns))) << (2 * (i - 1)) //nolint:gosec // At most 3.
+			}
+		}
+		f.Add(cgroups[0], cgroups[1], cgroups[2], namespaces)
+	}
+	f.Fuzz(func(t *testing.T, first, second, third string, namespaces uint8) {
+		processes := []process{host}
+		allowed := map[string]bool{}
+		for i, cgroup := range []string{first, second, third} {
+			ns := fuzzedNamespaces[namespaces>>(2*i)&3]
+			processes = append(processes, process{i + 2, cgroup, ns})
+			allowed[ns] = allowed[ns] || strings.Contains(cgroup, uid) || strings.Contains(cgroup, strings.ReplaceAll(uid, "-", "_"))
+		}
+		root := procOf(t, processes...)
+		found, err := Finder{Root: root}.Find(uid)
+		if (err == nil) != (len(found) > 0) {
+			t.Errorf("%d namespaces and error %v", len(found), err)
+		}
+		for _, n := range found {
+			if name := nameOf(t, root, n.Inode()); name == "host" || !allowed[name] {
+				t.Errorf("namespace %q of %+v", name, processes)
+			}
+			_ = n.Close()
+		}
+	})
+}
+
+// fuzzedNamespaces are by two bits.
+var fuzzedNamespaces = []string{"", "host", "pod", "nested"}

@@ -131,3 +131,58 @@ func FuzzComment(f *testing.F) {
 	f.Add([]byte{0, 255})
 	f.Fuzz(func(_ *testing.T, b []byte) { _ = comment(b) })
 }
+
+// FuzzReadBack feeds messages of a dump. What they decode to as a rule that we
+// could have written must, written by us, decode to the same again: else two
+// different rules of a kernel could look the same.
+func FuzzReadBack(f *testing.F) {
+	for _, p := range goldenPlans {
+		table, err := Build(p)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, m := range replacement(table).messages {
+			f.Add(uint16(m.Header.Type&0xff), m.Data[nfgenmsgSize:])
+		}
+	}
+	f.Fuzz(func(t *testing.T, message uint16, data []byte) {
+		var rule Rule
+		err := decodeAttributes(data, func(ad *netlink.AttributeDecoder) (err error) {
+			switch message {
+			case unix.NFT_MSG_NEWSET:
+				decodeSet(ad)
+			case unix.NFT_MSG_NEWSETELEM:
+				keys := decodeElements(ad)
+				for _, kind := range []DataType{TypePort, TypeIPv4Address, TypeIPv6Address} {
+					elementTextsOf(Set{Type: kind}, slices.Clone(keys))
+					elementTextsOf(Set{Type: kind, Flags: []string{flagInterval}}, slices.Clone(keys))
+				}
+			case unix.NFT_MSG_NEWCHAIN:
+				decodeChain(ad)
+			default:
+				var kr kernelRule
+				kr, err = decodeRule(ad)
+				rule = kr.rule
+			}
+			return err
+		})
+		if err != nil {
+			return
+		}
+		// Written as a rule of a table that has all the sets that it looks into.
+		written := Table{Family: FamilyInet, Name: TableName, Chains: []Chain{{Name: "c", Rules: []Rule{rule}}}}
+		for _, m := range rule.Matches {
+			if m.Set != "" && written.Set(m.Set) == nil {
+				written.Sets = append(written.Sets, Set{Name: m.Set, Type: TypePort})
+			}
+		}
+		b := replacement(written)
+		if b.err != nil {
+			return // Nothing that we write.
+		}
+		got := decodeBatch(t, b.messages).Chains[0].Rules[0]
+		if diff := cmp.Diff(rule, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("written again it is another rule (-first +again):\n%s", diff)
+		}
+	})
+}
