@@ -20,12 +20,12 @@ func TestDataPlaneOfThePod(t *testing.T) {
 		pod  *b.PodBuilder
 		want v1alpha1.PodNATConfigurationSpec
 	}{
-		"sidecar":                    {"", b.LauncherPod(vmi, "a"), v1alpha1.PodNATConfigurationSpec{}},
-		"sidecar, ambient next time": {v1alpha1.DataPlaneAmbient, b.LauncherPod(vmi, "a"), v1alpha1.PodNATConfigurationSpec{}},
-		"ambient": {v1alpha1.DataPlaneAmbient, b.LauncherPod(vmi, "a").Ambient("enabled", false), v1alpha1.PodNATConfigurationSpec{
+		"sidecar":                    {"", b.LauncherPod(vmi, "a").IP("10.244.0.8"), v1alpha1.PodNATConfigurationSpec{}},
+		"sidecar, ambient next time": {v1alpha1.DataPlaneAmbient, b.LauncherPod(vmi, "a").IP("10.244.0.8"), v1alpha1.PodNATConfigurationSpec{}},
+		"ambient": {v1alpha1.DataPlaneAmbient, b.LauncherPod(vmi, "a").IP("10.244.0.8").Ambient("enabled", false), v1alpha1.PodNATConfigurationSpec{
 			DataPlane: v1alpha1.DataPlaneAmbient, Proxy: v1alpha1.ProxyPorts{LocalPorts: natplan.AmbientLocalPorts},
 		}},
-		"ambient, sidecar next time": {"", b.LauncherPod(vmi, "a").Ambient("enabled", true), v1alpha1.PodNATConfigurationSpec{
+		"ambient, sidecar next time": {"", b.LauncherPod(vmi, "a").IP("10.244.0.8").Ambient("enabled", true), v1alpha1.PodNATConfigurationSpec{
 			DataPlane: v1alpha1.DataPlaneAmbient, Proxy: v1alpha1.ProxyPorts{LocalPorts: natplan.AmbientLocalPorts, DNSPort: 15053},
 		}},
 	} {
