@@ -135,7 +135,8 @@ lint: $(LINT) ## golangci-lint on all code of ours.
 
 .PHONY: lint-api
 lint-api: $(LINT) ## kube-api-linter on the API types.
-	$(LINT) run --config .golangci-kal.yml ./api/...
+	@# The kinds that the API server has; OperatorConfiguration is a file, with no schema that could hold a marker.
+	$(LINT) run --config .golangci-kal.yml ./api/v1alpha1/...
 
 .PHONY: vulncheck
 vulncheck: $(VULN) ## Known vulnerabilities in what the programs call; needs Go's vulnerability database.
