@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"meshvm.io/meshvm/test/cluster"
 	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
@@ -52,6 +53,9 @@ func deployOLM(ctx context.Context, t *testing.T, s *scenario.Scenario) {
 	console, err := s.Builder().ConsoleYAMLSampleCRD(ctx)
 	must(t, err)
 	must(t, s.ApplyManifest(ctx, console))
+	monitoring, err := cluster.MonitoringKinds()
+	must(t, err)
+	must(t, s.ApplyManifest(ctx, monitoring))
 	for _, name := range []string{"olm-operator", "catalog-operator"} {
 		must(t, s.Wait(ctx, name, func(ctx context.Context) (string, error) {
 			return s.PodState(ctx, builder.OLMNamespace, "app", name)
