@@ -16,18 +16,25 @@ import (
 const gateMode = "gate"
 
 // runGate runs until it is told to end, or until a gate that was open is shut.
-// With -check it looks once, which is what the container's start-up probe runs.
+// With -wait it ends with 0 as soon as the gate is open, which is what an init
+// container holds back the guest by; with -check it looks once, for a probe.
 func runGate(ctx context.Context, args []string, _, stderr io.Writer) ruleio.ExitCode {
 	flags := flag.NewFlagSet("rule-writer "+gateMode, flag.ContinueOnError)
 	flags.SetOutput(stderr)
+	wait := flags.Bool("wait", false, "end with 0 as soon as the gate is open")
 	once := flags.Bool("check", false, "look once and end with 0 if the gate is open")
 	if err := flags.Parse(args); err != nil {
 		return ruleio.ExitTerminal
 	}
 	var err error
-	if *once {
+	switch {
+	case *once:
 		err = gate.Check(ctx)
-	} else {
+	case *wait:
+		ticker := time.NewTicker(gate.WaitInterval)
+		defer ticker.Stop()
+		err = gate.Wait(ctx, ticker.C, gate.Check)
+	default:
 		ticker := time.NewTicker(gate.Interval)
 		defer ticker.Stop()
 		err = gate.Watch(ctx, ticker.C, gate.Check)

@@ -5,7 +5,7 @@
 //
 //	rule-writer [-request FILE] [-result FILE] [-proc DIR]
 //	rule-writer trace -pod-uid UID [...]
-//	rule-writer gate [-check]
+//	rule-writer gate [-wait|-check]
 //
 // The second form follows a flow through the pod's rules instead (docs/trace.md).
 // The third runs in the pod itself, without any privilege, and holds back the

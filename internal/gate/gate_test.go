@@ -102,3 +102,25 @@ func TestWatch(t *testing.T) {
 		})
 	}
 }
+
+func TestWait(t *testing.T) {
+	tick := make(chan time.Time, 3)
+	for range cap(tick) {
+		tick <- time.Time{}
+	}
+	left := 3
+	check := func(context.Context) error {
+		if left--; left >= 0 {
+			return ErrShut
+		}
+		return nil
+	}
+	if err := Wait(t.Context(), tick, check); err != nil || left != -1 {
+		t.Errorf("ended with %v, %d checks left", err, left)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Wait(ctx, nil, func(context.Context) error { return ErrShut }); !errors.Is(err, context.Canceled) {
+		t.Errorf("ended with %v although the gate is shut", err)
+	}
+}

@@ -9,6 +9,21 @@ import (
 // Interval is the time between two checks of Watch.
 const Interval = 2 * time.Second
 
+// WaitInterval is the time between two checks of Wait.
+const WaitInterval = 100 * time.Millisecond
+
+// Wait checks until the gate is open. It fails with the context's error.
+func Wait(ctx context.Context, tick <-chan time.Time, check func(context.Context) error) error {
+	for check(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick:
+		}
+	}
+	return nil
+}
+
 // patience is how many checks in a row must fail before an open gate counts as
 // shut: a change of the rules replaces the table by one that is verified some
 // milliseconds later.

@@ -10,9 +10,15 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// GateContainer is the name of the container that holds back the guest: a native
-// sidecar, which the operator's webhook adds.
-const GateContainer = "meshvm-gate"
+// Containers that the operator's webhook adds to virt-launcher pods.
+const (
+	// GateContainer holds back the guest: an init container, which ends when
+	// the rules were verified.
+	GateContainer = "meshvm-gate"
+	// GateWatchContainer makes the pod not ready when the rules are lost later: a
+	// native sidecar.
+	GateWatchContainer = "meshvm-gate-watch"
+)
 
 // HasGate says whether the pod was made with the container that holds back the
 // guest.
@@ -20,13 +26,13 @@ func HasGate(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == GateContainer })
 }
 
-// GateHolds says whether that container still holds back the guest: containers
-// after a native sidecar are not started before its start-up probe succeeds.
+// GateHolds says whether that container still holds back the guest: the kubelet
+// starts no regular container before all init containers have ended well.
 func GateHolds(pod *corev1.Pod) bool {
 	return HasGate(pod) && !slices.ContainsFunc(pod.Status.InitContainerStatuses, func(c corev1.ContainerStatus) bool {
-		return c.Name == GateContainer && c.Started != nil && *c.Started
+		return c.Name == GateContainer && c.State.Terminated != nil && c.State.Terminated.ExitCode == 0
 	}) && !slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
-		// The gate starts anew if the rules are lost later.
+		// What the kubelet knew of an init container may be gone by now.
 		return c.State.Running != nil || c.State.Terminated != nil
 	})
 }

@@ -1,5 +1,6 @@
-// Package webhook adds the gate to virt-launcher pods: a container that holds
-// back the guest until the rules of the pod were verified (docs/start-gate.md).
+// Package webhook adds the gate to virt-launcher pods: containers that hold back
+// the guest until the rules of the pod were verified, and that make the pod not
+// ready when they are lost (docs/start-gate.md).
 // What it makes of a pod is a pure function; the handler around it is thin.
 package webhook
 
@@ -45,9 +46,10 @@ func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
 		return nil
 	}
 	// Last, so that all others get ready while the rules are being written. What
-	// other webhooks add behind it waits too, which does no harm.
+	// other webhooks add behind them waits too, which does no harm.
 	return []jsonpatch.Operation{
 		appendTo("/spec/initContainers", pod.Spec.InitContainers, gate(pod, o)),
+		jsonpatch.NewOperation("add", "/spec/initContainers/-", watch(pod, o)),
 		appendTo("/spec/volumes", pod.Spec.Volumes, corev1.Volume{
 			Name: noToken, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
 		}),
@@ -70,29 +72,44 @@ const (
 	tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount"
 )
 
-// gate is a native sidecar (KEP-753): the containers after it, and so the guest,
-// are not started before its start-up probe succeeds. It is asked by exec,
-// which no mesh redirects, rewrites or answers in its place. It ends with the
-// guest's container, as no other container would, and a gate that is shut again
-// ends by itself and makes the pod not ready.
+// gate is an init container that ends when the gate is open. The kubelet starts
+// no regular container, and so no guest, before. A native sidecar with a start-up probe would
+// do the same but for one case: a kubelet that is started anew takes it for
+// started although its probe never succeeded.
 func gate(pod *corev1.Pod, o Options) corev1.Container {
+	c := container(pod, o)
+	c.Name, c.Args = natplan.GateContainer, []string{"gate", "-wait"}
+	return c
+}
+
+// watch is a native sidecar (KEP-753), so that it ends with the guest's container,
+// as no other container would. It ends by itself when the gate is shut again,
+// and its start-up probe keeps it, and so the pod, from being ready until the gate
+// is open. The probe is by exec, which no mesh redirects, rewrites or answers in
+// its place.
+func watch(pod *corev1.Pod, o Options) corev1.Container {
+	c := container(pod, o)
+	c.Name, c.Args = natplan.GateWatchContainer, []string{"gate"}
+	c.RestartPolicy = ptr.To(corev1.ContainerRestartPolicyAlways)
+	c.StartupProbe = &corev1.Probe{
+		ProbeHandler: corev1.ProbeHandler{
+			Exec: &corev1.ExecAction{Command: []string{"/rule-writer", "gate", "-check"}},
+		},
+		PeriodSeconds: 1,
+		// A busy node is no reason to begin anew.
+		TimeoutSeconds:   5,
+		FailureThreshold: startupLimit,
+	}
+	return c
+}
+
+// container is what both have in common: next to no resources, and no rights.
+func container(pod *corev1.Pod, o Options) corev1.Container {
 	return corev1.Container{
-		Name:            natplan.GateContainer,
 		Image:           o.Image,
 		ImagePullPolicy: o.PullPolicy,
-		Args:            []string{"gate"},
-		RestartPolicy:   ptr.To(corev1.ContainerRestartPolicyAlways),
-		StartupProbe: &corev1.Probe{
-			ProbeHandler: corev1.ProbeHandler{
-				Exec: &corev1.ExecAction{Command: []string{"/rule-writer", "gate", "-check"}},
-			},
-			PeriodSeconds: 1,
-			// A busy node is no reason to begin anew.
-			TimeoutSeconds:   5,
-			FailureThreshold: startupLimit,
-		},
-		Resources:    resources(pod),
-		VolumeMounts: []corev1.VolumeMount{{Name: noToken, MountPath: tokenPath, ReadOnly: true}},
+		Resources:       resources(pod),
+		VolumeMounts:    []corev1.VolumeMount{{Name: noToken, MountPath: tokenPath, ReadOnly: true}},
 		SecurityContext: &corev1.SecurityContext{
 			RunAsNonRoot:             new(true),
 			RunAsUser:                ptr.To[int64](gateUser),

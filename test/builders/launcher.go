@@ -167,18 +167,19 @@ func (b *PodBuilder) Label(key, value string) *PodBuilder {
 	return b
 }
 
-// Gate adds the container that holds back the guest; open says whether its
-// start-up probe has succeeded, after which the guest's container runs.
+// Gate adds the container that holds back the guest; open says whether it has
+// ended, after which the guest's container runs.
 func (b *PodBuilder) Gate(open bool) *PodBuilder {
-	always := corev1.ContainerRestartPolicyAlways
 	b.pod.Spec.InitContainers = append(b.pod.Spec.InitContainers, corev1.Container{
-		Name: "meshvm-gate", Image: "example.invalid/rule-writer:test", RestartPolicy: &always,
+		Name: "meshvm-gate", Image: "example.invalid/rule-writer:test",
 	})
-	b.pod.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "meshvm-gate", Started: &open}}
+	status := corev1.ContainerStatus{Name: "meshvm-gate"}
 	b.pod.Status.Phase = corev1.PodPending
 	if open {
+		status.State.Terminated = &corev1.ContainerStateTerminated{}
 		b.pod.Status.Phase = corev1.PodRunning
 	}
+	b.pod.Status.InitContainerStatuses = []corev1.ContainerStatus{status}
 	return b
 }
 

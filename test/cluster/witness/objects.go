@@ -71,8 +71,8 @@ func (w *Witness) pod(ctx context.Context, u *unstructured.Unstructured, old, go
 	}
 	for _, c := range p.Status.InitContainerStatuses {
 		switch {
-		case c.Started != nil && *c.Started && c.Name == "meshvm-gate":
-			say("gate"+c.ContainerID, "gate passed its start-up probe")
+		case c.State.Terminated != nil && c.Name == "meshvm-gate":
+			say("gate"+c.ContainerID, fmt.Sprintf("container meshvm-gate ended with %d", c.State.Terminated.ExitCode))
 		case c.State.Running != nil:
 			say(c.Name+c.ContainerID, "container "+c.Name+" runs")
 		}

@@ -1,0 +1,261 @@
+package integration
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
+	crwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
+	"sigs.k8s.io/yaml"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/webhook"
+	"meshvm.io/meshvm/test/testenv"
+)
+
+// serveGate has the API server call our webhook as config/webhook says, by an
+// address of this machine instead of a Service, until stop is called.
+func (s *suite) serveGate() (stop func()) {
+	s.Helper()
+	text, err := os.ReadFile(filepath.Join(testenv.Root(), "config/webhook/configuration.yaml"))
+	if err != nil {
+		s.Fatal(err)
+	}
+	var config admissionv1.MutatingWebhookConfiguration
+	if err := yaml.UnmarshalStrict(text, &config); err != nil {
+		s.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		s.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	if err := l.Close(); err != nil {
+		s.Fatal(err)
+	}
+	issuer, dir := newIssuer(s.T), s.TempDir()
+	mount(s.T, dir, "1", issuer, time.Hour)
+	hook := &config.Webhooks[0]
+	hook.ClientConfig = admissionv1.WebhookClientConfig{
+		URL: ptr.To(fmt.Sprintf("https://localhost:%d%s", port, *hook.ClientConfig.Service.Path)), CABundle: issuer.pem(),
+	}
+	if err := s.Create(s.Context(), &config); err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() {
+		if err := s.Delete(context.WithoutCancel(s.Context()), &config); err != nil {
+			s.Error(err)
+		}
+	})
+	mgr, err := ctrl.NewManager(s.config, manager.Options{
+		Scheme: testenv.Scheme(), Metrics: server.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
+		WebhookServer: crwebhook.NewServer(crwebhook.Options{
+			Host: "127.0.0.1", Port: port, CertDir: dir,
+			// A connection that is kept would be used after the server's end.
+			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
+		}),
+	})
+	if err != nil {
+		s.Fatal(err)
+	}
+	webhook.Setup(mgr, webhook.Options{Image: "localhost/meshvm/rule-writer:dev"})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.Errorf("the webhook server ended with: %v", err)
+		}
+	})
+	s.Cleanup(stop)
+	s.eventually("the webhook answers", func() error { return mgr.GetWebhookServer().StartedChecker()(nil) })
+	return stop
+}
+
+// gateIs says what a kubelet says of the gate, and with it of the guest's
+// container.
+func (s *suite) gateIs(pod *corev1.Pod, open bool) {
+	s.Helper()
+	s.podIs(pod, func(st *corev1.PodStatus) {
+		status := corev1.ContainerStatus{Name: natplan.GateContainer, Image: "x", ImageID: "x"}
+		if open {
+			status.State.Terminated = &corev1.ContainerStateTerminated{}
+		}
+		st.InitContainerStatuses = []corev1.ContainerStatus{status}
+		st.Phase = corev1.PodPending
+		if open {
+			st.Phase = corev1.PodRunning
+		}
+	})
+}
+
+func podStart(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) v1alpha1.PodStart {
+	for _, p := range o.Status.Pods {
+		if p.UID == pod.UID {
+			return p.Start
+		}
+	}
+	return ""
+}
+
+// TestGate has the API server call the webhook for pods made as KubeVirt makes
+// them, for a start and for a migration.
+func TestGate(t *testing.T) {
+	s := start(t)
+	stop := s.serveGate()
+	o := s.web()
+	if err := s.Create(s.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	vmi, pod := s.startGuest(o.Name, "node-a")
+	if !natplan.HasGate(pod) {
+		t.Fatalf("the pod was stored without a gate: %+v", pod.Spec.InitContainers)
+	}
+	s.gateIs(pod, false)
+
+	// The rules are made while the pod is Pending.
+	nat := s.awaitNAT(pod, want{v1alpha1.ConditionTargetResolved, yes, v1alpha1.ReasonResolved})
+	held := s.awaitMVM(o.Name,
+		want{v1alpha1.ConditionVirtualMachineReady, no, v1alpha1.ReasonStarting},
+		want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonProgramming})
+	if got := podStart(held, pod); got != v1alpha1.PodStartHeld {
+		t.Errorf("start is %q, want Held", got)
+	}
+	if g := s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied).Targets[0].Plan.Gate; g == nil || g.Port != ruleio.GatePort {
+		t.Errorf("the plan's gate is %+v", g)
+	}
+	s.gateIs(pod, true)
+	ready := s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	if got := podStart(ready, pod); got != v1alpha1.PodStartReleased {
+		t.Errorf("start is %q, want Released", got)
+	}
+
+	// A migration: the object stays ready while its target waits.
+	target := s.launcher(vmi, "node-b")
+	s.node("node-b", corev1.ConditionTrue)
+	s.gateIs(target, false)
+	targetNAT := s.awaitNAT(target)
+	s.eventually("status names the target, held", func() error {
+		m := s.mvm(o.Name)
+		if got := podStart(m, target); got != v1alpha1.PodStartHeld || m.Status.Pods[1].Role != v1alpha1.PodRoleMigrationTarget {
+			return fmt.Errorf("start %q, pods %+v", got, m.Status.Pods)
+		}
+		return nil
+	})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	s.runWriter(targetNAT.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	s.gateIs(target, true)
+	s.podIs(pod, func(st *corev1.PodStatus) { st.Phase = corev1.PodSucceeded })
+	s.eventually("the source's PodNATConfiguration goes with its pod", func() error {
+		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat))
+	})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+
+	// Fail closed; and nobody else's pod is held up.
+	stop()
+	refused := target.DeepCopy()
+	refused.ObjectMeta.UID, refused.ResourceVersion, refused.Name = "", "", ""
+	if err := s.Create(s.Context(), refused, client.DryRunAll); err == nil || !strings.Contains(err.Error(), "gate.meshvm.io") {
+		t.Errorf("without the webhook a pod was made: %v", err)
+	}
+	delete(refused.Labels, v1alpha1.LabelStartGate)
+	if err := s.Create(s.Context(), refused, client.DryRunAll); err != nil {
+		t.Errorf("a pod that asks for no gate was refused: %v", err)
+	}
+}
+
+func gone(err error) error {
+	switch {
+	case err == nil:
+		return fmt.Errorf("it is there")
+	default:
+		return client.IgnoreNotFound(err)
+	}
+}
+
+// released records whom the operator let run, as KubeVirt's API would be asked.
+type released struct {
+	mu     sync.Mutex
+	guests []types.NamespacedName
+}
+
+func (r *released) Unpause(_ context.Context, guest types.NamespacedName) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.guests = append(r.guests, guest)
+	return nil
+}
+
+func (r *released) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.guests)
+}
+
+// TestStartPaused is without a webhook.
+func TestStartPaused(t *testing.T) {
+	guests := &released{}
+	pause := func(o *controllers.Options) { o.StartGate, o.Unpauser = children.StartGatePause, guests }
+	s := start(t, pause)
+	o := s.web()
+	if err := s.Create(s.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	vmi, pod := s.startGuest(o.Name, "node-a")
+	if !vmi.ShouldStartPaused() {
+		t.Fatal("the guest would not start paused")
+	}
+	paused := func(yes corev1.ConditionStatus) {
+		t.Helper()
+		before := vmi.DeepCopy()
+		vmi.Status.Conditions = []kubevirtv1.VirtualMachineInstanceCondition{{Type: kubevirtv1.VirtualMachineInstancePaused, Status: yes}}
+		if err := s.Patch(s.Context(), vmi, client.MergeFrom(before)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	paused(corev1.ConditionTrue)
+	nat := s.awaitNAT(pod, want{v1alpha1.ConditionTargetResolved, yes, v1alpha1.ReasonResolved})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionVirtualMachineReady, no, v1alpha1.ReasonStarting})
+	if guests.count() != 0 {
+		t.Fatal("the guest runs before its rules were verified")
+	}
+	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	s.eventually("the guest is let run, once", func() error {
+		if n := guests.count(); n != 1 || podStart(s.mvm(o.Name), pod) != v1alpha1.PodStartReleased {
+			return fmt.Errorf("%d times, %+v", n, s.mvm(o.Name).Status.Pods)
+		}
+		return nil
+	})
+	paused(corev1.ConditionFalse)
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+
+	// Who pauses it later means it, and another operator knows that too.
+	paused(corev1.ConditionTrue)
+	s.quiet()
+	s.restart(pause)
+	s.quiet()
+	if n := guests.count(); n != 1 {
+		t.Errorf("the guest was let run %d times", n)
+	}
+}
