@@ -72,6 +72,10 @@ test-e2e: ## The demo's scenario and more, as Go tests on a real cluster of two 
 test-olm: ## The bundle with the real Operator Lifecycle Manager on a cluster of its own (root, Linux).
 	MESHVM_TEST_OLM=1 go test -count=1 -timeout=60m -v ./test/cluster/olm
 
+.PHONY: soak
+soak: ## 200 times create, restart and delete a VM on a local cluster; nothing may be left (root, Linux; an hour or more).
+	MESHVM_TEST_CLUSTER=1 MESHVM_SOAK=200 nice go test -count=1 -timeout=300m -v -run='^TestSoak$$' ./test/cluster/e2e
+
 .PHONY: bench
 bench: ## Benchmarks; BENCH= chooses which.
 	hack/test.sh -run='^$$' -bench='$(BENCH)' -benchmem ./internal/... ./test/kernel/...
