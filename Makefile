@@ -66,7 +66,7 @@ test-bundle: ## The OLM bundle, the catalog and the alerts, with the validators,
 
 .PHONY: test-e2e
 test-e2e: ## The demo's scenario and more, as Go tests on a real cluster of two nodes with KubeVirt and Istio (root, Linux).
-	MESHVM_TEST_CLUSTER=1 go test -count=1 -timeout=60m -v ./test/cluster/...
+	MESHVM_TEST_CLUSTER=1 go test -count=1 -timeout=40m -v ./test/cluster/...
 
 .PHONY: test-olm
 test-olm: ## The bundle with the real Operator Lifecycle Manager on a cluster of its own (root, Linux).

@@ -46,3 +46,29 @@ func TestExec(t *testing.T) {
 		t.Error("a failing command gave no error")
 	}
 }
+
+// TestVersions prints what the tests run on.
+func TestVersions(t *testing.T) {
+	s := start(t)
+	ctx := testContext(t, time.Minute)
+	versions, err := s.Builder().Versions(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range versions {
+		t.Log(v)
+	}
+	for _, command := range []string{"containerd", "runc", "libvirtd", "qemu-system-x86_64", "nft"} {
+		out, err := s.NodeExec(ctx, "node1", command, "--version")
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _, _ := strings.Cut(out, "\n")
+		t.Logf("Debian's %s", first)
+	}
+	out, err := s.NodeExec(ctx, "node1", "uname", "-sr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("kernel %s", strings.TrimSpace(out))
+}

@@ -56,7 +56,9 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
 	}
+	begin := time.Now()
 	code := m.Run()
+	fmt.Printf("e2e: wall time of all tests: %.0f s\n", time.Since(begin).Seconds())
 	if err := cluster.Down(options, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1
