@@ -77,7 +77,7 @@ func trafficLab(b *testing.B) *lab {
 	}
 	if program, err := envoyProgram(); err == nil {
 		e := l.startEnvoy(b, program)
-		b.Cleanup(func() { e.stop(b, 0) })
+		b.Cleanup(func() { e.stop(b) })
 	}
 	return l
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,7 +84,7 @@ func (l *lab) startEnvoy(t testing.TB, program string) *envoy {
 	_ = writer.Close()
 	t.Cleanup(func() { _ = e.command.Process.Kill() })
 	go e.read(reader)
-	l.awaitListeners(t, e)
+	l.awaitListeners(t, 2*len(l.mesh), &e.stderr)
 	return e
 }
 
@@ -169,48 +170,54 @@ func (e *envoy) read(log io.Reader) {
 	close(e.changed)
 }
 
-// awaitListeners waits until both ports are listened on in all families.
-func (l *lab) awaitListeners(t testing.TB, e *envoy) {
+// awaitListeners waits until so many sockets listen on the two capture ports.
+func (l *lab) awaitListeners(t testing.TB, want int, stderr fmt.Stringer) {
 	t.Helper()
 	for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		listening := 0
-		l.in(l.pod, func() error {
-			for _, name := range []string{"tcp", "tcp6"} {
-				table, err := os.ReadFile("/proc/thread-self/net/" + name)
-				if err != nil {
-					return err
-				}
-				for line := range strings.Lines(string(table)) {
-					// The local address, and state 0A: TCP_LISTEN.
-					fields := strings.Fields(line)
-					for _, port := range []int{inboundPort, outboundPort} {
-						if strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) && fields[3] == "0A" {
-							listening++
-						}
-					}
-				}
-			}
-			return nil
+		l.in(l.pod, func() (err error) {
+			listening, err = listeners(inboundPort, outboundPort)
+			return err
 		})
 		switch {
-		case listening == 2*len(l.mesh):
+		case listening == want:
 			return
 		case time.Since(begin) > waitLimit:
-			_ = e.command.Process.Kill()
-			_ = e.command.Wait()
-			t.Fatalf("Envoy has %d listeners after %s:\n%s", listening, waitLimit, &e.stderr)
+			t.Fatalf("the capture ports have %d listeners after %s, want %d\n%s", listening, waitLimit, want, stderr)
 		}
 	}
 }
 
-// stop ends Envoy when it has written of so many connections, or after
+// listeners counts the sockets that listen on ports in the thread's namespace
+// (proc_net_tcp.txt of the kernel's documentation).
+func listeners(ports ...int) (int, error) {
+	n := 0
+	for _, name := range []string{"tcp", "tcp6"} {
+		table, err := os.ReadFile("/proc/thread-self/net/" + name)
+		if err != nil {
+			return 0, err
+		}
+		for line := range strings.Lines(string(table)) {
+			// The local address, and state 0A: TCP_LISTEN.
+			fields := strings.Fields(line)
+			for _, port := range ports {
+				if strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) && fields[3] == "0A" {
+					n++
+				}
+			}
+		}
+	}
+	return n, nil
+}
+
+// stop ends Envoy when it has written of the clients' connections, or after
 // waitLimit.
-func (e *envoy) stop(t testing.TB, connections int) {
+func (e *envoy) stop(t testing.TB, clients ...string) {
 	t.Helper()
 	limit := time.After(waitLimit)
 	for waiting := true; waiting; {
 		e.mu.Lock()
-		waiting = len(e.taken) < connections
+		waiting = slices.ContainsFunc(clients, func(c string) bool { _, ok := e.taken[c]; return !ok })
 		e.mu.Unlock()
 		if !waiting {
 			break
@@ -240,6 +247,8 @@ func (l *lab) throughEnvoy(t *testing.T, program string, c column) int {
 	for _, stop := range l.standIns {
 		stop()
 	}
+	// A program that is about to start has its sockets for a moment longer.
+	l.awaitListeners(t, 0, &bytes.Buffer{})
 	e := l.startEnvoy(t, program)
 	type attempt struct {
 		when, local string
@@ -247,7 +256,7 @@ func (l *lab) throughEnvoy(t *testing.T, program string, c column) int {
 	}
 	var attempts []attempt
 	var mu sync.Mutex
-	proxied := 0
+	var proxied []string
 	for _, when := range []string{after, before} {
 		if when == before {
 			if r := l.request(ruleio.OperationRemove, nil); r.Outcome != ruleio.OutcomeRemoved {
@@ -259,19 +268,19 @@ func (l *lab) throughEnvoy(t *testing.T, program string, c column) int {
 			if x.flow.network != "tcp" {
 				continue
 			}
-			if x.want.Proxy != "" {
-				proxied++
-			}
 			sent.Go(func() {
 				got, local := l.send(x.probe, x.want.limit())
 				mu.Lock()
 				defer mu.Unlock()
 				attempts = append(attempts, attempt{when, local, sighting{x, got}})
+				if x.want.Proxy != "" {
+					proxied = append(proxied, local)
+				}
 			})
 		}
 		sent.Wait()
 	}
-	e.stop(t, proxied)
+	e.stop(t, proxied...)
 	for _, a := range attempts {
 		if proxy, ok := e.taken[a.local]; ok {
 			a.got.Proxy, a.got.Original = proxy.Proxy, proxy.Original

@@ -29,8 +29,9 @@ type flow struct {
 	// from, network and host are words of matrix.txt.
 	from, network, host string
 	port                uint16
-	// family is the number of the only one, empty for all.
-	family string
+	// family is the number of the only one, and plane the name of the only data
+	// plane; empty for all.
+	family, plane string
 	// ends are in the order of the file, by when.
 	ends map[string][]*end
 }
@@ -93,6 +94,7 @@ func (x *flow) opened(words string) error {
 		x.network = networkRules
 		return nil
 	}
+	words, x.plane, _ = strings.Cut(words, " in ")
 	fields := strings.Fields(words)
 	if len(fields) != 3 {
 		return fmt.Errorf("%q is not FROM NETWORK HOST:PORT", words)
@@ -144,6 +146,9 @@ func cells(t testing.TB, c column, when string) []cell {
 	t.Helper()
 	var out []cell
 	for _, x := range matrix(t) {
+		if x.plane != "" && x.plane != c.plane() {
+			continue
+		}
 		for _, f := range c.families {
 			if x.family != "" && x.family != f.number {
 				continue
@@ -183,6 +188,12 @@ func (x *flow) probe(f family) probe {
 	if x.network != networkRules {
 		from := map[string]func(*lab) *netns.Namespace{"client": fromPeer, "guest": fromGuest, "pod": fromPod}
 		p = probe{name: x.name, from: from[x.from], network: x.network + f.number, host: f.address(x.host), port: x.port}
+		if x.from == "kubelet" {
+			p.from, p.source = fromPeer, f.kubelet
+		}
+		if x.network == "hbone" {
+			p.network, p.tunnel = f.tcp(), true
+		}
 	}
 	return p
 }
@@ -191,7 +202,7 @@ func (x *flow) probe(f family) probe {
 func (f family) address(word string) string {
 	return map[string]string{
 		"client": f.peer, "guest": f.guest, "pod": f.pod, "outside": f.outside,
-		"excluded": f.excluded, "gateway": f.gateway, "loopback": f.loopback,
+		"kubelet": f.kubelet, "excluded": f.excluded, "gateway": f.gateway, "loopback": f.loopback,
 	}[word]
 }
 
@@ -205,7 +216,7 @@ func (f family) end(o outcome, p probe) string {
 		return "proven"
 	case o.Server != "":
 		client := o.Client
-		for _, word := range []string{"client", "guest", "pod", "gateway", "loopback"} {
+		for _, word := range []string{"client", "kubelet", "guest", "pod", "gateway", "loopback"} {
 			if f.address(word) == o.Client {
 				client = word
 			}

@@ -23,7 +23,12 @@ type column struct {
 // columns are all of the matrix.
 func columns() []column {
 	var out []column
-	for _, i := range []istio{istioIptables, istioNftables, istioNone} {
+	for _, i := range []istio{
+		istioIptables, istioNftables, istioNone,
+		{name: istioIptables.name, ambient: true},
+		{name: istioNftables.name, ambient: true, native: true},
+		{name: istioNone.name, ambient: true, none: true},
+	} {
 		i.dns = !i.none
 		for _, k := range kubevirts {
 			for _, families := range [][]family{{ipv4}, {ipv6}, {ipv4, ipv6}} {
@@ -36,7 +41,14 @@ func columns() []column {
 
 // words are the conditions of matrix.txt that hold for flows of a family.
 func (c column) words(f family) []string {
-	return append(c.kubevirt.words(), c.istio.name, f.name, c.breadth(), "sidecar")
+	return append(c.kubevirt.words(), c.istio.name, f.name, c.breadth(), c.plane())
+}
+
+func (c column) plane() string {
+	if c.istio.ambient {
+		return "ambient"
+	}
+	return "sidecar"
 }
 
 func (c column) breadth() string {
@@ -51,12 +63,15 @@ func (c column) String() string {
 	if len(c.families) == 1 {
 		families = c.families[0].name
 	}
-	return fmt.Sprintf("Istio %s, KubeVirt %s, %s, sidecar", c.istio.name, c.kubevirt.name, families)
+	return fmt.Sprintf("Istio %s, KubeVirt %s, %s, %s", c.istio.name, c.kubevirt.name, families, c.plane())
 }
 
 // newLab makes the lab of a column.
 func (c column) newLab(t testing.TB) *lab {
 	t.Helper()
+	if c.istio.ambient {
+		return newAmbientLab(t, c.istio, c.kubevirt, c.families...)
+	}
 	l := newLab(t, c.families...)
 	l.writeIstio(c.istio)
 	l.addGuest()
@@ -69,6 +84,11 @@ func (c column) newLab(t testing.TB) *lab {
 // it becomes: matrix.txt says what is in them.
 func (c column) startPlan() ruleio.Plan {
 	p := planOf(c.families...)
+	if c.istio.ambient {
+		direct := p.Inbound.DirectTCP
+		p = ambientPlan(c.families...)
+		p.Inbound.DirectTCP = direct
+	}
 	p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect}
 	if c.istio.dns {
 		p.DNS.CapturePort = resolverPort
@@ -111,7 +131,7 @@ func (c column) send(t *testing.T, r *report) {
 	if diff := cmp.Diff(foreign, l.foreignTables()); diff != "" {
 		t.Errorf("KubeVirt's or Istio's rules changed (-before +after):\n%s", diff)
 	}
-	if program, err := envoyProgram(); err == nil {
+	if program, err := envoyProgram(); err == nil && !c.istio.ambient {
 		r.addEnvoy(l.throughEnvoy(t, program, c))
 	}
 }
@@ -211,7 +231,7 @@ func TestMatrixIsWhole(t *testing.T) {
 			t.Errorf("%s: %s repairs nothing", x.name, x.repair)
 		}
 	}
-	for _, n := range []string{"N1", "N2", "N3", "N4", "N5", "N7", "N8", "N9"} {
+	for _, n := range []string{"N1", "N2", "N3", "N4", "N5", "N6", "N7", "N8", "N9"} {
 		if !slices.ContainsFunc(matrix(t), func(x *flow) bool { return x.repair == n }) {
 			t.Errorf("no flow shows %s", n)
 		}

@@ -49,12 +49,12 @@ var published = []struct {
 
 // row are the cells of a flow in the published table. What is seen differently
 // in columns of the matrix that are joined is separated by "or".
-func (r *report) row(x *flow) []string {
+func (r *report) row(x *flow, plane string) []string {
 	out := make([]string, len(published))
 	for i, p := range published {
 		var words []string
 		for _, c := range columns() {
-			if !p.has(c) {
+			if !p.has(c) || c.plane() != plane {
 				continue
 			}
 			for _, s := range r.seen[c.String()][p.when] {
@@ -68,8 +68,8 @@ func (r *report) row(x *flow) []string {
 	return out
 }
 
-// markdown is the published table.
-func (r *report) markdown(t *testing.T) string {
+// markdown is the published table of a data plane.
+func (r *report) markdown(t *testing.T, plane string) string {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("| Connection |")
@@ -81,11 +81,14 @@ func (r *report) markdown(t *testing.T) string {
 		fmt.Fprintf(&b, "| %s | %s |\n", name, strings.Join(row, " | "))
 	}
 	for _, x := range matrix(t) {
+		if x.plane != "" && x.plane != plane {
+			continue
+		}
 		name := x.name
 		if x.repair != "" {
 			name = x.repair + ": " + name
 		}
-		write(name, r.row(x))
+		write(name, r.row(x, plane))
 	}
 	return b.String()
 }
@@ -97,7 +100,6 @@ func (r *report) check(t *testing.T) {
 		t.Log("not every flow was sent: the published report is left alone")
 		return
 	}
-	want := r.markdown(t)
 	cells := map[string]int{}
 	for _, column := range r.seen {
 		for when, seen := range column {
@@ -113,6 +115,9 @@ func (r *report) check(t *testing.T) {
 		}
 		t.Logf("%d cells again, with Envoy in place of the proxy stand-in", r.envoy)
 	})
-	t.Logf("before and after:\n%s", want)
-	section(t, "before and after", want)
+	for _, plane := range []string{"sidecar", "ambient"} {
+		want := r.markdown(t, plane)
+		t.Logf("before and after, %s:\n%s", plane, want)
+		section(t, "before and after, "+plane, want)
+	}
 }
