@@ -119,9 +119,9 @@ func fields(prefix string, t reflect.Type) []string {
 		return []string{prefix + " " + t.Kind().String()}
 	}
 	var out []string
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		out = append(out, fields(prefix+"."+name, t.Field(i).Type)...)
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		out = append(out, fields(prefix+"."+name, f.Type)...)
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -116,7 +117,7 @@ func bundle(current, before []*x509.Certificate, now time.Time) []*x509.Certific
 			known = known || o.Equal(ca)
 		}
 		if !known && ca.Subject.CommonName == commonName && now.Before(ca.NotAfter) {
-			out = append(out[:len(out):len(out)], ca)
+			out = append(slices.Clip(out), ca)
 		}
 	}
 	return out

@@ -77,7 +77,7 @@ func newCalledWebhook(t *testing.T, caBundle []byte) *calledWebhook {
 		Webhooks: []admissionv1.MutatingWebhook{{
 			Name: "called.meshvm.io",
 			ClientConfig: admissionv1.WebhookClientConfig{
-				URL: ptr.To(fmt.Sprintf("https://localhost:%d/called", w.port)), CABundle: caBundle,
+				URL: new(fmt.Sprintf("https://localhost:%d/called", w.port)), CABundle: caBundle,
 			},
 			Rules: []admissionv1.RuleWithOperations{{
 				Operations: []admissionv1.OperationType{admissionv1.Create},

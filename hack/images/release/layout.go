@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -152,7 +153,7 @@ func onto(index v1.ImageIndex, base string, options []remote.Option) (v1.ImageIn
 	}
 	out := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, d := range manifest.Manifests {
-		below, err := remote.Image(ref, append(options[:len(options):len(options)], remote.WithPlatform(*d.Platform))...)
+		below, err := remote.Image(ref, append(slices.Clip(options), remote.WithPlatform(*d.Platform))...)
 		if err != nil {
 			return nil, fmt.Errorf("base image %s for %s: %w", base, d.Platform, err)
 		}

@@ -111,12 +111,23 @@ func newPlainLayer(path string) (*plainLayer, error) {
 	return l, err
 }
 
-func (l *plainLayer) Digest() (v1.Hash, error)             { return l.digest, nil }
-func (l *plainLayer) DiffID() (v1.Hash, error)             { return l.digest, nil }
-func (l *plainLayer) Compressed() (io.ReadCloser, error)   { return os.Open(l.path) }
+// Digest is that of the file.
+func (l *plainLayer) Digest() (v1.Hash, error) { return l.digest, nil }
+
+// DiffID is the same, because nothing is packed.
+func (l *plainLayer) DiffID() (v1.Hash, error) { return l.digest, nil }
+
+// Compressed is the file.
+func (l *plainLayer) Compressed() (io.ReadCloser, error) { return os.Open(l.path) }
+
+// Uncompressed is the file.
 func (l *plainLayer) Uncompressed() (io.ReadCloser, error) { return os.Open(l.path) }
-func (l *plainLayer) Size() (int64, error)                 { return l.size, nil }
-func (l *plainLayer) MediaType() (types.MediaType, error)  { return types.OCIUncompressedLayer, nil }
+
+// Size is the file's.
+func (l *plainLayer) Size() (int64, error) { return l.size, nil }
+
+// MediaType says that it is not packed.
+func (l *plainLayer) MediaType() (types.MediaType, error) { return types.OCIUncompressedLayer, nil }
 
 // WriteFile writes the archive to path, by way of a temporary file beside it,
 // so that path is either whole or absent.
