@@ -2,7 +2,11 @@ package kernel
 
 import (
 	"errors"
+	"os"
+	"os/exec"
+	"syscall"
 	"testing"
+	"time"
 
 	"meshvm.io/meshvm/internal/gate"
 	"meshvm.io/meshvm/internal/nftrules"
@@ -95,5 +99,48 @@ func TestGateStaysShutAfterAChange(t *testing.T) {
 	l.wantGate(t, "verified again", true)
 	if differences := nftrules.Compare(table, l.mustRead().Table); len(differences) > 0 {
 		t.Error(differences)
+	}
+}
+
+// TestGateProgram runs the containers' program as they do, as a user without any
+// right: it waits, and ends when the rules were verified.
+func TestGateProgram(t *testing.T) {
+	l := newLab(t)
+	program, err := os.Open(ruleWriterProgram(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = program.Close() }()
+	run := func(args ...string) *exec.Cmd {
+		// By its descriptor, because the user may not see the directory.
+		c := exec.CommandContext(t.Context(), "/proc/self/fd/3", append([]string{"gate"}, args...)...)
+		c.ExtraFiles = []*os.File{program}
+		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: proxyUID, Gid: proxyUID, NoSetGroups: true}}
+		l.in(l.pod, c.Start)
+		return c
+	}
+	if err := run("-check").Wait(); err == nil {
+		t.Error("a shut gate passed the check")
+	}
+	waiting, ended := run("-wait"), make(chan error, 1)
+	go func() { ended <- waiting.Wait() }()
+	select {
+	case err := <-ended:
+		t.Fatalf("it did not wait for the rules: %v", err)
+	case <-time.After(absenceLimit):
+	}
+	begin := time.Now()
+	l.apply(gatedPlan())
+	select {
+	case err := <-ended:
+		t.Logf("ended with %v, %d ms after the rules were asked for", err, time.Since(begin).Milliseconds())
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(waitLimit):
+		t.Error("it still waits")
+	}
+	if err := run("-check").Wait(); err != nil {
+		t.Errorf("an open gate did not pass the check: %v", err)
 	}
 }
