@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,15 +53,16 @@ func TestPrivileges(t *testing.T) {
 	checkPrivileges(ctx, t, s, longWriter(ctx, t, s, pod), "rule-writer", writerPrivileges)
 }
 
-// managers are the manager's pods.
+// managers are the manager's pods, without those that end.
 func managers(ctx context.Context, t *testing.T, s *scenario.Scenario) []corev1.Pod {
 	t.Helper()
 	var list corev1.PodList
 	err := s.List(ctx, &list, client.InNamespace(scenario.OperatorNamespace), client.MatchingLabels{"app.kubernetes.io/component": "controller-manager"})
-	if err != nil || len(list.Items) == 0 {
+	alive := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool { return p.DeletionTimestamp != nil })
+	if err != nil || len(alive) == 0 {
 		t.Fatalf("no manager's pod: %v", err)
 	}
-	return list.Items
+	return alive
 }
 
 // longWriter is a pod like the one in which the operator has just had rules

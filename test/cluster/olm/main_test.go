@@ -4,6 +4,7 @@ package olm
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -22,6 +23,10 @@ const (
 	require = "MESHVM_REQUIRE_CLUSTER"
 )
 
+// attach is for working on these tests: the cluster stays, and must have no
+// operator.
+var attach = flag.String("attach", "", "name of a cluster that runs already (local-cluster -name NAME up)")
+
 // up starts a cluster that goes with the test.
 func up(t *testing.T) *scenario.Scenario {
 	t.Helper()
@@ -38,6 +43,14 @@ func up(t *testing.T) *scenario.Scenario {
 		t.Skip(reason)
 	}
 	o := cluster.Options{Name: "olm", Owned: true, Progress: os.Stderr}
+	if *attach != "" {
+		o.Name = *attach
+		c, err := cluster.Attach(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return scenario.New(c)
+	}
 	if err := cluster.Down(o, false); err != nil {
 		t.Fatal(err) // of a killed run
 	}

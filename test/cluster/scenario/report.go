@@ -40,6 +40,9 @@ func CompareSnapshots(t Test, before, after Snapshot) {
 			t.Errorf("%s: %s before, %s after", name, before.Kept[name], after.Kept[name])
 		}
 	}
+	if before.Labels != after.Labels {
+		t.Logf("labels of the machine's next instance: %s, before %s", after.Labels, before.Labels)
+	}
 	rewritten := "the same table"
 	if before.TableHandle != after.TableHandle {
 		rewritten = "rewritten in one transaction"

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -25,6 +26,8 @@ type Snapshot struct {
 	// Rules counts the table's rules, Packets the packets that its counters saw.
 	Rules   int
 	Packets uint64
+	// Labels are those that the VirtualMachine gives its next instance.
+	Labels string
 	// Digest is of the request that status says is applied.
 	Digest string
 }
@@ -49,7 +52,20 @@ func (s *Scenario) Snapshot(ctx context.Context, pod *corev1.Pod) (Snapshot, err
 			return snap, err
 		}
 		snap.Kept[of.kind+" uid"] = string(u.GetUID())
-		if of.kind != "VirtualMachineInstance" { // KubeVirt counts its own changes there
+		switch of.kind {
+		case "MeshedVirtualMachine":
+			// What is read has the defaults of fields that a newer version added.
+			snap.Kept[of.kind+" generation"] = fmt.Sprint(u.GetGeneration())
+		case "VirtualMachine":
+			// The labels of the next instance may become others; what it consists of may not.
+			part, _, _ := unstructured.NestedMap(u.Object, "spec", "template", "spec")
+			if spec, err = json.Marshal(part); err != nil {
+				return snap, err
+			}
+			snap.Kept[of.kind+" template's spec"] = string(spec)
+			snap.Kept[of.kind+" restart required"] = fmt.Sprint(strings.Contains(fmt.Sprint(u.Object["status"]), "RestartRequired"))
+			snap.Labels = fmt.Sprint(labelsOfNext(u))
+		case "Service":
 			snap.Kept[of.kind+" generation"] = fmt.Sprint(u.GetGeneration())
 			snap.Kept[of.kind+" spec"] = string(spec)
 		}
@@ -72,6 +88,12 @@ func (s *Scenario) Snapshot(ctx context.Context, pod *corev1.Pod) (Snapshot, err
 		}
 	}
 	return snap, s.tableSnapshot(ctx, string(pod.UID), &snap)
+}
+
+// labelsOfNext are the labels that a VirtualMachine gives its next instance.
+func labelsOfNext(vm *unstructured.Unstructured) map[string]string {
+	labels, _, _ := unstructured.NestedStringMap(vm.Object, "spec", "template", "metadata", "labels")
+	return labels
 }
 
 // tableSnapshot reads the operator's table as nft prints it in JSON
