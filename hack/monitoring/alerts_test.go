@@ -209,7 +209,7 @@ func (a *alert) firing(t *testing.T, minute int) []string {
 	firing := []string{}
 	for _, s := range vector {
 		// The job is the same for all.
-		text := labels.NewBuilder(s.Metric).Del(labels.MetricName, "job").Labels().String()
+		text := labels.NewBuilder(s.Metric).Del(model.MetricNameLabel, "job").Labels().String()
 		held[text] = true
 		if _, ok := a.since[text]; !ok {
 			a.since[text] = minute

@@ -9,7 +9,7 @@ import (
 	"unicode"
 
 	"github.com/operator-framework/api/pkg/operators/v1alpha1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -60,8 +60,8 @@ func describe(csv *v1alpha1.ClusterServiceVersion, src *source) error {
 
 // describeKind adds a descriptor for each spec field that the example uses and
 // for each status field, with the words of the schema.
-func describeKind(owned *v1alpha1.CRDDescription, crd *apiextensionsv1.CustomResourceDefinition, example *unstructured.Unstructured) error {
-	i := slices.IndexFunc(crd.Spec.Versions, func(v apiextensionsv1.CustomResourceDefinitionVersion) bool { return v.Name == owned.Version })
+func describeKind(owned *v1alpha1.CRDDescription, crd *extv1.CustomResourceDefinition, example *unstructured.Unstructured) error {
+	i := slices.IndexFunc(crd.Spec.Versions, func(v extv1.CustomResourceDefinitionVersion) bool { return v.Name == owned.Version })
 	if i < 0 {
 		return fmt.Errorf("%s has no version %s", crd.Name, owned.Version)
 	}
@@ -95,7 +95,7 @@ type describer struct{ found []descriptor }
 // fields walks the fields that the example sets. Below
 // spec.virtualMachine the words are KubeVirt's, and a form made from it would
 // be endless: only the field itself is described.
-func (d *describer) fields(prefix string, schema *apiextensionsv1.JSONSchemaProps, values map[string]any) {
+func (d *describer) fields(prefix string, schema *extv1.JSONSchemaProps, values map[string]any) {
 	for _, name := range sortedKeys(values) {
 		s, ok := schema.Properties[name]
 		if !ok {
@@ -125,7 +125,7 @@ func (d *describer) fields(prefix string, schema *apiextensionsv1.JSONSchemaProp
 }
 
 // specX says which input the console shows.
-func specX(s *apiextensionsv1.JSONSchemaProps) []string {
+func specX(s *extv1.JSONSchemaProps) []string {
 	const ui = "urn:alm:descriptor:com.tectonic.ui:"
 	switch {
 	case len(s.Enum) > 0:
@@ -143,7 +143,7 @@ func specX(s *apiextensionsv1.JSONSchemaProps) []string {
 	}
 }
 
-func statusX(name string, s *apiextensionsv1.JSONSchemaProps) []string {
+func statusX(name string, s *extv1.JSONSchemaProps) []string {
 	switch {
 	case name == "conditions":
 		return []string{"urn:alm:descriptor:io.kubernetes.conditions"}

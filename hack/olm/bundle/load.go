@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"github.com/operator-framework/api/pkg/operators/v1alpha1"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -30,7 +30,7 @@ type source struct {
 	// icon is an SVG.
 	icon []byte
 	// crds are those among the objects, by name.
-	crds map[string]*apiextensionsv1.CustomResourceDefinition
+	crds map[string]*extv1.CustomResourceDefinition
 }
 
 // example is a file with one object of ours; its leading comment describes it.
@@ -41,7 +41,7 @@ type example struct {
 }
 
 func load(config string, manifests io.Reader, images map[string]string) (*source, error) {
-	src := &source{crds: map[string]*apiextensionsv1.CustomResourceDefinition{}}
+	src := &source{crds: map[string]*extv1.CustomResourceDefinition{}}
 	raw, err := io.ReadAll(manifests)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func load(config string, manifests io.Reader, images map[string]string) (*source
 		if o.GetKind() != "CustomResourceDefinition" {
 			continue
 		}
-		var crd apiextensionsv1.CustomResourceDefinition
+		var crd extv1.CustomResourceDefinition
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &crd); err != nil {
 			return nil, fmt.Errorf("%s: %w", o.GetName(), err)
 		}

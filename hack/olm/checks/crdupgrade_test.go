@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"github.com/operator-framework/api/pkg/manifests"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/crdify/pkg/config"
 	"sigs.k8s.io/crdify/pkg/runner"
@@ -46,25 +46,25 @@ func TestUpgradeOfKinds(t *testing.T) {
 // TestUpgradeCheckFinds: the check sees what it is for.
 func TestUpgradeCheckFinds(t *testing.T) {
 	name := "meshedvirtualmachines.meshvm.io"
-	for what, change := range map[string]func(*apiextensionsv1.CustomResourceDefinition){
-		"":                func(*apiextensionsv1.CustomResourceDefinition) {},
-		"scope":           func(c *apiextensionsv1.CustomResourceDefinition) { c.Spec.Scope = apiextensionsv1.ClusterScoped },
-		"a field removed": func(c *apiextensionsv1.CustomResourceDefinition) { delete(spec(c).Properties, "capture") },
-		"a field required": func(c *apiextensionsv1.CustomResourceDefinition) {
+	for what, change := range map[string]func(*extv1.CustomResourceDefinition){
+		"":                func(*extv1.CustomResourceDefinition) {},
+		"scope":           func(c *extv1.CustomResourceDefinition) { c.Spec.Scope = extv1.ClusterScoped },
+		"a field removed": func(c *extv1.CustomResourceDefinition) { delete(spec(c).Properties, "capture") },
+		"a field required": func(c *extv1.CustomResourceDefinition) {
 			s := spec(c)
 			s.Required = append(s.Required, "capture")
 			c.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"] = *s
 		},
-		"a maximum lowered": func(c *apiextensionsv1.CustomResourceDefinition) {
+		"a maximum lowered": func(c *extv1.CustomResourceDefinition) {
 			field(c, "ports", func(s *schema) { s.MaxItems = ptr.To[int64](1) })
 		},
-		"a default added": func(c *apiextensionsv1.CustomResourceDefinition) {
-			field(c, "version", func(s *schema) { s.Default = &apiextensionsv1.JSON{Raw: []byte(`"v2"`)} })
+		"a default added": func(c *extv1.CustomResourceDefinition) {
+			field(c, "version", func(s *schema) { s.Default = &extv1.JSON{Raw: []byte(`"v2"`)} })
 		},
-		"a type changed": func(c *apiextensionsv1.CustomResourceDefinition) {
+		"a type changed": func(c *extv1.CustomResourceDefinition) {
 			field(c, "version", func(s *schema) { s.Type = "integer" })
 		},
-		"the version removed": func(c *apiextensionsv1.CustomResourceDefinition) { c.Spec.Versions[0].Name = "v1alpha2" },
+		"the version removed": func(c *extv1.CustomResourceDefinition) { c.Spec.Versions[0].Name = "v1alpha2" },
 	} {
 		t.Run(what, func(t *testing.T) {
 			before := find(t, load(t), name)
@@ -78,22 +78,22 @@ func TestUpgradeCheckFinds(t *testing.T) {
 	}
 }
 
-type schema = apiextensionsv1.JSONSchemaProps
+type schema = extv1.JSONSchemaProps
 
-func spec(c *apiextensionsv1.CustomResourceDefinition) *schema {
+func spec(c *extv1.CustomResourceDefinition) *schema {
 	s := c.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
 	return &s
 }
 
 // field changes one field of the spec. Properties is a map of values.
-func field(c *apiextensionsv1.CustomResourceDefinition, name string, change func(*schema)) {
+func field(c *extv1.CustomResourceDefinition, name string, change func(*schema)) {
 	properties := spec(c).Properties
 	f := properties[name]
 	change(&f)
 	properties[name] = f
 }
 
-func find(t *testing.T, b *manifests.Bundle, name string) *apiextensionsv1.CustomResourceDefinition {
+func find(t *testing.T, b *manifests.Bundle, name string) *extv1.CustomResourceDefinition {
 	t.Helper()
 	for _, crd := range b.V1CRDs {
 		if crd.Name == name {
@@ -106,7 +106,7 @@ func find(t *testing.T, b *manifests.Bundle, name string) *apiextensionsv1.Custo
 
 // upgradeSafe runs the checks of OLM v1's CRD upgrade safety preflight, with
 // its configuration (operator-controller, crdupgradesafety.go).
-func upgradeSafe(before, after *apiextensionsv1.CustomResourceDefinition) error {
+func upgradeSafe(before, after *extv1.CustomResourceDefinition) error {
 	r, err := runner.New(&config.Config{
 		Conversion:           config.ConversionPolicyIgnore,
 		UnhandledEnforcement: config.EnforcementPolicyError,

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/operator-framework/api/pkg/manifests"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -97,11 +98,18 @@ func TestRights(t *testing.T) {
 	}
 	for _, p := range strategy.ClusterPermissions {
 		for _, r := range p.Rules {
-			if slices.Contains(r.Resources, "jobs") || slices.Contains(r.Resources, "secrets") || slices.Contains(r.Verbs, "*") || slices.Contains(r.Resources, "*") || slices.Contains(r.APIGroups, "*") {
-				t.Errorf("cluster-wide rule %+v", r)
+			for _, word := range slices.Concat(r.APIGroups, r.Resources, r.Verbs) {
+				if slices.Contains([]string{"*", "jobs", "secrets"}, word) {
+					t.Errorf("cluster-wide rule %+v", r)
+				}
 			}
 		}
 	}
+	bindings(t, b)
+}
+
+func bindings(t *testing.T, b *manifests.Bundle) {
+	t.Helper()
 	scc := 0
 	for _, o := range b.Objects {
 		if o.GetKind() != "RoleBinding" && o.GetKind() != "ClusterRoleBinding" {

@@ -31,6 +31,7 @@ func TestOLMv1(t *testing.T) {
 }
 
 func v1Deployments(t *testing.T, b *manifests.Bundle) {
+	t.Helper()
 	seen := map[string]bool{}
 	for _, d := range b.CSV.Spec.InstallStrategy.StrategySpec.DeploymentSpecs {
 		if seen[d.Name] {
@@ -47,6 +48,7 @@ func v1Deployments(t *testing.T, b *manifests.Bundle) {
 }
 
 func v1Kinds(t *testing.T, b *manifests.Bundle) {
+	t.Helper()
 	count := map[string]int{}
 	for _, crd := range b.V1CRDs {
 		count[crd.Name]++
@@ -64,12 +66,14 @@ func v1Kinds(t *testing.T, b *manifests.Bundle) {
 }
 
 func v1Package(t *testing.T, b *manifests.Bundle) {
+	t.Helper()
 	if b.Package == "" {
 		t.Error("the package has no name")
 	}
 }
 
 func v1Webhooks(t *testing.T, b *manifests.Bundle) {
+	t.Helper()
 	deployments := map[string]bool{}
 	for _, d := range b.CSV.Spec.InstallStrategy.StrategySpec.DeploymentSpecs {
 		deployments[d.Name] = true
@@ -121,6 +125,7 @@ var v1ObjectKinds = []string{
 }
 
 func v1Objects(t *testing.T, b *manifests.Bundle) {
+	t.Helper()
 	for _, o := range b.Objects {
 		if !slices.Contains(v1ObjectKinds, o.GetKind()) {
 			t.Errorf("%s %s: not a kind that OLM applies", o.GetKind(), o.GetName())
@@ -132,6 +137,7 @@ func v1Objects(t *testing.T, b *manifests.Bundle) {
 }
 
 func v1InstallModes(t *testing.T, b *manifests.Bundle) {
+	t.Helper()
 	want := map[v1alpha1.InstallModeType]bool{
 		v1alpha1.InstallModeTypeOwnNamespace: false, v1alpha1.InstallModeTypeSingleNamespace: false,
 		v1alpha1.InstallModeTypeMultiNamespace: false, v1alpha1.InstallModeTypeAllNamespaces: true,
@@ -148,6 +154,7 @@ func v1InstallModes(t *testing.T, b *manifests.Bundle) {
 }
 
 func v1Dependencies(t *testing.T, b *manifests.Bundle) {
+	t.Helper()
 	for _, name := range []string{"metadata/dependencies.yaml", "metadata/properties.yaml"} {
 		if _, err := os.Stat(filepath.Join(bundleDir, name)); err == nil {
 			t.Errorf("%s is there", name)
@@ -164,6 +171,7 @@ func v1Dependencies(t *testing.T, b *manifests.Bundle) {
 }
 
 func v1OperatorConditions(t *testing.T, b *manifests.Bundle) {
+	t.Helper()
 	for _, p := range b.CSV.Spec.InstallStrategy.StrategySpec.ClusterPermissions {
 		for _, r := range p.Rules {
 			if slices.Contains(r.Resources, "operatorconditions") {

@@ -12,7 +12,7 @@ import (
 	"github.com/operator-framework/api/pkg/manifests"
 	"github.com/operator-framework/api/pkg/operators/v1alpha1"
 	"github.com/operator-framework/api/pkg/validation"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -182,7 +182,7 @@ func ownedOf(b *manifests.Bundle, cr *unstructured.Unstructured) (v1alpha1.CRDDe
 	return v1alpha1.CRDDescription{}, fmt.Errorf("the bundle does not own %s", cr.GetKind())
 }
 
-func schemaOf(b *manifests.Bundle, cr *unstructured.Unstructured) (*apiextensionsv1.JSONSchemaProps, error) {
+func schemaOf(b *manifests.Bundle, cr *unstructured.Unstructured) (*extv1.JSONSchemaProps, error) {
 	for _, crd := range b.V1CRDs {
 		if crd.Spec.Names.Kind != cr.GetKind() {
 			continue
