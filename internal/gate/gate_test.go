@@ -33,7 +33,7 @@ func serve(t *testing.T, relayTo uint16) uint16 {
 			_ = c.Close()
 		}
 	}()
-	return uint16(l.Addr().(*net.TCPAddr).Port)
+	return l.Addr().(*net.TCPAddr).AddrPort().Port()
 }
 
 func freePort(t *testing.T) uint16 {
@@ -43,7 +43,7 @@ func freePort(t *testing.T) uint16 {
 		t.Fatal(err)
 	}
 	defer l.Close() //nolint:errcheck // it only chose a port
-	return uint16(l.Addr().(*net.TCPAddr).Port)
+	return l.Addr().(*net.TCPAddr).AddrPort().Port()
 }
 
 func TestCheck(t *testing.T) {

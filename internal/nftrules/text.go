@@ -61,15 +61,12 @@ func (s Set) text() string {
 	return b.String()
 }
 
+// elementsPerLine is how many elements nft puts in a line; of other types it is one.
+var elementsPerLine = map[DataType]int{TypePort: 5, TypeIPv4Address: 2}
+
 // elementText breaks lines where nft does (src/expression.c, calculate_delim).
 func (s Set) elementText() string {
-	perLine := 1
-	switch s.Type {
-	case TypePort:
-		perLine = 5
-	case TypeIPv4Address:
-		perLine = 2
-	}
+	perLine := max(1, elementsPerLine[s.Type])
 	var b strings.Builder
 	for i, e := range s.Elements {
 		switch {

@@ -68,7 +68,7 @@ func appendTo[T any](path string, list []T, item T) jsonpatch.Operation {
 // which the API server mounts into every container that has nothing there
 // (Kubernetes, plugin/pkg/admission/serviceaccount).
 const (
-	noToken   = "meshvm-gate-no-token" //nolint:gosec // It is the name of a volume.
+	noToken   = "meshvm-gate-no-token"
 	tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount"
 )
 

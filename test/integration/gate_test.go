@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,7 +16,6 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -57,7 +57,7 @@ func (s *suite) serveGate() (stop func()) {
 	mount(s.T, dir, "1", issuer, time.Hour)
 	hook := &config.Webhooks[0]
 	hook.ClientConfig = admissionv1.WebhookClientConfig{
-		URL: ptr.To(fmt.Sprintf("https://localhost:%d%s", port, *hook.ClientConfig.Service.Path)), CABundle: issuer.pem(),
+		URL: new(fmt.Sprintf("https://localhost:%d%s", port, *hook.ClientConfig.Service.Path)), CABundle: issuer.pem(),
 	}
 	if err := s.Create(s.Context(), &config); err != nil {
 		s.Fatal(err)
@@ -175,7 +175,7 @@ func TestGate(t *testing.T) {
 	// Fail closed; and nobody else's pod is held up.
 	stop()
 	refused := target.DeepCopy()
-	refused.ObjectMeta.UID, refused.ResourceVersion, refused.Name = "", "", ""
+	refused.UID, refused.ResourceVersion, refused.Name = "", "", ""
 	if err := s.Create(s.Context(), refused, client.DryRunAll); err == nil || !strings.Contains(err.Error(), "gate.meshvm.io") {
 		t.Errorf("without the webhook a pod was made: %v", err)
 	}
@@ -186,12 +186,10 @@ func TestGate(t *testing.T) {
 }
 
 func gone(err error) error {
-	switch {
-	case err == nil:
-		return fmt.Errorf("it is there")
-	default:
-		return client.IgnoreNotFound(err)
+	if err == nil {
+		return errors.New("it is there")
 	}
+	return client.IgnoreNotFound(err)
 }
 
 // released records whom the operator let run, as KubeVirt's API would be asked.

@@ -45,7 +45,7 @@ func excluding(n int) ruleio.Plan {
 	p := plan()
 	p.Outbound = ruleio.Outbound{}
 	for i := range n {
-		p.Outbound.ExcludePorts = append(p.Outbound.ExcludePorts, ruleio.Ports(uint16(20000+2*i))...) //nolint:gosec // At most 22000.
+		p.Outbound.ExcludePorts = append(p.Outbound.ExcludePorts, ruleio.Ports(uint16(20000+2*i))...)
 	}
 	return p
 }

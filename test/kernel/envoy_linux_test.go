@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"slices"
@@ -138,9 +139,7 @@ func socketAddress(host string, port int) map[string]any {
 // typed is an extension of Envoy's with its configuration.
 func typed(message, category string, config map[string]any) map[string]any {
 	out := map[string]any{"@type": "type.googleapis.com/envoy.extensions." + category + message}
-	for k, v := range config {
-		out[k] = v
-	}
+	maps.Copy(out, config)
 	return map[string]any{"name": message, "typed_config": out}
 }
 
@@ -232,7 +231,7 @@ func (e *envoy) stop(t testing.TB, clients ...string) {
 	if err := e.command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Errorf("end Envoy: %v", err)
 	}
-	for range e.changed { //nolint:revive // Until the log ends.
+	for range e.changed {
 	}
 	if err := e.command.Wait(); err != nil {
 		t.Errorf("Envoy: %v\n%s", err, &e.stderr)

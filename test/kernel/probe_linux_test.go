@@ -170,13 +170,12 @@ func (p probe) only(port string) outcome {
 }
 
 // expect runs the probe and compares.
-func (l *lab) expect(t *testing.T, p probe, want outcome) outcome {
+func (l *lab) expect(t *testing.T, p probe, want outcome) {
 	t.Helper()
 	got := l.run(p, want.limit())
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s (-want +got):\n%s", p, diff)
 	}
-	return got
 }
 
 // destination is where the probe goes, as a proxy should see it.

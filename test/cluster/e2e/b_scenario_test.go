@@ -4,8 +4,6 @@ package e2e
 
 import (
 	"context"
-	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -61,26 +59,6 @@ func TestScenario(t *testing.T) {
 	s := start(t)
 	pod, clients := ready(t, s)
 	packets(t, s, pod, clients)
-}
-
-// seesProxy tells whether a connection from the guest to a port of the client
-// outside goes through the proxy.
-func seesProxy(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod, clients scenario.Clients, port string) bool {
-	t.Helper()
-	before, err := s.Taken(ctx, pod, scenario.Outbound)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := net.JoinHostPort(clients.Outside.Status.PodIP, port)
-	d, err := s.FromGuest(ctx, clients, "tcp", address)
-	if err != nil || !strings.Contains(d.Answer, "netclient") {
-		t.Fatalf("connection of the guest to %s: %+v, %v", address, d, err)
-	}
-	after, err := s.Taken(ctx, pod, scenario.Outbound)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return after > before
 }
 
 func object(kind, name string) *unstructured.Unstructured {

@@ -53,16 +53,14 @@ func (p *pair) throughProxy(ctx context.Context, t *testing.T, port string) bool
 	return after > before
 }
 
-// until waits for throughProxy to change and returns how long that took.
-func (p *pair) until(ctx context.Context, t *testing.T, port string, through bool) time.Duration {
+// until waits for throughProxy to change.
+func (p *pair) until(ctx context.Context, t *testing.T, port string, through bool) {
 	t.Helper()
-	begin := time.Now()
 	for p.throughProxy(ctx, t, port) != through {
 		if ctx.Err() != nil {
 			t.Fatalf("connections to port %s go through the proxy: still %t", port, !through)
 		}
 	}
-	return time.Since(begin)
 }
 
 // heldByGuest starts a flow of a guest's own, or reads its report.
@@ -79,7 +77,7 @@ func (p *pair) heldByGuest(ctx context.Context, t *testing.T, guest, path string
 func TestLiveChange(t *testing.T) {
 	p := machines(t)
 	ctx := testContext(t, 8*time.Minute)
-	vm := p.uid(ctx, t, "VirtualMachineInstance", "one")
+	vm := p.vmi(ctx, t, "one")
 	address := net.JoinHostPort(p.clients.Outside.Status.PodIP, "7100")
 	p.exclude(ctx, t, "", "Keep")
 	if _, err := p.ReadyPod(ctx, meshKey("one")); err != nil {
@@ -120,7 +118,7 @@ func TestLiveChange(t *testing.T) {
 	if again.UID != p.one.UID {
 		t.Errorf("the changes made a new pod: %s, before %s", again.Name, p.one.Name)
 	}
-	if now := p.uid(ctx, t, "VirtualMachineInstance", "one"); now != vm {
+	if now := p.vmi(ctx, t, "one"); now != vm {
 		t.Errorf("the changes made a new machine: %s, before %s", now, vm)
 	}
 }
@@ -137,12 +135,12 @@ func (p *pair) settled(ctx context.Context, t *testing.T, name url.Values) flow.
 	}
 }
 
-// uid is that of one of KubeVirt's objects.
-func (p *pair) uid(ctx context.Context, t *testing.T, kind, name string) types.UID {
+// vmi is the UID of a VirtualMachineInstance.
+func (p *pair) vmi(ctx context.Context, t *testing.T, name string) types.UID {
 	t.Helper()
 	u := &unstructured.Unstructured{}
 	u.SetAPIVersion("kubevirt.io/v1")
-	u.SetKind(kind)
+	u.SetKind("VirtualMachineInstance")
 	if err := p.Get(ctx, meshKey(name), u); err != nil && !apierrors.IsNotFound(err) {
 		t.Fatal(err)
 	}

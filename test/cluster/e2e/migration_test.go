@@ -32,7 +32,7 @@ func TestMigration(t *testing.T) {
 	p := machines(t)
 	ctx := testContext(t, 10*time.Minute)
 	source := p.two
-	vmi := p.uid(ctx, t, "VirtualMachineInstance", "two")
+	vmi := p.vmi(ctx, t, "two")
 
 	// Three open connections: in through the mesh, out through the mesh, and out
 	// past it.
@@ -60,7 +60,7 @@ func TestMigration(t *testing.T) {
 	p.two = target
 	p.awaitGuest(ctx, t, "two")
 	line("the guest answers the meshed client by its Service, from %s", target.Spec.NodeName)
-	if now := p.uid(ctx, t, "VirtualMachineInstance", "two"); now != vmi {
+	if now := p.vmi(ctx, t, "two"); now != vmi {
 		t.Errorf("the migration made a new machine: %s, before %s", now, vmi)
 	}
 	if _, err := p.NATTable(ctx, string(target.UID)); err != nil {

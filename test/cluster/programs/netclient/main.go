@@ -64,7 +64,7 @@ func run(args []string) error {
 	case len(args) >= 2 && args[0] == "watch":
 		return watch(args[1:])
 	}
-	return errors.New("usage: netclient serve | get URL | status URL | repeat N URL | hold NAME ADDRESS | held NAME | tcp ADDRESS [TEXT] | udp ADDRESS [TEXT] | watch NAME=TARGET...")
+	return errors.New("usage: netclient serve | get URL | status URL | repeat N URL | hold NAME ADDRESS | held NAME | tcp ADDRESS [TEXT] | udp ADDRESS [TEXT] | watch {NAME=TARGET}")
 }
 
 // own is the address of what "netclient serve" serves to its own pod.
