@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -59,7 +60,12 @@ func TestMustGather(t *testing.T) {
 	if err := s.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
 	}
-	s.awaitMVM("web")
+	s.eventually("the children of web are in its status", func() error {
+		if n := len(s.mvm("web").Status.RelatedObjects); n < 2 {
+			return fmt.Errorf("%d related objects", n)
+		}
+		return nil
+	})
 
 	since := time.Now().Add(-time.Hour).Truncate(time.Second)
 	g := &mustgather.Gatherer{Client: s.Client, Dir: t.TempDir(), Since: since}
