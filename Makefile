@@ -9,6 +9,7 @@ VERSION ?= dev
 ARCHITECTURES ?= amd64,arm64,ppc64le,s390x
 BENCH ?= .
 FUZZTIME ?= 20s
+E2E_SKIP ?=
 
 # Tools are Go programs from modules of their own under hack/. They are kept in
 # bin/ under the digest of what they are made from, so that a change of a
@@ -66,7 +67,7 @@ test-bundle: ## The OLM bundle, the catalog and the alerts, with the validators,
 
 .PHONY: test-e2e
 test-e2e: ## The demo's scenario and more, as Go tests on a real cluster of two nodes with KubeVirt and Istio (root, Linux).
-	MESHVM_TEST_CLUSTER=1 go test -count=1 -timeout=40m -v ./test/cluster/...
+	MESHVM_TEST_CLUSTER=1 go test -count=1 -timeout=60m -v -skip='$(E2E_SKIP)' ./test/cluster/...
 
 .PHONY: test-olm
 test-olm: ## The bundle with the real Operator Lifecycle Manager on a cluster of its own (root, Linux).
