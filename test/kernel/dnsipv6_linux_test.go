@@ -1,0 +1,40 @@
+package kernel
+
+import (
+	"testing"
+
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// TestDNSOverIPv6 has the guest of a pod with both families ask over each while
+// its DNS is to go to the proxy's resolver, which over IPv6 it cannot.
+func TestDNSOverIPv6(t *testing.T) {
+	for _, i := range []istio{istioIptables, istioNftables} {
+		t.Run("Istio "+i.name, func(t *testing.T) {
+			i.dns = true
+			l := newLab(t, ipv4, ipv6)
+			l.writeIstio(i)
+			l.addGuest()
+			l.writeKubeVirt(annotated)
+			l.startServers()
+			for _, f := range l.families {
+				l.serveTCP(l.peer, f.outside, dnsPort, answer(serverOutside))
+			}
+			l.serveUDPAsProxy(resolverPort)
+			ask := func(f family, network string) probe {
+				return probe{name: "guest asks over " + f.name, from: fromGuest, network: network + f.number, host: f.outside, port: dnsPort}
+			}
+			outside := directly(serverOutside, ipv6.pod)
+			p := planOf(ipv4, ipv6)
+			p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: resolverPort}
+			l.apply(p)
+			l.expect(t, ask(ipv4, "udp"), directly(serverProxy, ipv4.guest))
+			l.expect(t, ask(ipv6, "udp"), outside)
+			l.expect(t, ask(ipv6, "tcp"), outside)
+			p.Unmeshed = ruleio.UnmeshedDrop
+			l.apply(p)
+			l.expect(t, ask(ipv6, "udp"), noAnswer)
+			l.expect(t, ask(ipv6, "tcp"), noAnswer)
+		})
+	}
+}
