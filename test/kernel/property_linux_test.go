@@ -24,9 +24,8 @@ var (
 	}
 )
 
-// randomPlan draws from the pools.
-func randomPlan(r *rand.Rand, families []family) ruleio.Plan {
-	p := planOf(families...)
+// randomPlan draws from the pools, beside a plan's proxy and families.
+func randomPlan(r *rand.Rand, p ruleio.Plan, families []family) ruleio.Plan {
 	p.Inbound, p.Outbound = ruleio.Inbound{}, ruleio.Outbound{}
 	single := func(port uint16) ruleio.PortRange { return ruleio.PortRange{First: port, Last: port} }
 	for _, port := range guestPool {
@@ -70,10 +69,13 @@ func randomNetworks(r *rand.Rand, families []family) []string {
 }
 
 // randomProbe is a connection or a datagram inwards or outwards.
-func randomProbe(r *rand.Rand, families []family) probe {
+func randomProbe(r *rand.Rand, families []family, ambient bool) probe {
 	f := families[r.IntN(len(families))]
 	network := []string{f.tcp(), f.tcp(), f.udp()}[r.IntN(3)]
 	if r.IntN(2) == 0 {
+		if ambient && r.IntN(2) == 0 {
+			return probe{name: "client to guest by HBONE", from: fromPeer, network: f.tcp(), tunnel: true, host: f.pod, port: guestPool[r.IntN(len(guestPool))]}
+		}
 		return probe{name: "client to guest", from: fromPeer, network: network, host: f.pod, port: guestPool[r.IntN(len(guestPool))]}
 	}
 	host := []string{f.outside, f.excluded}[r.IntN(2)]
@@ -91,14 +93,24 @@ func model(p ruleio.Plan, c probe) outcome {
 		return slices.ContainsFunc(networks, func(n string) bool { return netip.MustParsePrefix(n).Contains(netip.MustParseAddr(c.host)) })
 	}
 	udp := c.network == f.udp()
+	if c.host == f.pod && p.DataPlane == ruleio.DataPlaneAmbient && c.tunnel {
+		if slices.Contains(p.Inbound.Mesh, c.port) || has(p.Inbound.DirectTCP) {
+			return c.through("15008", serverGuest, f.peer)
+		}
+		return c.only("15008")
+	}
 	if c.host == f.pod {
+		client := f.gateway
+		if p.DataPlane == ruleio.DataPlaneAmbient {
+			client = f.peer
+		}
 		switch {
 		case udp && has(p.Inbound.DirectUDP) || !udp && has(p.Inbound.DirectTCP):
 			return directly(serverGuest, f.peer)
 		case udp:
 			return refused
 		case slices.Contains(p.Inbound.Mesh, c.port):
-			return c.through("15006", serverGuest, f.gateway)
+			return c.through("15006", serverGuest, client)
 		default:
 			return c.only("15006")
 		}
@@ -118,12 +130,16 @@ func model(p ruleio.Plan, c probe) outcome {
 // table is the same after the plan's way through a request, and all packets go
 // where the model says.
 func TestRandomPlans(t *testing.T) {
-	for _, families := range [][]family{{ipv4}, {ipv6}, {ipv4, ipv6}} {
-		c := column{istioNftables, annotatedWithoutList, families}
+	for _, c := range []column{
+		{istioNftables, annotatedWithoutList, []family{ipv4}},
+		{istioNftables, annotatedWithoutList, []family{ipv6}},
+		{istioNftables, annotatedWithoutList, []family{ipv4, ipv6}},
+		{istio{name: istioNftables.name, native: true, ambient: true}, annotatedWithoutList, []family{ipv4, ipv6}},
+	} {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
 			l := c.newLab(t)
-			for _, f := range families {
+			for _, f := range c.families {
 				for _, p := range guestPool {
 					l.serveTCP(l.guest, f.guest, int(p), answer(serverGuest))
 					l.serveUDP(l.guest, f.guest, int(p), serverGuest)
@@ -134,25 +150,25 @@ func TestRandomPlans(t *testing.T) {
 					l.serveUDP(l.peer, f.excluded, int(p), serverOutside)
 				}
 			}
-			l.randomPlans(t)
+			l.randomPlans(t, c)
 		})
 	}
 }
 
 // randomPlans is TestRandomPlans in one lab.
-func (l *lab) randomPlans(t *testing.T) {
+func (l *lab) randomPlans(t *testing.T, lab column) {
 	t.Helper()
 	const rounds, probes = 50, 24
 	r := rand.New(rand.NewPCG(19, 7)) //nolint:gosec // Test data that has to be the same in each run.
 	for round := range rounds {
-		p := randomPlan(r, l.families)
+		p := randomPlan(r, lab.startPlan(), l.families)
 		l.apply(p)
 		if read := l.mustRead().Table; read.Digest() != build(t, replanned(t, p)).Digest() {
 			t.Fatalf("round %d, plan %+v: read back otherwise: %q", round, p, nftrules.Compare(build(t, p), read))
 		}
 		var sent sync.WaitGroup
 		for range probes {
-			c := randomProbe(r, l.families)
+			c := randomProbe(r, l.families, lab.istio.ambient)
 			sent.Go(func() {
 				want := model(p, c)
 				if diff := cmp.Diff(want, l.run(c, want.limit())); diff != "" {
