@@ -39,7 +39,7 @@ func Watch(ctx context.Context, tick <-chan time.Time, check func(context.Contex
 		err := check(ctx)
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // The end of the context is why the check failed.
 		case err == nil:
 			open, failures = true, 0
 		case open:

@@ -11,8 +11,8 @@ const (
 	markToZtunnel = 0x111
 )
 
-// MarkFromProxy, in the mark of a tracked connection, says that ztunnel opened
-// the connection to the guest. It is outside the bits that Istio uses: Istio
+// MarkFromProxy is the bit in the mark of a tracked connection that says that
+// ztunnel opened the connection to the guest. It is outside the bits that Istio uses: Istio
 // sends everything that leaves the pod under its own mark back into it, even
 // what is meant for the guest.
 const MarkFromProxy uint32 = 0x100000

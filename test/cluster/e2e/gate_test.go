@@ -55,7 +55,7 @@ spec:
 type held struct {
 	*testing.T
 	*scenario.Scenario
-	ctx context.Context
+	ctx context.Context //nolint:containedctx // One start is one test, and this is its time.
 	*witness.Witness
 }
 
