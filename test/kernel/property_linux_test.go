@@ -85,41 +85,53 @@ func randomProbe(r *rand.Rand, families []family, ambient bool) probe {
 // model says from the plan alone what becomes of a connection or a datagram. It
 // knows nothing of rules.
 func model(p ruleio.Plan, c probe) outcome {
+	if c.host == familyOf(c.host).pod {
+		return modelInbound(p, c)
+	}
+	return modelOutbound(p, c)
+}
+
+// has tells whether the probe's port is in one of the ranges.
+func (p probe) has(ranges []ruleio.PortRange) bool {
+	return slices.ContainsFunc(ranges, func(r ruleio.PortRange) bool { return r.First <= p.port && p.port <= r.Last })
+}
+
+// within tells whether the probe goes to one of the networks.
+func (p probe) within(networks []string) bool {
+	return slices.ContainsFunc(networks, func(n string) bool { return netip.MustParsePrefix(n).Contains(netip.MustParseAddr(p.host)) })
+}
+
+func modelInbound(p ruleio.Plan, c probe) outcome {
 	f := familyOf(c.host)
-	has := func(ranges []ruleio.PortRange) bool {
-		return slices.ContainsFunc(ranges, func(r ruleio.PortRange) bool { return r.First <= c.port && c.port <= r.Last })
-	}
-	within := func(networks []string) bool {
-		return slices.ContainsFunc(networks, func(n string) bool { return netip.MustParsePrefix(n).Contains(netip.MustParseAddr(c.host)) })
-	}
-	udp := c.network == f.udp()
-	if c.host == f.pod && p.DataPlane == ruleio.DataPlaneAmbient && c.tunnel {
-		if slices.Contains(p.Inbound.Mesh, c.port) || has(p.Inbound.DirectTCP) {
-			return c.through("15008", serverGuest, f.peer)
+	mesh, udp, client := slices.Contains(p.Inbound.Mesh, c.port), c.network == f.udp(), f.gateway
+	if p.DataPlane == ruleio.DataPlaneAmbient {
+		client = f.peer
+		if c.tunnel && (mesh || c.has(p.Inbound.DirectTCP)) {
+			return c.through("15008", serverGuest, client)
 		}
-		return c.only("15008")
-	}
-	if c.host == f.pod {
-		client := f.gateway
-		if p.DataPlane == ruleio.DataPlaneAmbient {
-			client = f.peer
-		}
-		switch {
-		case udp && has(p.Inbound.DirectUDP) || !udp && has(p.Inbound.DirectTCP):
-			return directly(serverGuest, f.peer)
-		case udp:
-			return refused
-		case slices.Contains(p.Inbound.Mesh, c.port):
-			return c.through("15006", serverGuest, client)
-		default:
-			return c.only("15006")
+		if c.tunnel {
+			return c.only("15008")
 		}
 	}
-	included := len(p.Outbound.IncludeCIDRs) == 0 || within(p.Outbound.IncludeCIDRs)
 	switch {
-	case udp && p.Unmeshed == ruleio.UnmeshedDrop && !has(p.Outbound.ExcludeUDP) && !within(p.Outbound.ExcludeCIDRs):
+	case udp && c.has(p.Inbound.DirectUDP) || !udp && c.has(p.Inbound.DirectTCP):
+		return directly(serverGuest, f.peer)
+	case udp:
+		return refused
+	case mesh:
+		return c.through("15006", serverGuest, client)
+	default:
+		return c.only("15006")
+	}
+}
+
+func modelOutbound(p ruleio.Plan, c probe) outcome {
+	f := familyOf(c.host)
+	udp, included := c.network == f.udp(), len(p.Outbound.IncludeCIDRs) == 0 || c.within(p.Outbound.IncludeCIDRs)
+	switch {
+	case udp && p.Unmeshed == ruleio.UnmeshedDrop && !c.has(p.Outbound.ExcludeUDP) && !c.within(p.Outbound.ExcludeCIDRs):
 		return noAnswer
-	case udp, has(p.Outbound.ExcludePorts), within(p.Outbound.ExcludeCIDRs), !included:
+	case udp, c.has(p.Outbound.ExcludePorts), c.within(p.Outbound.ExcludeCIDRs), !included:
 		return directly(serverOutside, f.pod)
 	default:
 		return c.through("15001", serverOutside, f.pod)
