@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"testing"
 
 	"github.com/vishvananda/netlink"
@@ -42,6 +43,8 @@ type lab struct {
 	families, mesh []family
 	// applied is the plan of the table in the pod, nil if there is none.
 	applied *ruleio.Plan
+	// probes counts those that were sent.
+	probes atomic.Uint32
 	// standIns stop the proxy stand-in's capture ports.
 	standIns []func()
 }

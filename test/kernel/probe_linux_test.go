@@ -31,9 +31,24 @@ type probe struct {
 	port    uint16
 	// source is the client's address, empty for any.
 	source string
+	// sourcePort is the client's port, 0 for one that no other probe has.
+	sourcePort int
 	// tunnel means that the client talks to ztunnel's port 15008, which it
 	// asks for a connection to host and port.
 	tunnel bool
+}
+
+// Source ports of probes lie above the servers' and below those that the kernel
+// gives to sockets, so that no two probes are of one flow: the second would go
+// the way on which the first began, whatever the rules are by then.
+const (
+	firstSourcePort = 20000
+	sourcePorts     = 32768 - firstSourcePort
+)
+
+// nextSourcePort is one that no other probe of the lab has, or had lately.
+func (l *lab) nextSourcePort() int {
+	return firstSourcePort + int(l.probes.Add(1)-1)%sourcePorts
 }
 
 func fromPeer(l *lab) *netns.Namespace  { return l.peer }
@@ -94,11 +109,16 @@ func (l *lab) run(p probe, limit time.Duration) outcome {
 func (l *lab) send(p probe, limit time.Duration) (o outcome, local string) {
 	l.t.Helper()
 	var c net.Conn
+	datagram := strings.HasPrefix(p.network, "udp")
+	sourcePort := p.sourcePort
+	if sourcePort == 0 {
+		sourcePort = l.nextSourcePort()
+	}
 	err := p.from(l).Do(func() error {
 		var err error
-		d := net.Dialer{Timeout: limit}
-		if p.source != "" {
-			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(p.source)}
+		d := net.Dialer{Timeout: limit, LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.source), Port: sourcePort}}
+		if datagram {
+			d.LocalAddr = &net.UDPAddr{IP: net.ParseIP(p.source), Port: sourcePort}
 		}
 		port := p.port
 		if p.tunnel {
@@ -114,7 +134,6 @@ func (l *lab) send(p probe, limit time.Duration) (o outcome, local string) {
 	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
 		l.t.Fatal(err)
 	}
-	datagram := strings.HasPrefix(p.network, "udp")
 	if datagram {
 		if _, err := c.Write([]byte("?")); err != nil {
 			return outcome{Failure: reason(err)}, ""

@@ -1,9 +1,12 @@
 package kernel
 
 import (
+	"flag"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -82,8 +85,8 @@ func randomProbe(r *rand.Rand, families []family, ambient bool) probe {
 	return probe{name: "guest to outside", from: fromGuest, network: network, host: host, port: outsidePool[r.IntN(len(outsidePool))]}
 }
 
-// model says from the plan alone what becomes of a connection or a datagram. It
-// knows nothing of rules.
+// model says from the plan alone what becomes of a connection or a datagram that
+// is the first of its flow. It knows nothing of rules, nor of earlier flows.
 func model(p ruleio.Plan, c probe) outcome {
 	if c.host == familyOf(c.host).pod {
 		return modelInbound(p, c)
@@ -138,6 +141,13 @@ func modelOutbound(p ruleio.Plan, c probe) outcome {
 	}
 }
 
+// Flags of TestRandomPlans. A plan's number is the seed of all that is random
+// about it, so that a plan can be run again alone.
+var (
+	seed      = flag.Uint64("seed", 19, "number of the first random plan")
+	planCount = flag.Uint64("plans", 50, "how many random plans each lab gets")
+)
+
 // TestRandomPlans writes random plans: each is read back as it was built, its
 // table is the same after the plan's way through a request, and all packets go
 // where the model says.
@@ -162,35 +172,39 @@ func TestRandomPlans(t *testing.T) {
 					l.serveUDP(l.peer, f.excluded, int(p), serverOutside)
 				}
 			}
-			l.randomPlans(t, c)
+			connections := 0
+			for number := *seed; number < *seed+*planCount; number++ {
+				connections += l.randomPlan(t, c, number)
+			}
+			t.Logf("%d plans, %d connections, from -seed=%d", *planCount, connections, *seed)
 		})
 	}
 }
 
-// randomPlans is TestRandomPlans in one lab.
-func (l *lab) randomPlans(t *testing.T, lab column) {
+// randomPlan is TestRandomPlans with one plan in one lab. It returns how many
+// connections it made.
+func (l *lab) randomPlan(t *testing.T, lab column, number uint64) int {
 	t.Helper()
-	const rounds, probes = 50, 24
-	r := rand.New(rand.NewPCG(19, 7)) //nolint:gosec // Test data that has to be the same in each run.
-	for round := range rounds {
-		p := randomPlan(r, lab.startPlan(), l.families)
-		l.apply(p)
-		if read := l.mustRead().Table; read.Digest() != build(t, replanned(t, p)).Digest() {
-			t.Fatalf("round %d, plan %+v: read back otherwise: %q", round, p, nftrules.Compare(build(t, p), read))
-		}
-		var sent sync.WaitGroup
-		for range probes {
-			c := randomProbe(r, l.families, lab.istio.ambient)
-			sent.Go(func() {
-				want := model(p, c)
-				if diff := cmp.Diff(want, l.run(c, want.limit())); diff != "" {
-					t.Errorf("round %d, %s, plan %+v (-model +kernel):\n%s", round, c, p, diff)
-				}
-			})
-		}
-		sent.Wait()
+	const probes = 24
+	r := rand.New(rand.NewPCG(number, 7)) //nolint:gosec // Test data that has to be the same in each run.
+	p := randomPlan(r, lab.startPlan(), l.families)
+	again := fmt.Sprintf("go test ./test/kernel -run '%s' -seed=%d -plans=1", strings.ReplaceAll(t.Name(), "/", "$/^")+"$", number)
+	l.apply(p)
+	if read := l.mustRead().Table; read.Digest() != build(t, replanned(t, p)).Digest() {
+		t.Fatalf("plan %+v: read back otherwise: %q\nagain: %s", p, nftrules.Compare(build(t, p), read), again)
 	}
-	t.Logf("%d plans, %d connections", rounds, rounds*probes)
+	var sent sync.WaitGroup
+	for range probes {
+		c := randomProbe(r, l.families, lab.istio.ambient)
+		sent.Go(func() {
+			want := model(p, c)
+			if diff := cmp.Diff(want, l.run(c, want.limit())); diff != "" {
+				t.Errorf("%s, plan %+v (-model +kernel):\n%s\nagain: %s", c, p, diff, again)
+			}
+		})
+	}
+	sent.Wait()
+	return probes
 }
 
 // replanned is the plan as it comes out of a request.
