@@ -95,17 +95,33 @@ func TestNodeCrash(t *testing.T) {
 	packets(t, shared, again, clients)
 }
 
-// TestDeletion deletes the sample's object: all that was made for it goes.
+// TestDeletion deletes the sample's object: all that was made for it goes, as its
+// status named it, and the pod.
 func TestDeletion(t *testing.T) {
 	s := start(t)
 	pod, _ := ready(t, s)
 	ctx := testContext(t, 5*time.Minute)
+	m, err := s.MeshedVirtualMachine(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(m.Status.RelatedObjects); n < 6 {
+		t.Errorf("status.relatedObjects has %d objects: %v", n, m.Status.RelatedObjects)
+	}
 	if err := s.Delete(ctx, object("MeshedVirtualMachine", scenario.Name)); err != nil {
 		t.Fatal(err)
 	}
-	err := s.Wait(ctx, "the objects to go", func(ctx context.Context) (string, error) {
+	err = s.Wait(ctx, "the objects to go", func(ctx context.Context) (string, error) {
 		if _, err := s.MeshedVirtualMachine(ctx); !apierrors.IsNotFound(err) {
 			return "the MeshedVirtualMachine", err
+		}
+		for _, r := range m.Status.RelatedObjects {
+			u := &unstructured.Unstructured{}
+			u.SetAPIVersion(r.APIVersion)
+			u.SetKind(r.Kind)
+			if err := s.Get(ctx, client.ObjectKey{Namespace: scenario.Namespace, Name: r.Name}, u); !apierrors.IsNotFound(err) {
+				return r.Kind + " " + r.Name, err
+			}
 		}
 		var p corev1.Pod
 		if err := s.Get(ctx, client.ObjectKeyFromObject(pod), &p); !apierrors.IsNotFound(err) {

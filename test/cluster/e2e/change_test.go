@@ -4,12 +4,12 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"testing"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -56,11 +56,9 @@ func (p *pair) throughProxy(ctx context.Context, t *testing.T, port string) bool
 // until waits for throughProxy to change.
 func (p *pair) until(ctx context.Context, t *testing.T, port string, through bool) {
 	t.Helper()
-	for p.throughProxy(ctx, t, port) != through {
-		if ctx.Err() != nil {
-			t.Fatalf("connections to port %s go through the proxy: still %t", port, !through)
-		}
-	}
+	await(ctx, t, fmt.Sprintf("connections to port %s to go through the proxy: %t", port, through), func() bool {
+		return p.throughProxy(ctx, t, port) == through
+	})
 }
 
 // heldByGuest starts a flow of a guest's own, or reads its report.
@@ -127,12 +125,12 @@ func TestLiveChange(t *testing.T) {
 func (p *pair) settled(ctx context.Context, t *testing.T, name url.Values) flow.Report {
 	t.Helper()
 	first := p.heldByGuest(ctx, t, "one", "held", name)
-	for {
-		r := p.heldByGuest(ctx, t, "one", "held", name)
-		if r.Error != "" || r.Answered >= first.Answered+10 {
-			return r
-		}
-	}
+	var r flow.Report
+	await(ctx, t, "the connection to end or to get ten more answers", func() bool {
+		r = p.heldByGuest(ctx, t, "one", "held", name)
+		return r.Error != "" || r.Answered >= first.Answered+10
+	})
+	return r
 }
 
 // vmi is the UID of a VirtualMachineInstance.
@@ -141,7 +139,7 @@ func (p *pair) vmi(ctx context.Context, t *testing.T, name string) types.UID {
 	u := &unstructured.Unstructured{}
 	u.SetAPIVersion("kubevirt.io/v1")
 	u.SetKind("VirtualMachineInstance")
-	if err := p.Get(ctx, meshKey(name), u); err != nil && !apierrors.IsNotFound(err) {
+	if err := p.Get(ctx, meshKey(name), u); err != nil {
 		t.Fatal(err)
 	}
 	return u.GetUID()

@@ -134,8 +134,8 @@ func nothingLeft(t *testing.T, cluster string, before footprint) {
 	}
 }
 
-// TestSecondCluster starts another cluster beside whatever runs, checks that
-// both have a Ready node, and that stopping it leaves nothing.
+// TestSecondCluster starts another cluster beside whatever runs, until its node
+// is Ready, and checks that stopping it leaves nothing.
 func TestSecondCluster(t *testing.T) {
 	skip(t)
 	const name = "e2e-second"

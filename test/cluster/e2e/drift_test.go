@@ -12,8 +12,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/test/cluster"
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
@@ -59,8 +61,7 @@ func setAuditInterval(ctx context.Context, t *testing.T, s *scenario.Scenario, i
 	}
 }
 
-// TestDrift deletes the table in a pod, and ends a pod's sandbox: both times the
-// rules come back.
+// TestDrift deletes the table in a pod: an audit finds it gone, and it comes back.
 func TestDrift(t *testing.T) {
 	p := machines(t)
 	ctx := testContext(t, 8*time.Minute)
@@ -93,6 +94,34 @@ func TestDrift(t *testing.T) {
 		t.Errorf("the repair took %s, with audits every %s", took, auditInterval)
 	}
 
+	var repairs map[string]any
+	for _, nat := range p.natObjects(ctx, t) {
+		if pod, _, _ := unstructured.NestedString(nat.Object, "spec", "pod", "uid"); pod == string(p.one.UID) {
+			repairs, _, _ = unstructured.NestedMap(nat.Object, "status", "repairs")
+		}
+	}
+	t.Logf("status.repairs: %v", repairs)
+	if repairs["lastReason"] != string(v1alpha1.ReasonDrifted) {
+		t.Errorf("status.repairs does not have %s as its last reason", v1alpha1.ReasonDrifted)
+	}
+}
+
+// natObjects are the PodNATConfigurations of the machines' namespace.
+func (p *pair) natObjects(ctx context.Context, t *testing.T) []unstructured.Unstructured {
+	t.Helper()
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PodNATConfigurationList"))
+	if err := p.List(ctx, list, client.InNamespace(meshNamespace)); err != nil {
+		t.Fatal(err)
+	}
+	return list.Items
+}
+
+// TestSandboxKilled ends a pod's sandbox. The kubelet ends the pod, and KubeVirt
+// makes another, with another UID.
+func TestSandboxKilled(t *testing.T) {
+	p := machines(t)
+	ctx := testContext(t, 8*time.Minute)
 	sandbox, err := p.NodeExec(ctx, p.one.Spec.NodeName, "ctr", "--address", "/run/containerd/containerd.sock", "--namespace", "k8s.io",
 		"containers", "list", "-q", "labels.\"io.cri-containerd.kind\"==sandbox,labels.\"io.kubernetes.pod.uid\"=="+string(p.one.UID))
 	if err != nil || strings.TrimSpace(sandbox) == "" {
@@ -102,7 +131,7 @@ func TestDrift(t *testing.T) {
 		"tasks", "kill", "--signal", "SIGKILL", strings.TrimSpace(sandbox)); err != nil {
 		t.Fatal(err)
 	}
-	begin = time.Now()
+	begin := time.Now()
 	await(ctx, t, "rules in another sandbox", func() bool {
 		m, err := p.Machine(ctx, meshKey("one"))
 		if err != nil || len(m.Status.Pods) == 0 {

@@ -13,9 +13,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/test/cluster/programs/flow"
 )
 
 const migrationYAML = `
@@ -25,17 +25,15 @@ metadata: {name: %s, namespace: ` + meshNamespace + `}
 spec: {vmiName: %s}
 `
 
-// TestMigration moves a running guest to the other node, with connections open
-// in both directions through the mesh and past it, and says what becomes of
-// them; docs/migration.md tells users.
+// TestMigration moves a running guest to the other node, with a connection open
+// in each direction through the mesh: both end, as docs/migration.md tells users,
+// and the target's rules are verified before the guest is there.
 func TestMigration(t *testing.T) {
 	p := machines(t)
 	ctx := testContext(t, 10*time.Minute)
 	source := p.two
 	vmi := p.vmi(ctx, t, "two")
 
-	// Three open connections: in through the mesh, out through the mesh, and out
-	// past it.
 	if _, err := p.From(ctx, p.clients.Inside, "hold", "in", "two:9100"); err != nil {
 		t.Fatal(err)
 	}
@@ -70,12 +68,7 @@ func TestMigration(t *testing.T) {
 		t.Errorf("guest one asked two after the migration: %+v", got)
 	}
 	await(ctx, t, "the source pod's NAT object to go", func() bool {
-		list := &apimeta.UnstructuredList{}
-		list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PodNATConfigurationList"))
-		if err := p.List(ctx, list, client.InNamespace(meshNamespace)); err != nil {
-			return false
-		}
-		for _, i := range list.Items {
+		for _, i := range p.natObjects(ctx, t) {
 			if uid, _, _ := apimeta.NestedString(i.Object, "spec", "pod", "uid"); uid == string(source.UID) {
 				return false
 			}
@@ -84,11 +77,16 @@ func TestMigration(t *testing.T) {
 	})
 	line("the source pod's PodNATConfiguration is gone")
 
-	in := p.held(ctx, t, func(ctx context.Context, name string) (string, error) {
-		return p.From(ctx, p.clients.Inside, "held", name)
-	}, "in")
-	line("open connection of a meshed client to the guest: %+v", in)
-	line("open connection of the guest to the outside, through its proxy: %+v", p.heldByGuest(ctx, t, "two", "held", out))
+	var in, guests flow.Report
+	await(ctx, t, "both connections to end", func() bool {
+		in = p.held(ctx, t, func(ctx context.Context, name string) (string, error) {
+			return p.From(ctx, p.clients.Inside, "held", name)
+		}, "in")
+		guests = p.heldByGuest(ctx, t, "two", "held", out)
+		return in.Error != "" && guests.Error != ""
+	})
+	line("connection of a meshed client to the guest: %+v", in)
+	line("connection of the guest to the outside, through its proxy: %+v", guests)
 	await(ctx, t, "KubeVirt to call the migration done", func() bool { return p.migrationPhase(ctx, t, name) == "Succeeded" })
 	line("migration: Succeeded")
 }
@@ -109,10 +107,12 @@ func (p *pair) migrationPhase(ctx context.Context, t *testing.T, name string) st
 }
 
 // watchMigration notes the phases and roles until the target pod is the machine's
-// only one, with rules. It returns that pod.
+// only one, with rules. It returns that pod. No pod may have the guest before its
+// rules were verified.
 func (p *pair) watchMigration(ctx context.Context, t *testing.T, name string, line func(string, ...any)) *corev1.Pod {
 	t.Helper()
 	var last, roles string
+	seen := map[v1alpha1.PodRole]bool{}
 	target := &corev1.Pod{}
 	await(ctx, t, "migration "+name, func() bool {
 		phase := p.migrationPhase(ctx, t, name)
@@ -127,6 +127,10 @@ func (p *pair) watchMigration(ctx context.Context, t *testing.T, name string, li
 		var words []string
 		for _, pod := range mvm.Status.Pods {
 			words = append(words, fmt.Sprintf("%s on %s (rules verified: %s)", pod.Role, pod.Node, pod.Programmed))
+			seen[pod.Role] = true
+			if pod.Role == v1alpha1.PodRoleActive && pod.Programmed != "True" {
+				t.Errorf("pod %s has the guest while its rules are not verified", pod.Name)
+			}
 		}
 		if now := strings.Join(words, ", "); now != roles {
 			line("status.pods: %s", now)
@@ -138,5 +142,10 @@ func (p *pair) watchMigration(ctx context.Context, t *testing.T, name string, li
 		pod := mvm.Status.Pods[0]
 		return pod.Programmed == "True" && p.Get(ctx, meshKey(pod.Name), target) == nil && target.UID != p.two.UID
 	})
+	for _, role := range []v1alpha1.PodRole{v1alpha1.PodRoleMigrationSource, v1alpha1.PodRoleMigrationTarget} {
+		if !seen[role] {
+			t.Errorf("status.pods never had a pod with the role %s", role)
+		}
+	}
 	return target
 }
