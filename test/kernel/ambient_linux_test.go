@@ -228,7 +228,7 @@ func TestEveryAmbientRuleIsNeeded(t *testing.T) {
 					*rules = slices.Delete(*rules, ri, ri+1)
 					l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table) })
 					for _, s := range ambientFlows(ipv4) {
-						if got := l.run(s.probe, absenceLimit); got != s.afterFor(l.kubevirt) {
+						if got := l.run(s.probe, impatient); got != s.afterFor(l.kubevirt) {
 							t.Logf("%s: %s", s.probe, got.words())
 							return
 						}

@@ -117,7 +117,7 @@ func (l *lab) envoyListener(port int) map[string]any {
 func (l *lab) envoyCluster(port int, inwards bool) map[string]any {
 	c := map[string]any{
 		"name": strconv.Itoa(port), "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED",
-		"connect_timeout": fmt.Sprintf("%.1fs", absenceLimit.Seconds()),
+		"connect_timeout": fmt.Sprintf("%.1fs", waitLimit.Seconds()),
 	}
 	if inwards {
 		var from []any

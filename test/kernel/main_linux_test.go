@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,7 @@ var lacking = sync.OnceValue(missing)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	manyAtOnce()
 	if err := lacking(); err != nil {
 		fmt.Fprintf(os.Stderr, "tests with real packets are left out: %v\n", err)
 	}
@@ -66,6 +68,19 @@ func TestMain(m *testing.M) {
 		code = max(code, 1)
 	}
 	os.Exit(code)
+}
+
+// labsAtOnce is how many labs there may be at the same time: they wait for most
+// of their time.
+const labsAtOnce = 8
+
+// manyAtOnce sets -parallel, unless it is given.
+func manyAtOnce() {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(labsAtOnce))
+	}
 }
 
 // ownTables lists the tables of this project's names in the namespace that the

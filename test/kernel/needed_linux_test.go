@@ -50,7 +50,7 @@ func TestIstioWithoutTheBridge(t *testing.T) {
 	c := column{istioBlind, annotated, []family{ipv4}}
 	l := c.newLab(t)
 	p := probe{name: "guest to anywhere", from: fromGuest, network: "tcp4", host: outsideIP, port: webPort}
-	if stock := l.run(p, waitLimit); stock.Proxy == "15001" {
+	if stock := l.run(p, patience{waitLimit, waitLimit}); stock.Proxy == "15001" {
 		t.Errorf("before: %s; there is nothing to repair", stock.words())
 	}
 	l.apply(plan())
@@ -67,7 +67,7 @@ type stockLab struct {
 func (l stockLab) misbehaves(t *testing.T) bool {
 	t.Helper()
 	for _, x := range l.cells {
-		if got := l.run(x.probe, absenceLimit); got != x.want {
+		if got := l.run(x.probe, impatient); got != x.want {
 			t.Logf("%s: %s", x.probe, got.words())
 			return true
 		}

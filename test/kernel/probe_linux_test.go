@@ -91,12 +91,12 @@ func (o outcome) words() string {
 	return strings.Join(parts, ", then ")
 }
 
-// run sends the probe and waits for its outcome, up to limit.
-func (l *lab) run(p probe, limit time.Duration) outcome {
+// run sends the probe and waits for its outcome.
+func (l *lab) run(p probe, limit patience) outcome {
 	l.t.Helper()
 	switch p.network {
 	case "icmp":
-		return l.ping(p, limit)
+		return l.ping(p, limit.first)
 	case networkRules:
 		return l.rules(p)
 	}
@@ -106,7 +106,7 @@ func (l *lab) run(p probe, limit time.Duration) outcome {
 
 // send sends a probe of TCP or UDP; local is the address that it had, empty if
 // there was no connection.
-func (l *lab) send(p probe, limit time.Duration) (o outcome, local string) {
+func (l *lab) send(p probe, limit patience) (o outcome, local string) {
 	l.t.Helper()
 	var c net.Conn
 	datagram := strings.HasPrefix(p.network, "udp")
@@ -116,7 +116,7 @@ func (l *lab) send(p probe, limit time.Duration) (o outcome, local string) {
 	}
 	err := p.from(l).Do(func() error {
 		var err error
-		d := net.Dialer{Timeout: limit, LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.source), Port: sourcePort}}
+		d := net.Dialer{Timeout: limit.first, LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.source), Port: sourcePort}}
 		if datagram {
 			d.LocalAddr = &net.UDPAddr{IP: net.ParseIP(p.source), Port: sourcePort}
 		}
@@ -131,7 +131,7 @@ func (l *lab) send(p probe, limit time.Duration) (o outcome, local string) {
 		return outcome{Failure: reason(err)}, ""
 	}
 	defer func() { _ = c.Close() }()
-	if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(limit.first)); err != nil {
 		l.t.Fatal(err)
 	}
 	if datagram {
@@ -144,20 +144,31 @@ func (l *lab) send(p probe, limit time.Duration) (o outcome, local string) {
 			return outcome{Failure: reason(err)}, ""
 		}
 	}
-	return read(c, datagram), c.LocalAddr().String()
+	return read(c, datagram, limit.rest), c.LocalAddr().String()
 }
+
+// patience is how long a probe waits for the first answer, and after the proxy's
+// for the next.
+type patience struct{ first, rest time.Duration }
+
+// impatient waits for nothing that can be late.
+var impatient = patience{absenceLimit, absenceLimit}
 
 // limit is how long to wait: longer for an answer that must come, a refusal for
 // example, than for one that must not.
-func (o outcome) limit() time.Duration {
-	if o.Failure == noAnswer.Failure {
-		return absenceLimit
+func (o outcome) limit() patience {
+	switch {
+	case o.Failure != noAnswer.Failure:
+		return patience{waitLimit, waitLimit}
+	case o.Proxy != "":
+		return patience{waitLimit, absenceLimit}
+	default:
+		return impatient
 	}
-	return waitLimit
 }
 
 // read parses the lines of the servers on the way.
-func read(c net.Conn, datagram bool) outcome {
+func read(c net.Conn, datagram bool, rest time.Duration) outcome {
 	var o outcome
 	lines := bufio.NewScanner(c)
 	for lines.Scan() {
@@ -165,6 +176,7 @@ func read(c net.Conn, datagram bool) outcome {
 		switch {
 		case len(words) == 3 && words[0] == "proxy":
 			o.Proxy, o.Original = words[1], words[2]
+			_ = c.SetDeadline(time.Now().Add(rest))
 		case len(words) == 3 && words[0] == "server":
 			o.Server, o.Client = words[1], words[2]
 		case len(words) == 2 && words[0] == "failed":

@@ -176,22 +176,37 @@ func (l *lab) standIn(name, upstreamFrom string) func(net.Conn) {
 			return
 		}
 		_, _ = fmt.Fprintf(c, "proxy %s %s\n", name, to)
-		upstream, err := l.dialAsProxy(upstreamFrom, to)
-		if err != nil {
-			_, _ = fmt.Fprintf(c, "failed %s\n", reason(err))
-			return
-		}
-		defer func() { _ = upstream.Close() }()
-		go func() {
-			_, _ = io.Copy(upstream, c)
-			_ = upstream.Close()
-		}()
-		_, _ = io.Copy(c, upstream)
+		passOn(c, func(ctx context.Context) (net.Conn, error) { return l.dialAsProxy(ctx, upstreamFrom, to) })
 	}
 }
 
-func (l *lab) dialAsProxy(from string, to netip.AddrPort) (net.Conn, error) {
-	d := net.Dialer{Timeout: absenceLimit}
+// passOn connects and passes on what both ends say, until one of them ends. A
+// client that goes away ends the connecting too.
+func passOn(c net.Conn, dial func(context.Context) (net.Conn, error)) {
+	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
+	defer cancel()
+	said, client := io.Pipe()
+	defer func() { _ = said.Close() }()
+	go func() {
+		_, _ = io.Copy(client, c)
+		_ = client.Close()
+		cancel()
+	}()
+	upstream, err := dial(ctx)
+	if err != nil {
+		_, _ = fmt.Fprintf(c, "failed %s\n", reason(err))
+		return
+	}
+	defer func() { _ = upstream.Close() }()
+	go func() {
+		_, _ = io.Copy(upstream, said)
+		_ = upstream.Close()
+	}()
+	_, _ = io.Copy(c, upstream)
+}
+
+func (l *lab) dialAsProxy(ctx context.Context, from string, to netip.AddrPort) (net.Conn, error) {
+	var d net.Dialer
 	if from != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
 	}
@@ -199,7 +214,7 @@ func (l *lab) dialAsProxy(from string, to netip.AddrPort) (net.Conn, error) {
 	err := l.pod.Do(func() error {
 		return asUser(proxyUID, func() error {
 			var err error
-			c, err = d.Dial(familyOf(to.Addr().String()).tcp(), to.String())
+			c, err = d.DialContext(ctx, familyOf(to.Addr().String()).tcp(), to.String())
 			return err
 		})
 	})

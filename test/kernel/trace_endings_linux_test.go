@@ -169,7 +169,7 @@ func TestTraceProgram(t *testing.T) {
 			c := exec.Command(program, "trace", "--pod-uid", podUID, "--protocol", "tcp", "--dport", "8080", "--duration", "20s",
 				"--output", output, "--result", result, "--proc", root)
 			out, err := l.runTraceProgram(c, func() {
-				l.run(probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort}, waitLimit)
+				l.run(probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort}, patience{waitLimit, waitLimit})
 			})
 			if err != nil || !strings.Contains(out, want) {
 				t.Errorf("%v: %s", err, out)

@@ -217,7 +217,7 @@ func TestTrace(t *testing.T) {
 
 func (l *lab) expectTrace(t *testing.T, tc traceCase) {
 	t.Helper()
-	r := l.trace(traceRequest(tc.flow), func() { l.run(tc.probe, absenceLimit) })
+	r := l.trace(traceRequest(tc.flow), func() { l.run(tc.probe, impatient) })
 	l.expectNoTraceTable(t)
 	t.Logf("\n%s", r.Text())
 	if r.Outcome != trace.OutcomeTraced || len(r.Flows) != 1 {

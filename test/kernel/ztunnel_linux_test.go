@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -35,9 +34,6 @@ func ambientArguments(i istio, families []family) []string {
 	}
 	if i.dns {
 		args = append(args, "-dns")
-	}
-	if slices.Contains(families, ipv6) {
-		args = append(args, "-ipv6")
 	}
 	if slices.Contains(families, ipv6) {
 		args = append(args, "-ipv6")
@@ -160,26 +156,18 @@ func (l *lab) passCaptured(c net.Conn, name string, from netip.Addr) {
 // answer.
 func (l *lab) passAsZtunnel(c net.Conn, name string, from netip.Addr, to netip.AddrPort) {
 	_, _ = fmt.Fprintf(c, "proxy %s %s\n", name, to)
-	d := net.Dialer{Timeout: absenceLimit, Control: ztunnelSocket}
+	d := net.Dialer{Control: ztunnelSocket}
 	if from.IsValid() && from != to.Addr() {
 		d.LocalAddr = &net.TCPAddr{IP: from.AsSlice()}
 	}
-	var upstream net.Conn
-	err := l.pod.Do(func() error {
-		var err error
-		upstream, err = d.Dial(familyOf(to.Addr().String()).tcp(), to.String())
-		return err
+	passOn(c, func(ctx context.Context) (upstream net.Conn, err error) {
+		err = l.pod.Do(func() error {
+			var err error
+			upstream, err = d.DialContext(ctx, familyOf(to.Addr().String()).tcp(), to.String())
+			return err
+		})
+		return upstream, err
 	})
-	if err != nil {
-		_, _ = fmt.Fprintf(c, "failed %s\n", reason(err))
-		return
-	}
-	defer func() { _ = upstream.Close() }()
-	go func() {
-		_, _ = io.Copy(upstream, c)
-		_ = upstream.Close()
-	}()
-	_, _ = io.Copy(c, upstream)
 }
 
 // addKubelet gives the node the address that istio-cni's rules on the host give
