@@ -34,6 +34,9 @@ type servers struct {
 	config *configv1alpha1.OperatorConfiguration
 	// profile is what both offer.
 	profile *tlsprofile.Current
+	// follow is called when the cluster's profile counts again; nil before
+	// the servers are started.
+	follow func()
 	// certificate is for a webhook certificate of the operator's own; nil
 	// when there is no webhook, or its certificate is mounted.
 	certificate *servingcert.Options
@@ -57,6 +60,9 @@ func newServers(c *configv1alpha1.OperatorConfiguration, namespace string) serve
 func (s *servers) choose(p configv1alpha1.TLSProfile) {
 	if p == configv1alpha1.TLSProfileCluster {
 		s.profile.Choose(nil)
+		if s.follow != nil {
+			s.follow()
+		}
 		return
 	}
 	named := tlsprofile.Named(openshiftv1.TLSProfileType(p))
@@ -89,7 +95,8 @@ func (s *servers) addTo(o *manager.Options) {
 
 // start has the manager run them, and be ready only with them.
 func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
-	if err := tlsprofile.Follow(ctx, mgr, s.profile); err != nil {
+	var err error
+	if s.follow, err = tlsprofile.Follow(ctx, mgr, s.profile); err != nil {
 		return err
 	}
 	if s.config.Webhook.Mode == configv1alpha1.Disabled {
@@ -99,7 +106,6 @@ func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
 		Image: s.config.RuleWriter.Image, PullPolicy: corev1.PullPolicy(s.config.RuleWriter.ImagePullPolicy),
 	})
 	if s.certificate != nil {
-		var err error
 		if s.authority, err = servingcert.Setup(mgr, *s.certificate); err != nil {
 			return err
 		}

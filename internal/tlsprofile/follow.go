@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	openshiftv1 "github.com/openshift/api/config/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -42,29 +44,40 @@ func apiServer() *unstructured.Unstructured {
 	return u
 }
 
-// Follow keeps current at the cluster's profile, on every replica. Where the
-// kind is not served there is nothing to follow; it may come later. The rights,
-// apiservers (get, list, watch), are in config/openshift.
-// The profile of this moment is in force when Follow returns.
-func Follow(ctx context.Context, mgr ctrl.Manager, current *Current) error {
+// Follow keeps current at the cluster's profile, on every replica, while no other
+// profile is chosen. Where the kind is not served there is nothing to follow; it
+// may come later. The rights, apiservers (get, list, watch), are in
+// config/openshift; without them the profile in force stays, and the log says so.
+// The profile of this moment is in force when Follow returns. What it returns is
+// to be called when the choice was taken back (Choose with nil).
+func Follow(ctx context.Context, mgr ctrl.Manager, current *Current) (func(), error) {
 	f := &follower{mgr: mgr, current: current}
-	if err := f.take(ctx); err != nil {
-		return err
+	if current.follows() {
+		if _, err := f.take(ctx); err != nil {
+			return nil, err
+		}
 	}
 	everyReplica := false
 	crd := &metav1.PartialObjectMetadata{}
 	crd.SetGroupVersionKind(crdKind)
 	isOurs := predicate.NewPredicateFuncs(func(o client.Object) bool { return o.GetName() == crdName })
+	again := make(chan event.GenericEvent, 1)
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("tlsprofile").
 		WatchesMetadata(crd, handler.EnqueueRequestsFromMapFunc(toObject), builder.WithPredicates(isOurs)).
+		WatchesRawSource(source.Channel(again, handler.EnqueueRequestsFromMapFunc(toObject))).
 		WithOptions(controller.Options{NeedLeaderElection: &everyReplica}).
 		Build(f)
 	if err != nil {
-		return fmt.Errorf("set up the following of the cluster's TLS profile: %w", err)
+		return nil, fmt.Errorf("set up the following of the cluster's TLS profile: %w", err)
 	}
 	f.controller = c
-	return nil
+	return func() {
+		select {
+		case again <- event.GenericEvent{Object: apiServer()}:
+		default: // One is waiting already.
+		}
+	}, nil
 }
 
 func toObject(context.Context, client.Object) []reconcile.Request {
@@ -82,28 +95,39 @@ type follower struct {
 
 // Reconcile takes over the profile of the object.
 func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
-	if err := f.watch(); err != nil {
+	if !f.current.follows() {
+		return reconcile.Result{}, nil
+	}
+	readable, err := f.take(ctx)
+	if err != nil || !readable {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{}, f.take(ctx)
+	return reconcile.Result{}, f.watch()
 }
 
-func (f *follower) take(ctx context.Context) error {
+// take puts the object's profile in force. It says whether there is such a kind
+// that may be read; the object itself may be missing.
+func (f *follower) take(ctx context.Context) (readable bool, err error) {
 	u := apiServer()
-	if err := f.mgr.GetAPIReader().Get(ctx, types.NamespacedName{Name: objectName}, u); client.IgnoreNotFound(err) != nil && !meta.IsNoMatchError(err) {
-		return fmt.Errorf("read the cluster's TLS profile: %w", err)
+	err = f.mgr.GetAPIReader().Get(ctx, types.NamespacedName{Name: objectName}, u)
+	switch {
+	case apierrors.IsForbidden(err):
+		ctrl.LoggerFrom(ctx).Info("The cluster has a TLS profile, and the manager may not read it; grant it that (config/openshift/tls_profile_role.yaml) and start it again, or set tls.profile", "error", err.Error())
+		return false, nil
+	case client.IgnoreNotFound(err) != nil && !meta.IsNoMatchError(err):
+		return false, fmt.Errorf("read the cluster's TLS profile: %w", err)
 	}
 	var o openshiftv1.APIServer
 	if u.Object["spec"] != nil {
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, &o); err != nil {
-			return fmt.Errorf("read the cluster's TLS profile: %w", err)
+			return false, fmt.Errorf("read the cluster's TLS profile: %w", err)
 		}
 	}
 	s := Of(o.Spec.TLSSecurityProfile)
 	if f.current.Set(s) {
 		ctrl.LoggerFrom(ctx).Info("The cluster's TLS profile is in force", "minVersion", tls.VersionName(s.MinVersion), "cipherSuites", len(s.CipherSuites))
 	}
-	return nil
+	return !meta.IsNoMatchError(err), nil
 }
 
 // watch begins to watch the object, once its kind is there. A cache knows no

@@ -112,6 +112,9 @@ func (c *Current) Set(s Settings) bool {
 // cluster's.
 func (c *Current) Choose(s *Settings) { c.chosen.Store(s) }
 
+// follows says whether the cluster's profile counts.
+func (c *Current) follows() bool { return c.chosen.Load() == nil }
+
 // Get is the profile in force.
 func (c *Current) Get() Settings {
 	for _, p := range []*atomic.Pointer[Settings]{&c.chosen, &c.cluster} {

@@ -124,8 +124,9 @@ func (p *process) apply(paths ...string) {
 	}
 }
 
-// startProcess compiles and starts the manager.
-func startProcess(t *testing.T) *process {
+// newProcess compiles the manager, with a cluster where it is installed without
+// the rights that only OpenShift needs.
+func newProcess(t *testing.T) *process {
 	t.Helper()
 	p := &process{T: t, env: testenv.Start(t, testenv.Options{}), dir: t.TempDir(), log: &logBuffer{}, ended: make(chan error, 1)}
 	program := filepath.Join(t.TempDir(), "manager")
@@ -137,7 +138,7 @@ func startProcess(t *testing.T) *process {
 	if err := p.env.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: operatorNamespace}}); err != nil {
 		t.Fatal(err)
 	}
-	p.apply("rbac/*.yaml", "webhook/*.yaml", "metrics/*.yaml", "openshift/tls_profile_role.yaml")
+	p.apply("rbac/*.yaml", "webhook/*.yaml", "metrics/*.yaml")
 	kubeconfig, err := p.env.Kubeconfig("system:serviceaccount:" + operatorNamespace + ":meshvm-controller-manager")
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +148,6 @@ func startProcess(t *testing.T) *process {
 		t.Fatal(err)
 	}
 	p.metrics, p.webhook, p.health = freePort(t), freePort(t), freePort(t)
-	p.configure(p.servers())
 	p.command = exec.CommandContext(context.WithoutCancel(t.Context()), program, "--config="+filepath.Join(p.dir, "config.yaml"))
 	p.command.Env = []string{
 		"KUBECONFIG=" + file, "OPERATOR_NAMESPACE=" + operatorNamespace, "POD_NAME=manager-0",
@@ -155,17 +155,35 @@ func startProcess(t *testing.T) *process {
 		"RULE_WRITER_IMAGE=localhost/rule-writer:1", "RULE_WRITER_SERVICE_ACCOUNT=meshvm-rule-writer",
 	}
 	p.command.Stdout, p.command.Stderr = p.log, p.log
+	return p
+}
+
+// start runs the manager with a configuration, until it is ready.
+func (p *process) start(configuration string) {
+	p.Helper()
+	p.configure(configuration)
 	if err := p.command.Start(); err != nil {
-		t.Fatal(err)
+		p.Fatal(err)
 	}
 	go func() { p.ended <- p.command.Wait() }()
-	t.Cleanup(func() {
-		_ = p.command.Process.Kill() // It has ended when the test was good.
-		if t.Failed() {
-			t.Logf("the manager's log:\n%s", p.log)
+	p.Cleanup(func() {
+		_ = p.command.Process.Kill() // It may have ended.
+		if p.Failed() {
+			p.Logf("the manager's log:\n%s", p.log)
 		}
 	})
-	return p
+	p.eventually("it is ready", func() error {
+		r, err := http.Get("http://" + p.health + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer r.Body.Close() //nolint:errcheck // only read
+		if r.StatusCode != http.StatusOK {
+			text, _ := io.ReadAll(r.Body)
+			return fmt.Errorf("%s", text)
+		}
+		return nil
+	})
 }
 
 // servers puts the servers on ports of this test.
@@ -248,19 +266,9 @@ func (p *process) event(reason, note string) {
 // TestManagerProgram runs the program itself: who may read its metrics, which
 // TLS it offers, and what becomes of it when its configuration changes.
 func TestManagerProgram(t *testing.T) {
-	p := startProcess(t)
-	p.eventually("it is ready", func() error {
-		r, err := http.Get("http://" + p.health + "/readyz")
-		if err != nil {
-			return err
-		}
-		defer r.Body.Close() //nolint:errcheck // only read
-		if r.StatusCode != http.StatusOK {
-			text, _ := io.ReadAll(r.Body)
-			return fmt.Errorf("%s", text)
-		}
-		return nil
-	})
+	p := newProcess(t)
+	p.apply("openshift/tls_profile_role.yaml")
+	p.start(p.servers())
 
 	// Its metrics are for those who may read them.
 	stranger, reader := p.token("stranger"), p.token("reader")
@@ -292,7 +300,7 @@ func TestManagerProgram(t *testing.T) {
 	}
 	metric("meshvm_configuration_last_reload_successful 1")
 
-	p.followsTLSProfile(reader)
+	p.followsTLSProfile()
 
 	p.configure(p.servers() + "audit: {intervalSeconds: 5}\n")
 	p.event("InvalidConfiguration", "audit.intervalSeconds")
@@ -329,38 +337,4 @@ func TestManagerProgram(t *testing.T) {
 	if strings.Contains(p.log.String(), "forbidden") {
 		t.Errorf("config/ gives it too few rights:\n%s", p.log)
 	}
-}
-
-// followsTLSProfile brings OpenShift's kind to the cluster while the manager
-// runs, and changes its object.
-func (p *process) followsTLSProfile(token string) {
-	p.Helper()
-	offers12 := func(want bool) {
-		p.Helper()
-		p.eventually(fmt.Sprintf("TLS 1.2 is offered: %t", want), func() error {
-			_, _, err := p.get(token, tls.VersionTLS12)
-			if (err == nil) != want {
-				return fmt.Errorf("with TLS 1.2: %w", err)
-			}
-			return nil
-		})
-	}
-	offers12(true)
-	if err := p.env.InstallOpenShiftAPIServer(p.Context()); err != nil {
-		p.Fatal(err)
-	}
-	cluster := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "config.openshift.io/v1", "kind": "APIServer", "metadata": map[string]any{"name": "cluster"},
-		"spec": map[string]any{"tlsSecurityProfile": map[string]any{"type": "Modern", "modern": map[string]any{}}},
-	}}
-	if err := p.env.Client.Create(p.Context(), cluster); err != nil {
-		p.Fatal(err)
-	}
-	offers12(false)
-	change := cluster.DeepCopy()
-	change.Object["spec"] = map[string]any{"tlsSecurityProfile": map[string]any{"type": "Intermediate", "intermediate": map[string]any{}}}
-	if err := p.env.Client.Update(p.Context(), change); err != nil {
-		p.Fatal(err)
-	}
-	offers12(true)
 }

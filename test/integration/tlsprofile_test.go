@@ -1,0 +1,80 @@
+package integration
+
+import (
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// offers12 waits until the manager does, or does not, speak TLS 1.2.
+func (p *process) offers12(want bool) {
+	p.Helper()
+	p.eventually(fmt.Sprintf("TLS 1.2 is offered: %t", want), func() error {
+		_, _, err := p.get("", tls.VersionTLS12)
+		if (err == nil) != want {
+			return fmt.Errorf("with TLS 1.2: %w", err)
+		}
+		return nil
+	})
+}
+
+// clusterProfile is OpenShift's object with a profile.
+func clusterProfile(kind string) *unstructured.Unstructured {
+	return &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "config.openshift.io/v1", "kind": "APIServer", "metadata": map[string]any{"name": "cluster"},
+		"spec": map[string]any{"tlsSecurityProfile": map[string]any{"type": kind, strings.ToLower(kind): map[string]any{}}},
+	}}
+}
+
+// openShift brings OpenShift's kind to the cluster, with a profile.
+func (p *process) openShift(kind string) *unstructured.Unstructured {
+	p.Helper()
+	o := clusterProfile(kind)
+	if err := p.env.InstallOpenShiftAPIServer(p.Context()); err != nil {
+		p.Fatal(err)
+	}
+	if err := p.env.Client.Create(p.Context(), o); err != nil {
+		p.Fatal(err)
+	}
+	return o
+}
+
+// followsTLSProfile brings OpenShift's kind to the cluster while the manager
+// runs, and changes its object.
+func (p *process) followsTLSProfile() {
+	p.Helper()
+	p.offers12(true)
+	o := p.openShift("Modern")
+	p.offers12(false)
+	o.Object["spec"] = clusterProfile("Intermediate").Object["spec"]
+	if err := p.env.Client.Update(p.Context(), o); err != nil {
+		p.Fatal(err)
+	}
+	p.offers12(true)
+}
+
+// TestManagerWithoutRightToTLSProfile runs the manager as config/default has it
+// on a cluster with OpenShift's kind: it may not read the profile, works, and
+// takes it over once it may and is asked to.
+func TestManagerWithoutRightToTLSProfile(t *testing.T) {
+	p := newProcess(t)
+	p.openShift("Modern")
+	p.start(p.servers())
+	p.offers12(true)
+	p.eventually("its log says what it lacks", func() error {
+		if !strings.Contains(p.log.String(), "config/openshift/tls_profile_role.yaml") {
+			return fmt.Errorf("%d bytes say nothing of it", len(p.log.String()))
+		}
+		return nil
+	})
+	p.configure(p.servers() + "tls: {profile: Modern}\n")
+	p.offers12(false)
+	p.configure(p.servers() + "tls: {profile: Intermediate}\n")
+	p.offers12(true)
+	p.apply("openshift/tls_profile_role.yaml")
+	p.configure(p.servers() + "tls: {profile: Cluster}\n")
+	p.offers12(false)
+}
