@@ -1,0 +1,54 @@
+package cel
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/test/testenv"
+)
+
+var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
+
+// Every MeshedVirtualMachine that the documents show is accepted as it stands
+// there, by the API server and by the operator.
+func TestDocumentedMachines(t *testing.T) {
+	env := shared.Get(t)
+	for _, file := range []string{"README.md", "docs/using.md"} {
+		t.Run(file, func(t *testing.T) {
+			text, err := os.ReadFile(filepath.Join(testenv.Root(), file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := 0
+			for _, block := range yamlBlock.FindAllStringSubmatch(string(text), -1) {
+				if !strings.Contains(block[1], "kind: MeshedVirtualMachine") {
+					continue
+				}
+				found++
+				u := object(t, block[1], nil)
+				u.SetNamespace("default")
+				if err := env.Client.Create(t.Context(), u, client.DryRunAll); err != nil {
+					t.Fatalf("refused: %v", err)
+				}
+				mvm := &v1alpha1.MeshedVirtualMachine{}
+				if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, mvm); err != nil {
+					t.Fatal(err)
+				}
+				if err := natplan.CheckSpec(mvm); err != nil {
+					t.Errorf("not accepted: %v", err)
+				}
+			}
+			if found == 0 {
+				t.Error("shows no MeshedVirtualMachine")
+			}
+		})
+	}
+}
