@@ -76,8 +76,15 @@ func (c *Cluster) run(ctx context.Context, t nsrun.Target, s Stdio, args []strin
 	return nsrun.Run(t, cmd)
 }
 
-// PodPID finds a process of a pod, as the host numbers it.
+// PodPID finds a process of a pod in the pod's own network namespace, as the host
+// numbers it. A container's first process is for a moment in the node's.
 func (c *Cluster) PodPID(podUID string) (int, error) {
+	nodes := map[string]bool{"": true}
+	for _, m := range c.members {
+		if p, running := m.running(); running {
+			nodes[netnsOf(p.PID)] = true
+		}
+	}
 	paths, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	if err != nil {
 		return 0, err
@@ -87,7 +94,15 @@ func (c *Cluster) PodPID(podUID string) (int, error) {
 		if err != nil || !strings.Contains(string(raw), "/pod"+podUID) {
 			continue
 		}
-		return strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && !nodes[netnsOf(pid)] {
+			return pid, nil
+		}
 	}
 	return 0, fmt.Errorf("no process of pod %s: is it running?", podUID)
+}
+
+// netnsOf names a process's network namespace, empty when there is no process.
+func netnsOf(pid int) string {
+	name, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "ns/net"))
+	return name
 }

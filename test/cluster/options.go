@@ -10,6 +10,7 @@ import (
 	"regexp"
 
 	"meshvm.io/meshvm/test/cluster/builder"
+	"meshvm.io/meshvm/test/cluster/node"
 )
 
 // DefaultName is the cluster of people and of the demo.
@@ -19,8 +20,8 @@ const DefaultName = "meshvm"
 type Options struct {
 	// Name tells clusters apart: their state, link, subnet and cgroups.
 	Name string
-	// Subnet is the network between the host and the node, 10.250.N.0/24 if
-	// empty, with N made from the name.
+	// Subnet is the network between the host and the node. If empty, it is the one
+	// that the cluster has from before, or 10.250.N.0/24 with N made from the name.
 	Subnet string
 	// Progress gets a line for each step; nothing is printed if nil.
 	Progress io.Writer
@@ -68,9 +69,13 @@ func (o Options) layout() (layout, error) {
 	if err != nil {
 		return layout{}, err
 	}
+	state := filepath.Join(cache, "clusters", name)
 	subnet := o.Subnet
 	if subnet == "" {
 		subnet = fmt.Sprintf("10.250.%d.0/24", number(name))
+		if before, err := node.Load(state); err == nil {
+			subnet = before.Address // of the first node, with the length of the prefix
+		}
 	}
 	prefix, err := netip.ParsePrefix(subnet)
 	if err != nil || !prefix.Addr().Is4() || prefix.Bits() > 30 {
@@ -82,7 +87,7 @@ func (o Options) layout() (layout, error) {
 	host := prefix.Masked().Addr().Next()
 	return layout{
 		name:   name,
-		state:  filepath.Join(cache, "clusters", name),
+		state:  state,
 		link:   linkName(name),
 		cgroup: "meshvm-" + name,
 		host:   netip.PrefixFrom(host, prefix.Bits()),

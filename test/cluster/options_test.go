@@ -1,10 +1,13 @@
 package cluster
 
 import (
+	"errors"
+	"os"
 	"strings"
 	"testing"
 
 	"meshvm.io/meshvm/test/cluster/builder"
+	"meshvm.io/meshvm/test/cluster/node"
 )
 
 func TestLayout(t *testing.T) {
@@ -22,6 +25,14 @@ func TestLayout(t *testing.T) {
 	}
 	if len(second.link) > 15 || second.link == first.link || second.host == first.host || second.state == first.state || second.cgroup == first.cgroup {
 		t.Errorf("layouts are not apart: %+v and %+v", first, second)
+	}
+	other := node.Config{State: second.state, Address: "10.9.8.2/28"}
+	if err := errors.Join(os.MkdirAll(other.State, 0o700), other.Save()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Options{Name: second.name}.layout()
+	if err != nil || again.host.String() != "10.9.8.1/28" || again.node.String() != "10.9.8.2/28" {
+		t.Errorf("a cluster that is there already has another subnet: %+v, %v", again, err)
 	}
 	for _, o := range []Options{
 		{Name: "Upper"},

@@ -26,23 +26,29 @@ const auditInterval = 10 * time.Second
 // noAudits turns audits off.
 const noAudits = -time.Second
 
-// setAuditInterval gives the manager another configuration, and replaces it, so
-// that it is known when it is in force. Zero is the default, and noAudits none.
+// setAuditInterval configures the manager. Zero is the default, and noAudits none.
 func setAuditInterval(ctx context.Context, t *testing.T, s *scenario.Scenario, interval time.Duration) {
 	t.Helper()
-	config := "apiVersion: config.meshvm.io/v1alpha1\nkind: OperatorConfiguration\n"
+	fields := ""
 	switch {
 	case interval == noAudits:
-		config += "audit: {intervalSeconds: 0}\n"
+		fields = "audit: {intervalSeconds: 0}\n"
 	case interval != 0:
-		config += fmt.Sprintf("audit: {intervalSeconds: %d}\n", int(interval.Seconds()))
+		fields = fmt.Sprintf("audit: {intervalSeconds: %d}\n", int(interval.Seconds()))
 	}
+	configure(ctx, t, s, fields)
+}
+
+// configure gives the manager another configuration, and replaces it, so that it
+// is known when it is in force.
+func configure(ctx context.Context, t *testing.T, s *scenario.Scenario, fields string) {
+	t.Helper()
 	key := client.ObjectKey{Namespace: scenario.OperatorNamespace, Name: "meshvm-manager-config"}
 	var m corev1.ConfigMap
 	if err := s.Get(ctx, key, &m); err != nil {
 		t.Fatal(err)
 	}
-	m.Data["config.yaml"] = config
+	m.Data["config.yaml"] = "apiVersion: config.meshvm.io/v1alpha1\nkind: OperatorConfiguration\n" + fields
 	if err := s.Update(ctx, &m); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +58,7 @@ func setAuditInterval(ctx context.Context, t *testing.T, s *scenario.Scenario, i
 		t.Fatal(err)
 	}
 	before := d.DeepCopy()
-	d.Spec.Template.Annotations["test.meshvm.io/audit"] = interval.String()
+	d.Spec.Template.Annotations["test.meshvm.io/configuration"] = fields
 	if err := s.Patch(ctx, &d, client.StrategicMergeFrom(before)); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,12 @@ import (
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/test/cluster/scenario"
 	"meshvm.io/meshvm/test/cluster/witness"
+)
+
+// Events of the pod's containers.
+const (
+	gateRuns    = "container meshvm-gate runs"
+	computeRuns = "container compute runs"
 )
 
 // heldNamespace has one machine, "held", whose starts are watched.
@@ -57,31 +64,72 @@ type held struct {
 	*scenario.Scenario
 	ctx context.Context //nolint:containedctx // One start is one test, and this is its time.
 	*witness.Witness
+	// control says that the guarantee must be seen broken.
+	control bool
 }
 
 // TestGate has the guest start in every way that there is. In none of them may
 // there be a frame from or to it before the rules of its pod were verified, nor
-// the pod in its Service's endpoints.
+// the pod in its Service's endpoints. The last is the opposite: the same witness
+// sees the frames of a guest that nothing holds back.
 func TestGate(t *testing.T) {
 	s := start(t)
 	if err := s.DeployOperator(testContext(t, 5*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { removeHeld(t, s) }) // it would run beside all later tests
 	for _, way := range []struct {
 		name string
 		run  func(h *held)
 	}{
 		{"start", func(h *held) { h.apply(); h.awaitGuest(h.pod("")) }},
-		{"restart", func(h *held) { h.await(h.restart(), witness.InEndpoints) }},
+		{"restart", func(h *held) { h.awaitGuest(h.restart()) }},
 		{"kubelet restart while the gate is shut", (*held).kubeletRestart},
 		{"live migration", (*held).migrate},
+		{"live migration behind a shut gate", (*held).migrateShut},
 		{"eviction", (*held).evict},
 		{"node crash and return", (*held).crash},
 		{"the table is lost", (*held).lose},
+		{"nothing holds the guest back", (*held).free},
 	} {
-		if !t.Run(way.name, func(t *testing.T) { watched(t, s, way.run) }) {
-			return
-		}
+		t.Run(way.name, func(t *testing.T) {
+			if way.name == "start" {
+				removeHeld(t, s)
+			} else {
+				awaitHeld(t, s)
+			}
+			watched(t, s, way.run)
+		})
+	}
+}
+
+// removeHeld deletes the machine, if there is one, and waits until its pods are gone.
+func removeHeld(t *testing.T, s *scenario.Scenario) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
+	defer cancel()
+	m := object("MeshedVirtualMachine", heldNamespace)
+	m.SetNamespace(heldNamespace)
+	if err := s.Delete(ctx, m); client.IgnoreNotFound(err) != nil {
+		t.Fatal(err)
+	}
+	await(ctx, t, "the machine to go", func() bool {
+		var pods corev1.PodList
+		return s.List(ctx, &pods, client.InNamespace(heldNamespace)) == nil && len(pods.Items) == 0 &&
+			apierrors.IsNotFound(s.Get(ctx, client.ObjectKeyFromObject(m), m))
+	})
+}
+
+// awaitHeld waits for the machine to be Ready and its guest to run, and makes it
+// if there is none.
+func awaitHeld(t *testing.T, s *scenario.Scenario) {
+	t.Helper()
+	ctx := testContext(t, 3*time.Minute)
+	if err := s.ApplyManifest(ctx, []byte(heldYAML)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ReadyPod(ctx, client.ObjectKey{Namespace: heldNamespace, Name: heldNamespace}); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -93,6 +141,7 @@ func watched(t *testing.T, s *scenario.Scenario, run func(h *held)) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := &held{T: t, Scenario: s, ctx: ctx, Witness: w}
 	defer func() {
 		w.Stop()
 		var out strings.Builder
@@ -101,10 +150,17 @@ func watched(t *testing.T, s *scenario.Scenario, run func(h *held)) {
 		}
 		t.Logf("timeline:\n%s%s", out.String(), w.Summary())
 		for _, v := range w.Violations() {
+			if h.control {
+				t.Logf("as it must be: %s", v)
+				continue
+			}
 			t.Error(v)
 		}
+		if h.control && len(w.Violations()) == 0 {
+			t.Error("the witness saw nothing of a guest that nothing held back")
+		}
 	}()
-	run(&held{T: t, Scenario: s, ctx: ctx, Witness: w})
+	run(h)
 }
 
 func (h *held) apply() {
@@ -127,8 +183,15 @@ func (h *held) pod(not types.UID) types.UID {
 	return found
 }
 
+// await waits for an event of a pod, which no longer can be seen when the pod's
+// frames are not counted.
 func (h *held) await(uid types.UID, what string) {
-	await(h.ctx, h.T, what, func() bool { return h.Find(uid, what) != nil })
+	await(h.ctx, h.T, what, func() bool {
+		if err := h.Failed(uid); err != nil {
+			h.Fatalf("%s is not counted: %v", h.Find(uid, witness.Created).Object, err)
+		}
+		return h.Find(uid, what) != nil
+	})
 }
 
 // awaitGuest waits until the guest answers and others may reach it.
@@ -172,28 +235,57 @@ func (h *held) nodeOf(uid types.UID) string {
 	return p.Spec.NodeName
 }
 
-// kubeletRestart keeps the operator from writing rules, and restarts the kubelet
-// under a pod that waits for them. The kubelet may then refuse the pod, when
-// KubeVirt's devices are not back yet; KubeVirt makes another, which waits too.
+// holdRules keeps the operator from writing rules until the function that it
+// returns is called.
+func (h *held) holdRules() (release func()) {
+	h.patch(`{"metadata":{"annotations":{"meshvm.io/paused":"true"}}}`)
+	return sync.OnceFunc(func() { h.patch(`{"metadata":{"annotations":{"meshvm.io/paused":null}}}`) })
+}
+
+// staysShut has the kubelet go over a pod whose gate is shut, twice and wholly: it
+// would start what it can start. Each time it says by the generation that it saw
+// that it has begun (KEP-5067), and with the third that the second is over. A pod
+// that the kubelet has ended instead starts nothing either.
+func (h *held) staysShut(uid types.UID) {
+	key := client.ObjectKey{Namespace: heldNamespace, Name: h.Find(uid, witness.Created).Object}
+	for n := range 3 {
+		p := &corev1.Pod{}
+		p.Namespace, p.Name = key.Namespace, key.Name
+		// A pod's tolerations may grow, and this one means nothing.
+		toleration := fmt.Appendf(nil, `[{"op":"add","path":"/spec/tolerations/-","value":{"key":"test.meshvm.io/%d-%d","operator":"Exists"}}]`, n, time.Now().UnixNano())
+		err := h.Patch(h.ctx, p, client.RawPatch(types.JSONPatchType, toleration))
+		if err == nil {
+			await(h.ctx, h.T, "the kubelet to look at "+key.Name, func() bool {
+				var now corev1.Pod
+				return h.Find(uid, witness.Gone) != nil || h.Get(h.ctx, key, &now) == nil && now.Status.ObservedGeneration >= p.Generation
+			})
+		} else if !apierrors.IsNotFound(err) {
+			h.Fatal(err)
+		}
+	}
+	if h.Find(uid, computeRuns) != nil {
+		h.Errorf("%s: the guest's container was started behind a shut gate", key.Name)
+	}
+}
+
+// kubeletRestart restarts the kubelet under a pod that waits for its rules. The
+// kubelet may then refuse the pod, when KubeVirt's devices are not back yet;
+// KubeVirt makes another, which waits too.
 func (h *held) kubeletRestart() {
 	old := h.pod("")
-	h.patch(`{"metadata":{"annotations":{"meshvm.io/paused":"true"}}}`)
+	release := h.holdRules()
+	defer release()
 	pod := h.restart()
-	h.await(pod, "container meshvm-gate runs")
+	h.await(pod, gateRuns)
+	h.staysShut(pod)
 	if err := h.RestartServer(h.ctx, h.nodeOf(pod), "kubelet"); err != nil {
 		h.Fatal(err)
 	}
-	// Nothing must happen now, however long one waits.
-	time.Sleep(10 * time.Second)
-	for _, uid := range h.Pods() {
-		if e := h.Find(uid, "container compute runs"); e != nil && uid != old {
-			h.Errorf("%s: the guest's container was started behind a shut gate", e.Object)
-		}
-	}
-	h.patch(`{"metadata":{"annotations":{"meshvm.io/paused":null}}}`)
-	await(h.ctx, h.T, "a pod in the endpoints", func() bool {
+	h.staysShut(pod)
+	release()
+	await(h.ctx, h.T, "a pod whose guest answers, in the endpoints", func() bool {
 		for _, uid := range h.Pods() {
-			if uid != old && h.Find(uid, witness.InEndpoints) != nil {
+			if uid != old && h.Find(uid, witness.InEndpoints) != nil && h.Find(uid, witness.GuestAnswers) != nil {
 				return true
 			}
 		}
@@ -207,7 +299,7 @@ func (h *held) moved(old types.UID) {
 	target := h.pod(old)
 	h.await(target, witness.InEndpoints)
 	h.await(old, witness.NATGone)
-	verified, runs := h.Find(target, witness.Verified), h.Find(target, "container compute runs")
+	verified, runs := h.Find(target, witness.Verified), h.Find(target, computeRuns)
 	if verified == nil || runs == nil || verified.At.After(runs.At) {
 		h.Error("the target's rules were not verified before its guest's container ran")
 	}
@@ -215,12 +307,42 @@ func (h *held) moved(old types.UID) {
 
 func (h *held) migrate() {
 	old := h.pod("")
+	h.beginMigration()
+	h.moved(old)
+}
+
+// migrateShut has a target wait for its rules: KubeVirt copies nothing, and the
+// guest stays where it is.
+func (h *held) migrateShut() {
+	old := h.pod("")
+	release := h.holdRules()
+	defer release()
+	name := h.beginMigration()
+	target := h.pod(old)
+	h.await(target, gateRuns)
+	h.staysShut(target)
+	m := h.object("VirtualMachineInstanceMigration", name)
+	if err := h.Get(h.ctx, client.ObjectKeyFromObject(m), m); err != nil {
+		h.Fatal(err)
+	}
+	if phase, _, _ := unstructured.NestedString(m.Object, "status", "phase"); phase != "Scheduling" && phase != "Pending" {
+		h.Errorf("the migration is %s although the target's gate is shut", phase)
+	}
+	if h.Find(old, witness.OutEndpoints) != nil {
+		h.Error("the source left the endpoints although the guest is there")
+	}
+	release()
+	h.moved(old)
+}
+
+// beginMigration has KubeVirt move the guest, and returns the migration's name.
+func (h *held) beginMigration() string {
 	m := h.object("VirtualMachineInstanceMigration", fmt.Sprintf("held-%d", time.Now().Unix()))
 	m.Object["spec"] = map[string]any{"vmiName": heldNamespace}
 	if err := h.Create(h.ctx, m); err != nil {
 		h.Fatal(err)
 	}
-	h.moved(old)
+	return m.GetName()
 }
 
 func (h *held) evict() {
@@ -248,7 +370,7 @@ func (h *held) crash() {
 	schedulable(false)
 	defer schedulable(true)
 	pod := h.restart()
-	h.await(pod, witness.InEndpoints)
+	h.awaitGuest(pod)
 	if on := h.nodeOf(pod); on != second {
 		h.Fatalf("the pod is on %s", on)
 	}
@@ -258,7 +380,7 @@ func (h *held) crash() {
 	if err := h.StartNode(h.ctx, second); err != nil {
 		h.Fatal(err)
 	}
-	h.await(h.pod(pod), witness.InEndpoints)
+	h.awaitGuest(h.pod(pod))
 }
 
 // lose takes the table away from a running guest: the pod leaves the endpoints by
@@ -271,7 +393,8 @@ func (h *held) lose() {
 	}
 	h.await(pod, witness.OutEndpoints)
 	h.Logf("out of the endpoints %.1f s after the table was deleted", time.Since(begin).Seconds())
-	h.patch(`{"spec":{"capture":{"outbound":{"excludePorts":[{"port":7777}]}}}}`)
+	// Any change of the rules has them written; so would the next audit.
+	h.patch(fmt.Sprintf(`{"spec":{"capture":{"outbound":{"excludePorts":[{"port":%d}]}}}}`, 20000+time.Now().Unix()%10000))
 	await(h.ctx, h.T, "the pod to be back in the endpoints", func() bool {
 		last := ""
 		for _, e := range h.Events() {
@@ -281,4 +404,24 @@ func (h *held) lose() {
 		}
 		return last == witness.InEndpoints
 	})
+}
+
+// free has the guest start without a gate while nobody writes rules.
+func (h *held) free() {
+	h.control = true
+	labelled := func() bool {
+		vm := h.object("VirtualMachine", heldNamespace)
+		if err := h.Get(h.ctx, client.ObjectKeyFromObject(vm), vm); err != nil {
+			h.Fatal(err)
+		}
+		labels, _, _ := unstructured.NestedStringMap(vm.Object, "spec", "template", "metadata", "labels")
+		return labels[v1alpha1.LabelStartGate] != ""
+	}
+	h.patch(`{"spec":{"start":"Immediate"}}`)
+	await(h.ctx, h.T, "the gate to be taken away", func() bool { return !labelled() })
+	release := h.holdRules()
+	h.await(h.restart(), witness.FirstFrame)
+	release()
+	h.patch(`{"spec":{"start":"AfterProgrammed"}}`)
+	await(h.ctx, h.T, "the gate to be back", labelled)
 }

@@ -99,7 +99,9 @@ func (w *Witness) count(ctx context.Context, uid types.UID, name string) {
 func (w *Witness) namespace(ctx context.Context, uid types.UID) (*netns.Namespace, error) {
 	for {
 		if pid, err := w.options.PID(string(uid)); err == nil {
-			return netns.Open(filepath.Join("/proc", strconv.Itoa(pid), "ns/net"))
+			if ns, err := netns.Open(filepath.Join("/proc", strconv.Itoa(pid), "ns/net")); err == nil {
+				return ns, nil
+			}
 		}
 		if w.Find(uid, Gone) != nil {
 			return nil, errors.New("the pod never had a process")

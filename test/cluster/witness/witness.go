@@ -170,6 +170,13 @@ func (w *Witness) Pods() []types.UID {
 	return out
 }
 
+// Failed is why a pod's frames could not be counted, nil if they could so far.
+func (w *Witness) Failed(uid types.UID) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.pods[uid].err
+}
+
 // Timeline prints the events with their milliseconds since the first.
 func (w *Witness) Timeline(out io.Writer) error {
 	events := w.Events()
