@@ -235,8 +235,8 @@ const (
 	ReasonKernelUnsupported ConditionReason = "KernelUnsupported"
 	// ReasonRequestRefused: the rule-writer refused the request.
 	ReasonRequestRefused ConditionReason = "RequestRefused"
-	// ReasonDrifted: an audit found the rules changed or gone; they are written
-	// again.
+	// ReasonDrifted: an audit found the rules changed or gone, or the pod's own
+	// gate no longer saw them; they are written again.
 	ReasonDrifted ConditionReason = "Drifted"
 	// ReasonSandboxRecreated: the pod got another network namespace, without
 	// rules; they are written again.

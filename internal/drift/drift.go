@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
 )
@@ -81,7 +82,7 @@ func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.
 }
 
 // FromEvents says whether the pod's sandbox or its node began anew after the
-// rules were written.
+// rules were written, or the pod itself no longer sees them.
 func FromEvents(st *v1alpha1.PodNATConfigurationStatus, pod *corev1.Pod, node *corev1.Node) *Finding {
 	a := st.Applied
 	if a.RequestDigest == "" || pod == nil {
@@ -98,6 +99,9 @@ func FromEvents(st *v1alpha1.PodNATConfigurationStatus, pod *corev1.Pod, node *c
 		}
 	case ready == nil && a.Time != nil && allRestarted(pod, *a.Time):
 		return &Finding{v1alpha1.ReasonSandboxRecreated, "all containers of the pod were started again"}
+	}
+	if a.Time != nil && gateSeenShut(pod, *a.Time) {
+		return &Finding{v1alpha1.ReasonDrifted, "container " + natplan.GateWatchContainer + " of the pod no longer saw verified rules"}
 	}
 	return nil
 }
@@ -124,6 +128,22 @@ func allRestarted(pod *corev1.Pod, since metav1.Time) bool {
 		}
 	}
 	return len(pod.Status.ContainerStatuses) > 0
+}
+
+// gateSeenShut says whether the container that watches the gate ended because it
+// was shut, after a time. Both times are of the node's container runtime.
+func gateSeenShut(pod *corev1.Pod, since metav1.Time) bool {
+	for _, c := range pod.Status.InitContainerStatuses {
+		if c.Name != natplan.GateWatchContainer {
+			continue
+		}
+		for _, t := range []*corev1.ContainerStateTerminated{c.State.Terminated, c.LastTerminationState.Terminated} {
+			if t != nil && t.ExitCode == int32(ruleio.ExitRetryable) && t.FinishedAt.After(since.Time) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Counters converts the rule-writer's counters; nil when it reported none.

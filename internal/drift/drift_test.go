@@ -10,6 +10,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
 	"meshvm.io/meshvm/test/builders"
@@ -118,14 +119,32 @@ func TestFromEvents(t *testing.T) {
 			a.SandboxTime, p.Status.Conditions, p.Status.ContainerStatuses = nil, nil, statuses
 		}
 	}
+	// The container that watches the gate ended, and perhaps runs again.
+	watched := func(code ruleio.ExitCode, finished time.Duration, again bool) func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {
+		return func(_ *v1alpha1.AppliedRules, p *corev1.Pod, _ *corev1.Node) {
+			ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+				ExitCode: int32(code), FinishedAt: metav1.NewTime(builders.Epoch.Add(finished)),
+			}}
+			c := corev1.ContainerStatus{Name: natplan.GateWatchContainer, State: ended}
+			if again {
+				c = container(1, finished)
+				c.Name, c.LastTerminationState = natplan.GateWatchContainer, ended
+			}
+			p.Status.InitContainerStatuses = append(p.Status.InitContainerStatuses, c)
+		}
+	}
 	tests := map[string]struct {
 		change func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node)
 		want   v1alpha1.ConditionReason
 	}{
-		"nothing happened": {func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {}, ""},
-		"another boot":     {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "boot-2" }, v1alpha1.ReasonNodeRebooted},
-		"boot not told":    {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "" }, ""},
-		"boot not known":   {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, _ *corev1.Node) { a.BootID = "" }, ""},
+		"the gate was seen shut":            {watched(ruleio.ExitRetryable, time.Hour, false), v1alpha1.ReasonDrifted},
+		"the gate was seen shut, once more": {watched(ruleio.ExitRetryable, time.Hour, true), v1alpha1.ReasonDrifted},
+		"the gate was seen shut, before":    {watched(ruleio.ExitRetryable, time.Second, true), ""},
+		"the gate's watcher was killed":     {watched(137, time.Hour, true), ""},
+		"nothing happened":                  {func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {}, ""},
+		"another boot":                      {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "boot-2" }, v1alpha1.ReasonNodeRebooted},
+		"boot not told":                     {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "" }, ""},
+		"boot not known":                    {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, _ *corev1.Node) { a.BootID = "" }, ""},
 		"another sandbox": {func(_ *v1alpha1.AppliedRules, p *corev1.Pod, _ *corev1.Node) {
 			p.Status.Conditions[0].LastTransitionTime = metav1.NewTime(builders.Epoch.Add(time.Second))
 		}, v1alpha1.ReasonSandboxRecreated},

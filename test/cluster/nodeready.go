@@ -4,11 +4,15 @@ package cluster
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/test/cluster/kube"
+	"meshvm.io/meshvm/test/cluster/node"
 )
 
 // nodeReady waits until the kubelet of this run of a node has reported, and
@@ -16,6 +20,9 @@ import (
 // that label, and a kubelet may not set it on its own node.
 func (c *Cluster) nodeReady(ctx context.Context, m *member) error {
 	return c.Wait(ctx, m.name, func(ctx context.Context) (string, error) {
+		if s, err := node.ReadStatus(m.state); err == nil && s.Phase == node.Failed {
+			return "", kube.Permanent(errors.New(s.Message))
+		}
 		var n corev1.Node
 		if err := c.Get(ctx, client.ObjectKey{Name: m.name}, &n); err != nil {
 			return "", client.IgnoreNotFound(fmt.Errorf("not registered yet: %w", err))

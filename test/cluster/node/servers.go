@@ -4,6 +4,7 @@ package node
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"embed"
 	"fmt"
@@ -13,6 +14,10 @@ import (
 	"path/filepath"
 	"text/template"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 //go:embed files
@@ -48,7 +53,7 @@ func servers(s *supervisor, c Config) error {
 			return err
 		}
 	}
-	if err := await(s, "containerd", socketReady); err != nil {
+	if err := await(s, "containerd", criReady); err != nil {
 		return err
 	}
 	if err := s.start("kubelet", kube, v.kubelet()...); err != nil {
@@ -196,10 +201,16 @@ func (v values) apiReady() error {
 	return nil
 }
 
-func socketReady() error {
-	c, err := net.Dial("unix", Socket)
+// criReady asks containerd what a kubelet asks first, and ends without an answer:
+// the socket is there before that part of it. The message of that request may be
+// empty, and the answer does not matter (cri-api, runtime/v1/api.proto, Version).
+func criReady() error {
+	conn, err := grpc.NewClient("unix://"+Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}
-	return c.Close()
+	defer conn.Close() //nolint:errcheck // nothing was written
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	return conn.Invoke(ctx, "/runtime.v1.RuntimeService/Version", &emptypb.Empty{}, &emptypb.Empty{})
 }
