@@ -55,16 +55,18 @@ func everyRuleOf(families ...family) ruleio.Plan {
 // TestDocumentedRules publishes the rules of a plan that uses every list.
 func TestDocumentedRules(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("| Chain | Rule, without counter and comment | What it does | Repairs |\n|---|---|---|---|\n")
+	b.WriteString("| Chain | Rule, without counter and comment | What it does | Repairs, or serves |\n|---|---|---|---|\n")
 	for _, c := range build(t, everyRuleOf(ipv4)).Chains {
 		for _, r := range c.Rules {
 			repairs := make([]string, len(r.Repairs))
 			for i, n := range r.Repairs {
 				repairs[i] = string(n)
 			}
-			_, words, found := strings.Cut(r.Comment, ": ")
+			cause, words, found := strings.Cut(r.Comment, ": ")
 			if !found {
 				words = r.Comment
+			} else if len(repairs) == 0 {
+				repairs = []string{cause}
 			}
 			r.Counter, r.Comment = false, ""
 			fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", c.Name, r.Text(), words, strings.Join(repairs, ", "))
