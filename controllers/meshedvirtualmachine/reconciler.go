@@ -60,7 +60,7 @@ func (r *Reconciler) carryOut(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.dependenciesKnown = true
-	if err := r.gather(ctx, s); err != nil {
+	if err := errors.Join(r.gather(ctx, s), r.gatherNATs(ctx, s)); err != nil {
 		return err
 	}
 	if s.invalid != nil {
@@ -69,7 +69,7 @@ func (r *Reconciler) carryOut(ctx context.Context, s *scope) error {
 		err = r.compose(ctx, s)
 	}
 	// What runs is reported whatever became of the step before.
-	if err := errors.Join(err, s.gatherVM(), r.gatherNATs(ctx, s)); err != nil {
+	if err := errors.Join(err, s.gatherVM()); err != nil {
 		return err
 	}
 	return r.release(ctx, s)
@@ -81,7 +81,7 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 	desired, err := children.Desired(r.input(s))
 	if invalid, ok := natplan.FirstInvalid(err); ok {
 		s.invalid = invalid
-		return r.observe(ctx, s)
+		return r.keepRules(ctx, s)
 	}
 	if err != nil {
 		return err
@@ -125,14 +125,21 @@ func (r *Reconciler) input(s *scope) children.Input {
 }
 
 // keepRules sees to it, while the spec is refused, that pods which have started
-// since have rules too. Everything else stays as it is, and so do the rules of
-// other pods.
+// since have rules too: those of the spec before, as the mesh's policy still is.
+// Without a configuration that tells them there are none, and the gate holds the
+// guest. Everything else stays as it is, and so do the rules of other pods.
 func (r *Reconciler) keepRules(ctx context.Context, s *scope) error {
 	if err := r.observe(ctx, s); err != nil || s.paused {
 		return err
 	}
+	last := s.lastRules()
+	if last == nil {
+		return nil
+	}
 	s.failures = map[apply.Key]error{}
-	for _, o := range children.PodNATConfigurations(r.input(s)) {
+	in := r.input(s)
+	in.Like = &last.Spec
+	for _, o := range children.PodNATConfigurations(in) {
 		key := apply.KeyOf(o)
 		if s.children[key] != nil {
 			continue

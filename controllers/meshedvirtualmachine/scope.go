@@ -3,6 +3,7 @@ package meshedvirtualmachine
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 
 	corev1 "k8s.io/api/core/v1"
@@ -106,6 +107,26 @@ func (r *Reconciler) gatherNATs(ctx context.Context, s *scope) error {
 		s.nats[c.Spec.Pod.UID] = c
 	}
 	return nil
+}
+
+// lastRules is the configuration that tells which rules were asked for last by a
+// spec that was carried out: that of a live pod, which follows each spec, or the
+// newest of those whose pod is gone; nil if there is none.
+func (s *scope) lastRules() *v1alpha1.PodNATConfiguration {
+	var last *v1alpha1.PodNATConfiguration
+	for uid := range s.nats {
+		c := s.nats[uid]
+		if metav1.IsControlledBy(&c, s.mvm) && (last == nil || s.lives(&c) && !s.lives(last) ||
+			s.lives(&c) == s.lives(last) && last.CreationTimestamp.Before(&c.CreationTimestamp)) {
+			last = &c
+		}
+	}
+	return last
+}
+
+// lives says whether the pod of a configuration is there.
+func (s *scope) lives(c *v1alpha1.PodNATConfiguration) bool {
+	return slices.ContainsFunc(s.pods, func(p corev1.Pod) bool { return p.UID == c.Spec.Pod.UID })
 }
 
 // observe reads the children as they are, when it is not known what they should

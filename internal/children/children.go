@@ -34,6 +34,9 @@ type Input struct {
 	// StartGate is how the operator holds back guests whose spec asks for it;
 	// StartGateContainer when empty.
 	StartGate StartGate
+	// Like, when set, is the configuration whose ports and exclusions the pods
+	// get in place of MVM's: that of the spec before, while MVM's is refused.
+	Like *v1alpha1.PodNATConfigurationSpec
 }
 
 // StartGate is a way to hold back a guest until its rules were verified.
@@ -131,8 +134,8 @@ func Desired(in Input) ([]Object, error) {
 }
 
 // PodNATConfigurations returns those of the live pods whose rules can be
-// planned, whatever else the spec asks for. A pod that starts while the spec is
-// refused needs rules too.
+// planned. A pod that starts while the spec is refused needs rules too: those of
+// Like.
 func PodNATConfigurations(in Input) []Object {
 	var objects []Object
 	for i := range in.LauncherPods {

@@ -13,7 +13,14 @@ func podNATConfiguration(in Input, pod *corev1.Pod) *v1alpha1.PodNATConfiguratio
 	if pod.Spec.NodeName == "" {
 		return nil
 	}
-	spec, err := natplan.ConfigurationSpec(in.MVM, natplan.Facts{Pod: pod, VMI: in.VMI})
+	facts := natplan.Facts{Pod: pod, VMI: in.VMI}
+	var spec v1alpha1.PodNATConfigurationSpec
+	var err error
+	if in.Like != nil {
+		spec, err = natplan.ConfigurationLike(*in.Like, in.MVM, facts)
+	} else {
+		spec, err = natplan.ConfigurationSpec(in.MVM, facts)
+	}
 	if err != nil {
 		return nil
 	}

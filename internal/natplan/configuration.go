@@ -46,6 +46,38 @@ type Facts struct {
 // those of the running VMI, which keeps them until it is restarted. The families
 // are known with the pod's addresses: until then it fails with ErrNoPodAddress.
 func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfigurationSpec, error) {
+	spec, err := podPart(mvm, f)
+	if err != nil {
+		return spec, err
+	}
+	outbound, err := normaliseOutbound(v1alpha1.OutboundPlan(mvm.Spec.Capture.Outbound), field.NewPath("spec", "capture", "outbound"))
+	if err != nil {
+		return v1alpha1.PodNATConfigurationSpec{}, err
+	}
+	spec.Inbound = inboundPlan(mvm.Spec.Ports, mvm.Spec.Capture.Inbound.ExcludePorts)
+	spec.Outbound = outbound
+	spec.Unmeshed = mvm.Spec.Capture.Unmeshed
+	spec.DNS = mvm.Spec.Capture.DNS
+	spec.OnChange = mvm.Spec.Capture.OnChange
+	return spec, nil
+}
+
+// ConfigurationLike derives the NAT configuration of one pod with the ports and
+// exclusions of another configuration instead of the MeshedVirtualMachine's,
+// whose spec may be one that was refused. Errors are those of ConfigurationSpec.
+func ConfigurationLike(other v1alpha1.PodNATConfigurationSpec, mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfigurationSpec, error) {
+	spec, err := podPart(mvm, f)
+	if err != nil {
+		return spec, err
+	}
+	other = *other.DeepCopy()
+	spec.Inbound, spec.Outbound, spec.Unmeshed = other.Inbound, other.Outbound, other.Unmeshed
+	spec.DNS, spec.OnChange = other.DNS, other.OnChange
+	return spec, nil
+}
+
+// podPart is what follows from the pod and the guest that it runs.
+func podPart(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfigurationSpec, error) {
 	var none v1alpha1.PodNATConfigurationSpec
 	if mvm == nil || f.Pod == nil || f.VMI == nil {
 		return none, ErrIncompleteFacts
@@ -54,10 +86,6 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 		return none, err
 	}
 	interfaces, families, err := derive(f)
-	if err != nil {
-		return none, err
-	}
-	outbound, err := normaliseOutbound(v1alpha1.OutboundPlan(mvm.Spec.Capture.Outbound), field.NewPath("spec", "capture", "outbound"))
 	if err != nil {
 		return none, err
 	}
@@ -71,12 +99,7 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 			LocalPorts:   slices.Clone(ProxyLocalPorts),
 			DNSPort:      dnsPort(f.Pod),
 		},
-		Inbound:  inboundPlan(mvm.Spec.Ports, mvm.Spec.Capture.Inbound.ExcludePorts),
-		Outbound: outbound,
-		Unmeshed: mvm.Spec.Capture.Unmeshed,
-		DNS:      mvm.Spec.Capture.DNS,
-		OnChange: mvm.Spec.Capture.OnChange,
-		Gate:     gatePorts(f.Pod),
+		Gate: gatePorts(f.Pod),
 	}
 	setDataPlane(&spec, f.Pod)
 	return spec, nil

@@ -220,3 +220,33 @@ func TestConfigurationSpecRefuses(t *testing.T) {
 		})
 	}
 }
+
+// TestConfigurationLike: the pod's own part is of the pod, all else of the other
+// configuration, whatever the MeshedVirtualMachine asks for.
+func TestConfigurationLike(t *testing.T) {
+	vmi := b.VMI("web").Obj()
+	facts := natplan.Facts{Pod: b.LauncherPod(vmi, "fghij").IP("10.244.1.5").Obj(), VMI: vmi}
+	other := v1alpha1.PodNATConfigurationSpec{
+		Pod:        v1alpha1.PodTarget{Name: "another", UID: "another"},
+		Interfaces: v1alpha1.PodInterfaces{Pod: "eth1", Bridge: "k6t-eth1"},
+		Inbound:    v1alpha1.InboundPlan{Mesh: []int32{5432}, ExcludePorts: []v1alpha1.PortRange{{Port: 9}}},
+		Outbound:   v1alpha1.OutboundPlan{ExcludeCIDRs: []string{"10.0.0.0/8"}},
+		Unmeshed:   v1alpha1.UnmeshedPolicyDrop, DNS: v1alpha1.DNSPolicyProxy, OnChange: v1alpha1.ChangePolicyReset,
+	}
+	refused := b.MVM("web").Ports(b.Direct("db", 5432)).Obj()
+	got, err := natplan.ConfigurationLike(other, refused, facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := natplan.ConfigurationSpec(b.MVM("web").Obj(), facts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.Inbound, want.Outbound, want.Unmeshed, want.DNS, want.OnChange = other.Inbound, other.Outbound, other.Unmeshed, other.DNS, other.OnChange
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := natplan.ConfigurationLike(other, refused, natplan.Facts{}); !errors.Is(err, natplan.ErrIncompleteFacts) {
+		t.Errorf("without facts: %v", err)
+	}
+}
