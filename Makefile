@@ -23,6 +23,7 @@ CRDGEN := $(CURDIR)/bin/crdgen-$(TOOLS_DIGEST)
 KUSTOMIZE := $(CURDIR)/bin/kustomize-$(TOOLS_DIGEST)
 BUNDLE := $(CURDIR)/bin/olm-bundle-$(call digest,hack/olm/go.mod hack/olm/go.sum hack/olm/bundle/*.go hack/olm/bundle/files/*)
 CATALOG := $(CURDIR)/bin/olm-catalog-$(call digest,hack/olm/go.mod hack/olm/go.sum hack/olm/catalog/*.go)
+CHART := $(CURDIR)/bin/helm-chart-$(call digest,hack/helm/go.mod hack/helm/go.sum hack/helm/chart/*.go hack/helm/chart/files/*)
 LINT := $(CURDIR)/bin/golangci-lint-$(LINT_DIGEST)
 
 MODULES := $(dir $(shell git ls-files go.mod '**/go.mod'))
@@ -61,8 +62,9 @@ test: ## Unit, CEL, integration (real API server) and kernel (real netfilter) te
 	hack/test.sh
 
 .PHONY: test-bundle
-test-bundle: ## The OLM bundle, the catalog and the alerts, with the validators, rules and engines of their own projects.
+test-bundle: ## The OLM bundle, the catalog, the Helm chart and the alerts, with the validators, rules and engines of their own projects.
 	cd hack/olm && go test -count=1 -v ./... | grep -v '^=== '
+	cd hack/helm && go test -count=1 ./...
 	cd hack/monitoring && go test -count=1 ./...
 
 .PHONY: test-e2e
@@ -106,6 +108,10 @@ bundle: $(KUSTOMIZE) $(BUNDLE) ## Write the OLM bundle from config/; BUNDLE_FLAG
 catalog: $(CATALOG) ## Write the file-based catalog from bundle/ and config/catalog; CATALOG_FLAGS= takes the bundle's image.
 	$(CATALOG) $(CATALOG_FLAGS) bundle $(wildcard hack/olm/released/*)
 
+.PHONY: chart
+chart: $(CHART) ## Write the Helm chart from config/; CHART_FLAGS= takes a version and images.
+	$(CHART) $(CHART_FLAGS)
+
 .PHONY: kustomize
 kustomize: $(KUSTOMIZE) ## Build every directory of config/ that stands by itself.
 	for d in certmanager default manifests no-webhook openshift prometheus samples; do $(KUSTOMIZE) build config/$$d >/dev/null; done
@@ -135,6 +141,7 @@ lint: $(LINT) ## golangci-lint on all code of ours.
 	cd hack/lint && $(LINT) run ./...
 	cd hack/olm && $(LINT) run ./...
 	cd hack/monitoring && $(LINT) run ./...
+	cd hack/helm && $(LINT) run ./...
 	@# All of Kubernetes and KubeVirt would have to be compiled to look deeper.
 	$(LINT) fmt --diff test/upstream
 
@@ -175,6 +182,9 @@ $(BUNDLE):
 
 $(CATALOG):
 	cd hack/olm && go build -trimpath -o $@ ./catalog
+
+$(CHART):
+	cd hack/helm && go build -trimpath -o $@ ./chart
 
 $(LINT):
 	cd hack/lint && go build -trimpath -o $@ .

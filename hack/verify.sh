@@ -15,6 +15,9 @@ make --no-print-directory kustomize
 step "OLM bundle and catalog"
 make --no-print-directory bundle catalog
 
+step "Helm chart"
+make --no-print-directory chart
+
 step "modules are tidy"
 git ls-files 'go.mod' '**/go.mod' | while read -r file; do
   (cd "$(dirname "$file")" && go mod tidy -diff) || { echo "$file is not tidy: make tidy"; exit 1; }
@@ -30,7 +33,7 @@ step "nothing changed"
 if [[ -n "$(git status --porcelain)" ]]; then
   git status --short
   git --no-pager diff
-  echo "The work tree differs from the commit: run 'make generate manifests bundle catalog tidy' and commit."
+  echo "The work tree differs from the commit: run 'make generate manifests bundle catalog chart tidy' and commit."
   exit 1
 fi
 echo "verify: all well"

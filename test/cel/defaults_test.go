@@ -1,15 +1,12 @@
 package cel
 
 import (
-	"bytes"
-	"os"
 	"path/filepath"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"meshvm.io/meshvm/test/testenv"
 )
@@ -38,26 +35,6 @@ func TestDefaults(t *testing.T) {
 	ready := conditions[0].(map[string]any)
 	if ready["type"] != "Ready" || ready["status"] != "Unknown" || ready["reason"] != "Pending" {
 		t.Errorf("condition %v, want Ready Unknown because of Pending", ready)
-	}
-}
-
-// The samples, as they are.
-func TestSamples(t *testing.T) {
-	env := shared.Get(t)
-	files, err := filepath.Glob(filepath.Join(testenv.Root(), "config/samples/meshvm_*.yaml"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no samples: %v", err)
-	}
-	for _, file := range files {
-		for _, u := range documents(t, file) {
-			opts := []client.CreateOption{client.DryRunAll}
-			if u.GetKind() == "Namespace" {
-				opts = nil // what follows is in it
-			}
-			if err := env.Client.Create(t.Context(), u, opts...); err != nil {
-				t.Errorf("%s: %s %s: %v", filepath.Base(file), u.GetKind(), u.GetName(), err)
-			}
-		}
 	}
 }
 
@@ -91,23 +68,4 @@ func TestManagerIsRestricted(t *testing.T) {
 	if !found {
 		t.Error("no Deployment")
 	}
-}
-
-func documents(t *testing.T, file string) []*unstructured.Unstructured {
-	t.Helper()
-	raw, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list []*unstructured.Unstructured
-	for doc := range bytes.SplitSeq(raw, []byte("\n---\n")) {
-		u := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal(doc, &u.Object); err != nil {
-			t.Fatalf("%s: %v", file, err)
-		}
-		if len(u.Object) > 0 {
-			list = append(list, u)
-		}
-	}
-	return list
 }

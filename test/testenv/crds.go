@@ -2,6 +2,7 @@ package testenv
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os/exec"
 	"path/filepath"
@@ -38,15 +39,49 @@ func (e *Env) InstallOpenShiftAPIServer(ctx context.Context) error {
 	return e.installFrom(ctx, "github.com/openshift/api", "config/v1/zz_generated.crd-manifests/0000_10_config-operator_01_apiservers-Default.crd.yaml")
 }
 
-// installFrom installs CRDs of a file of a module.
+// InstallOpenShiftConsole installs the CRD of the console's samples, from the same.
+func (e *Env) InstallOpenShiftConsole(ctx context.Context) error {
+	return e.installFrom(ctx, "github.com/openshift/api", "console/v1/zz_generated.crd-manifests/00_consoleyamlsamples.crd.yaml")
+}
+
+// InstallCertManager installs cert-manager's CRDs, from the
+// github.com/cert-manager/cert-manager module that this module requires.
+func (e *Env) InstallCertManager(ctx context.Context) error {
+	return e.installFrom(ctx, "github.com/cert-manager/cert-manager", "deploy/crds")
+}
+
+// InstallMonitoring installs the CRDs of Prometheus' operator, from the module
+// that test/upstream/monitoring requires.
+func (e *Env) InstallMonitoring(ctx context.Context) error {
+	for _, kind := range []string{"servicemonitors", "prometheusrules"} {
+		file := "example/prometheus-operator-crd/monitoring.coreos.com_" + kind + ".yaml"
+		if err := e.installOf(ctx, "test/upstream/monitoring", "github.com/prometheus-operator/prometheus-operator", file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installFrom installs CRDs of a file, or a directory, of a module that this one
+// requires.
 func (e *Env) installFrom(ctx context.Context, module, file string) error {
-	command := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module)
-	command.Dir = Root()
+	return e.installOf(ctx, ".", module, file)
+}
+
+// installOf installs CRDs of a module that the one in dir requires, downloaded if
+// need be.
+func (e *Env) installOf(ctx context.Context, dir, module, file string) error {
+	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
+	command.Dir = filepath.Join(Root(), dir)
 	out, err := command.Output()
 	if err != nil {
-		return fmt.Errorf("find CRDs: go list -m %s: %w", module, err)
+		return fmt.Errorf("find CRDs: go mod download %s: %w\n%s", module, err, out)
 	}
-	return e.install(ctx, filepath.Join(strings.TrimSpace(string(out)), filepath.FromSlash(file)))
+	var found struct{ Dir string }
+	if err := json.Unmarshal(out, &found); err != nil {
+		return fmt.Errorf("find CRDs: go mod download %s: %w", module, err)
+	}
+	return e.install(ctx, filepath.Join(found.Dir, filepath.FromSlash(file)))
 }
 
 func (e *Env) install(_ context.Context, path string) error {
