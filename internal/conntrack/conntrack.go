@@ -26,6 +26,9 @@ type Flow struct {
 	// Reply is the other direction: its source is where the first packet went
 	// after translation.
 	Reply Tuple
+	// Mark is the connection's mark, and Zone its conntrack zone, 0 for none.
+	Mark uint32
+	Zone uint16
 
 	// identity are the attributes by which the kernel finds the flow again.
 	identity []attribute

@@ -18,6 +18,7 @@ const (
 
 	attributeOriginal = 1
 	attributeReply    = 2
+	attributeMark     = 8
 	attributeID       = 12
 	attributeZone     = 18
 
@@ -120,7 +121,12 @@ func decode(data []byte) (Flow, error) {
 			f.identity = append(f.identity, attribute{attributeOriginal | unix.NLA_F_NESTED, ad.Bytes()})
 		case attributeReply:
 			f.Reply, _, err = decodeTuple(ad.Bytes())
-		case attributeID, attributeZone:
+		case attributeMark:
+			f.Mark = ad.Uint32()
+		case attributeZone:
+			f.Zone = ad.Uint16()
+			f.identity = append(f.identity, attribute{kind, ad.Bytes()})
+		case attributeID:
 			f.identity = append(f.identity, attribute{kind, ad.Bytes()})
 		}
 		if err != nil {

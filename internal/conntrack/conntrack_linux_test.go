@@ -27,12 +27,14 @@ func tuple(t testing.TB, kind uint16) netlink.Attribute {
 }
 
 func TestDecode(t *testing.T) {
-	f, err := decode(encode(t, tuple(t, attributeOriginal), tuple(t, attributeReply), netlink.Attribute{Type: attributeID, Data: []byte{1, 2, 3, 4}}))
+	f, err := decode(encode(t, tuple(t, attributeOriginal), tuple(t, attributeReply),
+		netlink.Attribute{Type: attributeMark, Data: []byte{0, 0x10, 0, 1}}, netlink.Attribute{Type: attributeZone, Data: []byte{0, 2}},
+		netlink.Attribute{Type: attributeID, Data: []byte{1, 2, 3, 4}}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Tuple{Source: netip.MustParseAddrPort("10.0.2.2:32768"), Destination: netip.MustParseAddrPort("192.0.2.1:80")}
-	if f.Protocol != 6 || f.Original != want || f.Reply != want || len(f.identity) != 2 {
+	if f.Protocol != 6 || f.Original != want || f.Reply != want || f.Mark != 0x100001 || f.Zone != 2 || len(f.identity) != 3 {
 		t.Errorf("decoded to %+v", f)
 	}
 }

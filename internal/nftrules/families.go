@@ -54,17 +54,17 @@ var stacks = []stack{
 		is: ipv6, source: FieldSourceIPv6, destination: FieldDestinationIPv6,
 		excluded: SetOutboundExcludeIPv6, included: SetOutboundIncludeIPv6, local: SetLocalIPv6,
 		loopback: "::1",
-		upstream: Match{Field: FieldSourceIPv6, Value: upstreamIPv6},
+		upstream: Match{Field: FieldSourceIPv6, Value: UpstreamIPv6},
 		probes:   "fd16:9254:7127:1337:ffff:ffff:ffff:ffff",
 		repairs:  []Repair{RepairIPv6},
 	},
 }
 
-// upstreamIPv6 is where the proxy's connections to the guest come from over IPv6
+// UpstreamIPv6 is where the proxy's connections to the guest come from over IPv6
 // (Istio, pilot/pkg/networking/core, InboundPassthroughBindIpv6). Linux takes
 // nothing for ::1 from a link (RFC 4291, 2.5.3), so that neither the guest can
 // reach the proxy's loopback nor answer to it.
-const upstreamIPv6 = "::6"
+const UpstreamIPv6 = "::6"
 
 // stackOf is the stack of a family that Check has accepted.
 func stackOf(f ruleio.Family) stack {

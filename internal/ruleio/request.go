@@ -57,10 +57,9 @@ type Target struct {
 	PodIPs []string `json:"podIPs"`
 	// Plan is the wanted state; nil for OperationRemove and only for it.
 	Plan *Plan `json:"plan,omitempty"`
-	// Reset makes OperationApply end the established flows that the new
-	// table treats otherwise than the table that was there before; all
-	// others stay, and all stay when there was no table. Without it every
-	// established flow keeps its way.
+	// Reset makes OperationApply end the established flows that go otherwise
+	// than the table says that was written, whenever they began; all others
+	// stay. Without it every established flow keeps its way.
 	Reset bool `json:"reset,omitempty"`
 }
 

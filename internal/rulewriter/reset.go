@@ -21,46 +21,48 @@ type Flows interface {
 // way is what a table does with a flow.
 type way struct{ zone, translation, filter nftrules.Statement }
 
-// reset ends the flows that the new table treats otherwise than the old one,
-// unless they already go as the new one wants: those began after it was
-// written. Deleting a flow's entry makes its next packet a first one; as no end
-// expects it on its new way, the flow is reset.
-func (d Deps) reset(plan *ruleio.Plan, before, after nftrules.Table, out *ruleio.TargetResult) error {
+// reset ends the flows that go otherwise than the table that was read back says.
+// It needs to know nothing of the table that was there before, so that a
+// rule-writer that ended between writing and this is made good by the next one.
+// Deleting a flow's entry makes its next packet a first one; as no end expects it
+// on its new way, the flow is reset.
+func (d Deps) reset(plan *ruleio.Plan, t nftrules.Table, out *ruleio.TargetResult) error {
 	flows, err := d.Flows.List()
 	if err != nil {
 		return fmt.Errorf("reset flows: %w", err)
 	}
-	var affected []conntrack.Flow
-	for _, f := range flows {
-		was, is := wayOf(plan, before, f), wayOf(plan, after, f)
-		if was != is && !goes(f, is) {
-			affected = append(affected, f)
-		}
-	}
-	if out.ResetFlows, err = d.Flows.Delete(affected); err != nil {
+	strays := slices.DeleteFunc(flows, func(f conntrack.Flow) bool { return goes(plan, f, wayOf(plan, t, f)) })
+	if out.ResetFlows, err = d.Flows.Delete(strays); err != nil {
 		return fmt.Errorf("reset flows: %w", err)
 	}
 	return nil
 }
 
-// wayOf tells by a flow's source where its first packet came from, and asks the
-// table.
+// one says whether an address is that of one of the plan's families.
+func one(plan *ruleio.Plan, a netip.Addr, address func(ruleio.Family) string) bool {
+	return slices.ContainsFunc(plan.Families, func(family ruleio.Family) bool {
+		b, err := netip.ParseAddr(address(family))
+		return err == nil && a == b
+	})
+}
+
+func guestOf(f ruleio.Family) string   { return f.Guest }
+func podOf(f ruleio.Family) string     { return f.Pod }
+func gatewayOf(f ruleio.Family) string { return f.Gateway }
+
+// wayOf tells by a flow's source and mark where its first packet came from, and
+// asks the table. ztunnel connects to the guest from the client's own address.
 func wayOf(plan *ruleio.Plan, t nftrules.Table, f conntrack.Flow) way {
 	p := nftrules.Packet{
 		Source: f.Original.Source.Addr(), Destination: f.Original.Destination.Addr(),
 		Protocol: f.Protocol, DestinationPort: f.Original.Destination.Port(),
 	}
-	is := func(address func(ruleio.Family) string) bool {
-		return slices.ContainsFunc(plan.Families, func(family ruleio.Family) bool {
-			a, err := netip.ParseAddr(address(family))
-			return err == nil && a == p.Source
-		})
-	}
 	hook := nftrules.HookPrerouting
 	switch {
-	case is(func(f ruleio.Family) string { return f.Guest }):
+	case one(plan, p.Source, guestOf):
 		p.Input, p.Output = plan.Bridge, plan.PodInterface
-	case p.Source.IsLoopback() || is(func(f ruleio.Family) string { return f.Pod }):
+	case f.Mark&nftrules.MarkFromProxy != 0 || p.Source.IsLoopback() || p.Source.String() == nftrules.UpstreamIPv6 ||
+		one(plan, p.Source, podOf) || one(plan, p.Source, gatewayOf):
 		hook = nftrules.HookOutput
 	default:
 		p.Input, p.Output = plan.PodInterface, plan.Bridge
@@ -73,22 +75,35 @@ func wayOf(plan *ruleio.Plan, t nftrules.Table, f conntrack.Flow) way {
 	return w
 }
 
-// goes says whether the flow is translated as the way says. Of flows that our
-// table leaves to others it is not known.
-func goes(f conntrack.Flow, w way) bool {
-	if w.filter.Kind == nftrules.StatementDrop && w.translation.Kind != nftrules.StatementRedirect {
+// goes says whether the flow goes as the way says. Our table leaves some flows to
+// the rules of others; those go as they should, unless our table drops them where
+// they are forwarded.
+func goes(plan *ruleio.Plan, f conntrack.Flow, w way) bool {
+	to := f.Reply.Source
+	switch {
+	case w.filter.Kind == nftrules.StatementDrop && forwarded(plan, f),
+		w.zone.Kind == nftrules.StatementZone && w.zone.Zone != f.Zone:
 		return false
 	}
 	switch w.translation.Kind {
 	case nftrules.StatementRedirect:
-		return f.Reply.Source.Port() == w.translation.Port
+		return to.Port() == w.translation.Port
 	case nftrules.StatementDNAT:
-		return f.Reply.Source.Addr().String() == w.translation.Address
+		return to.Addr().String() == w.translation.Address
 	case nftrules.StatementKeep:
-		return f.Reply.Source == f.Original.Destination
+		return to == f.Original.Destination
 	default:
-		return false
+		return true
 	}
+}
+
+// forwarded says whether the flow, which did not begin in the pod, passes it.
+func forwarded(plan *ruleio.Plan, f conntrack.Flow) bool {
+	to := f.Reply.Source.Addr()
+	if one(plan, f.Original.Source.Addr(), guestOf) {
+		return !one(plan, to, gatewayOf) && !one(plan, to, podOf) && !to.IsLoopback() && !to.IsMulticast()
+	}
+	return one(plan, to, guestOf)
 }
 
 // kernelFlows are those of the node.

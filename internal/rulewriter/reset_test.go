@@ -42,20 +42,11 @@ func TestReset(t *testing.T) {
 	after := plan()
 	after.Inbound = ruleio.Inbound{Mesh: []uint16{8080, 9000}, DirectTCP: ruleio.Ports(22)}
 	after.Outbound.ExcludePorts = ruleio.Ports(5432)
-	table, err := nftrules.Build(*before)
-	if err != nil {
-		t.Fatal(err)
-	}
-	toProxyAnew := tcpFlow("10.1.1.1:4", "10.244.0.8:9000", "10.244.0.8:15006")
+	older, newer := build(t, *before), build(t, *after)
 	toGuest := tcpFlow("10.1.1.1:5", "10.244.0.8:9000", "10.0.2.2:9000")
 	captured := tcpFlow("10.0.2.2:6", "203.0.113.9:5432", "10.0.2.1:15001")
-	all := []conntrack.Flow{
-		tcpFlow("10.1.1.1:1", "10.244.0.8:8080", "10.244.0.8:15006"),
-		tcpFlow("10.1.1.1:2", "10.244.0.8:22", "10.0.2.2:22"),
-		tcpFlow("10.0.2.2:3", "203.0.113.9:443", "10.0.2.1:15001"),
-		tcpFlow("127.0.0.6:3", "10.244.0.8:8080", "10.0.2.2:8080"),
-		toProxyAnew, toGuest, captured,
-	}
+	strays := []conntrack.Flow{toGuest, captured}
+	all := append(unaffected(), strays...)
 	for name, tc := range map[string]struct {
 		reset bool
 		table *nftrules.Table
@@ -63,14 +54,15 @@ func TestReset(t *testing.T) {
 		want  []conntrack.Flow
 		ends  ruleio.Outcome
 	}{
-		"reset":                       {reset: true, table: &table, want: []conntrack.Flow{toGuest, captured}, ends: ruleio.OutcomeApplied},
-		"keep":                        {table: &table, ends: ruleio.OutcomeApplied},
-		"there was no table":          {reset: true, ends: ruleio.OutcomeApplied},
-		"flows cannot be listed":      {reset: true, table: &table, err: errOther, ends: ruleio.OutcomeFailed},
-		"nothing to do without reset": {table: &table, err: errOther, ends: ruleio.OutcomeApplied},
+		"reset": {reset: true, table: &older, want: strays, ends: ruleio.OutcomeApplied},
+		"after a writer that ended before it reset them": {reset: true, table: &newer, want: strays, ends: ruleio.OutcomeApplied},
+		"flows are older than any table":                 {reset: true, want: strays, ends: ruleio.OutcomeApplied},
+		"keep":                                           {table: &older, ends: ruleio.OutcomeApplied},
+		"flows cannot be listed":                         {reset: true, table: &older, err: errOther, ends: ruleio.OutcomeFailed},
+		"nothing to do without reset":                    {table: &older, err: errOther, ends: ruleio.OutcomeApplied},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n, f := node{table: tc.table}, &flows{list: all, err: tc.err}
+			n, f := node{table: tc.table}, &flows{list: slices.Clone(all), err: tc.err}
 			d := n.deps()
 			d.Flows = f
 			r := Run(context.Background(), d, encode(t, target(func(t *ruleio.Target) { t.Plan, t.Reset = after, tc.reset })))
@@ -84,4 +76,80 @@ func TestReset(t *testing.T) {
 			}
 		})
 	}
+}
+
+// unaffected are flows that go as TestReset's newer table says, or as the rules
+// of others do.
+func unaffected() []conntrack.Flow {
+	return []conntrack.Flow{
+		tcpFlow("10.1.1.1:1", "10.244.0.8:8080", "10.244.0.8:15006"),
+		tcpFlow("10.1.1.1:2", "10.244.0.8:22", "10.0.2.2:22"),
+		tcpFlow("10.0.2.2:3", "203.0.113.9:443", "10.0.2.1:15001"),
+		tcpFlow("127.0.0.6:3", "10.244.0.8:8080", "10.0.2.2:8080"),
+		tcpFlow("10.1.1.1:4", "10.244.0.8:9000", "10.244.0.8:15006"),
+		tcpFlow("10.1.1.1:7", "10.244.0.8:7777", "10.244.0.8:15006"),
+		tcpFlow("10.244.0.8:7", "203.0.113.9:443", "203.0.113.9:443"),
+	}
+}
+
+// TestGoes tells of flows whether they go as the table of a plan says.
+func TestGoes(t *testing.T) {
+	dropping := func(p *ruleio.Plan) { p.Unmeshed = ruleio.UnmeshedDrop }
+	ambient := func(p *ruleio.Plan) { p.DataPlane = ruleio.DataPlaneAmbient }
+	captured := func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053} }
+	flow := func(protocol byte, source, destination, went string) conntrack.Flow {
+		f := tcpFlow(source, destination, went)
+		f.Protocol = protocol
+		return f
+	}
+	fromProxy := tcpFlow("10.1.1.1:1", "10.244.0.8:8080", "10.0.2.2:8080")
+	fromProxy.Mark = nftrules.MarkFromProxy
+	closed := tcpFlow("10.1.1.1:1", "10.244.0.8:7777", "10.0.2.2:7777")
+	closed.Mark = nftrules.MarkFromProxy
+	query := flow(17, "10.0.2.2:1", "203.0.113.9:53", "203.0.113.9:53")
+	tracked := query
+	tracked.Zone = 1
+	for name, tc := range map[string]struct {
+		plan func(*ruleio.Plan)
+		flow conntrack.Flow
+		want bool
+	}{
+		"ztunnel's to a mesh port":             {ambient, fromProxy, true},
+		"a client's past ztunnel":              {ambient, tcpFlow("10.1.1.1:1", "10.244.0.8:8080", "10.0.2.2:8080"), false},
+		"ztunnel's to a port that is closed":   {ambient, closed, false},
+		"a closed port, forwarded":             {nil, tcpFlow("10.1.1.1:1", "10.244.0.8:7777", "10.0.2.2:7777"), false},
+		"a closed UDP port, refused":           {nil, flow(17, "10.1.1.1:1", "10.244.0.8:7777", "10.244.0.8:7777"), true},
+		"a closed UDP port, forwarded":         {nil, flow(17, "10.1.1.1:1", "10.244.0.8:7777", "10.0.2.2:7777"), false},
+		"guest's UDP":                          {nil, flow(17, "10.0.2.2:1", "203.0.113.9:123", "203.0.113.9:123"), true},
+		"guest's UDP, dropped":                 {dropping, flow(17, "10.0.2.2:1", "203.0.113.9:123", "203.0.113.9:123"), false},
+		"proxy's over IPv6":                    {nil, tcpFlow("[::6]:1", "[fd00:244::8]:8080", "[fd10:0:2::2]:8080"), true},
+		"client's over IPv6":                   {nil, tcpFlow("[fd00::1]:1", "[fd00:244::8]:8080", "[fd10:0:2::2]:8080"), false},
+		"what the proxy still sends":           {nil, tcpFlow("10.0.2.1:15001", "10.0.2.2:40000", "10.0.2.2:40000"), true},
+		"guest's DHCP":                         {dropping, flow(17, "10.0.2.2:68", "10.0.2.1:67", "10.0.2.1:67"), true},
+		"guest's query in another zone":        {captured, query, false},
+		"guest's query in the answer's zone":   {captured, tracked, true},
+		"guest's query, without DNS capture":   {nil, query, true},
+		"guest's query that the proxy answers": {nil, flow(17, "10.0.2.2:1", "203.0.113.9:53", "127.0.0.1:15053"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := plan()
+			p.Inbound = ruleio.Inbound{Mesh: []uint16{8080}}
+			p.Families = append(p.Families, ruleio.Family{Name: ruleio.FamilyIPv6, Guest: "fd10:0:2::2", Gateway: "fd10:0:2::1", Pod: "fd00:244::8"})
+			if tc.plan != nil {
+				tc.plan(p)
+			}
+			if got := goes(p, tc.flow, wayOf(p, build(t, *p), tc.flow)); got != tc.want {
+				t.Errorf("goes as the table says: %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func build(t *testing.T, p ruleio.Plan) nftrules.Table {
+	t.Helper()
+	table, err := nftrules.Build(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
 }

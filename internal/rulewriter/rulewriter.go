@@ -127,15 +127,6 @@ func (d Deps) reach(t ruleio.Target, out *ruleio.TargetResult) error {
 
 // apply writes the table and proves that it is there.
 func (d Deps) apply(t ruleio.Target, want nftrules.Table, out *ruleio.TargetResult) error {
-	var before *nftrules.Table
-	if t.Reset {
-		switch s, err := d.Kernel.Read(); {
-		case err == nil:
-			before = &s.Table
-		case !errors.Is(err, nftrules.ErrNoTable):
-			return fmt.Errorf("read the older table: %w", err)
-		}
-	}
 	if err := d.Kernel.Replace(want.Shut()); err != nil {
 		return fmt.Errorf("write the table: %w", err)
 	}
@@ -148,8 +139,8 @@ func (d Deps) apply(t ruleio.Target, want nftrules.Table, out *ruleio.TargetResu
 	if err != nil {
 		return err
 	}
-	if before != nil {
-		if err := d.reset(t.Plan, *before, got.Table, out); err != nil {
+	if t.Reset {
+		if err := d.reset(t.Plan, got.Table, out); err != nil {
 			return err
 		}
 	}

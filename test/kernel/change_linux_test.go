@@ -2,13 +2,14 @@ package kernel
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"meshvm.io/meshvm/internal/netns"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -19,6 +20,7 @@ const (
 	heldClosing  = 6003
 	heldCaptured = 6004
 	heldExcluded = 6005
+	heldJoining  = 6006
 )
 
 // hold answers and then sends back whatever comes.
@@ -29,104 +31,151 @@ func hold(server string) func(net.Conn) {
 	}
 }
 
-// heldPlan has two ports to the guest past the proxy, and one port outside.
-func heldPlan() ruleio.Plan {
-	p := plan()
-	p.Inbound = ruleio.Inbound{Mesh: []uint16{heldMesh}, DirectTCP: ruleio.Ports(heldDirect, heldClosing)}
+// heldPlan has three ports to the guest past the proxy, and one port outside.
+func (c column) heldPlan() ruleio.Plan {
+	p := c.startPlan()
+	p.Inbound = ruleio.Inbound{Mesh: []uint16{heldMesh}, DirectTCP: ruleio.Ports(heldDirect, heldClosing, heldJoining), DirectUDP: ruleio.Ports(udpPort)}
 	p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(heldExcluded)}
 	return p
 }
 
-// changedPlan closes a port and captures one less.
-func changedPlan() ruleio.Plan {
-	p := heldPlan()
-	p.Inbound.DirectTCP = ruleio.Ports(heldDirect)
+// heldChange closes a port, moves one to the mesh, and captures one less.
+func (c column) heldChange() ruleio.Plan {
+	p := c.heldPlan()
+	p.Inbound.Mesh, p.Inbound.DirectTCP = []uint16{heldMesh, heldJoining}, ruleio.Ports(heldDirect)
 	p.Outbound.ExcludePorts = ruleio.Ports(heldCaptured, heldExcluded)
 	return p
 }
 
 // held is a connection that stays open over a change.
 type held struct {
-	name string
-	from func(*lab) *netns.Namespace
-	host string
-	port int
-	// affected says whether changedPlan treats it otherwise.
+	probe
+	// affected says whether heldChange treats it otherwise.
 	affected bool
 }
 
-var heldFlows = []held{
-	{"client through the proxy", fromPeer, podIP, heldMesh, false},
-	{"client past the proxy", fromPeer, podIP, heldDirect, false},
-	{"client to a port that is closed", fromPeer, podIP, heldClosing, true},
-	{"guest through the proxy to a port that is excluded", fromGuest, outsideIP, heldCaptured, true},
-	{"guest past the proxy", fromGuest, outsideIP, heldExcluded, false},
+// held are the connections of a column's lab.
+func (c column) held() []held {
+	var out []held
+	for _, f := range c.families {
+		client := func(name string, port uint16, affected bool) held {
+			return held{probe{name: name, from: fromPeer, network: f.tcp(), host: f.pod, port: port}, affected}
+		}
+		guest := func(name string, port uint16, affected bool) held {
+			return held{probe{name: name, from: fromGuest, network: f.tcp(), host: f.outside, port: port}, affected}
+		}
+		out = append(out,
+			client("client through the proxy", heldMesh, false),
+			client("client past the proxy", heldDirect, false),
+			client("client past the proxy to a port that joins the mesh", heldJoining, true),
+			client("client to a port that is closed", heldClosing, true),
+			guest("guest through the proxy to a port that is excluded", heldCaptured, true),
+			guest("guest past the proxy", heldExcluded, false))
+		if !c.istio.ambient {
+			continue
+		}
+		for _, tunnelled := range []held{
+			client("client by HBONE to a mesh port", heldMesh, false),
+			client("client by HBONE to a direct port", heldDirect, false),
+			client("client by HBONE to a port that joins the mesh", heldJoining, false),
+			client("client by HBONE to a port that is closed", heldClosing, true),
+		} {
+			tunnelled.tunnel = true
+			out = append(out, tunnelled)
+		}
+	}
+	return out
+}
+
+// newHeldLab is a column's lab with servers that hold their connections.
+func (c column) newHeldLab(t *testing.T) *lab {
+	t.Helper()
+	l := c.newLab(t)
+	for _, f := range c.families {
+		for _, p := range []int{heldMesh, heldDirect, heldClosing, heldJoining} {
+			l.serveTCP(l.guest, f.guest, p, hold(serverGuest))
+		}
+		for _, p := range []int{heldCaptured, heldExcluded} {
+			l.serveTCP(l.peer, f.outside, p, hold(serverOutside))
+		}
+	}
+	return l
+}
+
+// changeColumns are the labs whose plans change under flows.
+var changeColumns = []column{
+	{istioIptables, annotated, []family{ipv4}},
+	{istioNftables, annotated, []family{ipv4, ipv6}},
+	{ambientIptables, annotated, []family{ipv4}},
+	{ambientNftables, annotated, []family{ipv4, ipv6}},
 }
 
 // TestLiveChange changes the plan under established flows.
 func TestLiveChange(t *testing.T) {
-	for _, i := range []istio{istioIptables, istioNftables} {
+	for _, c := range changeColumns {
 		for _, reset := range []bool{false, true} {
 			policy := map[bool]string{false: "Keep", true: "Reset"}[reset]
-			t.Run("Istio "+i.name+", "+policy, func(t *testing.T) {
-				l := newLab(t)
-				l.writeIstio(i)
-				l.addGuest()
-				l.writeKubeVirt(annotated)
-				l.startServers()
-				for _, p := range []int{heldMesh, heldDirect, heldClosing} {
-					l.serveTCP(l.guest, guestIP, p, hold(serverGuest))
+			t.Run(c.String()+", "+policy, func(t *testing.T) {
+				t.Parallel()
+				l := c.newHeldLab(t)
+				l.apply(c.heldPlan())
+				flows := c.held()
+				conns := make([]*bufio.ReadWriter, len(flows))
+				for n, f := range flows {
+					conns[n] = l.open(t, f.probe)
 				}
-				for _, p := range []int{heldCaptured, heldExcluded} {
-					l.serveTCP(l.peer, outsideIP, p, hold(serverOutside))
-				}
-				l.apply(heldPlan())
-				conns := make([]*bufio.ReadWriter, len(heldFlows))
-				for n, f := range heldFlows {
-					conns[n] = l.open(t, f)
-				}
-				r := l.handle(ruleio.Target{
-					Operation: ruleio.OperationApply, PodUID: podUID, PodIPs: []string{podIP}, Plan: new(changedPlan()), Reset: reset,
-				})
+				change := l.target(c.heldChange(), reset)
+				r := l.handle(change)
 				if r.Outcome != ruleio.OutcomeApplied || (r.ResetFlows > 0) != reset {
 					t.Fatalf("ended with %s (%s), %d flows reset", r.Outcome, r.Message, r.ResetFlows)
 				}
-				for n, f := range heldFlows {
+				for n, f := range flows {
 					if alive, want := echoes(conns[n]), !reset || !f.affected; alive != want {
-						t.Errorf("%s: alive is %v, want %v", f.name, alive, want)
+						t.Errorf("%s: alive is %v, want %v", f.probe, alive, want)
 					}
 				}
-				again := l.handle(ruleio.Target{
-					Operation: ruleio.OperationApply, PodUID: podUID, PodIPs: []string{podIP}, Plan: new(changedPlan()), Reset: reset,
-				})
-				if again.ResetFlows != 0 {
-					t.Errorf("writing the same table again reset %d flows", again.ResetFlows)
+				if again := l.handle(change); again.ResetFlows != 0 {
+					t.Errorf("writing the same table again ended with %s (%s), %d flows reset", again.Outcome, again.Message, again.ResetFlows)
 				}
 			})
 		}
 	}
 }
 
+// target is the apply of a plan.
+func (l *lab) target(p ruleio.Plan, reset bool) ruleio.Target {
+	return ruleio.Target{Operation: ruleio.OperationApply, PodUID: podUID, PodIPs: l.podIPs(), Plan: &p, Reset: reset}
+}
+
 // open opens a connection and waits until its server answered.
-func (l *lab) open(t *testing.T, f held) *bufio.ReadWriter {
+func (l *lab) open(t *testing.T, p probe) *bufio.ReadWriter {
 	t.Helper()
+	port := p.port
+	if p.tunnel {
+		port = tunnelPort
+	}
 	var c net.Conn
-	l.in(f.from(l), func() error {
+	l.in(p.from(l), func() error {
 		var err error
-		c, err = net.DialTimeout("tcp4", net.JoinHostPort(f.host, strconv.Itoa(f.port)), waitLimit)
+		c, err = net.DialTimeout(p.network, net.JoinHostPort(p.host, strconv.Itoa(int(port))), waitLimit)
 		return err
 	})
 	t.Cleanup(func() { _ = c.Close() })
 	if err := c.SetDeadline(time.Now().Add(waitLimit)); err != nil {
 		t.Fatal(err)
 	}
+	if p.tunnel {
+		if _, err := fmt.Fprintf(c, "CONNECT %s\n", p.destination()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	rw := bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriterSize(c, 16))
 	for {
 		line, err := rw.ReadString('\n')
 		if err != nil {
-			t.Fatalf("%s: %v", f.name, err)
+			t.Fatalf("%s: %v", p, err)
 		}
-		if len(line) > 6 && line[:6] == "server" {
+		if strings.HasPrefix(line, "server") {
 			return rw
 		}
 	}
@@ -148,13 +197,9 @@ func echoes(rw *bufio.ReadWriter) bool {
 // otherwise. It found that random plans disagreed with their model whenever two
 // probes happened to come from the same port.
 func TestTrackedFlow(t *testing.T) {
-	l := newLab(t, ipv4, ipv6)
-	l.writeIstio(istioNftables)
-	l.addGuest()
-	l.writeKubeVirt(annotatedWithoutList)
-	l.startServers()
-	open := planOf(l.families...)
-	closed := planOf(l.families...)
+	c := column{istioNftables, annotatedWithoutList, []family{ipv4, ipv6}}
+	l := c.newLab(t)
+	open, closed := planOf(l.families...), planOf(l.families...)
 	closed.Inbound.DirectUDP = nil
 	for _, f := range l.families {
 		t.Run(f.name, func(t *testing.T) {
@@ -167,14 +212,11 @@ func TestTrackedFlow(t *testing.T) {
 			l.apply(closed)
 			l.expect(t, tracked, guest)
 			l.expect(t, fresh, refused)
-			l.apply(open)
-			l.handle(l.reset(closed))
+			// As if a rule-writer had ended before it reset the flow.
+			if r := l.handle(l.target(closed, true)); r.ResetFlows != 1 {
+				t.Errorf("ended with %s (%s), %d flows reset, want 1", r.Outcome, r.Message, r.ResetFlows)
+			}
 			l.expect(t, tracked, refused)
 		})
 	}
-}
-
-// reset is the target that applies a plan and resets the flows it affects.
-func (l *lab) reset(p ruleio.Plan) ruleio.Target {
-	return ruleio.Target{Operation: ruleio.OperationApply, PodUID: podUID, PodIPs: l.podIPs(), Plan: &p, Reset: true}
 }

@@ -149,8 +149,8 @@ var (
 )
 
 // TestRandomPlans writes random plans: each is read back as it was built, its
-// table is the same after the plan's way through a request, and all packets go
-// where the model says.
+// table is the same after the plan's way through a request, all packets go where
+// the model says, and none of their flows is one that a reset would end.
 func TestRandomPlans(t *testing.T) {
 	for _, c := range []column{
 		{istioNftables, annotatedWithoutList, []family{ipv4}},
@@ -189,7 +189,9 @@ func (l *lab) randomPlan(t *testing.T, lab column, number uint64) int {
 	r := rand.New(rand.NewPCG(number, 7)) //nolint:gosec // Test data that has to be the same in each run.
 	p := randomPlan(r, lab.startPlan(), l.families)
 	again := fmt.Sprintf("go test ./test/kernel -run '%s' -seed=%d -plans=1", strings.ReplaceAll(t.Name(), "/", "$/^")+"$", number)
-	l.apply(p)
+	if r := l.handle(l.target(p, true)); r.Outcome != ruleio.OutcomeApplied {
+		t.Fatalf("plan %+v: ended with %s: %s\nagain: %s", p, r.Outcome, r.Message, again)
+	}
 	if read := l.mustRead().Table; read.Digest() != build(t, replanned(t, p)).Digest() {
 		t.Fatalf("plan %+v: read back otherwise: %q\nagain: %s", p, nftrules.Compare(build(t, p), read), again)
 	}
@@ -204,6 +206,9 @@ func (l *lab) randomPlan(t *testing.T, lab column, number uint64) int {
 		})
 	}
 	sent.Wait()
+	if r := l.handle(l.target(p, true)); r.ResetFlows != 0 {
+		t.Errorf("plan %+v: of the flows that it led, %d are taken for those of another plan\nagain: %s", p, r.ResetFlows, again)
+	}
 	return probes
 }
 
