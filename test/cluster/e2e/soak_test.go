@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -194,20 +195,22 @@ func leftovers(ctx context.Context, s *scenario.Scenario) (counted, error) {
 	return c, nil
 }
 
-// managerMemory is the resident memory of the operator's process in KiB.
+// managerMemory is the resident memory of the operator's processes in KiB, of
+// the one that works and of the one that waits.
 func managerMemory(ctx context.Context, s *scenario.Scenario) (int, error) {
 	var pods corev1.PodList
 	err := s.List(ctx, &pods, client.InNamespace(scenario.OperatorNamespace), client.MatchingLabels{"app.kubernetes.io/component": "controller-manager"})
 	if err != nil || len(pods.Items) == 0 {
-		return 0, fmt.Errorf("find the manager's pod: %w", err)
+		return 0, fmt.Errorf("find the managers' pods: %w", err)
 	}
 	paths, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	if err != nil {
 		return 0, err
 	}
+	total := 0
 	for _, path := range paths {
 		group, err := os.ReadFile(path)
-		if err != nil || !bytes.Contains(group, []byte("/pod"+string(pods.Items[0].UID))) {
+		if err != nil || !slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return bytes.Contains(group, []byte("/pod"+string(p.UID))) }) {
 			continue
 		}
 		status, err := os.ReadFile(filepath.Join(filepath.Dir(path), "status"))
@@ -215,7 +218,14 @@ func managerMemory(ctx context.Context, s *scenario.Scenario) (int, error) {
 			continue
 		}
 		_, rest, _ := strings.Cut(string(status), "VmRSS:")
-		return strconv.Atoi(strings.Fields(rest)[0])
+		kib, err := strconv.Atoi(strings.Fields(rest)[0])
+		if err != nil {
+			return 0, err
+		}
+		total += kib
 	}
-	return 0, errors.New("the manager has no process on this machine")
+	if total == 0 {
+		return 0, errors.New("the managers have no process on this machine")
+	}
+	return total, nil
 }

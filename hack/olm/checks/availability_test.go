@@ -1,0 +1,56 @@
+package checks
+
+import (
+	"os"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// TestWebhookOutlivesANode: where a call that nobody answers keeps guests from
+// starting, two managers answer, and on different nodes where there are two.
+func TestWebhookOutlivesANode(t *testing.T) {
+	read := func(name string, into any) {
+		t.Helper()
+		raw, err := os.ReadFile("../../../config/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.Unmarshal(raw, into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var manager appsv1.Deployment
+	read("manager/manager.yaml", &manager)
+	var webhook admissionv1.MutatingWebhookConfiguration
+	read("webhook/configuration.yaml", &webhook)
+	if len(webhook.Webhooks) != 1 || *webhook.Webhooks[0].FailurePolicy != admissionv1.Fail {
+		t.Fatal("the webhook may be left out: this test asks for too much")
+	}
+	b := load(t)
+	inBundle := b.CSV.Spec.InstallStrategy.StrategySpec.DeploymentSpecs
+	if len(inBundle) != 1 {
+		t.Fatalf("the bundle has %d deployments", len(inBundle))
+	}
+	for where, d := range map[string]*appsv1.DeploymentSpec{"config/manager": &manager.Spec, "the bundle": &inBundle[0].Spec} {
+		if d.Replicas == nil || *d.Replicas < 2 {
+			t.Errorf("%s: not two managers", where)
+		}
+		a := d.Template.Spec.Affinity
+		if a == nil || a.PodAntiAffinity == nil || len(a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
+			t.Errorf("%s: nothing keeps the managers on different nodes", where)
+			continue
+		}
+		term := a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution[0].PodAffinityTerm
+		if term.TopologyKey != "kubernetes.io/hostname" {
+			t.Errorf("%s: managers are kept apart by %s", where, term.TopologyKey)
+		}
+		for k, v := range term.LabelSelector.MatchLabels {
+			if d.Template.Labels[k] != v {
+				t.Errorf("%s: the label %s is %q, and %q is kept apart", where, k, d.Template.Labels[k], v)
+			}
+		}
+	}
+}
