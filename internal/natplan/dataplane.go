@@ -111,6 +111,10 @@ func (c *checker) dataPlaneTemplate(mvm *v1alpha1.MeshedVirtualMachine, template
 			c.refuse(v1alpha1.ReasonInvalidSpec, at, "keeps the guest out of the mesh: remove it, or use a VirtualMachine instead")
 		}
 	}
+	if _, ok := meta.Annotations[v1alpha1.AnnotationAmbientRedirection]; ok {
+		c.refuse(v1alpha1.ReasonInvalidSpec, annotations.Key(v1alpha1.AnnotationAmbientRedirection),
+			"is how istio-cni says that it has enrolled a pod, and would be believed before it has: remove it")
+	}
 	if !ambient {
 		return
 	}

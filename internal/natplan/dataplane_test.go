@@ -65,6 +65,7 @@ func TestCheckDataPlane(t *testing.T) {
 	const (
 		labels, annotations = "spec.virtualMachine.template.metadata.labels", "spec.virtualMachine.template.metadata.annotations"
 		mode, inject        = "istio.io/dataplane-mode", "sidecar.istio.io/inject"
+		redirection         = "ambient.istio.io/redirection"
 	)
 	for name, tc := range map[string]struct {
 		mvm  *b.MVMBuilder
@@ -85,6 +86,8 @@ func TestCheckDataPlane(t *testing.T) {
 		"ambient, nothing inbound":             {ambient().TemplateAnnotation("ambient.istio.io/bypass-inbound-capture", "true"), annotations + "[ambient.istio.io/bypass-inbound-capture]"},
 		"ambient, DNS by annotation":           {ambient().TemplateAnnotation("ambient.istio.io/dns-capture", "true"), annotations + "[ambient.istio.io/dns-capture]"},
 		"ambient, DNS by annotation and field": {ambient().DNS(v1alpha1.DNSPolicyProxy).TemplateAnnotation("ambient.istio.io/dns-capture", "true"), ""},
+		"ambient, enrolled by annotation":      {ambient().TemplateAnnotation(redirection, "enabled"), annotations + "[" + redirection + "]"},
+		"sidecar, enrolled by annotation":      {b.MVM("web").TemplateAnnotation(redirection, "enabled"), annotations + "[" + redirection + "]"},
 		"ambient, a sidecar's configuration":   {ambient().DNS(v1alpha1.DNSPolicyProxy).TemplateAnnotation("proxy.istio.io/config", "{}"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
