@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -257,18 +258,28 @@ func (g *Gatherer) Written() int { return g.written }
 // CloudInitNoCloudSource, CloudInitConfigDriveSource).
 var secretFields = []string{"userData", "userDataBase64", "networkData", "networkDataBase64"}
 
+// secretAnnotation has the data of Ignition; KubeVirt copies it from a template
+// to VMI and pod (KubeVirt: IgnitionAnnotation).
+const secretAnnotation = kubevirtv1.IgnitionAnnotation
+
+// leftOut stands in the place of a secret.
+const leftOut = "(left out by must-gather)"
+
 // leaveOutSecrets replaces them wherever they are.
 func leaveOutSecrets(value any) {
 	switch v := value.(type) {
 	case map[string]any:
 		for _, name := range secretFields {
 			if _, ok := v[name]; ok {
-				v[name] = "(left out by must-gather)"
+				v[name] = leftOut
 			}
 		}
 		annotations, ok := v["annotations"].(map[string]any)
 		if ok { // It would have the same once more.
-			delete(annotations, "kubectl.kubernetes.io/last-applied-configuration")
+			delete(annotations, corev1.LastAppliedConfigAnnotation)
+			if _, ok := annotations[secretAnnotation]; ok {
+				annotations[secretAnnotation] = leftOut
+			}
 		}
 		for _, inner := range v {
 			leaveOutSecrets(inner)
