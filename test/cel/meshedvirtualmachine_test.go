@@ -24,6 +24,7 @@ spec:
 
 const (
 	reserved = "targetPort (or port, when targetPort is left out) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 15901 and 15902 to the start gate, 49152 and 49153 to KubeVirt's live migration; let the guest listen on another port"
+	hostBits = "has host bits set: write the network's first address, as 10.96.0.0/16 for 10.96.0.5/16, or the length 32 (IPv6: 128) for one host"
 	cidr     = "must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
 )
 
@@ -210,6 +211,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"excluded networks":        {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "192.0.2.1/32", "0.0.0.0/0"}}},
 	"excluded network twice":   {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "10.96.0.0/16"}}, want: []string{"spec.capture.outbound.excludeCIDRs[1]: Duplicate value"}},
 	"network that is no CIDR":  {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/33"}}, want: []string{cidr}},
+	"network with host bits":   {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.5/16"}}, want: []string{hostBits}},
+	"IPv6 with host bits":      {set: map[string]any{"spec.capture.outbound.includeCIDRs": []any{"fd00:96::1/112"}}, want: []string{hostBits}},
 	"address without a length": {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.10.10"}}, want: []string{cidr}},
 	"network of IPv6":          {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"2001:db8::/32", "::/0"}}},
 	"129 excluded networks":    {set: map[string]any{"spec.capture.outbound.excludeCIDRs": networks(129)}, want: []string{"spec.capture.outbound.excludeCIDRs: Too many"}},

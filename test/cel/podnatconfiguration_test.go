@@ -58,6 +58,8 @@ var podNATConfigurationCases = map[string]testCase{
 	"inbound port 65536":                 {set: map[string]any{"spec.inbound.mesh": []any{int64(65536)}}, want: []string{"spec.inbound.mesh[0]"}},
 	"direct port 0":                      {set: map[string]any{"spec.inbound.directTCP": []any{int64(0)}}, want: []string{"spec.inbound.directTCP[0]"}},
 	"direct UDP port 0":                  {set: map[string]any{"spec.inbound.directUDP": []any{int64(0)}}, want: []string{"spec.inbound.directUDP[0]"}},
+	"excluded network with host bits":    {set: map[string]any{"spec.outbound.excludeCIDRs": []any{"10.96.0.5/16"}}, want: []string{hostBits}},
+	"included network with host bits":    {set: map[string]any{"spec.outbound.includeCIDRs": []any{"fd00:96::1/112"}}, want: []string{hostBits}},
 	"excluded network that is no CIDR":   {set: map[string]any{"spec.outbound.excludeCIDRs": []any{"10.96.0.0/x"}}, want: []string{cidr}},
 	"a gate":                             {set: map[string]any{"spec.gate": map[string]any{"port": int64(15901), "answerPort": int64(15902)}}},
 	"a gate without an answer":           {set: map[string]any{"spec.gate": map[string]any{"port": int64(15901)}}, want: []string{"spec.gate.answerPort: Required value"}},
