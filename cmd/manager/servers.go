@@ -78,8 +78,12 @@ func (s *servers) addTo(o *manager.Options) {
 		BindAddress:    s.config.Metrics.BindAddress,
 		SecureServing:  true,
 		FilterProvider: filters.WithAuthenticationAndAuthorization,
-		CertDir:        s.config.Metrics.CertificateDirectory,
 		TLSOpts:        []func(*tls.Config){s.profile.Apply},
+	}
+	if dir := s.config.Metrics.CertificateDirectory; dir != "" {
+		// Given CertDir, the server would look once, at its start.
+		get := servingcert.FromDirectory(dir)
+		o.Metrics.TLSOpts = append(o.Metrics.TLSOpts, func(c *tls.Config) { c.GetCertificate = get })
 	}
 	host, text, _ := net.SplitHostPort(s.config.Webhook.BindAddress) // The configuration is valid.
 	port, _ := strconv.Atoi(text)

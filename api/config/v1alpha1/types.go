@@ -304,8 +304,8 @@ type Metrics struct {
 	BindAddress string `json:"bindAddress,omitempty"`
 
 	// certificateDirectory has tls.crt and tls.key, which are read again when
-	// they change. Without it the server signs its own certificate at every
-	// start.
+	// they change. Without it, and until they are there, the server signs its own
+	// certificate at every start.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
