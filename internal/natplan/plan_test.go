@@ -5,10 +5,12 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/natplan"
@@ -18,6 +20,21 @@ import (
 
 func podNAT(change func(*v1alpha1.PodNATConfigurationSpec)) v1alpha1.PodNATConfigurationSpec {
 	return b.PodNAT("web", b.LauncherPod(b.VMI("web").Obj(), "abcde").Obj()).Spec(change).Obj().Spec
+}
+
+// TestPlanOfTheExample plans the object that the bundle shows.
+func TestPlanOfTheExample(t *testing.T) {
+	raw, err := os.ReadFile("../../config/manifests/examples/podnatconfiguration.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var o v1alpha1.PodNATConfiguration
+	if err := yaml.UnmarshalStrict(raw, &o); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := natplan.Plan(o.Spec, []string{"10.244.0.7"}); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestPlan(t *testing.T) {
