@@ -36,17 +36,17 @@ func (c *Cluster) nodeReady(ctx context.Context, m *member) error {
 		if !ready {
 			return "its condition Ready", nil
 		}
-		if _, ok := n.Labels[controlPlaneLabel]; ok || m != c.first() {
+		if _, ok := n.Labels[ControlPlaneLabel]; ok || m != c.first() {
 			return "", nil
 		}
 		patch := client.MergeFrom(n.DeepCopy())
-		n.Labels[controlPlaneLabel] = ""
+		n.Labels[ControlPlaneLabel] = ""
 		return "", c.Patch(ctx, &n, patch)
 	})
 }
 
-// controlPlaneLabel marks the first node.
-const controlPlaneLabel = "node-role.kubernetes.io/control-plane"
+// ControlPlaneLabel marks the first node.
+const ControlPlaneLabel = "node-role.kubernetes.io/control-plane"
 
 // sinceStart tells whether a time, which has whole seconds, is of this run of
 // the node.

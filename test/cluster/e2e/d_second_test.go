@@ -138,7 +138,7 @@ func nothingLeft(t *testing.T, cluster string, before footprint) {
 // is Ready, and checks that stopping it leaves nothing.
 func TestSecondCluster(t *testing.T) {
 	skip(t)
-	const name = "e2e-second"
+	name := options.Name + "-second"
 	before, err := takeFootprint(name)
 	if err != nil {
 		t.Fatal(err)

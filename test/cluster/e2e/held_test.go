@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +109,11 @@ func watched(t *testing.T, s *scenario.Scenario, run func(h *held)) {
 		var out strings.Builder
 		if err := w.Timeline(&out); err != nil {
 			t.Error(err)
+		}
+		for _, uid := range w.Pods() {
+			if made := w.Find(uid, witness.Watched); made != nil {
+				fmt.Fprintf(&out, "%s: %s\n", made.Object, h.times(uid))
+			}
 		}
 		t.Logf("timeline:\n%s%s", out.String(), w.Summary())
 		for _, v := range w.Violations() {

@@ -29,8 +29,10 @@ var (
 	keep = flag.Bool("keep-state", false, "keep the cluster's state for the next run")
 	// attach is for working on tests: the cluster stays.
 	attach = flag.String("attach", "", "name of a cluster that runs already (local-cluster -name NAME -nodes 2 up)")
+	// clusterName is for running the tests twice at a time.
+	clusterName = flag.String("name", "e2e", "name of the cluster that is started")
 	// options of the cluster of these tests.
-	options = cluster.Options{Name: "e2e", Nodes: 2, Owned: true, Progress: os.Stderr}
+	options = cluster.Options{Nodes: 2, Owned: true, Progress: os.Stderr}
 	// shared is started by the first test that needs it.
 	shared *scenario.Scenario
 	// machine is what there was before anything was started.
@@ -39,6 +41,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	options.Name = *clusterName
 	os.Exit(run(m))
 }
 

@@ -7,6 +7,7 @@ package scenario
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 
 	corev1 "k8s.io/api/core/v1"
@@ -65,9 +66,13 @@ func (s *Scenario) DeployOperator(ctx context.Context) error {
 		if o.GetKind() != "Deployment" {
 			continue
 		}
-		// The images keep their name: this makes new ones a new pod.
-		err := unstructured.SetNestedField(o.Object, filepath.Base(archive),
-			"spec", "template", "metadata", "annotations", "test.meshvm.io/images")
+		// The images keep their name: this makes new ones a new pod. It is put on the
+		// first node, which no test ends alone: others wait for the lease of a
+		// leader that died, 137 seconds by default.
+		err := errors.Join(
+			unstructured.SetNestedField(o.Object, filepath.Base(archive), "spec", "template", "metadata", "annotations", "test.meshvm.io/images"),
+			unstructured.SetNestedField(o.Object, "", "spec", "template", "spec", "nodeSelector", cluster.ControlPlaneLabel),
+		)
 		if err != nil {
 			return err
 		}
