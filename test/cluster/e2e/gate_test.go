@@ -205,17 +205,22 @@ func (h *held) crash() {
 	h.awaitGuest(h.pod(pod))
 }
 
-// lose takes the table away from a running guest: the pod leaves the endpoints by
-// the kubelet's doing, and comes back when the operator, which hears of it by the
-// pod's status, has written the rules again.
+// lose takes the table away from a running guest. While nobody may write rules the
+// pod leaves the endpoints, by the kubelet's doing; the operator hears of it by the
+// pod's status, and the pod is back when the rules were written again.
 func (h *held) lose() {
 	pod := h.pod("")
-	begin := time.Now()
+	release := h.holdRules()
+	defer release()
 	if _, err := h.PodNetnsExec(h.ctx, string(pod), "nft", "delete", "table", nftrules.FamilyInet, nftrules.TableName); err != nil {
 		h.Fatal(err)
 	}
+	begin := time.Now()
 	h.await(pod, witness.OutEndpoints)
 	h.Logf("out of the endpoints %.1f s after the table was deleted", time.Since(begin).Seconds())
+	h.await(pod, "not Programmed: "+string(v1alpha1.ReasonDrifted))
+	begin = time.Now()
+	release()
 	await(h.ctx, h.T, "the pod to be back in the endpoints", func() bool {
 		last := ""
 		for _, e := range h.Events() {
@@ -225,7 +230,7 @@ func (h *held) lose() {
 		}
 		return last == witness.InEndpoints
 	})
-	h.Logf("back in the endpoints %.1f s after the table was deleted", time.Since(begin).Seconds())
+	h.Logf("back in the endpoints %.1f s after rules could be written", time.Since(begin).Seconds())
 }
 
 // free has the guest start without a gate while nobody writes rules.
