@@ -89,7 +89,7 @@ func start(t *testing.T) *scenario.Scenario {
 	begin := time.Now()
 	use := cluster.Up
 	if *attach != "" {
-		options.Name, use = *attach, cluster.Attach
+		options.Name, options.Owned, use = *attach, false, cluster.Attach
 	}
 	c, err := use(testContext(t, 40*time.Minute), options)
 	if err != nil {
