@@ -97,7 +97,7 @@ const (
 	// lives whose guest was not held back until the pod's rules were verified,
 	// although the spec asks for it. It says nothing of how the rules are now.
 	//
-	// Possible reasons when True: GateMissing, MigrationNotHeld.
+	// Possible reasons when True: GateMissing, MigrationNotHeld, UnpausedEarly.
 	ConditionStartNotHeld ConditionType = "StartNotHeld"
 
 	// ConditionPaused is there, and True, only while the annotation
@@ -195,6 +195,9 @@ const (
 	// ReasonMigrationNotHeld: the operator holds back guests by starting them
 	// paused, which KubeVirt does not do on the target of a live migration.
 	ReasonMigrationNotHeld ConditionReason = "MigrationNotHeld"
+	// ReasonUnpausedEarly: the operator had the guest started paused, and
+	// somebody else let it run before its rules were verified.
+	ReasonUnpausedEarly ConditionReason = "UnpausedEarly"
 )
 
 // Reasons of PodNATConfiguration.

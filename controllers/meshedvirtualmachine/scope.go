@@ -42,8 +42,10 @@ type scope struct {
 
 	// vmi is the running guest, nil when there is none.
 	vmi *kubevirtv1.VirtualMachineInstance
-	// pods are the launcher pods that may carry traffic, oldest first.
-	pods []corev1.Pod
+	// pods are the launcher pods that may carry traffic, oldest first, once
+	// podsKnown is set.
+	pods      []corev1.Pod
+	podsKnown bool
 	// nats are the PodNATConfigurations by pod UID.
 	nats map[types.UID]v1alpha1.PodNATConfiguration
 
@@ -72,6 +74,7 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 		return fmt.Errorf("read VirtualMachineInstance: %w", err)
 	}
 	if s.vmi == nil {
+		s.podsKnown = true
 		return nil
 	}
 	var pods corev1.PodList
@@ -79,6 +82,7 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 	if err := r.Client.List(ctx, &pods, client.InNamespace(s.mvm.Namespace), mine); err != nil {
 		return fmt.Errorf("list launcher pods: %w", err)
 	}
+	s.podsKnown = true
 	for _, p := range pods.Items {
 		_, temporary := p.Annotations[kubevirtv1.EphemeralProvisioningObject]
 		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed && !temporary {

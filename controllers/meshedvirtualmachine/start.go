@@ -3,8 +3,12 @@ package meshedvirtualmachine
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	kubevirtv1 "kubevirt.io/api/core/v1"
@@ -43,8 +47,8 @@ func (u unpauser) Unpause(ctx context.Context, guest types.NamespacedName) error
 
 // release lets a guest that the operator had started paused run, once the rules
 // of its very pod were verified. A pod's guest is released once: who pauses it
-// later means it. (If the operator dies between the two writes, it releases a
-// second time.)
+// later means it. That it was is in the status, and if the operator dies before
+// that is written, letRun sees it.
 func (r *Reconciler) release(ctx context.Context, s *scope) error {
 	if s.paused || len(s.pods) != 1 || s.vmi == nil || s.vmi.Status.Phase != kubevirtv1.Running || !s.vmiPaused() {
 		return nil
@@ -54,25 +58,61 @@ func (r *Reconciler) release(ctx context.Context, s *scope) error {
 	if !ok || !conditions.IsTrue(nat.Status.Conditions, v1alpha1.ConditionReady, nat.Generation) || s.start(pod) != v1alpha1.PodStartHeld {
 		return nil
 	}
-	if err := r.Unpauser.Unpause(ctx, types.NamespacedName{Namespace: s.vmi.Namespace, Name: s.vmi.Name}); err != nil {
+	if err := r.Unpauser.Unpause(ctx, types.NamespacedName{Namespace: s.vmi.Namespace, Name: s.vmi.Name}); err != nil && !notPaused(err) {
 		return fmt.Errorf("let the guest run: %w", err)
 	}
 	s.released = pod.UID
 	return nil
 }
 
-// start says whether the guest of a pod was, or is, held back.
+// notPaused says whether KubeVirt has let the guest run already, which the
+// operator's cache does not show yet (KubeVirt, pkg/virt-api/rest,
+// UnpauseVMIRequestHandler; other conflicts have other words).
+func notPaused(err error) bool {
+	return apierrors.IsConflict(err) && strings.Contains(err.Error(), "VMI is not paused")
+}
+
+// start says whether the guest of a pod was, or is, held back. What it said of a
+// guest that was let run stays.
 func (s *scope) start(pod *corev1.Pod) v1alpha1.PodStart {
+	before := s.startBefore(pod.UID)
 	switch {
 	case natplan.GateHolds(pod):
 		return v1alpha1.PodStartHeld
-	case natplan.HasGate(pod), s.released == pod.UID, s.startBefore(pod.UID) == v1alpha1.PodStartReleased:
+	case natplan.HasGate(pod), s.released == pod.UID, before == v1alpha1.PodStartReleased:
 		return v1alpha1.PodStartReleased
-	case s.startsPaused() && pod.Labels[kubevirtv1.MigrationJobLabel] == "":
+	case !s.startsPaused(), migrated(pod), before == v1alpha1.PodStartNotHeld:
+		return v1alpha1.PodStartNotHeld
+	case !s.letRun(pod):
 		return v1alpha1.PodStartHeld
+	case s.podProgrammed(pod).Status == metav1.ConditionTrue:
+		return v1alpha1.PodStartReleased
 	default:
 		return v1alpha1.PodStartNotHeld
 	}
+}
+
+// migrated says whether the pod was made for a live migration, on whose target
+// KubeVirt has the guest run whatever its start strategy.
+func migrated(pod *corev1.Pod) bool { return pod.Labels[kubevirtv1.MigrationJobLabel] != "" }
+
+// letRun says whether a guest that was started paused runs by now. A guest that
+// KubeVirt does not call paused may be one that it does not call so yet, for a
+// second or two; what tells is a readiness gate of the pod that KubeVirt keeps:
+// it is met when the pod is made, and again, later than the guest was started,
+// when the guest was let run (KubeVirt, pkg/virt-controller/watch/vmi,
+// syncPausedConditionToPod).
+func (s *scope) letRun(pod *corev1.Pod) bool {
+	if s.vmi.Status.Phase != kubevirtv1.Running || s.vmiPaused() {
+		return false
+	}
+	i := slices.IndexFunc(s.vmi.Status.PhaseTransitionTimestamps, func(t kubevirtv1.VirtualMachineInstancePhaseTransitionTimestamp) bool {
+		return t.Phase == kubevirtv1.Running
+	})
+	return i >= 0 && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == kubevirtv1.VirtualMachineUnpaused && c.Status == corev1.ConditionTrue &&
+			c.LastTransitionTime.After(s.vmi.Status.PhaseTransitionTimestamps[i].PhaseTransitionTimestamp.Time)
+	})
 }
 
 // startBefore is what the status says of a pod.
@@ -123,9 +163,13 @@ func (s *scope) startNotHeld() (conditions.Condition, bool) {
 		if s.start(pod) != v1alpha1.PodStartNotHeld {
 			continue
 		}
-		if s.startsPaused() {
+		switch {
+		case s.startsPaused() && migrated(pod):
 			return conditions.True(v1alpha1.ConditionStartNotHeld, v1alpha1.ReasonMigrationNotHeld,
 				"the guest moved to pod "+pod.Name+" without waiting for its rules: starting paused does not hold a live migration, the operator's start gate Container does"), true
+		case s.startsPaused():
+			return conditions.True(v1alpha1.ConditionStartNotHeld, v1alpha1.ReasonUnpausedEarly,
+				"somebody other than the operator let the guest of pod "+pod.Name+" run before its rules were verified: leave that to the operator"), true
 		}
 		return conditions.True(v1alpha1.ConditionStartNotHeld, v1alpha1.ReasonGateMissing,
 			"pod "+pod.Name+" was made without the container "+natplan.GateContainer+", so that its guest may have sent packets before its rules were there: see to it that the operator's webhook for pods is in place, then restart the guest"), true

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	kubevirtv1 "kubevirt.io/api/core/v1"
@@ -28,6 +31,27 @@ func startedPaused(s *scope) {
 	s.vmi.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
 	s.vmi.Status.Phase = kubevirtv1.Running
 	s.vmi.Status.Conditions = []kubevirtv1.VirtualMachineInstanceCondition{{Type: kubevirtv1.VirtualMachineInstancePaused, Status: corev1.ConditionTrue}}
+}
+
+// unpaused is what KubeVirt says of a guest that runs: that it was let run that
+// long after it was started.
+func unpaused(after time.Duration) func(*scope) {
+	return func(s *scope) {
+		started := metav1.NewTime(time.Unix(1000, 0))
+		s.vmi.Status.Conditions = nil
+		s.vmi.Status.PhaseTransitionTimestamps = []kubevirtv1.VirtualMachineInstancePhaseTransitionTimestamp{
+			{Phase: kubevirtv1.Scheduled, PhaseTransitionTimestamp: metav1.NewTime(started.Add(-time.Minute))},
+			{Phase: kubevirtv1.Running, PhaseTransitionTimestamp: started},
+		}
+		s.pods[0].Status.Conditions = append(s.pods[0].Status.Conditions, corev1.PodCondition{
+			Type: kubevirtv1.VirtualMachineUnpaused, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(started.Add(after)),
+		})
+	}
+}
+
+// startBefore is what the status says already.
+func startBefore(p v1alpha1.PodStart) func(*scope) {
+	return func(s *scope) { s.before.Status.Pods = []v1alpha1.PodStatus{{UID: s.pods[0].UID, Start: p}} }
 }
 
 // target adds the target of a migration, with or without a gate.
@@ -67,10 +91,24 @@ func TestStartOfPods(t *testing.T) {
 		"started paused":                   {world(startedPaused), v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, ""},
 		"started paused, not shown paused": {world(startedPaused, func(s *scope) { s.vmi.Status.Conditions = nil }), v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, ""},
 		"started paused and released": {
-			world(startedPaused, func(s *scope) {
-				s.before.Status.Pods = []v1alpha1.PodStatus{{UID: s.pods[0].UID, Start: v1alpha1.PodStartReleased}}
-			}),
+			world(startedPaused, startBefore(v1alpha1.PodStartReleased)),
 			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, "",
+		},
+		"started paused, not called paused yet": {
+			world(startedPaused, unpaused(-30*time.Second)),
+			v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, "",
+		},
+		"let run by an operator that died": {
+			world(startedPaused, unpaused(5*time.Second), startBefore(v1alpha1.PodStartHeld)),
+			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, "",
+		},
+		"let run by somebody before its rules": {
+			world(startedPaused, unpaused(5*time.Second), setNAT(metav1.ConditionFalse, v1alpha1.ReasonProgramming, 1)),
+			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgramming, v1alpha1.ReasonUnpausedEarly,
+		},
+		"let run by somebody before its rules, which are there now": {
+			world(startedPaused, unpaused(5*time.Second), startBefore(v1alpha1.PodStartNotHeld)),
+			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonUnpausedEarly,
 		},
 		"a migration that waits": {
 			world(gate(true), target(true, false)),
@@ -135,9 +173,8 @@ func TestRelease(t *testing.T) {
 		"the user's own start strategy": {[]func(*scope){func(s *scope) {
 			s.mvm.Spec.VirtualMachine.Template.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
 		}}, false},
-		"paused by somebody later": {[]func(*scope){func(s *scope) {
-			s.before.Status.Pods = []v1alpha1.PodStatus{{UID: s.pods[0].UID, Start: v1alpha1.PodStartReleased}}
-		}}, false},
+		"paused by somebody later":              {[]func(*scope){startBefore(v1alpha1.PodStartReleased)}, false},
+		"paused by somebody who had let it run": {[]func(*scope){startBefore(v1alpha1.PodStartNotHeld)}, false},
 		"paused by somebody after a migration": {[]func(*scope){func(s *scope) {
 			s.pods[0].Labels[kubevirtv1.MigrationJobLabel] = "m1"
 		}}, false},
@@ -161,5 +198,40 @@ func TestRelease(t *testing.T) {
 	s, u := world(startedPaused), &unpauses{err: errors.New("busy")}
 	if err := (&Reconciler{Unpauser: u}).release(t.Context(), s); err == nil || s.podStatuses()[0].Start != v1alpha1.PodStartHeld {
 		t.Errorf("a refusal was taken for success: %v", err)
+	}
+}
+
+// TestReleaseOfAGuestThatRuns: KubeVirt's conflicts, as its API server sends them.
+func TestReleaseOfAGuestThatRuns(t *testing.T) {
+	for message, want := range map[string]v1alpha1.PodStart{
+		"VMI is not paused":  v1alpha1.PodStartReleased,
+		"VMI is not running": v1alpha1.PodStartHeld,
+	} {
+		conflict := apierrors.NewConflict(kubevirtv1.Resource("virtualmachineinstance"), "web", errors.New(message))
+		s := world(startedPaused)
+		err := (&Reconciler{Unpauser: &unpauses{err: conflict}}).release(t.Context(), s)
+		if got := s.podStatuses()[0].Start; got != want || (err == nil) != (want == v1alpha1.PodStartReleased) {
+			t.Errorf("%s: %s, %v", message, got, err)
+		}
+	}
+}
+
+// TestPodsAreKeptUntilTheyAreKnown: status is the only memory of who was let run.
+func TestPodsAreKeptUntilTheyAreKnown(t *testing.T) {
+	known := []v1alpha1.PodStatus{{UID: "a", Start: v1alpha1.PodStartReleased}}
+	for name, tc := range map[string]struct {
+		known bool
+		want  []v1alpha1.PodStatus
+	}{
+		"not looked at":  {false, known},
+		"there are none": {true, []v1alpha1.PodStatus{}},
+	} {
+		s := world(func(s *scope) {
+			s.vmi, s.pods, s.podsKnown, s.mvm.Status.Pods = nil, nil, tc.known, known
+		})
+		s.writeStatus()
+		if diff := cmp.Diff(tc.want, s.mvm.Status.Pods); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 }

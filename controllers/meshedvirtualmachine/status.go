@@ -26,7 +26,9 @@ func (s *scope) writeStatus() {
 		st.MTLS = s.mtls(nat.Status == metav1.ConditionTrue && policy.Status == metav1.ConditionTrue)
 	}
 	st.Ports = s.ports(nat)
-	st.Pods = s.podStatuses()
+	if s.podsKnown {
+		st.Pods = s.podStatuses()
+	}
 	if s.children != nil {
 		st.RelatedObjects = s.relatedObjects()
 	}
