@@ -27,6 +27,9 @@ func (c *Collector) report(v *judged) FlowReport {
 		From: c.from(v.journey), Ending: v.ending, Answer: v.answer, ViaProxy: v.proxied(),
 		Packets: 1 + v.repeated, Legs: []Leg{c.leg(v)},
 	}
+	if v.proxied() && c.ns.Rules.ambient() {
+		r.Proxy = ztunnel
+	}
 	last := v
 	if v.second != nil {
 		second := c.leg(v.second)
@@ -121,26 +124,40 @@ func (c *Collector) summary(v *judged, from From) string {
 	if !v.proxied() {
 		return sentence(c.ended(v, from))
 	}
-	which := "inbound"
-	if v.ending == EndingProxyOutbound {
+	proxy, which := c.proxy(), "inbound"
+	switch {
+	case v.ending == EndingProxyOutbound:
 		which = "outbound"
+	case v.final.Port() == c.request.Proxy.TunnelPort:
+		which = "inbound HBONE"
 	}
 	how := "redirected " + c.by(v.decisive, "by a rule that was not seen")
 	if v.final == v.packet.Destination {
 		how = "which no rule changed"
 	}
-	first := sentence(fmt.Sprintf("reached the proxy's %s port %d, %s", which, v.final.Port(), how))
+	first := sentence(fmt.Sprintf("reached %s's %s port %d, %s", proxy, which, v.final.Port(), how))
 	switch {
 	case v.second != nil && v.likely:
-		return first + fmt.Sprintf(" The proxy's next connection, to %s, is likely its second leg: it %s.",
-			v.second.packet.Destination, c.ended(v.second, FromPod))
+		return first + " " + sentence(fmt.Sprintf("%s's next connection, to %s, is likely its second leg: it %s",
+			proxy, v.second.packet.Destination, c.ended(v.second, FromPod)))
 	case v.second != nil:
-		return first + fmt.Sprintf(" The proxy's own connection to %s %s.", v.second.packet.Destination, c.ended(v.second, FromPod))
+		return first + " " + sentence(fmt.Sprintf("%s's own connection to %s %s", proxy, v.second.packet.Destination, c.ended(v.second, FromPod)))
 	case v.answer == AnswerYes:
-		return first + " The proxy accepted it, but opened no connection of its own that was seen: it may use one that it has, answer itself, or refuse the client."
+		return first + " " + sentence(proxy+" accepted it, but opened no connection of its own that was seen: it may use one that it has, answer itself, or refuse the client")
 	default:
-		return first + " " + sentence(answerWords("the proxy", v.answer))
+		return first + " " + sentence(answerWords(proxy, v.answer))
 	}
+}
+
+// ztunnel is the name of the proxy of Istio's ambient mode.
+const ztunnel = "ztunnel"
+
+// proxy is what people call the pod's proxy.
+func (c *Collector) proxy() string {
+	if c.ns.Rules.ambient() {
+		return ztunnel
+	}
+	return "the proxy"
 }
 
 // ended says where one connection ended that no proxy took.
@@ -164,7 +181,7 @@ func (c *Collector) ended(v *judged, from From) string {
 	case EndingDropped:
 		return c.droppedWords(v)
 	case EndingProxyInbound, EndingProxyOutbound:
-		return fmt.Sprintf("came to the proxy again, at %s, %s", to, c.by(v.decisive, "by no rule that was seen"))
+		return fmt.Sprintf("came to %s again, at %s, %s", c.proxy(), to, c.by(v.decisive, "by no rule that was seen"))
 	case EndingUnknown:
 		fallthrough
 	default:

@@ -96,6 +96,9 @@ type FlowReport struct {
 	Answer Answer `json:"answer"`
 	// ViaProxy says whether the proxy took the flow.
 	ViaProxy bool `json:"viaProxy"`
+	// Proxy is "ztunnel" if that is the proxy that took the flow, empty for a
+	// sidecar or none.
+	Proxy string `json:"proxy,omitempty"`
 	// BypassedBy is meshvm's rule that led the flow past the proxy.
 	BypassedBy *RuleRef `json:"bypassedBy,omitempty"`
 	// DroppedBy is the rule or chain that dropped a packet of the flow.

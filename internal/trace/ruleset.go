@@ -117,6 +117,18 @@ func (r Ruleset) writer(k ChainKey) string {
 	}
 }
 
+// ambient says whether the pod's proxy is ztunnel, by chains that only rules of
+// Istio's ambient mode have (Istio, cni/pkg/iptables and cni/pkg/nftables), or
+// meshvm's for it.
+func (r Ruleset) ambient() bool {
+	for k := range r.Chains {
+		if strings.HasPrefix(k.Table, "istio-ambient-") || k.Chain == "ISTIO_PRERT" || k.isRepair() && k.Chain == "mark_prerouting" {
+			return true
+		}
+	}
+	return false
+}
+
 // hasChain says whether the table has a chain whose name begins so.
 func (r Ruleset) hasChain(k ChainKey, prefix string) bool {
 	for other := range r.Chains {

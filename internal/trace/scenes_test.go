@@ -33,13 +33,14 @@ func proxyScenes() []sceneCase {
 			"is likely its second leg",
 		},
 		{
-			"inbound through a tunnel", func(s *scene) {
+			"inbound through ztunnel's tunnel", func(s *scene) {
+				s.c.ns.Rules.Chains[ChainKey{familyInet, "istio-ambient-nat", "prerouting"}] = ChainInfo{}
 				s.enter(ownPrerouting, ruleFlow, linkPod, numberTCP, client, "10.244.0.8:15008", 1)
 				s.conntrack(numberTCP, client, "10.244.0.8:15008", "10.244.0.8:15008", statusSeenReply)
 				s.proxy("10.244.3.3:40001", "10.244.0.8:8080", "10.0.2.2:8080")
 			},
 			[]verdict{{From: FromOutside, Ending: EndingGuest, Answer: AnswerYes, Via: true, Legs: 2, Likely: true, Packets: 1}},
-			"Reached the proxy's inbound port 15008, which no rule changed",
+			"Reached ztunnel's inbound HBONE port 15008, which no rule changed. Ztunnel's next connection",
 		},
 		{
 			"inbound, no second leg", func(s *scene) {

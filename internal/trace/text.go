@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -39,7 +40,7 @@ func (f FlowReport) write(b *strings.Builder) {
 			if l.Likely {
 				likely = ", likely"
 			}
-			fmt.Fprintf(b, "  the proxy's own connection%s: %s -> %s\n", likely, l.Source, l.Destination)
+			fmt.Fprintf(b, "  %s's own connection%s: %s -> %s\n", cmp.Or(f.Proxy, "the proxy"), likely, l.Source, l.Destination)
 		}
 		l.write(b)
 	}

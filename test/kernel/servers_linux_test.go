@@ -224,17 +224,23 @@ func (l *lab) dialAsProxy(ctx context.Context, from string, to netip.AddrPort) (
 // asUser runs f with another file system user on the current thread, which is
 // locked. Netfilter's skuid looks at the file system user of the thread that
 // made the socket; the thread's capabilities for networks stay.
-func asUser(uid int, f func() error) error {
+func asUser(uid int, f func() error) error { return as(uid, unix.SetfsuidRetUid, f) }
+
+// asGroup is asUser with the group, for skgid.
+func asGroup(gid int, f func() error) error { return as(gid, unix.SetfsgidRetGid, f) }
+
+func as(id int, set func(int) (int, error), f func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	before, err := unix.SetfsuidRetUid(uid)
+	before, err := set(id)
 	if err != nil {
 		return err
 	}
-	defer func() { _, _ = unix.SetfsuidRetUid(before) }()
-	// setfsuid(2) reports no errors; asking for an impossible user tells.
-	if now, err := unix.SetfsuidRetUid(-1); err != nil || now != uid {
-		return fmt.Errorf("no right to be user %d", uid)
+	defer func() { _, _ = set(before) }()
+	// setfsuid(2) and setfsgid(2) report no errors; asking for an impossible
+	// number tells.
+	if now, err := set(-1); err != nil || now != id {
+		return fmt.Errorf("no right to be user or group %d", id)
 	}
 	return f()
 }

@@ -156,22 +156,28 @@ func (l *lab) runTraceProgram(c *exec.Cmd, do func()) (string, error) {
 // TestTraceProgram traces as a user does, with both outputs.
 func TestTraceProgram(t *testing.T) {
 	program := ruleWriterProgram(t)
-	l := newLab(t)
-	l.writeIstio(istioIptables)
-	l.addGuest()
-	l.writeKubeVirt(annotated)
-	l.startServers()
-	l.apply(plan())
-	root := l.proc()
-	for output, want := range map[string]string{"text": "  => Reached the proxy's inbound port 15006", "json": `"ending":"Guest"`} {
-		t.Run(output, func(t *testing.T) {
+	sidecar, ambient := column{istioIptables, annotated, []family{ipv4}}, column{ambientNftables, annotated, []family{ipv6}}
+	for _, tc := range []struct {
+		column       column
+		output, want string
+	}{
+		{sidecar, "text", "  => Reached the proxy's inbound port 15006"},
+		{sidecar, "json", `"ending":"Guest","answer":"Answered","viaProxy":true,"legs"`},
+		{ambient, "text", "  => Reached ztunnel's inbound port 15006"},
+		{ambient, "json", `"ending":"Guest","answer":"Answered","viaProxy":true,"proxy":"ztunnel","legs"`},
+	} {
+		t.Run(tc.column.plane()+", "+tc.output, func(t *testing.T) {
+			t.Parallel()
+			l := tc.column.newLab(t)
+			l.apply(tc.column.startPlan())
 			result := t.TempDir() + "/result"
 			c := exec.Command(program, "trace", "--pod-uid", podUID, "--protocol", "tcp", "--dport", "8080", "--duration", "20s",
-				"--output", output, "--result", result, "--proc", root)
+				"--output", tc.output, "--result", result, "--proc", l.proc())
+			f := tc.column.families[0]
 			out, err := l.runTraceProgram(c, func() {
-				l.run(probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort}, patience{waitLimit, waitLimit})
+				l.run(probe{from: fromPeer, network: f.tcp(), host: f.pod, port: meshPort}, patience{waitLimit, waitLimit})
 			})
-			if err != nil || !strings.Contains(out, want) {
+			if err != nil || !strings.Contains(out, tc.want) {
 				t.Errorf("%v: %s", err, out)
 			}
 			b, err := os.ReadFile(result)

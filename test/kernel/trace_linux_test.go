@@ -1,12 +1,16 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
+	"net"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 
 	"meshvm.io/meshvm/internal/netns"
 	"meshvm.io/meshvm/internal/trace"
@@ -82,6 +86,7 @@ type traced struct {
 	Ending   trace.Ending
 	Answer   trace.Answer
 	ViaProxy bool
+	Proxy    string
 	// Legs are where each leg ended.
 	Legs []trace.Ending
 	// Bypass and Drop name the rules that decided, by their writer and comment
@@ -90,7 +95,7 @@ type traced struct {
 }
 
 func tracedOf(f trace.FlowReport) traced {
-	out := traced{From: f.From, Ending: f.Ending, Answer: f.Answer, ViaProxy: f.ViaProxy, Bypass: named(f.BypassedBy), Drop: named(f.DroppedBy)}
+	out := traced{From: f.From, Ending: f.Ending, Answer: f.Answer, ViaProxy: f.ViaProxy, Proxy: f.Proxy, Bypass: named(f.BypassedBy), Drop: named(f.DroppedBy)}
 	for _, l := range f.Legs {
 		out.Legs = append(out.Legs, l.Ending)
 	}
@@ -122,108 +127,156 @@ func tcpTo(from trace.From, host string, port uint16) trace.Flow {
 	return trace.Flow{From: from, Protocol: trace.ProtocolTCP, Destination: host, DestinationPort: port}
 }
 
-// repaired are flows with meshvm's table.
-func repaired() []traceCase {
+// repaired are flows of a family with meshvm's table.
+func (c column) repaired(f family) []traceCase {
 	proxied := func(from trace.From, by, end trace.Ending) traced {
-		return traced{From: from, Ending: end, Answer: trace.AnswerYes, ViaProxy: true, Legs: []trace.Ending{by, end}}
+		return traced{From: from, Ending: end, Answer: trace.AnswerYes, ViaProxy: true, Proxy: c.proxyName(), Legs: []trace.Ending{by, end}}
 	}
 	bypass := func(from trace.From, end trace.Ending, rule string) traced {
 		return traced{From: from, Ending: end, Answer: trace.AnswerYes, Legs: []trace.Ending{end}, Bypass: "meshvm: " + rule}
 	}
-	return []traceCase{
+	proxy := cmp.Or(c.proxyName(), "proxy")
+	at := func(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+	out := []traceCase{
 		{
 			"client to a mesh port",
-			probe{from: fromPeer, network: "tcp4", host: podIP, port: meshPort},
-			tcpTo(trace.FromOutside, podIP, meshPort),
+			probe{from: fromPeer, network: f.tcp(), host: f.pod, port: meshPort},
+			tcpTo(trace.FromOutside, f.pod, meshPort),
 			proxied(trace.FromOutside, trace.EndingProxyInbound, trace.EndingGuest),
-			[]string{"proxy's inbound port 15006", "reached the guest at 10.0.2.2:8080", "the guest answered"},
+			[]string{proxy + "'s inbound port 15006", "reached the guest at " + at(f.guest, meshPort), "the guest answered"},
 		},
 		{
 			"client to SSH",
-			probe{from: fromPeer, network: "tcp4", host: podIP, port: sshPort},
-			tcpTo(trace.FromOutside, podIP, sshPort),
+			probe{from: fromPeer, network: f.tcp(), host: f.pod, port: sshPort},
+			tcpTo(trace.FromOutside, f.pod, sshPort),
 			bypass(trace.FromOutside, trace.EndingGuest, "N2: direct TCP ports go to the guest past the proxy"),
 			[]string{"past the proxy", "N2: direct TCP ports", "the guest answered"},
 		},
 		{
 			"client to a UDP port",
-			probe{from: fromPeer, network: "udp4", host: podIP, port: udpPort},
+			probe{from: fromPeer, network: f.udp(), host: f.pod, port: udpPort},
 			trace.Flow{Protocol: trace.ProtocolUDP, DestinationPort: udpPort},
 			bypass(trace.FromOutside, trace.EndingGuest, "N3: UDP ports go to the guest"),
 			[]string{"N3: UDP ports"},
 		},
 		{
 			"guest to anywhere",
-			probe{from: fromGuest, network: "tcp4", host: outsideIP, port: webPort},
-			tcpTo(trace.FromGuest, outsideIP, webPort),
+			probe{from: fromGuest, network: f.tcp(), host: f.outside, port: webPort},
+			tcpTo(trace.FromGuest, f.outside, webPort),
 			proxied(trace.FromGuest, trace.EndingProxyOutbound, trace.EndingOutside),
-			[]string{"proxy's outbound port 15001", "own connection to 203.0.113.9:443 left the pod"},
+			[]string{proxy + "'s outbound port 15001", "own connection to " + at(f.outside, webPort) + " left the pod"},
 		},
 		{
 			"guest to anywhere, loosely described",
-			probe{from: fromGuest, network: "tcp4", host: outsideIP, port: webPort},
+			probe{from: fromGuest, network: f.tcp(), host: f.outside, port: webPort},
 			trace.Flow{},
 			proxied(trace.FromGuest, trace.EndingProxyOutbound, trace.EndingOutside),
-			[]string{"proxy's outbound port 15001"},
-		},
-		{
-			"process in the pod to loopback",
-			probe{from: fromPod, network: "tcp4", host: "127.0.0.1", port: meshPort},
-			tcpTo(trace.FromPod, "127.0.0.1", meshPort),
-			traced{From: trace.FromPod, Ending: trace.EndingGuest, Answer: trace.AnswerYes, Legs: []trace.Ending{trace.EndingGuest}},
-			[]string{"Reached the guest at 10.0.2.2:8080, by meshvm's rule"},
-		},
-		{
-			"kubelet to the proxy's health port",
-			probe{from: fromPeer, network: "tcp4", host: podIP, port: healthPort},
-			tcpTo(trace.FromOutside, "", healthPort),
-			traced{From: trace.FromOutside, Ending: trace.EndingPod, Answer: trace.AnswerYes, Legs: []trace.Ending{trace.EndingPod}},
-			[]string{"Reached a process in the pod that listens at 10.244.0.8:15021"},
+			[]string{proxy + "'s outbound port 15001"},
 		},
 		{
 			"guest to an excluded port",
-			probe{from: fromGuest, network: "tcp4", host: outsideIP, port: databasePort},
+			probe{from: fromGuest, network: f.tcp(), host: f.outside, port: databasePort},
 			tcpTo(trace.FromGuest, "", databasePort),
 			bypass(trace.FromGuest, trace.EndingOutside, "N1: guest's connections to excluded ports go past the proxy"),
 			[]string{"Bypassed the proxy", "N1: guest's connections to excluded ports"},
 		},
+		{
+			"kubelet to the proxy's health port",
+			probe{from: fromPeer, network: f.tcp(), host: f.pod, port: healthPort},
+			tcpTo(trace.FromOutside, "", healthPort),
+			traced{From: trace.FromOutside, Ending: trace.EndingPod, Answer: trace.AnswerYes, Legs: []trace.Ending{trace.EndingPod}},
+			[]string{"Reached a process in the pod that listens at " + at(f.pod, healthPort)},
+		},
+		{
+			"process in the pod to loopback",
+			probe{from: fromPod, network: f.tcp(), host: f.loopback, port: meshPort},
+			tcpTo(trace.FromPod, f.loopback, meshPort),
+			traced{From: trace.FromPod, Ending: trace.EndingGuest, Answer: trace.AnswerYes, Legs: []trace.Ending{trace.EndingGuest}},
+			[]string{"Reached the guest at " + at(f.guest, meshPort) + ", by meshvm's rule"},
+		},
 	}
+	if f.number == ipv6.number {
+		out[len(out)-1].want = traced{
+			From: trace.FromPod, Ending: trace.EndingNoListener, Answer: trace.AnswerRefused, Legs: []trace.Ending{trace.EndingNoListener},
+		}
+		out[len(out)-1].says = []string{"delivered to [::1]:8080 in the pod, where nothing listens", "N5, closed: all other connections in the pod"}
+	}
+	if !c.istio.ambient {
+		return out
+	}
+	hbone := probe{from: fromPeer, network: f.tcp(), host: f.pod, port: meshPort, tunnel: true}
+	kubelet := probe{from: fromPeer, network: f.tcp(), host: f.pod, port: meshPort, source: f.kubelet}
+	return append(
+		slices.DeleteFunc(out, func(tc traceCase) bool { return tc.probe.port == healthPort }),
+		traceCase{
+			"client to a mesh port, by HBONE", hbone, tcpTo(trace.FromOutside, f.pod, tunnelPort),
+			proxied(trace.FromOutside, trace.EndingProxyInbound, trace.EndingGuest),
+			[]string{"Reached ztunnel's inbound HBONE port 15008", "likely its second leg: it reached the guest at " + at(f.guest, meshPort)},
+		},
+		traceCase{
+			"kubelet's probe of a mesh port", kubelet, tcpTo(trace.FromOutside, f.pod, meshPort),
+			bypass(trace.FromOutside, trace.EndingGuest, "N6: the kubelet's probes of exposed ports go to the guest past the proxy"),
+			[]string{"past the proxy", "N6: the kubelet's probes", "the guest answered"},
+		},
+	)
+}
+
+// proxyName is what a report calls the proxy that took a flow.
+func (c column) proxyName() string {
+	if c.istio.ambient {
+		return "ztunnel"
+	}
+	return ""
 }
 
 // TestTrace traces flows with real packets, with the stock rules and with
 // meshvm's.
 func TestTrace(t *testing.T) {
-	for _, i := range []istio{istioIptables, istioNftables} {
-		t.Run("Istio "+i.name, func(t *testing.T) {
-			l := newLab(t)
-			l.writeIstio(i)
-			l.addGuest()
-			l.writeKubeVirt(annotated)
-			l.startServers()
-			t.Run("stock, client to an excluded inbound port", func(t *testing.T) { l.traceRefused(t) })
-			t.Run("stock, guest to an excluded port", func(t *testing.T) { l.traceStockOutbound(t) })
-			l.apply(plan())
-			before := l.ruleset()
-			for _, tc := range repaired() {
-				t.Run(tc.name, func(t *testing.T) { l.expectTrace(t, tc) })
+	both := []family{ipv4, ipv6}
+	for _, c := range []column{
+		{istioIptables, annotated, both},
+		{istioNftables, annotated, both},
+		{ambientIptables, annotated, both},
+		{ambientNftables, annotated, both},
+	} {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			l := c.newLab(t)
+			if !c.istio.ambient {
+				t.Run("stock, client to an excluded inbound port", func(t *testing.T) { l.traceRefused(t) })
+				t.Run("stock, guest to an excluded port", func(t *testing.T) { l.traceStockOutbound(t) })
 			}
-			if diff := cmp.Diff(before, l.ruleset()); diff != "" {
+			l.apply(c.startPlan())
+			before := l.ruleset()
+			for _, f := range c.families {
+				for _, tc := range c.repaired(f) {
+					t.Run(f.name+", "+tc.name, func(t *testing.T) { l.expectTrace(t, tc) })
+				}
+			}
+			if diff := gocmp.Diff(before, l.ruleset()); diff != "" {
 				t.Errorf("the traces changed the rules (-before +after):\n%s", diff)
 			}
-			t.Run("dropped", func(t *testing.T) { l.traceDropped(t) })
+			l.writeFirewall()
+			for _, f := range c.families {
+				t.Run(f.name+", dropped", func(t *testing.T) { l.traceDropped(t, f) })
+			}
 		})
 	}
 }
 
 func (l *lab) expectTrace(t *testing.T, tc traceCase) {
 	t.Helper()
-	r := l.trace(traceRequest(tc.flow), func() { l.run(tc.probe, impatient) })
+	limit := patience{waitLimit, waitLimit}
+	if tc.want.Answer == trace.AnswerNone {
+		limit = impatient
+	}
+	r := l.trace(traceRequest(tc.flow), func() { l.run(tc.probe, limit) })
 	l.expectNoTraceTable(t)
 	t.Logf("\n%s", r.Text())
 	if r.Outcome != trace.OutcomeTraced || len(r.Flows) != 1 {
 		t.Fatalf("outcome %s with %d flows", r.Outcome, len(r.Flows))
 	}
-	if diff := cmp.Diff(tc.want, tracedOf(r.Flows[0])); diff != "" {
+	if diff := gocmp.Diff(tc.want, tracedOf(r.Flows[0])); diff != "" {
 		t.Errorf("flow (-want +got):\n%s", diff)
 	}
 	for _, part := range tc.says {
@@ -248,9 +301,9 @@ func (l *lab) traceRefused(t *testing.T) {
 	})
 }
 
-// traceDropped wants a foreign rule named that drops the packet.
-func (l *lab) traceDropped(t *testing.T) {
-	t.Helper()
+// writeFirewall writes a rule of somebody else's that drops.
+func (l *lab) writeFirewall() {
+	l.t.Helper()
 	l.output(l.pod, `table inet firewall {
 		chain forward {
 			type filter hook forward priority filter; policy accept;
@@ -258,9 +311,14 @@ func (l *lab) traceDropped(t *testing.T) {
 		}
 	}
 	`, "nft", "-f", "-")
+}
+
+// traceDropped wants a foreign rule named that drops the packet.
+func (l *lab) traceDropped(t *testing.T, f family) {
+	t.Helper()
 	l.expectTrace(t, traceCase{
-		probe: probe{from: fromPeer, network: "tcp4", host: podIP, port: sshPort},
-		flow:  tcpTo(trace.FromOutside, podIP, sshPort),
+		probe: probe{from: fromPeer, network: f.tcp(), host: f.pod, port: sshPort},
+		flow:  tcpTo(trace.FromOutside, f.pod, sshPort),
 		want: traced{
 			From: trace.FromOutside, Ending: trace.EndingDropped, Answer: trace.AnswerNone,
 			Legs: []trace.Ending{trace.EndingDropped}, Drop: "another writer: no remote access",

@@ -61,7 +61,7 @@ const (
 
 // startZtunnel starts a stand-in for ztunnel in the pod's namespace, where
 // ztunnel has its sockets too. It does what ztunnel does as far as the packet
-// filter can tell: all sockets carry its mark, listeners and inbound upstream
+// filter can tell: all sockets carry its mark and upstream ones its group, listeners and inbound upstream
 // connections are transparent, and those come from the client's own address
 // (ztunnel, src/proxy.rs, freebind_connect). There is no TLS in it: its port
 // 15008 reads the destination from a line "CONNECT ADDRESS:PORT".
@@ -162,9 +162,11 @@ func (l *lab) passAsZtunnel(c net.Conn, name string, from netip.Addr, to netip.A
 	}
 	passOn(c, func(ctx context.Context) (upstream net.Conn, err error) {
 		err = l.pod.Do(func() error {
-			var err error
-			upstream, err = d.DialContext(ctx, familyOf(to.Addr().String()).tcp(), to.String())
-			return err
+			return asGroup(proxyUID, func() error {
+				var err error
+				upstream, err = d.DialContext(ctx, familyOf(to.Addr().String()).tcp(), to.String())
+				return err
+			})
 		})
 		return upstream, err
 	})
