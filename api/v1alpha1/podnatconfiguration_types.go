@@ -49,6 +49,18 @@ type PodNATConfigurationSpec struct {
 	// +optional
 	Outbound OutboundPlan `json:"outbound,omitzero"`
 
+	// probedPorts are TCP ports at which the kubelet probes the guest, by the
+	// probes that it was started with. Each has to be open by inbound: rules that
+	// would cut off a probe are refused.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:Minimum=1
+	// +kubebuilder:validation:items:Maximum=65535
+	ProbedPorts []int32 `json:"probedPorts,omitempty"`
+
 	// unmeshed says what becomes of traffic that the mesh cannot carry: Allow
 	// when left out.
 	//

@@ -466,6 +466,11 @@ func (in *PodNATConfigurationSpec) DeepCopyInto(out *PodNATConfigurationSpec) {
 	in.Proxy.DeepCopyInto(&out.Proxy)
 	in.Inbound.DeepCopyInto(&out.Inbound)
 	in.Outbound.DeepCopyInto(&out.Outbound)
+	if in.ProbedPorts != nil {
+		in, out := &in.ProbedPorts, &out.ProbedPorts
+		*out = make([]int32, len(*in))
+		copy(*out, *in)
+	}
 	out.Gate = in.Gate
 }
 

@@ -35,6 +35,15 @@ func probes(tcp, http int) func(*kubevirtv1.VirtualMachineSpec) {
 	}
 }
 
+// probedAt gives the guest one probe.
+func probedAt(port intstr.IntOrString, host string) func(*kubevirtv1.VirtualMachineSpec) {
+	return func(s *kubevirtv1.VirtualMachineSpec) {
+		s.Template.Spec.ReadinessProbe = &kubevirtv1.Probe{
+			Handler: kubevirtv1.Handler{TCPSocket: &corev1.TCPSocketAction{Port: port, Host: host}},
+		}
+	}
+}
+
 // refusals are written as "Reason field".
 type refusals []string
 
@@ -78,6 +87,24 @@ func TestCheckSpec(t *testing.T) {
 				"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port",
 				"InvalidPort spec.virtualMachine.template.spec.livenessProbe.httpGet.port",
 			},
+		},
+		"probes by the names of ports": {
+			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080)).
+				Interface(kubevirtv1.Interface{Name: "default", Ports: []kubevirtv1.Port{{Name: "web", Port: 8080}, {Name: "admin", Port: 9000}}}, b.PodNetwork("")).
+				VM(probedAt(intstr.FromString("web"), "")),
+		},
+		"a probe of a closed port by its name": {
+			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080)).
+				Interface(kubevirtv1.Interface{Name: "default", Ports: []kubevirtv1.Port{{Name: "web", Port: 8080}, {Name: "admin", Port: 9000}}}, b.PodNetwork("")).
+				VM(probedAt(intstr.FromString("admin"), "")),
+			want: refusals{"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port"},
+		},
+		"a probe by a name that nobody knows": {
+			mvm:  b.MVM("web").Ports(b.HTTP("web", 80, 8080)).VM(probedAt(intstr.FromString("web"), "")),
+			want: refusals{"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port"},
+		},
+		"a probe of another host": {
+			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080)).VM(probedAt(intstr.FromInt(9000), "192.0.2.1")),
 		},
 		"faulty ranges": {
 			mvm: b.MVM("web").ExcludeRanges(v1alpha1.PortRange{Port: 10, EndPort: 9}, v1alpha1.PortRange{Protocol: "ICMP", Port: 1}).

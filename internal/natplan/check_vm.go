@@ -1,10 +1,8 @@
 package natplan
 
 import (
-	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
@@ -30,8 +28,7 @@ func (c *checker) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field
 	}
 	c.templateLabels(mvm, template, path.Child("template", "metadata"))
 	spec := path.Child("template", "spec")
-	c.probe(mvm, template.Spec.ReadinessProbe, spec.Child("readinessProbe"))
-	c.probe(mvm, template.Spec.LivenessProbe, spec.Child("livenessProbe"))
+	c.probes(mvm, &template.Spec, spec)
 	primary, err := PrimaryInterface(&template.Spec, spec)
 	if err != nil {
 		c.add(err)
@@ -71,32 +68,6 @@ func (c *checker) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *k
 	if v := meta.Annotations[annotationInterception]; strings.EqualFold(v, "TPROXY") {
 		c.refuse(v1alpha1.ReasonInvalidSpec, annotations.Key(annotationInterception),
 			"TPROXY takes the guest's own connections for inbound ones: remove the annotation, REDIRECT is what works with a virtual machine")
-	}
-}
-
-// probe refuses a probe of a port that would be closed: the kubelet would then
-// take the guest for dead.
-func (c *checker) probe(mvm *v1alpha1.MeshedVirtualMachine, probe *kubevirtv1.Probe, path *field.Path) {
-	if probe == nil {
-		return
-	}
-	if probe.TCPSocket != nil {
-		c.probedPort(mvm, probe.TCPSocket.Port, path.Child("tcpSocket", "port"))
-	}
-	if probe.HTTPGet != nil {
-		c.probedPort(mvm, probe.HTTPGet.Port, path.Child("httpGet", "port"))
-	}
-}
-
-func (c *checker) probedPort(mvm *v1alpha1.MeshedVirtualMachine, port intstr.IntOrString, path *field.Path) {
-	open := slices.ContainsFunc(mvm.Spec.Ports, func(p v1alpha1.Port) bool {
-		return p.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && p.TargetPortOrDefault() == port.IntVal
-	}) || slices.ContainsFunc(mvm.Spec.Capture.Inbound.ExcludePorts, func(r v1alpha1.PortRange) bool {
-		return r.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && r.Port <= port.IntVal && port.IntVal <= r.EndPortOrDefault()
-	})
-	if port.Type == intstr.Int && !open {
-		c.refuse(v1alpha1.ReasonInvalidPort, path,
-			"probes a TCP port that neither spec.ports nor spec.capture.inbound.excludePorts lists, so that it is closed: list port %d", port.IntVal)
 	}
 }
 

@@ -99,7 +99,8 @@ func podPart(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfig
 			LocalPorts:   slices.Clone(ProxyLocalPorts),
 			DNSPort:      dnsPort(f.Pod),
 		},
-		Gate: gatePorts(f.Pod),
+		ProbedPorts: probedPorts(&f.VMI.Spec),
+		Gate:        gatePorts(f.Pod),
 	}
 	setDataPlane(&spec, f.Pod)
 	return spec, nil

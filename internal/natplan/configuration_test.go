@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -248,5 +249,43 @@ func TestConfigurationLike(t *testing.T) {
 	}
 	if _, err := natplan.ConfigurationLike(other, refused, natplan.Facts{}); !errors.Is(err, natplan.ErrIncompleteFacts) {
 		t.Errorf("without facts: %v", err)
+	}
+}
+
+// TestProbesOfTheRunningGuest: a guest keeps the probes that it was started
+// with, and no plan closes their ports, whatever the template says by now.
+func TestProbesOfTheRunningGuest(t *testing.T) {
+	vmi := b.VMI("web").Obj()
+	vmi.Spec.LivenessProbe = &kubevirtv1.Probe{Handler: kubevirtv1.Handler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8081)}}}
+	vmi.Spec.ReadinessProbe = &kubevirtv1.Probe{Handler: kubevirtv1.Handler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt32(8080)}}}
+	f := natplan.Facts{Pod: b.LauncherPod(vmi, "a").IP("10.244.0.8").Obj(), VMI: vmi}
+	for name, tc := range map[string]struct {
+		mvm  *b.MVMBuilder
+		want string
+	}{
+		"ports as at its start": {b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("health", 8081)), ""},
+		"one was taken out":     {b.MVM("web").Ports(b.HTTP("http", 80, 8080)), "spec.probedPorts[1]"},
+		"and is in a range":     {b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 8081, EndPort: 8090}), ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := natplan.CheckSpec(tc.mvm.Obj()); err != nil {
+				t.Fatal(err)
+			}
+			spec, err := natplan.ConfigurationSpec(tc.mvm.Obj(), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]int32{8080, 8081}, spec.ProbedPorts); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			_, err = natplan.Plan(spec, []string{"10.244.0.8"})
+			got := ""
+			if invalid, ok := natplan.FirstInvalid(err); ok {
+				got = invalid.Field
+			}
+			if got != tc.want {
+				t.Errorf("refused %q (%v), want %q", got, err, tc.want)
+			}
+		})
 	}
 }

@@ -19,7 +19,8 @@ var interfaceShape = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`)
 
 // Plan turns a NAT configuration into the plan for the rule-writer: checked,
 // sorted, without duplicates. It refuses what would take a port away from the
-// proxy, because that would cut the pod off from the mesh.
+// proxy, because that would cut the pod off from the mesh, and what would close
+// a port that the kubelet probes.
 func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan, error) {
 	path := field.NewPath("spec")
 	c := &checker{}
@@ -27,6 +28,7 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 	c.proxy(spec.Proxy, spec.DataPlane, path.Child("proxy"))
 	c.inbound(spec, path.Child("inbound"))
 	c.inboundRanges(spec.Inbound.ExcludePorts, slices.Concat(spec.Inbound.Mesh, spec.Proxy.LocalPorts), path.Child("inbound", "excludePorts"))
+	c.probed(spec, path.Child("probedPorts"))
 	c.unmeshed(spec.Unmeshed, path.Child("unmeshed"))
 	outbound, err := normaliseOutbound(spec.Outbound, path.Child("outbound"))
 	c.add(err)

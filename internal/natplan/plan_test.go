@@ -83,6 +83,13 @@ func TestPlanRefuses(t *testing.T) {
 		"direct port of the proxy":  {change: func(s *spec) { s.Inbound.DirectTCP = []int32{15000} }, want: refusals{"ReservedPort spec.inbound.directTCP[0]"}},
 		"direct port of migration":  {change: func(s *spec) { s.Inbound.DirectTCP = []int32{49153} }, want: refusals{"ReservedPort spec.inbound.directTCP[0]"}},
 		"port of a further service": {change: func(s *spec) { s.Proxy.LocalPorts = append(s.Proxy.LocalPorts, 8080) }, want: refusals{"ReservedPort spec.inbound.mesh[0]"}},
+		"a probe cut off": {
+			change: func(s *spec) { s.ProbedPorts = []int32{8080, 8081} }, want: refusals{"InvalidPort spec.probedPorts[1]"},
+		},
+		"a probe of a UDP port": {
+			change: func(s *spec) { s.ProbedPorts, s.Inbound.DirectUDP = []int32{9050}, []int32{9050} },
+			want:   refusals{"InvalidPort spec.probedPorts[0]"},
+		},
 		"guard taken away": {
 			change: func(s *spec) {
 				s.Proxy.LocalPorts = slices.DeleteFunc(s.Proxy.LocalPorts, func(p int32) bool { return p == 15021 })
