@@ -164,7 +164,7 @@ func (p *program) jobs() rulejob.Config {
 func (p *program) reloader(mgr ctrl.Manager, restart func()) *operatorconfig.Reloader {
 	r := &operatorconfig.Reloader{
 		Path: p.path, Env: os.Getenv, Current: p.config, Apply: p.apply, Restart: restart,
-		Log: ctrl.Log.WithName("configuration"), Recorder: mgr.GetEventRecorder("meshvm"),
+		Log: ctrl.Log.WithName("configuration"), Recorder: podEvents{mgr.GetClient(), p.namespace, p.pod},
 	}
 	if p.pod != "" {
 		r.Object = &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: p.pod}}

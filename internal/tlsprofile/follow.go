@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"sync"
+	"time"
 
 	openshiftv1 "github.com/openshift/api/config/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -26,6 +27,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
+
+// servedRetry is the pause before a kind whose definition is there is looked for
+// again.
+const servedRetry = time.Second
 
 // The object with the cluster's profile, and the kind that it is of.
 const (
@@ -53,7 +58,7 @@ func apiServer() *unstructured.Unstructured {
 func Follow(ctx context.Context, mgr ctrl.Manager, current *Current) (func(), error) {
 	f := &follower{mgr: mgr, current: current}
 	if current.follows() {
-		if _, err := f.take(ctx); err != nil {
+		if _, err := f.take(ctx); err != nil && !meta.IsNoMatchError(err) {
 			return nil, err
 		}
 	}
@@ -99,14 +104,28 @@ func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 		return reconcile.Result{}, nil
 	}
 	readable, err := f.take(ctx)
-	if err != nil || !readable {
+	switch {
+	case meta.IsNoMatchError(err):
+		return f.awaitKind(ctx)
+	case err != nil || !readable:
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{}, f.watch()
 }
 
-// take puts the object's profile in force. It says whether there is such a kind
-// that may be read; the object itself may be missing.
+// awaitKind looks again soon if the kind's definition is there: that the kind is
+// served is no event.
+func (f *follower) awaitKind(ctx context.Context) (reconcile.Result, error) {
+	crd := &metav1.PartialObjectMetadata{}
+	crd.SetGroupVersionKind(crdKind)
+	if err := f.mgr.GetClient().Get(ctx, types.NamespacedName{Name: crdName}, crd); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	return reconcile.Result{RequeueAfter: servedRetry}, nil
+}
+
+// take puts the object's profile in force. It says whether it may be read; the
+// object itself may be missing. The error is a NoMatch where there is no such kind.
 func (f *follower) take(ctx context.Context) (readable bool, err error) {
 	u := apiServer()
 	err = f.mgr.GetAPIReader().Get(ctx, types.NamespacedName{Name: objectName}, u)
@@ -114,7 +133,10 @@ func (f *follower) take(ctx context.Context) (readable bool, err error) {
 	case apierrors.IsForbidden(err):
 		ctrl.LoggerFrom(ctx).Info("The cluster has a TLS profile, and the manager may not read it; grant it that (config/openshift/tls_profile_role.yaml) and start it again, or set tls.profile", "error", err.Error())
 		return false, nil
-	case client.IgnoreNotFound(err) != nil && !meta.IsNoMatchError(err):
+	case meta.IsNoMatchError(err):
+		f.current.Set(Of(nil))
+		return false, err
+	case client.IgnoreNotFound(err) != nil:
 		return false, fmt.Errorf("read the cluster's TLS profile: %w", err)
 	}
 	var o openshiftv1.APIServer
@@ -127,7 +149,7 @@ func (f *follower) take(ctx context.Context) (readable bool, err error) {
 	if f.current.Set(s) {
 		ctrl.LoggerFrom(ctx).Info("The cluster's TLS profile is in force", "minVersion", tls.VersionName(s.MinVersion), "cipherSuites", len(s.CipherSuites))
 	}
-	return !meta.IsNoMatchError(err), nil
+	return true, nil
 }
 
 // watch begins to watch the object, once its kind is there. A cache knows no

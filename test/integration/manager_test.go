@@ -280,9 +280,14 @@ func TestManagerProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	for token, want := range map[string]int{"": http.StatusUnauthorized, stranger: http.StatusForbidden} {
-		if status, _, err := p.get(token, 0); err != nil || status != want {
-			t.Errorf("metrics for somebody with a token of %d characters: %d, %v, want %d", len(token), status, err, want)
-		}
+		// The manager is ready before its metrics are served.
+		p.eventually(fmt.Sprintf("metrics for somebody with a token of %d characters", len(token)), func() error {
+			status, _, err := p.get(token, 0)
+			if err == nil && status != want {
+				t.Errorf("metrics for somebody with a token of %d characters: %d, want %d", len(token), status, want)
+			}
+			return err
+		})
 	}
 	// The filter calls a token that nobody issued an error.
 	if status, _, err := p.get("nonsense", 0); err != nil || status == http.StatusOK {

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// eventPatience is how long writing an event may hold up the end of the manager.
+const eventPatience = 5 * time.Second
+
+// podEvents is a recorder of events about the manager's own pod that has written
+// an event when it returns. The manager's recorder writes behind, and drops what
+// it has not written when the manager ends (controller-runtime,
+// pkg/internal/recorder, Provider.Stop).
+type podEvents struct {
+	client         client.Client
+	namespace, pod string
+}
+
+// Eventf is that of client-go's events.EventRecorder.
+func (e podEvents) Eventf(_, _ runtime.Object, kind, reason, action, note string, args ...any) {
+	ctx, cancel := context.WithTimeout(context.Background(), eventPatience)
+	defer cancel()
+	now, note := metav1.NowMicro(), fmt.Sprintf(note, args...)
+	ctrl.Log.V(1).Info(note, "type", kind, "reason", reason)
+	err := e.client.Create(ctx, &eventsv1.Event{
+		ObjectMeta:          metav1.ObjectMeta{Namespace: e.namespace, Name: fmt.Sprintf("%s.%x", e.pod, now.UnixNano())},
+		EventTime:           now,
+		ReportingController: "meshvm",
+		ReportingInstance:   e.pod,
+		Regarding:           corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: e.namespace, Name: e.pod},
+		Type:                kind,
+		Reason:              reason,
+		Action:              action,
+		Note:                note,
+	})
+	if err != nil {
+		ctrl.Log.Error(err, "An event was not written", "reason", reason)
+	}
+}
