@@ -69,6 +69,11 @@ func (r readiness) Collect(out chan<- prometheus.Metric) {
 	}
 	for i := range nats.Items {
 		nat := &nats.Items[i]
+		target := meta.FindStatusCondition(nat.Status.Conditions, string(v1alpha1.ConditionTargetResolved))
+		if target != nil && target.Reason == string(v1alpha1.ReasonPodNotFound) {
+			// Kept to tell the rules, while a spec is refused: no guest is without any.
+			continue
+		}
 		out <- conditionMetric(natProgrammed, nat, nat.Status.Conditions, v1alpha1.ConditionProgrammed)
 	}
 }

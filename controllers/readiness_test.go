@@ -32,6 +32,11 @@ func TestReadiness(t *testing.T) {
 		nats: []v1alpha1.PodNATConfiguration{{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-1"},
 			Status:     v1alpha1.PodNATConfigurationStatus{Conditions: condition(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, v1alpha1.ReasonContended)},
+		}, {
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-of-a-pod-that-is-gone"},
+			Status: v1alpha1.PodNATConfigurationStatus{Conditions: append(
+				condition(v1alpha1.ConditionTargetResolved, metav1.ConditionFalse, v1alpha1.ReasonPodNotFound),
+				condition(v1alpha1.ConditionProgrammed, metav1.ConditionFalse, v1alpha1.ReasonProgramming)...)},
 		}},
 	}}
 	if n := testutil.CollectAndCount(r); n != 0 {

@@ -11,7 +11,8 @@ type ConditionReason string
 // Conditions of both kinds.
 const (
 	// ConditionReady summarises all other conditions. It is True only when
-	// what is declared was found in place.
+	// what is declared was found in place. It says nothing of the past: how a
+	// running guest was started is told by StartNotHeld, which leaves it alone.
 	//
 	// Possible reasons when True: Ready.
 	// When False: the reason of the first condition that is not as it should be.
@@ -97,7 +98,8 @@ const (
 	// lives whose guest was not held back until the pod's rules were verified,
 	// although the spec asks for it. It says nothing of how the rules are now.
 	//
-	// Possible reasons when True: GateMissing, MigrationNotHeld, UnpausedEarly.
+	// Possible reasons when True: GateMissing, MigrationNotHeld, UnpausedEarly,
+	// OwnStartStrategy.
 	ConditionStartNotHeld ConditionType = "StartNotHeld"
 
 	// ConditionPaused is there, and True, only while the annotation
@@ -189,8 +191,8 @@ const (
 	ReasonNoPod ConditionReason = "NoPod"
 	// ReasonRestartRequired: KubeVirt waits for a restart of the guest.
 	ReasonRestartRequired ConditionReason = "RestartRequired"
-	// ReasonGateMissing: a pod was made without the container that holds back
-	// the guest.
+	// ReasonGateMissing: a pod was made without what holds back the guest: the
+	// container, or with the start gate Pause the start strategy.
 	ReasonGateMissing ConditionReason = "GateMissing"
 	// ReasonMigrationNotHeld: the operator holds back guests by starting them
 	// paused, which KubeVirt does not do on the target of a live migration.
@@ -198,6 +200,9 @@ const (
 	// ReasonUnpausedEarly: the operator had the guest started paused, and
 	// somebody else let it run before its rules were verified.
 	ReasonUnpausedEarly ConditionReason = "UnpausedEarly"
+	// ReasonOwnStartStrategy: the operator holds back guests by starting them
+	// paused, and the spec has a start strategy of its own.
+	ReasonOwnStartStrategy ConditionReason = "OwnStartStrategy"
 )
 
 // Reasons of PodNATConfiguration.

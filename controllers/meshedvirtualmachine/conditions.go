@@ -48,8 +48,8 @@ func (s *scope) outlook(positive []conditions.Condition) conditions.Outlook {
 	for _, err := range s.failures {
 		stuck = stuck || errors.Is(err, apply.ErrConflict) || refused(err)
 	}
-	for uid := range s.nats {
-		c := s.nats[uid]
+	for i := range s.pods {
+		c := s.nats[s.pods[i].UID]
 		stuck = stuck || conditions.IsTrue(c.Status.Conditions, v1alpha1.ConditionStalled, c.Generation)
 	}
 	if stuck {

@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,7 +37,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if !mvm.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	s := &scope{mvm: mvm.DeepCopy(), before: &mvm}
+	s := &scope{mvm: mvm.DeepCopy(), before: &mvm, gate: r.StartGate}
 	err = r.carryOut(ctx, s)
 	result, err = outcome(s, err)
 	s.writeStatus()
@@ -76,7 +77,8 @@ func (r *Reconciler) carryOut(ctx context.Context, s *scope) error {
 }
 
 // compose applies the wanted objects one by one and, when all went well, prunes
-// those that are not wanted any more. While paused it only compares.
+// those that are not wanted any more; configurations of pods that are gone it
+// prunes in any case. While paused it only compares.
 func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 	desired, err := children.Desired(r.input(s))
 	if invalid, ok := natplan.FirstInvalid(err); ok {
@@ -88,11 +90,7 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 	}
 	s.children = map[apply.Key]*unstructured.Unstructured{}
 	s.failures = map[apply.Key]error{}
-	keep := map[apply.Key]bool{}
-	for i := range s.pods {
-		// A live pod keeps its rules even when no new ones can be derived.
-		keep[s.natKey(&s.pods[i])] = true
-	}
+	keep := s.liveRules()
 	bring := r.Applier.Apply
 	if s.paused {
 		bring = r.Applier.Check
@@ -113,11 +111,29 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 			s.failures[key] = err
 		}
 	}
-	if len(s.failures) > 0 || s.paused {
+	switch {
+	case s.paused:
 		return nil
+	case len(s.failures) > 0:
+		return r.prune(ctx, s, keep, children.PodNATConfigurationKind)
+	default:
+		return r.prune(ctx, s, keep, children.Prunable()...)
 	}
+}
+
+func (r *Reconciler) prune(ctx context.Context, s *scope, keep map[apply.Key]bool, kinds ...schema.GroupVersionKind) error {
 	selector := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
-	return r.Applier.Prune(ctx, s.mvm.Namespace, s.mvm.UID, selector, children.Prunable(), keep)
+	return r.Applier.Prune(ctx, s.mvm.Namespace, s.mvm.UID, selector, kinds, keep)
+}
+
+// liveRules are the configurations of live pods: a pod keeps its rules even when
+// no new ones can be derived.
+func (s *scope) liveRules() map[apply.Key]bool {
+	keep := map[apply.Key]bool{}
+	for i := range s.pods {
+		keep[s.natKey(&s.pods[i])] = true
+	}
+	return keep
 }
 
 func (r *Reconciler) input(s *scope) children.Input {
@@ -127,7 +143,8 @@ func (r *Reconciler) input(s *scope) children.Input {
 // keepRules sees to it, while the spec is refused, that pods which have started
 // since have rules too: those of the spec before, as the mesh's policy still is.
 // Without a configuration that tells them there are none, and the gate holds the
-// guest. Everything else stays as it is, and so do the rules of other pods.
+// guest. Everything else stays as it is, and so do the rules of other pods. What
+// tells these rules is kept when its pod is gone.
 func (r *Reconciler) keepRules(ctx context.Context, s *scope) error {
 	if err := r.observe(ctx, s); err != nil || s.paused {
 		return err
@@ -151,7 +168,9 @@ func (r *Reconciler) keepRules(ctx context.Context, s *scope) error {
 		}
 		s.children[key] = live
 	}
-	return nil
+	keep := s.liveRules()
+	keep[apply.Key{Kind: children.PodNATConfigurationKind.GroupKind(), Name: last.Name}] = true
+	return r.prune(ctx, s, keep, children.PodNATConfigurationKind)
 }
 
 // outcome turns what happened into when to look again. Conflicts and objects

@@ -27,6 +27,8 @@ type scope struct {
 	// mvm is the object as it will be written; before as it was read.
 	mvm, before *v1alpha1.MeshedVirtualMachine
 
+	// gate is how the operator holds back guests.
+	gate children.StartGate
 	// paused is set when somebody asked the operator to keep still.
 	paused bool
 	// held is set while the VirtualMachine waits for what it needs.

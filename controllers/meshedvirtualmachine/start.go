@@ -15,6 +15,7 @@ import (
 	kubevirtclient "kubevirt.io/client-go/kubevirt/typed/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/natplan"
 )
@@ -128,8 +129,13 @@ func (s *scope) startBefore(uid types.UID) v1alpha1.PodStart {
 // startsPaused says whether it was the operator who had the guest started
 // paused: a start strategy in the user's spec is the user's business.
 func (s *scope) startsPaused() bool {
+	return s.vmi != nil && s.vmi.ShouldStartPaused() && !s.ownStrategy()
+}
+
+// ownStrategy says whether the spec has a start strategy of the user's own.
+func (s *scope) ownStrategy() bool {
 	t := s.mvm.Spec.VirtualMachine.Template
-	return s.vmi != nil && s.vmi.ShouldStartPaused() && (t == nil || t.Spec.StartStrategy == nil)
+	return t != nil && t.Spec.StartStrategy != nil
 }
 
 func (s *scope) vmiPaused() bool {
@@ -159,20 +165,31 @@ func (s *scope) startNotHeld() (conditions.Condition, bool) {
 		return conditions.Condition{}, false
 	}
 	for i := range s.pods {
-		pod := &s.pods[i]
-		if s.start(pod) != v1alpha1.PodStartNotHeld {
-			continue
+		if pod := &s.pods[i]; s.start(pod) == v1alpha1.PodStartNotHeld {
+			reason, message := s.whyNotHeld(pod)
+			return conditions.True(v1alpha1.ConditionStartNotHeld, reason, message), true
 		}
-		switch {
-		case s.startsPaused() && migrated(pod):
-			return conditions.True(v1alpha1.ConditionStartNotHeld, v1alpha1.ReasonMigrationNotHeld,
-				"the guest moved to pod "+pod.Name+" without waiting for its rules: starting paused does not hold a live migration, the operator's start gate Container does"), true
-		case s.startsPaused():
-			return conditions.True(v1alpha1.ConditionStartNotHeld, v1alpha1.ReasonUnpausedEarly,
-				"somebody other than the operator let the guest of pod "+pod.Name+" run before its rules were verified: leave that to the operator"), true
-		}
-		return conditions.True(v1alpha1.ConditionStartNotHeld, v1alpha1.ReasonGateMissing,
-			"pod "+pod.Name+" was made without the container "+natplan.GateContainer+", so that its guest may have sent packets before its rules were there: see to it that the operator's webhook for pods is in place, then restart the guest"), true
 	}
 	return conditions.Condition{}, false
+}
+
+// whyNotHeld says why nothing held back the guest of a pod, and the way out.
+func (s *scope) whyNotHeld(pod *corev1.Pod) (reason v1alpha1.ConditionReason, message string) {
+	switch {
+	case s.startsPaused() && migrated(pod):
+		return v1alpha1.ReasonMigrationNotHeld, "the guest moved to pod " + pod.Name +
+			" without waiting for its rules: starting paused does not hold a live migration, the operator's start gate Container does"
+	case s.startsPaused():
+		return v1alpha1.ReasonUnpausedEarly, "somebody other than the operator let the guest of pod " + pod.Name +
+			" run before its rules were verified: leave that to the operator"
+	case s.gate == children.StartGatePause && s.ownStrategy():
+		return v1alpha1.ReasonOwnStartStrategy, "the operator's start gate is Pause, and the start strategy of the spec keeps it from the guest of pod " + pod.Name +
+			": remove spec.virtualMachine.template.spec.startStrategy, then restart the guest"
+	case s.gate == children.StartGatePause:
+		return v1alpha1.ReasonGateMissing, "the guest of pod " + pod.Name +
+			" was started before the operator's start gate Pause was in effect, so that it may have sent packets before its rules were there: restart the guest"
+	default:
+		return v1alpha1.ReasonGateMissing, "pod " + pod.Name + " was made without the container " + natplan.GateContainer +
+			", so that its guest may have sent packets before its rules were there: see to it that the operator's webhook for pods is in place, then restart the guest"
+	}
 }

@@ -15,6 +15,7 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/test/builders"
 )
@@ -109,6 +110,17 @@ func TestStartOfPods(t *testing.T) {
 		"let run by somebody before its rules, which are there now": {
 			world(startedPaused, unpaused(5*time.Second), startBefore(v1alpha1.PodStartNotHeld)),
 			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonUnpausedEarly,
+		},
+		"a start strategy of the user's own, and start gate Pause": {
+			world(startedPaused, func(s *scope) {
+				s.gate = children.StartGatePause
+				s.mvm.Spec.VirtualMachine.Template.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
+			}, unpaused(5*time.Second)),
+			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonOwnStartStrategy,
+		},
+		"started before the start gate was Pause": {
+			world(func(s *scope) { s.gate = children.StartGatePause }),
+			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonGateMissing,
 		},
 		"a migration that waits": {
 			world(gate(true), target(true, false)),

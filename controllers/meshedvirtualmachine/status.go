@@ -21,9 +21,11 @@ func (s *scope) writeStatus() {
 	st.Conditions = conditions.Merge(st.Conditions, s.mvm.Generation, stated...)
 	nat, _ := conditions.Find(stated, v1alpha1.ConditionNATProgrammed)
 	policy, _ := conditions.Find(stated, v1alpha1.ConditionMeshPolicyApplied)
-	// What a refused spec declares is not in effect, what was before is.
-	if s.invalid == nil || st.MTLS.DeclaredMode == "" {
+	switch {
+	case s.invalid == nil || st.MTLS.DeclaredMode == "":
 		st.MTLS = s.mtls(nat.Status == metav1.ConditionTrue && policy.Status == metav1.ConditionTrue)
+	case !s.stillInEffect(nat):
+		st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
 	}
 	st.Ports = s.ports(nat)
 	if s.podsKnown {
@@ -33,6 +35,14 @@ func (s *scope) writeStatus() {
 		st.RelatedObjects = s.relatedObjects()
 	}
 	st.Address = children.Host(s.mvm)
+}
+
+// stillInEffect says, while the spec is refused, whether what was in effect before
+// is: what a refused spec declares is not. What was lost is not called in effect again
+// before a spec is accepted, because nothing else tells which mode it would be.
+func (s *scope) stillInEffect(nat conditions.Condition) bool {
+	policy := apply.Key{Kind: children.PeerAuthenticationKind.GroupKind(), Name: s.mvm.Name}
+	return s.nats != nil && nat.Status != metav1.ConditionFalse && s.children[policy] != nil
 }
 
 // strength orders the modes from the weakest to the strongest.

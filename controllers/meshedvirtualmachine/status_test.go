@@ -140,6 +140,14 @@ func TestConditions(t *testing.T) {
 			}),
 			[]string{"NATProgrammed=False/KernelUnsupported", "Stalled=True/KernelUnsupported"},
 		},
+		"what is left of a pod that is gone": {
+			world(fails(children.DestinationRuleKind, errors.New("too many requests")), func(s *scope) {
+				c := nat("gone", metav1.ConditionFalse, v1alpha1.ReasonKernelUnsupported, 1)
+				c.Status.Conditions = append(c.Status.Conditions, metav1.Condition{Type: "Stalled", Status: metav1.ConditionTrue, ObservedGeneration: 1})
+				s.nats["gone"] = c
+			}),
+			[]string{"Reconciling=True/Progressing", "-Stalled"},
+		},
 		"a second pod without rules": {
 			world(func(s *scope) {
 				s.pods = append(s.pods, *builders.LauncherPod(s.vmi, "fghij").UID("other").Node("node-b").Obj())
@@ -246,6 +254,32 @@ func TestMTLSStatus(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+// TestMTLSOfARefusedSpec: what was in effect stays so, unless it was lost.
+func TestMTLSOfARefusedSpec(t *testing.T) {
+	before := v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModePermissive, EffectiveMode: v1alpha1.MTLSModePermissive, BypassedPorts: []string{"db"}}
+	for name, tc := range map[string]struct {
+		mod  func(*scope)
+		want v1alpha1.MTLSMode
+	}{
+		"all in place":     {func(*scope) {}, v1alpha1.MTLSModePermissive},
+		"rules are lost":   {setNAT(metav1.ConditionFalse, v1alpha1.ReasonDrifted, 1), v1alpha1.MTLSModeDisable},
+		"nobody looked":    {func(s *scope) { s.nats = nil }, v1alpha1.MTLSModeDisable},
+		"the guest ended":  {func(s *scope) { s.pods, s.vmi = nil, nil }, v1alpha1.MTLSModeDisable},
+		"a policy is gone": {func(s *scope) { delete(s.children, key(children.PeerAuthenticationKind)) }, v1alpha1.MTLSModeDisable},
+	} {
+		s := world(func(s *scope) {
+			s.invalid = &natplan.Invalid{Reason: v1alpha1.ReasonInvalidSpec}
+			s.mvm.Status.MTLS = before
+		}, tc.mod)
+		s.writeStatus()
+		want := before
+		want.EffectiveMode = tc.want
+		if diff := cmp.Diff(want, s.mvm.Status.MTLS); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
 	}
 }
 

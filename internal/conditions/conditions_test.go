@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/events"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 )
@@ -74,5 +75,29 @@ func TestSummarize(t *testing.T) {
 				t.Error("both Reconciling and Stalled")
 			}
 		})
+	}
+}
+
+// TestRecord: what appears for the first time is an event when it is bad news.
+func TestRecord(t *testing.T) {
+	for name, want := range map[v1alpha1.ConditionType]string{
+		v1alpha1.ConditionStartNotHeld:    "Warning GateMissing",
+		v1alpha1.ConditionRestartRequired: "Warning RestartRequired",
+		v1alpha1.ConditionPaused:          "",
+		v1alpha1.ConditionReconciling:     "",
+	} {
+		recorder := events.NewFakeRecorder(4)
+		reason := v1alpha1.ConditionReason(strings.TrimPrefix(want, "Warning "))
+		Record(recorder, &v1alpha1.MeshedVirtualMachine{}, nil, Merge(nil, 1, True(name, reason, "m")))
+		select {
+		case got := <-recorder.Events:
+			if want == "" || !strings.HasPrefix(got, want) {
+				t.Errorf("%s: event %q, want %q", name, got, want)
+			}
+		default:
+			if want != "" {
+				t.Errorf("%s: no event", name)
+			}
+		}
 	}
 }

@@ -43,6 +43,7 @@ var abnormal = map[string]bool{
 	string(v1alpha1.ConditionStalled):         true,
 	string(v1alpha1.ConditionConflicted):      true,
 	string(v1alpha1.ConditionRestartRequired): true,
+	string(v1alpha1.ConditionStartNotHeld):    true,
 }
 
 // quiet are the conditions whose transitions are no news of their own.

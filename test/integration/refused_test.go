@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -39,4 +41,62 @@ func TestPodsOfARefusedSpec(t *testing.T) {
 	}
 	s.runWriter(got.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, metav1.ConditionUnknown, v1alpha1.ReasonPending})
+
+	// A pod that is gone leaves nothing behind.
+	s.end(first)
+	s.eventually("one PodNATConfiguration is left", func() error { return s.natsAre(next) })
+
+	// After the last one its configuration tells the rules of those to come.
+	s.end(next)
+	if err := s.Delete(s.Context(), vmi); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNoPod})
+	_, last := s.startGuest(o.Name, "node-b")
+	if diff := cmp.Diff(before.Spec.Inbound, s.awaitNAT(last).Spec.Inbound); diff != "" {
+		t.Errorf("after a restart the pod has not the ports of the spec before: %s", diff)
+	}
+	s.eventually("one PodNATConfiguration is left", func() error { return s.natsAre(last) })
+}
+
+// end removes a pod as a kubelet does when its containers have ended.
+func (s *suite) end(pod *corev1.Pod) {
+	s.Helper()
+	if err := s.Delete(s.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// natsAre says whether the only PodNATConfiguration is that of the pod.
+func (s *suite) natsAre(pod *corev1.Pod) error {
+	var list v1alpha1.PodNATConfigurationList
+	if err := s.List(s.Context(), &list, client.InNamespace(s.namespace)); err != nil {
+		return err
+	}
+	if len(list.Items) != 1 || list.Items[0].Spec.Pod.UID != pod.UID {
+		return fmt.Errorf("there are %d", len(list.Items))
+	}
+	return nil
+}
+
+// TestFailuresKeepNoRulesOfPodsThatAreGone: a child that belongs to somebody else
+// keeps the operator from pruning what an edit left over, not what a pod did.
+func TestFailuresKeepNoRulesOfPodsThatAreGone(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	pod := s.converge(o)
+	vmi := &kubevirtv1.VirtualMachineInstance{}
+	svc, err := s.read(singletons[0], o.Name)
+	if err := errors.Join(err, s.Get(s.Context(), client.ObjectKeyFromObject(o), vmi)); err != nil {
+		t.Fatal(err)
+	}
+	svc.SetOwnerReferences(nil)
+	if err := s.Update(s.Context(), svc); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionConflicted, yes, v1alpha1.ReasonConflict})
+	next := s.launcher(vmi, "node-a")
+	s.awaitNAT(next)
+	s.end(pod)
+	s.eventually("one PodNATConfiguration is left", func() error { return s.natsAre(next) })
 }
