@@ -15,8 +15,11 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/rulejob"
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
@@ -27,8 +30,9 @@ type privileges map[string]string
 
 var privilegeLines = []string{"Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp"}
 
-// wanted of the manager: not root, nothing in any set, nothing to be had.
-var managerPrivileges = privileges{
+// wanted of the manager and of the gate in guests' pods: not root, nothing in any
+// set, nothing to be had.
+var noPrivileges = privileges{
 	"Uid": "65532 65532 65532 65532", "Gid": "65532 65532 65532 65532",
 	"CapInh": none, "CapPrm": none, "CapEff": none, "CapBnd": none, "CapAmb": none, "NoNewPrivs": "1", "Seccomp": "2",
 }
@@ -47,10 +51,58 @@ const (
 // processes may do.
 func TestPrivileges(t *testing.T) {
 	s := start(t)
-	pod, _ := ready(t, s)
+	before, _ := ready(t, s)
 	ctx := testContext(t, 5*time.Minute)
-	checkPrivileges(ctx, t, s, &managers(ctx, t, s)[0], "manager", managerPrivileges)
-	checkPrivileges(ctx, t, s, longWriter(ctx, t, s, pod), "rule-writer", writerPrivileges)
+	checkPrivileges(ctx, t, s, &managers(ctx, t, s)[0], "manager", noPrivileges)
+	pod := shutGate(ctx, t, s, before)
+	checkPrivileges(ctx, t, s, pod, natplan.GateContainer, noPrivileges)
+	pause(ctx, t, s, false)
+	if _, err := s.WaitReady(ctx); err != nil {
+		t.Fatal(err)
+	}
+	checkPrivileges(ctx, t, s, pod, natplan.GateWatchContainer, noPrivileges)
+	checkPrivileges(ctx, t, s, longWriter(ctx, t, s, pod), rulejob.ContainerName, writerPrivileges)
+}
+
+// shutGate has the sample's guest start again while the operator writes no rules,
+// and returns the pod, in which the gate waits for them.
+func shutGate(ctx context.Context, t *testing.T, s *scenario.Scenario, before *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	pause(ctx, t, s, true)
+	vmi := object("VirtualMachineInstance", scenario.Name)
+	vmi.SetAPIVersion("kubevirt.io/v1")
+	if err := s.Delete(ctx, vmi); err != nil {
+		t.Fatal(err)
+	}
+	var waiting *corev1.Pod
+	err := s.Wait(ctx, "the sample's next pod", func(ctx context.Context) (string, error) {
+		var list corev1.PodList
+		err := s.List(ctx, &list, client.InNamespace(scenario.Namespace), client.MatchingLabels{kubevirtv1.AppLabel: "virt-launcher"})
+		for i := range list.Items {
+			if list.Items[i].UID != before.UID {
+				waiting = &list.Items[i]
+				return "", nil
+			}
+		}
+		return "it", err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return waiting
+}
+
+// pause has the operator leave the sample alone, or look after it again.
+func pause(ctx context.Context, t *testing.T, s *scenario.Scenario, yes bool) {
+	t.Helper()
+	value := "null"
+	if yes {
+		value = `"true"`
+	}
+	patch := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"metadata":{"annotations":{%q:%s}}}`, v1alpha1.AnnotationPaused, value))
+	if err := s.Patch(ctx, object("MeshedVirtualMachine", scenario.Name), patch); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // managers are the manager's pods, without those that end.
@@ -95,6 +147,7 @@ func longWriter(ctx context.Context, t *testing.T, s *scenario.Scenario, target 
 		},
 		Spec: written.Spec,
 	}
+	long.Spec.NodeName = target.Spec.NodeName
 	long.Spec.Containers[0].Args = []string{"trace", "-pod-uid", string(target.UID), "-pod-ip", target.Status.PodIP, "-dport", "1", "-duration", "1m"}
 	if err := s.Create(ctx, long); err != nil {
 		t.Fatal(err)
@@ -119,52 +172,69 @@ func longWriter(ctx context.Context, t *testing.T, s *scenario.Scenario, target 
 	return long
 }
 
-// checkPrivileges finds the program among the processes of the pod and compares.
-func checkPrivileges(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod, program string, want privileges) {
+// checkPrivileges waits until a container runs and looks at each of its processes.
+func checkPrivileges(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod, container string, want privileges) {
 	t.Helper()
-	var got privileges
-	err := s.Wait(ctx, "the process "+program, func(context.Context) (string, error) {
-		var err error
-		got, err = readPrivileges(string(pod.UID), program)
-		return "", err
+	var processes []privileges
+	err := s.Wait(ctx, "container "+container+" to run", func(ctx context.Context) (string, error) {
+		var now corev1.Pod
+		if err := s.Get(ctx, client.ObjectKeyFromObject(pod), &now); err != nil {
+			return "", err
+		}
+		for _, c := range slices.Concat(now.Status.InitContainerStatuses, now.Status.ContainerStatuses) {
+			if c.Name != container || c.State.Running == nil {
+				continue
+			}
+			_, id, _ := strings.Cut(c.ContainerID, "://")
+			var err error
+			processes, err = readPrivileges(id)
+			return "", err
+		}
+		return "it", nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var line strings.Builder
-	for _, name := range privilegeLines {
-		fmt.Fprintf(&line, " %s=%s", name, got[name])
-		if w, ok := want[name]; ok && got[name] != w {
-			t.Errorf("%s: %s is %q, want %q", program, name, got[name], w)
+	for _, got := range processes {
+		var line strings.Builder
+		for _, name := range privilegeLines {
+			fmt.Fprintf(&line, " %s=%s", name, got[name])
+			if w, ok := want[name]; ok && got[name] != w {
+				t.Errorf("%s: %s is %q, want %q", container, name, got[name], w)
+			}
 		}
+		t.Logf("%s (%s):%s", container, got["Name"], line.String())
 	}
-	t.Logf("%s:%s", program, line.String())
 }
 
-// readPrivileges reads them of the process of a pod whose program has the name.
-func readPrivileges(podUID, program string) (privileges, error) {
+// statusLine is one of /proc/PID/status.
+var statusLine = regexp.MustCompile(`(?m)^(\w+):[ \t]*(.*?)[ \t]*$`)
+
+// readPrivileges reads them of the processes of a container, which the runtime
+// names in their cgroup.
+func readPrivileges(containerID string) ([]privileges, error) {
 	paths, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	if err != nil {
 		return nil, err
 	}
+	var out []privileges
 	for _, path := range paths {
-		raw, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(raw), "/pod"+podUID) {
-			continue
+		cgroup, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(cgroup), containerID) {
+			continue // it may have ended meanwhile
 		}
-		dir := filepath.Dir(path)
-		if exe, err := os.Readlink(filepath.Join(dir, "exe")); err != nil || filepath.Base(exe) != program {
-			continue
-		}
-		status, err := os.ReadFile(filepath.Join(dir, "status"))
+		status, err := os.ReadFile(filepath.Join(filepath.Dir(path), "status"))
 		if err != nil {
-			return nil, err
+			continue
 		}
 		got := privileges{}
-		for _, m := range regexp.MustCompile(`(?m)^(\w+):[ \t]*(.*?)[ \t]*$`).FindAllStringSubmatch(string(status), -1) {
+		for _, m := range statusLine.FindAllStringSubmatch(string(status), -1) {
 			got[m[1]] = strings.Join(strings.Fields(m[2]), " ")
 		}
-		return got, nil
+		out = append(out, got)
 	}
-	return nil, fmt.Errorf("no process %s in pod %s", program, podUID)
+	if len(out) == 0 {
+		return nil, fmt.Errorf("no process in container %s", containerID)
+	}
+	return out, nil
 }
