@@ -3,6 +3,7 @@ module meshvm.io/meshvm/hack/olm
 go 1.26.3
 
 require (
+	github.com/google/go-containerregistry v0.21.1
 	github.com/operator-framework/api v0.44.0
 	github.com/operator-framework/operator-registry v1.60.0
 	k8s.io/api v0.36.1

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,13 +66,7 @@ func bundleValid(b *manifests.Bundle, _ []*unstructured.Unstructured) []error {
 }
 
 func haveValidation(b *manifests.Bundle, crs []*unstructured.Unstructured) []error {
-	var errs []error
-	for _, cr := range crs {
-		schema, err := schemaOf(b, cr)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
+	return each(b, crs, func(_ v1alpha1.CRDDescription, schema *extv1.JSONSchemaProps, cr *unstructured.Unstructured) (errs []error) {
 		for _, part := range []string{"spec", "status"} {
 			values, _, _ := unstructured.NestedMap(cr.Object, part)
 			for field := range values {
@@ -80,8 +75,8 @@ func haveValidation(b *manifests.Bundle, crs []*unstructured.Unstructured) []err
 				}
 			}
 		}
-	}
-	return errs
+		return errs
+	})
 }
 
 func haveResources(b *manifests.Bundle, _ []*unstructured.Unstructured) []error {
@@ -95,34 +90,44 @@ func haveResources(b *manifests.Bundle, _ []*unstructured.Unstructured) []error 
 }
 
 func specDescribed(b *manifests.Bundle, crs []*unstructured.Unstructured) []error {
-	var errs []error
-	for _, cr := range crs {
-		owned, err := ownedOf(b, cr)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		described := map[string]bool{}
-		for _, d := range owned.SpecDescriptors {
-			if d.DisplayName == "" || d.Description == "" {
-				errs = append(errs, fmt.Errorf("%s: the descriptor of %s says nothing", cr.GetKind(), d.Path))
-			}
-			described[d.Path] = true
-		}
+	return each(b, crs, func(owned v1alpha1.CRDDescription, _ *extv1.JSONSchemaProps, cr *unstructured.Unstructured) []error {
 		spec, _, _ := unstructured.NestedMap(cr.Object, "spec")
-		for _, path := range paths("", spec) {
-			if !described[path] {
-				errs = append(errs, fmt.Errorf("%s: spec field %s of the example has no descriptor", cr.GetKind(), path))
-			}
-		}
-	}
-	return errs
+		return described(cr.GetKind()+": spec field", owned.SpecDescriptors, paths("", spec))
+	})
 }
 
 // statusDescribed wants a descriptor for every field of the status: a live
 // object may have any of them.
 func statusDescribed(b *manifests.Bundle, crs []*unstructured.Unstructured) []error {
-	var errs []error
+	return each(b, crs, func(owned v1alpha1.CRDDescription, schema *extv1.JSONSchemaProps, cr *unstructured.Unstructured) []error {
+		var descriptors []v1alpha1.SpecDescriptor
+		for _, d := range owned.StatusDescriptors {
+			descriptors = append(descriptors, v1alpha1.SpecDescriptor(d))
+		}
+		return described(cr.GetKind()+": status field", descriptors, slices.Collect(maps.Keys(schema.Properties["status"].Properties)))
+	})
+}
+
+// described wants a descriptor with words for each field, and none for others.
+func described(what string, descriptors []v1alpha1.SpecDescriptor, fields []string) (errs []error) {
+	said := map[string]bool{}
+	for _, d := range descriptors {
+		said[d.Path] = d.DisplayName != "" && d.Description != ""
+		if !slices.Contains(fields, d.Path) {
+			errs = append(errs, fmt.Errorf("%s %s is described, and not there", what, d.Path))
+		}
+	}
+	for _, field := range fields {
+		if !said[field] {
+			errs = append(errs, fmt.Errorf("%s %s has no descriptor, or one that says nothing", what, field))
+		}
+	}
+	return errs
+}
+
+// each calls check with every example, what the bundle says of its kind, and the
+// schema of its version.
+func each(b *manifests.Bundle, crs []*unstructured.Unstructured, check func(v1alpha1.CRDDescription, *extv1.JSONSchemaProps, *unstructured.Unstructured) []error) (errs []error) {
 	for _, cr := range crs {
 		owned, err := ownedOf(b, cr)
 		if err != nil {
@@ -134,15 +139,7 @@ func statusDescribed(b *manifests.Bundle, crs []*unstructured.Unstructured) []er
 			errs = append(errs, err)
 			continue
 		}
-		described := map[string]bool{}
-		for _, d := range owned.StatusDescriptors {
-			described[d.Path] = d.Description != ""
-		}
-		for field := range schema.Properties["status"].Properties {
-			if !described[field] {
-				errs = append(errs, fmt.Errorf("%s: status field %s has no descriptor", cr.GetKind(), field))
-			}
-		}
+		errs = append(errs, check(owned, schema, cr)...)
 	}
 	return errs
 }

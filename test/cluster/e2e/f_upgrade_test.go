@@ -91,8 +91,8 @@ func sampleOf(t *testing.T, s *scenario.Scenario, r scenario.Release) (*corev1.P
 	return pod, clients
 }
 
-// settle is how long traffic is watched after the new operator is Ready and has
-// called the sample Ready, in which it would do what it finds to do.
+// settle is how long traffic is watched after the new operator has the lease, in
+// which it would do what it finds to do.
 const settle = 10 * time.Second
 
 // upgrade changes the operator by way of change, with traffic all the while, and
@@ -110,10 +110,12 @@ func upgrade(t *testing.T, s *scenario.Scenario, pod *corev1.Pod, clients scenar
 	err = change()
 	rollout := time.Since(begin)
 	if err == nil {
-		_, err = s.WaitReady(ctx)
+		err = s.OperatorLeads(ctx)
 	}
+	leads := time.Since(begin)
 	if err == nil {
 		time.Sleep(settle)
+		_, err = s.WaitReady(ctx)
 	}
 	seen, watchErr := watch.Stop()
 	if err != nil {
@@ -126,7 +128,8 @@ func upgrade(t *testing.T, s *scenario.Scenario, pod *corev1.Pod, clients scenar
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("the new operator was ready after %.1f s; traffic was watched for %.1f s", rollout.Seconds(), time.Since(begin).Seconds())
+	t.Logf("the new operator was ready after %.1f s and led after %.1f s; traffic was watched for %.1f s",
+		rollout.Seconds(), leads.Seconds(), time.Since(begin).Seconds())
 	scenario.ReportWatch(t, seen)
 	scenario.CompareSnapshots(t, before, after)
 }

@@ -54,10 +54,10 @@ func TestPrivileges(t *testing.T) {
 	before, _ := ready(t, s)
 	ctx := testContext(t, 5*time.Minute)
 	checkPrivileges(ctx, t, s, &managers(ctx, t, s)[0], "manager", noPrivileges)
-	pod := shutGate(ctx, t, s, before)
-	checkPrivileges(ctx, t, s, pod, natplan.GateContainer, noPrivileges)
+	checkPrivileges(ctx, t, s, shutGate(ctx, t, s, before), natplan.GateContainer, noPrivileges)
 	pause(ctx, t, s, false)
-	if _, err := s.WaitReady(ctx); err != nil {
+	pod, err := s.WaitReady(ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
 	checkPrivileges(ctx, t, s, pod, natplan.GateWatchContainer, noPrivileges)
@@ -69,9 +69,7 @@ func TestPrivileges(t *testing.T) {
 func shutGate(ctx context.Context, t *testing.T, s *scenario.Scenario, before *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	pause(ctx, t, s, true)
-	vmi := object("VirtualMachineInstance", scenario.Name)
-	vmi.SetAPIVersion("kubevirt.io/v1")
-	if err := s.Delete(ctx, vmi); err != nil {
+	if err := s.Delete(ctx, vmi()); err != nil {
 		t.Fatal(err)
 	}
 	var waiting *corev1.Pod

@@ -48,6 +48,8 @@ func TestOLM(t *testing.T) {
 			install(second)
 			gone(ctx, t, s, olmObject("ClusterServiceVersion", first.csv()))
 			line.mark("%s is gone", first.csv())
+			must(t, s.OperatorLeads(ctx))
+			line.mark("the new manager leads")
 		})
 	})
 	t.Run("uninstall", func(t *testing.T) {

@@ -9,12 +9,15 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -104,6 +107,29 @@ func (s *Scenario) OperatorReady(ctx context.Context) error {
 			return "its rollout", nil
 		}
 		return s.PodState(ctx, OperatorNamespace, "app.kubernetes.io/component", "controller-manager")
+	})
+}
+
+// OperatorLeads waits until a manager that is not about to end holds the lease:
+// a manager that is Ready does nothing before, and looks for a lease that was
+// given back once in leaderElection.retryPeriodSeconds.
+func (s *Scenario) OperatorLeads(ctx context.Context) error {
+	return s.Wait(ctx, "the operator to lead", func(ctx context.Context) (string, error) {
+		var lease coordinationv1.Lease
+		if err := s.Get(ctx, client.ObjectKey{Namespace: OperatorNamespace, Name: "manager.meshvm.io"}, &lease); err != nil {
+			return "", err
+		}
+		var pods corev1.PodList
+		if err := s.List(ctx, &pods, client.InNamespace(OperatorNamespace)); err != nil {
+			return "", err
+		}
+		holder := ptr.Deref(lease.Spec.HolderIdentity, "")
+		for i := range pods.Items {
+			if p := &pods.Items[i]; p.DeletionTimestamp == nil && strings.HasPrefix(holder, p.Name+"_") {
+				return "", nil
+			}
+		}
+		return "the lease, which has \"" + holder + "\"", nil
 	})
 }
 
