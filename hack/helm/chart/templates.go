@@ -31,7 +31,7 @@ var holes = []hole{
 	{deploymentKey, podSpec + ".imagePullSecrets", "", included(`include "meshvm.pullSecrets" .`)},
 	{deploymentKey, podSpec + ".nodeSelector", "", optional(".Values.nodeSelector")},
 	{deploymentKey, podSpec + ".tolerations", "", optional(".Values.tolerations")},
-	{deploymentKey, podSpec + ".affinity", "", optional(".Values.affinity")},
+	{deploymentKey, podSpec + ".affinity", "affinity", optional(".Values.affinity")},
 	{deploymentKey, podSpec + ".topologySpreadConstraints", "", optional(".Values.topologySpreadConstraints")},
 	{deploymentKey, podSpec + ".priorityClassName", "", optionalText(".Values.priorityClassName")},
 	{"ServiceMonitor/meshvm-controller-manager", "metadata.labels.more", "", included(`include "meshvm.more" .Values.monitoring.serviceMonitor.labels`)},

@@ -52,7 +52,7 @@ var values = []value{
 	{"resources", "The manager's requests and limits.", nil, "ResourceRequirements"},
 	{"nodeSelector", "Nodes that the manager may run on. The rule-writer's Jobs run where the virtual machines do, and tolerate everything.", object{}, labels},
 	{"tolerations", "Taints that the manager tolerates.", []any{}, list("Toleration")},
-	{"affinity", "Affinity of the manager.", object{}, "Affinity"},
+	{"affinity", "Affinity of the manager: nodes that there is an image for.", nil, "Affinity"},
 	{"topologySpreadConstraints", "How several managers are spread.", []any{}, list("TopologySpreadConstraint")},
 	{"priorityClassName", "Priority of the manager. That of the Jobs is config.ruleWriter.priorityClassName.", "", object{"type": "string"}},
 
