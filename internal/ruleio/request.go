@@ -5,13 +5,13 @@
 package ruleio
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+
+	"meshvm.io/meshvm/internal/strictjson"
 )
 
 // RequestVersion names the request format that this package writes.
@@ -107,13 +107,8 @@ func DecodeRequest(b []byte) (Request, error) {
 			return r, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
 		}
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
+	if err := strictjson.Decode(b, &r); err != nil {
 		return r, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return r, fmt.Errorf("%w: data after the request", ErrInvalidRequest)
 	}
 	return r, r.validate()
 }

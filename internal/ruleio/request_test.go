@@ -63,7 +63,7 @@ func TestDecodeRequestRefuses(t *testing.T) {
 	}{
 		"nothing":           {"", "EOF"},
 		"no object":         {"[]", "array"},
-		"data after it":     {valid(func(*Request) {}) + "{}", "data after the request"},
+		"data after it":     {valid(func(*Request) {}) + "{}", "data after the value"},
 		"unknown field":     {`{"version":"` + RequestVersion + `","rules":"flush ruleset"}`, "rules"},
 		"no version":        {valid(func(r *Request) { r.Version = "" }), `version ""`},
 		"newer version":     {valid(func(r *Request) { r.Version = "meshvm.io/rule-request/v2" }), "v2"},

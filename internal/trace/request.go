@@ -1,14 +1,13 @@
 package trace
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strings"
 	"time"
+
+	"meshvm.io/meshvm/internal/strictjson"
 )
 
 // RequestVersion names the request format that this package writes and reads.
@@ -120,13 +119,8 @@ func DecodeRequest(b []byte) (Request, error) {
 	if len(b) > MaxRequestBytes {
 		return r, fmt.Errorf("%w: %d bytes, more than %d", ErrInvalidRequest, len(b), MaxRequestBytes)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&r); err != nil {
+	if err := strictjson.Decode(b, &r); err != nil {
 		return r, fmt.Errorf("%w: %w", ErrInvalidRequest, err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return r, fmt.Errorf("%w: data after the request", ErrInvalidRequest)
 	}
 	if r.Version != RequestVersion {
 		return r, fmt.Errorf("%w: version %q, this program reads %q", ErrInvalidRequest, r.Version, RequestVersion)
