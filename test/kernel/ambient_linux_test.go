@@ -1,15 +1,12 @@
 package kernel
 
 import (
-	"fmt"
-	"slices"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"meshvm.io/meshvm/internal/netns"
-	"meshvm.io/meshvm/internal/nftrules"
-	"meshvm.io/meshvm/internal/ruleio"
 )
 
 // ambientFlow is a flow with its ends.
@@ -180,8 +177,10 @@ func TestAmbient(t *testing.T) {
 	for _, families := range [][]family{{ipv4}, {ipv6}, {ipv4, ipv6}} {
 		for _, k := range kubevirts {
 			for _, i := range []istio{ambientIptables, ambientNftables} {
-				t.Run(fmt.Sprintf("%d families, %s first, Istio %s, KubeVirt %s", len(families), families[0].name, i.name, k.name), func(t *testing.T) {
-					l := newAmbientLab(t, i, k, families...)
+				c := column{i, k, families}
+				t.Run(c.String(), func(t *testing.T) {
+					t.Parallel()
+					l := c.newLab(t)
 					foreign := l.foreignTables()
 					l.expectFlows(t, "before", func(x ambientFlow) outcome { return x.beforeIn(k) })
 					l.apply(ambientPlan(families...))
@@ -195,97 +194,50 @@ func TestAmbient(t *testing.T) {
 	}
 }
 
-// expectFlows sends all flows of the lab's families.
+// expectFlows sends all flows of the lab's families at the same time.
 func (l *lab) expectFlows(t *testing.T, when string, want func(ambientFlow) outcome) {
 	t.Helper()
+	var sent sync.WaitGroup
 	for _, f := range l.families {
 		for _, x := range ambientFlows(f) {
-			t.Run(when+", "+f.name+", "+x.name, func(t *testing.T) { l.expect(t, x.probe, want(x)) })
+			sent.Go(func() {
+				if diff := cmp.Diff(want(x), l.run(x.probe, want(x).limit())); diff != "" {
+					t.Errorf("%s, %s, %s (-want +got):\n%s", when, f.name, x.probe, diff)
+				}
+			})
 		}
 	}
+	sent.Wait()
 }
 
-// TestEveryAmbientRuleIsNeeded takes away one rule at a time: with some stock
-// rules, some probe must then go another way.
+// TestEveryAmbientRuleIsNeeded is TestEveryRuleIsNeeded in ambient mode.
 func TestEveryAmbientRuleIsNeeded(t *testing.T) {
-	type stockLab struct {
-		*lab
-		kubevirt kubevirt
-	}
+	t.Parallel()
 	var labs []stockLab
 	for _, stock := range []struct {
 		istio    istio
 		kubevirt kubevirt
 	}{{ambientNftables, annotated}, {ambientNftables, labelled}, {ambientNftables, withoutList}, {ambientBlind, annotated}, {ambientNftables, annotatedWithoutList}} {
-		labs = append(labs, stockLab{newAmbientLab(t, stock.istio, stock.kubevirt), stock.kubevirt})
-	}
-	for ci, c := range build(t, ambientPlan(ipv4)).Chains {
-		for ri, r := range c.Rules {
-			t.Run(c.Name+", "+r.Comment, func(t *testing.T) {
-				for _, l := range labs {
-					table := build(t, ambientPlan(ipv4))
-					rules := &table.Chains[ci].Rules
-					*rules = slices.Delete(*rules, ri, ri+1)
-					l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table) })
-					for _, s := range ambientFlows(ipv4) {
-						if got := l.run(s.probe, impatient); got != s.afterFor(l.kubevirt) {
-							t.Logf("%s: %s", s.probe, got.words())
-							return
-						}
-					}
-				}
-				t.Error("no probe noticed that the rule is not there")
-			})
+		s := stockLab{lab: newAmbientLab(t, stock.istio, stock.kubevirt)}
+		for _, x := range ambientFlows(ipv4) {
+			s.wants = append(s.wants, wanted{x.probe, x.afterFor(stock.kubevirt)})
 		}
+		labs = append(labs, s)
 	}
+	expectNeeded(t, ambientPlan(ipv4), labs)
 }
 
 // TestAmbientDNS is TestDNS in ambient mode, in which Istio captures DNS unless
 // the pod's annotation says otherwise.
 func TestAmbientDNS(t *testing.T) {
-	udp := probe{name: "guest asks over UDP", from: fromGuest, network: "udp4", host: outsideIP, port: dnsPort}
-	tcp := probe{name: "guest asks over TCP", from: fromGuest, network: "tcp4", host: outsideIP, port: dnsPort}
-	outside := directly(serverOutside, podIP)
-	resolver := directly(serverProxy, guestIP)
-	for _, k := range kubevirts {
-		for _, i := range []istio{ambientIptables, ambientNftables} {
-			for _, captured := range []bool{false, true} {
-				name := "Istio " + i.name + ", KubeVirt " + k.name
-				if captured {
-					name += ", DNS capture"
-				}
-				t.Run(name, func(t *testing.T) {
-					i := i
-					i.dns = captured
-					l := newAmbientLab(t, i, k)
-					l.serveTCP(l.peer, outsideIP, dnsPort, answer(serverOutside))
-					l.startZtunnelResolver()
-
-					before := outside
-					if captured && k.name != withoutList.name {
-						before = noAnswer
-					}
-					l.expect(t, udp, before)
-					l.expect(t, tcp, tcp.through("15001", serverOutside, podIP))
-
-					p := ambientPlan(ipv4)
-					p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect}
-					if captured {
-						p.DNS.CapturePort = resolverPort
-					}
-					l.apply(p)
-					l.expect(t, udp, outside)
-					l.expect(t, tcp, outside)
-					if !captured {
-						return
-					}
-					p.DNS.Mode = ruleio.DNSProxy
-					l.apply(p)
-					l.expect(t, udp, resolver)
-					l.expect(t, tcp, resolver)
-					l.expectFlows(t, "after", func(x ambientFlow) outcome { return x.afterFor(k) })
-				})
-			}
+	eachDNS(t, []istio{ambientIptables, ambientNftables}, func(t *testing.T, c column) {
+		t.Helper()
+		l := c.newLab(t)
+		l.startZtunnelResolver()
+		p := ambientPlan(ipv4)
+		l.expectDNS(t, c, p)
+		if c.istio.dns {
+			l.expectFlows(t, "after", func(x ambientFlow) outcome { return x.afterFor(c.kubevirt) })
 		}
-	}
+	})
 }

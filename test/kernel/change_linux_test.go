@@ -197,6 +197,7 @@ func echoes(rw *bufio.ReadWriter) bool {
 // otherwise. It found that random plans disagreed with their model whenever two
 // probes happened to come from the same port.
 func TestTrackedFlow(t *testing.T) {
+	t.Parallel()
 	c := column{istioNftables, annotatedWithoutList, []family{ipv4, ipv6}}
 	l := c.newLab(t)
 	open, closed := planOf(l.families...), planOf(l.families...)

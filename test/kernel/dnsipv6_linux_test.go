@@ -9,6 +9,7 @@ import (
 // TestDNSOverIPv6 has the guest of a pod with both families ask over each while
 // its DNS is to go to the proxy's resolver, which over IPv6 it cannot.
 func TestDNSOverIPv6(t *testing.T) {
+	t.Parallel()
 	for _, i := range []istio{istioIptables, istioNftables} {
 		t.Run("Istio "+i.name, func(t *testing.T) {
 			i.dns = true

@@ -36,6 +36,7 @@ func (l *lab) wantGate(t *testing.T, when string, open bool) {
 // TestGate looks through the gate at each step of a pod's life. The guest listens
 // on both of its ports, and some of KubeVirt's rules lead 127.0.0.1 to it.
 func TestGate(t *testing.T) {
+	t.Parallel()
 	for name, stock := range map[string]struct {
 		istio    istio
 		kubevirt kubevirt
@@ -46,6 +47,7 @@ func TestGate(t *testing.T) {
 		"nftables, label only, no port list": {istioNftables, withoutList},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			l := newLab(t)
 			table := build(t, gatedPlan())
 			l.wantGate(t, "an empty namespace", false)
@@ -82,6 +84,7 @@ func TestGate(t *testing.T) {
 // TestGateStaysShutAfterAChange changes a rule between the read-back and the
 // opening: what was verified is not what is there.
 func TestGateStaysShutAfterAChange(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	table := build(t, gatedPlan())
 	l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table.Shut()) })
@@ -105,6 +108,7 @@ func TestGateStaysShutAfterAChange(t *testing.T) {
 // TestGateProgram runs the containers' program as they do, as a user without any
 // right: it waits, and ends when the rules were verified.
 func TestGateProgram(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	program, err := os.Open(ruleWriterProgram(t))
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 // TestIPv6BesideAnIPv4Mesh sends IPv6 through a pod with both families whose
 // mesh has IPv4 only.
 func TestIPv6BesideAnIPv4Mesh(t *testing.T) {
+	t.Parallel()
 	l := newLab(t, ipv4, ipv6)
 	l.writeIstio(istio{name: "iptables", ipv4Only: true})
 	l.addGuest()

@@ -92,6 +92,7 @@ func (l *lab) mustRead() nftrules.Snapshot {
 }
 
 func TestTextIsWhatNftLists(t *testing.T) {
+	t.Parallel()
 	for name, p := range plans() {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, ipv4, ipv6)
@@ -106,6 +107,7 @@ func TestTextIsWhatNftLists(t *testing.T) {
 // TestNftReadsText has nft write the table from its text: the kernel then has
 // what we write through netlink.
 func TestNftReadsText(t *testing.T) {
+	t.Parallel()
 	for name, p := range plans() {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, ipv4, ipv6)
@@ -119,6 +121,7 @@ func TestNftReadsText(t *testing.T) {
 }
 
 func TestWritingTwiceLeavesTheSameTable(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	first := l.apply(plan())
 	listing := l.ruleset()
@@ -137,6 +140,7 @@ func TestWritingTwiceLeavesTheSameTable(t *testing.T) {
 
 // TestFailingBatchKeepsTheOldTable has the kernel refuse a batch at its end.
 func TestFailingBatchKeepsTheOldTable(t *testing.T) {
+	t.Parallel()
 	bad := map[string]struct {
 		change func(t *nftrules.Table)
 		want   error
@@ -175,6 +179,7 @@ func TestFailingBatchKeepsTheOldTable(t *testing.T) {
 }
 
 func TestRemoveLeavesNothing(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.writeIstio(istioIptables)
 	l.addGuest()
@@ -197,6 +202,7 @@ func TestRemoveLeavesNothing(t *testing.T) {
 // TestWrittenBeforeTheBridge is the way of a migration target: our table comes
 // first, then KubeVirt's link and everyone's rules.
 func TestWrittenBeforeTheBridge(t *testing.T) {
+	t.Parallel()
 	for _, i := range []istio{istioIptables, istioNftables} {
 		t.Run("Istio "+i.name, func(t *testing.T) {
 			l := newLab(t)
@@ -213,6 +219,7 @@ func TestWrittenBeforeTheBridge(t *testing.T) {
 // TestConcurrentWriters has writers with different plans race. Each of their
 // tables must be whole whenever anyone looks, and the last one stays.
 func TestConcurrentWriters(t *testing.T) {
+	t.Parallel()
 	const writers, rounds = 4, 25
 	l := newLab(t)
 	tables := map[string]nftrules.Table{}
@@ -253,6 +260,7 @@ func TestConcurrentWriters(t *testing.T) {
 
 // TestForeignChangesAreSeen changes our table behind our back.
 func TestForeignChangesAreSeen(t *testing.T) {
+	t.Parallel()
 	first := "insert rule inet meshvm prerouting "
 	for name, command := range map[string]string{
 		"rule we could have written":   first + `iifname "eth0" meta nfproto ipv4 tcp dport @proxy_tcp counter dnat ip to ip daddr comment "N5"`,
@@ -289,6 +297,7 @@ func TestForeignChangesAreSeen(t *testing.T) {
 
 // TestCounters proves by a rule's count that a connection took it.
 func TestCounters(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.addGuest()
 	l.writeKubeVirt(annotated)
@@ -308,6 +317,7 @@ func TestCounters(t *testing.T) {
 
 // TestIdentity sends the rule-writer to namespaces that are not the pod's.
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		change func(l *lab, p *ruleio.Plan)
 		want   ruleio.Outcome

@@ -21,6 +21,7 @@ const shortTrace = 500 * time.Millisecond
 
 // TestTraceFailures traces connections that nobody answers.
 func TestTraceFailures(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.writeIstio(istioIptables)
 	l.addGuest()
@@ -71,6 +72,7 @@ func (l *lab) expectTraceNamed(t *testing.T, tc traceCase) {
 
 // TestTraceProxyWithoutSecondLeg traces a connection that the proxy keeps.
 func TestTraceProxyWithoutSecondLeg(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.writeIstio(istioNftables)
 	l.addGuest()
@@ -89,6 +91,7 @@ func TestTraceProxyWithoutSecondLeg(t *testing.T) {
 
 // TestTraceSeesNothing wants an empty trace to say so, in time.
 func TestTraceSeesNothing(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	r := traceRequest(tcpTo(trace.FromOutside, podIP, meshPort))
 	r.DurationMilliseconds = shortTrace.Milliseconds()
@@ -101,6 +104,7 @@ func TestTraceSeesNothing(t *testing.T) {
 
 // TestTraceEndsWithItsContext cancels a trace.
 func TestTraceEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
@@ -113,9 +117,11 @@ func TestTraceEndsWithItsContext(t *testing.T) {
 // TestTraceProgramEnds ends the program by signals. After SIGKILL it is the
 // kernel that removes the table.
 func TestTraceProgramEnds(t *testing.T) {
+	t.Parallel()
 	program := ruleWriterProgram(t)
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
+			t.Parallel()
 			l := newLab(t)
 			c := exec.Command(program, "trace", "-pod-uid", podUID, "-pod-ip", podIP, "-protocol", "tcp", "-dport", "8080", "-duration", "60s", "-proc", l.proc())
 			out, err := l.runTraceProgram(c, func() {
@@ -194,6 +200,7 @@ func TestTraceProgram(t *testing.T) {
 // TestTraceSweeps finds a table that a killed trace has left on a kernel without
 // tables that end with their process, and one of a trace that runs.
 func TestTraceSweeps(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	leave := func(comment string) {
 		l.output(l.pod, fmt.Sprintf("table inet %s {\nchain prerouting {\ntype filter hook prerouting priority -350; policy accept;\ntcp dport 1 counter comment %q\n}\n}\n",
@@ -238,6 +245,7 @@ func TestTraceSweeps(t *testing.T) {
 // TestTraceWithoutEvents traces where conntrack sends no events: its table is
 // read in the end.
 func TestTraceWithoutEvents(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.writeIstio(istioIptables)
 	l.addGuest()
@@ -256,6 +264,7 @@ func TestTraceWithoutEvents(t *testing.T) {
 
 // TestTraceIPv6 traces connections over IPv6 to the pod itself.
 func TestTraceIPv6(t *testing.T) {
+	t.Parallel()
 	const podIPv6, peerIPv6 = "fd00::8", "fd00::1"
 	l := newLab(t)
 	for ns, a := range map[*netns.Namespace][2]string{l.pod: {podInterface, podIPv6}, l.peer: {"pod", peerIPv6}} {

@@ -48,6 +48,7 @@ func unmeshedFlows() []unmeshedFlow {
 // TestUnmeshed sends what no proxy carries, past rules of KubeVirt's that
 // forward everything.
 func TestUnmeshed(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.writeIstio(istioIptables)
 	l.addGuest()
@@ -79,6 +80,7 @@ func TestUnmeshed(t *testing.T) {
 
 // TestIncludedNetworks captures some networks only.
 func TestIncludedNetworks(t *testing.T) {
+	t.Parallel()
 	p := plan()
 	p.Outbound = ruleio.Outbound{IncludeCIDRs: []string{excludedCIDR}}
 	for _, i := range []istio{istioIptables, istioNftables} {
