@@ -162,15 +162,17 @@ func verified(ctx context.Context, s *scenario.Scenario, name string, old types.
 	return uid, err
 }
 
-// counted is what may not grow.
-type counted struct{ Jobs, NATObjects, Machines, Tables int }
+// counted is what may not grow. An object that a finalizer holds is one more.
+type counted struct{ Jobs, NATObjects, MeshedMachines, VirtualMachines, Instances, Pods, Tables int }
 
 // leftovers counts in the whole cluster, the tables in every network namespace
 // of every node.
 func leftovers(ctx context.Context, s *scenario.Scenario) (counted, error) {
 	var c counted
 	for kind, n := range map[string]*int{
-		"batch/v1/JobList": &c.Jobs, "meshvm.io/v1alpha1/PodNATConfigurationList": &c.NATObjects, "kubevirt.io/v1/VirtualMachineInstanceList": &c.Machines,
+		"batch/v1/JobList": &c.Jobs, "meshvm.io/v1alpha1/PodNATConfigurationList": &c.NATObjects,
+		"meshvm.io/v1alpha1/MeshedVirtualMachineList": &c.MeshedMachines, "kubevirt.io/v1/VirtualMachineList": &c.VirtualMachines,
+		"kubevirt.io/v1/VirtualMachineInstanceList": &c.Instances, "v1/PodList": &c.Pods,
 	} {
 		i := strings.LastIndex(kind, "/")
 		list := &unstructured.UnstructuredList{}

@@ -72,7 +72,8 @@ func (h *held) times(pod types.UID) string {
 	begin := h.Find(pod, witness.Created).At
 	for _, what := range []string{witness.Verified, computeRuns, "VirtualMachineInstance Running", witness.FirstFrame, witness.GuestAnswers} {
 		for _, e := range h.Events() {
-			if e.What == what && (e.UID == pod || e.UID == "") && e.At.After(begin) {
+			ofMachine := e.UID == "" && h.Find(pod, computeRuns) != nil
+			if e.What == what && (e.UID == pod || ofMachine) && e.At.After(begin) {
 				out += fmt.Sprintf("%s %.1f, ", what, e.At.Sub(begin).Seconds())
 				break
 			}
