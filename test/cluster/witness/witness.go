@@ -84,7 +84,7 @@ type Witness struct {
 	pods   map[types.UID]*counts
 }
 
-// kinds are those that are watched.
+// kinds are those that are watched, pods first.
 var kinds = []schema.GroupVersionResource{
 	{Version: "v1", Resource: "pods"},
 	{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"},
@@ -115,7 +115,7 @@ func Start(ctx context.Context, o Options) (*Witness, error) {
 				w.see(ctx, kind.Resource, u, old, gone)
 			}
 		}
-		_, err := factory.ForResource(kind).Informer().AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
+		handled, err := factory.ForResource(kind).Informer().AddEventHandler(cache.ResourceEventHandlerDetailedFuncs{
 			AddFunc:    func(o any, initial bool) { see(o, initial, false) },
 			UpdateFunc: func(_, o any) { see(o, false, false) },
 			DeleteFunc: func(o any) { see(o, false, true) },
@@ -124,10 +124,9 @@ func Start(ctx context.Context, o Options) (*Witness, error) {
 			cancel()
 			return nil, err
 		}
-	}
-	factory.Start(ctx.Done())
-	for kind, synced := range factory.WaitForCacheSync(ctx.Done()) {
-		if !synced {
+		// One after another: endpoints say nothing without the pods.
+		factory.Start(ctx.Done())
+		if !cache.WaitForCacheSync(ctx.Done(), handled.HasSynced) {
 			cancel()
 			return nil, fmt.Errorf("no list of %s", kind.Resource)
 		}
