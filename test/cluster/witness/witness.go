@@ -200,8 +200,10 @@ func (w *Witness) Violations() []string {
 		w.mu.Lock()
 		c := *w.pods[uid]
 		w.mu.Unlock()
+		if c.old {
+			continue
+		}
 		switch {
-		case c.old:
 		case c.err != nil:
 			out = append(out, fmt.Sprintf("%s: not counted: %v", name, c.err))
 		case c.before != nil && *c.before != (frames{}):
