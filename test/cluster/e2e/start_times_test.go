@@ -70,7 +70,7 @@ func TestStartTimes(t *testing.T) {
 func (h *held) times(pod types.UID) string {
 	out := ""
 	begin := h.Find(pod, witness.Created).At
-	for _, what := range []string{witness.Verified, computeRuns, "VirtualMachineInstance Running", witness.FirstFrame, witness.GuestAnswers} {
+	for _, what := range []string{witness.Verified, witness.Programmed, computeRuns, "VirtualMachineInstance Running", witness.FirstFrame, witness.GuestAnswers} {
 		for _, e := range h.Events() {
 			ofMachine := e.UID == "" && h.Find(pod, computeRuns) != nil
 			if e.What == what && (e.UID == pod || ofMachine) && e.At.After(begin) {
