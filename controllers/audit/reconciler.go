@@ -55,7 +55,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if interval == 0 {
 		return ctrl.Result{RequeueAfter: s.look}, nil
 	}
-	d := decide(state{node: s.name, interval: interval, now: r.Now(), ready: nodeReady(s.node), last: r.lastRound(s.name), jobs: s.left})
+	d := decide(state{node: s.name, interval: interval, now: r.Now(), ready: rulejob.NodeReady(s.node), last: r.lastRound(s.name), jobs: s.left})
 	if d.start {
 		if err := r.start(ctx, s, d.round); err != nil {
 			return ctrl.Result{}, err

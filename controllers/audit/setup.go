@@ -7,7 +7,6 @@ package audit
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -130,14 +129,8 @@ var readinessChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*corev1.Node)
 		after, ok2 := e.ObjectNew.(*corev1.Node)
-		return !ok1 || !ok2 || nodeReady(before) != nodeReady(after)
+		return !ok1 || !ok2 || rulejob.NodeReady(before) != rulejob.NodeReady(after)
 	},
-}
-
-func nodeReady(n *corev1.Node) bool {
-	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
 }
 
 // lastRound is the beginning of the round that was audited last. It is kept in

@@ -1,6 +1,7 @@
 package meshedvirtualmachine
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -30,7 +31,7 @@ func (s *scope) conditions() []conditions.Condition {
 		all = append(all, conditions.True(v1alpha1.ConditionConflicted, v1alpha1.ReasonConflict, strings.Join(names, "; ")))
 	}
 	if c := s.vmCondition(kubevirtv1.VirtualMachineRestartRequired); c != nil && c.Status == corev1.ConditionTrue {
-		all = append(all, conditions.True(v1alpha1.ConditionRestartRequired, v1alpha1.ReasonRestartRequired, orElse(c.Message, "KubeVirt waits for a restart of the guest")))
+		all = append(all, conditions.True(v1alpha1.ConditionRestartRequired, v1alpha1.ReasonRestartRequired, cmp.Or(c.Message, "KubeVirt waits for a restart of the guest")))
 	}
 	if c, ok := s.startNotHeld(); ok {
 		all = append(all, c)
@@ -165,13 +166,13 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 	// A guest that starts paused shows Ready for a moment before it shows
 	// Paused, so Paused is asked first.
 	case paused != nil && paused.Status == corev1.ConditionTrue:
-		return conditions.False(t, v1alpha1.ReasonPaused, orElse(paused.Message, "the guest is paused"))
+		return conditions.False(t, v1alpha1.ReasonPaused, cmp.Or(paused.Message, "the guest is paused"))
 	case ready != nil && ready.Status == corev1.ConditionTrue:
 		return conditions.True(t, v1alpha1.ReasonRunning, "the guest runs")
 	case s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Running:
-		return conditions.False(t, v1alpha1.ReasonGuestNotReady, orElse(messageOf(ready), "the guest runs and is not ready"))
+		return conditions.False(t, v1alpha1.ReasonGuestNotReady, cmp.Or(messageOf(ready), "the guest runs and is not ready"))
 	default:
-		return conditions.False(t, v1alpha1.ReasonStarting, orElse(s.notSynchronized(), orElse(messageOf(ready), "waiting for KubeVirt to start the guest")))
+		return conditions.False(t, v1alpha1.ReasonStarting, cmp.Or(s.notSynchronized(), messageOf(ready), "waiting for KubeVirt to start the guest"))
 	}
 }
 
@@ -290,13 +291,6 @@ func messageOf(c *kubevirtv1.VirtualMachineCondition) string {
 		return ""
 	}
 	return c.Message
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // isProgrammed says whether the pod's rules were proven.

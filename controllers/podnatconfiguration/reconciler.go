@@ -118,6 +118,9 @@ func (r *Reconciler) retry(ctx context.Context, s *scope, job *batchv1.Job, outc
 		s.config.Status.Attempts++
 	}
 	if !outcome.Retryable && !outcome.TargetGone {
+		if rulejob.Outdated(job, r.Jobs.Image, bootID(s.node)) {
+			return ctrl.Result{}, r.deleteJob(ctx, job)
+		}
 		return ctrl.Result{}, nil
 	}
 	wait := backoff(s.config.Status.Attempts) - r.Now().Sub(outcome.FinishedAt.Time)

@@ -162,7 +162,7 @@ func (s *scope) sandboxReady() bool {
 }
 
 // nodeUp says whether the pod's node can run a Job.
-func (s *scope) nodeUp() bool { return s.node != nil && nodeReady(s.node) }
+func (s *scope) nodeUp() bool { return s.node != nil && rulejob.NodeReady(s.node) }
 
 // applied says whether the rules of this very request were proven, now or
 // before, with nothing else carried out and nothing found against it since.

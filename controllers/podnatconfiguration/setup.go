@@ -5,7 +5,6 @@ package podnatconfiguration
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -47,7 +46,6 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=list;watch
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations/status,verbs=patch
-// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -134,19 +132,18 @@ func forAudit(pod *corev1.Pod) []reconcile.Request {
 
 // forNode maps a node to the PodNATConfigurations that are not programmed or
 // not gone yet, one of which may have waited for this node, and to those whose
-// rules a reboot of the node took.
+// rules are on it, which a reboot takes.
 func (r *Reconciler) forNode(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.PodNATConfigurationList
 	if err := r.Client.List(ctx, &list); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list PodNATConfigurations for a node event")
 		return nil
 	}
-	boot := bootID(o)
 	var out []reconcile.Request
 	for i := range list.Items {
 		c := &list.Items[i]
-		rebooted := c.Status.Applied.Node == o.GetName() && c.Status.Applied.BootID != boot
-		if !rebooted && c.DeletionTimestamp.IsZero() && conditions.IsTrue(c.Status.Conditions, v1alpha1.ConditionReady, c.Generation) {
+		here := c.Status.Applied.Node == o.GetName()
+		if !here && c.DeletionTimestamp.IsZero() && conditions.IsTrue(c.Status.Conditions, v1alpha1.ConditionReady, c.Generation) {
 			continue
 		}
 		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(c)})
@@ -160,19 +157,13 @@ var nodeChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*corev1.Node)
 		after, ok2 := e.ObjectNew.(*corev1.Node)
-		return !ok1 || !ok2 || nodeReady(before) != nodeReady(after) || bootID(before) != bootID(after)
+		return !ok1 || !ok2 || rulejob.NodeReady(before) != rulejob.NodeReady(after) || bootID(before) != bootID(after)
 	},
 }
 
-func bootID(o client.Object) string {
-	if n, ok := o.(*corev1.Node); ok {
-		return n.Status.NodeInfo.BootID
+func bootID(n *corev1.Node) string {
+	if n == nil {
+		return ""
 	}
-	return ""
-}
-
-func nodeReady(n *corev1.Node) bool {
-	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
-		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
-	})
+	return n.Status.NodeInfo.BootID
 }

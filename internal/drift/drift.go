@@ -8,6 +8,7 @@
 package drift
 
 import (
+	"cmp"
 	"math"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,9 +63,9 @@ func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.
 	switch t.Outcome {
 	case ruleio.OutcomeVerified:
 	case ruleio.OutcomeDrifted:
-		news.Finding = &Finding{v1alpha1.ReasonDrifted, orElse(t.Message, "the rules are not those that were written")}
+		news.Finding = &Finding{v1alpha1.ReasonDrifted, cmp.Or(t.Message, "the rules are not those that were written")}
 	case ruleio.OutcomeIdentityMismatch:
-		news.Finding = &Finding{v1alpha1.ReasonDrifted, orElse(t.Message, "the network namespace found has none of the pod's addresses")}
+		news.Finding = &Finding{v1alpha1.ReasonDrifted, cmp.Or(t.Message, "the network namespace found has none of the pod's addresses")}
 	default:
 		// Not read: nothing is known. A pod that is gone is told by its own events.
 		return News{}
@@ -176,11 +177,4 @@ func addOne(total, last, now *int64) *int64 {
 
 func equal(a, b v1alpha1.TrafficCounters) bool {
 	return ptr.Equal(a.Captured, b.Captured) && ptr.Equal(a.Direct, b.Direct) && ptr.Equal(a.Dropped, b.Dropped)
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }

@@ -22,8 +22,23 @@ var AmbientLocalPorts = []int32{15001, 15006, 15008, 15053}
 // HasSidecar says whether the pod was made with Istio's sidecar; a native
 // sidecar is an init container. (Istio, pkg/kube/inject, ProxyContainerName.)
 func HasSidecar(pod *corev1.Pod) bool {
-	proxy := func(c corev1.Container) bool { return c.Name == proxyContainer }
-	return slices.ContainsFunc(pod.Spec.Containers, proxy) || slices.ContainsFunc(pod.Spec.InitContainers, proxy)
+	return anySidecar(pod, func(corev1.Container) bool { return true })
+}
+
+// anySidecar says whether the container of Istio's proxy is one of those.
+func anySidecar(pod *corev1.Pod, is func(corev1.Container) bool) bool {
+	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
+		return c.Name == proxyContainer && is(c)
+	})
+}
+
+// sidecarSays says whether a variable of the sidecar is "true".
+func sidecarSays(pod *corev1.Pod, variable string) bool {
+	return anySidecar(pod, func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
+			return e.Name == variable && strings.EqualFold(e.Value, "true")
+		})
+	})
 }
 
 // podDataPlane is the data plane that a pod was made for, whatever the spec says

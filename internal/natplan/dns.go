@@ -1,7 +1,6 @@
 package natplan
 
 import (
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,14 +24,10 @@ const (
 )
 
 // dnsPort is the port of the resolver of the pod's proxy, 0 if Istio does not
-// capture the pod's DNS. A native sidecar is an init container.
+// capture the pod's DNS.
 func dnsPort(pod *corev1.Pod) int32 {
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		if c.Name == proxyContainer && slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
-			return e.Name == DNSCapture && strings.EqualFold(e.Value, "true")
-		}) {
-			return ProxyDNSPort
-		}
+	if sidecarSays(pod, DNSCapture) {
+		return ProxyDNSPort
 	}
 	return 0
 }

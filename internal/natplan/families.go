@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -117,14 +116,7 @@ func meshFamilies(pod *corev1.Pod, network *kubevirtv1.Network, path *field.Path
 // carriesOneFamily says whether the pod's sidecar leaves out IPv6 where there is
 // IPv4. A pod without a sidecar is one of the ambient mesh, which has both.
 func carriesOneFamily(pod *corev1.Pod) bool {
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		if c.Name == proxyContainer {
-			return !slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
-				return e.Name == DualStack && strings.EqualFold(e.Value, "true")
-			})
-		}
-	}
-	return false
+	return HasSidecar(pod) && !sidecarSays(pod, DualStack)
 }
 
 // planFamilies adds the pod's own addresses, IPv4 first. Families that the pod

@@ -175,8 +175,8 @@ type Audit struct {
 	Results []AuditResult
 	// Message says why there are no results although it ended.
 	Message string
-	// StartedAt and FinishedAt are those of the rule-writer, zero if unknown.
-	StartedAt, FinishedAt metav1.Time
+	// FinishedAt is when the rule-writer ended, zero if unknown.
+	FinishedAt metav1.Time
 }
 
 // ReadAudit says how an audit's Job stands, from the Job and its pods.
@@ -204,7 +204,7 @@ func AuditOf(pod *corev1.Pod) (results []AuditResult, ok bool) {
 
 // auditOf takes nothing for an answer that does not answer this very request.
 func auditOf(pod *corev1.Pod, t *corev1.ContainerStateTerminated) Audit {
-	out := Audit{Ended: true, StartedAt: t.StartedAt, FinishedAt: t.FinishedAt}
+	out := Audit{Ended: true, FinishedAt: t.FinishedAt}
 	entries := AuditEntries(pod)
 	result, err := ruleio.DecodeResult([]byte(t.Message))
 	switch {

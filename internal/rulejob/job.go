@@ -32,9 +32,6 @@ const (
 
 	labelName = "app.kubernetes.io/name"
 	appName   = "meshvm-rule-writer"
-	// labelDataplaneMode keeps the pod out of an ambient mesh (Istio,
-	// api/label, istio.io/dataplane-mode).
-	labelDataplaneMode = "istio.io/dataplane-mode"
 
 	requestVolume = "request"
 
@@ -177,7 +174,8 @@ func podTemplate(cfg Config, nodeName string, labels, owner map[string]string, r
 	podLabels := map[string]string{
 		// A sidecar would keep the Job from ever being complete.
 		v1alpha1.LabelSidecarInject: "false",
-		labelDataplaneMode:          "none",
+		// Nor is it a pod for an ambient mesh (Istio, api/label).
+		v1alpha1.LabelDataPlaneMode: "none",
 	}
 	maps.Copy(podLabels, labels)
 	annotations := map[string]string{

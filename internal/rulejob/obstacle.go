@@ -1,6 +1,8 @@
 package rulejob
 
 import (
+	"slices"
+
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -30,6 +32,13 @@ func condition(pod *corev1.Pod, kind corev1.PodConditionType) corev1.ConditionSt
 		}
 	}
 	return corev1.ConditionUnknown
+}
+
+// NodeReady says whether the node can run a Job.
+func NodeReady(n *corev1.Node) bool {
+	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 // ending is the condition with which the Job ended, or is about to: the

@@ -73,6 +73,15 @@ func ReadOutcome(job *batchv1.Job, pods []corev1.Pod, requestDigest string) Outc
 	return out
 }
 
+// Outdated says whether a Job ran another image than would run now, or in another
+// boot of the node, so that a failure of it is no verdict on these. bootID is
+// empty if it is not known.
+func Outdated(job *batchv1.Job, image, bootID string) bool {
+	boot := job.Annotations[v1alpha1.AnnotationBootID]
+	return boot != "" && bootID != "" && boot != bootID ||
+		slices.ContainsFunc(job.Spec.Template.Spec.Containers, func(c corev1.Container) bool { return c.Image != image })
+}
+
 // newestFirst are the pods of the Job.
 func newestFirst(job *batchv1.Job, pods []corev1.Pod) []corev1.Pod {
 	var own []corev1.Pod

@@ -301,3 +301,27 @@ func TestReadOutcome(t *testing.T) {
 		})
 	}
 }
+
+func TestOutdated(t *testing.T) {
+	j := func(boot string) *batchv1.Job {
+		out := job()
+		out.Annotations = map[string]string{v1alpha1.AnnotationBootID: boot}
+		out.Spec.Template.Spec.Containers = []corev1.Container{{Name: rulejob.ContainerName, Image: "writer:1"}}
+		return out
+	}
+	for name, tc := range map[string]struct {
+		job         *batchv1.Job
+		image, boot string
+		want        bool
+	}{
+		"same image and boot":   {j("a"), "writer:1", "a", false},
+		"another image":         {j("a"), "writer:2", "a", true},
+		"another boot":          {j("a"), "writer:1", "b", true},
+		"a boot nobody knew of": {j(""), "writer:1", "b", false},
+		"a node that is gone":   {j("a"), "writer:1", "", false},
+	} {
+		if got := rulejob.Outdated(tc.job, tc.image, tc.boot); got != tc.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

@@ -373,15 +373,7 @@ func TestEventsRepairWithoutAnAudit(t *testing.T) {
 		repaired(t, 1, v1alpha1.ReasonSandboxRecreated)
 	})
 	t.Run("node rebooted", func(t *testing.T) {
-		var node corev1.Node
-		if err := s.Get(s.Context(), client.ObjectKey{Name: "node-a"}, &node); err != nil {
-			t.Fatal(err)
-		}
-		before := node.DeepCopy()
-		node.Status.NodeInfo.BootID = "second-boot"
-		if err := s.Status().Patch(s.Context(), &node, client.MergeFrom(before)); err != nil {
-			t.Fatal(err)
-		}
+		s.boot("node-a", "second-boot")
 		repaired(t, 2, v1alpha1.ReasonNodeRebooted)
 	})
 	if n := s.auditJobs(); n > 0 {

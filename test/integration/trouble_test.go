@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/test/testenv"
 )
@@ -194,13 +195,17 @@ func TestRuleWriterEndings(t *testing.T) {
 		outcome ruleio.Outcome
 		reason  v1alpha1.ConditionReason
 		stalled bool
+		// cure removes the cause of what no repetition mends.
+		cure func(*suite)
 	}{
-		"write failed":       {ruleio.OutcomeFailed, v1alpha1.ReasonWriteFailed, false},
-		"read-back differs":  {ruleio.OutcomeMismatch, v1alpha1.ReasonReadBackMismatch, false},
-		"another namespace":  {ruleio.OutcomeIdentityMismatch, v1alpha1.ReasonIdentityMismatch, false},
-		"kernel without nat": {ruleio.OutcomeUnsupported, v1alpha1.ReasonKernelUnsupported, true},
-		"request refused":    {ruleio.OutcomeInvalid, v1alpha1.ReasonRequestRefused, true},
-		"pod gone from node": {ruleio.OutcomeTargetGone, v1alpha1.ReasonTargetGone, false},
+		"write failed":       {ruleio.OutcomeFailed, v1alpha1.ReasonWriteFailed, false, nil},
+		"read-back differs":  {ruleio.OutcomeMismatch, v1alpha1.ReasonReadBackMismatch, false, nil},
+		"another namespace":  {ruleio.OutcomeIdentityMismatch, v1alpha1.ReasonIdentityMismatch, false, nil},
+		"kernel without nat": {ruleio.OutcomeUnsupported, v1alpha1.ReasonKernelUnsupported, true, func(s *suite) { s.boot("node-a", "second-boot") }},
+		"request refused": {ruleio.OutcomeInvalid, v1alpha1.ReasonRequestRefused, true, func(s *suite) {
+			s.restart(func(o *controllers.Options) { o.Jobs.Image = "localhost/meshvm/rule-writer:next" })
+		}},
+		"pod gone from node": {ruleio.OutcomeTargetGone, v1alpha1.ReasonTargetGone, false, nil},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -219,7 +224,7 @@ func TestRuleWriterEndings(t *testing.T) {
 			s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, ""}, want{v1alpha1.ConditionReady, no, ""})
 			if tc.stalled {
 				s.awaitMVM(o.Name, want{v1alpha1.ConditionStalled, yes, tc.reason})
-				return
+				tc.cure(s)
 			}
 			// It is tried again, and the next one succeeds.
 			s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
@@ -243,6 +248,11 @@ func TestNodeThatIsDown(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNodeNotReady})
 	s.node("node-down", corev1.ConditionTrue)
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	// Nobody knows what becomes of rules on a node that does not answer.
+	s.node("node-down", corev1.ConditionUnknown)
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNodeNotReady})
+	s.node("node-down", corev1.ConditionTrue)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 }
 

@@ -37,6 +37,20 @@ func (s *suite) node(name string, ready corev1.ConditionStatus) {
 	}
 }
 
+// boot has a node started anew.
+func (s *suite) boot(name, id string) {
+	s.Helper()
+	node := &corev1.Node{}
+	if err := s.Get(s.Context(), client.ObjectKey{Name: name}, node); err != nil {
+		s.Fatal(err)
+	}
+	before := node.DeepCopy()
+	node.Status.NodeInfo.BootID = id
+	if err := s.Status().Patch(s.Context(), node, client.MergeFrom(before)); err != nil {
+		s.Fatal(err)
+	}
+}
+
 // startGuest does what KubeVirt's controllers and a kubelet do for a
 // VirtualMachine: an instance, a launcher pod with a sandbox, and status.
 func (s *suite) startGuest(name, node string) (*kubevirtv1.VirtualMachineInstance, *corev1.Pod) {
