@@ -3,7 +3,8 @@
 //   - no Go file has more than 400 lines, unless it is generated;
 //   - no Reconcile has more than 60 lines, nor has any other function outside
 //     tests;
-//   - the rule-writer, which runs with privileges, links no Kubernetes client.
+//   - the rule-writer, which runs with privileges, links no Kubernetes client;
+//   - every package below internal/ is in an import rule and in CONTRIBUTING.md.
 //
 // It looks at all files that git knows, nested modules included.
 package main
@@ -73,6 +74,9 @@ func check() ([]string, error) {
 		findings = append(findings, found...)
 		longest = max(longest, n)
 	}
+	if findings, err = checkPlaces(findings, files); err != nil {
+		return nil, err
+	}
 	linked, err := lines("go", "list", "-deps", privileged)
 	if err != nil {
 		return nil, err
@@ -111,6 +115,39 @@ func checkFile(name string, source []byte) (findings []string, length int, err e
 		}
 	}
 	return findings, length, nil
+}
+
+// checkPlaces adds the packages below internal/ that nobody has given a place.
+func checkPlaces(findings, files []string) ([]string, error) {
+	rules, err := os.ReadFile(".golangci.yml")
+	if err != nil {
+		return nil, err
+	}
+	table, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		return nil, err
+	}
+	return append(findings, unplaced(files, string(rules), string(table))...), nil
+}
+
+func unplaced(files []string, rules, table string) []string {
+	var findings []string
+	seen := map[string]bool{}
+	for _, name := range files {
+		parts := strings.Split(name, "/")
+		if len(parts) < 3 || parts[0] != "internal" || seen[parts[1]] {
+			continue
+		}
+		seen[parts[1]] = true
+		place := "internal/" + parts[1] + "/"
+		if !strings.Contains(rules, `"**/`+place+`**"`) {
+			findings = append(findings, place+": in no rule of .golangci.yml; put it into privileged or unprivileged")
+		}
+		if !strings.Contains(table, "`"+place+"`") {
+			findings = append(findings, place+": not in the table of CONTRIBUTING.md")
+		}
+	}
+	return findings
 }
 
 func checkLinked(packages []string) []string {

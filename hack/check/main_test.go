@@ -41,3 +41,16 @@ func TestCheckLinked(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+func TestUnplaced(t *testing.T) {
+	files := []string{"internal/drift/drift.go", "internal/drift/drift_test.go", "internal/trace/doc.go", "internal/lost/a.go", "cmd/manager/main.go"}
+	got := unplaced(files, `- "**/internal/drift/**"`, "| `internal/drift/` | `internal/trace/` |")
+	want := []string{
+		"internal/trace/: in no rule of .golangci.yml; put it into privileged or unprivileged",
+		"internal/lost/: in no rule of .golangci.yml; put it into privileged or unprivileged",
+		"internal/lost/: not in the table of CONTRIBUTING.md",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
