@@ -48,11 +48,11 @@ var values = []value{
 
 	{"crds.enabled", "Install and upgrade them with the release. Uninstalling leaves them in any case, and so all objects of these kinds. With false, apply config/crd yourself, before each upgrade.", true, boolean},
 
-	{"replicas", "Managers. One works, the others wait for its lease.", nil, object{"type": "integer", "minimum": 0, "maximum": 9}},
+	{"replicas", "Managers. One works, the others wait for its lease; all answer the webhook.", nil, object{"type": "integer", "minimum": 0, "maximum": 9}},
 	{"resources", "The manager's requests and limits.", nil, "ResourceRequirements"},
 	{"nodeSelector", "Nodes that the manager may run on. The rule-writer's Jobs run where the virtual machines do, and tolerate everything.", object{}, labels},
 	{"tolerations", "Taints that the manager tolerates.", []any{}, list("Toleration")},
-	{"affinity", "Affinity of the manager: nodes that there is an image for.", nil, "Affinity"},
+	{"affinity", "Affinity of the managers: nodes that there is an image for, and different ones where there are.", nil, "Affinity"},
 	{"topologySpreadConstraints", "How several managers are spread.", []any{}, list("TopologySpreadConstraint")},
 	{"priorityClassName", "Priority of the manager. That of the Jobs is config.ruleWriter.priorityClassName.", "", object{"type": "string"}},
 

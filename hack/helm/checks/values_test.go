@@ -42,6 +42,8 @@ var cases = []struct{ set, object, path, want string }{
 	{"tolerations[0].key=a,tolerations[0].operator=Exists", deployment, "spec template spec tolerations", `[{"key":"a","operator":"Exists"}]`},
 	{"affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields[0].key=metadata.name,affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0].matchFields[0].operator=In",
 		deployment, "spec template spec affinity nodeAffinity requiredDuringSchedulingIgnoredDuringExecution nodeSelectorTerms", `[{"matchFields":[{"key":"metadata.name","operator":"In"}]}]`},
+	{"affinity.podAntiAffinity.preferredDuringSchedulingIgnoredDuringExecution=null",
+		deployment, "spec template spec affinity podAntiAffinity preferredDuringSchedulingIgnoredDuringExecution", ""},
 	{"topologySpreadConstraints[0].maxSkew=1,topologySpreadConstraints[0].topologyKey=zone,topologySpreadConstraints[0].whenUnsatisfiable=DoNotSchedule",
 		deployment, "spec template spec topologySpreadConstraints", `[{"maxSkew":1,"topologyKey":"zone","whenUnsatisfiable":"DoNotSchedule"}]`},
 	{"priorityClassName=system-cluster-critical", deployment, "spec template spec priorityClassName", "system-cluster-critical"},
