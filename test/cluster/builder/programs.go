@@ -16,6 +16,8 @@ const (
 	kubevirtModule   = "test/upstream/kubevirt"
 	istioModule      = "test/upstream/istio"
 	corednsModule    = "test/upstream/coredns"
+	// chartModule makes the operator's Helm chart, and tests it with Helm.
+	chartModule = "hack/helm"
 )
 
 // tool describes a program that one command builds without cgo.
@@ -36,6 +38,7 @@ var tools = map[string]tool{
 	"coredns":         {module: corednsModule, pkg: "."},
 	"masquerade":      {module: kubevirtModule, pkg: "./cmd/masquerade"},
 	"crds":            {module: kubevirtModule, pkg: "./cmd/crds"},
+	"helm":            {module: chartModule, pkg: "helm.sh/helm/v4/cmd/helm"},
 }
 
 // netgo and osusergo make packages that import net and os/user the same with

@@ -46,15 +46,21 @@ func (s *Scenario) kustomize(ctx context.Context, dir string) ([]byte, error) {
 	return s.Kustomize(ctx, filepath.Join(s.Builder().Repo, "config", dir))
 }
 
-// DeployOperator builds the operator's images from the checkout, gives them to
-// the node, applies config/default and waits for the manager. A manager with
-// older images is replaced.
-func (s *Scenario) DeployOperator(ctx context.Context) error {
+// ImportOperator builds the operator's images from the checkout and gives them to
+// the node. It returns the archive that they are in.
+func (s *Scenario) ImportOperator(ctx context.Context) (string, error) {
 	archive, err := s.Builder().OperatorImages(ctx)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if err := s.ImportImageOnce(ctx, "operator", archive); err != nil {
+	return archive, s.ImportImageOnce(ctx, "operator", archive)
+}
+
+// DeployOperator imports the operator's images, applies config/default and waits
+// for the manager. A manager with older images is replaced.
+func (s *Scenario) DeployOperator(ctx context.Context) error {
+	archive, err := s.ImportOperator(ctx)
+	if err != nil {
 		return err
 	}
 	manifest, err := s.kustomize(ctx, "default")
