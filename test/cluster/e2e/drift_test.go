@@ -65,6 +65,9 @@ func configure(ctx context.Context, t *testing.T, s *scenario.Scenario, fields s
 	if err := s.OperatorReady(ctx); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.OperatorLeads(ctx); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestDrift deletes the table in a pod: an audit finds it gone, and it comes back.
