@@ -41,8 +41,9 @@ type CaptureSpec struct {
 
 	// onChange says what becomes of established flows that a change of ports
 	// or of capture affects. Keep leaves them on their old way until they
-	// end, which is also what happens when it is left out. Reset ends them,
-	// and only them, so that they are opened anew on their new way.
+	// end, which is also what happens when it is left out. Reset ends all that
+	// go otherwise than the rules now say, and only those, so that they are
+	// opened anew on their new way.
 	//
 	// +optional
 	OnChange ChangePolicy `json:"onChange,omitempty"`

@@ -109,7 +109,32 @@ type ServiceSpec struct {
 	// +optional
 	// +default="ClusterIP"
 	Type ServiceType `json:"type,omitempty"`
+
+	// ipFamilyPolicy says of which address families the Service's addresses
+	// are. SingleStack is the cluster's first family, which is also what
+	// happens when it is left out. PreferDualStack is every family that the
+	// cluster has, and RequireDualStack both or an error. A mesh port answers
+	// over the families that the proxy of the guest's pod carries: of a pod
+	// with both, a sidecar carries IPv4 alone, unless Istio's ISTIO_DUAL_STACK
+	// is on.
+	//
+	// +optional
+	IPFamilyPolicy ServiceIPFamilyPolicy `json:"ipFamilyPolicy,omitempty"`
 }
+
+// ServiceIPFamilyPolicy has the values of a Service's own ipFamilyPolicy.
+//
+// +kubebuilder:validation:Enum=SingleStack;PreferDualStack;RequireDualStack
+type ServiceIPFamilyPolicy string
+
+const (
+	// ServiceIPFamilyPolicySingleStack is one family.
+	ServiceIPFamilyPolicySingleStack ServiceIPFamilyPolicy = "SingleStack"
+	// ServiceIPFamilyPolicyPreferDualStack is what the cluster has.
+	ServiceIPFamilyPolicyPreferDualStack ServiceIPFamilyPolicy = "PreferDualStack"
+	// ServiceIPFamilyPolicyRequireDualStack is both.
+	ServiceIPFamilyPolicyRequireDualStack ServiceIPFamilyPolicy = "RequireDualStack"
+)
 
 // PortProtocol is the transport protocol of a port.
 //

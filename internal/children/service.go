@@ -1,6 +1,8 @@
 package children
 
 import (
+	"cmp"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -20,16 +22,18 @@ func service(in Input) *corev1.Service {
 			v1alpha1.LabelApp:                  app(mvm),
 			v1alpha1.LabelMeshedVirtualMachine: mvm.Name,
 		},
-		// The guest is reached through IPv4 only, also where the cluster
-		// would prefer IPv6.
-		IPFamilies:     []corev1.IPFamily{corev1.IPv4Protocol},
-		IPFamilyPolicy: ptr.To(corev1.IPFamilyPolicySingleStack),
+		// The families themselves are the cluster's, in its order.
+		IPFamilyPolicy: ptr.To(ipFamilyPolicy(mvm.Spec.Service.IPFamilyPolicy)),
 	}
 	s.Spec.Type, s.Spec.ClusterIP = serviceType(mvm.Spec.Service.Type)
 	for _, p := range mvm.Spec.Ports {
 		s.Spec.Ports = append(s.Spec.Ports, servicePort(p))
 	}
 	return s
+}
+
+func ipFamilyPolicy(p v1alpha1.ServiceIPFamilyPolicy) corev1.IPFamilyPolicy {
+	return corev1.IPFamilyPolicy(cmp.Or(p, v1alpha1.ServiceIPFamilyPolicySingleStack))
 }
 
 func serviceType(t v1alpha1.ServiceType) (serviceType corev1.ServiceType, clusterIP string) {

@@ -65,6 +65,12 @@ func (b *MVMBuilder) Annotation(key, value string) *MVMBuilder {
 // Version sets the mesh subset.
 func (b *MVMBuilder) Version(v string) *MVMBuilder { b.mvm.Spec.Version = v; return b }
 
+// IPFamilyPolicy sets that of the Service.
+func (b *MVMBuilder) IPFamilyPolicy(p v1alpha1.ServiceIPFamilyPolicy) *MVMBuilder {
+	b.mvm.Spec.Service.IPFamilyPolicy = p
+	return b
+}
+
 // ServiceType sets the type of the Service.
 func (b *MVMBuilder) ServiceType(t v1alpha1.ServiceType) *MVMBuilder {
 	b.mvm.Spec.Service.Type = t

@@ -52,6 +52,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"no spec":                    {set: map[string]any{"spec": gone}, want: []string{"spec: Required value"}},
 	"no virtual machine":         {set: map[string]any{"spec.virtualMachine": gone}, want: []string{"spec.virtualMachine: Required value"}},
 	"unknown type of Service":    {set: map[string]any{"spec.service.type": "External"}, want: []string{"spec.service.type: Unsupported value"}},
+	"Service of both families":   {set: map[string]any{"spec.service.ipFamilyPolicy": "PreferDualStack"}},
+	"unknown family policy":      {set: map[string]any{"spec.service.ipFamilyPolicy": "DualStack"}, want: []string{"spec.service.ipFamilyPolicy: Unsupported value"}},
 	"headless Service":           {set: map[string]any{"spec.service.type": "Headless"}},
 	"empty sections":             {set: map[string]any{"spec.capture": map[string]any{}}, want: []string{"spec.capture", "at least 1 properties"}},
 	"empty section in a section": {set: map[string]any{"spec.capture.outbound": map[string]any{}}, want: []string{"spec.capture.outbound", "at least 1 properties"}},
