@@ -37,6 +37,15 @@ func ready(t *testing.T, s *scenario.Scenario) (*corev1.Pod, scenario.Clients) {
 	return pod, clients
 }
 
+// remove takes away the operator, and before it all machines.
+func remove(ctx context.Context, t *testing.T, s *scenario.Scenario, r scenario.Release) {
+	t.Helper()
+	deployed, twoMachines.made = nil, false
+	if err := s.Remove(ctx, r); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // packets checks the ways of packets, each as a subtest.
 func packets(t *testing.T, s *scenario.Scenario, pod *corev1.Pod, clients scenario.Clients) {
 	t.Helper()

@@ -8,6 +8,10 @@ import (
 	"path/filepath"
 	"strings"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/kube"
 )
@@ -59,9 +63,23 @@ func (s *Scenario) DeployRelease(ctx context.Context, r Release) error {
 	return s.OperatorReady(ctx)
 }
 
-// Remove deletes the sample and the operator in the README's order, and waits
-// until both are gone.
+// Remove deletes all MeshedVirtualMachines, the sample's namespace and the
+// operator, in the README's order, and waits until they are gone. Without an
+// operator nobody lets go of PodNATConfigurations.
 func (s *Scenario) Remove(ctx context.Context, r Release) error {
+	machines := &unstructured.UnstructuredList{}
+	machines.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachineList"))
+	if err := s.List(ctx, machines); err != nil && !apimeta.IsNoMatchError(err) {
+		return err
+	}
+	all := make([]*unstructured.Unstructured, 0, len(machines.Items))
+	for i := range machines.Items {
+		all = append(all, &machines.Items[i])
+	}
+	s.Logf("deleting all %d MeshedVirtualMachines", len(all))
+	if err := s.DeleteObjects(ctx, all); err != nil {
+		return err
+	}
 	for _, dir := range []string{"samples", "default"} {
 		manifest, err := s.Manifest(ctx, r, dir)
 		if err != nil {

@@ -31,9 +31,7 @@ func TestUpgrade(t *testing.T) {
 		t.Fatal(err)
 	}
 	old := earlierRelease(t, s)
-	if err := s.Remove(ctx, head); err != nil {
-		t.Fatal(err)
-	}
+	remove(ctx, t, s, head)
 	if err := s.DeployRelease(ctx, old); err != nil {
 		t.Fatal(err)
 	}
@@ -47,6 +45,7 @@ func TestUpgrade(t *testing.T) {
 		})
 	}
 	packets(t, s, pod, clients)
+	deployed = s // by another name of its images
 }
 
 // earlierRelease is the release of the commit earlier.
@@ -104,9 +103,9 @@ func upgrade(t *testing.T, s *scenario.Scenario, pod *corev1.Pod, clients scenar
 	if err != nil {
 		t.Fatal(err)
 	}
-	begin := time.Now()
 	watch := s.StartWatch(ctx, pod, clients)
 	time.Sleep(2 * time.Second) // some traffic from before
+	begin := time.Now()
 	err = change()
 	rollout := time.Since(begin)
 	if err == nil {

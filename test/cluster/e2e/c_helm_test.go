@@ -61,10 +61,7 @@ func TestHelm(t *testing.T) {
 	if _, err := s.ImportOperator(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Remove(ctx, scenario.Release{Repo: s.Builder().Repo}); err != nil {
-		t.Fatal(err)
-	}
-	deployed = nil
+	remove(ctx, t, s, scenario.Release{Repo: s.Builder().Repo})
 	begin := time.Now()
 	dir := filepath.Join(s.Builder().Repo, "charts/meshvm")
 	var pod *corev1.Pod
