@@ -128,6 +128,10 @@ images: ## Make the images for all architectures, without a daemon; VERSION=, AR
 push: ## Push what "make images" made; REGISTRY= says where to, MUST_GATHER_BASE= names an image with bash and tar.
 	go run ./hack/images push -tag '$(VERSION)' -registry '$(REGISTRY)' -must-gather-base '$(MUST_GATHER_BASE)'
 
+.PHONY: test-images
+test-images: images ## The images against what the bundle says of their architectures, by operator-framework's validator; needs podman.
+	cd hack/olm && MESHVM_REQUIRE_IMAGES=1 go test -count=1 -v -run='^TestArchitectures$$' ./checks
+
 ##@ Check
 
 .PHONY: verify
