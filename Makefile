@@ -114,7 +114,7 @@ chart: $(CHART) ## Write the Helm chart from config/; CHART_FLAGS= takes a versi
 
 .PHONY: kustomize
 kustomize: $(KUSTOMIZE) ## Build every directory of config/ that stands by itself.
-	for d in certmanager default manifests no-webhook openshift prometheus samples; do $(KUSTOMIZE) build config/$$d >/dev/null; done
+	for d in certmanager default manifests no-webhook openshift prometheus samples unpause; do $(KUSTOMIZE) build config/$$d >/dev/null; done
 
 .PHONY: build
 build: ## Compile the programs into bin/.

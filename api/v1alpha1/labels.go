@@ -15,10 +15,14 @@ const (
 	LabelPodNATConfiguration = "meshvm.io/pod-nat-configuration"
 	// LabelStartGate, on a VirtualMachine's template and so on its virt-launcher
 	// pods, asks the operator's webhook for the container that holds back the
-	// guest; its value is StartGateContainer.
+	// guest; its value is StartGateContainer or StartGateWatch.
 	LabelStartGate = "meshvm.io/start-gate"
 	// StartGateContainer is the value of LabelStartGate.
 	StartGateContainer = "Container"
+	// StartGateWatch is another value of LabelStartGate: it asks only for the
+	// container that keeps the pod from being ready until its rules were
+	// verified, and lets the guest start.
+	StartGateWatch = "Watch"
 	// LabelAuditNode, on an audit's Job and its pod, holds the hashed name of the
 	// node that it is for: a node's name may be longer than a label's value.
 	LabelAuditNode = "meshvm.io/audit-node"

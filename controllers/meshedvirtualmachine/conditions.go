@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -161,6 +162,8 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonNotCreated, "there is no VirtualMachine yet")
 	case s.vm.Status.PrintableStatus == kubevirtv1.VirtualMachineStatusStopped && s.vmi == nil:
 		return conditions.False(t, v1alpha1.ReasonStopped, "the VirtualMachine is stopped")
+	case s.notReleased != nil:
+		return conditions.False(t, v1alpha1.ReasonStarting, s.whyNotReleased())
 	case s.heldBack() != nil:
 		return conditions.False(t, v1alpha1.ReasonStarting, "the guest is held back until the rules of pod "+s.heldBack().Name+" were verified")
 	// A guest that starts paused shows Ready for a moment before it shows
@@ -174,6 +177,14 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 	default:
 		return conditions.False(t, v1alpha1.ReasonStarting, cmp.Or(s.notSynchronized(), messageOf(ready), "waiting for KubeVirt to start the guest"))
 	}
+}
+
+// whyNotReleased says why a guest is still paused whose rules are there.
+func (s *scope) whyNotReleased() string {
+	if apierrors.IsForbidden(s.notReleased) {
+		return "the rules are there, and the operator may not let the guest run: give it the right in config/unpause, which the start gate Pause needs"
+	}
+	return "the rules are there: " + s.notReleased.Error()
 }
 
 // notSynchronized is what keeps KubeVirt from making the guest's pod, as a
@@ -208,6 +219,9 @@ func (s *scope) natProgrammed() conditions.Condition {
 		case c.Status == metav1.ConditionTrue:
 		case s.role(pod) == v1alpha1.PodRoleMigrationTarget && natplan.GateHolds(pod):
 			waits = "; the migration to pod " + pod.Name + " is held back: " + c.Message
+		case isReady(pod):
+			c.Message += "; pod " + pod.Name + " is Ready and so may be in the Service's endpoints all the same"
+			return c
 		default:
 			return c
 		}
@@ -216,6 +230,13 @@ func (s *scope) natProgrammed() conditions.Condition {
 		return conditions.Unknown(t, v1alpha1.ReasonPending, "every live virt-launcher pod has rules, of a spec before this one: see Accepted")
 	}
 	return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules of every live virt-launcher pod were read back from the kernel"+waits)
+}
+
+// isReady says whether a Service sends clients to the pod.
+func isReady(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 // podProgrammed states the same of one pod.

@@ -53,6 +53,8 @@ type scope struct {
 
 	// released is the pod whose guest this reconcile let run.
 	released types.UID
+	// notReleased is why it could not let a guest run whose rules are there.
+	notReleased error
 
 	// children are the objects as found or written, by what they are, and
 	// failures the errors of those that are not as wanted.

@@ -20,9 +20,8 @@ import (
 	"meshvm.io/meshvm/internal/natplan"
 )
 
-// +kubebuilder:rbac:groups=subresources.kubevirt.io,resources=virtualmachineinstances/unpause,verbs=update
-
-// Unpauser lets a paused guest run.
+// Unpauser lets a paused guest run. The right to do so is in config/unpause: only
+// the start gate Pause needs it.
 type Unpauser interface {
 	// Unpause is KubeVirt's subresource of that name.
 	Unpause(ctx context.Context, guest types.NamespacedName) error
@@ -60,7 +59,8 @@ func (r *Reconciler) release(ctx context.Context, s *scope) error {
 		return nil
 	}
 	if err := r.Unpauser.Unpause(ctx, types.NamespacedName{Namespace: s.vmi.Namespace, Name: s.vmi.Name}); err != nil && !notPaused(err) {
-		return fmt.Errorf("let the guest run: %w", err)
+		s.notReleased = fmt.Errorf("let the guest run: %w", err)
+		return s.notReleased
 	}
 	s.released = pod.UID
 	return nil

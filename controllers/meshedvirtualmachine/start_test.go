@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -225,6 +226,18 @@ func TestReleaseOfAGuestThatRuns(t *testing.T) {
 		if got := s.podStatuses()[0].Start; got != want || (err == nil) != (want == v1alpha1.PodStartReleased) {
 			t.Errorf("%s: %s, %v", message, got, err)
 		}
+	}
+}
+
+// TestReleaseThatIsForbidden: status names the right that is missing.
+func TestReleaseThatIsForbidden(t *testing.T) {
+	s := world(startedPaused)
+	forbidden := apierrors.NewForbidden(kubevirtv1.Resource("virtualmachineinstances"), "web", errors.New("no"))
+	if err := (&Reconciler{Unpauser: &unpauses{err: forbidden}}).release(t.Context(), s); !apierrors.IsForbidden(err) {
+		t.Fatalf("got %v", err)
+	}
+	if c := s.virtualMachineReady(); c.Reason != v1alpha1.ReasonStarting || !strings.Contains(c.Message, "config/unpause") {
+		t.Errorf("got %+v", c)
 	}
 }
 

@@ -59,14 +59,17 @@ func joinAmbient(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMeta
 	template.Annotations[v1alpha1.AnnotationAmbientDNSCapture] = natplan.AmbientDNSCapture(mvm)
 }
 
-// holdBack sees to it that the guest does not run before its rules are there. A
-// start strategy of the user's own stays.
+// holdBack sees to it that the guest does not run before its rules are there, or
+// at least that nobody is sent to it before. A start strategy of the user's own
+// stays.
 func holdBack(in Input, template *kubevirtv1.VirtualMachineInstanceTemplateSpec) {
+	held := in.MVM.Spec.StartOrDefault() == v1alpha1.StartPolicyAfterProgrammed
 	switch {
-	case in.MVM.Spec.StartOrDefault() != v1alpha1.StartPolicyAfterProgrammed:
-	case in.StartGate != StartGatePause:
+	case in.StartGate != StartGatePause && held:
 		template.ObjectMeta.Labels[v1alpha1.LabelStartGate] = v1alpha1.StartGateContainer
-	case template.Spec.StartStrategy == nil:
+	case in.StartGate != StartGatePause:
+		template.ObjectMeta.Labels[v1alpha1.LabelStartGate] = v1alpha1.StartGateWatch
+	case held && template.Spec.StartStrategy == nil:
 		template.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
 	}
 }

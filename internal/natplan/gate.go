@@ -15,8 +15,8 @@ const (
 	// GateContainer holds back the guest: an init container, which ends when
 	// the rules were verified.
 	GateContainer = "meshvm-gate"
-	// GateWatchContainer makes the pod not ready when the rules are lost later: a
-	// native sidecar.
+	// GateWatchContainer keeps the pod from being ready until the rules were
+	// verified, and when they are lost later: a native sidecar.
 	GateWatchContainer = "meshvm-gate-watch"
 )
 
@@ -24,6 +24,12 @@ const (
 // guest.
 func HasGate(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == GateContainer })
+}
+
+// HasWatch says whether the pod was made with the container that keeps it from
+// being ready while its rules are not verified.
+func HasWatch(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Spec.InitContainers, func(c corev1.Container) bool { return c.Name == GateWatchContainer })
 }
 
 // GateHolds says whether that container still holds back the guest: the kubelet
@@ -37,9 +43,9 @@ func GateHolds(pod *corev1.Pod) bool {
 	})
 }
 
-// gatePorts are those of the rule that the pod's container looks for.
+// gatePorts are those of the rule that the pod's containers look for.
 func gatePorts(pod *corev1.Pod) v1alpha1.GatePorts {
-	if !HasGate(pod) {
+	if !HasGate(pod) && !HasWatch(pod) {
 		return v1alpha1.GatePorts{}
 	}
 	return v1alpha1.GatePorts{Port: int32(ruleio.GatePort), AnswerPort: int32(ruleio.GateAnswerPort)}

@@ -77,3 +77,14 @@ func TestInterfaceBeforeTheVMISaysSo(t *testing.T) {
 		})
 	}
 }
+
+// TestGateOfAPodThatIsOnlyWatched: its container needs the rule that it looks for.
+func TestGateOfAPodThatIsOnlyWatched(t *testing.T) {
+	vmi := b.VMI("web").Obj()
+	pod := b.LauncherPod(vmi, "abcde").IP("10.244.1.5").Obj()
+	pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: natplan.GateWatchContainer})
+	got, err := natplan.ConfigurationSpec(b.MVM("web").Obj(), natplan.Facts{Pod: pod, VMI: vmi})
+	if err != nil || got.Gate.Port == 0 || natplan.GateHolds(pod) {
+		t.Errorf("gate %+v, %v", got.Gate, err)
+	}
+}

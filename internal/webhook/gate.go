@@ -41,19 +41,26 @@ const startupLimit = 24 * 60 * 60
 // know stay as they are.
 func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
 	_, temporary := pod.Annotations[kubevirtv1.EphemeralProvisioningObject]
-	if pod.Labels[kubevirtv1.AppLabel] != "virt-launcher" || pod.Labels[v1alpha1.LabelStartGate] != v1alpha1.StartGateContainer ||
-		temporary || natplan.HasGate(pod) {
+	if pod.Labels[kubevirtv1.AppLabel] != "virt-launcher" || temporary || natplan.HasGate(pod) || natplan.HasWatch(pod) {
+		return nil
+	}
+	var ops []jsonpatch.Operation
+	switch pod.Labels[v1alpha1.LabelStartGate] {
+	case v1alpha1.StartGateContainer:
+		ops = []jsonpatch.Operation{
+			appendTo("/spec/initContainers", pod.Spec.InitContainers, gate(pod, o)),
+			jsonpatch.NewOperation("add", "/spec/initContainers/-", watch(pod, o)),
+		}
+	case v1alpha1.StartGateWatch:
+		ops = []jsonpatch.Operation{appendTo("/spec/initContainers", pod.Spec.InitContainers, watchOnly(pod, o))}
+	default:
 		return nil
 	}
 	// Last, so that all others get ready while the rules are being written. What
 	// other webhooks add behind them waits too, which does no harm.
-	return []jsonpatch.Operation{
-		appendTo("/spec/initContainers", pod.Spec.InitContainers, gate(pod, o)),
-		jsonpatch.NewOperation("add", "/spec/initContainers/-", watch(pod, o)),
-		appendTo("/spec/volumes", pod.Spec.Volumes, corev1.Volume{
-			Name: noToken, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
-		}),
-	}
+	return append(ops, appendTo("/spec/volumes", pod.Spec.Volumes, corev1.Volume{
+		Name: noToken, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
+	}))
 }
 
 // appendTo adds an item to a list, which is not there when it is empty.
@@ -91,16 +98,30 @@ func watch(pod *corev1.Pod, o Options) corev1.Container {
 	c := container(pod, o)
 	c.Name, c.Args = natplan.GateWatchContainer, []string{"gate"}
 	c.RestartPolicy = ptr.To(corev1.ContainerRestartPolicyAlways)
-	c.StartupProbe = &corev1.Probe{
+	c.StartupProbe = probe(1, startupLimit)
+	return c
+}
+
+// watchOnly is the same for a guest that nothing holds back. The kubelet starts
+// no other container before a start-up probe succeeds; a readiness probe only
+// keeps the pod from being ready, from its start on. Its period is another than
+// that of the container's own looks, because two at once are in each other's way.
+func watchOnly(pod *corev1.Pod, o Options) corev1.Container {
+	c := watch(pod, o)
+	c.StartupProbe, c.ReadinessProbe = nil, probe(3, 3)
+	return c
+}
+
+// probe asks whether the gate is open. A busy node is no reason to say no.
+func probe(period, failures int32) *corev1.Probe {
+	return &corev1.Probe{
 		ProbeHandler: corev1.ProbeHandler{
 			Exec: &corev1.ExecAction{Command: []string{"/rule-writer", "gate", "-check"}},
 		},
-		PeriodSeconds: 1,
-		// A busy node is no reason to begin anew.
+		PeriodSeconds:    period,
 		TimeoutSeconds:   5,
-		FailureThreshold: startupLimit,
+		FailureThreshold: failures,
 	}
-	return c
 }
 
 // container is what both have in common: next to no resources, and no rights.

@@ -211,6 +211,31 @@ func (r *released) count() int {
 	return len(r.guests)
 }
 
+// TestImmediateIsWatched: nothing holds the guest, and its pod is not ready before
+// its rules were verified.
+func TestImmediateIsWatched(t *testing.T) {
+	s := start(t)
+	s.serveGate()
+	o := s.web()
+	o.Spec.Start = v1alpha1.StartPolicyImmediate
+	if err := s.Create(s.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	_, pod := s.startGuest(o.Name, "node-a")
+	if natplan.HasGate(pod) || !natplan.HasWatch(pod) || pod.Spec.InitContainers[0].ReadinessProbe == nil || pod.Spec.InitContainers[0].StartupProbe != nil {
+		t.Fatalf("the pod was stored with the init containers %+v", pod.Spec.InitContainers)
+	}
+	nat := s.awaitNAT(pod)
+	if nat.Spec.Gate.Port == 0 {
+		t.Error("the rules have no gate, which the container looks for")
+	}
+	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	got := s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
+	if p := podStart(got, pod); p != v1alpha1.PodStartNotHeld {
+		t.Errorf("status calls its start %s", p)
+	}
+}
+
 // TestStartPaused is without a webhook.
 func TestStartPaused(t *testing.T) {
 	guests := &released{}

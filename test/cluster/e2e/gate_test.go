@@ -242,7 +242,7 @@ func (h *held) free() {
 			h.Fatal(err)
 		}
 		labels, _, _ := unstructured.NestedStringMap(vm.Object, "spec", "template", "metadata", "labels")
-		return labels[v1alpha1.LabelStartGate] != ""
+		return labels[v1alpha1.LabelStartGate] == v1alpha1.StartGateContainer
 	}
 	h.patch(`{"spec":{"start":"Immediate"}}`)
 	await(h.ctx, h.T, "the gate to be taken away", func() bool { return !labelled() })

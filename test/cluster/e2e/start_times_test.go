@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -30,7 +31,7 @@ func TestStartTimes(t *testing.T) {
 	}
 	s := start(t)
 	ctx := testContext(t, time.Hour)
-	if err := s.DeployOperator(ctx); err != nil {
+	if err := errors.Join(s.DeployOperator(ctx), s.AllowUnpause(ctx)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { removeHeld(t, s) })
@@ -38,7 +39,7 @@ func TestStartTimes(t *testing.T) {
 	for round := range rounds {
 		for _, way := range []struct{ name, start, configuration, gate, strategy string }{
 			{"the gate", "AfterProgrammed", "", v1alpha1.StartGateContainer, ""},
-			{"Immediate", "Immediate", "", "", ""},
+			{"Immediate", "Immediate", "", v1alpha1.StartGateWatch, ""},
 			{"Pause", "AfterProgrammed", "guests: {startGate: Pause}\n", "", "Paused"},
 		} {
 			configure(ctx, t, s, way.configuration)

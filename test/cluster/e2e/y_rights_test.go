@@ -32,7 +32,6 @@ var excuses = []excuse{
 	{"create", regexp.MustCompile(`^(services|(virtualmachines\.kubevirt|podnatconfigurations\.meshvm|.*\.istio)\.io)$`), "a server-side apply that makes an object is checked for create too, but logged as patch"},
 	{"delete", regexp.MustCompile(`^(services|podnatconfigurations\.meshvm\.io|.*\.istio\.io)$`), "an object that is no longer wanted is deleted; these tests have no such change for each kind"},
 	{"update", regexp.MustCompile(`^meshedvirtualmachines/finalizers\.meshvm\.io$`), "no call: OpenShift asks for it of whoever sets blockOwnerDeletion (OwnerReferencesPermissionEnforcement)"},
-	{"update", regexp.MustCompile(`^virtualmachineinstances/unpause\.subresources\.kubevirt\.io$`), "lets guests run that were started paused, where an administrator chose that way; the tests of the ways to start use it"},
 	{"patch", regexp.MustCompile(`^events\.events\.k8s\.io$`), "an event that repeats itself is counted in the object of the first"},
 }
 

@@ -46,6 +46,19 @@ func (s *Scenario) kustomize(ctx context.Context, dir string) ([]byte, error) {
 	return s.Kustomize(ctx, filepath.Join(s.Builder().Repo, "config", dir))
 }
 
+// AllowUnpause applies config/unpause, which the start gate Pause needs.
+func (s *Scenario) AllowUnpause(ctx context.Context) error {
+	manifest, err := s.kustomize(ctx, "unpause")
+	if err != nil {
+		return err
+	}
+	objects, err := kube.Decode(manifest)
+	if err != nil {
+		return err
+	}
+	return s.ApplyObjects(ctx, objects)
+}
+
 // ImportOperator builds the operator's images from the checkout and gives them to
 // the node. It returns the archive that they are in.
 func (s *Scenario) ImportOperator(ctx context.Context) (string, error) {
