@@ -29,7 +29,8 @@ func takeFootprint(cluster string) (footprint, error) {
 	own := regexp.MustCompile("/meshvm-" + regexp.QuoteMeta(cluster) + `(\.node\d)?(/|\n|$)`)
 	f := footprint{}
 	for name, list := range map[string]func() ([]string, error){
-		"mounts": mounts, "links": links, "nft tables": tables,
+		"mounts": mounts, "nft tables": tables,
+		"links":     func() ([]string, error) { return links(cluster) },
 		"cgroups":   func() ([]string, error) { return cgroups(own) },
 		"processes": func() ([]string, error) { return processes(own) },
 	} {
@@ -71,11 +72,14 @@ func mounts() ([]string, error) {
 	return out, nil
 }
 
-func links() ([]string, error) {
+// links leaves out those of other clusters, which come and go as they like.
+func links(cluster string) ([]string, error) {
 	all, err := netlink.LinkList()
 	var out []string
 	for _, l := range all {
-		out = append(out, l.Attrs().Name)
+		if other, ok := strings.CutPrefix(l.Attrs().Name, "mvm-"); !ok || other == cluster {
+			out = append(out, l.Attrs().Name)
+		}
 	}
 	return out, err
 }
