@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -253,11 +252,9 @@ func (c *chart) certificates(ctx context.Context) (secret, bundle string) {
 // gone waits until no manager is left.
 func (c *chart) gone(ctx context.Context) {
 	c.Helper()
-	await(ctx, c.T, "the managers to go", func() bool {
-		var pods corev1.PodList
-		err := c.s.List(ctx, &pods, client.InNamespace(scenario.OperatorNamespace))
-		return err == nil && !slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return p.Labels["app.kubernetes.io/component"] == "controller-manager" })
-	})
+	if err := c.s.OperatorGone(ctx); err != nil {
+		c.Fatal(err)
+	}
 	d := &unstructured.Unstructured{}
 	d.SetAPIVersion("apps/v1")
 	d.SetKind("Deployment")

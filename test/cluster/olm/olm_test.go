@@ -4,7 +4,6 @@ package olm
 
 import (
 	"context"
-	"fmt"
 	"testing"
 	"time"
 
@@ -115,14 +114,7 @@ func uninstall(ctx context.Context, t *testing.T, s *scenario.Scenario, b bundle
 	d.SetNamespace(scenario.OperatorNamespace)
 	d.SetName(scenario.OperatorDeployment)
 	gone(ctx, t, s, d)
-	must(t, s.Wait(ctx, "the manager's pod to go", func(ctx context.Context) (string, error) {
-		var pods corev1.PodList
-		err := s.List(ctx, &pods, client.InNamespace(scenario.OperatorNamespace), client.MatchingLabels{"app.kubernetes.io/component": "controller-manager"})
-		if err == nil && len(pods.Items) > 0 {
-			return fmt.Sprintf("%d pods", len(pods.Items)), nil
-		}
-		return "", err
-	}))
+	must(t, s.OperatorGone(ctx))
 	crd := &unstructured.Unstructured{}
 	crd.SetAPIVersion("apiextensions.k8s.io/v1")
 	crd.SetKind("CustomResourceDefinition")

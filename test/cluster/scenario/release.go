@@ -5,6 +5,7 @@ package scenario
 import (
 	"bytes"
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 
@@ -90,6 +91,15 @@ func (s *Scenario) Remove(ctx context.Context, r Release) error {
 			return err
 		}
 		s.Logf("deleting config/%s of version %s", dir, r.Version)
+		for _, o := range objects {
+			if o.GetKind() != "Deployment" {
+				continue
+			}
+			// Before its rights: what it still asks for is no refusal then.
+			if err := errors.Join(s.DeleteObjects(ctx, []*unstructured.Unstructured{o}), s.OperatorGone(ctx)); err != nil {
+				return err
+			}
+		}
 		if err := s.DeleteObjects(ctx, objects); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ package scenario
 
 import (
 	"context"
+	"fmt"
 	"errors"
 	"path/filepath"
 	"strings"
@@ -149,6 +150,18 @@ func (s *Scenario) OperatorLeads(ctx context.Context) error {
 			}
 		}
 		return "the lease, which has \"" + holder + "\"", nil
+	})
+}
+
+// OperatorGone waits until no manager is left.
+func (s *Scenario) OperatorGone(ctx context.Context) error {
+	return s.Wait(ctx, "the managers to go", func(ctx context.Context) (string, error) {
+		var pods corev1.PodList
+		err := s.List(ctx, &pods, client.InNamespace(OperatorNamespace), client.MatchingLabels{"app.kubernetes.io/component": "controller-manager"})
+		if err != nil || len(pods.Items) == 0 {
+			return "", err
+		}
+		return fmt.Sprintf("%d pods", len(pods.Items)), nil
 	})
 }
 
