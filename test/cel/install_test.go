@@ -123,8 +123,7 @@ func manifests(t *testing.T, from string) []*unstructured.Unstructured {
 		command := exec.CommandContext(t.Context(), filepath.Join(os.Getenv("KUBEBUILDER_ASSETS"), "kubectl"), "kustomize", path)
 		raw, err := command.Output()
 		if err != nil {
-			var exit *exec.ExitError
-			if errors.As(err, &exit) {
+			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 				err = errors.Join(err, errors.New(string(exit.Stderr)))
 			}
 			t.Fatal(err)
