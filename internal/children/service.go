@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 )
@@ -23,7 +22,7 @@ func service(in Input) *corev1.Service {
 			v1alpha1.LabelMeshedVirtualMachine: mvm.Name,
 		},
 		// The families themselves are the cluster's, in its order.
-		IPFamilyPolicy: ptr.To(ipFamilyPolicy(mvm.Spec.Service.IPFamilyPolicy)),
+		IPFamilyPolicy: new(ipFamilyPolicy(mvm.Spec.Service.IPFamilyPolicy)),
 	}
 	s.Spec.Type, s.Spec.ClusterIP = serviceType(mvm.Spec.Service.Type)
 	for _, p := range mvm.Spec.Ports {

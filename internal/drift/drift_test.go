@@ -120,10 +120,10 @@ func TestFromEvents(t *testing.T) {
 		}
 	}
 	// The container that watches the gate ended, and perhaps runs again.
-	watched := func(code ruleio.ExitCode, finished time.Duration, again bool) func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {
+	watched := func(code int32, finished time.Duration, again bool) func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {
 		return func(_ *v1alpha1.AppliedRules, p *corev1.Pod, _ *corev1.Node) {
 			ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
-				ExitCode: int32(code), FinishedAt: metav1.NewTime(builders.Epoch.Add(finished)),
+				ExitCode: code, FinishedAt: metav1.NewTime(builders.Epoch.Add(finished)),
 			}}
 			c := corev1.ContainerStatus{Name: natplan.GateWatchContainer, State: ended}
 			if again {
@@ -137,9 +137,9 @@ func TestFromEvents(t *testing.T) {
 		change func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node)
 		want   v1alpha1.ConditionReason
 	}{
-		"the gate was seen shut":            {watched(ruleio.ExitRetryable, time.Hour, false), v1alpha1.ReasonDrifted},
-		"the gate was seen shut, once more": {watched(ruleio.ExitRetryable, time.Hour, true), v1alpha1.ReasonDrifted},
-		"the gate was seen shut, before":    {watched(ruleio.ExitRetryable, time.Second, true), ""},
+		"the gate was seen shut":            {watched(int32(ruleio.ExitRetryable), time.Hour, false), v1alpha1.ReasonDrifted},
+		"the gate was seen shut, once more": {watched(int32(ruleio.ExitRetryable), time.Hour, true), v1alpha1.ReasonDrifted},
+		"the gate was seen shut, before":    {watched(int32(ruleio.ExitRetryable), time.Second, true), ""},
 		"the gate's watcher was killed":     {watched(137, time.Hour, true), ""},
 		"nothing happened":                  {func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {}, ""},
 		"another boot":                      {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "boot-2" }, v1alpha1.ReasonNodeRebooted},

@@ -31,9 +31,9 @@ type chart struct {
 }
 
 // helm runs Helm as administrator and returns what it prints.
-func (c *chart) helm(args ...string) string {
+func (c *chart) helm(ctx context.Context, args ...string) string {
 	c.Helper()
-	cmd := exec.CommandContext(testContext(c.T, 5*time.Minute), c.program, append(args, "--namespace", scenario.OperatorNamespace)...)
+	cmd := exec.CommandContext(ctx, c.program, append(args, "--namespace", scenario.OperatorNamespace)...)
 	cmd.Env = c.env
 	begin := time.Now()
 	out, err := cmd.CombinedOutput()
@@ -72,7 +72,7 @@ func TestHelm(t *testing.T) {
 	}
 	t.Cleanup(func() { restore(t, s, program, env) })
 	step("install", func(c *chart) {
-		c.Log(c.helm("install", "meshvm", dir, "--create-namespace", "--wait"))
+		c.Log(c.helm(ctx, "install", "meshvm", dir, "--create-namespace", "--wait"))
 		var err error
 		if pod, _, err = s.Sample(ctx); err != nil {
 			c.Fatal(err)
@@ -81,7 +81,7 @@ func TestHelm(t *testing.T) {
 	})
 	step("upgrade", func(c *chart) {
 		secret, bundle := c.certificates(ctx)
-		c.helm("upgrade", "meshvm", newerKinds(c.T, dir), "--wait", "--set", "replicas=2,config.logging.level=Debug")
+		c.helm(ctx, "upgrade", "meshvm", newerKinds(c.T, dir), "--wait", "--set", "replicas=2,config.logging.level=Debug")
 		if n := len(managers(ctx, c.T, s)); n < 2 {
 			c.Errorf("%d managers", n)
 		}
@@ -98,7 +98,7 @@ func TestHelm(t *testing.T) {
 		for _, m := range managers(ctx, c.T, s) {
 			earlierPods[string(m.UID)] = true // they lose their rights before they end
 		}
-		c.Log(c.helm("uninstall", "meshvm", "--wait"))
+		c.Log(c.helm(ctx, "uninstall", "meshvm", "--wait"))
 		c.gone(ctx)
 		// For the next manager not to wait until it expires: docs/install.md.
 		if err := s.Kubectl(ctx, cluster.Stdio{}, "-n", scenario.OperatorNamespace, "delete", "leases", "--all"); err != nil {
@@ -124,6 +124,7 @@ func TestHelm(t *testing.T) {
 
 // restore brings back the operator of the other tests when a step failed.
 func restore(t *testing.T, s *scenario.Scenario, program string, env []string) {
+	t.Helper()
 	if deployed == s {
 		return
 	}
