@@ -99,8 +99,8 @@ func (e *emitter) entry(key string, value any, indent int) error {
 // text writes a literal block.
 func (e *emitter) text(name, text string, indent int) {
 	chomp := "-"
-	if strings.HasSuffix(text, "\n") {
-		chomp, text = "", strings.TrimSuffix(text, "\n")
+	if line, ok := strings.CutSuffix(text, "\n"); ok {
+		chomp, text = "", line
 	}
 	e.line(indent, "%s: |%s", name, chomp)
 	for l := range strings.SplitSeq(escape(text), "\n") {

@@ -97,14 +97,12 @@ func (s *source) defaultOf(v value) (any, error) {
 		if h.value != v.path {
 			continue
 		}
-		m := &mapping{}
-		if merged, err := (merger{h.object}).merge(s.objects[h.object]); err == nil {
-			m = merged.(*mapping) //nolint:forcetypeassert // an object is one
-		} else {
+		merged, err := (merger{h.object}).merge(s.objects[h.object])
+		if err != nil {
 			return nil, err
 		}
 		i := strings.LastIndex(h.path, ".")
-		parent := m.at(strings.Split(h.path[:i], ".")...)
+		parent := merged.(*mapping).at(strings.Split(h.path[:i], ".")...) //nolint:forcetypeassert // an object is one
 		found := parent.get(h.path[i+1:])
 		if name, ok := found.(string); ok && strings.HasPrefix(v.path, "images.") && v.path != "images.pullPolicy" {
 			repository, tag, digest := splitImage(name)
