@@ -59,6 +59,13 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
+	older, err := c.layout.forgetOlder()
+	if err != nil {
+		return nil, err
+	}
+	if older {
+		c.Logf("the state of cluster %s was of an older version: it begins from an empty one", c.layout.name)
+	}
 	c.members = c.layout.members(max(o.Nodes, 1))
 	for _, m := range c.members {
 		if err := c.startUnlessRunning(ctx, m, p); err != nil {

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -121,4 +122,33 @@ func (l layout) kubeconfig() string { return filepath.Join(l.state, "pki", "admi
 func (l layout) exists() bool {
 	_, err := os.Stat(l.state)
 	return err == nil
+}
+
+// stateFormat is in the state of clusters made since what they deploy changed
+// last in a way that an older cluster's state does not survive.
+const stateFormat = "2"
+
+// forgetOlder removes the state of a cluster that does not run and was made by a
+// version of this program with another stateFormat, and says whether it did.
+func (l layout) forgetOlder() (bool, error) {
+	if _, running := l.member(0).running(); running {
+		return false, nil
+	}
+	entries, err := os.ReadDir(l.state)
+	if err != nil {
+		return false, err
+	}
+	path := filepath.Join(l.state, "format")
+	raw, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, err
+	}
+	older := len(entries) > 0 && string(raw) != stateFormat
+	if older {
+		err := errors.Join(os.RemoveAll(l.state), os.MkdirAll(l.state, 0o755))
+		if err != nil {
+			return false, err
+		}
+	}
+	return older, os.WriteFile(path, []byte(stateFormat), 0o644)
 }

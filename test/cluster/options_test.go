@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -45,5 +46,36 @@ func TestLayout(t *testing.T) {
 		if _, err := o.layout(); err == nil {
 			t.Errorf("%+v was taken", o)
 		}
+	}
+}
+
+func TestForgetOlder(t *testing.T) {
+	for name, tc := range map[string]struct {
+		files map[string]string
+		want  bool
+	}{
+		"nothing":           {},
+		"of this version":   {files: map[string]string{"format": stateFormat, "pki": "x"}},
+		"without a format":  {files: map[string]string{"pki": "x"}, want: true},
+		"of another format": {files: map[string]string{"format": "1", "pki": "x"}, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := layout{name: "forget", state: t.TempDir()}
+			for file, text := range tc.files {
+				if err := os.WriteFile(filepath.Join(l.state, file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			got, err := l.forgetOlder()
+			if err != nil || got != tc.want {
+				t.Fatalf("forgot: %t, %v", got, err)
+			}
+			if _, err := os.Stat(filepath.Join(l.state, "pki")); (err == nil) == (tc.want || len(tc.files) == 0) {
+				t.Errorf("the state: %v", err)
+			}
+			if again, err := l.forgetOlder(); again || err != nil {
+				t.Errorf("forgot again: %t, %v", again, err)
+			}
+		})
 	}
 }
