@@ -70,6 +70,12 @@ func (b *Builder) At(repo string) *Builder {
 	return &Builder{Repo: repo, Cache: b.Cache, Out: b.Out, start: b.start}
 }
 
+// HasCommit says whether the repository's history has a commit: a shallow clone
+// may not.
+func (b *Builder) HasCommit(ctx context.Context, commit string) bool {
+	return run(ctx, b.Repo, nil, "git", "cat-file", "-e", commit+"^{commit}") == nil
+}
+
 // Checkout is a directory with the files of a commit of the repository.
 func (b *Builder) Checkout(ctx context.Context, commit string) (string, error) {
 	return b.product(ctx, "checkout", []string{commit}, func(ctx context.Context, dir string) error {
