@@ -89,7 +89,8 @@ const (
 	ConditionConflicted ConditionType = "Conflicted"
 
 	// ConditionRestartRequired is there, and True, only while the running
-	// guest differs from the spec in ways that need a restart.
+	// guest or its pod differs from the spec in ways that need a restart. With
+	// another spec.version than the pod's, no route of the mesh leads to it.
 	//
 	// Possible reasons when True: RestartRequired.
 	ConditionRestartRequired ConditionType = "RestartRequired"
@@ -189,7 +190,7 @@ const (
 	ReasonConflict ConditionReason = "Conflict"
 	// ReasonNoPod: there is no live virt-launcher pod.
 	ReasonNoPod ConditionReason = "NoPod"
-	// ReasonRestartRequired: KubeVirt waits for a restart of the guest.
+	// ReasonRestartRequired: the message says what a restart is waited for.
 	ReasonRestartRequired ConditionReason = "RestartRequired"
 	// ReasonGateMissing: a pod was made without what holds back the guest: the
 	// container, or with the start gate Pause the start strategy.

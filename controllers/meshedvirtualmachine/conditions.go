@@ -31,8 +31,8 @@ func (s *scope) conditions() []conditions.Condition {
 	if names := s.conflicts(); len(names) > 0 {
 		all = append(all, conditions.True(v1alpha1.ConditionConflicted, v1alpha1.ReasonConflict, strings.Join(names, "; ")))
 	}
-	if c := s.vmCondition(kubevirtv1.VirtualMachineRestartRequired); c != nil && c.Status == corev1.ConditionTrue {
-		all = append(all, conditions.True(v1alpha1.ConditionRestartRequired, v1alpha1.ReasonRestartRequired, cmp.Or(c.Message, "KubeVirt waits for a restart of the guest")))
+	if why := s.restartRequired(); why != "" {
+		all = append(all, conditions.True(v1alpha1.ConditionRestartRequired, v1alpha1.ReasonRestartRequired, why))
 	}
 	if c, ok := s.startNotHeld(); ok {
 		all = append(all, c)
@@ -42,6 +42,21 @@ func (s *scope) conditions() []conditions.Condition {
 			"the annotation "+v1alpha1.AnnotationPaused+" keeps the operator from changing anything"))
 	}
 	return all
+}
+
+// restartRequired says what the running guest has to be restarted for, empty for
+// nothing. The labels of a pod are those of its start.
+func (s *scope) restartRequired() string {
+	for i := range s.pods {
+		has, wants := s.pods[i].Labels[v1alpha1.LabelVersion], natplan.Version(s.mvm)
+		if s.invalid == nil && has != "" && has != wants {
+			return fmt.Sprintf("no route of the mesh leads to pod %s: its version is %s, and spec.version leads to %s; restart the machine, or set it back", s.pods[i].Name, has, wants)
+		}
+	}
+	if c := s.vmCondition(kubevirtv1.VirtualMachineRestartRequired); c != nil && c.Status == corev1.ConditionTrue {
+		return cmp.Or(c.Message, "KubeVirt waits for a restart of the guest")
+	}
+	return ""
 }
 
 // outlook says what is to be expected while the object is not ready.

@@ -169,6 +169,13 @@ func TestConditions(t *testing.T) {
 			world(vmCondition(kubevirtv1.VirtualMachineRestartRequired, corev1.ConditionTrue)),
 			[]string{"Ready=True/Ready", "RestartRequired=True/RestartRequired"},
 		},
+		"another version than the running pod's": {
+			world(func(s *scope) {
+				s.pods[0].Labels = map[string]string{v1alpha1.LabelVersion: "v1"}
+				s.mvm.Spec.Version = "v2"
+			}),
+			[]string{"RestartRequired=True/RestartRequired"},
+		},
 		"operator paused": {
 			world(func(s *scope) { s.paused = true }),
 			[]string{"Paused=True/Paused", "Ready=True/Ready"},

@@ -148,7 +148,7 @@ func ownedBy(live, want *unstructured.Unstructured, owner types.UID) error {
 		// It is about to be collected with an owner that is gone already.
 		return fmt.Errorf("%s of an earlier %s %w", Describe(live), ref.Kind, ErrTerminating)
 	case ref == nil:
-		return fmt.Errorf("%s exists and %w: rename it, delete it, or rename the MeshedVirtualMachine", Describe(live), ErrConflict)
+		return fmt.Errorf("%s exists and %w: delete it, or give the MeshedVirtualMachine another name", Describe(live), ErrConflict)
 	case ref.UID != owner:
 		return fmt.Errorf("%s exists and %w (%s %s): rename one of the two", Describe(live), ErrConflict, ref.Kind, ref.Name)
 	}

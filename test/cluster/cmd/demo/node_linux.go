@@ -37,8 +37,10 @@ look around:  export KUBECONFIG=%s
               go run ./test/cluster/cmd/local-cluster kubectl get pods -A
               go run ./test/cluster/cmd/local-cluster exec -pod %s nft list ruleset
 the guest:    go run ./test/cluster/cmd/local-cluster kubectl -n %s logs %s -c guest-console-log
+send packets: go run ./test/cluster/cmd/local-cluster kubectl -n %s exec %s -c client -- /netclient get http://%s.%s/
 change it:    go run ./test/cluster/cmd/local-cluster kubectl -n %s edit mvm %s
 stop:         make demo-down
-`, time.Since(begin).Seconds(), c.Kubeconfig, pod.UID, scenario.Namespace, pod.Name, scenario.Namespace, scenario.Name)
+`, time.Since(begin).Seconds(), c.Kubeconfig, pod.UID, scenario.Namespace, pod.Name,
+		scenario.Namespace, clients.Inside.Name, scenario.Name, scenario.Namespace, scenario.Namespace, scenario.Name)
 	return nil
 }
