@@ -90,8 +90,12 @@ func awaitHeld(t *testing.T, s *scenario.Scenario) {
 	if err := s.ApplyManifest(ctx, []byte(heldYAML)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ReadyPod(ctx, client.ObjectKey{Namespace: heldNamespace, Name: heldNamespace}); err != nil {
+	pod, err := s.ReadyPod(ctx, client.ObjectKey{Namespace: heldNamespace, Name: heldNamespace})
+	if err != nil {
 		t.Fatal(err)
+	}
+	if k, other := wholeRun(t); other {
+		k.check(ctx, t, s, pod)
 	}
 }
 

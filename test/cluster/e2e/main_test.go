@@ -87,6 +87,10 @@ func start(t *testing.T) *scenario.Scenario {
 		return shared
 	}
 	begin := time.Now()
+	k, other := wholeRun(t)
+	if other {
+		k.options(&options)
+	}
 	use := cluster.Up
 	if *attach != "" {
 		options.Name, options.Owned, use = *attach, false, cluster.Attach
@@ -97,6 +101,12 @@ func start(t *testing.T) *scenario.Scenario {
 	}
 	t.Logf("the cluster was up after %.1f s", time.Since(begin).Seconds())
 	shared = scenario.New(c)
+	if other {
+		if err := k.use(t.Context(), shared, true); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("all tests run with %s=%s", skewVariable, os.Getenv(skewVariable))
+	}
 	return shared
 }
 
