@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -44,6 +45,10 @@ type Options struct {
 	// Controllers names the controllers of kube-controller-manager to run,
 	// for example DefaultControllers; none means that it is not started.
 	Controllers []string
+	// ServiceNetworks are the networks of Services' addresses, one of each family in
+	// the order of preference, for example "10.0.0.0/24,fd00::/112": the flag
+	// --service-cluster-ip-range of kube-apiserver. Empty is envtest's own, of IPv4.
+	ServiceNetworks string
 }
 
 // Env is a running API server.
@@ -71,6 +76,14 @@ func New(o Options) (*Env, error) {
 		ControlPlaneStartTimeout: startTimeout,
 		ControlPlaneStopTimeout:  startTimeout,
 	}}
+	if o.ServiceNetworks != "" {
+		flags := e.environment.ControlPlane.GetAPIServer().Configure()
+		flags.Set("service-cluster-ip-range", o.ServiceNetworks)
+		if network, _, _ := strings.Cut(o.ServiceNetworks, "/"); strings.Contains(network, ":") {
+			// Of the first network's family, not loopback; nobody connects to it.
+			flags.Set("advertise-address", "2001:db8::1")
+		}
+	}
 	if err := e.start(dir, o); err != nil {
 		return nil, errors.Join(err, e.Stop())
 	}

@@ -1,0 +1,130 @@
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/test/testenv"
+)
+
+// families are what a Service's addresses are of, in order, and its policy.
+type families struct {
+	policy corev1.IPFamilyPolicy
+	of     []corev1.IPFamily
+}
+
+// families reads them from the Service, and from its addresses.
+func (s *suite) families(name string) (families, error) {
+	var svc corev1.Service
+	if err := s.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, &svc); err != nil {
+		return families{}, err
+	}
+	f := families{of: svc.Spec.IPFamilies}
+	if svc.Spec.IPFamilyPolicy != nil {
+		f.policy = *svc.Spec.IPFamilyPolicy
+	}
+	var have []corev1.IPFamily
+	for _, a := range svc.Spec.ClusterIPs {
+		address, err := netip.ParseAddr(a)
+		if err != nil {
+			return f, err
+		}
+		if address.Is4() {
+			have = append(have, corev1.IPv4Protocol)
+		} else {
+			have = append(have, corev1.IPv6Protocol)
+		}
+	}
+	if !slices.Equal(have, f.of) {
+		return f, fmt.Errorf("the addresses %v are not of the families %v", svc.Spec.ClusterIPs, f.of)
+	}
+	return f, nil
+}
+
+// TestServiceFamilies changes the policy of one Service again and again, on API
+// servers with both families in either order, and with IPv6 alone.
+func TestServiceFamilies(t *testing.T) {
+	const (
+		single  = v1alpha1.ServiceIPFamilyPolicySingleStack
+		prefer  = v1alpha1.ServiceIPFamilyPolicyPreferDualStack
+		require = v1alpha1.ServiceIPFamilyPolicyRequireDualStack
+		v4, v6  = corev1.IPv4Protocol, corev1.IPv6Protocol
+	)
+	of := func(policy v1alpha1.ServiceIPFamilyPolicy, all ...corev1.IPFamily) families {
+		return families{policy: corev1.IPFamilyPolicy(policy), of: all}
+	}
+	type step struct {
+		policy  v1alpha1.ServiceIPFamilyPolicy
+		want    families
+		refused bool
+	}
+	for networks, steps := range map[string][]step{
+		"10.0.0.0/24,fd00::/112": {
+			{policy: "", want: of(single, v4)},
+			{policy: prefer, want: of(prefer, v4, v6)},
+			{policy: single, want: of(single, v4)},
+			{policy: require, want: of(require, v4, v6)},
+			{policy: "", want: of(single, v4)},
+		},
+		"fd00::/112,10.0.0.0/24": {
+			{policy: "", want: of(single, v6)},
+			{policy: require, want: of(require, v6, v4)},
+			{policy: prefer, want: of(prefer, v6, v4)},
+			{policy: single, want: of(single, v6)},
+		},
+		"fd00::/112": {
+			{policy: "", want: of(single, v6)},
+			{policy: prefer, want: of(prefer, v6)},
+			{policy: require, want: of(prefer, v6), refused: true},
+			{policy: single, want: of(single, v6)},
+		},
+	} {
+		t.Run(networks, func(t *testing.T) {
+			s := startOn(t, testenv.Start(t, testenv.Options{
+				KubeVirt: true, Istio: true, Controllers: testenv.DefaultControllers, ServiceNetworks: networks,
+			}))
+			o := s.web()
+			s.converge(o)
+			for _, step := range steps {
+				s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Service.IPFamilyPolicy = step.policy })
+				if step.refused {
+					s.awaitRefusedService(o.Name)
+				} else {
+					s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+				}
+				s.eventually(fmt.Sprintf("the Service with policy %q", step.policy), func() error {
+					got, err := s.families(o.Name)
+					if diff := cmp.Diff(step.want, got, cmp.AllowUnexported(families{})); err == nil && diff != "" {
+						err = errors.New(diff)
+					}
+					return err
+				})
+			}
+		})
+	}
+}
+
+// awaitRefusedService waits for the status that tells of the API server's verdict.
+func (s *suite) awaitRefusedService(name string) {
+	s.Helper()
+	m := s.awaitMVM(name,
+		want{v1alpha1.ConditionServiceReady, no, v1alpha1.ReasonInvalidSpec},
+		want{v1alpha1.ConditionReady, no, v1alpha1.ReasonInvalidSpec})
+	for _, c := range m.Status.Conditions {
+		if c.Type == string(v1alpha1.ConditionServiceReady) {
+			s.Logf("%s: %s", c.Type, c.Message)
+			if !strings.Contains(c.Message, "ipFamilyPolicy") {
+				s.Errorf("the message names no field: %s", c.Message)
+			}
+		}
+	}
+}
