@@ -110,13 +110,15 @@ func (s *suite) gateIs(pod *corev1.Pod, open bool) {
 	})
 }
 
-func podStart(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) v1alpha1.PodStart {
+// podStatus is what status says of a pod; pods made in the same second are in no
+// order of their ages.
+func podStatus(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) v1alpha1.PodStatus {
 	for _, p := range o.Status.Pods {
 		if p.UID == pod.UID {
-			return p.Start
+			return p
 		}
 	}
-	return ""
+	return v1alpha1.PodStatus{}
 }
 
 // TestGate has the API server call the webhook for pods made as KubeVirt makes
@@ -139,7 +141,7 @@ func TestGate(t *testing.T) {
 	held := s.awaitMVM(o.Name,
 		want{v1alpha1.ConditionVirtualMachineReady, no, v1alpha1.ReasonStarting},
 		want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonProgramming})
-	if got := podStart(held, pod); got != v1alpha1.PodStartHeld {
+	if got := podStatus(held, pod).Start; got != v1alpha1.PodStartHeld {
 		t.Errorf("start is %q, want Held", got)
 	}
 	if g := s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied).Targets[0].Plan.Gate; g == nil || g.Port != ruleio.GatePort {
@@ -147,7 +149,7 @@ func TestGate(t *testing.T) {
 	}
 	s.gateIs(pod, true)
 	ready := s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
-	if got := podStart(ready, pod); got != v1alpha1.PodStartReleased {
+	if got := podStatus(ready, pod).Start; got != v1alpha1.PodStartReleased {
 		t.Errorf("start is %q, want Released", got)
 	}
 
@@ -158,8 +160,8 @@ func TestGate(t *testing.T) {
 	targetNAT := s.awaitNAT(target)
 	s.eventually("status names the target, held", func() error {
 		m := s.mvm(o.Name)
-		if got := podStart(m, target); got != v1alpha1.PodStartHeld || m.Status.Pods[1].Role != v1alpha1.PodRoleMigrationTarget {
-			return fmt.Errorf("start %q, pods %+v", got, m.Status.Pods)
+		if got := podStatus(m, target); got.Start != v1alpha1.PodStartHeld || got.Role != v1alpha1.PodRoleMigrationTarget {
+			return fmt.Errorf("pods %+v", m.Status.Pods)
 		}
 		return nil
 	})
@@ -231,7 +233,7 @@ func TestImmediateIsWatched(t *testing.T) {
 	}
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	got := s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
-	if p := podStart(got, pod); p != v1alpha1.PodStartNotHeld {
+	if p := podStatus(got, pod).Start; p != v1alpha1.PodStartNotHeld {
 		t.Errorf("status calls its start %s", p)
 	}
 }
@@ -265,7 +267,7 @@ func TestStartPaused(t *testing.T) {
 	}
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	s.eventually("the guest is let run, once", func() error {
-		if n := guests.count(); n != 1 || podStart(s.mvm(o.Name), pod) != v1alpha1.PodStartReleased {
+		if n := guests.count(); n != 1 || podStatus(s.mvm(o.Name), pod).Start != v1alpha1.PodStartReleased {
 			return fmt.Errorf("%d times, %+v", n, s.mvm(o.Name).Status.Pods)
 		}
 		return nil
