@@ -16,14 +16,14 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// families are what a Service's addresses are of, in order, and its policy.
+// families are the address families of a Service, in order, and its policy.
 type families struct {
 	policy corev1.IPFamilyPolicy
 	of     []corev1.IPFamily
 }
 
-// families reads them from the Service, and from its addresses.
-func (s *suite) families(name string) (families, error) {
+// serviceFamilies reads them from the Service, and from its addresses.
+func (s *suite) serviceFamilies(name string) (families, error) {
 	var svc corev1.Service
 	if err := s.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, &svc); err != nil {
 		return families{}, err
@@ -67,34 +67,37 @@ func TestServiceFamilies(t *testing.T) {
 		want    families
 		refused bool
 	}
-	for networks, steps := range map[string][]step{
-		"10.0.0.0/24,fd00::/112": {
+	for _, tc := range []struct {
+		name, networks string
+		steps          []step
+	}{
+		{"IPv4 first", "10.0.0.0/24,fd00::/112", []step{
 			{policy: "", want: of(single, v4)},
 			{policy: prefer, want: of(prefer, v4, v6)},
 			{policy: single, want: of(single, v4)},
 			{policy: require, want: of(require, v4, v6)},
 			{policy: "", want: of(single, v4)},
-		},
-		"fd00::/112,10.0.0.0/24": {
+		}},
+		{"IPv6 first", "fd00::/112,10.0.0.0/24", []step{
 			{policy: "", want: of(single, v6)},
 			{policy: require, want: of(require, v6, v4)},
 			{policy: prefer, want: of(prefer, v6, v4)},
 			{policy: single, want: of(single, v6)},
-		},
-		"fd00::/112": {
+		}},
+		{"IPv6 alone", "fd00::/112", []step{
 			{policy: "", want: of(single, v6)},
 			{policy: prefer, want: of(prefer, v6)},
 			{policy: require, want: of(prefer, v6), refused: true},
 			{policy: single, want: of(single, v6)},
-		},
+		}},
 	} {
-		t.Run(networks, func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) {
 			s := startOn(t, testenv.Start(t, testenv.Options{
-				KubeVirt: true, Istio: true, Controllers: testenv.DefaultControllers, ServiceNetworks: networks,
+				KubeVirt: true, Istio: true, Controllers: testenv.DefaultControllers, ServiceNetworks: tc.networks,
 			}))
 			o := s.web()
 			s.converge(o)
-			for _, step := range steps {
+			for _, step := range tc.steps {
 				s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Service.IPFamilyPolicy = step.policy })
 				if step.refused {
 					s.awaitRefusedService(o.Name)
@@ -102,7 +105,7 @@ func TestServiceFamilies(t *testing.T) {
 					s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 				}
 				s.eventually(fmt.Sprintf("the Service with policy %q", step.policy), func() error {
-					got, err := s.families(o.Name)
+					got, err := s.serviceFamilies(o.Name)
 					if diff := cmp.Diff(step.want, got, cmp.AllowUnexported(families{})); err == nil && diff != "" {
 						err = errors.New(diff)
 					}

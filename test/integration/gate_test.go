@@ -110,8 +110,8 @@ func (s *suite) gateIs(pod *corev1.Pod, open bool) {
 	})
 }
 
-// podStatus is what status says of a pod; pods made in the same second are in no
-// order of their ages.
+// podStatus is what status says of a pod. It is found by its UID, because pods made in
+// the same second are in no order of their ages.
 func podStatus(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) v1alpha1.PodStatus {
 	for _, p := range o.Status.Pods {
 		if p.UID == pod.UID {

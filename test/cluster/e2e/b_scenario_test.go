@@ -34,9 +34,7 @@ func ready(t *testing.T, s *scenario.Scenario) (*corev1.Pod, scenario.Clients) {
 	}
 	deployed = s
 	t.Logf("operator deployed, sample Ready and guest answering after %.1f s", time.Since(begin).Seconds())
-	if k, other := wholeRun(t); other {
-		k.check(t.Context(), t, s, pod)
-	}
+	checkSkew(t, s, pod)
 	return pod, clients
 }
 

@@ -94,9 +94,7 @@ func awaitHeld(t *testing.T, s *scenario.Scenario) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if k, other := wholeRun(t); other {
-		k.check(ctx, t, s, pod)
-	}
+	checkSkew(t, s, pod)
 }
 
 // watched runs a start under a witness and judges what that saw.

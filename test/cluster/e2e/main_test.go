@@ -87,8 +87,8 @@ func start(t *testing.T) *scenario.Scenario {
 		return shared
 	}
 	begin := time.Now()
-	k, other := wholeRun(t)
-	if other {
+	k, skewed := skewOfRun(t)
+	if k.options != nil {
 		k.options(&options)
 	}
 	use := cluster.Up
@@ -100,13 +100,14 @@ func start(t *testing.T) *scenario.Scenario {
 		t.Fatalf("start the cluster: %v", err)
 	}
 	t.Logf("the cluster was up after %.1f s", time.Since(begin).Seconds())
-	shared = scenario.New(c)
-	if other {
-		if err := k.use(t.Context(), shared, true); err != nil {
-			t.Fatal(err)
+	s := scenario.New(c)
+	if skewed {
+		if err := k.use(testContext(t, 5*time.Minute), s, true); err != nil {
+			t.Fatalf("%s=%s: %v", skewVariable, os.Getenv(skewVariable), err)
 		}
-		t.Logf("all tests run with %s=%s", skewVariable, os.Getenv(skewVariable))
+		t.Logf("all tests of this run have %s=%s", skewVariable, os.Getenv(skewVariable))
 	}
+	shared = s
 	return shared
 }
 

@@ -108,9 +108,7 @@ func machines(t *testing.T) *pair {
 			t.Fatal(err)
 		}
 		p.awaitGuest(ctx, t, name)
-		if k, other := wholeRun(t); other {
-			k.check(ctx, t, s, *pod)
-		}
+		checkSkew(t, s, *pod)
 	}
 	return p
 }

@@ -4,10 +4,10 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,18 +44,18 @@ func istioInit(t *testing.T, pod *corev1.Pod) corev1.Container {
 	return pod.Spec.InitContainers[i]
 }
 
-// skewVariable has all tests run with another way of injection, by its name in
-// skews: make test-e2e SKEW=native-nftables.
+// skewVariable has all tests run with a skew, by its name in skews.
 const skewVariable = "MESHVM_SKEW"
 
-// skew is a way in which pods are injected, other than the local cluster's own.
+// skew is a half of a pod's NAT that is written otherwise than on the local cluster.
 type skew struct {
-	// options of a cluster that has it from its start.
+	// options, if there are any, are those of a cluster that has it. They are kept for
+	// TestNodeCrash, which starts the cluster again.
 	options func(o *cluster.Options)
-	// use turns it on in a cluster that runs, or off: pods that are made from then
-	// on are injected so.
+	// use turns it on in a cluster that runs, or off, and waits until pods that are
+	// made from then on are so.
 	use func(ctx context.Context, s *scenario.Scenario, on bool) error
-	// check tells from a launcher pod that it was injected so.
+	// check tells from a launcher pod whose guest runs that it is so.
 	check func(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod)
 }
 
@@ -73,40 +73,77 @@ var skews = map[string]skew{
 			if _, err := s.PodNetnsExec(ctx, string(pod.UID), "nft", "list", "table", "inet", "istio-proxy-nat"); err != nil {
 				t.Errorf("%s: Istio's own table: %v", pod.Name, err)
 			}
+			if !kubevirtKnowsProxy(ctx, t, s, pod) {
+				t.Errorf("%s: KubeVirt wrote the rules of a pod without a proxy", pod.Name)
+			}
 		},
 	},
 	// Only the namespace's label has a pod injected, and KubeVirt is not told: its own
 	// rules are then those of a pod without a proxy.
 	"namespace-label": {
-		options: func(*cluster.Options) {},
-		use: func(ctx context.Context, s *scenario.Scenario, on bool) error {
-			if on {
-				return s.ApplyManifest(ctx, []byte(withoutAnnotation))
-			}
-			objects, err := kube.Decode([]byte(withoutAnnotation))
-			for _, o := range objects {
-				err = errors.Join(err, client.IgnoreNotFound(s.Delete(ctx, o)))
-			}
-			return err
-		},
-		check: func(_ context.Context, t *testing.T, _ *scenario.Scenario, pod *corev1.Pod) {
+		use: withoutAnnotation,
+		check: func(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod) {
 			istioInit(t, pod)
-			a, annotated := pod.Annotations["sidecar.istio.io/inject"]
-			if l, labelled := pod.Labels["sidecar.istio.io/inject"]; annotated || labelled {
+			a, annotated := pod.Annotations[injectKey]
+			if l, labelled := pod.Labels[injectKey]; annotated || labelled {
 				t.Errorf("%s asks for injection itself, by annotation %q or label %q", pod.Name, a, l)
+			}
+			if kubevirtKnowsProxy(ctx, t, s, pod) {
+				t.Errorf("%s: KubeVirt wrote the rules of a pod with a proxy", pod.Name)
 			}
 		},
 	},
 }
 
-// withoutAnnotation takes the annotation and the label away from all machines, as if
-// another tool had made them.
-const withoutAnnotation = `
-apiVersion: admissionregistration.k8s.io/v1
-kind: MutatingAdmissionPolicyBinding
-metadata: {name: without-annotation}
-spec: {policyName: without-annotation}
----
+// kubevirtKnowsProxy tells which rules KubeVirt wrote: those for a pod with Istio's
+// proxy have 127.0.0.6, from which Envoy speaks to the guest (KubeVirt,
+// pkg/network/infraconfigurators and pkg/network/istio).
+func kubevirtKnowsProxy(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod) bool {
+	t.Helper()
+	rules, err := s.PodNetnsExec(ctx, string(pod.UID), "nft", "list", "chain", "ip", "nat", "KUBEVIRT_POSTINBOUND")
+	if err != nil {
+		t.Errorf("%s: KubeVirt's own rules: %v", pod.Name, err)
+	}
+	return strings.Contains(rules, "127.0.0.6")
+}
+
+// injectKey is the annotation, and the label, by which a pod asks for injection.
+// KubeVirt reads the annotation of the VirtualMachineInstance.
+const injectKey = "sidecar.istio.io/inject"
+
+// withoutAnnotation has annotation and label taken away from all machines, as if
+// another tool had made them, or ends that.
+func withoutAnnotation(ctx context.Context, s *scenario.Scenario, on bool) error {
+	policy, err := kube.Decode([]byte(annotationPolicy))
+	if err != nil {
+		return err
+	}
+	if on {
+		err = s.ApplyManifest(ctx, []byte(annotationPolicy))
+	} else {
+		err = s.DeleteObjects(ctx, policy)
+	}
+	if err != nil {
+		return err
+	}
+	// The API server follows its policies by a watch.
+	return s.Wait(ctx, "the policy without-annotation", func(ctx context.Context) (string, error) {
+		probe, err := kube.Decode([]byte(annotatedMachine))
+		if err != nil {
+			return "", kube.Permanent(err)
+		}
+		if err := s.Create(ctx, probe[0], client.DryRunAll); err != nil {
+			return "", err
+		}
+		if _, annotated := probe[0].GetAnnotations()[injectKey]; annotated == on {
+			return "its effect", nil
+		}
+		return "", nil
+	})
+}
+
+// annotationPolicy refuses a machine that has not both; the operator's have.
+const annotationPolicy = `
 apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingAdmissionPolicy
 metadata: {name: without-annotation}
@@ -122,11 +159,27 @@ spec:
       expression: >-
         [JSONPatch{op: "remove", path: "/metadata/annotations/sidecar.istio.io~1inject"},
          JSONPatch{op: "remove", path: "/metadata/labels/sidecar.istio.io~1inject"}]
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: without-annotation}
+spec: {policyName: without-annotation}
 `
 
-// wholeRun is the way of injection that all tests of this run have, if it is not
-// the local cluster's own.
-func wholeRun(t *testing.T) (skew, bool) {
+// annotatedMachine is created without effect, to see what becomes of its annotation.
+const annotatedMachine = `
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstance
+metadata:
+  name: annotated
+  namespace: default
+  annotations: {sidecar.istio.io/inject: "true"}
+  labels: {sidecar.istio.io/inject: "true"}
+spec: {domain: {memory: {guest: 64Mi}, devices: {}}}
+`
+
+// skewOfRun is the skew that all tests of this run have, if any.
+func skewOfRun(t *testing.T) (k skew, skewed bool) {
 	t.Helper()
 	name := os.Getenv(skewVariable)
 	if name == "" {
@@ -134,26 +187,37 @@ func wholeRun(t *testing.T) (skew, bool) {
 	}
 	k, ok := skews[name]
 	if !ok {
-		t.Fatalf("%s=%s: there are %v", skewVariable, name, slices.Sorted(maps.Keys(skews)))
+		t.Fatalf("%s=%s is not known: leave it out, or choose one of %v", skewVariable, name, slices.Sorted(maps.Keys(skews)))
+	}
+	if *attach != "" || *keep {
+		t.Fatalf("%s changes the cluster for good: leave out -attach and -keep-state", skewVariable)
 	}
 	return k, true
 }
 
+// checkSkew checks that a launcher pod has the skew of the run.
+func checkSkew(t *testing.T, s *scenario.Scenario, pod *corev1.Pod) {
+	t.Helper()
+	if k, skewed := skewOfRun(t); skewed {
+		k.check(t.Context(), t, s, pod)
+	}
+}
+
 // TestNativeNftables is the demo's scenario with the other way in which Istio
 // writes its rules.
-func TestNativeNftables(t *testing.T) { scenarioUnder(t, "native-nftables") }
+func TestNativeNftables(t *testing.T) { scenarioWith(t, "native-nftables") }
 
 // TestNamespaceLabelOnly is the scenario with a pod that only the namespace's
 // label has injected.
-func TestNamespaceLabelOnly(t *testing.T) { scenarioUnder(t, "namespace-label") }
+func TestNamespaceLabelOnly(t *testing.T) { scenarioWith(t, "namespace-label") }
 
-// scenarioUnder sends the scenario's packets to a machine that was restarted under
-// a way of injection. All other tests run under it with skewVariable.
-func scenarioUnder(t *testing.T, name string) {
-	if _, whole := wholeRun(t); whole {
-		t.Skipf("%s is for all tests of this run", skewVariable)
-	}
+// scenarioWith sends the scenario's packets to a machine that was restarted with a
+// skew. All other tests have it with skewVariable.
+func scenarioWith(t *testing.T, name string) {
 	s := start(t)
+	if _, skewed := skewOfRun(t); skewed {
+		t.Skipf("all tests of this run have %s=%s; this one is of a run without it", skewVariable, os.Getenv(skewVariable))
+	}
 	pod, _ := ready(t, s)
 	ctx := testContext(t, 10*time.Minute)
 	k := skews[name]
