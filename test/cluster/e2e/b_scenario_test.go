@@ -34,7 +34,7 @@ func ready(t *testing.T, s *scenario.Scenario) (*corev1.Pod, scenario.Clients) {
 	}
 	deployed = s
 	t.Logf("operator deployed, sample Ready and guest answering after %.1f s", time.Since(begin).Seconds())
-	checkSkew(t, s, pod)
+	checkSkew(t.Context(), t, s, pod)
 	return pod, clients
 }
 

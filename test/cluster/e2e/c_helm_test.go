@@ -77,7 +77,7 @@ func TestHelm(t *testing.T) {
 		if pod, _, err = s.Sample(ctx); err != nil {
 			c.Fatal(err)
 		}
-		checkSkew(c.T, s, pod)
+		checkSkew(ctx, c.T, s, pod)
 		before = c.snapshot(ctx, pod)
 	})
 	step("upgrade", func(c *chart) {

@@ -95,7 +95,7 @@ func sampleOf(t *testing.T, s *scenario.Scenario, r scenario.Release) (*corev1.P
 	if err := s.AwaitGuest(ctx, clients); err != nil {
 		t.Fatal(err)
 	}
-	checkSkew(t, s, pod)
+	checkSkew(ctx, t, s, pod)
 	return pod, clients
 }
 

@@ -94,7 +94,7 @@ func awaitHeld(t *testing.T, s *scenario.Scenario) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkSkew(t, s, pod)
+	checkSkew(ctx, t, s, pod)
 }
 
 // watched runs a start under a witness and judges what that saw.

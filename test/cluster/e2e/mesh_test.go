@@ -108,7 +108,7 @@ func machines(t *testing.T) *pair {
 			t.Fatal(err)
 		}
 		p.awaitGuest(ctx, t, name)
-		checkSkew(t, s, *pod)
+		checkSkew(ctx, t, s, *pod)
 	}
 	return p
 }

@@ -56,7 +56,7 @@ func TestMigration(t *testing.T) {
 		t.Errorf("the guest is still on %s", target.Spec.NodeName)
 	}
 	p.two = target
-	checkSkew(t, p.Scenario, target)
+	checkSkew(ctx, t, p.Scenario, target)
 	p.awaitGuest(ctx, t, "two")
 	line("the guest answers the meshed client by its Service, from %s", target.Spec.NodeName)
 	if now := p.vmi(ctx, t, "two"); now != vmi {

@@ -67,6 +67,7 @@ var skews = map[string]skew{
 			return s.UseNativeNftables(ctx, on)
 		},
 		check: func(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod) {
+			t.Helper()
 			if args := istioInit(t, pod).Args; !slices.Contains(args, "--native-nftables") {
 				t.Errorf("Istio's injector did not choose nftables for %s: %v", pod.Name, args)
 			}
@@ -83,6 +84,7 @@ var skews = map[string]skew{
 	"namespace-label": {
 		use: withoutAnnotation,
 		check: func(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod) {
+			t.Helper()
 			istioInit(t, pod)
 			a, annotated := pod.Annotations[injectKey]
 			if l, labelled := pod.Labels[injectKey]; annotated || labelled {
@@ -196,10 +198,10 @@ func skewOfRun(t *testing.T) (k skew, skewed bool) {
 }
 
 // checkSkew checks that a launcher pod has the skew of the run.
-func checkSkew(t *testing.T, s *scenario.Scenario, pod *corev1.Pod) {
+func checkSkew(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod) {
 	t.Helper()
 	if k, skewed := skewOfRun(t); skewed {
-		k.check(t.Context(), t, s, pod)
+		k.check(ctx, t, s, pod)
 	}
 }
 
@@ -214,6 +216,7 @@ func TestNamespaceLabelOnly(t *testing.T) { scenarioWith(t, "namespace-label") }
 // scenarioWith sends the scenario's packets to a machine that was restarted with a
 // skew. All other tests have it with skewVariable.
 func scenarioWith(t *testing.T, name string) {
+	t.Helper()
 	s := start(t)
 	if _, skewed := skewOfRun(t); skewed {
 		t.Skipf("all tests of this run have %s=%s; this one is of a run without it", skewVariable, os.Getenv(skewVariable))
