@@ -13,6 +13,8 @@ const (
 	// ConditionReady summarises all other conditions. It is True only when
 	// what is declared was found in place. It says nothing of the past: how a
 	// running guest was started is told by StartNotHeld, which leaves it alone.
+	// All conditions are as old as the operator's last look: while no manager
+	// leads, as until the lease of one that died expires, nobody corrects them.
 	//
 	// Possible reasons when True: Ready.
 	// When False: the reason of the first condition that is not as it should be.
@@ -49,14 +51,6 @@ const (
 	// When Unknown: Pending.
 	ConditionDependenciesAvailable ConditionType = "DependenciesAvailable"
 
-	// ConditionVirtualMachineReady mirrors KubeVirt's own Ready.
-	//
-	// Possible reasons when True: Running.
-	// When False: NotCreated, Starting, Stopped, Paused, GuestNotReady,
-	// Conflict, InvalidSpec, ApplyFailed, OutOfDate.
-	// When Unknown: Pending.
-	ConditionVirtualMachineReady ConditionType = "VirtualMachineReady"
-
 	// ConditionServiceReady says whether the Service is in place.
 	//
 	// Possible reasons when True: Applied.
@@ -70,6 +64,14 @@ const (
 	// When False: Conflict, InvalidSpec, ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
+
+	// ConditionVirtualMachineReady mirrors KubeVirt's own Ready.
+	//
+	// Possible reasons when True: Running.
+	// When False: NotCreated, Starting, Stopped, Paused, GuestNotReady,
+	// Conflict, InvalidSpec, ApplyFailed, OutOfDate.
+	// When Unknown: Pending.
+	ConditionVirtualMachineReady ConditionType = "VirtualMachineReady"
 
 	// ConditionNATProgrammed says whether every live virt-launcher pod that may
 	// run the guest has the rules that the spec asks for, as read back from the
@@ -143,7 +145,8 @@ const (
 	// ReasonInvalidSpec: the API server or a webhook refused an object made
 	// from the spec; the message holds its answer.
 	ReasonInvalidSpec ConditionReason = "InvalidSpec"
-	// ReasonInvalidPort: a port list holds an unknown or a duplicate port.
+	// ReasonInvalidPort: a port list holds an unknown or a duplicate port, or lacks
+	// one at which the running guest is probed.
 	ReasonInvalidPort ConditionReason = "InvalidPort"
 	// ReasonReservedPort: a port belongs to the mesh proxy or to KubeVirt.
 	ReasonReservedPort ConditionReason = "ReservedPort"

@@ -27,6 +27,9 @@ func (s *scope) conditions() []conditions.Condition {
 		s.accepted(), s.dependenciesAvailable(), s.serviceReady(), s.meshPolicyApplied(),
 		s.virtualMachineReady(), s.natProgrammed(),
 	}
+	if s.paused {
+		tellPaused(positive)
+	}
 	all := conditions.Summarize(positive, s.outlook(positive))
 	if names := s.conflicts(); len(names) > 0 {
 		all = append(all, conditions.True(v1alpha1.ConditionConflicted, v1alpha1.ReasonConflict, strings.Join(names, "; ")))
@@ -42,6 +45,19 @@ func (s *scope) conditions() []conditions.Condition {
 			"the annotation "+v1alpha1.AnnotationPaused+" keeps the operator from changing anything"))
 	}
 	return all
+}
+
+// tellPaused puts first, into the messages about what the operator would do if it
+// were not paused, that it is.
+func tellPaused(all []conditions.Condition) {
+	waits := []v1alpha1.ConditionReason{
+		v1alpha1.ReasonOutOfDate, v1alpha1.ReasonNotCreated, v1alpha1.ReasonProgramming, v1alpha1.ReasonDrifted,
+	}
+	for i := range all {
+		if c := &all[i]; c.Status == metav1.ConditionFalse && slices.Contains(waits, c.Reason) {
+			c.Message = "the annotation " + v1alpha1.AnnotationPaused + " keeps the operator from acting, remove it to go on: " + c.Message
+		}
+	}
 }
 
 // restartRequired says what the running guest has to be restarted for, empty for

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -204,6 +205,35 @@ func TestConditions(t *testing.T) {
 				}
 				if !slices.Contains(slices.Collect(values(got)), w) {
 					t.Errorf("%s is missing in %v", w, got)
+				}
+			}
+		})
+	}
+}
+
+// TestPausedIsTold: the messages of what a paused operator leaves undone begin with
+// that, and no others do.
+func TestPausedIsTold(t *testing.T) {
+	differs := fails(children.PeerAuthenticationKind, fmt.Errorf("x %w", apply.ErrDiffers))
+	refused := func(s *scope) { s.invalid = &natplan.Invalid{Reason: v1alpha1.ReasonBridgeBinding} }
+	for name, tc := range map[string]struct {
+		scope  *scope
+		paused bool
+		about  v1alpha1.ConditionType
+		want   bool
+	}{
+		"an edit":              {world(differs), true, v1alpha1.ConditionMeshPolicyApplied, true},
+		"an edit, not paused":  {world(differs), false, v1alpha1.ConditionMeshPolicyApplied, false},
+		"lost rules":           {world(setNAT(metav1.ConditionFalse, v1alpha1.ReasonDrifted, 1)), true, v1alpha1.ConditionNATProgrammed, true},
+		"a refused spec":       {world(refused), true, v1alpha1.ConditionAccepted, false},
+		"what is in place":     {world(differs), true, v1alpha1.ConditionServiceReady, false},
+		"the summary names it": {world(differs), true, v1alpha1.ConditionReady, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tc.scope.paused = tc.paused
+			for _, c := range tc.scope.conditions() {
+				if got := strings.Contains(c.Message, "remove it to go on"); c.Type == tc.about && got != tc.want {
+					t.Errorf("%s: %q", c.Type, c.Message)
 				}
 			}
 		})

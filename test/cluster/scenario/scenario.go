@@ -153,6 +153,30 @@ func (s *Scenario) OperatorLeads(ctx context.Context) error {
 	})
 }
 
+// FreeLease deletes the lease of a manager that died with an earlier run of the node:
+// one that was renewed last before any manager that runs was started. They would wait
+// until it expires, 137 seconds by default.
+func (s *Scenario) FreeLease(ctx context.Context) error {
+	var lease coordinationv1.Lease
+	err := s.Get(ctx, client.ObjectKey{Namespace: OperatorNamespace, Name: "manager.meshvm.io"}, &lease)
+	if err != nil || lease.Spec.RenewTime == nil || ptr.Deref(lease.Spec.HolderIdentity, "") == "" {
+		return client.IgnoreNotFound(err)
+	}
+	var pods corev1.PodList
+	if err := s.List(ctx, &pods, client.InNamespace(OperatorNamespace), client.MatchingLabels{"app.kubernetes.io/component": "controller-manager"}); err != nil {
+		return err
+	}
+	for _, p := range pods.Items {
+		for _, c := range p.Status.ContainerStatuses {
+			if c.State.Running != nil && c.State.Running.StartedAt.Time.Before(lease.Spec.RenewTime.Time) {
+				return nil
+			}
+		}
+	}
+	s.Logf("deleting the lease of %s, which died with an earlier run of the node", *lease.Spec.HolderIdentity)
+	return client.IgnoreNotFound(s.Delete(ctx, &lease, client.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion}))
+}
+
 // OperatorGone waits until no manager is left.
 func (s *Scenario) OperatorGone(ctx context.Context) error {
 	return s.Wait(ctx, "the managers to go", func(ctx context.Context) (string, error) {

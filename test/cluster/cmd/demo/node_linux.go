@@ -6,6 +6,8 @@ import (
 	"os"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"meshvm.io/meshvm/test/cluster"
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
@@ -18,10 +20,7 @@ func node(ctx context.Context) error {
 		return err
 	}
 	s := scenario.New(c)
-	pod, clients, err := s.Run(ctx)
-	if err == nil {
-		err = s.Show(ctx, os.Stdout, pod, clients)
-	}
+	pod, clients, err := show(ctx, s)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, `
 the cluster goes on running, with what was edited in it before
@@ -38,9 +37,29 @@ look around:  export KUBECONFIG=%s
               go run ./test/cluster/cmd/local-cluster exec -pod %s nft list ruleset
 the guest:    go run ./test/cluster/cmd/local-cluster kubectl -n %s logs %s -c guest-console-log
 send packets: go run ./test/cluster/cmd/local-cluster kubectl -n %s exec %s -c client -- /netclient get http://%s.%s/
-change it:    go run ./test/cluster/cmd/local-cluster kubectl -n %s edit mvm %s
+change it:    go run ./test/cluster/cmd/local-cluster kubectl -n %s patch mvm %s --type merge -p '{"spec":{"capture":{"outbound":{"excludePorts":[{"port":7000},{"port":9999}]}}}}'
+see it:       go run ./test/cluster/cmd/local-cluster kubectl -n %s exec %s -c client -- /netclient get "http://%s.%s/dial?network=tcp&addr=%s:7000"
+              (the guest connects to outside: what that answers as client= has the guest's own port, the
+              one in "local", only when the connection went past the proxy)
 stop:         make demo-down
 `, time.Since(begin).Seconds(), c.Kubeconfig, pod.UID, scenario.Namespace, pod.Name,
-		scenario.Namespace, clients.Inside.Name, scenario.Name, scenario.Namespace, scenario.Namespace, scenario.Name)
+		scenario.Namespace, clients.Inside.Name, scenario.Name, scenario.Namespace,
+		scenario.Namespace, scenario.Name,
+		scenario.Namespace, clients.Inside.Name, scenario.Name, scenario.Namespace, clients.Outside.Status.PodIP)
 	return nil
+}
+
+// show deploys the operator, applies the sample, and prints what came of it.
+func show(ctx context.Context, s *scenario.Scenario) (*corev1.Pod, scenario.Clients, error) {
+	if err := s.DeployOperator(ctx); err != nil {
+		return nil, scenario.Clients{}, err
+	}
+	if err := s.FreeLease(ctx); err != nil {
+		return nil, scenario.Clients{}, err
+	}
+	pod, clients, err := s.Sample(ctx)
+	if err != nil {
+		return nil, clients, err
+	}
+	return pod, clients, s.Show(ctx, os.Stdout, pod, clients)
 }
