@@ -14,6 +14,7 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -174,7 +175,11 @@ func (s *Scenario) FreeLease(ctx context.Context) error {
 		}
 	}
 	s.Logf("deleting the lease of %s, which died with an earlier run of the node", *lease.Spec.HolderIdentity)
-	return client.IgnoreNotFound(s.Delete(ctx, &lease, client.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion}))
+	err = s.Delete(ctx, &lease, client.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion})
+	if apierrors.IsConflict(err) {
+		return nil // somebody has taken it
+	}
+	return client.IgnoreNotFound(err)
 }
 
 // OperatorGone waits until no manager is left.
