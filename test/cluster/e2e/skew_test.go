@@ -99,7 +99,7 @@ var skews = map[string]skew{
 
 // kubevirtKnowsProxy tells which rules KubeVirt wrote: those for a pod with Istio's
 // proxy have 127.0.0.6, from which Envoy speaks to the guest (KubeVirt,
-// pkg/network/infraconfigurators and pkg/network/istio).
+// pkg/network/setup/netpod/masquerade/masquerade.go and pkg/network/istio/proxy.go).
 func kubevirtKnowsProxy(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod) bool {
 	t.Helper()
 	rules, err := s.PodNetnsExec(ctx, string(pod.UID), "nft", "list", "chain", "ip", "nat", "KUBEVIRT_POSTINBOUND")

@@ -131,13 +131,19 @@ func (s *Scenario) OperatorReady(ctx context.Context) error {
 	})
 }
 
+// lease is what a manager must hold to act.
+func (s *Scenario) lease(ctx context.Context) (*coordinationv1.Lease, error) {
+	l := &coordinationv1.Lease{}
+	return l, s.Get(ctx, client.ObjectKey{Namespace: OperatorNamespace, Name: "manager.meshvm.io"}, l)
+}
+
 // OperatorLeads waits until a manager that is not about to end holds the lease:
 // a manager that is Ready does nothing before, and looks for a lease that was
 // given back once in leaderElection.retryPeriodSeconds.
 func (s *Scenario) OperatorLeads(ctx context.Context) error {
 	return s.Wait(ctx, "the operator to lead", func(ctx context.Context) (string, error) {
-		var lease coordinationv1.Lease
-		if err := s.Get(ctx, client.ObjectKey{Namespace: OperatorNamespace, Name: "manager.meshvm.io"}, &lease); err != nil {
+		lease, err := s.lease(ctx)
+		if err != nil {
 			return "", err
 		}
 		var pods corev1.PodList
@@ -158,8 +164,7 @@ func (s *Scenario) OperatorLeads(ctx context.Context) error {
 // one that was renewed last before any manager that runs was started. They would wait
 // until it expires, 137 seconds by default.
 func (s *Scenario) FreeLease(ctx context.Context) error {
-	var lease coordinationv1.Lease
-	err := s.Get(ctx, client.ObjectKey{Namespace: OperatorNamespace, Name: "manager.meshvm.io"}, &lease)
+	lease, err := s.lease(ctx)
 	if err != nil || lease.Spec.RenewTime == nil || ptr.Deref(lease.Spec.HolderIdentity, "") == "" {
 		return client.IgnoreNotFound(err)
 	}
@@ -175,7 +180,7 @@ func (s *Scenario) FreeLease(ctx context.Context) error {
 		}
 	}
 	s.Logf("deleting the lease of %s, which died with an earlier run of the node", *lease.Spec.HolderIdentity)
-	err = s.Delete(ctx, &lease, client.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion})
+	err = s.Delete(ctx, lease, client.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion})
 	if apierrors.IsConflict(err) {
 		return nil // somebody has taken it
 	}
