@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Build, check and try meshvm. "make help" lists what there is.
 
 SHELL := /bin/bash
@@ -98,7 +99,7 @@ fuzz: ## Run every fuzz test for FUZZTIME.
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Write deep copies.
-	$(CONTROLLER_GEN) object paths=./api/...
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 
 .PHONY: manifests
 manifests: $(CONTROLLER_GEN) $(CRDGEN) ## Write CRDs, the manager's rights, and docs of the API, from types, markers and comments.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package controllers is the table of contents of the operator's controllers:
 // which there are, what they read from the cache, and how they are wired.
 package controllers

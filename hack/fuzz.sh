@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs every fuzz test of the module, one after the other, for the given time.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs the tests that need no cluster, and says what it leaves out and why.
 # Arguments go to "go test" in place of the usual ones, packages included.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Checks everything that needs no test run. Generated files and modules that
 # would change are a failure, and so is a work tree that differs from the commit.
 set -euo pipefail

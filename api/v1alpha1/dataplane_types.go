@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package v1alpha1
 
 // DataPlane is the kind of mesh proxy in front of the guest.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command manager runs the meshvm operator's controllers and its webhook server.
 //
 //	manager [--config FILE]

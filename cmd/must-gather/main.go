@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command must-gather collects what somebody who is asked for help with meshvm
 // wants to see: the operator's objects and logs, all MeshedVirtualMachines with
 // their children, Jobs and events. It only reads, no Secrets, and leaves out the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package audit looks at intervals whether the rules that were proven once are
 // still in the pods of a node. It makes the Jobs that read them back, and cleans
 // them up. It writes no status and repairs nothing: the PodNATConfiguration

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package meshedvirtualmachine reconciles MeshedVirtualMachine: it composes the
 // KubeVirt, Istio and core objects of one guest, and a PodNATConfiguration for
 // each of its live virt-launcher pods.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package podnatconfiguration reconciles PodNATConfiguration: it alone makes
 // rule-writer Jobs, and it reports what they read back from the kernel.
 package podnatconfiguration

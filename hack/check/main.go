@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command check enforces budgets that no linter of ours has:
 //
 //   - no Go file has more than 400 lines, unless it is generated;

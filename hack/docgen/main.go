@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command docgen writes the parts of docs/ that follow from the API:
 //
 //   - docs/conditions.md from the comments in api/v1alpha1/conditions.go;

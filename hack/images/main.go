@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command images makes the images that meshvm is delivered as, without a
 // container daemon, and pushes them to a registry.
 //

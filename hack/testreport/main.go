@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command testreport makes the output of "go test -json", on its standard
 // input, readable: a line for each package as it ends, everything that a failed
 // test said, and at the end what was skipped and why.

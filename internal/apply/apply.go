@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package apply is the only writer of the objects that the operator makes for
 // a MeshedVirtualMachine. It uses server-side apply (KEP-555) under one field
 // owner, writes nothing when the live object already holds what is wanted, and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package children makes the objects that a MeshedVirtualMachine consists of.
 // It is pure: one function for each kind turns the input into the object that
 // is wanted, or nil when none is.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package conditions computes and writes status conditions. A reconcile states
 // all conditions of its object in one Set, at its end; the Set is merged into
 // the status so that transition times are kept, and one patch writes it.

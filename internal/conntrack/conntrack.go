@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package conntrack lists and deletes the flows that the kernel tracks in the
 // network namespace of the calling thread.
 package conntrack

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package drift decides when rules that were proven once are to be written
 // again: what an audit's result and the events of pods and nodes mean, and when
 // to stop. It is pure.

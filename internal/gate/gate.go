@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package gate tells from inside a pod, without any privilege, whether our table
 // is in the kernel of this very network namespace and was verified.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package mustgather collects what somebody who is asked for help with meshvm
 // wants to see, into a directory. It only reads, and no Secrets.
 package mustgather

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package netns finds the network namespace of a pod by the pod's UID and runs
 // functions inside it. It reads /proc of the host, so its process has to share
 // the host's PID namespace.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package nftrules turns a ruleio.Plan into the one nftables table of meshvm,
 // writes it to the kernel, reads it back and says what differs.
 //

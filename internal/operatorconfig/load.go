@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package operatorconfig reads the file that the operator is configured by:
 // strictly decoded, defaulted, validated, and watched for changes.
 package operatorconfig

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package ruleio
 
 // Ports of the gate, on 127.0.0.1 of the pod. They are part of the contract

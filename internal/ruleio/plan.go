@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package ruleio
 
 // Plan says what the traffic of one virt-launcher pod has to do. It is the

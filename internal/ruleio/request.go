@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package ruleio is the contract between the manager and the rule-writer Job:
 // a versioned Request that travels in an annotation of the Job's pod, and a
 // versioned Result that comes back in its termination message. It imports

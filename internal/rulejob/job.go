@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rulejob builds the Job that runs the rule-writer on a pod's node and
 // reads how it ended. It is pure.
 package rulejob

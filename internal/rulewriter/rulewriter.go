@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package rulewriter is the program of the rule-writer Job: it takes a
 // ruleio.Request, brings the network namespace of each target to what the
 // request says, and reports what it read back. Everything that touches the node

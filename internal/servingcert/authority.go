@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package servingcert gives the webhook server a certificate where nobody else
 // does: it keeps a certificate authority in one Secret, signs short-lived
 // certificates with it, and has the API servers trust it.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package strictjson decodes JSON that another version of this project may have
 // written.
 package strictjson

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package tlsprofile makes the manager's servers offer what a TLS security
 // profile allows: one that the operator's configuration names, or that of the
 // cluster, which on OpenShift is in the APIServer object "cluster" of

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package trace follows the first packets of a described flow through the
 // network namespace of a pod and says in words where the flow ended.
 //

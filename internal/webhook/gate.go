@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package webhook adds the gate to virt-launcher pods: containers that hold back
 // the guest until the rules of the pod were verified, and that make the pod not
 // ready when they are lost (docs/start-gate.md).

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package builders makes the objects that tests start from. A builder fills in
 // what a live object of its kind would have, so that a test names only what it
 // is about:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cel tests what a real API server accepts and refuses of both kinds:
 // every rule, limit and enumeration of the CRDs, with the words that users read.
 package cel

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cluster starts a real Kubernetes with the real KubeVirt and the real
 // Istio on this machine, from Go modules and Debian packages, without a registry or a
 // container daemon. The node lives in namespaces of its own; stopping it leaves

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package integration runs the operator against a real API server with
 // KubeVirt's and Istio's own CRDs and the real Job and garbage collection
 // controllers. There is no node: what KubeVirt's controllers and a kubelet

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kernel holds tests that send real packets through real rules:
 // KubeVirt's, written by KubeVirt's own package, Istio's, written by its own
 // pilot-agent, and ours, written by the rule-writer.

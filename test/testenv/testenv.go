@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package testenv gives tests a real API server: etcd, kube-apiserver and, when
 // asked for, kube-controller-manager, with this project's CRDs and, when asked
 // for, KubeVirt's and Istio's.

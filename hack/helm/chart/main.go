@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command chart makes the operator's Helm chart from config/, so that there is
 // one source of manifests:
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package release makes the images that meshvm is delivered as: one static
 // program each, for several architectures, the same bytes whenever and wherever
 // they are made by the same version of Go.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command bundle makes the operator's OLM bundle (registry+v1) from what
 // kustomize builds of config/manifests, so that there is one source of
 // manifests. It reads those from standard input:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command catalog makes the operator's file-based catalog, from which OLM
 // installs: the package and its channels as people write them, and a blob for
 // each bundle that a channel names.

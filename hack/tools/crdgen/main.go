@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command crdgen completes the CustomResourceDefinition of
 // MeshedVirtualMachine with the schemas of fields whose Go types belong to
 // others:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package project checks that kubebuilder understands the file PROJECT, and
 // that it is true.
 package project

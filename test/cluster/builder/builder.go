@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package builder makes everything that the local cluster runs: the upstream
 // programs from their Go modules, a Debian root file system, container images
 // and the guest. Each product is kept in a cache directory under a name that

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package controlplane is the part of the demo that needs neither root nor
 // Linux: a real etcd and kube-apiserver with the kinds of KubeVirt and Istio,
 // and the operator as a process. Nothing runs pods, so no guest boots and no

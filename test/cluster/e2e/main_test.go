@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 //go:build linux
 
 // Package e2e tests the operator on a real cluster, and the cluster itself. The

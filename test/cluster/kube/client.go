@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kube is a small client of an API server for the local cluster, its
 // tests and the demo: it applies manifests and waits for conditions.
 package kube

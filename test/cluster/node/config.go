@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package node is the first process of a node: it makes the node's root file
 // system, devices, cgroups and addresses inside namespaces that its starter
 // made for it, runs the servers, and reaps what they leave behind.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package oci writes container images without a daemon and without a registry.
 // Manifests and digests are go-containerregistry's; ours are the layers, and the
 // tar file around an image layout, as `ctr images import` takes it, because the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package pki makes the certificates and kubeconfig files of a test cluster.
 // Their keys lie in plain files: they are worth nothing outside of it.
 package pki

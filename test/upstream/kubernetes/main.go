@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command kube is one multi-call binary that holds etcd, the Kubernetes server
 // programs and kubectl, built from their own Go modules. The program to run is
 // taken from the name it was called by (a link named "kubelet" runs the

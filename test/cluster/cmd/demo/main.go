@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command demo starts the local cluster, deploys the operator from its own
 // manifests, applies the sample, and shows what becomes of packets to and from
 // the guest. It ends with the cluster running, to be looked at.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command local-cluster builds, starts, stops and looks into the project's local
 // Kubernetes cluster with KubeVirt. See test/cluster/README.md.
 package main

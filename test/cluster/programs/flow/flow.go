@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package flow keeps a TCP connection busy and says what became of it: it sends
 // a numbered line several times a second to a peer that returns lines as they
 // are, and notes when answers came.

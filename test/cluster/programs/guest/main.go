@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command guest is what runs inside the test's virtual machine. It says who
 // talked to it, and opens connections when asked, so that tests can drive
 // traffic in both directions:

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command netclient is the pod that tests use as a client and as a server:
 //
 //	netclient serve           7000 and 9999/tcp: name the client's address; 7000/udp: echo;

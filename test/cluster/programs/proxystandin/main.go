@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command proxystandin stands where Istio puts Envoy, on machines that cannot
 // have Envoy: Istio's pilot-agent starts it, in the launcher pod, on Envoy's
 // ports. It is no proxy of the mesh, it does no mTLS and takes no configuration;

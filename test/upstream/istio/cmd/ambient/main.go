@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command ambient writes Istio's own in-pod rules of ambient mode, its route
 // and its routing rule into the network namespace it runs in, by calling the
 // package that istio-cni's node agent calls for each pod that it enrols

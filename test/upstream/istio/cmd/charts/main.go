@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command charts renders one of Istio's own Helm charts, which are embedded in
 // its module, with Istio's own renderer:
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command crds prints the CustomResourceDefinitions of KubeVirt as YAML.
 //
 // KubeVirt does not ship them as files: virt-operator makes them in Go

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command masquerade writes KubeVirt's own NAT rules of a masquerade interface
 // into the network namespace it runs in, by calling the package that
 // virt-handler calls (pkg/network/setup/netpod/masquerade). Kernel tests use it
