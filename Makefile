@@ -11,6 +11,12 @@ ARCHITECTURES ?= amd64,arm64,ppc64le,s390x
 BENCH ?= .
 FUZZTIME ?= 20s
 E2E_SKIP ?=
+# For run, install, deploy and their reverses: the cluster is that of the current kubeconfig.
+KUBECTL ?= kubectl
+REGISTRY ?=
+IMG ?= $(or $(REGISTRY),localhost/meshvm)/manager:$(VERSION)
+RULE_WRITER_IMG ?= $(or $(REGISTRY),localhost/meshvm)/rule-writer:$(VERSION)
+OVERLAY ?= default
 
 # Tools are Go programs from modules of their own under hack/. They are kept in
 # bin/ under the digest of what they are made from, so that a change of a
@@ -55,6 +61,46 @@ demo-reset: ## The same, and forget the cluster's state: the next demo starts fr
 demo-clean: demo-down ## The same, and remove the caches of built programs and images.
 	$(CLUSTER) clean
 	rm -rf bin
+
+##@ Use a cluster of the current kubeconfig
+
+CLUSTER_SH = KUBECTL='$(KUBECTL)' KUSTOMIZE='$(KUSTOMIZE)' IMG='$(IMG)' RULE_WRITER_IMG='$(RULE_WRITER_IMG)' OVERLAY='$(OVERLAY)' hack/cluster.sh
+
+.PHONY: install
+install: ## Install the CRDs.
+	$(CLUSTER_SH) install
+
+.PHONY: uninstall
+uninstall: ## Delete the CRDs; fails while objects of them exist.
+	$(CLUSTER_SH) uninstall
+
+.PHONY: run
+run: install ## Run the manager on this machine; RULE_WRITER_IMG= names an image that the nodes can pull.
+	$(CLUSTER_SH) run
+
+.PHONY: deploy
+deploy: $(KUSTOMIZE) ## Deploy the operator; REGISTRY= and VERSION=, or IMG= and RULE_WRITER_IMG=, name the images, OVERLAY= a directory of config/.
+	$(CLUSTER_SH) deploy
+
+.PHONY: undeploy
+undeploy: $(KUSTOMIZE) ## Delete what "make deploy" applied; fails while MeshedVirtualMachines exist.
+	$(CLUSTER_SH) undeploy
+
+##@ Document
+
+SITE := $(CURDIR)/bin/site-$(call digest,docs/site/requirements.txt)
+
+.PHONY: docs
+docs: $(SITE)/installed ## Build the documentation site into dist/site and check all links.
+	$(SITE)/bin/mkdocs build --strict
+
+.PHONY: docs-serve
+docs-serve: $(SITE)/installed ## Show the documentation site on http://127.0.0.1:8000 and rebuild it on changes.
+	$(SITE)/bin/mkdocs serve
+
+.PHONY: drawings
+drawings: ## Render the drawings in docs/drawings from their YAML.
+	go run ./hack/drawings $(wildcard docs/drawings/*.yaml)
 
 ##@ Test
 
@@ -197,6 +243,11 @@ $(CATALOG):
 
 $(CHART):
 	cd hack/helm && go build -trimpath -o $@ ./chart
+
+$(SITE)/installed:
+	python3 -m venv --clear $(SITE)
+	$(SITE)/bin/pip install --quiet --disable-pip-version-check --requirement docs/site/requirements.txt
+	touch $@
 
 $(LINT):
 	cd hack/lint && go build -trimpath -o $@ .

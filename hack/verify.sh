@@ -10,6 +10,12 @@ step() { printf '\n=== %s\n' "$*"; }
 step "generated code, manifests and docs"
 make --no-print-directory generate manifests
 
+step "drawings"
+make --no-print-directory drawings
+
+step "documentation site and links"
+make --no-print-directory docs
+
 step "manifests build"
 make --no-print-directory kustomize
 
