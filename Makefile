@@ -92,11 +92,11 @@ SITE := $(CURDIR)/bin/site-$(call digest,docs/site/requirements.txt)
 
 .PHONY: docs
 docs: $(SITE)/installed ## Build the documentation site into dist/site and check all links.
-	$(SITE)/bin/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict
 
 .PHONY: docs-serve
 docs-serve: $(SITE)/installed ## Show the documentation site on http://127.0.0.1:8000 and rebuild it on changes.
-	$(SITE)/bin/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs serve
 
 .PHONY: drawings
 drawings: ## Render the drawings in docs/drawings from their YAML.
