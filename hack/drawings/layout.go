@@ -66,6 +66,8 @@ type group struct {
 	Text string `json:"text"`
 	From int    `json:"from"`
 	To   int    `json:"to"`
+	// Align places the text: start (the default), middle or end.
+	Align string `json:"align,omitempty"`
 
 	y, h int
 }

@@ -65,7 +65,14 @@ func (l *layout) svg(name string) string {
 	}
 	// Text is above all lines, which its halo interrupts.
 	for _, g := range l.Groups {
-		fmt.Fprintf(&b, `<text class="small halo" x="%d" y="%d">%s</text>`+"\n", margin, g.y+15, html.EscapeString(g.Text))
+		x, anchor := margin, "start"
+		switch g.Align {
+		case "middle":
+			x, anchor = width/2, g.Align
+		case "end":
+			x, anchor = width-margin, g.Align
+		}
+		fmt.Fprintf(&b, `<text class="small halo" x="%d" y="%d" style="text-anchor:%s">%s</text>`+"\n", x, g.y+15, anchor, html.EscapeString(g.Text))
 	}
 	for _, a := range l.Arrows {
 		if a.Text != "" {
