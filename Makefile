@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-CLUSTER := go run ./test/cluster/cmd/local-cluster
+CLUSTER := hack/local-cluster.sh
 VERSION ?= dev
 ARCHITECTURES ?= amd64,arm64,ppc64le,s390x
 BENCH ?= .
@@ -27,6 +27,7 @@ LINT_DIGEST := $(call digest,hack/lint/go.mod hack/lint/go.sum hack/lint/*.go)
 VULN := $(CURDIR)/bin/govulncheck-$(call digest,hack/vuln/go.mod hack/vuln/go.sum)
 CONTROLLER_GEN := $(CURDIR)/bin/controller-gen-$(TOOLS_DIGEST)
 CRDGEN := $(CURDIR)/bin/crdgen-$(TOOLS_DIGEST)
+GOTESTSUM := $(CURDIR)/bin/gotestsum-$(TOOLS_DIGEST)
 KUSTOMIZE := $(CURDIR)/bin/kustomize-$(TOOLS_DIGEST)
 BUNDLE := $(CURDIR)/bin/olm-bundle-$(call digest,hack/olm/go.mod hack/olm/go.sum hack/olm/bundle/*.go hack/olm/bundle/files/*)
 CATALOG := $(CURDIR)/bin/olm-catalog-$(call digest,hack/olm/go.mod hack/olm/go.sum hack/olm/catalog/*.go)
@@ -47,7 +48,7 @@ help: ## Show this list.
 
 .PHONY: demo
 demo: ## Start a one-node Kubernetes with KubeVirt and Istio and show a meshed VM's packets (all of it as root on Linux).
-	go run ./test/cluster/cmd/demo
+	go -C test run ./cluster/cmd/demo
 
 .PHONY: demo-down
 demo-down: ## Stop what "make demo" started: only caches and the cluster's state stay, as files.
@@ -105,7 +106,8 @@ drawings: ## Render the drawings in docs/drawings from their YAML.
 ##@ Test
 
 .PHONY: test
-test: ## Unit, CEL, integration (real API server) and kernel (real netfilter) tests.
+test: export GOTESTSUM := $(GOTESTSUM)
+test: $(GOTESTSUM) ## Unit, CEL, integration (real API server) and kernel (real netfilter) tests.
 	hack/test.sh
 
 .PHONY: test-bundle
@@ -113,10 +115,11 @@ test-bundle: ## The OLM bundle, the catalog, the Helm chart and the alerts, with
 	cd hack/olm && go test -count=1 -v ./... | grep -v '^=== '
 	cd hack/helm && go test -count=1 ./...
 	cd hack/monitoring && go test -count=1 ./...
+	cd hack/images && go test -count=1 ./...
 
 .PHONY: test-e2e
 test-e2e: ## The demo's scenario and more, as Go tests on a real cluster of two nodes with KubeVirt and Istio (root, Linux).
-	MESHVM_TEST_CLUSTER=1 go test -count=1 -timeout=60m -v -skip='$(E2E_SKIP)' ./test/cluster/...
+	MESHVM_TEST_CLUSTER=1 go -C test test -count=1 -timeout=60m -v -skip='$(E2E_SKIP)' ./cluster/...
 
 .PHONY: test-skew
 test-skew: export MESHVM_REQUIRE_CLUSTER = 1
@@ -127,11 +130,11 @@ test-skew: ## test-e2e twice more: with Istio's nftables, and with injection by 
 .PHONY: test-olm
 test-olm: export MESHVM_REQUIRE_CLUSTER = 1
 test-olm: ## The bundle with the real Operator Lifecycle Manager on a cluster of its own (root, Linux).
-	MESHVM_TEST_OLM=1 go test -count=1 -timeout=60m -v ./test/cluster/olm
+	MESHVM_TEST_OLM=1 go -C test test -count=1 -timeout=60m -v ./cluster/olm
 
 .PHONY: soak
 soak: ## 200 times create, restart and delete a VM on a local cluster; nothing may be left (root, Linux; an hour or more).
-	MESHVM_TEST_CLUSTER=1 MESHVM_SOAK=200 nice go test -count=1 -timeout=300m -v -run='^TestSoak$$' ./test/cluster/e2e
+	MESHVM_TEST_CLUSTER=1 MESHVM_SOAK=200 nice go -C test test -count=1 -timeout=300m -v -run='^TestSoak$$' ./cluster/e2e
 
 .PHONY: bench
 bench: ## Benchmarks; BENCH= chooses which.
@@ -176,11 +179,11 @@ build: ## Compile the programs into bin/.
 
 .PHONY: images
 images: ## Make the images for all architectures, without a daemon; VERSION=, ARCHITECTURES= choose.
-	go run ./hack/images build -version '$(VERSION)' -architectures '$(ARCHITECTURES)'
+	go -C hack/images run . build -repo '$(CURDIR)' -out '$(CURDIR)/dist/images' -version '$(VERSION)' -architectures '$(ARCHITECTURES)'
 
 .PHONY: push
 push: ## Push what "make images" made; REGISTRY= says where to, MUST_GATHER_BASE= names an image with bash and tar.
-	go run ./hack/images push -tag '$(VERSION)' -registry '$(REGISTRY)' -must-gather-base '$(MUST_GATHER_BASE)'
+	go -C hack/images run . push -out '$(CURDIR)/dist/images' -tag '$(VERSION)' -registry '$(REGISTRY)' -must-gather-base '$(MUST_GATHER_BASE)'
 
 .PHONY: test-images
 test-images: images ## The images against what the bundle says of their architectures, by operator-framework's validator; needs podman.
@@ -200,6 +203,8 @@ lint: $(LINT) ## golangci-lint on all code of ours.
 	cd hack/olm && $(LINT) run ./...
 	cd hack/monitoring && $(LINT) run ./...
 	cd hack/helm && $(LINT) run ./...
+	cd hack/images && $(LINT) run ./...
+	cd test && $(LINT) run ./...
 	@# All of Kubernetes and KubeVirt would have to be compiled to look deeper.
 	$(LINT) fmt --diff test/upstream
 
@@ -224,13 +229,16 @@ tidy: ## Tidy every Go module.
 ##@ Tools
 
 .PHONY: tools
-tools: $(CONTROLLER_GEN) $(CRDGEN) $(KUSTOMIZE) $(LINT) ## Build the tools into bin/.
+tools: $(CONTROLLER_GEN) $(CRDGEN) $(GOTESTSUM) $(KUSTOMIZE) $(LINT) ## Build the tools into bin/.
 
 $(CONTROLLER_GEN):
 	cd hack/tools && go build -trimpath -o $@ sigs.k8s.io/controller-tools/cmd/controller-gen
 
 $(CRDGEN):
 	cd hack/tools && go build -trimpath -o $@ ./crdgen
+
+$(GOTESTSUM):
+	cd hack/tools && go build -trimpath -o $@ gotest.tools/gotestsum
 
 $(KUSTOMIZE):
 	cd hack/tools && go build -trimpath -o $@ sigs.k8s.io/kustomize/kustomize/v5

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 note() { printf 'test: %s\n' "$*" >&2; }
-cluster() { go run ./test/cluster/cmd/local-cluster "$@"; }
+cluster() { hack/local-cluster.sh "$@"; }
 
 # The real API server: from $KUBEBUILDER_ASSETS, or built from Go modules and
 # kept in the cache.
@@ -35,9 +35,29 @@ else
   export MESHVM_MASQUERADE MESHVM_PILOT_AGENT
 fi
 
+# run [FLAG...] PACKAGE... runs "go test" in each module that has one of the packages.
+run() {
+  local flags=() root=() nested=() argument status=0
+  for argument in "$@"; do
+    case "$argument" in
+      ./test | ./test/*) nested+=("./${argument#./test/}") ;;
+      ./*) root+=("$argument") ;;
+      *) flags+=("$argument") ;;
+    esac
+  done
+  ((${#root[@]} == 0)) || go test "${flags[@]}" "${root[@]}" || status=1
+  ((${#nested[@]} == 0)) || go -C test test "${flags[@]}" "${nested[@]}" || status=1
+  return "$status"
+}
+
 if [[ $# -gt 0 ]]; then
-  exec go test "$@"
+  run "$@"
+  exit
 fi
-mkdir -p bin
-go build -o bin/testreport ./hack/testreport
-go test -json -count=1 -timeout=20m ./... | bin/testreport
+if [[ "${MESHVM_TEST_STREAM:-}" == json ]]; then
+  run -json -count=1 -timeout=20m ./... ./test/...
+  exit
+fi
+# gotestsum calls this script for the stream of results, and prints at the end
+# the output of failed tests and the reasons of skipped ones.
+exec env MESHVM_TEST_STREAM=json "${GOTESTSUM:?run make test}" --format pkgname --junitfile bin/junit.xml --raw-command -- hack/test.sh

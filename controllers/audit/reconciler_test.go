@@ -12,7 +12,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
-	"meshvm.io/meshvm/test/builders"
+	"meshvm.io/meshvm/internal/builders"
 )
 
 func TestAuditable(t *testing.T) {

@@ -20,7 +20,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
-	"meshvm.io/meshvm/test/builders"
+	"meshvm.io/meshvm/internal/builders"
 )
 
 // gate gives the scope's pod a gate.

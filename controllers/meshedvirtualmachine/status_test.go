@@ -22,7 +22,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/natplan"
-	"meshvm.io/meshvm/test/builders"
+	"meshvm.io/meshvm/internal/builders"
 )
 
 // world is a scope in which everything is as it should be.

@@ -18,7 +18,7 @@ import (
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
-	"meshvm.io/meshvm/test/builders"
+	"meshvm.io/meshvm/internal/builders"
 )
 
 // waiting is a scope whose Job has just been made.

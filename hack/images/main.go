@@ -3,7 +3,7 @@
 // Command images makes the images that meshvm is delivered as, without a
 // container daemon, and pushes them to a registry.
 //
-//	images build [-version V] [-architectures A,B] [-programs P,Q] [-out DIR]
+//	images build [-repo DIR] [-version V] [-architectures A,B] [-programs P,Q] [-out DIR]
 //	images push  [-out DIR] -registry HOST/PATH [-tag TAG] [-must-gather-base IMAGE]
 //
 // build writes an OCI layout with an index for each program and a bill of
@@ -47,6 +47,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	dir := flags.String("out", "dist/images", "directory of the layout")
 	switch args[0] {
 	case "build":
+		repo := flags.String("repo", "../..", "directory of the checkout")
 		version := flags.String("version", "dev", "version of the release")
 		architectures := flags.String("architectures", strings.Join(release.Architectures, ","), "architectures to build for")
 		programs := flags.String("programs", "", "programs to build; all when empty")
@@ -61,7 +62,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		o := release.Options{Repo: ".", Work: filepath.Join(*dir, "work"), Version: *version, Created: created}
+		o := release.Options{Repo: *repo, Work: filepath.Join(*dir, "work"), Version: *version, Created: created}
 		return release.Build(ctx, o, *dir, chosen, strings.Split(*architectures, ","), out)
 	case "push":
 		var p release.Push

@@ -25,7 +25,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/natplan"
-	b "meshvm.io/meshvm/test/builders"
+	b "meshvm.io/meshvm/internal/builders"
 )
 
 var update = flag.Bool("update", false, "write the golden files")

@@ -9,7 +9,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/drift"
-	"meshvm.io/meshvm/test/builders"
+	"meshvm.io/meshvm/internal/builders"
 )
 
 var limits = drift.Limits{Drifts: 3, Window: time.Hour, Backoff: 30 * time.Second}

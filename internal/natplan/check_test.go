@@ -16,7 +16,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/natplan"
-	b "meshvm.io/meshvm/test/builders"
+	b "meshvm.io/meshvm/internal/builders"
 )
 
 func binding(set func(*kubevirtv1.Interface)) *b.MVMBuilder {

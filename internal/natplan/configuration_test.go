@@ -14,7 +14,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/nftrules"
-	b "meshvm.io/meshvm/test/builders"
+	b "meshvm.io/meshvm/internal/builders"
 )
 
 func TestConfigurationSpec(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
-	b "meshvm.io/meshvm/test/builders"
+	b "meshvm.io/meshvm/internal/builders"
 )
 
 func podNAT(change func(*v1alpha1.PodNATConfigurationSpec)) v1alpha1.PodNATConfigurationSpec {

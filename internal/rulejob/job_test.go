@@ -19,7 +19,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
-	b "meshvm.io/meshvm/test/builders"
+	b "meshvm.io/meshvm/internal/builders"
 )
 
 var update = flag.Bool("update", false, "write the golden files")

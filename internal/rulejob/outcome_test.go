@@ -15,7 +15,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
-	b "meshvm.io/meshvm/test/builders"
+	b "meshvm.io/meshvm/internal/builders"
 )
 
 const digest = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/test/builders"
+	"meshvm.io/meshvm/internal/builders"
 )
 
 // web is a guest with a port of each kind.

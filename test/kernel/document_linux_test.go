@@ -25,7 +25,7 @@ func section(t *testing.T, name, want string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begin := "<!-- begin generated: " + name + " (go test ./test/kernel -update) -->\n"
+	begin := "<!-- begin generated: " + name + " (go -C test test ./kernel -update) -->\n"
 	const end = "<!-- end generated -->"
 	head, rest, begun := strings.Cut(string(text), begin)
 	got, tail, ended := strings.Cut(rest, end)

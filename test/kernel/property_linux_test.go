@@ -190,7 +190,7 @@ func (l *lab) randomPlan(t *testing.T, lab column, number uint64) int {
 	const probes = 24
 	r := rand.New(rand.NewPCG(number, 7)) //nolint:gosec // Test data that has to be the same in each run.
 	p := randomPlan(r, lab.startPlan(), l.families)
-	again := fmt.Sprintf("go test ./test/kernel -run '%s' -seed=%d -plans=1", strings.ReplaceAll(t.Name(), "/", "$/^")+"$", number)
+	again := fmt.Sprintf("go -C test test ./kernel -run '%s' -seed=%d -plans=1", strings.ReplaceAll(t.Name(), "/", "$/^")+"$", number)
 	if r := l.handle(l.target(p, true)); r.Outcome != ruleio.OutcomeApplied {
 		t.Fatalf("plan %+v: ended with %s: %s\nagain: %s", p, r.Outcome, r.Message, again)
 	}

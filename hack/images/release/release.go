@@ -16,7 +16,7 @@ import (
 	"strings"
 	"time"
 
-	"meshvm.io/meshvm/test/cluster/oci"
+	"meshvm.io/meshvm/hack/images/oci"
 )
 
 // Program is one that is delivered in an image of its own.

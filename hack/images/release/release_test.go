@@ -32,7 +32,7 @@ import (
 // small are programs that compile in seconds, delivered as the real ones are.
 var small = []Program{
 	{"rule-writer", "./cmd/rule-writer", "0:0", "rule-writer", "Writes rules"},
-	{"must-gather", "./test/cluster/programs/pause", "65532:65532", "usr/bin/gather", "Stands in for must-gather, which takes minutes to compile"},
+	{"must-gather", "./cmd/rule-writer", "65532:65532", "usr/bin/gather", "The rule-writer again, under the name of must-gather, which takes minutes to compile"},
 }
 
 // build makes the small programs for two architectures at a place of its own.
@@ -51,7 +51,7 @@ func build(t *testing.T, repo string, created time.Time) (dir string, printed st
 func copyRepo(t *testing.T, from string) string {
 	t.Helper()
 	to := t.TempDir()
-	for _, part := range []string{"go.mod", "go.sum", "cmd/rule-writer", "internal", "test/cluster/programs/pause"} {
+	for _, part := range []string{"go.mod", "go.sum", "cmd/rule-writer", "internal"} {
 		info, err := os.Stat(filepath.Join(from, part))
 		if err != nil {
 			t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"meshvm.io/meshvm/test/cluster/oci"
+	"meshvm.io/meshvm/hack/images/oci"
 )
 
 // GuestImage holds a kernel and an initial RAM file system for KubeVirt's

@@ -11,7 +11,7 @@ import (
 
 	"meshvm.io/meshvm/hack/images/release"
 	"meshvm.io/meshvm/test/cluster/node"
-	"meshvm.io/meshvm/test/cluster/oci"
+	"meshvm.io/meshvm/hack/images/oci"
 )
 
 // Images of the local cluster's own programs.

@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"meshvm.io/meshvm/test/cluster/oci"
+	"meshvm.io/meshvm/hack/images/oci"
 )
 
 // Images of Istio and of the cluster's DNS. The charts make Istio's names of the

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"meshvm.io/meshvm/test/cluster/oci"
+	"meshvm.io/meshvm/hack/images/oci"
 )
 
 // Names of the images that hold KubeVirt's programs. Both are the same files;

@@ -201,10 +201,20 @@ func (b *Builder) HostProgram(ctx context.Context, pkg string) (string, error) {
 
 func (b *Builder) own(ctx context.Context, out, pkg, system string) (string, error) {
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
-	if err := b.goBuild(ctx, b.Repo, tmp, pkg, "", nil, "GOOS="+system); err != nil {
+	dir, pkg := b.moduleOf(pkg)
+	if err := b.goBuild(ctx, dir, tmp, pkg, "", nil, "GOOS="+system); err != nil {
 		return "", err
 	}
 	return out, os.Rename(tmp, out)
+}
+
+// moduleOf returns the directory of the module that contains a package of the
+// checkout, and the package's path within that module.
+func (b *Builder) moduleOf(pkg string) (dir, within string) {
+	if rest, ok := strings.CutPrefix(pkg, "./test/"); ok {
+		return filepath.Join(b.Repo, "test"), "./" + rest
+	}
+	return b.Repo, pkg
 }
 
 // EnvtestEnv is the variable by which controller-runtime's envtest finds its programs.

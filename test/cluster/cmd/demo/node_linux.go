@@ -26,7 +26,7 @@ func node(ctx context.Context) error {
 	if err != nil {
 		fmt.Fprintf(os.Stderr, `
 the cluster goes on running, with what was edited in it before
-look around:  go run ./test/cluster/cmd/local-cluster kubectl -n %s describe mvm %s
+look around:  hack/local-cluster.sh kubectl -n %s describe mvm %s
 forget it:    make demo-reset
 stop:         make demo-down
 `, scenario.Namespace, scenario.Name)
@@ -35,12 +35,12 @@ stop:         make demo-down
 	fmt.Printf(`
 == done after %.0f s; the cluster goes on running
 look around:  export KUBECONFIG=%s
-              go run ./test/cluster/cmd/local-cluster kubectl get pods -A
-              go run ./test/cluster/cmd/local-cluster exec -pod %s nft list ruleset
-the guest:    go run ./test/cluster/cmd/local-cluster kubectl -n %s logs %s -c guest-console-log
-send packets: go run ./test/cluster/cmd/local-cluster kubectl -n %s exec %s -c client -- /netclient get http://%s.%s/
-change it:    go run ./test/cluster/cmd/local-cluster kubectl -n %s patch mvm %s --type merge -p '{"spec":{"capture":{"outbound":{"excludePorts":[{"port":7000},{"port":9999}]}}}}'
-see it:       go run ./test/cluster/cmd/local-cluster kubectl -n %s exec %s -c client -- /netclient get "http://%s.%s/dial?network=tcp&addr=%s:7000"
+              hack/local-cluster.sh kubectl get pods -A
+              hack/local-cluster.sh exec -pod %s nft list ruleset
+the guest:    hack/local-cluster.sh kubectl -n %s logs %s -c guest-console-log
+send packets: hack/local-cluster.sh kubectl -n %s exec %s -c client -- /netclient get http://%s.%s/
+change it:    hack/local-cluster.sh kubectl -n %s patch mvm %s --type merge -p '{"spec":{"capture":{"outbound":{"excludePorts":[{"port":7000},{"port":9999}]}}}}'
+see it:       hack/local-cluster.sh kubectl -n %s exec %s -c client -- /netclient get "http://%s.%s/dial?network=tcp&addr=%s:7000"
               (the guest connects to outside: what that answers as client= has the guest's own port, the
               one in "local", only when the connection went past the proxy)
 stop:         make demo-down
