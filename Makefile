@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Build, check and try meshvm. "make help" lists what there is.
+# Build, check and try meshvm. "make help" lists all targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -11,7 +11,7 @@ ARCHITECTURES ?= amd64,arm64,ppc64le,s390x
 BENCH ?= .
 FUZZTIME ?= 20s
 E2E_SKIP ?=
-# For run, install, deploy and their reverses: the cluster is that of the current kubeconfig.
+# For install, run, deploy, undeploy and uninstall, which use the cluster of the current kubeconfig.
 KUBECTL ?= kubectl
 REGISTRY ?=
 IMG ?= $(or $(REGISTRY),localhost/meshvm)/manager:$(VERSION)
@@ -107,37 +107,37 @@ drawings: ## Render the drawings in docs/drawings from their YAML.
 
 .PHONY: test
 test: export GOTESTSUM := $(GOTESTSUM)
-test: $(GOTESTSUM) ## Unit, CEL, integration (real API server) and kernel (real netfilter) tests.
+test: $(GOTESTSUM) ## Run unit, CEL, integration (real API server) and kernel (real netfilter) tests.
 	hack/test.sh
 
 .PHONY: test-bundle
-test-bundle: ## The OLM bundle, the catalog, the Helm chart and the alerts, with the validators, rules and engines of their own projects.
+test-bundle: ## Test the OLM bundle, the catalog, the Helm chart and the alerts with the validators and engines of their projects.
 	cd hack/olm && go test -count=1 -v ./... | grep -v '^=== '
 	cd hack/helm && go test -count=1 ./...
 	cd hack/monitoring && go test -count=1 ./...
 	cd hack/images && go test -count=1 ./...
 
 .PHONY: test-e2e
-test-e2e: ## The demo's scenario and more, as Go tests on a real cluster of two nodes with KubeVirt and Istio (root, Linux).
+test-e2e: ## Run the end-to-end tests on a cluster of two nodes with KubeVirt and Istio (root, Linux).
 	MESHVM_TEST_CLUSTER=1 go -C test test -count=1 -timeout=60m -v -skip='$(E2E_SKIP)' ./cluster/...
 
 .PHONY: test-skew
 test-skew: export MESHVM_REQUIRE_CLUSTER = 1
-test-skew: ## test-e2e twice more: with Istio's nftables, and with injection by the namespace's label alone (root, Linux; 40 minutes or so).
+test-skew: ## Run test-e2e twice more: with Istio's nftables, and with injection by the namespace label alone (root, Linux; about 40 minutes).
 	MESHVM_SKEW=native-nftables $(MAKE) test-e2e
 	MESHVM_SKEW=namespace-label $(MAKE) test-e2e
 
 .PHONY: test-olm
 test-olm: export MESHVM_REQUIRE_CLUSTER = 1
-test-olm: ## The bundle with the real Operator Lifecycle Manager on a cluster of its own (root, Linux).
+test-olm: ## Test the bundle with the Operator Lifecycle Manager on a separate cluster (root, Linux).
 	MESHVM_TEST_OLM=1 go -C test test -count=1 -timeout=60m -v ./cluster/olm
 
 .PHONY: soak
-soak: ## 200 times create, restart and delete a VM on a local cluster; nothing may be left (root, Linux; an hour or more).
+soak: ## 200 times create, restart and delete a VM on a local cluster and check for leftovers (root, Linux; an hour or more).
 	MESHVM_TEST_CLUSTER=1 MESHVM_SOAK=200 nice go -C test test -count=1 -timeout=300m -v -run='^TestSoak$$' ./cluster/e2e
 
 .PHONY: bench
-bench: ## Benchmarks; BENCH= chooses which.
+bench: ## Run the benchmarks; BENCH= selects them.
 	hack/test.sh -run='^$$' -bench='$(BENCH)' -benchmem ./internal/... ./test/kernel/...
 
 .PHONY: fuzz
@@ -151,7 +151,7 @@ generate: $(CONTROLLER_GEN) ## Write deep copies.
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) $(CRDGEN) ## Write CRDs, the manager's rights, and docs of the API, from types, markers and comments.
+manifests: $(CONTROLLER_GEN) $(CRDGEN) ## Write CRDs, RBAC permissions and API documentation from types, markers and comments.
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=config/crd/bases
 	$(CRDGEN) config/crd/bases/meshvm.io_meshedvirtualmachines.yaml
 	$(CONTROLLER_GEN) rbac:roleName=meshvm-manager-role paths=./controllers/... output:rbac:dir=config/rbac
@@ -170,7 +170,7 @@ chart: $(CHART) ## Write the Helm chart from config/; CHART_FLAGS= takes a versi
 	$(CHART) $(CHART_FLAGS)
 
 .PHONY: kustomize
-kustomize: $(KUSTOMIZE) ## Build every directory of config/ that stands by itself.
+kustomize: $(KUSTOMIZE) ## Build every overlay of config/.
 	for d in certmanager default manifests no-webhook openshift prometheus samples unpause; do $(KUSTOMIZE) build config/$$d >/dev/null; done
 
 .PHONY: build
@@ -178,25 +178,25 @@ build: ## Compile the programs into bin/.
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
 
 .PHONY: images
-images: ## Make the images for all architectures, without a daemon; VERSION=, ARCHITECTURES= choose.
+images: ## Build the images for all architectures, without a daemon; VERSION= and ARCHITECTURES= select them.
 	go -C hack/images run . build -repo '$(CURDIR)' -out '$(CURDIR)/dist/images' -version '$(VERSION)' -architectures '$(ARCHITECTURES)'
 
 .PHONY: push
-push: ## Push what "make images" made; REGISTRY= says where to, MUST_GATHER_BASE= names an image with bash and tar.
+push: ## Push the images of "make images" to REGISTRY=; MUST_GATHER_BASE= names an image with bash and tar.
 	go -C hack/images run . push -out '$(CURDIR)/dist/images' -tag '$(VERSION)' -registry '$(REGISTRY)' -must-gather-base '$(MUST_GATHER_BASE)'
 
 .PHONY: test-images
-test-images: images ## The images against what the bundle says of their architectures, by operator-framework's validator; needs podman.
+test-images: images ## Compare the images with the architectures that the bundle lists, with operator-framework's validator; needs podman.
 	cd hack/olm && MESHVM_REQUIRE_IMAGES=1 go test -count=1 -v -run='^TestArchitectures$$' ./checks
 
 ##@ Check
 
 .PHONY: verify
-verify: ## Everything CI checks without running a test; fails, and shows why, when a file would change.
+verify: ## Run all checks that need no test run; fails and shows the difference when a generated file is outdated.
 	hack/verify.sh
 
 .PHONY: lint
-lint: $(LINT) ## golangci-lint on all code of ours.
+lint: $(LINT) ## Run golangci-lint on all code.
 	$(LINT) run ./...
 	cd hack/tools && $(LINT) run ./...
 	cd hack/lint && $(LINT) run ./...
@@ -209,16 +209,16 @@ lint: $(LINT) ## golangci-lint on all code of ours.
 	$(LINT) fmt --diff test/upstream
 
 .PHONY: lint-api
-lint-api: $(LINT) ## kube-api-linter on the API types.
+lint-api: $(LINT) ## Run kube-api-linter on the API types.
 	@# The kinds that the API server has; OperatorConfiguration is a file, with no schema that could hold a marker.
 	$(LINT) run --config .golangci-kal.yml ./api/v1alpha1/...
 
 .PHONY: vulncheck
-vulncheck: $(VULN) ## Known vulnerabilities in what the programs call; VULNDB= is a copy of Go's database (docs/releasing.md).
+vulncheck: $(VULN) ## Report known vulnerabilities in the code that the programs call; VULNDB= is a copy of the Go vulnerability database (docs/releasing.md).
 	$(VULN) $(if $(VULNDB),-db '$(VULNDB)') ./cmd/...
 
 .PHONY: check
-check: ## Sizes of files and functions, what the privileged program links, and PROJECT.
+check: ## Check sizes of files and functions, the imports of the privileged program, and PROJECT.
 	go run ./hack/check
 	cd hack/tools && go test ./...
 
