@@ -2,7 +2,10 @@
 
 package nftrules
 
-import "meshvm.io/meshvm/internal/ruleio"
+import (
+	"meshvm.io/meshvm/internal/nft"
+	"meshvm.io/meshvm/internal/ruleio"
+)
 
 // Marks of Istio's ambient mode (Istio, cni/pkg/config): ztunnel's sockets carry
 // markZtunnel, and a routing rule sends packets that carry markToZtunnel to the
@@ -57,19 +60,19 @@ func (b *builder) fromKubelet(s stack, f ruleio.Family) []Rule {
 	if !b.ambient() {
 		return nil
 	}
-	from := []Match{{Field: FieldInputInterface, Value: b.plan.PodInterface}, {Field: s.source, Value: s.probes}}
+	from := []nft.Match{{Field: nft.FieldInputInterface, Value: b.plan.PodInterface}, {Field: s.source, Value: s.probes}}
 	return b.keep(
 		Rule{
-			Matches:   append(from[:2:2], lookup(FieldTCPDestinationPort, SetExposedTCP)),
-			Statement: Statement{Kind: StatementDNAT, Address: f.Guest},
+			Matches:   append(from[:2:2], lookup(nft.FieldTCPDestinationPort, SetExposedTCP)),
+			Statement: nft.Statement{Kind: nft.StatementDNAT, Address: f.Guest},
 			Comment:   "N6: the kubelet's probes of exposed ports go to the guest past the proxy",
-			Repairs:   []Repair{RepairAmbient},
+			Defects:   []Defect{DefectAmbient},
 		},
 		Rule{
 			Matches:   append(from[:2:2], tcp),
 			Statement: s.keep(),
 			Comment:   "closed: the kubelet's other probes stay in the pod",
-			Repairs:   []Repair{RepairClosedPorts},
+			Defects:   []Defect{DefectClosedPorts},
 		},
 	)
 }
@@ -80,43 +83,38 @@ func (b *builder) probesForwarded(s stack, _ ruleio.Family) []Rule {
 		return nil
 	}
 	return b.keep(Rule{
-		Matches:   append(b.inwards(), Match{Field: s.source, Value: s.probes}, lookup(FieldTCPDestinationPort, SetExposedTCP)),
-		Statement: Statement{Kind: StatementAccept},
+		Matches:   append(b.inwards(), nft.Match{Field: s.source, Value: s.probes}, lookup(nft.FieldTCPDestinationPort, SetExposedTCP)),
+		Statement: nft.Statement{Kind: nft.StatementAccept},
 		Comment:   "N6: the kubelet's probes of exposed ports reach the guest",
-		Repairs:   []Repair{RepairAmbient},
+		Defects:   []Defect{DefectAmbient},
 	})
 }
 
 // markChains bring the guest's answers back to ztunnel. It connects to the guest
 // from the client's own address, so that without them the answers would leave
 // the pod for the client.
-func (b *builder) markChains() []Chain {
+func (b *builder) markChains() {
 	if !b.ambient() {
-		return nil
+		return
 	}
-	chain := func(name string, h Hook, r Rule) Chain {
-		return Chain{Name: name, Type: "filter", Hook: h, Priority: priorityMark, Policy: "accept", Rules: b.keep(r)}
-	}
-	return []Chain{
-		chain(chainMarkPostrouting, HookPostrouting, Rule{
-			Matches: []Match{
-				{Field: FieldOutputInterface, Value: b.plan.Bridge},
-				isNew,
-				{Field: FieldPacketMark, Mask: markText(maskIstio), Value: markText(markZtunnel)},
-			},
-			Statement: Statement{Kind: StatementConntrackMark, Mark: MarkFromProxy},
-			Total:     TotalCaptured,
-			Comment:   "N6: connections that the proxy opens to the guest are remembered",
-			Repairs:   []Repair{RepairAmbient},
-		}),
-		chain(chainMarkPrerouting, HookPrerouting, Rule{
-			Matches: []Match{
-				{Field: FieldInputInterface, Value: b.plan.Bridge},
-				{Field: FieldConntrackMark, Mask: markText(MarkFromProxy), Value: markText(MarkFromProxy)},
-			},
-			Statement: Statement{Kind: StatementMark, Mark: markToZtunnel},
-			Comment:   "N6: the guest's answers on them go to the proxy, not to the client",
-			Repairs:   []Repair{RepairAmbient},
-		}),
-	}
+	b.filterChain(chainMarkPostrouting, nft.HookPostrouting, priorityMark, b.keep(Rule{
+		Matches: []nft.Match{
+			{Field: nft.FieldOutputInterface, Value: b.plan.Bridge},
+			isNew,
+			{Field: nft.FieldPacketMark, Mask: nft.MarkText(maskIstio), Value: nft.MarkText(markZtunnel)},
+		},
+		Statement: nft.Statement{Kind: nft.StatementConntrackMark, Mark: MarkFromProxy},
+		Total:     TotalCaptured,
+		Comment:   "N6: connections that the proxy opens to the guest are remembered",
+		Defects:   []Defect{DefectAmbient},
+	}))
+	b.filterChain(chainMarkPrerouting, nft.HookPrerouting, priorityMark, b.keep(Rule{
+		Matches: []nft.Match{
+			{Field: nft.FieldInputInterface, Value: b.plan.Bridge},
+			{Field: nft.FieldConntrackMark, Mask: nft.MarkText(MarkFromProxy), Value: nft.MarkText(MarkFromProxy)},
+		},
+		Statement: nft.Statement{Kind: nft.StatementMark, Mark: markToZtunnel},
+		Comment:   "N6: the guest's answers on them go to the proxy, not to the client",
+		Defects:   []Defect{DefectAmbient},
+	}))
 }

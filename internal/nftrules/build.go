@@ -3,11 +3,14 @@
 package nftrules
 
 import (
+	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -54,43 +57,57 @@ func Build(p ruleio.Plan) (Table, error) {
 	if err := Check(p); err != nil {
 		return Table{}, err
 	}
-	b := builder{plan: p, sets: map[string]Set{}, used: map[string]bool{}}
+	b := builder{plan: p, sets: map[string]nft.Set{}, known: map[string]bool{}, used: map[string]bool{}}
 	b.addSets()
-	t := Table{
-		Family: FamilyInet,
-		Name:   TableName,
-		Chains: []Chain{
-			natChain(HookPrerouting, priorityDestinationNAT, b.each(b.dnsFromGuest, b.fromGuest, b.fromKubelet, b.fromOutside)),
-			natChain(HookOutput, priorityDestinationNAT, slices.Concat(b.gate(), b.each(b.fromPod))),
-			natChain(HookPostrouting, prioritySourceNAT, b.each(b.toGuest)),
-			{Name: string(HookForward), Type: "filter", Hook: HookForward, Priority: priorityFilter, Policy: "accept", Rules: b.forwarded()},
-		},
+	b.table = Table{
+		Table:    nft.Table{Family: nft.FamilyInet, Name: TableName},
+		Purposes: map[string][]Purpose{},
 	}
+	b.natChain(nft.HookPrerouting, priorityDestinationNAT, b.each(b.dnsFromGuest, b.fromGuest, b.fromKubelet, b.fromOutside))
+	b.natChain(nft.HookOutput, priorityDestinationNAT, slices.Concat(b.gate(), b.each(b.fromPod)))
+	b.natChain(nft.HookPostrouting, prioritySourceNAT, b.each(b.toGuest))
+	b.filterChain(string(nft.HookForward), nft.HookForward, priorityFilter, b.forwarded())
 	if zones := b.each(b.dnsZones); len(zones) > 0 {
-		t.Chains = append(t.Chains, Chain{
-			Name: chainRaw, Type: "filter", Hook: HookPrerouting, Priority: priorityRaw, Policy: "accept", Rules: zones,
-		})
+		b.filterChain(chainRaw, nft.HookPrerouting, priorityRaw, zones)
 	}
-	t.Chains = append(t.Chains, b.markChains()...)
+	b.markChains()
 	for _, name := range b.order {
 		if b.used[name] {
-			t.Sets = append(t.Sets, b.sets[name])
+			b.table.Sets = append(b.table.Sets, b.sets[name])
 		}
 	}
-	return t, nil
+	return b.table, errors.Join(b.errs...)
 }
 
-func natChain(h Hook, priority int32, rules []Rule) Chain {
-	return Chain{Name: string(h), Type: "nat", Hook: h, Priority: priority, Policy: "accept", Rules: rules}
+func (b *builder) natChain(h nft.Hook, priority int32, rules []Rule) {
+	b.addChain(nft.Chain{Name: string(h), Type: "nat", Hook: h, Priority: priority, Policy: "accept"}, rules)
+}
+
+func (b *builder) filterChain(name string, h nft.Hook, priority int32, rules []Rule) {
+	b.addChain(nft.Chain{Name: name, Type: "filter", Hook: h, Priority: priority, Policy: "accept"}, rules)
+}
+
+// addChain adds a chain with the rules, each with a counter.
+func (b *builder) addChain(c nft.Chain, rules []Rule) {
+	for _, r := range rules {
+		c.Rules = append(c.Rules, nft.Rule{Matches: r.Matches, Counter: true, Statement: r.Statement, Comment: r.Comment})
+		b.table.Purposes[c.Name] = append(b.table.Purposes[c.Name], Purpose{Defects: r.Defects, Total: r.Total})
+	}
+	b.table.Chains = append(b.table.Chains, c)
 }
 
 // builder collects the sets of one table.
 type builder struct {
 	plan  ruleio.Plan
-	sets  map[string]Set
+	table Table
+	// sets are the sets that have elements, and order their names.
+	sets  map[string]nft.Set
 	order []string
+	// known has the names of all sets, with or without elements.
+	known map[string]bool
 	// used has the sets that a rule looks up.
 	used map[string]bool
+	errs []error
 }
 
 // each are the rules of the plan's families, made by the functions in order.
@@ -106,81 +123,95 @@ func (b *builder) each(rules ...func(stack, ruleio.Family) []Rule) []Rule {
 
 func (b *builder) addSets() {
 	p := b.plan
-	b.add(SetOutboundExcludeIPv4, TypeIPv4Address, stacks[0].in(p.Outbound.ExcludeCIDRs))
-	b.add(SetOutboundExcludeTCP, TypePort, rangeTexts(p.Outbound.ExcludePorts))
-	b.add(SetOutboundIncludeIPv4, TypeIPv4Address, stacks[0].in(p.Outbound.IncludeCIDRs))
-	b.add(SetOutboundUDP, TypePort, rangeTexts(ruleio.Union(p.Outbound.ExcludeUDP, ruleio.Ports(portDNS))))
-	b.add(SetProxyTCP, TypePort, portTexts(p.Proxy.LocalPorts))
-	b.add(SetInboundDirectTCP, TypePort, rangeTexts(p.Inbound.DirectTCP))
-	b.add(SetInboundDirectUDP, TypePort, rangeTexts(p.Inbound.DirectUDP))
-	b.add(SetInboundMeshTCP, TypePort, portTexts(p.Inbound.Mesh))
-	b.add(SetExposedTCP, TypePort, rangeTexts(ruleio.Union(ruleio.Ports(p.Inbound.Mesh...), p.Inbound.DirectTCP)))
+	b.add(SetOutboundExcludeIPv4, nft.TypeIPv4Address, stacks[0].in(p.Outbound.ExcludeCIDRs))
+	b.add(SetOutboundExcludeTCP, nft.TypePort, rangeTexts(p.Outbound.ExcludePorts))
+	b.add(SetOutboundIncludeIPv4, nft.TypeIPv4Address, stacks[0].in(p.Outbound.IncludeCIDRs))
+	b.add(SetOutboundUDP, nft.TypePort, rangeTexts(ruleio.Union(p.Outbound.ExcludeUDP, ruleio.Ports(portDNS))))
+	b.add(SetProxyTCP, nft.TypePort, portTexts(p.Proxy.LocalPorts))
+	b.add(SetInboundDirectTCP, nft.TypePort, rangeTexts(p.Inbound.DirectTCP))
+	b.add(SetInboundDirectUDP, nft.TypePort, rangeTexts(p.Inbound.DirectUDP))
+	b.add(SetInboundMeshTCP, nft.TypePort, portTexts(p.Inbound.Mesh))
+	b.add(SetExposedTCP, nft.TypePort, rangeTexts(ruleio.Union(ruleio.Ports(p.Inbound.Mesh...), p.Inbound.DirectTCP)))
 	for _, f := range p.Families {
 		s := stackOf(f)
 		b.add(s.local, s.addresses, sortedAddresses(s.loopback, f.Pod))
 	}
-	b.add(SetOutboundExcludeIPv6, TypeIPv6Address, stacks[1].in(p.Outbound.ExcludeCIDRs))
-	b.add(SetOutboundIncludeIPv6, TypeIPv6Address, stacks[1].in(p.Outbound.IncludeCIDRs))
+	b.add(SetOutboundExcludeIPv6, nft.TypeIPv6Address, stacks[1].in(p.Outbound.ExcludeCIDRs))
+	b.add(SetOutboundIncludeIPv6, nft.TypeIPv6Address, stacks[1].in(p.Outbound.IncludeCIDRs))
 	if g := p.Gate; g != nil {
-		b.add(SetGate, TypePort, portTexts([]uint16{g.Port}))
+		b.add(SetGate, nft.TypePort, portTexts([]uint16{g.Port}))
 	}
 }
 
-func (b *builder) add(name string, t DataType, elements []string) {
+func (b *builder) add(name string, t nft.DataType, elements []string) {
+	b.known[name] = true
 	if len(elements) == 0 {
 		return
 	}
-	b.sets[name] = Set{Name: name, Type: t, Flags: []string{flagInterval}, Elements: elements}
+	b.sets[name] = nft.Set{Name: name, Type: t, Flags: []string{nft.FlagInterval}, Elements: elements}
 	b.order = append(b.order, name)
 }
 
-// keep drops the rules that look up a set that is not there, and lets all
-// others count.
+// errUnknownSet marks a rule that names a set that addSets does not add. It is a
+// mistake in this package: without the error the rule would be left out.
+var errUnknownSet = errors.New("the rule looks up a set that does not exist")
+
+// keep leaves out the rules that look up a set without elements.
 func (b *builder) keep(rules ...Rule) []Rule {
 	var out []Rule
 	for _, r := range rules {
-		if slices.ContainsFunc(r.Matches, b.lacksSet) {
+		if !b.hasSets(r) {
 			continue
 		}
 		for _, m := range r.Matches {
 			b.used[m.Set] = true
 		}
-		r.Counter = true
 		out = append(out, r)
 	}
 	return out
 }
 
-func (b *builder) lacksSet(m Match) bool {
-	_, ok := b.sets[m.Set]
-	return m.Set != "" && !ok
+// hasSets reports whether every set that the rule looks up has elements.
+func (b *builder) hasSets(r Rule) bool {
+	has := true
+	for _, m := range r.Matches {
+		if m.Set == "" {
+			continue
+		}
+		if !b.known[m.Set] {
+			b.errs = append(b.errs, fmt.Errorf("%w: set %q, rule %q", errUnknownSet, m.Set, r.Comment))
+		}
+		_, ok := b.sets[m.Set]
+		has = has && ok
+	}
+	return has
 }
 
 // fromGuest are the rules for connections that the guest opens.
 func (b *builder) fromGuest(s stack, _ ruleio.Family) []Rule {
-	in := Match{Field: FieldInputInterface, Value: b.plan.Bridge}
-	direct := func(comment string, matches ...Match) Rule {
+	in := nft.Match{Field: nft.FieldInputInterface, Value: b.plan.Bridge}
+	direct := func(comment string, matches ...nft.Match) Rule {
 		return Rule{
 			Matches:   s.matches(in, slices.Concat(s.notLocalhost, matches)...),
 			Statement: s.keep(),
 			Total:     TotalDirect,
 			Comment:   "N1: guest's connections to " + comment + " go past the proxy",
-			Repairs:   []Repair{RepairOutboundExclusions},
+			Defects:   []Defect{DefectOutboundExclusions},
 		}
 	}
 	rules := []Rule{
 		direct("excluded networks", lookup(s.destination, s.excluded), tcp),
-		direct("excluded ports", lookup(FieldTCPDestinationPort, SetOutboundExcludeTCP)),
+		direct("excluded ports", lookup(nft.FieldTCPDestinationPort, SetOutboundExcludeTCP)),
 	}
 	switch {
 	case len(s.in(b.plan.Outbound.IncludeCIDRs)) > 0:
-		rules = append(rules, direct("networks that are not included", Match{Field: s.destination, Not: true, Set: s.included}, tcp))
+		rules = append(rules, direct("networks that are not included", nft.Match{Field: s.destination, Not: true, Set: s.included}, tcp))
 	case len(b.plan.Outbound.IncludeCIDRs) > 0:
 		rules = append(rules, direct(s.title+" networks, of which none is included,", tcp))
 	}
 	return b.keep(append(rules, Rule{
 		Matches:   s.matches(in, tcp),
-		Statement: Statement{Kind: StatementRedirect, Port: b.plan.Proxy.OutboundPort},
+		Statement: nft.Statement{Kind: nft.StatementRedirect, Port: b.plan.Proxy.OutboundPort},
 		Total:     TotalCaptured,
 		Comment:   "guest's other TCP connections go through the proxy",
 	})...)
@@ -188,35 +219,35 @@ func (b *builder) fromGuest(s stack, _ ruleio.Family) []Rule {
 
 // fromOutside are the rules for connections that reach the pod's interface.
 func (b *builder) fromOutside(s stack, f ruleio.Family) []Rule {
-	in := Match{Field: FieldInputInterface, Value: b.plan.PodInterface}
-	guest := Statement{Kind: StatementDNAT, Address: f.Guest}
+	in := nft.Match{Field: nft.FieldInputInterface, Value: b.plan.PodInterface}
+	guest := nft.Statement{Kind: nft.StatementDNAT, Address: f.Guest}
 	return b.keep(
 		Rule{
-			Matches:   s.matches(in, lookup(FieldTCPDestinationPort, SetProxyTCP)),
+			Matches:   s.matches(in, lookup(nft.FieldTCPDestinationPort, SetProxyTCP)),
 			Statement: s.keep(),
 			Comment:   "N5: the proxy's own ports stay with the proxy",
-			Repairs:   []Repair{RepairInjection},
+			Defects:   []Defect{DefectInjection},
 		},
 		Rule{
-			Matches:   s.matches(in, lookup(FieldTCPDestinationPort, SetInboundDirectTCP)),
+			Matches:   s.matches(in, lookup(nft.FieldTCPDestinationPort, SetInboundDirectTCP)),
 			Statement: guest,
 			Total:     TotalDirect,
 			Comment:   "N2: direct TCP ports go to the guest past the proxy",
-			Repairs:   []Repair{RepairInboundExclusions},
+			Defects:   []Defect{DefectInboundExclusions},
 		},
 		Rule{
-			Matches:   s.matches(in, lookup(FieldUDPDestinationPort, SetInboundDirectUDP)),
+			Matches:   s.matches(in, lookup(nft.FieldUDPDestinationPort, SetInboundDirectUDP)),
 			Statement: guest,
 			Total:     TotalDirect,
 			Comment:   "N3: UDP ports go to the guest",
-			Repairs:   []Repair{RepairInboundUDP},
+			Defects:   []Defect{DefectInboundUDP},
 		},
 		Rule{
-			Matches:   s.matches(in, lookup(FieldTCPDestinationPort, SetInboundMeshTCP)),
-			Statement: Statement{Kind: StatementRedirect, Port: b.plan.Proxy.InboundPort},
+			Matches:   s.matches(in, lookup(nft.FieldTCPDestinationPort, SetInboundMeshTCP)),
+			Statement: nft.Statement{Kind: nft.StatementRedirect, Port: b.plan.Proxy.InboundPort},
 			Total:     b.redirectedTotal(),
 			Comment:   "N5: mesh ports go through the proxy",
-			Repairs:   []Repair{RepairInjection},
+			Defects:   []Defect{DefectInjection},
 		},
 	)
 }
@@ -227,21 +258,21 @@ func (b *builder) fromPod(s stack, f ruleio.Family) []Rule {
 	local := lookup(s.destination, s.local)
 	exposed := local
 	if !s.answersLoopback {
-		exposed = Match{Field: s.destination, Value: f.Pod}
+		exposed = nft.Match{Field: s.destination, Value: f.Pod}
 	}
-	repairs := append([]Repair{RepairInboundExclusions, RepairInjection}, s.repairs...)
+	defects := append([]Defect{DefectInboundExclusions, DefectInjection}, s.defects...)
 	return b.keep(
 		Rule{
-			Matches:   []Match{exposed, lookup(FieldTCPDestinationPort, SetExposedTCP)},
-			Statement: Statement{Kind: StatementDNAT, Address: f.Guest},
-			Comment:   named(repairs, "connections in the pod to exposed ports, as the proxy's upstream leg, go to the guest"),
-			Repairs:   repairs,
+			Matches:   []nft.Match{exposed, lookup(nft.FieldTCPDestinationPort, SetExposedTCP)},
+			Statement: nft.Statement{Kind: nft.StatementDNAT, Address: f.Guest},
+			Comment:   named(defects, "connections in the pod to exposed ports, as the proxy's upstream leg, go to the guest"),
+			Defects:   defects,
 		},
 		Rule{
-			Matches:   []Match{local, tcp},
+			Matches:   []nft.Match{local, tcp},
 			Statement: s.keep(),
 			Comment:   "N5, closed: all other connections in the pod to the pod stay in it, as to the proxy's own ports",
-			Repairs:   []Repair{RepairInjection, RepairClosedPorts},
+			Defects:   []Defect{DefectInjection, DefectClosedPorts},
 		},
 	)
 }
@@ -251,31 +282,31 @@ func (b *builder) toGuest(s stack, f ruleio.Family) []Rule {
 	if b.ambient() && !s.answersLoopback {
 		return nil // ztunnel has no address of its own on its way inwards.
 	}
-	repairs := append([]Repair{RepairInboundExclusions, RepairInjection}, s.repairs...)
+	defects := append([]Defect{DefectInboundExclusions, DefectInjection}, s.defects...)
 	return b.keep(Rule{
-		Matches:   []Match{{Field: FieldOutputInterface, Value: b.plan.Bridge}, s.upstream},
-		Statement: Statement{Kind: StatementSNAT, Address: f.Gateway},
-		Comment:   named(repairs, "what comes from loopback comes from the gateway, so that the guest can answer"),
-		Repairs:   repairs,
+		Matches:   []nft.Match{{Field: nft.FieldOutputInterface, Value: b.plan.Bridge}, s.upstream},
+		Statement: nft.Statement{Kind: nft.StatementSNAT, Address: f.Gateway},
+		Comment:   named(defects, "what comes from loopback comes from the gateway, so that the guest can answer"),
+		Defects:   defects,
 	})
 }
 
-// named is a comment that begins with the repairs.
-func named(repairs []Repair, words string) string {
-	names := make([]string, len(repairs))
-	for i, r := range repairs {
+// named is a comment that begins with the defects.
+func named(defects []Defect, words string) string {
+	names := make([]string, len(defects))
+	for i, r := range defects {
 		names[i] = string(r)
 	}
 	return strings.Join(names, ", ") + ": " + words
 }
 
 var (
-	ipv4 = Match{Field: FieldNFProtocol, Value: "ipv4"}
-	ipv6 = Match{Field: FieldNFProtocol, Value: "ipv6"}
-	tcp  = Match{Field: FieldTransportProtocol, Value: "tcp"}
+	ipv4 = nft.Match{Field: nft.FieldNFProtocol, Value: "ipv4"}
+	ipv6 = nft.Match{Field: nft.FieldNFProtocol, Value: "ipv6"}
+	tcp  = nft.Match{Field: nft.FieldTransportProtocol, Value: "tcp"}
 )
 
-func lookup(f Field, set string) Match { return Match{Field: f, Set: set} }
+func lookup(f nft.Field, set string) nft.Match { return nft.Match{Field: f, Set: set} }
 
 func rangeTexts(ranges []ruleio.PortRange) []string {
 	out := make([]string, len(ranges))

@@ -3,6 +3,7 @@
 package nftrules
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -11,99 +12,21 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"meshvm.io/meshvm/internal/nft"
+	"meshvm.io/meshvm/internal/nftrules/plantest"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// fullPlan uses every list of a plan.
-func fullPlan() ruleio.Plan {
-	return ruleio.Plan{
-		PodInterface: "eth0",
-		Bridge:       "k6t-eth0",
-		Families:     []ruleio.Family{{Name: ruleio.FamilyIPv4, Guest: "10.0.2.2", Gateway: "10.0.2.1", Pod: "10.244.0.8"}},
-		Proxy: ruleio.Proxy{
-			InboundPort:  15006,
-			OutboundPort: 15001,
-			LocalPorts:   []uint16{15000, 15001, 15006, 15020, 15021, 15090},
-		},
-		Inbound: ruleio.Inbound{
-			Mesh:      []uint16{80, 8080},
-			DirectTCP: ruleio.Ports(22, 9000),
-			DirectUDP: ruleio.Ports(53),
-		},
-		Outbound: ruleio.Outbound{
-			ExcludePorts: ruleio.Ports(3306, 5432),
-			ExcludeCIDRs: []string{"10.0.0.0/8", "198.51.100.7/32", "203.0.113.0/24"},
-		},
-	}
-}
-
-// familyIPv6 is the second family of a pod with both.
-var familyIPv6 = ruleio.Family{Name: ruleio.FamilyIPv6, Guest: "fd10:0:2::2", Gateway: "fd10:0:2::1", Pod: "fd00:244::8"}
-
-// dualPlan uses every list of a plan of both families.
-func dualPlan() ruleio.Plan {
-	p := fullPlan()
-	p.Families = append(p.Families, familyIPv6)
-	p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, "fd00:98::/32", "fd00:99::7/128")
-	p.Outbound.IncludeCIDRs = []string{"172.16.0.0/12", "2001:db8::/32"}
-	p.Unmeshed = ruleio.UnmeshedDrop
-	p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: 15053}
-	return p
-}
-
-func with(change func(p *ruleio.Plan)) ruleio.Plan {
-	p := fullPlan()
-	change(&p)
-	return p
-}
-
 // goldenPlans are kept in testdata as nft lists them.
-var goldenPlans = map[string]ruleio.Plan{
-	"full": fullPlan(),
-	"nothing-listed": with(func(p *ruleio.Plan) {
-		p.Proxy.LocalPorts, p.Inbound, p.Outbound = nil, ruleio.Inbound{}, ruleio.Outbound{}
-	}),
-	"mesh-only": with(func(p *ruleio.Plan) {
-		p.Inbound, p.Outbound = ruleio.Inbound{Mesh: []uint16{443}}, ruleio.Outbound{}
-	}),
-	"direct-only": with(func(p *ruleio.Plan) {
-		p.Inbound, p.Outbound = ruleio.Inbound{DirectTCP: ruleio.Ports(22)}, ruleio.Outbound{}
-	}),
-	"gate": with(func(p *ruleio.Plan) {
-		p.Inbound, p.Outbound = ruleio.Inbound{Mesh: []uint16{443}}, ruleio.Outbound{}
-		p.Gate = &ruleio.Gate{Port: ruleio.GatePort, AnswerPort: ruleio.GateAnswerPort}
-	}),
-	"unmeshed-dropped": with(func(p *ruleio.Plan) {
-		p.Unmeshed = ruleio.UnmeshedDrop
-		p.Inbound.DirectTCP = []ruleio.PortRange{{First: 22, Last: 22}, {First: 9000, Last: 9100}}
-		p.Inbound.DirectUDP = []ruleio.PortRange{{First: 10000, Last: 20000}}
-		p.Outbound.ExcludeUDP = []ruleio.PortRange{{First: 50, Last: 60}, {First: 123, Last: 123}}
-		p.Outbound.IncludeCIDRs = []string{"10.0.0.0/8", "172.16.0.0/12"}
-	}),
-	"dns-direct": with(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053} }),
-	"dns-proxy":  with(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: 15053} }),
-	"dual-stack": dualPlan(),
-	"ipv6-only": with(func(p *ruleio.Plan) {
-		p.Families = []ruleio.Family{familyIPv6}
-		p.Unmeshed = ruleio.UnmeshedDrop
-		p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053}
-		p.Outbound = ruleio.Outbound{ExcludeCIDRs: []string{"::/0"}, IncludeCIDRs: []string{"10.0.0.0/8"}}
-	}),
-	"ipv4-beside-ipv6": with(func(p *ruleio.Plan) {
-		p.Unmeshed = ruleio.UnmeshedDrop
-		p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, "fd00:98::/32")
-	}),
-	"ambient": with(func(p *ruleio.Plan) {
-		p.DataPlane = ruleio.DataPlaneAmbient
-		p.Proxy.LocalPorts = []uint16{15001, 15006, 15008, 15053}
-		p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053}
-	}),
-	"everything-excluded": with(func(p *ruleio.Plan) {
-		p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(1, 65535), ExcludeCIDRs: []string{"0.0.0.0/0"}}
-	}),
-}
+var goldenPlans = plantest.All()
+
+func fullPlan() ruleio.Plan { return plantest.Full() }
+
+func dualPlan() ruleio.Plan { return plantest.Dual() }
+
+func with(change func(p *ruleio.Plan)) ruleio.Plan { return plantest.With(change) }
 
 func TestBuildGolden(t *testing.T) {
 	for name, p := range goldenPlans {
@@ -143,8 +66,8 @@ func TestBuildKeepsTheDesign(t *testing.T) {
 				if c.Priority == -100 || c.Priority == 100 || c.Priority == -150 {
 					t.Errorf("chain %s has the priority of KubeVirt's and Istio's chains", c.Name)
 				}
-				for _, r := range c.Rules {
-					checkRule(t, table, c, r, used)
+				for i, r := range c.Rules {
+					checkRule(t, table.Table, c, r, table.Purposes[c.Name][i], used)
 				}
 			}
 			for _, s := range table.Sets {
@@ -160,31 +83,36 @@ func TestBuildKeepsTheDesign(t *testing.T) {
 }
 
 // checkFilter says whether the rule filters, which only those of one hook may.
-func checkFilter(t *testing.T, c Chain, r Rule) bool {
+func checkFilter(t *testing.T, c nft.Chain, r nft.Rule, total Total) bool {
 	t.Helper()
-	filters := r.Statement.Kind == StatementDrop || r.Statement.Kind == StatementAccept
-	if filters != (c.Hook == HookForward) {
+	filters := r.Statement.Kind == nft.StatementDrop || r.Statement.Kind == nft.StatementAccept
+	if filters != (c.Hook == nft.HookForward) {
 		t.Errorf("only rules of the forward hook filter: chain %s: %s", c.Name, r.Text())
 	}
-	if (r.Statement.Kind == StatementDrop) != (r.Total == TotalDropped) {
-		t.Errorf("dropped packets are counted as %q: %s", r.Total, r.Text())
+	if (r.Statement.Kind == nft.StatementDrop) != (total == TotalDropped) {
+		t.Errorf("dropped packets are counted as %q: %s", total, r.Text())
 	}
 	return filters
 }
 
-func checkRule(t *testing.T, table Table, c Chain, r Rule, used map[string]bool) {
+func impliedBy(m nft.Match) nft.Match {
+	need, _ := m.Field.Implied()
+	return need
+}
+
+func checkRule(t *testing.T, table nft.Table, c nft.Chain, r nft.Rule, purpose Purpose, used map[string]bool) {
 	t.Helper()
-	if !r.Counter || r.Comment == "" || len(r.Comment) > MaxComment || strings.Contains(r.Comment, `"`) {
+	if !r.Counter || r.Comment == "" || len(r.Comment) > nft.MaxComment || strings.Contains(r.Comment, `"`) {
 		t.Errorf("rule lacks a counter or a comment that nft can read: %s", r.Text())
 	}
-	for _, repair := range r.Repairs {
-		if !strings.Contains(r.Comment, string(repair)) || repair.Summary() == "" {
-			t.Errorf("comment does not name repair %s: %s", repair, r.Text())
+	for _, defect := range purpose.Defects {
+		if !strings.Contains(r.Comment, string(defect)) || defect.Summary() == "" {
+			t.Errorf("comment does not name defect %s: %s", defect, r.Text())
 		}
 	}
-	families := map[Match]bool{}
+	families := map[nft.Match]bool{}
 	for _, m := range r.Matches {
-		for _, family := range []Match{m, implied[m.Field]} {
+		for _, family := range []nft.Match{m, impliedBy(m)} {
 			if family == ipv4 || family == ipv6 {
 				families[family] = true
 			}
@@ -194,8 +122,8 @@ func checkRule(t *testing.T, table Table, c Chain, r Rule, used map[string]bool)
 		}
 		used[m.Set] = true
 	}
-	filters := checkFilter(t, c, r)
-	marks := r.Statement.Kind == StatementMark || r.Statement.Kind == StatementConntrackMark
+	filters := checkFilter(t, c, r, purpose.Total)
+	marks := r.Statement.Kind == nft.StatementMark || r.Statement.Kind == nft.StatementConntrackMark
 	if len(families) > 1 || len(families) == 0 && !filters && !marks {
 		t.Errorf("rule is not about one family: %s", r.Text())
 	}
@@ -229,5 +157,19 @@ func TestDigest(t *testing.T) {
 			t.Errorf("%s and %s have the same digest", name, other)
 		}
 		digests[table.Digest()] = name
+	}
+}
+
+// TestUnknownSet expects an error for a rule that looks up a set that addSets does
+// not know, in place of a table without the rule.
+func TestUnknownSet(t *testing.T) {
+	b := builder{plan: fullPlan(), sets: map[string]nft.Set{}, known: map[string]bool{}, used: map[string]bool{}}
+	b.addSets()
+	if rules := b.keep(Rule{Matches: []nft.Match{lookup(nft.FieldTCPDestinationPort, SetInboundMeshTCP)}}); len(rules) != 1 || b.errs != nil {
+		t.Fatalf("a rule with a known set: %d rules, errors %v", len(rules), b.errs)
+	}
+	b.keep(Rule{Matches: []nft.Match{lookup(nft.FieldTCPDestinationPort, "inbound_mesh")}, Comment: "misspelled"})
+	if err := errors.Join(b.errs...); !errors.Is(err, errUnknownSet) || !strings.Contains(err.Error(), "misspelled") {
+		t.Errorf("a rule with an unknown set: error %v, want errUnknownSet with the rule's comment", err)
 	}
 }

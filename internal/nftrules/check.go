@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -101,8 +102,8 @@ func checkInterface(field, name string) error {
 	switch {
 	case name == "":
 		return invalid(field, "is empty")
-	case len(name) >= interfaceNameSize:
-		return invalid(field, "%q is longer than %d bytes", name, interfaceNameSize-1)
+	case len(name) >= nft.InterfaceNameSize:
+		return invalid(field, "%q is longer than %d bytes", name, nft.InterfaceNameSize-1)
 	case name == "." || name == "..", strings.ContainsFunc(name, notInInterfaceName):
 		return invalid(field, "%q is not an interface name", name)
 	default:
@@ -155,7 +156,7 @@ func checkFamilies(families []ruleio.Family) error {
 func checkAddress(field string, s stack, text string) error {
 	a, err := netip.ParseAddr(text)
 	switch {
-	case err != nil || !isAddressOf(s.addresses, a) || a.String() != text:
+	case err != nil || !nft.IsAddressOf(s.addresses, a) || a.String() != text:
 		return invalid(field, "%q is not an %s address in canonical form", text, s.title)
 	case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || embedsIPv4(netip.PrefixFrom(a, a.BitLen())) ||
 		a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -31,10 +32,10 @@ func (b *builder) dnsZones(s stack, _ ruleio.Family) []Rule {
 		return nil
 	}
 	r := Rule{
-		Matches:   s.matches(Match{Field: FieldInputInterface, Value: b.plan.Bridge}, dnsPort(FieldUDPDestinationPort)),
-		Statement: Statement{Kind: StatementZone, Zone: zoneUpstream},
+		Matches:   s.matches(nft.Match{Field: nft.FieldInputInterface, Value: b.plan.Bridge}, dnsPort(nft.FieldUDPDestinationPort)),
+		Statement: nft.Statement{Kind: nft.StatementZone, Zone: zoneUpstream},
 		Comment:   "N4: guest's queries are tracked where Istio puts the answers from outside",
-		Repairs:   []Repair{RepairDNS},
+		Defects:   []Defect{DefectDNS},
 	}
 	if d.Mode == ruleio.DNSProxy && s.answersLoopback {
 		if b.ambient() {
@@ -50,27 +51,27 @@ func (b *builder) dnsZones(s stack, _ ruleio.Family) []Rule {
 
 // dnsFromGuest are the rules for the guest's queries, before all others.
 func (b *builder) dnsFromGuest(s stack, _ ruleio.Family) []Rule {
-	in := Match{Field: FieldInputInterface, Value: b.plan.Bridge}
+	in := nft.Match{Field: nft.FieldInputInterface, Value: b.plan.Bridge}
 	switch d := b.plan.DNS; {
 	case d == nil:
 		return nil
 	case d.Mode == ruleio.DNSProxy && s.answersLoopback:
 		// The resolver listens on loopback, so a mere redirect, which goes
 		// to the bridge's address, would miss it.
-		resolver := Statement{Kind: StatementDNAT, Address: s.loopback, Port: d.CapturePort}
+		resolver := nft.Statement{Kind: nft.StatementDNAT, Address: s.loopback, Port: d.CapturePort}
 		return b.keep(
 			Rule{
-				Matches: s.matches(in, dnsPort(FieldUDPDestinationPort)), Statement: resolver, Total: TotalCaptured,
-				Comment: "N4: guest's DNS goes to the proxy's resolver", Repairs: []Repair{RepairDNS},
+				Matches: s.matches(in, dnsPort(nft.FieldUDPDestinationPort)), Statement: resolver, Total: TotalCaptured,
+				Comment: "N4: guest's DNS goes to the proxy's resolver", Defects: []Defect{DefectDNS},
 			},
 			Rule{
-				Matches: s.matches(in, dnsPort(FieldTCPDestinationPort)), Statement: resolver, Total: TotalCaptured,
-				Comment: "N4: guest's DNS over TCP goes to the proxy's resolver", Repairs: []Repair{RepairDNS},
+				Matches: s.matches(in, dnsPort(nft.FieldTCPDestinationPort)), Statement: resolver, Total: TotalCaptured,
+				Comment: "N4: guest's DNS over TCP goes to the proxy's resolver", Defects: []Defect{DefectDNS},
 			},
 		)
 	default:
 		return b.keep(Rule{
-			Matches:   s.matches(in, slices.Concat(s.notLocalhost, []Match{dnsPort(FieldTCPDestinationPort)})...),
+			Matches:   s.matches(in, slices.Concat(s.notLocalhost, []nft.Match{dnsPort(nft.FieldTCPDestinationPort)})...),
 			Statement: s.keep(),
 			Total:     TotalDirect,
 			Comment:   "guest's DNS over TCP goes past the proxy",
@@ -90,7 +91,7 @@ func (b *builder) unmeshedDNS() []Rule {
 		if s.answersLoopback {
 			continue
 		}
-		for _, port := range []Field{FieldUDPDestinationPort, FieldTCPDestinationPort} {
+		for _, port := range []nft.Field{nft.FieldUDPDestinationPort, nft.FieldTCPDestinationPort} {
 			out = append(out, Rule{
 				Matches:   append(b.outwards(), s.is, dnsPort(port)),
 				Statement: drop,
@@ -101,4 +102,4 @@ func (b *builder) unmeshedDNS() []Rule {
 	return out
 }
 
-func dnsPort(f Field) Match { return Match{Field: f, Value: strconv.Itoa(portDNS)} }
+func dnsPort(f nft.Field) nft.Match { return nft.Match{Field: f, Value: strconv.Itoa(portDNS)} }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -13,20 +14,20 @@ import (
 type stack struct {
 	// name is the nftables name, title what people call it.
 	name, title string
-	addresses   DataType
+	addresses   nft.DataType
 	// is matches the family.
-	is Match
+	is nft.Match
 	// source and destination are the fields of the addresses.
-	source, destination Field
+	source, destination nft.Field
 	// Names of the family's sets.
 	excluded, included, local string
 	// loopback is where processes in the pod reach each other.
 	loopback string
 	// notLocalhost are matches that no exclusion may lack.
-	notLocalhost []Match
+	notLocalhost []nft.Match
 	// upstream matches the source of the proxy's connections to the guest
 	// that the guest could not answer.
-	upstream Match
+	upstream nft.Match
 	// answersLoopback says whether the guest can answer to what came from
 	// loopback.
 	answersLoopback bool
@@ -34,31 +35,31 @@ type stack struct {
 	// kubelet's probes in ambient mode (Istio, cni/pkg/nodeagent,
 	// DefaultHostProbeSNATIP and DefaultHostProbeSNATIPV6).
 	probes string
-	// repairs are defects that the stock rules of this family have in
+	// defects are defects that the stock rules of this family have in
 	// addition, where the proxy hands connections on.
-	repairs []Repair
+	defects []Defect
 }
 
 // stacks are all families, in the order of their rules.
 var stacks = []stack{
 	{
-		name: ruleio.FamilyIPv4, title: "IPv4", addresses: TypeIPv4Address,
-		is: ipv4, source: FieldSourceAddress, destination: FieldDestinationAddress,
+		name: ruleio.FamilyIPv4, title: "IPv4", addresses: nft.TypeIPv4Address,
+		is: ipv4, source: nft.FieldSourceAddress, destination: nft.FieldDestinationAddress,
 		excluded: SetOutboundExcludeIPv4, included: SetOutboundIncludeIPv4, local: SetLocalIPv4,
 		loopback:        "127.0.0.1",
-		notLocalhost:    []Match{{Field: FieldDestinationAddress, Not: true, Value: loopback}},
-		upstream:        Match{Field: FieldSourceAddress, Value: loopback},
+		notLocalhost:    []nft.Match{{Field: nft.FieldDestinationAddress, Not: true, Value: loopback}},
+		upstream:        nft.Match{Field: nft.FieldSourceAddress, Value: loopback},
 		answersLoopback: true,
 		probes:          "169.254.7.127",
 	},
 	{
-		name: ruleio.FamilyIPv6, title: "IPv6", addresses: TypeIPv6Address,
-		is: ipv6, source: FieldSourceIPv6, destination: FieldDestinationIPv6,
+		name: ruleio.FamilyIPv6, title: "IPv6", addresses: nft.TypeIPv6Address,
+		is: ipv6, source: nft.FieldSourceIPv6, destination: nft.FieldDestinationIPv6,
 		excluded: SetOutboundExcludeIPv6, included: SetOutboundIncludeIPv6, local: SetLocalIPv6,
 		loopback: "::1",
-		upstream: Match{Field: FieldSourceIPv6, Value: UpstreamIPv6},
+		upstream: nft.Match{Field: nft.FieldSourceIPv6, Value: UpstreamIPv6},
 		probes:   "fd16:9254:7127:1337:ffff:ffff:ffff:ffff",
-		repairs:  []Repair{RepairIPv6},
+		defects:  []Defect{DefectIPv6},
 	},
 }
 
@@ -80,7 +81,7 @@ func (s stack) in(cidrs []string) []string {
 	for _, c := range cidrs {
 		p, err := netip.ParsePrefix(c)
 		switch {
-		case err != nil || !isAddressOf(s.addresses, p.Addr()):
+		case err != nil || !nft.IsAddressOf(s.addresses, p.Addr()):
 		case p.IsSingleIP():
 			out = append(out, p.Addr().String())
 		default:
@@ -91,14 +92,14 @@ func (s stack) in(cidrs []string) []string {
 }
 
 // matches puts the family's match where no other of its matches implies it.
-func (s stack) matches(in Match, others ...Match) []Match {
+func (s stack) matches(in nft.Match, others ...nft.Match) []nft.Match {
 	for _, m := range others {
-		if implied[m.Field] == s.is {
-			return append([]Match{in}, others...)
+		if need, _ := m.Field.Implied(); need == s.is {
+			return append([]nft.Match{in}, others...)
 		}
 	}
-	return append([]Match{in, s.is}, others...)
+	return append([]nft.Match{in, s.is}, others...)
 }
 
 // keep is the null binding of the family.
-func (s stack) keep() Statement { return Statement{Kind: StatementKeep, Family: s.name} }
+func (s stack) keep() nft.Statement { return nft.Statement{Kind: nft.StatementKeep, Family: s.name} }

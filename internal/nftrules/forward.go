@@ -5,6 +5,7 @@ package nftrules
 import (
 	"slices"
 
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -17,7 +18,7 @@ func (b *builder) forwarded() []Rule {
 		rules = append(rules, b.unmeshed()...)
 	}
 	for i := range rules {
-		if rules[i].Statement.Kind == StatementDrop {
+		if rules[i].Statement.Kind == nft.StatementDrop {
 			rules[i].Total = TotalDropped
 		}
 	}
@@ -25,46 +26,46 @@ func (b *builder) forwarded() []Rule {
 }
 
 var (
-	isNew  = Match{Field: FieldConntrackState, Value: "new"}
-	udp    = Match{Field: FieldTransportProtocol, Value: "udp"}
-	notTCP = Match{Field: FieldTransportProtocol, Not: true, Value: "tcp"}
-	notUDP = Match{Field: FieldTransportProtocol, Not: true, Value: "udp"}
-	drop   = Statement{Kind: StatementDrop}
+	isNew  = nft.Match{Field: nft.FieldConntrackState, Value: "new"}
+	udp    = nft.Match{Field: nft.FieldTransportProtocol, Value: "udp"}
+	notTCP = nft.Match{Field: nft.FieldTransportProtocol, Not: true, Value: "tcp"}
+	notUDP = nft.Match{Field: nft.FieldTransportProtocol, Not: true, Value: "udp"}
+	drop   = nft.Statement{Kind: nft.StatementDrop}
 )
 
-func (b *builder) inwards() []Match {
-	return []Match{
-		{Field: FieldInputInterface, Value: b.plan.PodInterface},
-		{Field: FieldOutputInterface, Value: b.plan.Bridge},
+func (b *builder) inwards() []nft.Match {
+	return []nft.Match{
+		{Field: nft.FieldInputInterface, Value: b.plan.PodInterface},
+		{Field: nft.FieldOutputInterface, Value: b.plan.Bridge},
 		isNew,
 	}
 }
 
-func (b *builder) outwards() []Match {
-	return []Match{{Field: FieldInputInterface, Value: b.plan.Bridge}, isNew}
+func (b *builder) outwards() []nft.Match {
+	return []nft.Match{{Field: nft.FieldInputInterface, Value: b.plan.Bridge}, isNew}
 }
 
 // closed drops what others' rules send to ports of the guest that nobody
 // listed.
 func (b *builder) closed() []Rule {
-	other := func(f Field, set string, protocol Match) Match {
+	other := func(f nft.Field, set string, protocol nft.Match) nft.Match {
 		if _, ok := b.sets[set]; ok {
-			return Match{Field: f, Not: true, Set: set}
+			return nft.Match{Field: f, Not: true, Set: set}
 		}
 		return protocol
 	}
 	return b.keep(
 		Rule{
-			Matches:   append(b.inwards(), other(FieldTCPDestinationPort, SetInboundDirectTCP, tcp)),
+			Matches:   append(b.inwards(), other(nft.FieldTCPDestinationPort, SetInboundDirectTCP, tcp)),
 			Statement: drop,
 			Comment:   "closed: no TCP port but the direct ones is open past the proxy",
-			Repairs:   []Repair{RepairClosedPorts},
+			Defects:   []Defect{DefectClosedPorts},
 		},
 		Rule{
-			Matches:   append(b.inwards(), other(FieldUDPDestinationPort, SetInboundDirectUDP, udp)),
+			Matches:   append(b.inwards(), other(nft.FieldUDPDestinationPort, SetInboundDirectUDP, udp)),
 			Statement: drop,
 			Comment:   "closed: no UDP port but the listed ones is open",
-			Repairs:   []Repair{RepairClosedPorts},
+			Defects:   []Defect{DefectClosedPorts},
 		},
 	)
 }
@@ -82,14 +83,14 @@ func (b *builder) unmeshed() []Rule {
 	for _, s := range stacks {
 		rules = append(rules, Rule{
 			Matches:   append(b.outwards(), lookup(s.destination, s.excluded)),
-			Statement: Statement{Kind: StatementAccept},
+			Statement: nft.Statement{Kind: nft.StatementAccept},
 			Comment:   "unmeshed: excluded networks are open",
 		})
 	}
 	rules = append(
 		append(rules, b.unmeshedDNS()...),
 		Rule{
-			Matches:   append(b.outwards(), Match{Field: FieldUDPDestinationPort, Not: true, Set: SetOutboundUDP}),
+			Matches:   append(b.outwards(), nft.Match{Field: nft.FieldUDPDestinationPort, Not: true, Set: SetOutboundUDP}),
 			Statement: drop,
 			Comment:   "unmeshed: guest's UDP goes nowhere but to DNS and excluded ports",
 		},

@@ -2,268 +2,52 @@
 
 package nftrules
 
-import "slices"
+import (
+	"slices"
 
-// TableName is the name of the table, in the family FamilyInet.
-const TableName = "meshvm"
-
-// FamilyInet is the nftables family that sees IPv4 and IPv6. Its nat chains
-// need Linux 5.2.
-const FamilyInet = "inet"
-
-// Table is an nftables table as data: what Build wants and what Kernel.Read
-// found. Equal tables have equal Text.
-type Table struct {
-	// Family is the address family, FamilyInet for our table.
-	Family string
-	// Name is the table's name.
-	Name string
-	// Flags are the table's flags by their nft names; ours has none. A
-	// "dormant" table is in place and does nothing.
-	Flags []string
-	// Sets are the named sets in order of creation.
-	Sets []Set
-	// Chains are the chains in order of creation.
-	Chains []Chain
-}
-
-// Set is a named set. All sets are interval sets, so that a later live change
-// can add a range as well as a single element.
-type Set struct {
-	// Name is unique in the table.
-	Name string
-	// Type is that of the elements.
-	Type DataType
-	// Flags are the set's flags by their nft names, ours "interval": an
-	// element may be a range.
-	Flags []string
-	// Elements are in ascending order and in nft's spelling: "8080",
-	// "8000-8010", "10.0.0.0/8".
-	Elements []string
-}
-
-// flagInterval is the flag of a set whose elements may be ranges.
-const flagInterval = "interval"
-
-func (s Set) interval() bool { return slices.Contains(s.Flags, flagInterval) }
-
-// Hook is the place of a base chain in the packet's way (nft(8), ADDRESS
-// FAMILIES).
-type Hook string
-
-// Hooks of the family inet that base chains may have.
-const (
-	HookPrerouting  Hook = "prerouting"
-	HookInput       Hook = "input"
-	HookForward     Hook = "forward"
-	HookOutput      Hook = "output"
-	HookPostrouting Hook = "postrouting"
+	"meshvm.io/meshvm/internal/nft"
 )
 
-// Chain is a base chain, or a regular chain when Hook is empty.
-type Chain struct {
-	// Name is unique in the table.
-	Name string
-	// Type is "nat" or "filter"; empty for a regular chain.
-	Type string
-	// Hook is the place of a base chain.
-	Hook Hook
-	// Priority orders the base chains of a hook, lowest first.
-	Priority int32
-	// Policy is "accept" or "drop"; empty for a regular chain.
-	Policy string
-	// Rules are in order of evaluation.
-	Rules []Rule
+// TableName is the name of meshvm's table, in the family inet.
+const TableName = "meshvm"
+
+// Rule is a rule with the reason for which it exists.
+type Rule struct {
+	// Matches, Statement and Comment are the rule's parts in nftables. Every
+	// rule has a counter.
+	Matches   []nft.Match
+	Statement nft.Statement
+	Comment   string
+	// Defects and Total are the rule's purpose.
+	Defects []Defect
+	Total   Total
 }
 
-// Rule is one rule: all matches must hold, then the statement is done.
-type Rule struct {
-	// Matches are in order of evaluation, without those that nft leaves out
-	// of its listing because another match implies them ("ip daddr" implies
-	// "meta nfproto ipv4").
-	Matches []Match
-	// Counter says whether the rule counts packets.
-	Counter bool
-	// Statement is what happens to a matching packet.
-	Statement Statement
-	// Comment says in words what the rule does; at most MaxComment bytes.
-	Comment string
-	// Repairs are the defects of the stock rules that the rule repairs. The
-	// kernel does not keep them: they are empty in a table read back and
-	// take no part in comparisons.
-	Repairs []Repair
-	// Total is the sum that the rule's counter belongs to; like Repairs, the
-	// kernel does not keep it.
+// Purpose is the part of a rule that the kernel does not keep.
+type Purpose struct {
+	// Defects are the defects of the stock rules that the rule repairs.
+	Defects []Defect
+	// Total is the sum that the rule's counter belongs to, empty for none.
 	Total Total
 }
 
-// MaxComment is the length in bytes that nft accepts for a comment
-// (libnftables, NFTNL_UDATA_COMMENT_MAXLEN is 128 with the final zero).
-const MaxComment = 127
-
-// Field is a property of a packet, in nft's spelling.
-type Field string
-
-// Fields that rules match.
-const (
-	FieldInputInterface     Field = "iifname"
-	FieldOutputInterface    Field = "oifname"
-	FieldNFProtocol         Field = "meta nfproto"
-	FieldTransportProtocol  Field = "meta l4proto"
-	FieldSourceAddress      Field = "ip saddr"
-	FieldDestinationAddress Field = "ip daddr"
-	FieldSourceIPv6         Field = "ip6 saddr"
-	FieldDestinationIPv6    Field = "ip6 daddr"
-	FieldTCPDestinationPort Field = "tcp dport"
-	FieldUDPDestinationPort Field = "udp dport"
-	// FieldConntrackState is the packet's state in connection tracking; its
-	// values are flags, of which one must be set.
-	FieldConntrackState Field = "ct state"
-	// FieldPacketMark is the packet's mark, and FieldConntrackMark that of its
-	// connection; both are matched under a mask.
-	FieldPacketMark    Field = "meta mark"
-	FieldConntrackMark Field = "ct mark"
-	// FieldUnrecognised stands for expressions of a kernel rule that this
-	// package never writes; Value tells them apart. It is in no table that
-	// Build makes.
-	FieldUnrecognised Field = "unrecognised"
-)
-
-// Match compares a field with a value or looks it up in a set.
-type Match struct {
-	// Field is what is looked at.
-	Field Field
-	// Not inverts the match.
-	Not bool
-	// Value is one value or one prefix in nft's spelling without quotes;
-	// empty when Set is given.
-	Value string
-	// Mask is what of a mark is compared, as Value is spelled; it is empty for
-	// all other fields.
-	Mask string
-	// Set is the name of a set of the same table.
-	Set string
+// Table is the table of a plan.
+type Table struct {
+	nft.Table
+	// Purposes has the purpose of each rule, by the chain's name and the
+	// rule's place in the chain.
+	Purposes map[string][]Purpose
 }
 
-// StatementKind is what a rule does in the end.
-type StatementKind string
-
-// Statements.
-const (
-	// StatementNone only counts.
-	StatementNone StatementKind = ""
-	// StatementDNAT sends the connection to another address, same port.
-	StatementDNAT StatementKind = "dnat"
-	// StatementSNAT gives the connection another source address.
-	StatementSNAT StatementKind = "snat"
-	// StatementRedirect sends the connection to a port of the pod itself.
-	StatementRedirect StatementKind = "redirect"
-	// StatementKeep is a null binding, "dnat ip to ip daddr" or, for IPv6,
-	// "dnat ip6 to ip6 daddr": the connection
-	// keeps its destination and counts as decided, so that nat chains of
-	// other tables on the same hook leave it alone. A mere accept would not
-	// do that: the next base chain would still be asked.
-	StatementKeep StatementKind = "keep"
-	// StatementDrop drops the packet.
-	StatementDrop StatementKind = "drop"
-	// StatementAccept ends our chain of the hook; those of others still run.
-	StatementAccept StatementKind = "accept"
-	// StatementZone has connection tracking keep the flow in a zone of its
-	// own. The first rule that sets one wins.
-	StatementZone StatementKind = "zone"
-	// StatementMark marks the packet.
-	StatementMark StatementKind = "mark"
-	// StatementConntrackMark adds bits to the mark of the connection.
-	StatementConntrackMark StatementKind = "ct mark"
-)
-
-// Statement is the last part of a rule.
-type Statement struct {
-	// Kind says which.
-	Kind StatementKind
-	// Family is that of StatementKeep, ruleio.FamilyIPv4 or ruleio.FamilyIPv6.
-	Family string
-	// Address is the new address of StatementDNAT and StatementSNAT.
-	Address string
-	// Port is the port of StatementRedirect, and the new port of
-	// StatementDNAT; 0 leaves the port as it is.
-	Port uint16
-	// Zone is the zone of StatementZone.
-	Zone uint16
-	// Mark is the mark of StatementMark, and what StatementConntrackMark adds.
-	Mark uint32
-}
-
-// Repair names a defect of the rules that KubeVirt and Istio write for a
-// virtual machine; docs/packet-path.md describes them.
-type Repair string
-
-// Repairs.
-const (
-	// RepairOutboundExclusions: Istio's outbound exclusions live in the
-	// output hook, which the guest's packets never pass.
-	RepairOutboundExclusions Repair = "N1"
-	// RepairInboundExclusions: Istio lets an excluded inbound port through,
-	// but KubeVirt forwards none but 22 to the guest.
-	RepairInboundExclusions Repair = "N2"
-	// RepairInboundUDP: KubeVirt forwards no UDP once injection is on.
-	RepairInboundUDP Repair = "N3"
-	// RepairDNS: Istio's DNS capture puts the answers to the guest's queries
-	// into another conntrack zone than the queries.
-	RepairDNS Repair = "N4"
-	// RepairInjection: without the VMI annotation KubeVirt takes inbound
-	// connections, and the proxy's own ports, away from the proxy.
-	RepairInjection Repair = "N5"
-	// RepairAmbient: the guest answers to ztunnel's client, past ztunnel, so
-	// that no connection to the guest completes.
-	RepairAmbient Repair = "N6"
-	// RepairIPv6: KubeVirt's rules for IPv6 know neither the pod's address
-	// nor that of the proxy's upstream leg.
-	RepairIPv6 Repair = "N7"
-	// RepairClosedPorts: a port that nobody listed reaches the guest, past
-	// the proxy, when KubeVirt forwards everything.
-	RepairClosedPorts Repair = "closed"
-)
-
-// Summary says in one line what is broken without the repair.
-func (r Repair) Summary() string {
-	switch r {
-	case RepairOutboundExclusions:
-		return "outbound exclusions never apply to the guest's traffic"
-	case RepairInboundExclusions:
-		return "an excluded inbound port is refused instead of bypassing the proxy"
-	case RepairInboundUDP:
-		return "inbound UDP is dead once injection is on"
-	case RepairDNS:
-		return "Istio's DNS capture kills the guest's DNS"
-	case RepairInjection:
-		return "injection without the VMI annotation bypasses the mesh inbound, and the proxy's own ports go to the guest"
-	case RepairAmbient:
-		return "in ambient mode connections to the guest never complete"
-	case RepairIPv6:
-		return "over IPv6 the proxy cannot hand connections on to the guest"
-	case RepairClosedPorts:
-		return "a port that is not listed reaches the guest when KubeVirt has no port list"
-	default:
-		return ""
+// Shut is the table before it was verified: the set of its gate is empty, so
+// that the gate's rule matches nothing. Without a gate it is the table itself.
+func (t Table) Shut() Table {
+	t.Sets = slices.Clone(t.Sets)
+	if s := t.Set(SetGate); s != nil {
+		s.Elements = nil
 	}
+	return t
 }
 
-// Set returns the set of that name, nil if there is none.
-func (t Table) Set(name string) *Set {
-	for i := range t.Sets {
-		if t.Sets[i].Name == name {
-			return &t.Sets[i]
-		}
-	}
-	return nil
-}
-
-// RuleCount is the number of rules in all chains.
-func (t Table) RuleCount() int {
-	n := 0
-	for _, c := range t.Chains {
-		n += len(c.Rules)
-	}
-	return n
-}
+// Gate is the set whose element opens the gate, nil for a table without a gate.
+func (t Table) Gate() *nft.Set { return t.Set(SetGate) }

@@ -2,7 +2,10 @@
 
 package nftrules
 
-import "meshvm.io/meshvm/internal/ruleio"
+import (
+	"meshvm.io/meshvm/internal/nft"
+	"meshvm.io/meshvm/internal/ruleio"
+)
 
 // Total is a sum of rule counters that people and policies ask for.
 type Total string
@@ -21,14 +24,14 @@ const (
 // Totals adds up the counters of a snapshot by the totals of the wanted table's
 // rules. Rules are told apart by chain and text, so that a table with foreign
 // rules in between still counts right.
-func Totals(want Table, got Snapshot) ruleio.Counters {
+func Totals(want Table, got nft.Snapshot) ruleio.Counters {
 	totals := map[string]Total{}
 	for _, c := range want.Chains {
-		for _, r := range c.Rules {
-			totals[c.Name+" "+r.Text()] = r.Total
+		for i, r := range c.Rules {
+			totals[c.Name+" "+r.Text()] = want.Purposes[c.Name][i].Total
 		}
 	}
-	rules := map[string][]Rule{}
+	rules := map[string][]nft.Rule{}
 	for _, c := range got.Table.Chains {
 		rules[c.Name] = c.Rules
 	}

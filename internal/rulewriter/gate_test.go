@@ -5,6 +5,8 @@ package rulewriter
 import (
 	"testing"
 
+	"meshvm.io/meshvm/internal/nft"
+	"meshvm.io/meshvm/internal/nft/kernel"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
 )
@@ -29,9 +31,9 @@ func TestGateOpensOnlyAfterTheReadBack(t *testing.T) {
 	}{
 		"a table as it was written": {node{}, ruleio.OutcomeApplied, true},
 		"the kernel has something else": {
-			node{spoil: func(t *nftrules.Table) { t.Chains = t.Chains[:1] }}, ruleio.OutcomeMismatch, false,
+			node{spoil: func(t *nft.Table) { t.Chains = t.Chains[:1] }}, ruleio.OutcomeMismatch, false,
 		},
-		"it cannot be read":                  {node{readErr: nftrules.ErrBusy}, ruleio.OutcomeFailed, false},
+		"it cannot be read":                  {node{readErr: kernel.ErrBusy}, ruleio.OutcomeFailed, false},
 		"spoilt between reading and opening": {node{meddle: sabotage}, ruleio.OutcomeMismatch, false},
 		"others write rules of their own": {
 			node{meddle: func(n *node) {
@@ -64,7 +66,7 @@ func TestShutGateIsDrift(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shut := want.Shut()
+	shut := want.Shut().Table
 	n := &node{table: &shut}
 	got := Run(t.Context(), n.deps(), encode(t, ruleio.Target{
 		Operation: ruleio.OperationVerify, PodUID: podUID, PodIPs: []string{podIP}, Plan: gatedPlan(),

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/nft/kernel"
 	"meshvm.io/meshvm/internal/nftrules"
 )
 
@@ -20,7 +21,7 @@ func OnNode(f netns.Finder) Deps {
 			}
 			return out, err
 		},
-		Kernel: nftrules.Kernel{},
+		Kernel: kernel.Handle{Table: nftrules.TableName},
 		Flows:  kernelFlows{},
 		Now:    time.Now,
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"meshvm.io/meshvm/internal/conntrack"
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
 )
@@ -21,14 +22,14 @@ type Flows interface {
 }
 
 // way is what a table does with a flow.
-type way struct{ zone, translation, filter nftrules.Statement }
+type way struct{ zone, translation, filter nft.Statement }
 
 // reset ends the flows that go otherwise than the table that was read back says.
 // It needs to know nothing of the table that was there before, so that a
 // rule-writer that ended between writing and this is made good by the next one.
 // Deleting a flow's entry makes its next packet a first one; as no end expects it
 // on its new way, the flow is reset.
-func (d Deps) reset(plan *ruleio.Plan, t nftrules.Table, out *ruleio.TargetResult) error {
+func (d Deps) reset(plan *ruleio.Plan, t nft.Table, out *ruleio.TargetResult) error {
 	flows, err := d.Flows.List()
 	if err != nil {
 		return fmt.Errorf("reset flows: %w", err)
@@ -54,25 +55,25 @@ func gatewayOf(f ruleio.Family) string { return f.Gateway }
 
 // wayOf tells by a flow's source and mark where its first packet came from, and
 // asks the table. ztunnel connects to the guest from the client's own address.
-func wayOf(plan *ruleio.Plan, t nftrules.Table, f conntrack.Flow) way {
-	p := nftrules.Packet{
+func wayOf(plan *ruleio.Plan, t nft.Table, f conntrack.Flow) way {
+	p := nft.Packet{
 		Source: f.Original.Source.Addr(), Destination: f.Original.Destination.Addr(),
 		Protocol: f.Protocol, DestinationPort: f.Original.Destination.Port(),
 	}
-	hook := nftrules.HookPrerouting
+	hook := nft.HookPrerouting
 	switch {
 	case one(plan, p.Source, guestOf):
 		p.Input, p.Output = plan.Bridge, plan.PodInterface
 	case f.Mark&nftrules.MarkFromProxy != 0 || p.Source.IsLoopback() || p.Source.String() == nftrules.UpstreamIPv6 ||
 		one(plan, p.Source, podOf) || one(plan, p.Source, gatewayOf):
-		hook = nftrules.HookOutput
+		hook = nft.HookOutput
 	default:
 		p.Input, p.Output = plan.PodInterface, plan.Bridge
 	}
 	w := way{translation: t.Evaluate(hook, "nat", p)}
-	if hook == nftrules.HookPrerouting {
+	if hook == nft.HookPrerouting {
 		w.zone = t.Evaluate(hook, "filter", p)
-		w.filter = t.Evaluate(nftrules.HookForward, "filter", p)
+		w.filter = t.Evaluate(nft.HookForward, "filter", p)
 	}
 	return w
 }
@@ -83,16 +84,16 @@ func wayOf(plan *ruleio.Plan, t nftrules.Table, f conntrack.Flow) way {
 func goes(plan *ruleio.Plan, f conntrack.Flow, w way) bool {
 	to := f.Reply.Source
 	switch {
-	case w.filter.Kind == nftrules.StatementDrop && forwarded(plan, f),
-		w.zone.Kind == nftrules.StatementZone && w.zone.Zone != f.Zone:
+	case w.filter.Kind == nft.StatementDrop && forwarded(plan, f),
+		w.zone.Kind == nft.StatementZone && w.zone.Zone != f.Zone:
 		return false
 	}
 	switch w.translation.Kind {
-	case nftrules.StatementRedirect:
+	case nft.StatementRedirect:
 		return to.Port() == w.translation.Port
-	case nftrules.StatementDNAT:
+	case nft.StatementDNAT:
 		return to.Addr().String() == w.translation.Address
-	case nftrules.StatementKeep:
+	case nft.StatementKeep:
 		return to == f.Original.Destination
 	default:
 		return true

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"meshvm.io/meshvm/internal/conntrack"
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
 )
@@ -51,7 +52,7 @@ func TestReset(t *testing.T) {
 	all := append(unaffected(), strays...)
 	for name, tc := range map[string]struct {
 		reset bool
-		table *nftrules.Table
+		table *nft.Table
 		err   error
 		want  []conntrack.Flow
 		ends  ruleio.Outcome
@@ -147,11 +148,11 @@ func TestGoes(t *testing.T) {
 	}
 }
 
-func build(t *testing.T, p ruleio.Plan) nftrules.Table {
+func build(t *testing.T, p ruleio.Plan) nft.Table {
 	t.Helper()
 	table, err := nftrules.Build(p)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return table
+	return table.Table
 }

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/nft"
+	"meshvm.io/meshvm/internal/nft/kernel"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
 )
@@ -36,17 +38,17 @@ type Namespace interface {
 }
 
 // Kernel writes and reads the table in the namespace of the calling thread;
-// nftrules.Kernel is one.
+// kernel.Handle is one.
 type Kernel interface {
 	// Replace writes the table in one transaction.
-	Replace(t nftrules.Table) error
-	// OpenGate opens the gate of the table, unless anybody has changed rules
-	// since the generation: nftrules.ErrChanged.
-	OpenGate(t nftrules.Table, generation uint32) error
+	Replace(t nft.Table) error
+	// AddElements adds the elements to the set of that name. It fails with
+	// kernel.ErrChanged when rules were changed since the generation.
+	AddElements(s nft.Set, generation uint32) error
 	// Remove deletes the table; having none is success.
 	Remove() error
-	// Read returns the table, or nftrules.ErrNoTable.
-	Read() (nftrules.Snapshot, error)
+	// Read returns the table, or kernel.ErrNoTable.
+	Read() (nft.Snapshot, error)
 }
 
 // Deps is what Run needs of the node.
@@ -129,10 +131,10 @@ func (d Deps) reach(t ruleio.Target, out *ruleio.TargetResult) error {
 
 // apply writes the table and proves that it is there.
 func (d Deps) apply(t ruleio.Target, want nftrules.Table, out *ruleio.TargetResult) error {
-	if err := d.Kernel.Replace(want.Shut()); err != nil {
+	if err := d.Kernel.Replace(want.Shut().Table); err != nil {
 		return fmt.Errorf("write the table: %w", err)
 	}
-	if want.HasGate() {
+	if want.Gate() != nil {
 		if err := d.openGate(want, out); err != nil {
 			return err
 		}
@@ -162,19 +164,19 @@ func (d Deps) openGate(want nftrules.Table, out *ruleio.TargetResult) error {
 		if err != nil {
 			return err
 		}
-		err = d.Kernel.OpenGate(want, got.Generation)
+		err = d.Kernel.AddElements(*want.Gate(), got.Generation)
 		if err == nil {
 			return nil
 		}
-		if !errors.Is(err, nftrules.ErrChanged) {
+		if !errors.Is(err, kernel.ErrChanged) {
 			return fmt.Errorf("open the gate: %w", err)
 		}
 	}
-	return fmt.Errorf("open the gate: %w, each of %d times", nftrules.ErrChanged, gateAttempts)
+	return fmt.Errorf("open the gate: %w, each of %d times", kernel.ErrChanged, gateAttempts)
 }
 
 // readBack reads the table and compares it.
-func (d Deps) readBack(want nftrules.Table, out *ruleio.TargetResult) (nftrules.Snapshot, error) {
+func (d Deps) readBack(want nftrules.Table, out *ruleio.TargetResult) (nft.Snapshot, error) {
 	got, err := d.Kernel.Read()
 	if err != nil {
 		return got, fmt.Errorf("read the table back: %w", err)
@@ -188,7 +190,7 @@ func (d Deps) readBack(want nftrules.Table, out *ruleio.TargetResult) (nftrules.
 // verify says how the table differs from the wanted one and writes nothing.
 func (d Deps) verify(want nftrules.Table, out *ruleio.TargetResult) error {
 	got, err := d.Kernel.Read()
-	if errors.Is(err, nftrules.ErrNoTable) {
+	if errors.Is(err, kernel.ErrNoTable) {
 		out.Outcome, out.Message = ruleio.OutcomeDrifted, "the table is missing"
 		return nil
 	}
@@ -204,11 +206,11 @@ func (d Deps) verify(want nftrules.Table, out *ruleio.TargetResult) error {
 
 // describe fills in what a read-back tells and returns how it differs from what
 // is wanted, empty if it does not.
-func describe(want nftrules.Table, got nftrules.Snapshot, out *ruleio.TargetResult) string {
+func describe(want nftrules.Table, got nft.Snapshot, out *ruleio.TargetResult) string {
 	out.TableDigest, out.Rules = got.Table.Digest(), got.Table.RuleCount()
 	counters := nftrules.Totals(want, got)
 	out.Counters = &counters
-	return strings.Join(nftrules.Compare(want, got.Table), "; ")
+	return strings.Join(nft.Compare(want.Table, got.Table), "; ")
 }
 
 // remove deletes the table and proves that it is gone.
@@ -217,7 +219,7 @@ func (d Deps) remove(out *ruleio.TargetResult) error {
 		return fmt.Errorf("remove the table: %w", err)
 	}
 	switch got, err := d.Kernel.Read(); {
-	case errors.Is(err, nftrules.ErrNoTable):
+	case errors.Is(err, kernel.ErrNoTable):
 		out.Outcome = ruleio.OutcomeRemoved
 		return nil
 	case err != nil:
@@ -302,7 +304,7 @@ func outcomeOf(err error) ruleio.Outcome {
 		{errTarget, ruleio.OutcomeInvalid},
 		{netns.ErrInvalidUID, ruleio.OutcomeInvalid},
 		{nftrules.ErrInvalidPlan, ruleio.OutcomeInvalid},
-		{nftrules.ErrUnsupported, ruleio.OutcomeUnsupported},
+		{kernel.ErrUnsupported, ruleio.OutcomeUnsupported},
 		{netns.ErrUnsupported, ruleio.OutcomeUnsupported},
 	} {
 		if errors.Is(err, m.is) {

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/nft"
+	"meshvm.io/meshvm/internal/nft/kernel"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
 )
@@ -37,11 +39,11 @@ func plan() *ruleio.Plan {
 
 // node is a node with one pod, in memory. Its zero values fail nothing.
 type node struct {
-	table *nftrules.Table
+	table *nft.Table
 
 	findErr, addressErr, enterErr, replaceErr, readErr, removeErr error
 	// spoil changes the table as it is written.
-	spoil func(t *nftrules.Table)
+	spoil func(t *nft.Table)
 	// keep makes the table survive its removal.
 	keep bool
 	// addresses are those in the pod's namespace; nil means the usual ones.
@@ -69,7 +71,7 @@ func (n *node) deps() Deps {
 			// The first is a container's own.
 			return []Namespace{namespace{n, 1}, namespace{n, inode}}, nil
 		},
-		Kernel: kernel{n},
+		Kernel: fakeKernel{n},
 		Now: func() time.Time {
 			n.clock = n.clock.Add(250 * time.Microsecond)
 			return n.clock
@@ -105,9 +107,9 @@ func (n namespace) Do(f func() error) error {
 
 func (n namespace) Close() error { n.closed++; return nil }
 
-type kernel struct{ *node }
+type fakeKernel struct{ *node }
 
-func (k kernel) Replace(t nftrules.Table) error {
+func (k fakeKernel) Replace(t nft.Table) error {
 	if k.replaceErr != nil {
 		return k.replaceErr
 	}
@@ -120,36 +122,36 @@ func (k kernel) Replace(t nftrules.Table) error {
 	return nil
 }
 
-func (k kernel) OpenGate(t nftrules.Table, generation uint32) error {
+func (k fakeKernel) AddElements(s nft.Set, generation uint32) error {
 	if k.meddle != nil {
 		k.meddle(k.node)
 	}
 	if generation != k.generation {
-		return nftrules.ErrChanged
+		return kernel.ErrChanged
 	}
-	k.table.Set(nftrules.SetGate).Elements = t.Set(nftrules.SetGate).Elements
+	k.table.Set(s.Name).Elements = s.Elements
 	k.generation++
 	k.openings++
 	return nil
 }
 
-func (k kernel) Remove() error {
+func (k fakeKernel) Remove() error {
 	if k.removeErr == nil && !k.keep {
 		k.table = nil
 	}
 	return k.removeErr
 }
 
-func (k kernel) Read() (nftrules.Snapshot, error) {
+func (k fakeKernel) Read() (nft.Snapshot, error) {
 	switch {
 	case k.readErr != nil:
-		return nftrules.Snapshot{}, k.readErr
+		return nft.Snapshot{}, k.readErr
 	case k.table == nil:
-		return nftrules.Snapshot{}, nftrules.ErrNoTable
+		return nft.Snapshot{}, kernel.ErrNoTable
 	default:
 		t := *k.table
 		t.Sets = slices.Clone(t.Sets)
-		return nftrules.Snapshot{Table: t, Generation: k.generation}, nil
+		return nft.Snapshot{Table: t, Generation: k.generation}, nil
 	}
 }
 
@@ -191,16 +193,16 @@ var (
 )
 
 // written is the table of plan.
-var written = func() *nftrules.Table {
+var written = func() *nft.Table {
 	table, err := nftrules.Build(*plan())
 	if err != nil {
 		panic(err)
 	}
-	return &table
+	return &table.Table
 }()
 
 // shortened is the table of plan without its last chain.
-func shortened() *nftrules.Table {
+func shortened() *nft.Table {
 	table := *written
 	table.Chains = table.Chains[:len(table.Chains)-1]
 	return &table
@@ -219,7 +221,7 @@ var endings = map[string]ending{
 		node: node{table: shortened()}, target: toVerification, want: ruleio.OutcomeDrifted, message: "chain forward is missing",
 	},
 	"verification fails": {
-		node: node{readErr: nftrules.ErrBusy}, target: toVerification,
+		node: node{readErr: kernel.ErrBusy}, target: toVerification,
 		want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "read the table",
 	},
 
@@ -257,16 +259,16 @@ var endings = map[string]ending{
 	},
 
 	"old kernel": {
-		node: node{replaceErr: fmt.Errorf("chain prerouting: %w", nftrules.ErrUnsupported)},
+		node: node{replaceErr: fmt.Errorf("chain prerouting: %w", kernel.ErrUnsupported)},
 		want: ruleio.OutcomeUnsupported, code: ruleio.ExitTerminal, message: "chain prerouting",
 	},
 	"write fails":     {node: node{replaceErr: errOther}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "write the table"},
-	"read-back fails": {node: node{readErr: nftrules.ErrBusy}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "read the table back"},
+	"read-back fails": {node: node{readErr: kernel.ErrBusy}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "read the table back"},
 	"read-back finds none": {
-		node: node{readErr: nftrules.ErrNoTable}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable,
+		node: node{readErr: kernel.ErrNoTable}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable,
 	},
 	"read-back differs": {
-		node: node{spoil: func(t *nftrules.Table) { t.Chains = t.Chains[:3] }},
+		node: node{spoil: func(t *nft.Table) { t.Chains = t.Chains[:3] }},
 		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "chain forward is missing",
 	},
 	"removal fails":      {node: node{removeErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},

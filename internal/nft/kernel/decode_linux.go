@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nftrules
+package kernel
 
 import (
 	"bytes"
@@ -10,10 +10,12 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nft"
 )
 
 // decodeSet reads a set without its elements, and the name of its table.
-func decodeSet(ad *netlink.AttributeDecoder) (table string, s Set) {
+func decodeSet(ad *netlink.AttributeDecoder) (table string, s nft.Set) {
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.NFTA_SET_TABLE:
@@ -33,7 +35,7 @@ func decodeSet(ad *netlink.AttributeDecoder) (table string, s Set) {
 // enum nft_table_flags and enum nft_set_flags).
 var (
 	tableFlags = []string{"dormant", "owner", "persist"}
-	setFlags   = []string{"anonymous", "constant", flagInterval, "map", "timeout", "dynamic", "object", "concatenation"}
+	setFlags   = []string{"anonymous", "constant", nft.FlagInterval, "map", "timeout", "dynamic", "object", "concatenation"}
 )
 
 // flagNames names the bits that are set.
@@ -51,13 +53,13 @@ func flagNames(bits uint32, names []string) []string {
 	return out
 }
 
-func typeOf(number uint32) DataType {
+func typeOf(number uint32) nft.DataType {
 	for t, n := range setTypes {
 		if n == number {
 			return t
 		}
 	}
-	return DataType(fmt.Sprintf("type %d", number))
+	return nft.DataType(fmt.Sprintf("type %d", number))
 }
 
 // decodeElements reads one message of a dump of elements.
@@ -90,7 +92,7 @@ func decodeElement(elem *netlink.AttributeDecoder) setKey {
 			elem.Nested(func(key *netlink.AttributeDecoder) error {
 				for key.Next() {
 					if key.Type() == unix.NFTA_DATA_VALUE {
-						k.key = keyNumber(key.Bytes())
+						k.key = nft.KeyFromBytes(key.Bytes())
 					}
 				}
 				return nil
@@ -101,8 +103,8 @@ func decodeElement(elem *netlink.AttributeDecoder) setKey {
 }
 
 // elementTextsOf is the inverse of setKeys; the keys may be in any order.
-func elementTextsOf(s Set, keys []setKey) []string {
-	if s.Type != TypePort && !isAddressType(s.Type) {
+func elementTextsOf(s nft.Set, keys []setKey) []string {
+	if s.Type != nft.TypePort && !s.Type.IsAddress() {
 		return nil
 	}
 	slices.SortFunc(keys, func(a, b setKey) int {
@@ -114,34 +116,34 @@ func elementTextsOf(s Set, keys []setKey) []string {
 			}
 			return 1
 		}
-		return a.key.compare(b.key)
+		return a.key.Compare(b.key)
 	})
 	var out []string
-	put := func(first, last key) {
-		text, err := formatElement(s.Type, interval{first, last})
+	put := func(first, last nft.Key) {
+		text, err := nft.FormatElement(s.Type, nft.Interval{First: first, Last: last})
 		if err != nil {
-			text = fmt.Sprintf("%x%016x", first.high, first.low)
+			text = fmt.Sprintf("%x%016x", first.High, first.Low)
 		}
 		out = append(out, text)
 	}
-	open, first := false, key{}
+	open, first := false, nft.Key{}
 	for _, k := range keys {
 		if open {
-			put(first, k.key.previous())
+			put(first, k.key.Previous())
 		}
-		open, first = !k.end && s.interval(), k.key
-		if !s.interval() {
+		open, first = !k.end && s.IsInterval(), k.key
+		if !s.IsInterval() {
 			put(k.key, k.key)
 		}
 	}
 	if open {
-		put(first, keyMax(s.Type))
+		put(first, nft.MaxKey(s.Type))
 	}
 	return out
 }
 
 // decodeChain reads a chain without its rules, and the name of its table.
-func decodeChain(ad *netlink.AttributeDecoder) (table string, c Chain) {
+func decodeChain(ad *netlink.AttributeDecoder) (table string, c nft.Chain) {
 	for ad.Next() {
 		switch ad.Type() {
 		case unix.NFTA_CHAIN_TABLE:
@@ -178,13 +180,13 @@ func policyName(number uint32) string {
 	return strconv.Itoa(int(number))
 }
 
-func hookName(number uint32) Hook {
+func hookName(number uint32) nft.Hook {
 	for name, n := range hookNumbers {
 		if n == number {
 			return name
 		}
 	}
-	return Hook(strconv.Itoa(int(number)))
+	return nft.Hook(strconv.Itoa(int(number)))
 }
 
 // comment finds the comment in a rule's userdata, which anyone may have

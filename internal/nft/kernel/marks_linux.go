@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nftrules
+package kernel
 
 import (
 	"encoding/binary"
@@ -11,6 +11,8 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nft"
 )
 
 // decodeCtSource reads what expr.Ct leaves out: that a value is set.
@@ -26,17 +28,17 @@ func decodeCtSource(data []byte, c *expr.Ct) {
 }
 
 // flag reads the test of one flag, the inverse of flagExpressions.
-func (p *ruleParser) flag(f Field, mask, test expr.Any) int {
+func (p *ruleParser) flag(f nft.Field, mask, test expr.Any) int {
 	b, isMask := mask.(*expr.Bitwise)
 	c, isTest := test.(*expr.Cmp)
-	if f != FieldConntrackState || !isMask || !isTest {
+	if f != nft.FieldConntrackState || !isMask || !isTest {
 		return 0
 	}
-	value, err := decodeValue(fieldTypes[f], b.Mask)
+	value, err := nft.DecodeValue(f.Type(), b.Mask)
 	if err != nil || !reflect.DeepEqual(flagExpressions(nil, b.Mask), []expr.Any{nil, b, c}) {
 		return 0
 	}
-	p.rule.Matches = append(p.rule.Matches, Match{Field: f, Value: value})
+	p.rule.Matches = append(p.rule.Matches, nft.Match{Field: f, Value: value})
 	return 3
 }
 
@@ -47,10 +49,10 @@ const markSize = 4
 func markBytes(mark uint32) []byte { return binary.NativeEndian.AppendUint32(nil, mark) }
 
 // maskedExpressions compare a mark under a mask.
-func maskedExpressions(m Match, loaded expr.Any, value []byte) ([]expr.Any, error) {
-	mask, err := encodeValue(TypeMark, m.Mask)
+func maskedExpressions(m nft.Match, loaded expr.Any, value []byte) ([]expr.Any, error) {
+	mask, err := nft.EncodeValue(nft.TypeMark, m.Mask)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s without a mask", errValue, m.Field)
+		return nil, fmt.Errorf("%w: %s without a mask", nft.ErrValue, m.Field)
 	}
 	op := expr.CmpOpEq
 	if m.Not {
@@ -64,16 +66,16 @@ func maskedExpressions(m Match, loaded expr.Any, value []byte) ([]expr.Any, erro
 }
 
 // masked reads a comparison under a mask, the inverse of maskedExpressions.
-func (p *ruleParser) masked(f Field, mask, test expr.Any) int {
+func (p *ruleParser) masked(f nft.Field, mask, test expr.Any) int {
 	b, isMask := mask.(*expr.Bitwise)
 	c, isTest := test.(*expr.Cmp)
 	if !isMask || !isTest || !plainBitwise(b) || !slices.Equal(b.Xor, markBytes(0)) ||
 		c.Register != register || c.Op != expr.CmpOpEq && c.Op != expr.CmpOpNeq || len(c.Data) != markSize {
 		return 0
 	}
-	p.rule.Matches = append(p.rule.Matches, Match{
+	p.rule.Matches = append(p.rule.Matches, nft.Match{
 		Field: f, Not: c.Op == expr.CmpOpNeq,
-		Mask: markText(binary.NativeEndian.Uint32(b.Mask)), Value: markText(binary.NativeEndian.Uint32(c.Data)),
+		Mask: nft.MarkText(binary.NativeEndian.Uint32(b.Mask)), Value: nft.MarkText(binary.NativeEndian.Uint32(c.Data)),
 	})
 	return 3
 }
@@ -85,8 +87,8 @@ func plainBitwise(b *expr.Bitwise) bool {
 }
 
 // markExpressions set a mark.
-func markExpressions(s Statement) []expr.Any {
-	if s.Kind == StatementMark {
+func markExpressions(s nft.Statement) []expr.Any {
+	if s.Kind == nft.StatementMark {
 		return []expr.Any{
 			&expr.Immediate{Register: register, Data: markBytes(s.Mark)},
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: register, SourceRegister: true},
@@ -104,7 +106,7 @@ func markExpressions(s Statement) []expr.Any {
 func (p *ruleParser) conntrackMark(operation, last expr.Any) int {
 	set, isSet := last.(*expr.Ct)
 	if !isSet {
-		return p.masked(FieldConntrackMark, operation, last)
+		return p.masked(nft.FieldConntrackMark, operation, last)
 	}
 	b, ok := operation.(*expr.Bitwise)
 	if !ok || !plainBitwise(b) || *set != (expr.Ct{Key: expr.CtKeyMARK, Register: register, SourceRegister: true}) {
@@ -114,6 +116,6 @@ func (p *ruleParser) conntrackMark(operation, last expr.Any) int {
 	if binary.NativeEndian.Uint32(b.Mask) != ^added {
 		return 0
 	}
-	p.rule.Statement = Statement{Kind: StatementConntrackMark, Mark: added}
+	p.rule.Statement = nft.Statement{Kind: nft.StatementConntrackMark, Mark: added}
 	return 3
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nftrules
+package kernel
 
 import (
 	"encoding/binary"
@@ -11,12 +11,14 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nft"
 )
 
 // kernelRule is a rule of a dump.
 type kernelRule struct {
 	table, chain string
-	rule         Rule
+	rule         nft.Rule
 	counter      *expr.Counter
 }
 
@@ -115,7 +117,7 @@ func newExpression(name string) expr.Any {
 // becomes a match of FieldUnrecognised, which equals nothing that Build makes.
 type ruleParser struct {
 	exprs   []rawExpression
-	rule    *Rule
+	rule    *nft.Rule
 	counter *expr.Counter
 }
 
@@ -141,7 +143,7 @@ func (p *ruleParser) at(i int) expr.Any {
 // step reads one match, counter or statement and returns how many expressions
 // it took, 0 if it is none that we know.
 func (p *ruleParser) step() int {
-	if p.rule.Statement.Kind != StatementNone {
+	if p.rule.Statement.Kind != nft.StatementNone {
 		return 0 // Nothing of ours follows a statement.
 	}
 	switch first := p.at(0).(type) {
@@ -155,12 +157,12 @@ func (p *ruleParser) step() int {
 		if nat, ok := p.at(1).(*expr.NAT); ok {
 			return p.keep(first, nat)
 		}
-		if p.field(first) == FieldPacketMark {
-			return p.masked(FieldPacketMark, p.at(1), p.at(2))
+		if p.field(first) == nft.FieldPacketMark {
+			return p.masked(nft.FieldPacketMark, p.at(1), p.at(2))
 		}
 		return p.match(p.field(first), p.at(1))
 	case *expr.Ct:
-		if p.field(first) == FieldConntrackMark {
+		if p.field(first) == nft.FieldConntrackMark {
 			return p.conntrackMark(p.at(1), p.at(2))
 		}
 		return p.flag(p.field(first), p.at(1), p.at(2))
@@ -177,28 +179,28 @@ func (p *ruleParser) step() int {
 }
 
 // field is the inverse of load: a port is one of the protocol matched before.
-func (p *ruleParser) field(e expr.Any) Field {
+func (p *ruleParser) field(e expr.Any) nft.Field {
 	for _, known := range knownLoads {
 		if !sameLoad(known.load, e) {
 			continue
 		}
-		if need, ok := implied[known.field]; !ok || slices.Contains(p.rule.Matches, need) {
+		if need, ok := known.field.Implied(); !ok || slices.Contains(p.rule.Matches, need) {
 			return known.field
 		}
 	}
-	return FieldUnrecognised
+	return nft.FieldUnrecognised
 }
 
 // knownLoads are the results of load.
 var knownLoads = func() (out []struct {
-	field Field
+	field nft.Field
 	load  expr.Any
 },
 ) {
-	for f := range fieldTypes {
+	for _, f := range nft.Fields() {
 		if e, err := load(f); err == nil {
 			out = append(out, struct {
-				field Field
+				field nft.Field
 				load  expr.Any
 			}{f, e})
 		}
@@ -229,23 +231,23 @@ func sameLoad(want, got expr.Any) bool {
 func (p *ruleParser) verdict(v *expr.Verdict) int {
 	switch *v {
 	case expr.Verdict{Kind: expr.VerdictDrop}:
-		p.rule.Statement = Statement{Kind: StatementDrop}
+		p.rule.Statement = nft.Statement{Kind: nft.StatementDrop}
 	case expr.Verdict{Kind: expr.VerdictAccept}:
-		p.rule.Statement = Statement{Kind: StatementAccept}
+		p.rule.Statement = nft.Statement{Kind: nft.StatementAccept}
 	default:
 		return 0
 	}
 	return 1
 }
 
-func (p *ruleParser) match(f Field, test expr.Any) int {
-	if f == FieldUnrecognised {
+func (p *ruleParser) match(f nft.Field, test expr.Any) int {
+	if f == nft.FieldUnrecognised {
 		return 0
 	}
-	m := Match{Field: f}
+	m := nft.Match{Field: f}
 	switch t := test.(type) {
 	case *expr.Cmp:
-		value, err := decodeValue(fieldTypes[f], t.Data)
+		value, err := nft.DecodeValue(f.Type(), t.Data)
 		if err != nil || t.Register != register || t.Op != expr.CmpOpEq && t.Op != expr.CmpOpNeq {
 			return 0
 		}
@@ -268,10 +270,10 @@ func (p *ruleParser) keep(loaded expr.Any, nat *expr.NAT) int {
 	if !ok || p.field(loaded) != destinationFields[family] {
 		return 0
 	}
-	if full, ok := loaded.(*expr.Payload); !ok || full.Len != keySize(fieldTypes[destinationFields[family]]) {
+	if full, ok := loaded.(*expr.Payload); !ok || full.Len != destinationFields[family].Type().Size() {
 		return 0
 	}
-	p.rule.Statement = Statement{Kind: StatementKeep, Family: family}
+	p.rule.Statement = nft.Statement{Kind: nft.StatementKeep, Family: family}
 	return 2
 }
 
@@ -296,7 +298,7 @@ func plainNAT(n *expr.NAT, kind expr.NATType) (family string, ok bool) {
 func translated(address []byte, nat *expr.NAT, kind expr.NATType) (string, bool) {
 	a, ok := netip.AddrFromSlice(address)
 	family, plain := plainNAT(nat, kind)
-	return a.String(), ok && plain && familyOf(a.String()) == family
+	return a.String(), ok && plain && nft.FamilyOf(a.String()) == family
 }
 
 // destination reads a translation to an address and a port.
@@ -318,7 +320,7 @@ func (p *ruleParser) destination(address *expr.Immediate, second, third expr.Any
 	if !ok {
 		return 0
 	}
-	p.rule.Statement = Statement{Kind: StatementDNAT, Address: to, Port: binary.BigEndian.Uint16(port.Data)}
+	p.rule.Statement = nft.Statement{Kind: nft.StatementDNAT, Address: to, Port: binary.BigEndian.Uint16(port.Data)}
 	return 3
 }
 
@@ -331,22 +333,22 @@ func (p *ruleParser) statement(value *expr.Immediate, action expr.Any) int {
 		if len(value.Data) != 4 || *a != (expr.Meta{Key: expr.MetaKeyMARK, Register: register, SourceRegister: true}) {
 			return 0
 		}
-		p.rule.Statement = Statement{Kind: StatementMark, Mark: binary.NativeEndian.Uint32(value.Data)}
+		p.rule.Statement = nft.Statement{Kind: nft.StatementMark, Mark: binary.NativeEndian.Uint32(value.Data)}
 	case *expr.Ct:
 		if len(value.Data) != 2 || *a != (expr.Ct{Key: expr.CtKeyZONE, Register: register, SourceRegister: true}) {
 			return 0
 		}
-		p.rule.Statement = Statement{Kind: StatementZone, Zone: binary.NativeEndian.Uint16(value.Data)}
+		p.rule.Statement = nft.Statement{Kind: nft.StatementZone, Zone: binary.NativeEndian.Uint16(value.Data)}
 	case *expr.NAT:
 		to, ok := translated(value.Data, a, a.Type)
-		kind := StatementDNAT
+		kind := nft.StatementDNAT
 		if a.Type == expr.NATTypeSourceNAT {
-			kind = StatementSNAT
+			kind = nft.StatementSNAT
 		}
 		if !ok {
 			return 0
 		}
-		p.rule.Statement = Statement{Kind: kind, Address: to}
+		p.rule.Statement = nft.Statement{Kind: kind, Address: to}
 	case *expr.Redir:
 		plain := *a
 		plain.Flags &^= unix.NF_NAT_RANGE_PROTO_SPECIFIED
@@ -356,7 +358,7 @@ func (p *ruleParser) statement(value *expr.Immediate, action expr.Any) int {
 		if len(value.Data) != 2 || plain != (expr.Redir{RegisterProtoMin: register}) {
 			return 0
 		}
-		p.rule.Statement = Statement{Kind: StatementRedirect, Port: binary.BigEndian.Uint16(value.Data)}
+		p.rule.Statement = nft.Statement{Kind: nft.StatementRedirect, Port: binary.BigEndian.Uint16(value.Data)}
 	default:
 		return 0
 	}
@@ -364,18 +366,18 @@ func (p *ruleParser) statement(value *expr.Immediate, action expr.Any) int {
 }
 
 func (p *ruleParser) unrecognised(e rawExpression) {
-	p.rule.Matches = append(p.rule.Matches, Match{
-		Field: FieldUnrecognised,
+	p.rule.Matches = append(p.rule.Matches, nft.Match{
+		Field: nft.FieldUnrecognised,
 		Value: fmt.Sprintf("%s %x", e.name, e.data),
 	})
 }
 
 // withoutImplied drops a match when the next one implies it, as nft does.
-func withoutImplied(matches []Match) []Match {
-	var out []Match
+func withoutImplied(matches []nft.Match) []nft.Match {
+	var out []nft.Match
 	for i, m := range matches {
 		if i+1 < len(matches) {
-			if need, ok := implied[matches[i+1].Field]; ok && need == m {
+			if need, ok := matches[i+1].Field.Implied(); ok && need == m {
 				continue
 			}
 		}

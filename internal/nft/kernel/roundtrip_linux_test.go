@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nftrules
+package kernel
 
 import (
 	"errors"
@@ -11,25 +11,29 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nft"
+	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/nftrules/plantest"
 )
 
 // TestMessagesDecodeToTheTable reads our own batch as if it were a dump.
 func TestMessagesDecodeToTheTable(t *testing.T) {
-	for name, p := range goldenPlans {
+	for name, p := range plantest.All() {
 		t.Run(name, func(t *testing.T) {
-			want, err := Build(p)
+			want, err := nftrules.Build(p)
 			if err != nil {
 				t.Fatal(err)
 			}
-			b := replacement(want)
+			b := replacement(want.Table)
 			if b.err != nil {
 				t.Fatal(b.err)
 			}
 			got := decodeBatch(t, b.messages)
-			if differences := Compare(want, got); len(differences) > 0 {
+			if differences := nft.Compare(want.Table, got); len(differences) > 0 {
 				t.Errorf("decoded to something else: %q", differences)
 			}
-			if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Rule{}, "Repairs", "Total"), cmpopts.EquateEmpty()); diff != "" {
+			if diff := cmp.Diff(want.Table, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("decoded to something else (-want +got):\n%s", diff)
 			}
 		})
@@ -37,9 +41,9 @@ func TestMessagesDecodeToTheTable(t *testing.T) {
 }
 
 // decodeBatch collects the objects that a batch creates.
-func decodeBatch(t *testing.T, messages []netlink.Message) Table {
+func decodeBatch(t *testing.T, messages []netlink.Message) nft.Table {
 	t.Helper()
-	table := Table{Family: FamilyInet, Name: TableName}
+	table := nft.Table{Family: nft.FamilyInet, Name: nftrules.TableName}
 	for _, m := range messages {
 		err := decodeAttributes(m.Data[nfgenmsgSize:], func(ad *netlink.AttributeDecoder) error {
 			switch m.Header.Type {
@@ -57,7 +61,7 @@ func decodeBatch(t *testing.T, messages []netlink.Message) Table {
 				if err != nil {
 					return err
 				}
-				i := slices.IndexFunc(table.Chains, func(c Chain) bool { return c.Name == kr.chain })
+				i := slices.IndexFunc(table.Chains, func(c nft.Chain) bool { return c.Name == kr.chain })
 				table.Chains[i].Rules = append(table.Chains[i].Rules, kr.rule)
 			default: // Tables hold nothing else.
 			}
@@ -71,11 +75,11 @@ func decodeBatch(t *testing.T, messages []netlink.Message) Table {
 }
 
 func TestBatchReplacesInOneTransaction(t *testing.T) {
-	table, err := Build(fullPlan())
+	table, err := nftrules.Build(plantest.Full())
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := replacement(table)
+	b := replacement(table.Table)
 	var got []netlink.HeaderType
 	for _, m := range b.messages[:3] {
 		got = append(got, m.Header.Type)
@@ -89,25 +93,27 @@ func TestBatchReplacesInOneTransaction(t *testing.T) {
 }
 
 func TestWhatCannotBeWritten(t *testing.T) {
-	for name, change := range map[string]func(t *Table){
-		"unrecognised match": func(t *Table) { t.Chains[0].Rules[0].Matches[0] = Match{Field: FieldUnrecognised} },
-		"set that is none":   func(t *Table) { t.Chains[0].Rules[0].Matches[0] = lookup(FieldTCPDestinationPort, "none") },
-		"value of no type":   func(t *Table) { t.Chains[0].Rules[0].Matches[0].Value = "" },
-		"odd prefix":         func(t *Table) { t.Chains[2].Rules[0].Matches[1].Value = "10.0.0.0/9" },
-		"address of no host": func(t *Table) { t.Chains[2].Rules[0].Statement.Address = "guest" },
-		"address with zone":  func(t *Table) { t.Chains[2].Rules[0].Statement.Address = "fe80::1%eth0" },
-		"family of no kind":  func(t *Table) { t.Chains[0].Rules[0].Statement.Family = "" },
-		"statement unknown":  func(t *Table) { t.Chains[2].Rules[0].Statement.Kind = "queue" },
-		"long comment":       func(t *Table) { t.Chains[2].Rules[0].Comment = string(make([]byte, MaxComment+1)) },
-		"element of no type": func(t *Table) { t.Sets[0].Elements[0] = "x" },
+	for name, change := range map[string]func(t *nft.Table){
+		"unrecognised match": func(t *nft.Table) { t.Chains[0].Rules[0].Matches[0] = nft.Match{Field: nft.FieldUnrecognised} },
+		"set that is none": func(t *nft.Table) {
+			t.Chains[0].Rules[0].Matches[0] = nft.Match{Field: nft.FieldTCPDestinationPort, Set: "none"}
+		},
+		"value of no type":   func(t *nft.Table) { t.Chains[0].Rules[0].Matches[0].Value = "" },
+		"odd prefix":         func(t *nft.Table) { t.Chains[2].Rules[0].Matches[1].Value = "10.0.0.0/9" },
+		"address of no host": func(t *nft.Table) { t.Chains[2].Rules[0].Statement.Address = "guest" },
+		"address with zone":  func(t *nft.Table) { t.Chains[2].Rules[0].Statement.Address = "fe80::1%eth0" },
+		"family of no kind":  func(t *nft.Table) { t.Chains[0].Rules[0].Statement.Family = "" },
+		"statement unknown":  func(t *nft.Table) { t.Chains[2].Rules[0].Statement.Kind = "queue" },
+		"long comment":       func(t *nft.Table) { t.Chains[2].Rules[0].Comment = string(make([]byte, nft.MaxComment+1)) },
+		"element of no type": func(t *nft.Table) { t.Sets[0].Elements[0] = "x" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			table, err := Build(fullPlan())
+			table, err := nftrules.Build(plantest.Full())
 			if err != nil {
 				t.Fatal(err)
 			}
-			change(&table)
-			if err := (Kernel{}).Replace(table); !errors.Is(err, errValue) {
+			change(&table.Table)
+			if err := (Handle{Table: nftrules.TableName}).Replace(table.Table); !errors.Is(err, nft.ErrValue) {
 				t.Errorf("error %v, want errValue before anything is sent", err)
 			}
 		})
@@ -138,26 +144,26 @@ func FuzzComment(f *testing.F) {
 // could have written must, written by us, decode to the same again: else two
 // different rules of a kernel could look the same.
 func FuzzReadBack(f *testing.F) {
-	for _, p := range goldenPlans {
-		table, err := Build(p)
+	for _, p := range plantest.All() {
+		table, err := nftrules.Build(p)
 		if err != nil {
 			f.Fatal(err)
 		}
-		for _, m := range replacement(table).messages {
+		for _, m := range replacement(table.Table).messages {
 			f.Add(uint16(m.Header.Type&0xff), m.Data[nfgenmsgSize:])
 		}
 	}
 	f.Fuzz(func(t *testing.T, message uint16, data []byte) {
-		var rule Rule
+		var rule nft.Rule
 		err := decodeAttributes(data, func(ad *netlink.AttributeDecoder) (err error) {
 			switch message {
 			case unix.NFT_MSG_NEWSET:
 				decodeSet(ad)
 			case unix.NFT_MSG_NEWSETELEM:
 				keys := decodeElements(ad)
-				for _, kind := range []DataType{TypePort, TypeIPv4Address, TypeIPv6Address} {
-					elementTextsOf(Set{Type: kind}, slices.Clone(keys))
-					elementTextsOf(Set{Type: kind, Flags: []string{flagInterval}}, slices.Clone(keys))
+				for _, kind := range []nft.DataType{nft.TypePort, nft.TypeIPv4Address, nft.TypeIPv6Address} {
+					elementTextsOf(nft.Set{Type: kind}, slices.Clone(keys))
+					elementTextsOf(nft.Set{Type: kind, Flags: []string{nft.FlagInterval}}, slices.Clone(keys))
 				}
 			case unix.NFT_MSG_NEWCHAIN:
 				decodeChain(ad)
@@ -172,10 +178,10 @@ func FuzzReadBack(f *testing.F) {
 			return
 		}
 		// Written as a rule of a table that has all the sets that it looks into.
-		written := Table{Family: FamilyInet, Name: TableName, Chains: []Chain{{Name: "c", Rules: []Rule{rule}}}}
+		written := nft.Table{Family: nft.FamilyInet, Name: nftrules.TableName, Chains: []nft.Chain{{Name: "c", Rules: []nft.Rule{rule}}}}
 		for _, m := range rule.Matches {
 			if m.Set != "" && written.Set(m.Set) == nil {
-				written.Sets = append(written.Sets, Set{Name: m.Set, Type: TypePort})
+				written.Sets = append(written.Sets, nft.Set{Name: m.Set, Type: nft.TypePort})
 			}
 		}
 		b := replacement(written)

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nftrules
+package nft
 
 import (
 	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 )
 
@@ -26,11 +28,11 @@ const (
 	TypeMark          DataType = "mark"
 )
 
-// interfaceNameSize is IFNAMSIZ of linux/if.h: a name and its final zero.
-const interfaceNameSize = 16
+// InterfaceNameSize is IFNAMSIZ of linux/if.h: a name and its final zero.
+const InterfaceNameSize = 16
 
-// errValue marks a value that is not one of its type.
-var errValue = errors.New("invalid value")
+// ErrValue marks a value that is not one of its type.
+var ErrValue = errors.New("invalid value")
 
 // protocolNumbers are the values of TypeNFProtocol (linux/netfilter.h,
 // NFPROTO_*) and TypeInetProtocol (RFC 5237 registry) that rules use.
@@ -42,6 +44,19 @@ var protocolNumbers = map[DataType]map[string]byte{
 // stateNew is the flag "new" of TypeState (linux/netfilter/nf_conntrack_common.h,
 // NF_CT_STATE_BIT). The kernel has it in the machine's own byte order.
 const stateNew = 8
+
+// Type is the data type of the field's values, empty for FieldUnrecognised.
+func (f Field) Type() DataType { return fieldTypes[f] }
+
+// Fields lists the fields that rules can match.
+func Fields() []Field { return slices.Sorted(maps.Keys(fieldTypes)) }
+
+// Implied is the match that must hold before the field can be read; ok is false
+// for a field that every packet has.
+func (f Field) Implied() (m Match, ok bool) {
+	m, ok = implied[f]
+	return m, ok
+}
 
 // fieldTypes is the data type of each field.
 var fieldTypes = map[Field]DataType{
@@ -72,19 +87,19 @@ var implied = map[Field]Match{
 	FieldUDPDestinationPort: {Field: FieldTransportProtocol, Value: "udp"},
 }
 
-// encodeValue returns the bytes that the kernel compares for one value, in
+// EncodeValue returns the bytes that the kernel compares for one value, in
 // network byte order. A prefix on a byte boundary is its first bytes only.
-func encodeValue(t DataType, text string) ([]byte, error) {
+func EncodeValue(t DataType, text string) ([]byte, error) {
 	switch t {
 	case TypeInterfaceName:
-		if text == "" || len(text) >= interfaceNameSize {
-			return nil, fmt.Errorf("%w: interface name %q", errValue, text)
+		if text == "" || len(text) >= InterfaceNameSize {
+			return nil, fmt.Errorf("%w: interface name %q", ErrValue, text)
 		}
-		return append([]byte(text), make([]byte, interfaceNameSize-len(text))...), nil
+		return append([]byte(text), make([]byte, InterfaceNameSize-len(text))...), nil
 	case TypeNFProtocol, TypeInetProtocol:
 		n, ok := protocolNumbers[t][text]
 		if !ok {
-			return nil, fmt.Errorf("%w: protocol %q", errValue, text)
+			return nil, fmt.Errorf("%w: protocol %q", ErrValue, text)
 		}
 		return []byte{n}, nil
 	case TypeIPv4Address, TypeIPv6Address:
@@ -92,52 +107,52 @@ func encodeValue(t DataType, text string) ([]byte, error) {
 	case TypePort:
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil {
-			return nil, fmt.Errorf("%w: port %q", errValue, text)
+			return nil, fmt.Errorf("%w: port %q", ErrValue, text)
 		}
 		return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
 	case TypeState:
 		if text != "new" {
-			return nil, fmt.Errorf("%w: state %q", errValue, text)
+			return nil, fmt.Errorf("%w: state %q", ErrValue, text)
 		}
 		return binary.NativeEndian.AppendUint32(nil, stateNew), nil
 	case TypeMark:
 		n, err := strconv.ParseUint(text, 0, 32)
 		if err != nil {
-			return nil, fmt.Errorf("%w: mark %q", errValue, text)
+			return nil, fmt.Errorf("%w: mark %q", ErrValue, text)
 		}
 		return binary.NativeEndian.AppendUint32(nil, uint32(n)), nil
 	default:
-		return nil, fmt.Errorf("%w: type %q", errValue, t)
+		return nil, fmt.Errorf("%w: type %q", ErrValue, t)
 	}
 }
 
-// markText is a mark as nft spells it.
-func markText(mark uint32) string { return fmt.Sprintf("0x%08x", mark) }
+// MarkText is a mark as nft spells it.
+func MarkText(mark uint32) string { return fmt.Sprintf("0x%08x", mark) }
 
-// isAddressOf says whether the address is of the type.
-func isAddressOf(t DataType, a netip.Addr) bool {
+// IsAddressOf reports whether the address is of the type.
+func IsAddressOf(t DataType, a netip.Addr) bool {
 	return t == TypeIPv4Address && a.Is4() || t == TypeIPv6Address && a.Is6() && a.Zone() == ""
 }
 
 // encodePrefix returns the bytes of an address or of a prefix whose length is a
 // multiple of 8.
 func encodePrefix(t DataType, text string) ([]byte, error) {
-	if a, err := netip.ParseAddr(text); err == nil && isAddressOf(t, a) {
+	if a, err := netip.ParseAddr(text); err == nil && IsAddressOf(t, a) {
 		return a.AsSlice(), nil
 	}
 	p, err := netip.ParsePrefix(text)
-	if err != nil || !isAddressOf(t, p.Addr()) || p != p.Masked() || p.Bits() == 0 || p.Bits()%8 != 0 {
-		return nil, fmt.Errorf("%w: %q is no %s and no prefix on a byte boundary", errValue, text, t)
+	if err != nil || !IsAddressOf(t, p.Addr()) || p != p.Masked() || p.Bits() == 0 || p.Bits()%8 != 0 {
+		return nil, fmt.Errorf("%w: %q is no %s and no prefix on a byte boundary", ErrValue, text, t)
 	}
 	return p.Addr().AsSlice()[:p.Bits()/8], nil
 }
 
-// decodeValue is the inverse of encodeValue.
-func decodeValue(t DataType, b []byte) (string, error) {
+// DecodeValue is the inverse of EncodeValue.
+func DecodeValue(t DataType, b []byte) (string, error) {
 	switch t {
 	case TypeInterfaceName:
 		name, _, _ := bytes.Cut(b, []byte{0})
-		if len(b) != interfaceNameSize {
+		if len(b) != InterfaceNameSize {
 			// A shorter comparison is nft's wildcard.
 			return string(name) + "*", nil
 		}
@@ -162,15 +177,15 @@ func decodeValue(t DataType, b []byte) (string, error) {
 		}
 	case TypeMark:
 		if len(b) == 4 {
-			return markText(binary.NativeEndian.Uint32(b)), nil
+			return MarkText(binary.NativeEndian.Uint32(b)), nil
 		}
 	}
-	return "", fmt.Errorf("%w: % x is no %s", errValue, b, t)
+	return "", fmt.Errorf("%w: % x is no %s", ErrValue, b, t)
 }
 
 // decodePrefix is the inverse of encodePrefix.
 func decodePrefix(t DataType, b []byte) (string, bool) {
-	size := int(keySize(t))
+	size := int(t.Size())
 	if len(b) == 0 || len(b) > size {
 		return "", false
 	}
@@ -181,8 +196,8 @@ func decodePrefix(t DataType, b []byte) (string, bool) {
 	return netip.PrefixFrom(a, 8*len(b)).String(), true
 }
 
-// keySize is the length in bytes of a set's keys.
-func keySize(t DataType) uint32 {
+// Size is the length in bytes of a set's keys.
+func (t DataType) Size() uint32 {
 	switch t {
 	case TypeIPv4Address, TypeState, TypeMark:
 		return 4
@@ -191,7 +206,7 @@ func keySize(t DataType) uint32 {
 	case TypePort:
 		return 2
 	case TypeInterfaceName:
-		return interfaceNameSize
+		return InterfaceNameSize
 	case TypeNFProtocol, TypeInetProtocol:
 		return 1
 	default:

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nftrules
+package kernel
 
 import (
 	"encoding/binary"
@@ -10,7 +10,7 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
-	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/nft"
 )
 
 // Registers: the one that nearly all our expressions use, and one for the port
@@ -21,11 +21,11 @@ const (
 )
 
 // expressions is the rule in the kernel's terms.
-func expressions(t Table, r Rule) ([]expr.Any, error) {
+func expressions(t nft.Table, r nft.Rule) ([]expr.Any, error) {
 	var out []expr.Any
-	have := map[Match]bool{}
+	have := map[nft.Match]bool{}
 	for _, m := range r.Matches {
-		if need, ok := implied[m.Field]; ok && !have[need] {
+		if need, ok := m.Field.Implied(); ok && !have[need] {
 			e, err := matchExpressions(t, need)
 			if err != nil {
 				return nil, err
@@ -46,36 +46,36 @@ func expressions(t Table, r Rule) ([]expr.Any, error) {
 }
 
 // load is the expression that brings a field into the register.
-func load(f Field) (expr.Any, error) {
+func load(f nft.Field) (expr.Any, error) {
 	switch f {
-	case FieldInputInterface:
+	case nft.FieldInputInterface:
 		return &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register}, nil
-	case FieldOutputInterface:
+	case nft.FieldOutputInterface:
 		return &expr.Meta{Key: expr.MetaKeyOIFNAME, Register: register}, nil
-	case FieldNFProtocol:
+	case nft.FieldNFProtocol:
 		return &expr.Meta{Key: expr.MetaKeyNFPROTO, Register: register}, nil
-	case FieldTransportProtocol:
+	case nft.FieldTransportProtocol:
 		return &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}, nil
-	case FieldSourceAddress:
+	case nft.FieldSourceAddress:
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv4SourceOffset, Len: 4}, nil
-	case FieldDestinationAddress:
+	case nft.FieldDestinationAddress:
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv4DestinationOffset, Len: 4}, nil
-	case FieldSourceIPv6:
+	case nft.FieldSourceIPv6:
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv6SourceOffset, Len: 16}, nil
-	case FieldDestinationIPv6:
+	case nft.FieldDestinationIPv6:
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseNetworkHeader, Offset: ipv6DestinationOffset, Len: 16}, nil
-	case FieldTCPDestinationPort, FieldUDPDestinationPort:
+	case nft.FieldTCPDestinationPort, nft.FieldUDPDestinationPort:
 		return &expr.Payload{DestRegister: register, Base: expr.PayloadBaseTransportHeader, Offset: destinationPortOffset, Len: 2}, nil
-	case FieldConntrackState:
+	case nft.FieldConntrackState:
 		return &expr.Ct{Key: expr.CtKeySTATE, Register: register}, nil
-	case FieldPacketMark:
+	case nft.FieldPacketMark:
 		return &expr.Meta{Key: expr.MetaKeyMARK, Register: register}, nil
-	case FieldConntrackMark:
+	case nft.FieldConntrackMark:
 		return &expr.Ct{Key: expr.CtKeyMARK, Register: register}, nil
-	case FieldUnrecognised:
+	case nft.FieldUnrecognised:
 		fallthrough
 	default:
-		return nil, fmt.Errorf("%w: field %q cannot be written", errValue, f)
+		return nil, fmt.Errorf("%w: field %q cannot be written", nft.ErrValue, f)
 	}
 }
 
@@ -88,7 +88,7 @@ const (
 	destinationPortOffset = 2
 )
 
-func matchExpressions(t Table, m Match) ([]expr.Any, error) {
+func matchExpressions(t nft.Table, m nft.Match) ([]expr.Any, error) {
 	loaded, err := load(m.Field)
 	if err != nil {
 		return nil, err
@@ -99,24 +99,24 @@ func matchExpressions(t Table, m Match) ([]expr.Any, error) {
 				return []expr.Any{loaded, &expr.Lookup{SourceRegister: register, SetName: m.Set, SetID: uint32(i + 1), Invert: m.Not}}, nil
 			}
 		}
-		return nil, fmt.Errorf("%w: no set %q", errValue, m.Set)
+		return nil, fmt.Errorf("%w: no set %q", nft.ErrValue, m.Set)
 	}
-	value, err := encodeValue(fieldTypes[m.Field], m.Value)
+	value, err := nft.EncodeValue(m.Field.Type(), m.Value)
 	if err != nil {
 		return nil, err
 	}
-	if fieldTypes[m.Field] == TypeState {
+	if m.Field.Type() == nft.TypeState {
 		if m.Not {
-			return nil, fmt.Errorf("%w: %s cannot be inverted", errValue, m.Field)
+			return nil, fmt.Errorf("%w: %s cannot be inverted", nft.ErrValue, m.Field)
 		}
 		return flagExpressions(loaded, value), nil
 	}
 	if p, ok := loaded.(*expr.Payload); ok {
-		if n := len(value); n >= 0 && n <= interfaceNameSize {
+		if n := len(value); n >= 0 && n <= nft.InterfaceNameSize {
 			p.Len = uint32(n) // Of a prefix, fewer bytes are loaded.
 		}
 	}
-	if fieldTypes[m.Field] == TypeMark {
+	if m.Field.Type() == nft.TypeMark {
 		return maskedExpressions(m, loaded, value)
 	}
 	op := expr.CmpOpEq
@@ -137,19 +137,19 @@ func flagExpressions(loaded expr.Any, flags []byte) []expr.Any {
 }
 
 // natFamilies are the kernel's numbers of the families that are translated.
-var natFamilies = map[string]uint32{ruleio.FamilyIPv4: unix.NFPROTO_IPV4, ruleio.FamilyIPv6: unix.NFPROTO_IPV6}
+var natFamilies = map[string]uint32{nft.FamilyIPv4: unix.NFPROTO_IPV4, nft.FamilyIPv6: unix.NFPROTO_IPV6}
 
 // destinationFields are the fields that the null binding loads.
-var destinationFields = map[string]Field{ruleio.FamilyIPv4: FieldDestinationAddress, ruleio.FamilyIPv6: FieldDestinationIPv6}
+var destinationFields = map[string]nft.Field{nft.FamilyIPv4: nft.FieldDestinationAddress, nft.FamilyIPv6: nft.FieldDestinationIPv6}
 
 // translation is the end of StatementDNAT and StatementSNAT.
-func translation(s Statement) ([]expr.Any, error) {
+func translation(s nft.Statement) ([]expr.Any, error) {
 	a, err := netip.ParseAddr(s.Address)
 	if err != nil || a.Zone() != "" {
-		return nil, fmt.Errorf("%w: %s to %q", errValue, s.Kind, s.Address)
+		return nil, fmt.Errorf("%w: %s to %q", nft.ErrValue, s.Kind, s.Address)
 	}
-	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: natFamilies[familyOf(s.Address)], RegAddrMin: register}
-	if s.Kind == StatementSNAT {
+	nat := &expr.NAT{Type: expr.NATTypeDestNAT, Family: natFamilies[nft.FamilyOf(s.Address)], RegAddrMin: register}
+	if s.Kind == nft.StatementSNAT {
 		nat.Type = expr.NATTypeSourceNAT
 	}
 	out := []expr.Any{&expr.Immediate{Register: register, Data: a.AsSlice()}}
@@ -160,36 +160,36 @@ func translation(s Statement) ([]expr.Any, error) {
 	return append(out, nat), nil
 }
 
-func statementExpressions(s Statement) ([]expr.Any, error) {
+func statementExpressions(s nft.Statement) ([]expr.Any, error) {
 	switch s.Kind {
-	case StatementDNAT, StatementSNAT:
+	case nft.StatementDNAT, nft.StatementSNAT:
 		return translation(s)
-	case StatementKeep:
+	case nft.StatementKeep:
 		field, ok := destinationFields[s.Family]
 		if !ok {
-			return nil, fmt.Errorf("%w: family %q", errValue, s.Family)
+			return nil, fmt.Errorf("%w: family %q", nft.ErrValue, s.Family)
 		}
 		destination, err := load(field)
 		return []expr.Any{destination, &expr.NAT{Type: expr.NATTypeDestNAT, Family: natFamilies[s.Family], RegAddrMin: register}}, err
-	case StatementRedirect:
+	case nft.StatementRedirect:
 		return []expr.Any{
 			&expr.Immediate{Register: register, Data: binary.BigEndian.AppendUint16(nil, s.Port)},
 			&expr.Redir{RegisterProtoMin: register, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED},
 		}, nil
-	case StatementZone:
+	case nft.StatementZone:
 		return []expr.Any{
 			&expr.Immediate{Register: register, Data: binary.NativeEndian.AppendUint16(nil, s.Zone)},
 			&expr.Ct{Key: expr.CtKeyZONE, Register: register, SourceRegister: true},
 		}, nil
-	case StatementMark, StatementConntrackMark:
+	case nft.StatementMark, nft.StatementConntrackMark:
 		return markExpressions(s), nil
-	case StatementDrop:
+	case nft.StatementDrop:
 		return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}}, nil
-	case StatementAccept:
+	case nft.StatementAccept:
 		return []expr.Any{&expr.Verdict{Kind: expr.VerdictAccept}}, nil
-	case StatementNone:
+	case nft.StatementNone:
 		return nil, nil
 	default:
-		return nil, fmt.Errorf("%w: statement %q cannot be written", errValue, s.Kind)
+		return nil, fmt.Errorf("%w: statement %q cannot be written", nft.ErrValue, s.Kind)
 	}
 }

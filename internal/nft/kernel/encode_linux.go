@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nftrules
+package kernel
 
 import (
 	"encoding/binary"
@@ -10,18 +10,20 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nft"
 )
 
 // Replace writes the table in one transaction, whatever was there under its
 // name before; no packet sees a state in between. If it fails, an older table
 // is still in place.
-func (Kernel) Replace(t Table) error {
+func (h Handle) Replace(t nft.Table) error {
 	return replacement(t).commit()
 }
 
 // replacement is the batch of Replace. It creates the table first, so that the
 // deletion that follows always finds one.
-func replacement(t Table) *batch {
+func replacement(t nft.Table) *batch {
 	b := &batch{}
 	b.addTable(t)
 	b.deleteTable(t)
@@ -41,34 +43,29 @@ func replacement(t Table) *batch {
 }
 
 // Remove deletes the table; having none is success.
-func (Kernel) Remove() error {
+func (h Handle) Remove() error {
 	b := &batch{}
-	b.deleteTable(Table{Family: FamilyInet, Name: TableName})
+	b.deleteTable(nft.Table{Family: nft.FamilyInet, Name: h.Table})
 	if err := b.commit(); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	return nil
 }
 
-// OpenGate gives the shut gate of the table in the kernel the element that makes
-// its rule match. It fails with ErrChanged, and changes nothing, if anybody has
-// changed rules of the namespace since the generation: what was verified may
-// not be what is there.
-func (Kernel) OpenGate(t Table, generation uint32) error {
-	gate := t.Set(SetGate)
-	if gate == nil {
-		return fmt.Errorf("%w: the table has no gate", errValue)
-	}
+// AddElements adds the elements of s to the set of its name that the kernel has.
+// It fails with ErrChanged, and changes nothing, if the generation of the
+// namespace's rules is another one: the table that was read may have changed.
+func (h Handle) AddElements(s nft.Set, generation uint32) error {
 	b := &batch{generation: generation}
-	keys, err := setKeys(*gate)
+	keys, err := setKeys(s)
 	if err != nil {
 		return err
 	}
-	b.addElements(t, *gate, 0, keys)
+	b.addElements(nft.Table{Family: nft.FamilyInet, Name: h.Table}, s, 0, keys)
 	return b.commit()
 }
 
-func (b *batch) addTable(t Table) {
+func (b *batch) addTable(t nft.Table) {
 	b.add(unix.NFT_MSG_NEWTABLE, netlink.Create, "table "+t.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_TABLE_NAME, t.Name)
 		ae.Uint32(unix.NFTA_TABLE_FLAGS, 0)
@@ -76,7 +73,7 @@ func (b *batch) addTable(t Table) {
 	})
 }
 
-func (b *batch) deleteTable(t Table) {
+func (b *batch) deleteTable(t nft.Table) {
 	b.add(unix.NFT_MSG_DELTABLE, 0, "table "+t.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_TABLE_NAME, t.Name)
 		return nil
@@ -85,7 +82,7 @@ func (b *batch) deleteTable(t Table) {
 
 // setTypes are the numbers of the set types; only nft looks at them
 // (nftables, include/datatype.h, enum datatypes).
-var setTypes = map[DataType]uint32{TypeIPv4Address: 7, TypeIPv6Address: 8, TypePort: 13}
+var setTypes = map[nft.DataType]uint32{nft.TypeIPv4Address: 7, nft.TypeIPv6Address: 8, nft.TypePort: 13}
 
 // Userdata of sets and their elements, which only nft looks at (libnftnl,
 // include/libnftnl/udata.h), each type, length, value: the byte order of the keys, and the mark of an
@@ -95,17 +92,17 @@ var (
 	userdataOpenInterval = binary.NativeEndian.AppendUint32([]byte{1, 4}, 1)
 )
 
-func (b *batch) addSet(t Table, s Set, id uint32) {
+func (b *batch) addSet(t nft.Table, s nft.Set, id uint32) {
 	b.add(unix.NFT_MSG_NEWSET, netlink.Create, "set "+s.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_SET_TABLE, t.Name)
 		ae.String(unix.NFTA_SET_NAME, s.Name)
 		var flags uint32
-		if s.interval() {
+		if s.IsInterval() {
 			flags = unix.NFT_SET_INTERVAL
 		}
 		ae.Uint32(unix.NFTA_SET_FLAGS, flags)
 		ae.Uint32(unix.NFTA_SET_KEY_TYPE, setTypes[s.Type])
-		ae.Uint32(unix.NFTA_SET_KEY_LEN, keySize(s.Type))
+		ae.Uint32(unix.NFTA_SET_KEY_LEN, s.Type.Size())
 		ae.Uint32(unix.NFTA_SET_ID, id)
 		ae.Bytes(unix.NFTA_SET_USERDATA, userdataBigEndian)
 		return nil
@@ -126,38 +123,38 @@ const keysPerMessage = 1000
 // setKey is a set element as the kernel has it: of an interval set, the first
 // key of a range or, with end, the first key after one.
 type setKey struct {
-	key  key
+	key  nft.Key
 	end  bool
 	open bool
 }
 
 // setKeys are the kernel's elements of a set.
-func setKeys(s Set) ([]setKey, error) {
+func setKeys(s nft.Set) ([]setKey, error) {
 	keys := make([]setKey, 0, 2*len(s.Elements)+1)
 	for i, text := range s.Elements {
-		r, err := parseElement(s.Type, text)
+		r, err := nft.ParseElement(s.Type, text)
 		if err != nil {
 			return nil, fmt.Errorf("set %s: %w", s.Name, err)
 		}
-		if !s.interval() {
-			keys = append(keys, setKey{key: r.first})
+		if !s.IsInterval() {
+			keys = append(keys, setKey{key: r.First})
 			continue
 		}
-		if i == 0 && r.first != (key{}) {
+		if i == 0 && r.First != (nft.Key{}) {
 			// nft begins every interval set with the end of the
 			// range of keys that are not in it.
 			keys = append(keys, setKey{end: true})
 		}
-		open := r.last == keyMax(s.Type)
-		keys = append(keys, setKey{key: r.first, open: open})
+		open := r.Last == nft.MaxKey(s.Type)
+		keys = append(keys, setKey{key: r.First, open: open})
 		if !open {
-			keys = append(keys, setKey{key: r.last.next(), end: true})
+			keys = append(keys, setKey{key: r.Last.Next(), end: true})
 		}
 	}
 	return keys, nil
 }
 
-func (b *batch) addElements(t Table, s Set, id uint32, keys []setKey) {
+func (b *batch) addElements(t nft.Table, s nft.Set, id uint32, keys []setKey) {
 	b.add(unix.NFT_MSG_NEWSETELEM, netlink.Create, "elements of set "+s.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name)
 		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
@@ -169,7 +166,7 @@ func (b *batch) addElements(t Table, s Set, id uint32, keys []setKey) {
 						elem.Uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
 					}
 					elem.Nested(unix.NFTA_SET_ELEM_KEY, func(key *netlink.AttributeEncoder) error {
-						key.Bytes(unix.NFTA_DATA_VALUE, keyBytes(s.Type, k.key))
+						key.Bytes(unix.NFTA_DATA_VALUE, k.key.Bytes(s.Type))
 						return nil
 					})
 					if k.open {
@@ -186,18 +183,18 @@ func (b *batch) addElements(t Table, s Set, id uint32, keys []setKey) {
 
 // hookNumbers are the kernel's numbers of the hooks (linux/netfilter.h,
 // enum nf_inet_hooks).
-var hookNumbers = map[Hook]uint32{
-	HookPrerouting:  unix.NF_INET_PRE_ROUTING,
-	HookInput:       unix.NF_INET_LOCAL_IN,
-	HookForward:     unix.NF_INET_FORWARD,
-	HookOutput:      unix.NF_INET_LOCAL_OUT,
-	HookPostrouting: unix.NF_INET_POST_ROUTING,
+var hookNumbers = map[nft.Hook]uint32{
+	nft.HookPrerouting:  unix.NF_INET_PRE_ROUTING,
+	nft.HookInput:       unix.NF_INET_LOCAL_IN,
+	nft.HookForward:     unix.NF_INET_FORWARD,
+	nft.HookOutput:      unix.NF_INET_LOCAL_OUT,
+	nft.HookPostrouting: unix.NF_INET_POST_ROUTING,
 }
 
 // policyNumbers are the kernel's numbers of the policies (linux/netfilter.h).
 var policyNumbers = map[string]uint32{"drop": 0, "accept": 1}
 
-func (b *batch) addChain(t Table, c Chain) {
+func (b *batch) addChain(t nft.Table, c nft.Chain) {
 	b.add(unix.NFT_MSG_NEWCHAIN, netlink.Create, "chain "+c.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_CHAIN_TABLE, t.Name)
 		ae.String(unix.NFTA_CHAIN_NAME, c.Name)
@@ -219,7 +216,7 @@ func (b *batch) addChain(t Table, c Chain) {
 // NFTNL_UDATA_RULE_COMMENT).
 const userdataComment = 0
 
-func (b *batch) addRule(t Table, c Chain, index int, r Rule) {
+func (b *batch) addRule(t nft.Table, c nft.Chain, index int, r nft.Rule) {
 	object := fmt.Sprintf("rule %d of chain %s", index+1, c.Name)
 	b.add(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, object, func(ae *netlink.AttributeEncoder) error {
 		exprs, err := expressions(t, r)
@@ -239,8 +236,8 @@ func (b *batch) addRule(t Table, c Chain, index int, r Rule) {
 			return nil
 		})
 		switch n := len(r.Comment); {
-		case n > MaxComment:
-			return fmt.Errorf("%w: comment of %d bytes", errValue, n)
+		case n > nft.MaxComment:
+			return fmt.Errorf("%w: comment of %d bytes", nft.ErrValue, n)
 		case n > 0:
 			item := append([]byte{userdataComment, byte(n + 1)}, r.Comment...)
 			ae.Bytes(unix.NFTA_RULE_USERDATA, append(item, 0))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nftrules
+package nft
 
 import (
 	"crypto/sha256"
@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-
-	"meshvm.io/meshvm/internal/ruleio"
 )
 
 // Style is a version of nft's spelling.
@@ -183,7 +181,7 @@ func (m Match) text() string {
 func (s Statement) text() string {
 	switch s.Kind {
 	case StatementDNAT, StatementSNAT:
-		return fmt.Sprintf("%s %s to %s", s.Kind, familyOf(s.Address), s.target())
+		return fmt.Sprintf("%s %s to %s", s.Kind, FamilyOf(s.Address), s.target())
 	case StatementKeep:
 		return fmt.Sprintf("dnat %s to %s daddr", s.Family, s.Family)
 	case StatementRedirect:
@@ -191,9 +189,9 @@ func (s Statement) text() string {
 	case StatementZone:
 		return "ct zone set " + strconv.Itoa(int(s.Zone))
 	case StatementMark:
-		return string(FieldPacketMark) + " set " + markText(s.Mark)
+		return string(FieldPacketMark) + " set " + MarkText(s.Mark)
 	case StatementConntrackMark:
-		return string(FieldConntrackMark) + " set " + string(FieldConntrackMark) + " | " + markText(s.Mark)
+		return string(FieldConntrackMark) + " set " + string(FieldConntrackMark) + " | " + MarkText(s.Mark)
 	case StatementDrop, StatementAccept:
 		return string(s.Kind)
 	case StatementNone:
@@ -208,17 +206,17 @@ func (s Statement) target() string {
 	switch {
 	case s.Port == 0:
 		return s.Address
-	case familyOf(s.Address) == ruleio.FamilyIPv6:
+	case FamilyOf(s.Address) == FamilyIPv6:
 		return "[" + s.Address + "]:" + strconv.Itoa(int(s.Port))
 	default:
 		return s.Address + ":" + strconv.Itoa(int(s.Port))
 	}
 }
 
-// familyOf is the nftables family of an address.
-func familyOf(address string) string {
+// FamilyOf is the nftables family of an address.
+func FamilyOf(address string) string {
 	if strings.Contains(address, ":") {
-		return ruleio.FamilyIPv6
+		return FamilyIPv6
 	}
-	return ruleio.FamilyIPv4
+	return FamilyIPv4
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nftrules
+package nft
 
 import (
 	"fmt"
@@ -13,7 +13,7 @@ import (
 // difference; none means that both have the same Text. Counters are not part of
 // a Table and so take no part.
 func Compare(want, got Table) []string {
-	if same(want, got) {
+	if reflect.DeepEqual(want, got) {
 		return nil // Nearly always, and texts are expensive.
 	}
 	var out []string
@@ -31,25 +31,6 @@ func Compare(want, got Table) []string {
 		out = append(out, "sets or chains are in another order")
 	}
 	return out
-}
-
-// same says whether the tables are equal but for what the kernel does not keep.
-// If it says no they may still have the same Text.
-func same(want, got Table) bool {
-	return reflect.DeepEqual(kept(want), kept(got))
-}
-
-// kept is the table without what the kernel does not keep.
-func kept(t Table) Table {
-	t.Chains = slices.Clone(t.Chains)
-	for i := range t.Chains {
-		c := &t.Chains[i]
-		c.Rules = slices.Clone(c.Rules)
-		for j := range c.Rules {
-			c.Rules[j].Repairs, c.Rules[j].Total = nil, ""
-		}
-	}
-	return t
 }
 
 // compareNamed pairs two lists by name.

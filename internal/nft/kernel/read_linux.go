@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package nftrules
+package kernel
 
 import (
 	"encoding/binary"
@@ -9,6 +9,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nft"
 )
 
 // readAttempts bounds how often Read starts over because the rules changed
@@ -18,22 +20,22 @@ const readAttempts = 20
 // Read dumps the table. The dump is of one moment: if anyone changes any rule
 // of the namespace meanwhile, it starts over, and in the end fails with ErrBusy.
 // Without a table it fails with ErrNoTable.
-func (Kernel) Read() (Snapshot, error) {
+func (h Handle) Read() (nft.Snapshot, error) {
 	conn, err := dial()
 	if err != nil {
-		return Snapshot{}, err
+		return nft.Snapshot{}, err
 	}
 	defer func() { _ = conn.Close() }()
 	d := dumper{conn: conn}
 	for range readAttempts {
 		before, err := d.generation()
 		if err != nil {
-			return Snapshot{}, err
+			return nft.Snapshot{}, err
 		}
-		s, tableErr := d.table(TableName)
+		s, tableErr := d.table(h.Table)
 		after, err := d.generation()
 		if err != nil {
-			return Snapshot{}, err
+			return nft.Snapshot{}, err
 		}
 		// An object that vanished between two dumps is an error too, and
 		// one that says nothing if there was a change.
@@ -42,7 +44,7 @@ func (Kernel) Read() (Snapshot, error) {
 			return s, tableErr
 		}
 	}
-	return Snapshot{}, fmt.Errorf("%w %d times", ErrBusy, readAttempts)
+	return nft.Snapshot{}, fmt.Errorf("%w %d times", ErrBusy, readAttempts)
 }
 
 // errInterrupted means that the kernel marked a dump as inconsistent.
@@ -113,8 +115,8 @@ func (d dumper) generation() (uint32, error) {
 }
 
 // table reads one table with all it holds.
-func (d dumper) table(name string) (Snapshot, error) {
-	s := Snapshot{Table: Table{Family: FamilyInet, Name: name}}
+func (d dumper) table(name string) (nft.Snapshot, error) {
+	s := nft.Snapshot{Table: nft.Table{Family: nft.FamilyInet, Name: name}}
 	err := d.request(unix.NFT_MSG_GETTABLE, unix.NFT_MSG_NEWTABLE, 0, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_TABLE_NAME, name)
 	}, func(ad *netlink.AttributeDecoder) error {
@@ -143,7 +145,7 @@ func (d dumper) table(name string) (Snapshot, error) {
 	return s, nil
 }
 
-func (d dumper) sets(t *Table) error {
+func (d dumper) sets(t *nft.Table) error {
 	err := d.request(unix.NFT_MSG_GETSET, unix.NFT_MSG_NEWSET, netlink.Dump, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_SET_TABLE, t.Name)
 	}, func(ad *netlink.AttributeDecoder) error {
@@ -173,7 +175,7 @@ func (d dumper) sets(t *Table) error {
 	return nil
 }
 
-func (d dumper) chains(t *Table) error {
+func (d dumper) chains(t *nft.Table) error {
 	return d.request(unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_NEWCHAIN, netlink.Dump, func(*netlink.AttributeEncoder) {},
 		func(ad *netlink.AttributeDecoder) error {
 			table, c := decodeChain(ad)
@@ -184,8 +186,8 @@ func (d dumper) chains(t *Table) error {
 		})
 }
 
-func (d dumper) rules(t *Table) ([]RuleCounter, error) {
-	var counters []RuleCounter
+func (d dumper) rules(t *nft.Table) ([]nft.RuleCounter, error) {
+	var counters []nft.RuleCounter
 	err := d.request(unix.NFT_MSG_GETRULE, unix.NFT_MSG_NEWRULE, netlink.Dump, func(ae *netlink.AttributeEncoder) {
 		ae.String(unix.NFTA_RULE_TABLE, t.Name)
 	}, func(ad *netlink.AttributeDecoder) error {
@@ -196,7 +198,7 @@ func (d dumper) rules(t *Table) ([]RuleCounter, error) {
 		for i := range t.Chains {
 			if c := &t.Chains[i]; c.Name == kr.chain {
 				if kr.counter != nil {
-					counters = append(counters, RuleCounter{
+					counters = append(counters, nft.RuleCounter{
 						Chain: c.Name, Index: len(c.Rules),
 						Packets: kr.counter.Packets, Bytes: kr.counter.Bytes,
 					})
