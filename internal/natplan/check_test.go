@@ -15,8 +15,8 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
 	b "meshvm.io/meshvm/internal/builders"
+	"meshvm.io/meshvm/internal/natplan"
 )
 
 func binding(set func(*kubevirtv1.Interface)) *b.MVMBuilder {

@@ -12,9 +12,9 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/nftrules"
-	b "meshvm.io/meshvm/internal/builders"
 )
 
 func TestConfigurationSpec(t *testing.T) {

@@ -8,9 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
-	b "meshvm.io/meshvm/internal/builders"
 )
 
 // TestDataPlaneOfThePod takes the data plane from the pod, which keeps it until

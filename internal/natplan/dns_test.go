@@ -7,8 +7,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"meshvm.io/meshvm/internal/natplan"
 	b "meshvm.io/meshvm/internal/builders"
+	"meshvm.io/meshvm/internal/natplan"
 )
 
 // TestDNSPort reads from the injected pod whether Istio captures its DNS.

@@ -8,9 +8,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
-	b "meshvm.io/meshvm/internal/builders"
 )
 
 func TestGateOfPods(t *testing.T) {

@@ -15,9 +15,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
-	b "meshvm.io/meshvm/internal/builders"
 )
 
 func podNAT(change func(*v1alpha1.PodNATConfigurationSpec)) v1alpha1.PodNATConfigurationSpec {

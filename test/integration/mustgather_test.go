@@ -19,8 +19,8 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"meshvm.io/meshvm/internal/mustgather"
 	"meshvm.io/meshvm/internal/builders"
+	"meshvm.io/meshvm/internal/mustgather"
 )
 
 // TestMustGather collects from a cluster with an installation and a tenant. There

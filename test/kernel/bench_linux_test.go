@@ -16,7 +16,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
-	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -111,13 +111,13 @@ func median(d []time.Duration) time.Duration {
 	return d[len(d)/2]
 }
 
-func applyAndCompare(table nftrules.Table) error {
-	k := nftrules.Kernel{}
+func applyAndCompare(table nft.Table) error {
+	k := meshvmTable
 	if err := k.Replace(table); err != nil {
 		return err
 	}
 	s, err := k.Read()
-	if err == nil && len(nftrules.Compare(table, s.Table)) > 0 {
+	if err == nil && len(nft.Compare(table, s.Table)) > 0 {
 		err = errors.New("read back something else")
 	}
 	return err
@@ -163,7 +163,7 @@ func send(messages []netlink.Message) error {
 
 // bareBatch returns the messages of a batch that writes the table that is in
 // the pod, encoded by the plain means of google/nftables.
-func (l *lab) bareBatch(b *testing.B, table nftrules.Table) []netlink.Message {
+func (l *lab) bareBatch(b *testing.B, table nft.Table) []netlink.Message {
 	b.Helper()
 	var messages []netlink.Message
 	l.in(l.pod, func() error {
@@ -188,8 +188,8 @@ func (l *lab) bareBatch(b *testing.B, table nftrules.Table) []netlink.Message {
 		if err := send(messages); err != nil {
 			return err
 		}
-		s, err := nftrules.Kernel{}.Read()
-		if err == nil && len(nftrules.Compare(table, s.Table)) > 0 {
+		s, err := meshvmTable.Read()
+		if err == nil && len(nft.Compare(table, s.Table)) > 0 {
 			err = errors.New("the bare batch writes something else")
 		}
 		return err
@@ -202,7 +202,7 @@ var errCaptured = errors.New("captured")
 
 // copied reads the table with google/nftables and has it encode a batch that
 // replaces the table by an equal one.
-func copied(table nftrules.Table) ([]netlink.Message, error) {
+func copied(table nft.Table) ([]netlink.Message, error) {
 	var messages []netlink.Message
 	in := &nftables.Conn{}
 	out, err := nftables.New(nftables.WithTestDial(func(sent []netlink.Message) ([]netlink.Message, error) {

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -31,13 +31,13 @@ func BenchmarkScale(b *testing.B) {
 	for _, n := range sizes {
 		p := excluding(n)
 		b.Run(fmt.Sprintf("elements/%d", n), func(b *testing.B) {
-			benchmarkScale(b, n, func() nftrules.Table { return build(b, p) })
+			benchmarkScale(b, n, func() nft.Table { return build(b, p) })
 		})
 	}
 	for _, n := range sizes {
 		table := manyRules(build(b, plan()), n)
 		b.Run(fmt.Sprintf("rules/%d", n), func(b *testing.B) {
-			benchmarkScale(b, n, func() nftrules.Table { return table })
+			benchmarkScale(b, n, func() nft.Table { return table })
 		})
 	}
 }
@@ -53,18 +53,18 @@ func excluding(n int) ruleio.Plan {
 }
 
 // manyRules is a table with one chain of so many rules.
-func manyRules(t nftrules.Table, n int) nftrules.Table {
+func manyRules(t nft.Table, n int) nft.Table {
 	chain := t.Chains[0]
 	rule := chain.Rules[len(chain.Rules)-1]
 	chain.Rules = nil
 	for range n {
 		chain.Rules = append(chain.Rules, rule)
 	}
-	t.Chains = []nftrules.Chain{chain}
+	t.Chains = []nft.Chain{chain}
 	return t
 }
 
-func benchmarkScale(b *testing.B, n int, planned func() nftrules.Table) {
+func benchmarkScale(b *testing.B, n int, planned func() nft.Table) {
 	b.Helper()
 	l := newLab(b)
 	messages := l.bareBatch(b, planned())

@@ -58,11 +58,12 @@ func everyRuleOf(families ...family) ruleio.Plan {
 func TestDocumentedRules(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("| Chain | Rule, without counter and comment | What it does | Repairs, or serves |\n|---|---|---|---|\n")
-	for _, c := range build(t, everyRuleOf(ipv4)).Chains {
-		for _, r := range c.Rules {
-			repairs := make([]string, len(r.Repairs))
-			for i, n := range r.Repairs {
-				repairs[i] = string(n)
+	table := rulesOf(t, everyRuleOf(ipv4))
+	for _, c := range table.Chains {
+		for i, r := range c.Rules {
+			var repairs []string
+			for _, defect := range table.Purposes[c.Name][i].Defects {
+				repairs = append(repairs, string(defect))
 			}
 			cause, words, found := strings.Cut(r.Comment, ": ")
 			if !found {

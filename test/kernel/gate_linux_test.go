@@ -11,7 +11,8 @@ import (
 	"time"
 
 	"meshvm.io/meshvm/internal/gate"
-	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/nft"
+	"meshvm.io/meshvm/internal/nft/kernel"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -51,11 +52,11 @@ func TestGate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
-			table := build(t, gatedPlan())
+			table := rulesOf(t, gatedPlan())
 			l.wantGate(t, "an empty namespace", false)
 			l.writeIstio(stock.istio)
 			l.wantGate(t, "Istio's rules", false)
-			l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table.Shut()) })
+			l.in(l.pod, func() error { return meshvmTable.Replace(table.Shut().Table) })
 			l.wantGate(t, "our table, written and not verified", false)
 			r := l.apply(gatedPlan())
 			l.wantGate(t, "verified, before there is a bridge", true)
@@ -88,21 +89,21 @@ func TestGate(t *testing.T) {
 func TestGateStaysShutAfterAChange(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	table := build(t, gatedPlan())
-	l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table.Shut()) })
+	table := rulesOf(t, gatedPlan())
+	l.in(l.pod, func() error { return meshvmTable.Replace(table.Shut().Table) })
 	verified := l.mustRead()
 	l.output(l.pod, "add table ip other\n", "nft", "-f", "-")
 	l.in(l.pod, func() error {
-		if err := (nftrules.Kernel{}).OpenGate(table, verified.Generation); !errors.Is(err, nftrules.ErrChanged) {
+		if err := meshvmTable.AddElements(*table.Gate(), verified.Generation); !errors.Is(err, kernel.ErrChanged) {
 			t.Errorf("got %v, want ErrChanged", err)
 		}
 		return nil
 	})
 	l.wantGate(t, "after the change", false)
 	now := l.mustRead()
-	l.in(l.pod, func() error { return nftrules.Kernel{}.OpenGate(table, now.Generation) })
+	l.in(l.pod, func() error { return meshvmTable.AddElements(*table.Gate(), now.Generation) })
 	l.wantGate(t, "verified again", true)
-	if differences := nftrules.Compare(table, l.mustRead().Table); len(differences) > 0 {
+	if differences := nft.Compare(table.Table, l.mustRead().Table); len(differences) > 0 {
 		t.Error(differences)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"testing"
 
-	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/test/cluster/builder"
 )
@@ -51,7 +50,7 @@ func expectNeeded(t *testing.T, p ruleio.Plan, labs []stockLab) {
 				rules := &table.Chains[ci].Rules
 				*rules = slices.Delete(*rules, ri, ri+1)
 				if !slices.ContainsFunc(labs, func(l stockLab) bool {
-					l.in(l.pod, func() error { return nftrules.Kernel{}.Replace(table) })
+					l.in(l.pod, func() error { return meshvmTable.Replace(table) })
 					return l.misbehaves(t)
 				}) {
 					t.Error("no probe noticed that the rule is not there")

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -195,7 +195,7 @@ func (l *lab) randomPlan(t *testing.T, lab column, number uint64) int {
 		t.Fatalf("plan %+v: ended with %s: %s\nagain: %s", p, r.Outcome, r.Message, again)
 	}
 	if read := l.mustRead().Table; read.Digest() != build(t, replanned(t, p)).Digest() {
-		t.Fatalf("plan %+v: read back otherwise: %q\nagain: %s", p, nftrules.Compare(build(t, p), read), again)
+		t.Fatalf("plan %+v: read back otherwise: %q\nagain: %s", p, nft.Compare(build(t, p), read), again)
 	}
 	var sent sync.WaitGroup
 	for range probes {

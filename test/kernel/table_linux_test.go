@@ -12,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"meshvm.io/meshvm/internal/nft"
+	"meshvm.io/meshvm/internal/nft/kernel"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
 )
@@ -66,7 +68,16 @@ func plans() map[string]ruleio.Plan {
 	}
 }
 
-func build(t testing.TB, p ruleio.Plan) nftrules.Table {
+// meshvmTable is meshvm's table in the namespace of the calling thread.
+var meshvmTable = kernel.Handle{Table: nftrules.TableName}
+
+func build(t testing.TB, p ruleio.Plan) nft.Table {
+	t.Helper()
+	return rulesOf(t, p).Table
+}
+
+// rulesOf is the table of a plan with the purpose of each rule.
+func rulesOf(t testing.TB, p ruleio.Plan) nftrules.Table {
 	t.Helper()
 	table, err := nftrules.Build(p)
 	if err != nil {
@@ -76,15 +87,15 @@ func build(t testing.TB, p ruleio.Plan) nftrules.Table {
 }
 
 // read is the table in the lab's pod.
-func (l *lab) read() (s nftrules.Snapshot, err error) {
+func (l *lab) read() (s nft.Snapshot, err error) {
 	l.in(l.pod, func() error {
-		s, err = nftrules.Kernel{}.Read()
+		s, err = meshvmTable.Read()
 		return nil
 	})
 	return s, err
 }
 
-func (l *lab) mustRead() nftrules.Snapshot {
+func (l *lab) mustRead() nft.Snapshot {
 	l.t.Helper()
 	s, err := l.read()
 	if err != nil {
@@ -115,7 +126,7 @@ func TestNftReadsText(t *testing.T) {
 			l := newLab(t, ipv4, ipv6)
 			want := build(t, p)
 			l.output(l.pod, want.Text(), "nft", "-f", "-")
-			if differences := nftrules.Compare(want, l.mustRead().Table); len(differences) > 0 {
+			if differences := nft.Compare(want, l.mustRead().Table); len(differences) > 0 {
 				t.Errorf("read back from nft's own writing:\n%s", strings.Join(differences, "\n"))
 			}
 		})
@@ -144,15 +155,15 @@ func TestWritingTwiceLeavesTheSameTable(t *testing.T) {
 func TestFailingBatchKeepsTheOldTable(t *testing.T) {
 	t.Parallel()
 	bad := map[string]struct {
-		change func(t *nftrules.Table)
+		change func(t *nft.Table)
 		want   error
 	}{
 		"chain that the kernel cannot have": {
 			// Address translation cannot come before connection tracking.
-			func(t *nftrules.Table) { t.Chains[2].Priority = -250 }, nftrules.ErrUnsupported,
+			func(t *nft.Table) { t.Chains[2].Priority = -250 }, kernel.ErrUnsupported,
 		},
 		"overlapping elements": {
-			func(t *nftrules.Table) {
+			func(t *nft.Table) {
 				t.Set(nftrules.SetOutboundExcludeIPv4).Elements = []string{"10.0.0.0/8", "10.1.0.0/16"}
 			},
 			nil,
@@ -166,7 +177,7 @@ func TestFailingBatchKeepsTheOldTable(t *testing.T) {
 			table := build(t, plan())
 			tc.change(&table)
 			l.in(l.pod, func() error {
-				err := nftrules.Kernel{}.Replace(table)
+				err := meshvmTable.Replace(table)
 				t.Logf("refused: %v", err)
 				if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
 					t.Errorf("error %v, want %v", err, tc.want)
@@ -196,7 +207,7 @@ func TestRemoveLeavesNothing(t *testing.T) {
 			t.Errorf("%s: left something (-before +after):\n%s", attempt, diff)
 		}
 	}
-	if _, err := l.read(); !errors.Is(err, nftrules.ErrNoTable) {
+	if _, err := l.read(); !errors.Is(err, kernel.ErrNoTable) {
 		t.Errorf("error %v, want ErrNoTable", err)
 	}
 }
@@ -224,7 +235,7 @@ func TestConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	const writers, rounds = 4, 25
 	l := newLab(t)
-	tables := map[string]nftrules.Table{}
+	tables := map[string]nft.Table{}
 	for w := range writers {
 		p := plan()
 		p.Inbound.Mesh = []uint16{uint16(8000 + w)}
@@ -236,11 +247,11 @@ func TestConcurrentWriters(t *testing.T) {
 		wg.Go(func() {
 			err := l.pod.Do(func() error {
 				for range rounds {
-					if err := (nftrules.Kernel{}).Replace(table); err != nil {
+					if err := meshvmTable.Replace(table); err != nil {
 						return err
 					}
-					s, err := nftrules.Kernel{}.Read()
-					if err != nil && !errors.Is(err, nftrules.ErrBusy) {
+					s, err := meshvmTable.Read()
+					if err != nil && !errors.Is(err, kernel.ErrBusy) {
 						return err
 					}
 					if _, whole := tables[s.Table.Digest()]; err == nil && !whole {
@@ -287,7 +298,7 @@ func TestForeignChangesAreSeen(t *testing.T) {
 			want := build(t, plan())
 			l.output(l.pod, command+"\n", "nft", "-f", "-")
 			got := l.mustRead().Table
-			differences := nftrules.Compare(want, got)
+			differences := nft.Compare(want, got)
 			t.Log(strings.Join(differences, "; "))
 			if len(differences) == 0 || got.Digest() == want.Digest() {
 				t.Errorf("not seen, digest %s, table:\n%s", got.Digest(), got.Text())
@@ -308,8 +319,8 @@ func TestCounters(t *testing.T) {
 	p := probe{name: "client to a mesh port", from: fromPeer, network: "tcp4", host: podIP, port: meshPort}
 	l.expect(t, p, p.through("15006", serverGuest, gatewayIP))
 	s := l.mustRead()
-	redirect := nftrules.Statement{Kind: nftrules.StatementRedirect, Port: inboundPort}
-	i := slices.IndexFunc(s.Counters, func(c nftrules.RuleCounter) bool {
+	redirect := nft.Statement{Kind: nft.StatementRedirect, Port: inboundPort}
+	i := slices.IndexFunc(s.Counters, func(c nft.RuleCounter) bool {
 		return c.Chain == "prerouting" && s.Table.Chains[0].Rules[c.Index].Statement == redirect
 	})
 	if i < 0 || s.Counters[i].Packets != 1 || s.Counters[i].Bytes == 0 {

@@ -68,7 +68,7 @@ func TestUnmeshed(t *testing.T) {
 	}
 	meshed := steady(t, column{istioIptables, withoutList, []family{ipv4}})
 	l.sendAll(t, "drop", slices.DeleteFunc(meshed, func(x cell) bool { return x.probe.port == ntpPort }))
-	want := build(t, unmeshedPlan(ipv4))
+	want := rulesOf(t, unmeshedPlan(ipv4))
 	if n := nftrules.Totals(want, l.mustRead()); n.Dropped == 0 || n.Captured == 0 || n.Direct == 0 {
 		t.Errorf("totals %+v, want all to have counted", n)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulewriter"
@@ -283,7 +284,7 @@ func (l *lab) ruleset() string {
 // ourTable is what the nft program lists of ours.
 func (l *lab) ourTable() string {
 	l.t.Helper()
-	return l.output(l.pod, "", "nft", "-s", "list", "table", nftrules.FamilyInet, nftrules.TableName)
+	return l.output(l.pod, "", "nft", "-s", "list", "table", nft.FamilyInet, nftrules.TableName)
 }
 
 // ours matches our table in a listing of the ruleset.
@@ -296,10 +297,10 @@ func (l *lab) foreignTables() string {
 }
 
 // nftStyle is the spelling of the installed nft.
-func (l *lab) nftStyle() nftrules.Style {
+func (l *lab) nftStyle() nft.Style {
 	l.t.Helper()
 	if version := l.output(l.pod, "", "nft", "--version"); strings.Contains(version, "v1.0.") {
-		return nftrules.StylePortable
+		return nft.StylePortable
 	}
-	return nftrules.StyleNFT11
+	return nft.StyleNFT11
 }

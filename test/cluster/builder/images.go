@@ -9,9 +9,9 @@ import (
 	"runtime"
 	"slices"
 
+	"meshvm.io/meshvm/hack/images/oci"
 	"meshvm.io/meshvm/hack/images/release"
 	"meshvm.io/meshvm/test/cluster/node"
-	"meshvm.io/meshvm/hack/images/oci"
 )
 
 // Images of the local cluster's own programs.

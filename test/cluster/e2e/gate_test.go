@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/test/cluster/witness"
 )
@@ -214,7 +215,7 @@ func (h *held) lose() {
 	pod := h.pod("")
 	release := h.holdRules()
 	defer release()
-	if _, err := h.PodNetnsExec(h.ctx, string(pod), "nft", "delete", "table", nftrules.FamilyInet, nftrules.TableName); err != nil {
+	if _, err := h.PodNetnsExec(h.ctx, string(pod), "nft", "delete", "table", nft.FamilyInet, nftrules.TableName); err != nil {
 		h.Fatal(err)
 	}
 	begin := time.Now()

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"meshvm.io/meshvm/internal/netns"
+	"meshvm.io/meshvm/internal/nft/kernel"
 	"meshvm.io/meshvm/internal/nftrules"
 )
 
@@ -155,8 +156,8 @@ func install() error {
 // look reads first whether the rules were verified and then the counters, so that
 // a frame which is not counted came later.
 func (w *Witness) look(uid types.UID, name string) error {
-	s, err := nftrules.Kernel{}.Read()
-	if err != nil && !errors.Is(err, nftrules.ErrNoTable) && !errors.Is(err, nftrules.ErrBusy) {
+	s, err := kernel.Handle{Table: nftrules.TableName}.Read()
+	if err != nil && !errors.Is(err, kernel.ErrNoTable) && !errors.Is(err, kernel.ErrBusy) {
 		return err
 	}
 	written := err == nil
