@@ -33,6 +33,7 @@ ROOT_PAGES = {
 FENCE = re.compile(r"^ *(```|~~~).*?^ *\1 *$", re.M | re.S)
 CODE = re.compile(r"`[^`\n]*`")
 LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()\s*([^()\s]+)\s*(\))")
+SOURCE = re.compile(r"(<img[^>]*\bsrc=\")([^\"]+)(\")")
 HEADING = re.compile(r"^#{1,6} +(.*?) *#*$", re.M)
 
 
@@ -112,7 +113,7 @@ def check(name):
             log.warning("%s: %s has no heading %s", name, path or "the page", anchor)
         return match.group(0)
 
-    outside_code(text, lambda t: LINK.sub(look, t))
+    outside_code(text, lambda t: SOURCE.sub(look, LINK.sub(look, t)))
 
 
 def anchors(file):
