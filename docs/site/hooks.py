@@ -4,8 +4,9 @@
 The Markdown files are written for the repository: links lead to any file of it.
 The hooks publish some files of the repository's root as pages, turn links to
 files that are not part of the site into links to the repository, and check
-every link of every Markdown file. A broken link is a warning, which fails the
-build in strict mode. External links are checked for their syntax only.
+every link of every Markdown file, and every path of the repository that stands
+in backquotes. A broken link or path is a warning, which fails the build in
+strict mode. External links are checked for their syntax only.
 """
 
 import logging
@@ -32,6 +33,7 @@ ROOT_PAGES = {
 
 FENCE = re.compile(r"^ *(```|~~~).*?^ *\1 *$", re.M | re.S)
 CODE = re.compile(r"`[^`\n]*`")
+PATH = re.compile(r"`((?:api|build|charts|cmd|config|controllers|docs|hack|internal|test)/[\w./*<>-]+)`")
 LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\]\()\s*([^()\s]+)\s*(\))")
 SOURCE = re.compile(r"(<img[^>]*\bsrc=\")([^\"]+)(\")")
 HEADING = re.compile(r"^#{1,6} +(.*?) *#*$", re.M)
@@ -97,6 +99,7 @@ def tracked_markdown():
 def check(name):
     """Warns of each link of a Markdown file that leads nowhere."""
     text = (ROOT / name).read_text()
+    check_paths(name, text)
 
     def look(match):
         target = match.group(2)
@@ -114,6 +117,22 @@ def check(name):
         return match.group(0)
 
     outside_code(text, lambda t: SOURCE.sub(look, LINK.sub(look, t)))
+
+
+def check_paths(name, text):
+    """Warns of each path in backquotes that does not exist.
+
+    Decisions and the changelog may name files of the past. A path with a
+    placeholder, as in <kind>, is cut before it.
+    """
+    if name.startswith("docs/decisions/") or name == "CHANGELOG.md":
+        return
+    for path in PATH.findall(FENCE.sub("", text)):
+        known = path.partition("<")[0]
+        if "<" in path:
+            known = posixpath.dirname(known)
+        if not any(ROOT.glob(known.rstrip("/"))):
+            log.warning("%s: %s does not exist", name, path)
 
 
 def anchors(file):
