@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	kubevirtv1 "kubevirt.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -26,6 +25,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -95,7 +95,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 // CacheOptions keeps the cache to what the controllers read: virt-launcher pods
 // everywhere, rule-writer Jobs and their pods in the operator's namespace.
 func CacheOptions(operatorNamespace string) cache.Options {
-	launchers := labels.SelectorFromSet(labels.Set{kubevirtv1.AppLabel: "virt-launcher"})
+	launchers := labels.SelectorFromSet(launcherpod.Labels())
 	writers := labels.SelectorFromSet(rulejob.Labels())
 	return cache.Options{
 		DefaultTransform: trim,

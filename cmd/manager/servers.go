@@ -20,8 +20,9 @@ import (
 
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/internal/servingcert"
+	"meshvm.io/meshvm/internal/startgate"
 	"meshvm.io/meshvm/internal/tlsprofile"
-	gate "meshvm.io/meshvm/internal/webhook"
+	podwebhook "meshvm.io/meshvm/internal/webhook"
 )
 
 // Names of config/webhook.
@@ -108,7 +109,7 @@ func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
 	if s.config.Webhook.Mode == configv1alpha1.Disabled {
 		return nil
 	}
-	gate.Setup(mgr, gate.Options{
+	podwebhook.Setup(mgr, startgate.Options{
 		Image: s.config.RuleWriter.Image, PullPolicy: corev1.PullPolicy(s.config.RuleWriter.ImagePullPolicy),
 	})
 	if s.certificate != nil {

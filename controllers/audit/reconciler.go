@@ -19,6 +19,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -198,8 +199,7 @@ func (r *Reconciler) targets(ctx context.Context, node string) ([]rulejob.AuditT
 // configuration as it is now.
 func auditable(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod, node string) (rulejob.AuditTarget, bool) {
 	none := rulejob.AuditTarget{}
-	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	if pod.UID != config.Spec.Pod.UID || pod.Spec.NodeName != node || ended || !config.DeletionTimestamp.IsZero() || len(pod.Status.PodIPs) == 0 {
+	if pod.UID != config.Spec.Pod.UID || pod.Spec.NodeName != node || launcherpod.Ended(pod) || !config.DeletionTimestamp.IsZero() || len(pod.Status.PodIPs) == 0 {
 		return none, false
 	}
 	request, err := rulejob.ApplyRequest(config, pod)

@@ -20,7 +20,9 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/startgate"
 )
 
 // conditions states every condition of the object from the scope.
@@ -250,9 +252,9 @@ func (s *scope) natProgrammed() conditions.Condition {
 		c := s.podProgrammed(pod)
 		switch {
 		case c.Status == metav1.ConditionTrue:
-		case s.role(pod) == v1alpha1.PodRoleMigrationTarget && natplan.GateHolds(pod):
+		case s.role(pod) == v1alpha1.PodRoleMigrationTarget && startgate.Blocks(pod):
 			waits = "; the migration to pod " + pod.Name + " is held back: " + c.Message
-		case isReady(pod):
+		case launcherpod.Ready(pod):
 			c.Message += "; pod " + pod.Name + " is Ready and so may be in the Service's endpoints all the same"
 			return c
 		default:
@@ -263,13 +265,6 @@ func (s *scope) natProgrammed() conditions.Condition {
 		return conditions.Unknown(t, v1alpha1.ReasonPending, "every live virt-launcher pod has rules, of a spec before this one: see Accepted")
 	}
 	return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules of every live virt-launcher pod were read back from the kernel"+waits)
-}
-
-// isReady says whether a Service sends clients to the pod.
-func isReady(pod *corev1.Pod) bool {
-	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
-		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
-	})
 }
 
 // podProgrammed states the same of one pod.

@@ -20,6 +20,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
 )
 
@@ -90,8 +91,7 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 	}
 	s.podsKnown = true
 	for _, p := range pods.Items {
-		_, temporary := p.Annotations[kubevirtv1.EphemeralProvisioningObject]
-		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed && !temporary {
+		if !launcherpod.Ended(&p) && !launcherpod.IsTemporary(&p) {
 			s.pods = append(s.pods, p)
 		}
 	}

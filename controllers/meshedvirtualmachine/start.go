@@ -19,7 +19,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/startgate"
 )
 
 // Unpauser lets a paused guest run. The right to do so is in config/unpause: only
@@ -80,9 +80,9 @@ func notPaused(err error) bool {
 func (s *scope) start(pod *corev1.Pod) v1alpha1.PodStart {
 	before := s.startBefore(pod.UID)
 	switch {
-	case natplan.GateHolds(pod):
+	case startgate.Blocks(pod):
 		return v1alpha1.PodStartHeld
-	case natplan.HasGate(pod), s.released == pod.UID, before == v1alpha1.PodStartReleased:
+	case startgate.HasGate(pod), s.released == pod.UID, before == v1alpha1.PodStartReleased:
 		return v1alpha1.PodStartReleased
 	case !s.startsPaused(), migrated(pod), before == v1alpha1.PodStartNotHeld:
 		return v1alpha1.PodStartNotHeld
@@ -191,7 +191,7 @@ func (s *scope) whyNotHeld(pod *corev1.Pod) (reason v1alpha1.ConditionReason, me
 		return v1alpha1.ReasonGateMissing, "the guest of pod " + pod.Name +
 			" was started before the operator's start gate Pause was in effect, so that it may have sent packets before its rules were there: restart the guest"
 	default:
-		return v1alpha1.ReasonGateMissing, "pod " + pod.Name + " was made without the container " + natplan.GateContainer +
+		return v1alpha1.ReasonGateMissing, "pod " + pod.Name + " was made without the container " + startgate.Container +
 			", so that its guest may have sent packets before its rules were there: see to it that the operator's webhook for pods is in place, then restart the guest"
 	}
 }

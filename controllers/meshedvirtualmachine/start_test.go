@@ -18,9 +18,9 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
-	"meshvm.io/meshvm/internal/builders"
 )
 
 // gate gives the scope's pod a gate.

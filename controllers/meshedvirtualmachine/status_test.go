@@ -20,9 +20,9 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/natplan"
-	"meshvm.io/meshvm/internal/builders"
 )
 
 // world is a scope in which everything is as it should be.

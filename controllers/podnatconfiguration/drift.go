@@ -16,6 +16,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -91,7 +92,7 @@ func (s *scope) describeTarget(job *batchv1.Job) {
 	if s.node != nil && s.node.Status.NodeInfo.BootID != "" {
 		annotations[v1alpha1.AnnotationBootID] = s.node.Status.NodeInfo.BootID
 	}
-	if at := drift.SandboxTime(s.pod); at != nil {
+	if at := launcherpod.SandboxReadySince(s.pod); at != nil {
 		annotations[v1alpha1.AnnotationSandboxTime] = at.UTC().Format(time.RFC3339)
 	}
 	job.Annotations = annotations

@@ -7,8 +7,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/conditions"
-	"meshvm.io/meshvm/internal/drift"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/launcherpod"
 )
 
 // enrolmentLimit is how long after the pod's network namespace was there the
@@ -25,14 +24,14 @@ func (s *scope) ambient() bool { return s.config.Spec.DataPlane == v1alpha1.Data
 // is what istio-cni's annotation says.
 func (s *scope) hasProxy() bool {
 	if s.ambient() {
-		return s.pod.Annotations[v1alpha1.AnnotationAmbientRedirection] == v1alpha1.AmbientRedirectionEnabled
+		return launcherpod.AmbientEnrolled(s.pod)
 	}
-	return natplan.HasSidecar(s.pod)
+	return launcherpod.HasSidecar(s.pod)
 }
 
 // proxyMissing says whether a living launcher pod has no proxy.
 func (s *scope) proxyMissing() bool {
-	return s.invalid == nil && s.alive() && isLauncher(s.pod) && !s.hasProxy()
+	return s.invalid == nil && s.alive() && launcherpod.IsLauncher(s.pod) && !s.hasProxy()
 }
 
 // awaitEnrolment is how long to wait for istio-cni. When that is over it notes
@@ -42,7 +41,7 @@ func (s *scope) awaitEnrolment(now time.Time) time.Duration {
 		return 0
 	}
 	since := s.pod.CreationTimestamp
-	if t := drift.SandboxTime(s.pod); t != nil {
+	if t := launcherpod.SandboxReadySince(s.pod); t != nil {
 		since = *t
 	}
 	wait := since.Add(enrolmentLimit).Sub(now)

@@ -7,17 +7,16 @@ import (
 	"fmt"
 	"slices"
 	"sort"
-	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
@@ -117,7 +116,7 @@ func (r *Reconciler) plan(s *scope) error {
 		return nil
 	case !s.config.DeletionTimestamp.IsZero():
 		request = rulejob.RemoveRequest(s.config, s.pod)
-	case !isLauncher(s.pod):
+	case !launcherpod.IsLauncher(s.pod):
 		s.invalid = &natplan.Invalid{
 			Reason: v1alpha1.ReasonNotALauncherPod, Field: "spec.pod.name",
 			Message: "the pod is not a virt-launcher pod of KubeVirt: a PodNATConfiguration is written by the operator only",
@@ -146,22 +145,11 @@ func (r *Reconciler) plan(s *scope) error {
 
 // alive says whether the pod is there and may still carry traffic.
 func (s *scope) alive() bool {
-	return s.pod != nil && s.pod.Status.Phase != corev1.PodSucceeded && s.pod.Status.Phase != corev1.PodFailed
+	return s.pod != nil && !launcherpod.Ended(s.pod)
 }
 
-// sandboxReady says whether the pod has a network namespace with an address.
-// (Kubernetes: pod condition PodReadyToStartContainers, KEP-3085.)
-func (s *scope) sandboxReady() bool {
-	if s.pod == nil || len(s.pod.Status.PodIPs) == 0 {
-		return false
-	}
-	for _, c := range s.pod.Status.Conditions {
-		if c.Type == corev1.PodReadyToStartContainers {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return true
-}
+// sandboxReady reports whether the pod has a network namespace with an address.
+func (s *scope) sandboxReady() bool { return s.pod != nil && launcherpod.SandboxReady(s.pod) }
 
 // nodeUp says whether the pod's node can run a Job.
 func (s *scope) nodeUp() bool { return s.node != nil && rulejob.NodeReady(s.node) }
@@ -186,25 +174,9 @@ func (s *scope) overtaken() bool {
 func (s *scope) writerAtWork() bool {
 	for _, pods := range s.writers {
 		for i := range pods {
-			if p := pods[i].Status.Phase; p != corev1.PodSucceeded && p != corev1.PodFailed {
+			if !launcherpod.Ended(&pods[i]) {
 				return true
 			}
-		}
-	}
-	return false
-}
-
-// isLauncher says whether KubeVirt made the pod to run a guest. Without this
-// check whoever may write a PodNATConfiguration could have rules written into
-// any pod of the namespace.
-func isLauncher(p *corev1.Pod) bool {
-	if p.Labels[kubevirtv1.AppLabel] != "virt-launcher" {
-		return false
-	}
-	for _, ref := range p.OwnerReferences {
-		if ref.Controller != nil && *ref.Controller && ref.Kind == "VirtualMachineInstance" &&
-			strings.HasPrefix(ref.APIVersion, kubevirtv1.GroupVersion.Group+"/") && string(ref.UID) == p.Labels[kubevirtv1.CreatedByLabel] {
-			return true
 		}
 	}
 	return false

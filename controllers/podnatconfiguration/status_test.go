@@ -14,11 +14,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
-	"meshvm.io/meshvm/internal/builders"
 )
 
 // waiting is a scope whose Job has just been made.
@@ -56,7 +57,7 @@ func inAmbient(redirection string) func(*scope) {
 func TestEnrolmentIsAwaited(t *testing.T) {
 	s := waiting(t, inAmbient(""))
 	start := s.pod.CreationTimestamp.Time
-	if at := drift.SandboxTime(s.pod); at != nil {
+	if at := launcherpod.SandboxReadySince(s.pod); at != nil {
 		start = at.Time
 	}
 	for _, tc := range []struct {

@@ -23,9 +23,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/natplan"
-	b "meshvm.io/meshvm/internal/builders"
 )
 
 var update = flag.Bool("update", false, "write the golden files")

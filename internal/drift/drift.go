@@ -19,9 +19,10 @@ import (
 	"k8s.io/utils/ptr"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
+	"meshvm.io/meshvm/internal/startgate"
 )
 
 // Finding is why rules have to be written again.
@@ -94,7 +95,7 @@ func FromEvents(st *v1alpha1.PodNATConfigurationStatus, pod *corev1.Pod, node *c
 	if node != nil && a.Node == node.Name && a.BootID != "" && node.Status.NodeInfo.BootID != "" && a.BootID != node.Status.NodeInfo.BootID {
 		return &Finding{v1alpha1.ReasonNodeRebooted, "node " + node.Name + " was started anew"}
 	}
-	ready := SandboxTime(pod)
+	ready := launcherpod.SandboxReadySince(pod)
 	switch {
 	case ready != nil && a.SandboxTime != nil:
 		if !ready.Equal(a.SandboxTime) {
@@ -104,19 +105,7 @@ func FromEvents(st *v1alpha1.PodNATConfigurationStatus, pod *corev1.Pod, node *c
 		return &Finding{v1alpha1.ReasonSandboxRecreated, "all containers of the pod were started again"}
 	}
 	if a.Time != nil && gateSeenShut(pod, *a.Time) {
-		return &Finding{v1alpha1.ReasonDrifted, "container " + natplan.GateWatchContainer + " of the pod no longer saw verified rules"}
-	}
-	return nil
-}
-
-// SandboxTime is when the kubelet reported the pod's present network namespace,
-// nil where kubelets do not (Kubernetes before 1.29, KEP-3085).
-func SandboxTime(pod *corev1.Pod) *metav1.Time {
-	for i := range pod.Status.Conditions {
-		c := &pod.Status.Conditions[i]
-		if c.Type == corev1.PodReadyToStartContainers && c.Status == corev1.ConditionTrue && !c.LastTransitionTime.IsZero() {
-			return c.LastTransitionTime.DeepCopy()
-		}
+		return &Finding{v1alpha1.ReasonDrifted, "container " + startgate.WatchContainer + " of the pod no longer saw verified rules"}
 	}
 	return nil
 }
@@ -137,7 +126,7 @@ func allRestarted(pod *corev1.Pod, since metav1.Time) bool {
 // was shut, after a time. Both times are of the node's container runtime.
 func gateSeenShut(pod *corev1.Pod, since metav1.Time) bool {
 	for _, c := range pod.Status.InitContainerStatuses {
-		if c.Name != natplan.GateWatchContainer {
+		if c.Name != startgate.WatchContainer {
 			continue
 		}
 		for _, t := range []*corev1.ContainerStateTerminated{c.State.Terminated, c.LastTerminationState.Terminated} {

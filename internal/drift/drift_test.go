@@ -11,11 +11,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/drift"
-	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
-	"meshvm.io/meshvm/internal/builders"
+	"meshvm.io/meshvm/internal/startgate"
 )
 
 const inode = 4026532000
@@ -127,10 +127,10 @@ func TestFromEvents(t *testing.T) {
 			ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 				ExitCode: code, FinishedAt: metav1.NewTime(builders.Epoch.Add(finished)),
 			}}
-			c := corev1.ContainerStatus{Name: natplan.GateWatchContainer, State: ended}
+			c := corev1.ContainerStatus{Name: startgate.WatchContainer, State: ended}
 			if again {
 				c = container(1, finished)
-				c.Name, c.LastTerminationState = natplan.GateWatchContainer, ended
+				c.Name, c.LastTerminationState = startgate.WatchContainer, ended
 			}
 			p.Status.InitContainerStatuses = append(p.Status.InitContainerStatuses, c)
 		}

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/builders"
+	"meshvm.io/meshvm/internal/drift"
 )
 
 var limits = drift.Limits{Drifts: 3, Window: time.Hour, Backoff: 30 * time.Second}

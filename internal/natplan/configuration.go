@@ -14,6 +14,7 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -114,9 +115,9 @@ func checkPod(mvm *v1alpha1.MeshedVirtualMachine, f Facts) error {
 	switch {
 	case f.Pod.Namespace != mvm.Namespace || f.VMI.Namespace != mvm.Namespace:
 		return invalidf(v1alpha1.ReasonNotALauncherPod, "spec.pod", "the pod is not in the namespace of the MeshedVirtualMachine")
-	case f.Pod.Labels[kubevirtv1.AppLabel] != launcherApp:
+	case !launcherpod.HasLabel(f.Pod):
 		return invalidf(v1alpha1.ReasonNotALauncherPod, "spec.pod", "the pod is not a virt-launcher pod")
-	case f.Pod.Labels[kubevirtv1.CreatedByLabel] != string(f.VMI.UID):
+	case launcherpod.CreatedBy(f.Pod) != f.VMI.UID:
 		return invalidf(v1alpha1.ReasonNotALauncherPod, "spec.pod", "the pod runs another VirtualMachineInstance")
 	default:
 		return nil

@@ -12,6 +12,7 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -21,41 +22,10 @@ import (
 // moved from one data plane to the other.
 var AmbientLocalPorts = []int32{15001, 15006, 15008, 15053}
 
-// HasSidecar says whether the pod was made with Istio's sidecar; a native
-// sidecar is an init container. (Istio, pkg/kube/inject, ProxyContainerName.)
-func HasSidecar(pod *corev1.Pod) bool {
-	return anySidecar(pod, func(corev1.Container) bool { return true })
-}
-
-// anySidecar says whether the container of Istio's proxy is one of those.
-func anySidecar(pod *corev1.Pod, is func(corev1.Container) bool) bool {
-	return slices.ContainsFunc(slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers), func(c corev1.Container) bool {
-		return c.Name == proxyContainer && is(c)
-	})
-}
-
-// sidecarSays says whether a variable of the sidecar is "true".
-func sidecarSays(pod *corev1.Pod, variable string) bool {
-	return anySidecar(pod, func(c corev1.Container) bool {
-		return slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
-			return e.Name == variable && strings.EqualFold(e.Value, "true")
-		})
-	})
-}
-
-// podDataPlane is the data plane that a pod was made for, whatever the spec says
-// by now. istio-cni leaves a pod with a sidecar alone.
-func podDataPlane(pod *corev1.Pod) v1alpha1.DataPlane {
-	if !HasSidecar(pod) && pod.Labels[v1alpha1.LabelDataPlaneMode] == v1alpha1.DataPlaneModeAmbient {
-		return v1alpha1.DataPlaneAmbient
-	}
-	return v1alpha1.DataPlaneSidecar
-}
-
 // setDataPlane completes a configuration with the pod's data plane and the ports
 // of its proxy. Sidecar is left out.
 func setDataPlane(spec *v1alpha1.PodNATConfigurationSpec, pod *corev1.Pod) {
-	if podDataPlane(pod) != v1alpha1.DataPlaneAmbient {
+	if launcherpod.DataPlane(pod) != v1alpha1.DataPlaneAmbient {
 		return
 	}
 	spec.DataPlane = v1alpha1.DataPlaneAmbient

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -21,14 +22,12 @@ const (
 	// ProxyDNSPort is the port of the sidecar's resolver (Istio,
 	// pkg/config/constants, DefaultDNSProxyAddr).
 	ProxyDNSPort int32 = 15053
-
-	proxyContainer = "istio-proxy"
 )
 
 // dnsPort is the port of the resolver of the pod's proxy, 0 if Istio does not
 // capture the pod's DNS.
 func dnsPort(pod *corev1.Pod) int32 {
-	if sidecarSays(pod, DNSCapture) {
+	if launcherpod.SidecarEnvTrue(pod, DNSCapture) {
 		return ProxyDNSPort
 	}
 	return 0

@@ -12,6 +12,7 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
@@ -118,7 +119,7 @@ func meshFamilies(pod *corev1.Pod, network *kubevirtv1.Network, path *field.Path
 // carriesOneFamily says whether the pod's sidecar leaves out IPv6 where there is
 // IPv4. A pod without a sidecar is one of the ambient mesh, which has both.
 func carriesOneFamily(pod *corev1.Pod) bool {
-	return HasSidecar(pod) && !sidecarSays(pod, DualStack)
+	return launcherpod.HasSidecar(pod) && !launcherpod.SidecarEnvTrue(pod, DualStack)
 }
 
 // planFamilies adds the pod's own addresses, IPv4 first. Families that the pod

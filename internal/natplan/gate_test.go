@@ -11,6 +11,7 @@ import (
 	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/startgate"
 )
 
 func TestGateOfPods(t *testing.T) {
@@ -33,7 +34,7 @@ func TestGateOfPods(t *testing.T) {
 		"shut again while the guest runs": {lost, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if has, holds := natplan.HasGate(tc.pod), natplan.GateHolds(tc.pod); has != tc.has || holds != tc.holds {
+			if has, holds := startgate.HasGate(tc.pod), startgate.Blocks(tc.pod); has != tc.has || holds != tc.holds {
 				t.Errorf("has one: %t, holds: %t; want %t, %t", has, holds, tc.has, tc.holds)
 			}
 			spec, err := natplan.ConfigurationSpec(b.MVM("web").Obj(), natplan.Facts{Pod: tc.pod, VMI: vmi})
@@ -84,9 +85,9 @@ func TestInterfaceBeforeTheVMISaysSo(t *testing.T) {
 func TestGateOfAPodThatIsOnlyWatched(t *testing.T) {
 	vmi := b.VMI("web").Obj()
 	pod := b.LauncherPod(vmi, "abcde").IP("10.244.1.5").Obj()
-	pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: natplan.GateWatchContainer})
+	pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: startgate.WatchContainer})
 	got, err := natplan.ConfigurationSpec(b.MVM("web").Obj(), natplan.Facts{Pod: pod, VMI: vmi})
-	if err != nil || got.Gate.Port == 0 || natplan.GateHolds(pod) {
+	if err != nil || got.Gate.Port == 0 || startgate.Blocks(pod) {
 		t.Errorf("gate %+v, %v", got.Gate, err)
 	}
 }

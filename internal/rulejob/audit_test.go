@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
-	b "meshvm.io/meshvm/internal/builders"
 )
 
 var auditConfig = rulejob.Config{Namespace: "meshvm-system", Image: "image", ServiceAccount: "sa"}

@@ -17,9 +17,9 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
-	b "meshvm.io/meshvm/internal/builders"
 )
 
 var update = flag.Bool("update", false, "write the golden files")

@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"meshvm.io/meshvm/internal/startgate"
 )
 
 // PodPath is where the API server sends virt-launcher pods before it stores them.
@@ -16,14 +18,14 @@ const PodPath = "/mutate-virt-launcher-pod"
 
 // Setup registers the handler with the manager's webhook server. Every instance
 // of the manager answers, whether it leads or not.
-func Setup(mgr ctrl.Manager, o Options) {
+func Setup(mgr ctrl.Manager, o startgate.Options) {
 	mgr.GetWebhookServer().Register(PodPath, &admission.Webhook{
 		Handler: handler{options: o, decoder: admission.NewDecoder(mgr.GetScheme())},
 	})
 }
 
 type handler struct {
-	options Options
+	options startgate.Options
 	decoder admission.Decoder
 }
 
@@ -34,7 +36,7 @@ func (h handler) Handle(_ context.Context, req admission.Request) admission.Resp
 	if err := h.decoder.Decode(req, &pod); err != nil {
 		return admission.Errored(http.StatusBadRequest, err)
 	}
-	patch := Patch(&pod, h.options)
+	patch := startgate.Patch(&pod, h.options)
 	if patch == nil {
 		return admission.Allowed("no gate asked for")
 	}

@@ -21,11 +21,12 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/startgate"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
 
-var options = Options{Image: "example.invalid/rule-writer:test", PullPolicy: corev1.PullIfNotPresent}
+var options = startgate.Options{Image: "example.invalid/rule-writer:test", PullPolicy: corev1.PullIfNotPresent}
 
 // ask sends a pod to the handler as the API server does, and returns the pod as
 // it would be stored.
@@ -107,11 +108,11 @@ func TestWhatIsLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := &corev1.Pod{}
 			p.Labels = map[string]string{kubevirtv1.AppLabel: "virt-launcher", v1alpha1.LabelStartGate: v1alpha1.StartGateContainer}
-			if Patch(p, options) == nil {
+			if startgate.Patch(p, options) == nil {
 				t.Fatal("the pod as such gets no gate")
 			}
 			change(p)
-			if got := Patch(p, options); got != nil {
+			if got := startgate.Patch(p, options); got != nil {
 				t.Errorf("changed: %v", got)
 			}
 		})

@@ -10,10 +10,10 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/natplan"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"meshvm.io/meshvm/test/testenv"
 )
 

@@ -19,6 +19,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	kubevirtv1 "kubevirt.io/api/core/v1"
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/startgate"
+	"meshvm.io/meshvm/internal/webhook"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -26,12 +32,6 @@ import (
 	crwebhook "sigs.k8s.io/controller-runtime/pkg/webhook"
 	"sigs.k8s.io/yaml"
 
-	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/controllers"
-	"meshvm.io/meshvm/internal/children"
-	"meshvm.io/meshvm/internal/natplan"
-	"meshvm.io/meshvm/internal/ruleio"
-	"meshvm.io/meshvm/internal/webhook"
 	"meshvm.io/meshvm/test/testenv"
 )
 
@@ -80,7 +80,7 @@ func (s *suite) serveGate() (stop func()) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	webhook.Setup(mgr, webhook.Options{Image: "localhost/meshvm/rule-writer:dev"})
+	webhook.Setup(mgr, startgate.Options{Image: "localhost/meshvm/rule-writer:dev"})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
@@ -100,7 +100,7 @@ func (s *suite) serveGate() (stop func()) {
 func (s *suite) gateIs(pod *corev1.Pod, open bool) {
 	s.Helper()
 	s.podIs(pod, func(st *corev1.PodStatus) {
-		status := corev1.ContainerStatus{Name: natplan.GateContainer, Image: "x", ImageID: "x"}
+		status := corev1.ContainerStatus{Name: startgate.Container, Image: "x", ImageID: "x"}
 		if open {
 			status.State.Terminated = &corev1.ContainerStateTerminated{}
 		}
@@ -133,7 +133,7 @@ func TestGate(t *testing.T) {
 		t.Fatal(err)
 	}
 	vmi, pod := s.startGuest(o.Name, "node-a")
-	if !natplan.HasGate(pod) {
+	if !startgate.HasGate(pod) {
 		t.Fatalf("the pod was stored without a gate: %+v", pod.Spec.InitContainers)
 	}
 	s.gateIs(pod, false)
@@ -226,7 +226,7 @@ func TestImmediateIsWatched(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, pod := s.startGuest(o.Name, "node-a")
-	if natplan.HasGate(pod) || !natplan.HasWatch(pod) || pod.Spec.InitContainers[0].ReadinessProbe == nil || pod.Spec.InitContainers[0].StartupProbe != nil {
+	if startgate.HasGate(pod) || !startgate.HasWatch(pod) || pod.Spec.InitContainers[0].ReadinessProbe == nil || pod.Spec.InitContainers[0].StartupProbe != nil {
 		t.Fatalf("the pod was stored with the init containers %+v", pod.Spec.InitContainers)
 	}
 	nat := s.awaitNAT(pod)

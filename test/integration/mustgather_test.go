@@ -17,10 +17,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubevirtv1 "kubevirt.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/mustgather"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // TestMustGather collects from a cluster with an installation and a tenant. There

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"meshvm.io/meshvm/internal/ruleio"
+
 	"meshvm.io/meshvm/test/cluster/builder"
 )
 

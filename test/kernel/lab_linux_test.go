@@ -14,7 +14,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
-
 	"meshvm.io/meshvm/internal/netns"
 	"meshvm.io/meshvm/internal/ruleio"
 )

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"meshvm.io/meshvm/internal/ruleio"
+
 	"meshvm.io/meshvm/test/cluster/builder"
 )
 

@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
 	"meshvm.io/meshvm/internal/netns"
 )
 

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
-
 	"meshvm.io/meshvm/internal/netns"
 	"meshvm.io/meshvm/internal/trace"
 )

@@ -14,7 +14,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
 	"meshvm.io/meshvm/internal/ruleio"
 )
 

@@ -11,6 +11,7 @@ import (
 
 	"meshvm.io/meshvm/hack/images/oci"
 	"meshvm.io/meshvm/hack/images/release"
+
 	"meshvm.io/meshvm/test/cluster/node"
 )
 

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
 	"meshvm.io/meshvm/hack/images/oci"
 )
 

@@ -15,9 +15,8 @@ import (
 	"strings"
 	"text/template"
 
-	"sigs.k8s.io/yaml"
-
 	"meshvm.io/meshvm/hack/images/oci"
+	"sigs.k8s.io/yaml"
 )
 
 // olmModule requires the Operator Lifecycle Manager and the operator-registry

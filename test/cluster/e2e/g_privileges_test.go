@@ -18,11 +18,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubevirtv1 "kubevirt.io/api/core/v1"
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/rulejob"
+	"meshvm.io/meshvm/internal/startgate"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
-	"meshvm.io/meshvm/internal/rulejob"
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
@@ -56,13 +56,13 @@ func TestPrivileges(t *testing.T) {
 	before, _ := ready(t, s)
 	ctx := testContext(t, 5*time.Minute)
 	checkPrivileges(ctx, t, s, &managers(ctx, t, s)[0], "manager", noPrivileges)
-	checkPrivileges(ctx, t, s, shutGate(ctx, t, s, before), natplan.GateContainer, noPrivileges)
+	checkPrivileges(ctx, t, s, shutGate(ctx, t, s, before), startgate.Container, noPrivileges)
 	pause(ctx, t, s, false)
 	pod, err := s.WaitReady(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkPrivileges(ctx, t, s, pod, natplan.GateWatchContainer, noPrivileges)
+	checkPrivileges(ctx, t, s, pod, startgate.WatchContainer, noPrivileges)
 	checkPrivileges(ctx, t, s, longWriter(ctx, t, s, pod), rulejob.ContainerName, writerPrivileges)
 }
 

@@ -16,11 +16,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/nftrules"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"meshvm.io/meshvm/test/cluster/witness"
 )
 

@@ -15,8 +15,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"meshvm.io/meshvm/api/v1alpha1"
+
 	"meshvm.io/meshvm/test/cluster/programs/flow"
 )
 

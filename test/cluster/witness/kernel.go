@@ -17,7 +17,6 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
 	"k8s.io/apimachinery/pkg/types"
-
 	"meshvm.io/meshvm/internal/netns"
 	"meshvm.io/meshvm/internal/nft/kernel"
 	"meshvm.io/meshvm/internal/nftrules"

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package webhook adds the gate to virt-launcher pods: containers that hold back
-// the guest until the rules of the pod were verified, and that make the pod not
-// ready when they are lost (docs/start-gate.md).
-// What it makes of a pod is a pure function; the handler around it is thin.
-package webhook
+package startgate
 
 import (
 	"slices"
@@ -13,37 +9,35 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
-	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/launcherpod"
 )
 
-// Options are what the installation decides about the gate.
+// Options are the installation's settings of the gate.
 type Options struct {
-	// Image is that of the rule-writer, whose program is the gate too. The node
-	// pulls it for pods in users' namespaces, with the pull secrets of these.
+	// Image is the rule-writer's image, which contains the gate's program. Nodes
+	// pull it for pods in users' namespaces, with the pull secrets of these pods.
 	Image string
-	// PullPolicy is the image's, empty for the API server's default.
+	// PullPolicy is the pull policy of the image, empty for the API server's default.
 	PullPolicy corev1.PullPolicy
 }
 
-// gateUser is any user without rights; the number is that of "nonroot" in
-// distroless images.
+// gateUser is an unprivileged user ID, the one that distroless images call
+// "nonroot".
 const gateUser = 65532
 
-// startupLimit is how many seconds the start-up probe may fail before the kubelet
-// starts the container anew, which changes nothing for the pod: a day.
+// startupLimit is the number of seconds for which the start-up probe may fail
+// before the kubelet restarts the container: one day. A restart has no effect on
+// the pod.
 const startupLimit = 24 * 60 * 60
 
-// Patch is what has to be done to a pod that asks for the gate, nil if nothing.
-// It leaves alone pods that are not KubeVirt's, those that have the gate, and
-// those that KubeVirt makes to have a volume bound, which run no guest. It names
-// what is added and nothing else, so that fields which this program does not
-// know stay as they are.
+// Patch returns the JSON patch (RFC 6902) that adds the gate to a pod that asks
+// for it, nil for any other pod: a pod that is not a virt-launcher pod, that has
+// the gate, or that KubeVirt created only to have a volume bound. The patch only
+// adds, so that fields which this program does not know are preserved.
 func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
-	_, temporary := pod.Annotations[kubevirtv1.EphemeralProvisioningObject]
-	if pod.Labels[kubevirtv1.AppLabel] != "virt-launcher" || temporary || natplan.HasGate(pod) || natplan.HasWatch(pod) {
+	if !launcherpod.HasLabel(pod) || launcherpod.IsTemporary(pod) || HasGate(pod) || HasWatch(pod) {
 		return nil
 	}
 	var ops []jsonpatch.Operation
@@ -58,14 +52,15 @@ func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
 	default:
 		return nil
 	}
-	// Last, so that all others get ready while the rules are being written. What
-	// other webhooks add behind them waits too, which does no harm.
+	// The gate is the last init container, so that the others become ready while
+	// the rules are being written. Init containers that other webhooks append
+	// later also wait.
 	return append(ops, appendTo("/spec/volumes", pod.Spec.Volumes, corev1.Volume{
 		Name: noToken, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
 	}))
 }
 
-// appendTo adds an item to a list, which is not there when it is empty.
+// appendTo adds an item to a list, or creates the list when it is empty.
 func appendTo[T any](path string, list []T, item T) jsonpatch.Operation {
 	if len(list) == 0 {
 		return jsonpatch.NewOperation("add", path, []T{item})
@@ -73,48 +68,47 @@ func appendTo[T any](path string, list []T, item T) jsonpatch.Operation {
 	return jsonpatch.NewOperation("add", path+"/-", item)
 }
 
-// noToken is an empty volume in place of the token of the pod's service account,
-// which the API server mounts into every container that has nothing there
-// (Kubernetes, plugin/pkg/admission/serviceaccount).
+// noToken is an empty volume at the mount path of the service account token. The
+// API server mounts the token into every container that has no other volume at
+// that path (Kubernetes, plugin/pkg/admission/serviceaccount).
 const (
 	noToken   = "meshvm-gate-no-token"
 	tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount"
 )
 
 // gate is an init container that ends when the gate is open. The kubelet starts
-// no regular container, and so no guest, before. A native sidecar with a start-up probe would
-// do the same but for one case: a kubelet that is started anew takes it for
-// started although its probe never succeeded.
+// no regular container, and so no guest, before. A native sidecar with a
+// start-up probe is not sufficient: a restarted kubelet treats it as started
+// although its probe never succeeded.
 func gate(pod *corev1.Pod, o Options) corev1.Container {
 	c := container(pod, o)
-	c.Name, c.Args = natplan.GateContainer, []string{"gate", "-wait"}
+	c.Name, c.Args = Container, []string{"gate", "-wait"}
 	return c
 }
 
-// watch is a native sidecar (KEP-753), so that it ends with the guest's container,
-// as no other container would. It ends by itself when the gate is shut again,
-// and its start-up probe keeps it, and so the pod, from being ready until the gate
-// is open. The probe is by exec, which no mesh redirects, rewrites or answers in
-// its place.
+// watch is a native sidecar (KEP-753), so that it ends with the guest's container.
+// It exits when the gate is shut again. Its start-up probe makes it, and so the
+// pod, not ready until the gate is open. The probe runs a command, which the mesh
+// cannot redirect, rewrite or answer.
 func watch(pod *corev1.Pod, o Options) corev1.Container {
 	c := container(pod, o)
-	c.Name, c.Args = natplan.GateWatchContainer, []string{"gate"}
+	c.Name, c.Args = WatchContainer, []string{"gate"}
 	c.RestartPolicy = ptr.To(corev1.ContainerRestartPolicyAlways)
 	c.StartupProbe = probe(1, startupLimit)
 	return c
 }
 
-// watchOnly is the same for a guest that nothing holds back. The kubelet starts
-// no other container before a start-up probe succeeds; a readiness probe only
-// keeps the pod from being ready, from its start on. Its period is another than
-// that of the container's own looks, because two at once are in each other's way.
+// watchOnly is watch for a guest whose start is not delayed. The kubelet starts
+// no other container before a start-up probe succeeds. A readiness probe only
+// makes the pod not ready. Its period differs from the period of the container's
+// own checks, because two concurrent checks disturb each other.
 func watchOnly(pod *corev1.Pod, o Options) corev1.Container {
 	c := watch(pod, o)
 	c.StartupProbe, c.ReadinessProbe = nil, probe(3, 3)
 	return c
 }
 
-// probe asks whether the gate is open. A busy node is no reason to say no.
+// probe checks whether the gate is open. The timeout allows for a busy node.
 func probe(period, failures int32) *corev1.Probe {
 	return &corev1.Probe{
 		ProbeHandler: corev1.ProbeHandler{
@@ -126,7 +120,8 @@ func probe(period, failures int32) *corev1.Probe {
 	}
 }
 
-// container is what both have in common: next to no resources, and no rights.
+// container is the common part of both containers: minimal resources, no
+// privileges.
 func container(pod *corev1.Pod, o Options) corev1.Container {
 	return corev1.Container{
 		Image:           o.Image,
@@ -146,10 +141,10 @@ func container(pod *corev1.Pod, o Options) corev1.Container {
 	}
 }
 
-// resources asks for next to nothing, and for what the pod's other containers
-// are bound to: a guest with CPUs of its own needs a pod of the class Guaranteed
-// (KubeVirt, pkg/virt-controller/watch/vmi/lifecycle.go), and a quota of limits
-// wants one of every container.
+// resources are minimal, and follow the pod's other containers: a guest with
+// dedicated CPUs needs a pod of QoS class Guaranteed (KubeVirt,
+// pkg/virt-controller/watch/vmi/lifecycle.go), and a ResourceQuota on limits
+// requires a limit from every container.
 func resources(pod *corev1.Pod) corev1.ResourceRequirements {
 	cpu, memory := resource.MustParse("5m"), resource.MustParse("16Mi")
 	r := corev1.ResourceRequirements{
@@ -161,7 +156,7 @@ func resources(pod *corev1.Pod) corev1.ResourceRequirements {
 		return len(all) > 0 && !slices.ContainsFunc(all, func(c corev1.Container) bool { return !has(c) })
 	}
 	if every(func(c corev1.Container) bool { return !c.Resources.Limits.Cpu().IsZero() }) {
-		// Starting the program within less takes seconds.
+		// With a lower limit the program takes seconds to start.
 		r.Limits[corev1.ResourceCPU] = resource.MustParse("100m")
 	}
 	if every(guaranteed) {
@@ -170,8 +165,8 @@ func resources(pod *corev1.Pod) corev1.ResourceRequirements {
 	return r
 }
 
-// guaranteed says whether the container lets its pod be of the class Guaranteed:
-// limits of both kinds, and requests that equal them or, left out, become them.
+// guaranteed reports whether the container allows QoS class Guaranteed: limits for
+// CPU and memory, and requests that equal them or are left out.
 func guaranteed(c corev1.Container) bool {
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 		limit := c.Resources.Limits[name]

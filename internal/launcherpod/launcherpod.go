@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package launcherpod answers questions about virt-launcher pods, the pods in
+// which KubeVirt runs guests. It is pure. Every fact about such a pod that more
+// than one package needs is decided here and nowhere else.
+package launcherpod
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// appValue is the value of the label kubevirt.io of every virt-launcher pod
+// (KubeVirt, pkg/virt-controller/services/template.go).
+const appValue = "virt-launcher"
+
+// sidecarContainer is the name of Istio's proxy container (Istio,
+// pkg/kube/inject, ProxyContainerName).
+const sidecarContainer = "istio-proxy"
+
+// Labels select virt-launcher pods.
+func Labels() map[string]string { return map[string]string{kubevirtv1.AppLabel: appValue} }
+
+// HasLabel reports whether the pod carries the label of virt-launcher pods. Any
+// user who can create pods can set it: see IsLauncher.
+func HasLabel(p *corev1.Pod) bool { return p.Labels[kubevirtv1.AppLabel] == appValue }
+
+// IsLauncher reports whether KubeVirt created the pod to run a guest: the label,
+// and a controlling VirtualMachineInstance whose UID equals the label
+// kubevirt.io/created-by.
+func IsLauncher(p *corev1.Pod) bool {
+	if !HasLabel(p) {
+		return false
+	}
+	ref := metav1.GetControllerOf(p)
+	return ref != nil && ref.Kind == "VirtualMachineInstance" &&
+		strings.HasPrefix(ref.APIVersion, kubevirtv1.GroupVersion.Group+"/") && ref.UID == CreatedBy(p)
+}
+
+// CreatedBy is the UID of the VirtualMachineInstance that the pod names as its
+// creator, empty for none.
+func CreatedBy(p *corev1.Pod) types.UID { return types.UID(p.Labels[kubevirtv1.CreatedByLabel]) }
+
+// IsTemporary reports whether KubeVirt created the pod only to have a volume
+// provisioned. Such a pod runs no guest (KubeVirt,
+// pkg/virt-controller/services/template.go, RenderLaunchManifestNoVm).
+func IsTemporary(p *corev1.Pod) bool {
+	_, ok := p.Annotations[kubevirtv1.EphemeralProvisioningObject]
+	return ok
+}
+
+// Ended reports whether all containers of a pod have ended for good (Kubernetes,
+// Pod lifecycle, Pod phase).
+func Ended(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}
+
+// Condition is the status of one of the pod's conditions, Unknown when the pod
+// does not report it.
+func Condition(p *corev1.Pod, t corev1.PodConditionType) corev1.ConditionStatus {
+	if c := condition(p, t); c != nil {
+		return c.Status
+	}
+	return corev1.ConditionUnknown
+}
+
+func condition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
+	for i := range p.Status.Conditions {
+		if p.Status.Conditions[i].Type == t {
+			return &p.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// Ready reports whether a Service that selects the pod sends clients to it.
+func Ready(p *corev1.Pod) bool { return Condition(p, corev1.PodReady) == corev1.ConditionTrue }
+
+// SandboxReady reports whether the pod has a network namespace with an address.
+// Kubelets before Kubernetes 1.29 do not report the condition; the address alone
+// decides then (KEP-3085).
+func SandboxReady(p *corev1.Pod) bool {
+	return len(p.Status.PodIPs) > 0 && Condition(p, corev1.PodReadyToStartContainers) != corev1.ConditionFalse
+}
+
+// SandboxReadySince is the time at which the kubelet reported the pod's current
+// network namespace, nil when the kubelet does not report it (Kubernetes before
+// 1.29, KEP-3085). Another time means another namespace.
+func SandboxReadySince(p *corev1.Pod) *metav1.Time {
+	c := condition(p, corev1.PodReadyToStartContainers)
+	if c == nil || c.Status != corev1.ConditionTrue || c.LastTransitionTime.IsZero() {
+		return nil
+	}
+	return c.LastTransitionTime.DeepCopy()
+}
+
+// HasSidecar reports whether the pod has Istio's sidecar, as a container or as a
+// native sidecar, which is an init container.
+func HasSidecar(p *corev1.Pod) bool {
+	return anySidecar(p, func(corev1.Container) bool { return true })
+}
+
+// SidecarEnvTrue reports whether an environment variable of the sidecar is
+// "true", in any case.
+func SidecarEnvTrue(p *corev1.Pod, variable string) bool {
+	return anySidecar(p, func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
+			return e.Name == variable && strings.EqualFold(e.Value, "true")
+		})
+	})
+}
+
+func anySidecar(p *corev1.Pod, matches func(corev1.Container) bool) bool {
+	return slices.ContainsFunc(slices.Concat(p.Spec.InitContainers, p.Spec.Containers), func(c corev1.Container) bool {
+		return c.Name == sidecarContainer && matches(c)
+	})
+}
+
+// DataPlane is the data plane that the pod was created for. The spec of its
+// MeshedVirtualMachine may have changed since. istio-cni does not enrol a pod
+// that has a sidecar (Istio, cni/pkg/util, PodRedirectionEnabled).
+func DataPlane(p *corev1.Pod) v1alpha1.DataPlane {
+	if !HasSidecar(p) && p.Labels[v1alpha1.LabelDataPlaneMode] == v1alpha1.DataPlaneModeAmbient {
+		return v1alpha1.DataPlaneAmbient
+	}
+	return v1alpha1.DataPlaneSidecar
+}
+
+// AmbientEnrolled reports whether istio-cni has enrolled the pod in ambient mode,
+// so that ztunnel has its sockets in the pod.
+func AmbientEnrolled(p *corev1.Pod) bool {
+	return p.Annotations[v1alpha1.AnnotationAmbientRedirection] == v1alpha1.AmbientRedirectionEnabled
+}
