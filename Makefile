@@ -24,6 +24,7 @@ OVERLAY ?= default
 digest = $(shell cat $(1) | sha256sum | cut -c1-12)
 TOOLS_DIGEST := $(call digest,hack/tools/go.mod hack/tools/go.sum hack/tools/crdgen/*.go)
 LINT_DIGEST := $(call digest,hack/lint/go.mod hack/lint/go.sum hack/lint/*.go)
+VALE := $(CURDIR)/bin/vale-$(call digest,hack/prose/go.mod hack/prose/go.sum)
 VULN := $(CURDIR)/bin/govulncheck-$(call digest,hack/vuln/go.mod hack/vuln/go.sum)
 CONTROLLER_GEN := $(CURDIR)/bin/controller-gen-$(TOOLS_DIGEST)
 CRDGEN := $(CURDIR)/bin/crdgen-$(TOOLS_DIGEST)
@@ -204,6 +205,7 @@ lint: $(LINT) ## Run golangci-lint on all code.
 	cd hack/monitoring && $(LINT) run ./...
 	cd hack/helm && $(LINT) run ./...
 	cd hack/images && $(LINT) run ./...
+	cd hack/prose && $(LINT) run ./...
 	cd test && $(LINT) run ./...
 	@# All of Kubernetes and KubeVirt would have to be compiled to look deeper.
 	$(LINT) fmt --diff test/upstream
@@ -212,6 +214,12 @@ lint: $(LINT) ## Run golangci-lint on all code.
 lint-api: $(LINT) ## Run kube-api-linter on the API types.
 	@# The kinds that the API server has; OperatorConfiguration is a file, with no schema that could hold a marker.
 	$(LINT) run --config .golangci-kal.yml ./api/v1alpha1/...
+
+.PHONY: prose
+prose: $(VALE) ## Check spelling and language of documents, comments and messages, and count the habits of hack/prose/habits.go.
+	MESHVM_VALE='$(VALE)' go -C hack/prose test .
+	go -C hack/prose run . -lint '$(CURDIR)' | xargs $(VALE) --config=hack/prose/vale.ini --output=line
+	go -C hack/prose run . '$(CURDIR)'
 
 .PHONY: vulncheck
 vulncheck: $(VULN) ## Report known vulnerabilities in the code that the programs call; VULNDB= is a copy of the Go vulnerability database (docs/releasing.md).
@@ -259,6 +267,9 @@ $(SITE)/installed:
 
 $(LINT):
 	cd hack/lint && go build -trimpath -o $@ .
+
+$(VALE):
+	cd hack/prose && go build -trimpath -o $@ github.com/vale-cli/vale/v3/cmd/vale
 
 $(VULN):
 	cd hack/vuln && go build -trimpath -o $@ golang.org/x/vuln/cmd/govulncheck

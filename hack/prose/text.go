@@ -93,7 +93,7 @@ var (
 	linkTarget   = regexp.MustCompile(`\]\([^()\s]*(?:\s+"[^"]*")?\)|\]\[[^\]]*\]`)
 	linkDefine   = regexp.MustCompile(`(?m)^\s*\[[^\]]+\]:\s+\S+.*$`)
 	address      = regexp.MustCompile(`\bhttps?://[^\s)>]+`)
-	markup       = regexp.MustCompile("(?m)[*_~]{1,3}\\b|\\b[*_~]{1,3}|^[ ]*>+ |[\\[\\]!]")
+	markup       = regexp.MustCompile(`(?m)[*_~]{1,3}\b|\b[*_~]{1,3}|^[ ]*>+ |[\[\]!]`)
 	tableDivider = regexp.MustCompile(`(?m)^[|:\- ]+$`)
 )
 

@@ -1,4 +1,5 @@
-module meshvm.io/meshvm/hack/prose/vale
+// The counter of habits, and the prose linter with its dictionary and rules.
+module meshvm.io/meshvm/hack/prose
 
 go 1.26.0
 
