@@ -54,7 +54,7 @@ type box struct {
 	Span  int    `json:"span,omitempty"`
 	Style string `json:"style"`
 	// Text has one string per line. The first line is bold. A line that starts
-	// with a backquote is shown in a fixed-width font.
+	// with "`" is shown in a fixed-width font.
 	Text []string `json:"text"`
 
 	row        int
