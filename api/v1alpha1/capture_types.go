@@ -2,108 +2,109 @@
 
 package v1alpha1
 
-// CaptureSpec says which traffic the NAT in the pod sends past the mesh, and
-// what it drops. A port of the guest that neither ports nor
-// inbound.excludePorts lists is closed.
+// CaptureSpec specifies which traffic bypasses the mesh proxy and which traffic
+// is dropped. A guest port that is listed neither in ports nor in
+// inbound.excludePorts is closed.
 //
 // +kubebuilder:validation:MinProperties=1
 type CaptureSpec struct {
-	// inbound is about connections to the guest.
+	// inbound configures connections to the guest.
 	//
 	// +optional
 	Inbound InboundCapture `json:"inbound,omitzero"`
 
-	// outbound is about connections that the guest opens.
+	// outbound configures connections that the guest opens.
 	//
 	// +optional
 	Outbound OutboundCapture `json:"outbound,omitzero"`
 
-	// unmeshed says what becomes of traffic that the mesh cannot carry: UDP,
-	// ICMP and all protocols but TCP, an address family that the pod's proxy
-	// does not carry, and DNS over IPv6 with dns: Proxy. Allow leaves it alone, which
-	// is also what happens when it is left out. Drop drops it in both
-	// directions, but for DNS, for UDP ports that ports or an exclusion
-	// lists, and for networks in outbound.excludeCIDRs.
+	// unmeshed specifies how traffic that the mesh cannot carry is handled:
+	// protocols other than TCP, an address family that the pod's proxy does not
+	// carry, and DNS over IPv6 if dns is Proxy. Allow leaves the traffic
+	// unchanged. Drop drops it in both directions, except for DNS, UDP ports
+	// that are listed in ports or in excludePorts, and networks in
+	// outbound.excludeCIDRs. Defaults to Allow.
 	//
 	// +optional
 	Unmeshed UnmeshedPolicy `json:"unmeshed,omitempty"`
 
-	// dns says which way the guest's DNS, UDP and TCP port 53, takes. Direct
-	// goes to the resolver that the guest asks, past the proxy, which is also
-	// what happens when it is left out. Proxy goes to the proxy's own
-	// resolver, which knows the mesh's services; the guest sees the answers
-	// come from the resolver that it asked. Proxy turns on Istio's DNS
-	// capture, which a running pod takes up with its next start. Over IPv6 a
-	// guest cannot reach that resolver: in a pod with both families its DNS
-	// over IPv6 is what unmeshed is about, and in a pod with IPv6 alone Proxy
-	// is refused.
+	// dns specifies how the guest's DNS queries (UDP and TCP port 53) are
+	// handled. Direct sends them to the resolver that the guest addresses,
+	// bypassing the proxy. Proxy redirects them to the resolver of the proxy,
+	// which knows the services of the mesh. The guest receives the answers from
+	// the address that it queried. Proxy enables Istio's DNS capture in the
+	// pod, which takes effect at the next start of the guest. The guest cannot
+	// reach this resolver over IPv6. In a dual-stack pod, unmeshed applies to
+	// DNS over IPv6, and Proxy is rejected in a pod that has only IPv6.
+	// Defaults to Direct.
 	//
 	// +optional
 	DNS DNSPolicy `json:"dns,omitempty"`
 
-	// onChange says what becomes of established flows that a change of ports
-	// or of capture affects. Keep leaves them on their old way until they
-	// end, which is also what happens when it is left out. Reset ends all that
-	// go otherwise than the rules now say, and only those, so that they are
-	// opened anew on their new way.
+	// onChange specifies how established flows are handled when a change of
+	// ports or of capture affects them. Keep leaves them on their current path
+	// until they end. Reset terminates only the flows whose path differs from
+	// the new rules, so that clients reconnect through the new path. Defaults
+	// to Keep.
 	//
 	// +optional
 	OnChange ChangePolicy `json:"onChange,omitempty"`
 }
 
-// DNSPolicy says which way the guest's DNS takes.
+// DNSPolicy specifies how the guest's DNS queries are handled.
 //
 // +kubebuilder:validation:Enum=Direct;Proxy
 type DNSPolicy string
 
 const (
-	// DNSPolicyDirect goes past the proxy.
+	// DNSPolicyDirect bypasses the proxy.
 	DNSPolicyDirect DNSPolicy = "Direct"
-	// DNSPolicyProxy goes to the proxy's resolver.
+	// DNSPolicyProxy redirects queries to the proxy's resolver.
 	DNSPolicyProxy DNSPolicy = "Proxy"
 )
 
-// ChangePolicy says what becomes of established flows that a change affects.
+// ChangePolicy specifies how established flows are handled when a change
+// affects them.
 //
 // +kubebuilder:validation:Enum=Keep;Reset
 type ChangePolicy string
 
 const (
-	// ChangePolicyKeep leaves them on their old way.
+	// ChangePolicyKeep leaves flows on their current path.
 	ChangePolicyKeep ChangePolicy = "Keep"
-	// ChangePolicyReset ends them.
+	// ChangePolicyReset terminates flows whose path has changed.
 	ChangePolicyReset ChangePolicy = "Reset"
 )
 
-// UnmeshedPolicy says what becomes of traffic that the mesh cannot carry.
+// UnmeshedPolicy specifies how traffic that the mesh cannot carry is handled.
 //
 // +kubebuilder:validation:Enum=Allow;Drop
 type UnmeshedPolicy string
 
 const (
-	// UnmeshedPolicyAllow leaves it alone.
+	// UnmeshedPolicyAllow leaves the traffic unchanged.
 	UnmeshedPolicyAllow UnmeshedPolicy = "Allow"
-	// UnmeshedPolicyDrop drops it.
+	// UnmeshedPolicyDrop drops the traffic.
 	UnmeshedPolicyDrop UnmeshedPolicy = "Drop"
 )
 
 // PortRange is a port or a range of ports, as in a NetworkPolicy.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.endPort) || self.endPort >= self.port",message="endPort must not be less than port"
+// +kubebuilder:validation:XValidation:rule="!has(self.endPort) || self.endPort >= self.port",message="endPort must be greater than or equal to port"
 type PortRange struct {
-	// protocol is the transport protocol: TCP when left out.
+	// protocol is the transport protocol of the ports. Defaults to TCP.
 	//
 	// +optional
 	Protocol PortProtocol `json:"protocol,omitempty"`
 
-	// port is the port, or the first of the range.
+	// port is the port, or the first port of the range.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port,omitempty"`
 
-	// endPort is the last port of the range; port alone when left out.
+	// endPort is the last port of the range. Defaults to port.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -111,29 +112,29 @@ type PortRange struct {
 	EndPort int32 `json:"endPort,omitempty"`
 }
 
-// InboundCapture says which connections to the guest go past the mesh proxy
-// without being ports of the Service.
+// InboundCapture specifies which connections to the guest bypass the mesh proxy
+// although their ports are not part of the Service.
 //
 // +kubebuilder:validation:MinProperties=1
 type InboundCapture struct {
-	// excludePorts are ports of the guest that others reach past the proxy,
-	// beside the entries of ports whose route is Direct.
+	// excludePorts are guest ports that clients reach directly, in addition to
+	// the ports with route Direct.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:XValidation:rule="self.all(r, (has(r.protocol) && r.protocol == 'UDP') || ![15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153].exists(p, p >= r.port && p <= (has(r.endPort) ? r.endPort : r.port)))",message="a range covers a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 15901 and 15902 to the start gate, 49152 and 49153 to KubeVirt's live migration; leave them out"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, (has(r.protocol) && r.protocol == 'UDP') || ![15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153].exists(p, p >= r.port && p <= (has(r.endPort) ? r.endPort : r.port)))",message="a range contains a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; exclude these ports from the range"
 	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
 }
 
-// OutboundCapture says which of the guest's own connections go past the mesh
-// proxy. Without it all of the guest's TCP connections go through it.
+// OutboundCapture specifies which connections of the guest bypass the mesh
+// proxy. By default, all TCP connections of the guest pass through the proxy.
 //
 // +kubebuilder:validation:MinProperties=1
 type OutboundCapture struct {
-	// excludePorts are destination ports that go past the proxy. UDP never
-	// goes through it: for UDP, this spares ports from unmeshed: Drop.
+	// excludePorts are destination ports that bypass the proxy. UDP always
+	// bypasses the proxy. A UDP port listed here is exempt from unmeshed Drop.
 	//
 	// +optional
 	// +listType=atomic
@@ -141,8 +142,9 @@ type OutboundCapture struct {
 	// +kubebuilder:validation:MaxItems=128
 	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
 
-	// excludeCIDRs are destination networks that go past the proxy, for example
-	// "10.96.0.0/16" or "fd00:96::/112", without host bits.
+	// excludeCIDRs are destination networks that bypass the proxy, in CIDR
+	// notation without host bits, for example "10.96.0.0/16" or
+	// "fd00:96::/112".
 	//
 	// +optional
 	// +listType=set
@@ -151,12 +153,13 @@ type OutboundCapture struct {
 	// +kubebuilder:validation:items:MinLength=4
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
-	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="has host bits set: write the network's first address, as 10.96.0.0/16 for 10.96.0.5/16, or the length 32 (IPv6: 128) for one host"
+	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
 	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
 
-	// includeCIDRs are the only destination networks that go through the
-	// proxy, less the exclusions; all when left out. With networks of one
-	// address family only, nothing of the other goes through the proxy.
+	// includeCIDRs are the only destination networks that pass through the
+	// proxy, except for the excluded ports and networks. If all entries are of
+	// one address family, no traffic of the other family passes through the
+	// proxy. Defaults to all networks.
 	//
 	// +optional
 	// +listType=set
@@ -165,6 +168,6 @@ type OutboundCapture struct {
 	// +kubebuilder:validation:items:MinLength=4
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
-	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="has host bits set: write the network's first address, as 10.96.0.0/16 for 10.96.0.5/16, or the length 32 (IPv6: 128) for one host"
+	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
 	IncludeCIDRs []string `json:"includeCIDRs,omitempty"`
 }

@@ -2,7 +2,7 @@
 
 package v1alpha1
 
-// ConditionType is the type of a condition in the status of a kind of this
+// ConditionType is the type of a condition in the status of the kinds of this
 // package.
 type ConditionType string
 
@@ -12,62 +12,65 @@ type ConditionReason string
 
 // Conditions of both kinds.
 const (
-	// ConditionReady summarises all other conditions. It is True only when
-	// what is declared was found in place. It says nothing of the past: how a
-	// running guest was started is told by StartNotHeld, which leaves it alone.
-	// All conditions are as old as the operator's last look: while no manager
-	// leads, as until the lease of one that died expires, nobody corrects them.
+	// ConditionReady summarizes all other conditions. It is True only if the
+	// observed state matches the spec. It does not cover the past: StartNotHeld
+	// reports how a running guest was started, and does not affect Ready.
+	// Conditions are updated only while a manager leads. If the leader fails,
+	// they can be outdated until its lease expires.
 	//
 	// Possible reasons when True: Ready.
-	// When False: the reason of the first condition that is not as it should be.
+	// When False: the reason of the first condition that does not have its
+	// desired status.
 	// When Unknown: Pending.
 	ConditionReady ConditionType = "Ready"
 
-	// ConditionAccepted says whether the spec can be carried out at all.
+	// ConditionAccepted reports whether the spec is valid and supported.
 	//
 	// Possible reasons when True: Accepted.
 	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort,
 	// InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec, NotALauncherPod.
 	ConditionAccepted ConditionType = "Accepted"
 
-	// ConditionReconciling is there, and True, only while the operator works
-	// towards the spec. (kstatus: InProgress.)
+	// ConditionReconciling is present and True only while the operator is
+	// working towards the spec. (kstatus: InProgress.)
 	//
 	// Possible reasons when True: Progressing.
 	ConditionReconciling ConditionType = "Reconciling"
 
-	// ConditionStalled is there, and True, only while the operator cannot go
-	// on without somebody's help. (kstatus: Failed.)
+	// ConditionStalled is present and True only while the operator cannot
+	// continue without intervention by a user or an administrator. (kstatus:
+	// Failed.)
 	//
-	// Possible reasons when True: the reason of the condition that stalls.
+	// Possible reasons when True: the reason of the condition that is stalled.
 	ConditionStalled ConditionType = "Stalled"
 )
 
 // Conditions of MeshedVirtualMachine.
 const (
-	// ConditionDependenciesAvailable says whether the kinds of KubeVirt and
-	// Istio are served by this cluster.
+	// ConditionDependenciesAvailable reports whether the API server serves the
+	// kinds of KubeVirt and Istio.
 	//
 	// Possible reasons when True: Available.
 	// When False: KubeVirtMissing, IstioMissing.
 	// When Unknown: Pending.
 	ConditionDependenciesAvailable ConditionType = "DependenciesAvailable"
 
-	// ConditionServiceReady says whether the Service is in place.
+	// ConditionServiceReady reports whether the Service is applied.
 	//
 	// Possible reasons when True: Applied.
 	// When False: Conflict, InvalidSpec, ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionServiceReady ConditionType = "ServiceReady"
 
-	// ConditionMeshPolicyApplied says whether the Istio objects are in place.
+	// ConditionMeshPolicyApplied reports whether the Istio objects are applied.
 	//
 	// Possible reasons when True: Applied.
 	// When False: Conflict, InvalidSpec, ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
-	// ConditionVirtualMachineReady mirrors KubeVirt's own Ready.
+	// ConditionVirtualMachineReady reports the condition Ready of the KubeVirt
+	// VirtualMachine.
 	//
 	// Possible reasons when True: Running.
 	// When False: NotCreated, Starting, Stopped, Paused, GuestNotReady,
@@ -75,40 +78,44 @@ const (
 	// When Unknown: Pending.
 	ConditionVirtualMachineReady ConditionType = "VirtualMachineReady"
 
-	// ConditionNATProgrammed says whether every live virt-launcher pod that may
-	// run the guest has the rules that the spec asks for, as read back from the
-	// kernel. A migration's target that is held back until then does not count.
+	// ConditionNATProgrammed reports whether the rules that were read back from
+	// the kernel match the spec in every running virt-launcher pod that may run
+	// the guest. The target of a migration is not considered while its guest is
+	// delayed.
 	//
 	// Possible reasons when True: Programmed.
 	// When False: NoPod, Programming, Conflict, InvalidSpec, ApplyFailed,
-	// OutOfDate, or
-	// the reason of the first PodNATConfiguration that is not Ready.
+	// OutOfDate, or the reason of the first PodNATConfiguration that is not
+	// Ready.
 	// When Unknown: Pending.
 	ConditionNATProgrammed ConditionType = "NATProgrammed"
 
-	// ConditionConflicted is there, and True, only while an object that this
-	// one needs exists and belongs to somebody else. It is never taken over.
+	// ConditionConflicted is present and True only while a required object
+	// exists that is not controlled by this MeshedVirtualMachine. The operator
+	// never takes over such an object.
 	//
 	// Possible reasons when True: Conflict.
 	ConditionConflicted ConditionType = "Conflicted"
 
-	// ConditionRestartRequired is there, and True, only while the running
-	// guest or its pod differs from the spec in ways that need a restart. With
-	// another spec.version than the pod's, no route of the mesh leads to it.
+	// ConditionRestartRequired is present and True only while the running guest
+	// or its pod differs from the spec in a way that requires a restart. If
+	// spec.version differs from the version of the pod, the mesh does not route
+	// to the pod.
 	//
 	// Possible reasons when True: RestartRequired.
 	ConditionRestartRequired ConditionType = "RestartRequired"
 
-	// ConditionStartNotHeld is there, and True, only while a virt-launcher pod
-	// lives whose guest was not held back until the pod's rules were verified,
-	// although the spec asks for it. It says nothing of how the rules are now.
+	// ConditionStartNotHeld is present and True only while a virt-launcher pod
+	// is running whose guest was started before the rules of the pod were
+	// verified, although the spec requires verification first. It does not
+	// report the current state of the rules.
 	//
 	// Possible reasons when True: GateMissing, MigrationNotHeld, UnpausedEarly,
 	// OwnStartStrategy.
 	ConditionStartNotHeld ConditionType = "StartNotHeld"
 
-	// ConditionPaused is there, and True, only while the annotation
-	// meshvm.io/paused keeps the operator from acting.
+	// ConditionPaused is present and True only while the annotation
+	// meshvm.io/paused suspends reconciliation.
 	//
 	// Possible reasons when True: Paused.
 	ConditionPaused ConditionType = "Paused"
@@ -116,7 +123,7 @@ const (
 
 // Conditions of PodNATConfiguration.
 const (
-	// ConditionTargetResolved says whether the pod, its node and its network
+	// ConditionTargetResolved reports whether the pod, its node and its network
 	// namespace were found.
 	//
 	// Possible reasons when True: Resolved.
@@ -124,90 +131,101 @@ const (
 	// AmbientNotEnrolled, TargetGone.
 	ConditionTargetResolved ConditionType = "TargetResolved"
 
-	// ConditionProgrammed says whether the rules were written and read back.
+	// ConditionProgrammed reports whether the rules were written and verified
+	// by reading them back.
 	//
 	// Possible reasons when True: Programmed.
-	// When False: Programming, WriteFailed, ReadBackMismatch,
-	// IdentityMismatch, KernelUnsupported, RequestRefused, TargetGone, Drifted,
-	// SandboxRecreated, NodeRebooted, Contended, or the reason for
-	// Accepted=False.
+	// When False: Programming, WriteFailed, ReadBackMismatch, IdentityMismatch,
+	// KernelUnsupported, RequestRefused, TargetGone, Drifted, SandboxRecreated,
+	// NodeRebooted, Contended, or the reason for Accepted=False.
 	ConditionProgrammed ConditionType = "Programmed"
 )
 
 // Reasons of both kinds.
 const (
-	// ReasonReady: everything declared is in place.
+	// ReasonReady: the observed state matches the spec.
 	ReasonReady ConditionReason = "Ready"
-	// ReasonPending: not looked at yet.
+	// ReasonPending: the operator has not checked this yet.
 	ReasonPending ConditionReason = "Pending"
-	// ReasonProgressing: the operator is at work; the message says on what.
+	// ReasonProgressing: the operator is working towards the spec. The message
+	// contains the current step.
 	ReasonProgressing ConditionReason = "Progressing"
-	// ReasonAccepted: the spec can be carried out.
+	// ReasonAccepted: the spec is valid and supported.
 	ReasonAccepted ConditionReason = "Accepted"
-	// ReasonInvalidSpec: the API server or a webhook refused an object made
-	// from the spec; the message holds its answer.
+	// ReasonInvalidSpec: the API server or an admission webhook rejected an
+	// object that was built from the spec. The message contains the error.
 	ReasonInvalidSpec ConditionReason = "InvalidSpec"
-	// ReasonInvalidPort: a port list holds an unknown or a duplicate port, or lacks
-	// one at which the running guest is probed.
+	// ReasonInvalidPort: a list of ports contains an unknown or duplicate port,
+	// or does not contain a port that the kubelet probes in the running guest.
 	ReasonInvalidPort ConditionReason = "InvalidPort"
-	// ReasonReservedPort: a port belongs to the mesh proxy or to KubeVirt.
+	// ReasonReservedPort: a port is reserved for the mesh proxy, the start gate
+	// or KubeVirt.
 	ReasonReservedPort ConditionReason = "ReservedPort"
-	// ReasonInvalidCIDR: a network does not parse.
+	// ReasonInvalidCIDR: a network is not a valid CIDR.
 	ReasonInvalidCIDR ConditionReason = "InvalidCIDR"
 )
 
 // Reasons of MeshedVirtualMachine.
 const (
-	// ReasonBridgeBinding: the primary interface uses the bridge binding,
-	// which leaves nothing in the pod for the mesh to redirect.
+	// ReasonBridgeBinding: the primary interface uses the bridge binding, with
+	// which the traffic of the guest cannot be redirected in the pod.
 	ReasonBridgeBinding ConditionReason = "BridgeBinding"
-	// ReasonNoMasqueradeInterface: no interface with masquerade binding is
+	// ReasonNoMasqueradeInterface: no interface with the masquerade binding is
 	// connected to the pod network.
 	ReasonNoMasqueradeInterface ConditionReason = "NoMasqueradeInterface"
-	// ReasonNameTooLong: the name is longer than live migration can take.
+	// ReasonNameTooLong: the name exceeds the maximum length for live
+	// migration.
 	ReasonNameTooLong ConditionReason = "NameTooLong"
 	// ReasonAvailable: KubeVirt and Istio are installed.
 	ReasonAvailable ConditionReason = "Available"
-	// ReasonKubeVirtMissing: KubeVirt's VirtualMachine kind is not served.
+	// ReasonKubeVirtMissing: the API server does not serve the KubeVirt kind
+	// VirtualMachine.
 	ReasonKubeVirtMissing ConditionReason = "KubeVirtMissing"
-	// ReasonIstioMissing: one of Istio's kinds is not served.
+	// ReasonIstioMissing: the API server does not serve a required Istio kind.
 	ReasonIstioMissing ConditionReason = "IstioMissing"
-	// ReasonRunning: the guest runs and KubeVirt calls it ready.
+	// ReasonRunning: the guest is running and KubeVirt reports it as ready.
 	ReasonRunning ConditionReason = "Running"
-	// ReasonNotCreated: there is no VirtualMachine yet.
+	// ReasonNotCreated: the VirtualMachine does not exist yet.
 	ReasonNotCreated ConditionReason = "NotCreated"
-	// ReasonStarting: the guest is being started.
+	// ReasonStarting: the guest is starting.
 	ReasonStarting ConditionReason = "Starting"
-	// ReasonStopped: the VirtualMachine is stopped, as its run strategy says.
+	// ReasonStopped: the VirtualMachine is stopped according to its run
+	// strategy.
 	ReasonStopped ConditionReason = "Stopped"
-	// ReasonPaused: the guest, or the operator, is paused on purpose.
+	// ReasonPaused: the guest is paused, or reconciliation is suspended by the
+	// annotation meshvm.io/paused.
 	ReasonPaused ConditionReason = "Paused"
-	// ReasonGuestNotReady: the guest runs but KubeVirt does not call it ready.
+	// ReasonGuestNotReady: the guest is running but KubeVirt does not report it
+	// as ready.
 	ReasonGuestNotReady ConditionReason = "GuestNotReady"
-	// ReasonApplied: the object is in place as wanted.
+	// ReasonApplied: the object is applied as specified.
 	ReasonApplied ConditionReason = "Applied"
-	// ReasonApplyFailed: writing the object failed; it is tried again.
+	// ReasonApplyFailed: writing the object failed. The operator retries.
 	ReasonApplyFailed ConditionReason = "ApplyFailed"
-	// ReasonOutOfDate: the object differs from the spec and is left so, while
-	// the operator is paused or until what the object needs is in place.
+	// ReasonOutOfDate: the object differs from the spec and is not updated
+	// while reconciliation is paused or until a prerequisite of the object is
+	// available.
 	ReasonOutOfDate ConditionReason = "OutOfDate"
-	// ReasonConflict: an object of that name belongs to somebody else.
+	// ReasonConflict: an object of the same name exists that is not controlled
+	// by this MeshedVirtualMachine.
 	ReasonConflict ConditionReason = "Conflict"
-	// ReasonNoPod: there is no live virt-launcher pod.
+	// ReasonNoPod: no virt-launcher pod is running.
 	ReasonNoPod ConditionReason = "NoPod"
-	// ReasonRestartRequired: the message says what a restart is waited for.
+	// ReasonRestartRequired: the message lists the differences that require a
+	// restart.
 	ReasonRestartRequired ConditionReason = "RestartRequired"
-	// ReasonGateMissing: a pod was made without what holds back the guest: the
-	// container, or with the start gate Pause the start strategy.
+	// ReasonGateMissing: a pod was created without the mechanism that delays
+	// the guest. This is the start gate container or, with start gate Pause,
+	// the start strategy.
 	ReasonGateMissing ConditionReason = "GateMissing"
-	// ReasonMigrationNotHeld: the operator holds back guests by starting them
-	// paused, which KubeVirt does not do on the target of a live migration.
+	// ReasonMigrationNotHeld: guests are delayed by starting them paused.
+	// KubeVirt does not do that on the target of a live migration.
 	ReasonMigrationNotHeld ConditionReason = "MigrationNotHeld"
-	// ReasonUnpausedEarly: the operator had the guest started paused, and
-	// somebody else let it run before its rules were verified.
+	// ReasonUnpausedEarly: the guest was started paused, and another client
+	// unpaused it before the rules were verified.
 	ReasonUnpausedEarly ConditionReason = "UnpausedEarly"
-	// ReasonOwnStartStrategy: the operator holds back guests by starting them
-	// paused, and the spec has a start strategy of its own.
+	// ReasonOwnStartStrategy: guests are delayed by starting them paused, but
+	// the spec sets a start strategy.
 	ReasonOwnStartStrategy ConditionReason = "OwnStartStrategy"
 )
 
@@ -215,51 +233,52 @@ const (
 const (
 	// ReasonResolved: the pod and its sandbox were found.
 	ReasonResolved ConditionReason = "Resolved"
-	// ReasonNotALauncherPod: the pod is not a virt-launcher pod of this
+	// ReasonNotALauncherPod: the pod is not a virt-launcher pod in this
 	// namespace.
 	ReasonNotALauncherPod ConditionReason = "NotALauncherPod"
-	// ReasonPodNotFound: there is no pod of that name and UID.
+	// ReasonPodNotFound: no pod with this name and UID exists.
 	ReasonPodNotFound ConditionReason = "PodNotFound"
-	// ReasonSandboxNotReady: the pod has no network namespace or no address
-	// yet.
+	// ReasonSandboxNotReady: the pod does not have a network namespace or an
+	// address yet.
 	ReasonSandboxNotReady ConditionReason = "SandboxNotReady"
-	// ReasonNodeNotReady: the pod's node does not answer.
+	// ReasonNodeNotReady: the pod's node is not ready.
 	ReasonNodeNotReady ConditionReason = "NodeNotReady"
-	// ReasonProxyMissing: the pod was made without the mesh's proxy.
+	// ReasonProxyMissing: the pod was created without a mesh proxy.
 	ReasonProxyMissing ConditionReason = "ProxyMissing"
 	// ReasonAmbientNotEnrolled: istio-cni has not enrolled the pod in ambient
-	// mode. It does so while the pod starts; when it has not a minute later, it
-	// is not installed, has no ambient mode, or the node has no ztunnel.
+	// mode. Enrollment happens while the pod starts. If it is missing after one
+	// minute, istio-cni is not installed or not in ambient mode, or the node
+	// does not run ztunnel.
 	ReasonAmbientNotEnrolled ConditionReason = "AmbientNotEnrolled"
-	// ReasonTargetGone: the node has no process of the pod.
+	// ReasonTargetGone: the node does not run a process of the pod.
 	ReasonTargetGone ConditionReason = "TargetGone"
-	// ReasonProgrammed: the rules were read back from the kernel and are
-	// those of the spec.
+	// ReasonProgrammed: the rules that were read back from the kernel match the
+	// spec.
 	ReasonProgrammed ConditionReason = "Programmed"
-	// ReasonProgramming: the rule-writer is at work.
+	// ReasonProgramming: a rule-writer Job is running.
 	ReasonProgramming ConditionReason = "Programming"
-	// ReasonWriteFailed: the rule-writer failed; it is tried again.
+	// ReasonWriteFailed: the rule-writer failed. The operator retries.
 	ReasonWriteFailed ConditionReason = "WriteFailed"
-	// ReasonReadBackMismatch: what was read back is not what was written.
+	// ReasonReadBackMismatch: the rules that were read back differ from the
+	// rules that were written.
 	ReasonReadBackMismatch ConditionReason = "ReadBackMismatch"
-	// ReasonIdentityMismatch: the network namespace found has none of the
+	// ReasonIdentityMismatch: the network namespace does not have any of the
 	// pod's addresses.
 	ReasonIdentityMismatch ConditionReason = "IdentityMismatch"
-	// ReasonKernelUnsupported: the node's kernel cannot hold the rules.
+	// ReasonKernelUnsupported: the node's kernel does not support the rules.
 	ReasonKernelUnsupported ConditionReason = "KernelUnsupported"
-	// ReasonRequestRefused: the rule-writer refused the request.
+	// ReasonRequestRefused: the rule-writer rejected the request.
 	ReasonRequestRefused ConditionReason = "RequestRefused"
-	// ReasonDrifted: an audit found the rules changed or gone, or the pod's own
-	// gate no longer saw them; they are written again.
+	// ReasonDrifted: an audit found the rules changed or missing, or the pod's
+	// start gate no longer detected them. The operator writes them again.
 	ReasonDrifted ConditionReason = "Drifted"
-	// ReasonSandboxRecreated: the pod got another network namespace, without
-	// rules; they are written again.
+	// ReasonSandboxRecreated: the pod has a new network namespace without
+	// rules. The operator writes them again.
 	ReasonSandboxRecreated ConditionReason = "SandboxRecreated"
-	// ReasonNodeRebooted: the pod's node started anew, which loses all rules;
-	// they are written again.
+	// ReasonNodeRebooted: the pod's node was rebooted, which removes all rules.
+	// The operator writes them again.
 	ReasonNodeRebooted ConditionReason = "NodeRebooted"
-	// ReasonContended: somebody else changes the rules again and again. The
-	// operator does not fight: it waits, and writes them again when the window
-	// is over. See status.repairs.
+	// ReasonContended: another process keeps changing the rules. The operator
+	// suspends repairs until the window ends. See status.repairs.
 	ReasonContended ConditionReason = "Contended"
 )

@@ -8,14 +8,14 @@ package v1alpha1
 type DataPlane string
 
 const (
-	// DataPlaneSidecar is a proxy of the pod's own, a container in it.
+	// DataPlaneSidecar is a proxy container in the pod.
 	DataPlaneSidecar DataPlane = "Sidecar"
-	// DataPlaneAmbient is Istio's ztunnel, a proxy of the node, which reaches
-	// into the pod's network namespace.
+	// DataPlaneAmbient is Istio's ztunnel, a proxy on the node with sockets in
+	// the pod's network namespace.
 	DataPlaneAmbient DataPlane = "Ambient"
 )
 
-// DataPlaneOrDefault is the data plane, Sidecar when left out.
+// DataPlaneOrDefault returns the data plane, by default Sidecar.
 func (m MeshSpec) DataPlaneOrDefault() DataPlane {
 	if m.DataPlane == "" {
 		return DataPlaneSidecar

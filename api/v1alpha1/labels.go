@@ -4,59 +4,60 @@ package v1alpha1
 
 // Labels, annotations, finalizers and names that the operator writes or reads.
 const (
-	// LabelManagedBy marks every object that the operator made; its value is
-	// ManagedByValue. (Kubernetes: recommended labels.)
+	// LabelManagedBy identifies the objects that the operator created. Its value
+	// is ManagedByValue. (Kubernetes: recommended labels.)
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	// ManagedByValue is the value of LabelManagedBy.
 	ManagedByValue = "meshvm"
-	// LabelMeshedVirtualMachine holds the name of the MeshedVirtualMachine
+	// LabelMeshedVirtualMachine contains the name of the MeshedVirtualMachine
 	// that an object belongs to.
 	LabelMeshedVirtualMachine = "meshvm.io/meshed-virtual-machine"
-	// LabelPodNATConfiguration holds the UID of the PodNATConfiguration that
-	// a rule-writer Job works for.
+	// LabelPodNATConfiguration contains the UID of the PodNATConfiguration of a
+	// rule-writer Job.
 	LabelPodNATConfiguration = "meshvm.io/pod-nat-configuration"
-	// LabelStartGate, on a VirtualMachine's template and so on its virt-launcher
-	// pods, asks the operator's webhook for the container that holds back the
-	// guest; its value is StartGateContainer or StartGateWatch.
+	// LabelStartGate, in the template of a VirtualMachine and therefore on its
+	// virt-launcher pods, requests the start gate container from the operator's
+	// webhook. Its value is StartGateContainer or StartGateWatch.
 	LabelStartGate = "meshvm.io/start-gate"
-	// StartGateContainer is the value of LabelStartGate.
+	// StartGateContainer is the value of LabelStartGate for a container that
+	// delays the guest until the rules of its pod are verified.
 	StartGateContainer = "Container"
-	// StartGateWatch is another value of LabelStartGate: it asks only for the
-	// container that keeps the pod from being ready until its rules were
-	// verified, and lets the guest start.
+	// StartGateWatch is the value of LabelStartGate for a container that delays
+	// the readiness of the pod until its rules are verified, but not the guest.
 	StartGateWatch = "Watch"
-	// LabelAuditNode, on an audit's Job and its pod, holds the hashed name of the
-	// node that it is for: a node's name may be longer than a label's value.
+	// LabelAuditNode, on an audit Job and its pod, contains the hash of the name
+	// of the node, because the name can exceed the length of a label value.
 	LabelAuditNode = "meshvm.io/audit-node"
 
-	// AnnotationAuditNode, on an audit's Job and its pod, holds the node's name.
+	// AnnotationAuditNode, on an audit Job and its pod, contains the name of the
+	// node.
 	AnnotationAuditNode = "meshvm.io/audit-node"
-	// AnnotationAuditTargets, on an audit's Job and its pod, says which
-	// PodNATConfigurations its targets belong to, and in which state they were.
+	// AnnotationAuditTargets, on an audit Job and its pod, lists the audited
+	// PodNATConfigurations and their state when the audit started.
 	AnnotationAuditTargets = "meshvm.io/audit-targets"
-	// AnnotationBootID, on a rule-writer Job, holds the boot of the node for
-	// which it was made.
+	// AnnotationBootID, on a rule-writer Job, contains the boot ID of the node
+	// when the Job was created.
 	AnnotationBootID = "meshvm.io/boot-id"
-	// AnnotationSandboxTime, on a rule-writer Job, holds when the kubelet
-	// reported the pod's network namespace for which it was made.
+	// AnnotationSandboxTime, on a rule-writer Job, contains the time at which the
+	// kubelet reported the pod's network namespace for which the Job was created.
 	AnnotationSandboxTime = "meshvm.io/sandbox-time"
-	// AnnotationRuleRequest, on a rule-writer pod, holds the encoded request;
-	// the pod reads it through the downward API.
+	// AnnotationRuleRequest, on a rule-writer pod, contains the encoded request.
+	// The pod reads it through the downward API.
 	AnnotationRuleRequest = "meshvm.io/rule-request"
-	// AnnotationRuleOwner, on a rule-writer Job and its pod, holds NAMESPACE/NAME of its
-	// PodNATConfiguration, which lives in another namespace and so cannot be
-	// an owner reference.
+	// AnnotationRuleOwner, on a rule-writer Job and its pod, contains
+	// NAMESPACE/NAME of the PodNATConfiguration. An owner reference is not
+	// possible because the PodNATConfiguration is in another namespace.
 	AnnotationRuleOwner = "meshvm.io/rule-owner"
 	// AnnotationAppliedDigest, on every object that the operator applied,
-	// holds the SHA-256 of what it applied, so that a field that is no longer
-	// wanted is noticed.
+	// contains the SHA-256 digest of the applied configuration. It detects fields
+	// that were removed from the configuration.
 	AnnotationAppliedDigest = "meshvm.io/applied-digest"
-	// AnnotationPaused, when "true" on a MeshedVirtualMachine, keeps the
-	// operator from changing anything that belongs to it.
+	// AnnotationPaused, if "true" on a MeshedVirtualMachine, suspends its
+	// reconciliation.
 	AnnotationPaused = "meshvm.io/paused"
 
-	// FinalizerRules, on a PodNATConfiguration, holds its deletion until our
-	// table is gone from a pod that still lives.
+	// FinalizerRules, on a PodNATConfiguration, delays its deletion until the
+	// operator's table is removed from a pod that is still running.
 	FinalizerRules = "meshvm.io/rules"
 
 	// FieldOwner is the field manager of server-side apply.
@@ -65,28 +66,29 @@ const (
 	// LabelApp and LabelVersion select the guest's pods for the Service and
 	// for the DestinationRule's subset. (Istio: application requirements.)
 	LabelApp = "app"
-	// LabelVersion holds the mesh subset of a pod.
+	// LabelVersion contains the mesh subset of a pod.
 	LabelVersion = "version"
-	// LabelDataPlaneMode, on a pod, enrols it in Istio's ambient mode when its
+	// LabelDataPlaneMode, on a pod, enrolls it in Istio's ambient mode if its
 	// value is DataPlaneModeAmbient. (Istio: pod labels.)
 	LabelDataPlaneMode = "istio.io/dataplane-mode"
 	// DataPlaneModeAmbient is the value of LabelDataPlaneMode.
 	DataPlaneModeAmbient = "ambient"
-	// AnnotationAmbientRedirection, on a pod, is AmbientRedirectionEnabled once
-	// istio-cni has written its rules into the pod and ztunnel knows it, and
-	// "pending" between the two (Istio, cni/pkg/util, AnnotateEnrolledPod).
+	// AnnotationAmbientRedirection, on a pod, is "pending" once istio-cni has
+	// written its rules into the pod, and AmbientRedirectionEnabled once ztunnel
+	// also knows the pod (Istio, cni/pkg/util, AnnotateEnrolledPod).
 	AnnotationAmbientRedirection = "ambient.istio.io/redirection"
-	// AmbientRedirectionEnabled is its value for a pod that is enrolled.
+	// AmbientRedirectionEnabled is the value of AnnotationAmbientRedirection for
+	// an enrolled pod.
 	AmbientRedirectionEnabled = "enabled"
-	// AnnotationAmbientDNSCapture, on a pod, says "true" or "false" to Istio's
-	// capture of its DNS in ambient mode; without it istio-cni's own setting
-	// decides.
+	// AnnotationAmbientDNSCapture, on a pod, enables ("true") or disables
+	// ("false") Istio's DNS capture in ambient mode. It defaults to the
+	// configuration of istio-cni.
 	AnnotationAmbientDNSCapture = "ambient.istio.io/dns-capture"
-	// AnnotationAmbientBypassInbound, on a pod, keeps istio-cni from sending
+	// AnnotationAmbientBypassInbound, on a pod, disables the redirection of
 	// inbound connections to ztunnel.
 	AnnotationAmbientBypassInbound = "ambient.istio.io/bypass-inbound-capture"
-	// LabelSidecarInject, as a label, asks Istio's injector for a sidecar; as
-	// an annotation of the VMI it switches KubeVirt's own NAT to its Istio
-	// branch (KubeVirt, pkg/network/istio/proxy.go).
+	// LabelSidecarInject, as a label, requests a sidecar from Istio's injector.
+	// As an annotation of the VirtualMachineInstance it makes KubeVirt write the
+	// Istio variant of its NAT rules (KubeVirt, pkg/network/istio/proxy.go).
 	LabelSidecarInject = "sidecar.istio.io/inject"
 )

@@ -7,15 +7,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// MeshedVirtualMachineStatus is what was found. It reports what was read back,
-// never what was only asked for.
+// MeshedVirtualMachineStatus is the observed state. It reports only state that
+// was read back from the cluster or the kernel.
 //
 // +kubebuilder:validation:MinProperties=1
 type MeshedVirtualMachineStatus struct {
-	// conditions by type: Ready, Accepted, DependenciesAvailable,
-	// VirtualMachineReady, ServiceReady, MeshPolicyApplied and NATProgrammed
-	// are always there; Reconciling, Stalled, Conflicted, RestartRequired,
-	// StartNotHeld and Paused only while they are True. docs/conditions.md lists the reasons.
+	// conditions are the conditions of the object. Ready, Accepted,
+	// DependenciesAvailable, VirtualMachineReady, ServiceReady,
+	// MeshPolicyApplied and NATProgrammed are always present. Reconciling,
+	// Stalled, Conflicted, RestartRequired, StartNotHeld and Paused are present
+	// only while they are True. The reasons are documented in
+	// docs/conditions.md.
 	//
 	// +optional
 	// +listType=map
@@ -24,22 +26,22 @@ type MeshedVirtualMachineStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the generation of the spec that the status is
-	// about.
+	// observedGeneration is the generation of the spec that the status
+	// reflects.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// mtls says which mutual TLS mode this object's own policy gives to
-	// connections to the guest, once it is in place and the rules that force
-	// traffic through the proxy were read back. Policies that others made for
-	// the same pods are not looked at.
+	// mtls reports the mutual TLS mode that the policy of this object gives to
+	// connections to the guest. It is present once the policy is applied and
+	// the rules that redirect traffic to the proxy have been verified. Policies
+	// of other owners for the same pods are not evaluated.
 	//
 	// +optional
 	MTLS MTLSStatus `json:"mtls,omitzero"`
 
-	// ports says of each port of the spec how it is reached.
+	// ports reports the state of each port of the spec.
 	//
 	// +optional
 	// +listType=map
@@ -48,7 +50,7 @@ type MeshedVirtualMachineStatus struct {
 	// +kubebuilder:validation:MaxItems=64
 	Ports []PortStatus `json:"ports,omitempty"`
 
-	// pods are the live virt-launcher pods: one, and two during a migration.
+	// pods are the running virt-launcher pods: one, or two during a migration.
 	//
 	// +optional
 	// +listType=map
@@ -57,7 +59,7 @@ type MeshedVirtualMachineStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Pods []PodStatus `json:"pods,omitempty"`
 
-	// relatedObjects are the objects that the operator made for this one.
+	// relatedObjects are the objects that the operator created for this object.
 	//
 	// +optional
 	// +listType=atomic
@@ -65,8 +67,7 @@ type MeshedVirtualMachineStatus struct {
 	// +kubebuilder:validation:MaxItems=32
 	RelatedObjects []RelatedObject `json:"relatedObjects,omitempty"`
 
-	// address is the DNS name under which the guest is reached inside the
-	// cluster.
+	// address is the DNS name of the guest inside the cluster.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -74,23 +75,24 @@ type MeshedVirtualMachineStatus struct {
 	Address string `json:"address,omitempty"`
 }
 
-// MTLSStatus is what an auditor needs to know about encryption.
+// MTLSStatus reports the encryption of connections to the guest.
 type MTLSStatus struct {
-	// declaredMode is the mode that the spec asks for.
+	// declaredMode is the mode that the spec requests.
 	//
 	// +required
 	DeclaredMode MTLSMode `json:"declaredMode,omitempty"`
 
-	// effectiveMode is the weakest mode that a connection to a Mesh port can
-	// have, given the modes of single ports. It is Disable until the NAT was
-	// read back: without it nothing forces traffic through the proxy.
+	// effectiveMode is the weakest mode of a connection to a port with route
+	// Mesh, including the modes of individual ports. It is Disable until the
+	// rules have been verified, because without rules traffic can bypass the
+	// proxy.
 	//
 	// +required
 	EffectiveMode MTLSMode `json:"effectiveMode,omitempty"`
 
-	// bypassedPorts are the ports whose traffic does not pass the proxy, so
-	// that no mode applies to it: the names of ports, and PORT/PROTOCOL or
-	// FIRST-LAST/PROTOCOL for what capture.inbound.excludePorts opens.
+	// bypassedPorts are the ports whose traffic bypasses the proxy, so that no
+	// mutual TLS mode applies. An entry is the name of a port, or PORT/PROTOCOL
+	// or FIRST-LAST/PROTOCOL for an entry of capture.inbound.excludePorts.
 	//
 	// +optional
 	// +listType=set
@@ -101,9 +103,9 @@ type MTLSStatus struct {
 	BypassedPorts []string `json:"bypassedPorts,omitempty"`
 }
 
-// PortStatus is how one port is reached.
+// PortStatus reports the state of a port.
 type PortStatus struct {
-	// conditions of the port, by type: Accepted and Programmed.
+	// conditions are the conditions of the port: Accepted and Programmed.
 	//
 	// +optional
 	// +listType=map
@@ -119,13 +121,13 @@ type PortStatus struct {
 	// +kubebuilder:validation:MaxLength=15
 	Name string `json:"name,omitempty"`
 
-	// route is the route in effect, with the default filled in.
+	// route is the route in effect, with the default applied.
 	//
 	// +required
 	Route PortRoute `json:"route,omitempty"`
 }
 
-// PodRole is the part a virt-launcher pod plays.
+// PodRole is the role of a virt-launcher pod.
 //
 // +kubebuilder:validation:Enum=Active;MigrationSource;MigrationTarget
 type PodRole string
@@ -133,29 +135,31 @@ type PodRole string
 const (
 	// PodRoleActive is the pod that runs the guest.
 	PodRoleActive PodRole = "Active"
-	// PodRoleMigrationSource is the pod that a migration leaves.
+	// PodRoleMigrationSource is the source pod of a migration.
 	PodRoleMigrationSource PodRole = "MigrationSource"
-	// PodRoleMigrationTarget is the pod that a migration goes to.
+	// PodRoleMigrationTarget is the target pod of a migration.
 	PodRoleMigrationTarget PodRole = "MigrationTarget"
 )
 
-// PodStart says whether a pod's guest was held back until its rules were
-// verified.
+// PodStart reports whether the guest of a pod was delayed until the rules of
+// the pod were verified.
 //
 // +kubebuilder:validation:Enum=Held;Released;NotHeld
 type PodStart string
 
 const (
-	// PodStartHeld is held back: no instruction of the guest runs in this pod.
+	// PodStartHeld means that the guest is delayed and has not executed an
+	// instruction in this pod.
 	PodStartHeld PodStart = "Held"
-	// PodStartReleased was held back until the rules were verified.
+	// PodStartReleased means that the guest was delayed until the rules were
+	// verified.
 	PodStartReleased PodStart = "Released"
-	// PodStartNotHeld was not held back: with start: Immediate, or because
-	// nothing in this pod could hold it; the condition StartNotHeld tells.
+	// PodStartNotHeld means that the guest was not delayed, either because
+	// spec.start is Immediate or for the reason in the condition StartNotHeld.
 	PodStartNotHeld PodStart = "NotHeld"
 )
 
-// PodStatus is one live virt-launcher pod.
+// PodStatus reports the state of a running virt-launcher pod.
 type PodStatus struct {
 	// uid is the pod's UID.
 	//
@@ -172,57 +176,57 @@ type PodStatus struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// node is the pod's node, once it has one.
+	// node is the name of the pod's node, if the pod is scheduled.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
 
-	// role is the part that the pod plays.
+	// role is the role of the pod.
 	//
 	// +required
 	Role PodRole `json:"role,omitempty"`
 
-	// digest is that of the table as read back from the pod, once there is
-	// one.
+	// digest is the SHA-256 digest of the table that was read back from the
+	// pod, if any.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=64
 	// +kubebuilder:validation:MaxLength=64
 	Digest string `json:"digest,omitempty"`
 
-	// start says whether the pod's guest was held back until its rules were
-	// verified.
+	// start reports whether the guest of the pod was delayed until the rules of
+	// the pod were verified.
 	//
 	// +optional
 	Start PodStart `json:"start,omitempty"`
 
-	// programmed is the status of the PodNATConfiguration's Programmed
-	// condition.
+	// programmed is the status of the condition Programmed of the pod's
+	// PodNATConfiguration.
 	//
 	// +required
 	// +kubebuilder:validation:Enum=True;False;Unknown
 	Programmed metav1.ConditionStatus `json:"programmed,omitempty"`
 }
 
-// RelatedObject names an object that the operator made.
+// RelatedObject identifies an object that the operator created.
 type RelatedObject struct {
-	// apiVersion is the object's group and version.
+	// apiVersion is the API group and version of the object.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	APIVersion string `json:"apiVersion,omitempty"`
 
-	// kind is the object's kind.
+	// kind is the kind of the object.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	Kind string `json:"kind,omitempty"`
 
-	// name is the object's name; its namespace is that of the
+	// name is the name of the object. Its namespace is the namespace of the
 	// MeshedVirtualMachine.
 	//
 	// +required
@@ -230,7 +234,7 @@ type RelatedObject struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// uid is the object's UID.
+	// uid is the UID of the object.
 	//
 	// +required
 	// +kubebuilder:validation:Type=string

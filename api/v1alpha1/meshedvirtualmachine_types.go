@@ -8,25 +8,26 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 )
 
-// MeshedVirtualMachineSpec is what an application team wants: the guest, the
-// ports it offers and how the mesh treats its traffic.
+// MeshedVirtualMachineSpec defines a virtual machine, its ports and the
+// handling of its traffic by the mesh.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.mtls) || !has(self.mesh.mtls.ports) || self.mesh.mtls.ports.all(m, self.ports.exists(p, p.name == m.name))",message="mesh.mtls.ports[].name must be the name of an entry of ports"
-// +kubebuilder:validation:XValidation:rule="!has(self.capture) || !has(self.capture.inbound) || !has(self.capture.inbound.excludePorts) || self.capture.inbound.excludePorts.all(r, (has(r.protocol) && r.protocol == 'UDP') || self.ports.all(p, (has(p.protocol) && p.protocol == 'UDP') || (has(p.route) && p.route == 'Direct') || (has(p.targetPort) ? p.targetPort : p.port) < r.port || (has(p.targetPort) ? p.targetPort : p.port) > (has(r.endPort) ? r.endPort : r.port)))",message="capture.inbound.excludePorts covers an entry of ports that goes through the mesh: set its route to Direct, or leave it out of the range"
-// +kubebuilder:validation:XValidation:rule="(has(self.service) && has(self.service.type) && self.service.type == 'Headless') == (has(oldSelf.service) && has(oldSelf.service.type) && oldSelf.service.type == 'Headless')",message="service.type cannot change to or from Headless, because a Service keeps its kind of address: make another MeshedVirtualMachine"
+// +kubebuilder:validation:XValidation:rule="!has(self.capture) || !has(self.capture.inbound) || !has(self.capture.inbound.excludePorts) || self.capture.inbound.excludePorts.all(r, (has(r.protocol) && r.protocol == 'UDP') || self.ports.all(p, (has(p.protocol) && p.protocol == 'UDP') || (has(p.route) && p.route == 'Direct') || (has(p.targetPort) ? p.targetPort : p.port) < r.port || (has(p.targetPort) ? p.targetPort : p.port) > (has(r.endPort) ? r.endPort : r.port)))",message="capture.inbound.excludePorts contains a port whose route is Mesh: set the route of the port to Direct, or remove it from the range"
+// +kubebuilder:validation:XValidation:rule="(has(self.service) && has(self.service.type) && self.service.type == 'Headless') == (has(oldSelf.service) && has(oldSelf.service.type) && oldSelf.service.type == 'Headless')",message="service.type cannot be changed to or from Headless because the clusterIP of a Service is immutable: create another MeshedVirtualMachine"
 type MeshedVirtualMachineSpec struct {
-	// virtualMachine is the spec of the KubeVirt VirtualMachine, whole: that
-	// of an existing VirtualMachine can be pasted. Its primary interface must
-	// use the masquerade binding, which is also what it gets when it names no
-	// interface.
+	// virtualMachine is the complete spec of the KubeVirt VirtualMachine. The
+	// spec of an existing VirtualMachine can be used unchanged. The primary
+	// interface must use the masquerade binding, which is also the default if
+	// no interface is specified.
 	//
 	// +required
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:pruning:PreserveUnknownFields
 	VirtualMachine kubevirtv1.VirtualMachineSpec `json:"virtualMachine,omitzero"`
 
-	// version names the mesh subset that the guest belongs to. It becomes the
-	// label "version" of the pod and the name of the DestinationRule's subset.
+	// version is the mesh subset of the guest. It is the value of the pod label
+	// "version" and the name of the subset in the DestinationRule. Defaults to
+	// "v1".
 	//
 	// +optional
 	// +default="v1"
@@ -35,106 +36,111 @@ type MeshedVirtualMachineSpec struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Version string `json:"version,omitempty"`
 
-	// service describes the Service through which others reach the guest.
+	// service configures the Service of the guest.
 	//
 	// +optional
 	Service ServiceSpec `json:"service,omitzero"`
 
-	// ports are the guest's ports that others may reach.
+	// ports are the ports that the guest exposes. A port that is listed neither
+	// here nor in capture.inbound.excludePorts is closed.
 	//
 	// +required
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:XValidation:rule="self.all(p, self.exists_one(q, q.port == p.port && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",message="two ports share one port number and protocol: give each its own port"
-	// +kubebuilder:validation:XValidation:rule="self.all(p, self.exists_one(q, (has(q.targetPort) ? q.targetPort : q.port) == (has(p.targetPort) ? p.targetPort : p.port) && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",message="two ports share one targetPort and protocol: expose a guest port once"
+	// +kubebuilder:validation:XValidation:rule="self.all(p, self.exists_one(q, q.port == p.port && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",message="port must be unique per protocol"
+	// +kubebuilder:validation:XValidation:rule="self.all(p, self.exists_one(q, (has(q.targetPort) ? q.targetPort : q.port) == (has(p.targetPort) ? p.targetPort : p.port) && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",message="targetPort must be unique per protocol: expose each guest port once"
 	Ports []Port `json:"ports,omitempty"`
 
-	// mesh says how the mesh treats the guest's traffic.
+	// mesh configures the handling of the guest's traffic by the mesh.
 	//
 	// +optional
 	Mesh MeshSpec `json:"mesh,omitzero"`
 
-	// capture says which traffic the NAT in the pod sends past the mesh, and
-	// what it drops.
+	// capture specifies which traffic bypasses the mesh proxy and which traffic
+	// is dropped.
 	//
 	// +optional
 	Capture CaptureSpec `json:"capture,omitzero"`
 
-	// start says when the guest may run. AfterProgrammed holds it back, at every
-	// start and on the target of a live migration, until the rules of its pod
-	// were read back from the kernel. Immediate lets KubeVirt start it at once,
-	// so that its first packets may go past the mesh. A change takes effect with
-	// the next start of the guest.
+	// start specifies when the guest may start. AfterProgrammed delays the
+	// guest, at every start and on the target of a live migration, until the
+	// rules of its pod have been verified by reading them back from the kernel.
+	// Immediate lets KubeVirt start the guest without delay, so the first
+	// packets of the guest can bypass the mesh. A change takes effect at the
+	// next start of the guest. Defaults to AfterProgrammed.
 	//
 	// +optional
 	// +default="AfterProgrammed"
 	Start StartPolicy `json:"start,omitempty"`
 }
 
-// StartPolicy says when the guest may run.
+// StartPolicy specifies when the guest may start.
 //
 // +kubebuilder:validation:Enum=AfterProgrammed;Immediate
 type StartPolicy string
 
 const (
-	// StartPolicyAfterProgrammed is after the rules were verified.
+	// StartPolicyAfterProgrammed delays the guest until the rules are verified.
 	StartPolicyAfterProgrammed StartPolicy = "AfterProgrammed"
-	// StartPolicyImmediate is at once.
+	// StartPolicyImmediate starts the guest without delay.
 	StartPolicyImmediate StartPolicy = "Immediate"
 )
 
-// ServiceType is a type of Service, or Headless for one without an address.
+// ServiceType is a type of Service, or Headless for a Service without a cluster
+// IP.
 //
 // +kubebuilder:validation:Enum=ClusterIP;Headless;LoadBalancer;NodePort
 type ServiceType string
 
 const (
-	// ServiceTypeClusterIP is a Service with an address inside the cluster.
+	// ServiceTypeClusterIP is a Service with a cluster IP.
 	ServiceTypeClusterIP ServiceType = "ClusterIP"
-	// ServiceTypeHeadless is a Service whose name resolves to the pod.
+	// ServiceTypeHeadless is a Service whose DNS name resolves to the pod's
+	// addresses.
 	ServiceTypeHeadless ServiceType = "Headless"
-	// ServiceTypeLoadBalancer is a Service behind an external load balancer.
+	// ServiceTypeLoadBalancer is a Service with an external load balancer.
 	ServiceTypeLoadBalancer ServiceType = "LoadBalancer"
-	// ServiceTypeNodePort is a Service on a port of every node.
+	// ServiceTypeNodePort is a Service with a port on every node.
 	ServiceTypeNodePort ServiceType = "NodePort"
 )
 
-// ServiceSpec describes the Service in front of the guest.
+// ServiceSpec configures the Service of the guest.
 //
 // +kubebuilder:validation:MinProperties=1
 type ServiceSpec struct {
-	// type is the Service's type, or Headless for a Service without an
-	// address of its own.
+	// type is the type of the Service, or Headless for a Service without a
+	// cluster IP. It cannot be changed to or from Headless. Defaults to
+	// ClusterIP.
 	//
 	// +optional
 	// +default="ClusterIP"
 	Type ServiceType `json:"type,omitempty"`
 
-	// ipFamilyPolicy says of which address families the Service's addresses
-	// are. SingleStack is the cluster's first family, which is also what
-	// happens when it is left out. PreferDualStack is every family that the
-	// cluster has, and RequireDualStack both or an error. A mesh port answers
-	// over the families that the proxy of the guest's pod carries: of a pod
-	// with both, a sidecar carries IPv4 alone, unless Istio's ISTIO_DUAL_STACK
-	// is on.
+	// ipFamilyPolicy specifies the address families of the Service. SingleStack
+	// uses the cluster's first family. PreferDualStack uses all families of the
+	// cluster. RequireDualStack requires both families and fails on a
+	// single-stack cluster. Connections to a port with route Mesh are accepted
+	// only over families that the proxy of the pod carries. In a dual-stack
+	// pod, a sidecar carries only IPv4 unless ISTIO_DUAL_STACK is enabled in
+	// Istio. Defaults to SingleStack.
 	//
 	// +optional
 	IPFamilyPolicy ServiceIPFamilyPolicy `json:"ipFamilyPolicy,omitempty"`
 }
 
-// ServiceIPFamilyPolicy has the values of a Service's own ipFamilyPolicy.
+// ServiceIPFamilyPolicy has the same values as ipFamilyPolicy of a Service.
 //
 // +kubebuilder:validation:Enum=SingleStack;PreferDualStack;RequireDualStack
 type ServiceIPFamilyPolicy string
 
 const (
-	// ServiceIPFamilyPolicySingleStack is one family.
+	// ServiceIPFamilyPolicySingleStack uses the cluster's first family.
 	ServiceIPFamilyPolicySingleStack ServiceIPFamilyPolicy = "SingleStack"
-	// ServiceIPFamilyPolicyPreferDualStack is what the cluster has.
+	// ServiceIPFamilyPolicyPreferDualStack uses all families of the cluster.
 	ServiceIPFamilyPolicyPreferDualStack ServiceIPFamilyPolicy = "PreferDualStack"
-	// ServiceIPFamilyPolicyRequireDualStack is both.
+	// ServiceIPFamilyPolicyRequireDualStack requires both families.
 	ServiceIPFamilyPolicyRequireDualStack ServiceIPFamilyPolicy = "RequireDualStack"
 )
 
@@ -146,11 +152,12 @@ type PortProtocol string
 const (
 	// PortProtocolTCP is TCP.
 	PortProtocolTCP PortProtocol = "TCP"
-	// PortProtocolUDP is UDP, which no mesh proxy carries.
+	// PortProtocolUDP is UDP. Mesh proxies do not carry UDP.
 	PortProtocolUDP PortProtocol = "UDP"
 )
 
-// PortRoute says whether connections to a port pass the mesh proxy.
+// PortRoute specifies whether connections to a port pass through the mesh
+// proxy.
 //
 // +kubebuilder:validation:Enum=Mesh;Direct
 type PortRoute string
@@ -158,15 +165,16 @@ type PortRoute string
 const (
 	// PortRouteMesh sends connections through the proxy.
 	PortRouteMesh PortRoute = "Mesh"
-	// PortRouteDirect sends connections to the guest past the proxy.
+	// PortRouteDirect sends connections directly to the guest, bypassing the
+	// proxy.
 	PortRouteDirect PortRoute = "Direct"
 )
 
-// Port is a port of the guest that others may reach.
+// Port is a port that the guest exposes.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.route) || self.route == 'Direct'",message="the mesh cannot carry UDP: leave route out or set it to Direct"
-// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.appProtocol)",message="appProtocol chooses how the mesh treats TCP: leave it out for UDP"
-// +kubebuilder:validation:XValidation:rule="(has(self.protocol) && self.protocol == 'UDP') || !((has(self.targetPort) ? self.targetPort : self.port) in [15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153])",message="targetPort (or port, when targetPort is left out) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 15901 and 15902 to the start gate, 49152 and 49153 to KubeVirt's live migration; let the guest listen on another port"
+// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.route) || self.route == 'Direct'",message="the mesh does not carry UDP: omit route or set it to Direct"
+// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.appProtocol)",message="appProtocol applies only to TCP: omit it for UDP"
+// +kubebuilder:validation:XValidation:rule="(has(self.protocol) && self.protocol == 'UDP') || !((has(self.targetPort) ? self.targetPort : self.port) in [15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153])",message="targetPort (defaults to port) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; use another port in the guest"
 type Port struct {
 	// name identifies the port in the Service, in routes and in status.
 	//
@@ -176,28 +184,30 @@ type Port struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Name string `json:"name,omitempty"`
 
-	// port is the number on the Service.
+	// port is the port number of the Service.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port,omitempty"`
 
-	// targetPort is the number on which the guest listens; port when left out.
+	// targetPort is the port number on which the guest listens. Defaults to
+	// port.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	TargetPort int32 `json:"targetPort,omitempty"`
 
-	// protocol is the transport protocol: TCP when left out.
+	// protocol is the transport protocol of the port. Defaults to TCP.
 	//
 	// +optional
 	Protocol PortProtocol `json:"protocol,omitempty"`
 
-	// appProtocol says how the mesh treats the port: HTTP routes for http,
-	// http2, grpc, grpc-web and kubernetes.io/h2c; TLS routes by server name
-	// for https and tls; TCP routes for everything else and when left out.
+	// appProtocol is the application protocol of the port. The mesh routes
+	// http, http2, grpc, grpc-web and kubernetes.io/h2c as HTTP, https and tls
+	// by TLS server name, and all other protocols as TCP. Defaults to TCP
+	// routing.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -205,10 +215,10 @@ type Port struct {
 	// +kubebuilder:validation:Enum=http;http2;grpc;grpc-web;kubernetes.io/h2c;https;tls;tcp;mongo;mysql;redis
 	AppProtocol string `json:"appProtocol,omitempty"`
 
-	// route says whether connections pass the mesh proxy. When left out it is
-	// Mesh for TCP and Direct for UDP, which no mesh proxy carries. Traffic to
-	// a Direct port is not encrypted or authorised by the mesh; status lists
-	// such ports in mtls.bypassedPorts.
+	// route specifies whether connections pass through the mesh proxy. The mesh
+	// does not encrypt or authorize traffic to a port with route Direct. Such
+	// ports are listed in status.mtls.bypassedPorts. Defaults to Mesh for TCP
+	// and to Direct for UDP, which mesh proxies do not carry.
 	//
 	// +optional
 	Route PortRoute `json:"route,omitempty"`
@@ -220,40 +230,41 @@ type Port struct {
 type MTLSMode string
 
 const (
-	// MTLSModeStrict takes mutual TLS only.
+	// MTLSModeStrict accepts only mutual TLS.
 	MTLSModeStrict MTLSMode = "Strict"
-	// MTLSModePermissive takes mutual TLS and plain text.
+	// MTLSModePermissive accepts mutual TLS and plain text.
 	MTLSModePermissive MTLSMode = "Permissive"
-	// MTLSModeDisable takes plain text only.
+	// MTLSModeDisable accepts only plain text.
 	MTLSModeDisable MTLSMode = "Disable"
 )
 
-// MeshSpec says how the mesh treats the guest's traffic.
+// MeshSpec configures the handling of the guest's traffic by the mesh.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="!has(self.dataPlane) || self.dataPlane != 'Ambient' || !has(self.mtls) || (!has(self.mtls.mode) || self.mtls.mode != 'Disable') && (!has(self.mtls.ports) || self.mtls.ports.all(p, p.mode != 'Disable'))",message="dataPlane Ambient cannot turn mutual TLS off: ztunnel takes Disable for Permissive; set mtls.mode and mtls.ports[].mode to Permissive or Strict"
+// +kubebuilder:validation:XValidation:rule="!has(self.dataPlane) || self.dataPlane != 'Ambient' || !has(self.mtls) || (!has(self.mtls.mode) || self.mtls.mode != 'Disable') && (!has(self.mtls.ports) || self.mtls.ports.all(p, p.mode != 'Disable'))",message="dataPlane Ambient does not support mTLS mode Disable, which ztunnel handles as Permissive: set mtls.mode and mtls.ports[].mode to Permissive or Strict"
 type MeshSpec struct {
-	// dataPlane is the kind of mesh proxy: Sidecar, a proxy of the pod's own,
-	// when left out; Ambient is Istio's ztunnel. ztunnel carries TCP and
-	// mutual TLS. Of traffic and trafficPolicy it knows nothing: those apply to
-	// clients with a sidecar and to requests that pass a waypoint. A running
-	// guest changes over with its next start.
+	// dataPlane is the kind of mesh proxy. Sidecar is a proxy container in the
+	// pod. Ambient is Istio's ztunnel, which carries TCP and mutual TLS but
+	// does not apply traffic and trafficPolicy. Those apply to clients with a
+	// sidecar and to requests through a waypoint. A change takes effect at the
+	// next start of the guest. Defaults to Sidecar.
 	//
 	// +optional
 	DataPlane DataPlane `json:"dataPlane,omitempty"`
 
-	// mtls is the mutual TLS mode of connections to the guest.
+	// mtls configures mutual TLS for connections to the guest.
 	//
 	// +optional
 	MTLS MTLSSpec `json:"mtls,omitzero"`
 
-	// traffic shapes how others' proxies route to the guest.
+	// traffic configures how the proxies of clients route HTTP requests to the
+	// guest.
 	//
 	// +optional
 	Traffic TrafficSpec `json:"traffic,omitzero"`
 
-	// trafficPolicy is Istio's own TrafficPolicy for connections to the
-	// guest: load balancing, connection pool, outlier detection, TLS.
+	// trafficPolicy is the Istio TrafficPolicy for connections to the guest. It
+	// configures load balancing, connection pools, outlier detection and TLS.
 	//
 	// +optional
 	// +kubebuilder:validation:Schemaless
@@ -261,17 +272,18 @@ type MeshSpec struct {
 	TrafficPolicy *networkingv1.TrafficPolicy `json:"trafficPolicy,omitempty"`
 }
 
-// MTLSSpec is the mutual TLS mode of connections to the guest.
+// MTLSSpec configures mutual TLS for connections to the guest.
 //
 // +kubebuilder:validation:MinProperties=1
 type MTLSSpec struct {
-	// mode is the mode of all ports that ports does not list.
+	// mode is the mutual TLS mode of all ports that are not listed in ports.
+	// Defaults to Strict.
 	//
 	// +optional
 	// +default="Strict"
 	Mode MTLSMode `json:"mode,omitempty"`
 
-	// ports sets the mode of single ports, by name.
+	// ports sets the mutual TLS mode of individual ports by name.
 	//
 	// +optional
 	// +listType=map
@@ -281,27 +293,28 @@ type MTLSSpec struct {
 	Ports []PortMTLS `json:"ports,omitempty"`
 }
 
-// PortMTLS is the mutual TLS mode of one port.
+// PortMTLS sets the mutual TLS mode of a port.
 type PortMTLS struct {
-	// name is the name of an entry of ports.
+	// name is the name of an entry of spec.ports.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=15
 	Name string `json:"name,omitempty"`
 
-	// mode is the port's mode.
+	// mode is the mutual TLS mode of the port.
 	//
 	// +required
 	Mode MTLSMode `json:"mode,omitempty"`
 }
 
-// TrafficSpec shapes the HTTP routes to the guest.
+// TrafficSpec configures HTTP routes to the guest.
 //
 // +kubebuilder:validation:MinProperties=1
 type TrafficSpec struct {
-	// timeout bounds an HTTP request, for example "5s"; Istio's default is no
-	// bound. (Gateway API GEP-2257 duration.)
+	// timeout is the timeout of an HTTP request as a Gateway API duration
+	// (GEP-2257), for example "5s". By default, Istio does not limit the
+	// duration of a request.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=2
@@ -309,7 +322,7 @@ type TrafficSpec struct {
 	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(h|m|s|ms)){1,4}$`
 	Timeout string `json:"timeout,omitempty"`
 
-	// retries is Istio's own HTTPRetry for failed HTTP requests.
+	// retries is the Istio HTTPRetry policy for failed HTTP requests.
 	//
 	// +optional
 	// +kubebuilder:validation:Schemaless
@@ -317,8 +330,8 @@ type TrafficSpec struct {
 	Retries *networkingv1.HTTPRetry `json:"retries,omitempty"`
 }
 
-// MeshedVirtualMachine is a KubeVirt virtual machine whose traffic passes an
-// Istio mesh.
+// MeshedVirtualMachine is a KubeVirt virtual machine that is part of an Istio
+// service mesh.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -331,7 +344,7 @@ type TrafficSpec struct {
 // +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.status.address`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
-// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 47",message="metadata.name must be at most 47 characters: live migration of the virtual machine fails past that"
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 47",message="metadata.name must be at most 47 characters: KubeVirt cannot live-migrate a virtual machine with a longer name"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS label that starts with a letter, because it also names the Service"
 type MeshedVirtualMachine struct {
 	metav1.TypeMeta `json:",inline"`
@@ -340,12 +353,13 @@ type MeshedVirtualMachine struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is what is wanted.
+	// spec is the desired state.
 	//
 	// +required
 	Spec MeshedVirtualMachineSpec `json:"spec,omitzero"`
 
-	// status is what was found. Until the operator has looked, Ready is Unknown.
+	// status is the observed state. Ready is Unknown until the operator has
+	// reconciled the object.
 	//
 	// +optional
 	// +default={"conditions":[{"type":"Ready","status":"Unknown","reason":"Pending","message":"waiting for the operator","lastTransitionTime":"1970-01-01T00:00:00Z"}]}

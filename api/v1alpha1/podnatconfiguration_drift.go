@@ -6,66 +6,69 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TrafficCounters are totals of what rules have counted. Zero is a value: it
-// says that no traffic passed.
+// TrafficCounters are totals of the counters of rules. Zero means that no
+// traffic passed.
 type TrafficCounters struct {
-	// captured are connections that were sent to the mesh proxy.
+	// captured is the number of connections that were redirected to the mesh
+	// proxy.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Captured *int64 `json:"captured,omitempty"`
 
-	// direct are connections that were sent past the proxy.
+	// direct is the number of connections that bypassed the proxy.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Direct *int64 `json:"direct,omitempty"`
 
-	// dropped are packets that were dropped.
+	// dropped is the number of packets that were dropped.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=0
 	Dropped *int64 `json:"dropped,omitempty"`
 }
 
-// RepairsStatus tells how often rules that had been proven were found lost or
-// changed, and why last.
+// RepairsStatus reports how often verified rules were found missing or changed,
+// and the latest occurrence.
 type RepairsStatus struct {
-	// count is the number of times; it never goes down. The rules are as they
-	// should be again when applied.repair is as high.
+	// count is the number of times that the rules were found missing or
+	// changed. It never decreases. The rules are repaired once applied.repair
+	// equals count.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	Count int32 `json:"count,omitempty"`
 
-	// lastTime is when it was found last.
+	// lastTime is the time of the latest detection.
 	//
 	// +required
 	LastTime *metav1.Time `json:"lastTime,omitempty"`
 
-	// lastReason is why the rules had to be written again: Drifted,
-	// SandboxRecreated or NodeRebooted.
+	// lastReason is the reason of the latest repair: Drifted, SandboxRecreated
+	// or NodeRebooted.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	LastReason ConditionReason `json:"lastReason,omitempty"`
 
-	// lastMessage says what was different.
+	// lastMessage describes the latest difference.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	LastMessage string `json:"lastMessage,omitempty"`
 
-	// windowStart is when the first of the recent drifts was found.
+	// windowStart is the time at which the first of the recent drifts was
+	// detected.
 	//
 	// +optional
 	WindowStart *metav1.Time `json:"windowStart,omitempty"`
 
-	// recent is how many drifts were found since windowStart. Too many within
-	// a window are a fight with somebody else who writes the rules: nothing is
-	// written then until the window is over.
+	// recent is the number of drifts that were detected since windowStart. If
+	// this number exceeds the limit, another process keeps changing the rules,
+	// and the operator suspends repairs until the window ends.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1

@@ -7,28 +7,27 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// PodNATConfigurationSpec is the NAT that one virt-launcher pod has to have.
-// The operator writes it; people read it.
+// PodNATConfigurationSpec is the desired NAT of one virt-launcher pod. The
+// operator writes this object. Users do not edit it.
 type PodNATConfigurationSpec struct {
-	// pod is the virt-launcher pod, in the namespace of this object.
+	// pod is the virt-launcher pod in the namespace of this object.
 	//
 	// +required
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="pod is immutable: a new pod gets a new PodNATConfiguration"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="pod is immutable: create a PodNATConfiguration for each pod"
 	Pod PodTarget `json:"pod,omitzero"`
 
-	// dataPlane is the kind of mesh proxy that the pod was made with: Sidecar
-	// when left out.
+	// dataPlane is the kind of mesh proxy of the pod. Defaults to Sidecar.
 	//
 	// +optional
 	DataPlane DataPlane `json:"dataPlane,omitempty"`
 
-	// interfaces names the pod's interfaces that the rules are about.
+	// interfaces are the network interfaces of the pod that the rules match.
 	//
 	// +required
 	Interfaces PodInterfaces `json:"interfaces,omitzero"`
 
-	// families are the addresses of the guest's primary interface, by address
-	// family: those that the pod has and its proxy carries.
+	// families are the addresses of the guest's primary interface by address
+	// family. Only families that the pod has and its proxy carries are listed.
 	//
 	// +required
 	// +listType=atomic
@@ -36,24 +35,24 @@ type PodNATConfigurationSpec struct {
 	// +kubebuilder:validation:MaxItems=2
 	Families []AddressFamily `json:"families,omitempty"`
 
-	// proxy describes the mesh proxy in the pod.
+	// proxy specifies the ports of the mesh proxy in the pod.
 	//
 	// +required
 	Proxy ProxyPorts `json:"proxy,omitzero"`
 
-	// inbound says what becomes of connections to the pod.
+	// inbound specifies how connections to the pod are handled.
 	//
 	// +optional
 	Inbound InboundPlan `json:"inbound,omitzero"`
 
-	// outbound says what becomes of connections that the guest opens.
+	// outbound specifies how connections that the guest opens are handled.
 	//
 	// +optional
 	Outbound OutboundPlan `json:"outbound,omitzero"`
 
-	// probedPorts are TCP ports at which the kubelet probes the guest, by the
-	// probes that it was started with. Each has to be open by inbound: rules that
-	// would cut off a probe are refused.
+	// probedPorts are the TCP ports that the kubelet probes in the running
+	// guest. Each port must be open in inbound. Rules that would block a probe
+	// are rejected.
 	//
 	// +optional
 	// +listType=set
@@ -63,41 +62,43 @@ type PodNATConfigurationSpec struct {
 	// +kubebuilder:validation:items:Maximum=65535
 	ProbedPorts []int32 `json:"probedPorts,omitempty"`
 
-	// unmeshed says what becomes of traffic that the mesh cannot carry: Allow
-	// when left out.
+	// unmeshed specifies how traffic that the mesh cannot carry is handled.
+	// Defaults to Allow.
 	//
 	// +optional
 	Unmeshed UnmeshedPolicy `json:"unmeshed,omitempty"`
 
-	// dns says which way the guest's DNS takes: Direct when left out.
+	// dns specifies how the guest's DNS queries are handled. Defaults to
+	// Direct.
 	//
 	// +optional
 	DNS DNSPolicy `json:"dns,omitempty"`
 
-	// onChange says what becomes of established flows that a change affects:
-	// Keep when left out.
+	// onChange specifies how established flows are handled when a change
+	// affects them. Defaults to Keep.
 	//
 	// +optional
 	OnChange ChangePolicy `json:"onChange,omitempty"`
 
-	// gate describes the rule by which a container of the pod, which holds back
-	// the guest, sees that the rules were verified; left out when the pod has no
-	// such container.
+	// gate specifies the loopback ports by which the start gate of the pod
+	// detects that the rules were verified. Omitted if the pod has no start
+	// gate.
 	//
 	// +optional
 	Gate GatePorts `json:"gate,omitzero"`
 }
 
-// GatePorts are ports on loopback of the pod's network namespace.
+// GatePorts are ports on the loopback interface of the pod.
 type GatePorts struct {
-	// port is where the container connects to.
+	// port is the port that the gate container connects to.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port,omitempty"`
 
-	// answerPort is where its connection arrives once the rules were verified.
+	// answerPort is the port to which the rules redirect this connection once
+	// they are verified.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
@@ -105,16 +106,16 @@ type GatePorts struct {
 	AnswerPort int32 `json:"answerPort,omitempty"`
 }
 
-// PodTarget names one pod for its whole life.
+// PodTarget identifies a pod by name and UID.
 type PodTarget struct {
-	// name is the pod's name.
+	// name is the name of the pod.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// uid is the pod's UID: another pod of the same name is not meant.
+	// uid is the UID of the pod. Another pod of the same name does not match.
 	//
 	// +required
 	// +kubebuilder:validation:Type=string
@@ -123,9 +124,9 @@ type PodTarget struct {
 	UID types.UID `json:"uid,omitempty"`
 }
 
-// PodInterfaces names interfaces in the pod's network namespace.
+// PodInterfaces names network interfaces of the pod.
 type PodInterfaces struct {
-	// pod is the pod's primary interface, for example "eth0".
+	// pod is the primary interface of the pod, for example "eth0".
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -133,7 +134,8 @@ type PodInterfaces struct {
 	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_.-]+$`
 	Pod string `json:"pod,omitempty"`
 
-	// bridge is KubeVirt's bridge to the guest, for example "k6t-eth0".
+	// bridge is the bridge between the pod and the guest, for example
+	// "k6t-eth0".
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -154,14 +156,15 @@ const (
 	IPFamilyIPv6 IPFamily = "IPv6"
 )
 
-// AddressFamily holds the guest's link addresses of one family.
+// AddressFamily contains the addresses of the link between pod and guest in one
+// address family.
 type AddressFamily struct {
 	// family is the address family.
 	//
 	// +required
 	Family IPFamily `json:"family,omitempty"`
 
-	// guest is the guest's address behind the masquerade binding.
+	// guest is the address of the guest behind the masquerade binding.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=2
@@ -169,7 +172,7 @@ type AddressFamily struct {
 	// +kubebuilder:validation:XValidation:rule="isIP(self)",message="must be an IP address"
 	Guest string `json:"guest,omitempty"`
 
-	// gateway is the bridge's address on the guest's link.
+	// gateway is the address of the bridge.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=2
@@ -178,24 +181,26 @@ type AddressFamily struct {
 	Gateway string `json:"gateway,omitempty"`
 }
 
-// ProxyPorts describes the mesh proxy's ports.
+// ProxyPorts specifies the ports of the mesh proxy.
 type ProxyPorts struct {
-	// inboundPort takes redirected inbound TCP; Istio's is 15006.
+	// inboundPort receives redirected inbound TCP connections. Istio uses
+	// 15006.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	InboundPort int32 `json:"inboundPort,omitempty"`
 
-	// outboundPort takes the guest's redirected TCP; Istio's is 15001.
+	// outboundPort receives the redirected TCP connections of the guest. Istio
+	// uses 15001.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	OutboundPort int32 `json:"outboundPort,omitempty"`
 
-	// localPorts are TCP ports that the proxy serves itself and that never
-	// reach the guest.
+	// localPorts are TCP ports on which the proxy itself listens. Connections
+	// to these ports never reach the guest.
 	//
 	// +required
 	// +listType=atomic
@@ -205,8 +210,8 @@ type ProxyPorts struct {
 	// +kubebuilder:validation:items:Maximum=65535
 	LocalPorts []int32 `json:"localPorts,omitempty"`
 
-	// dnsPort is the port of the proxy's resolver on loopback, when Istio
-	// captures the pod's DNS; left out when it does not.
+	// dnsPort is the loopback port of the proxy's DNS resolver. Omitted if
+	// Istio does not capture the pod's DNS.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -214,12 +219,13 @@ type ProxyPorts struct {
 	DNSPort int32 `json:"dnsPort,omitempty"`
 }
 
-// PodNATConfigurationStatus is what was read back from the pod.
+// PodNATConfigurationStatus is the state that was read back from the pod.
 //
 // +kubebuilder:validation:MinProperties=1
 type PodNATConfigurationStatus struct {
-	// conditions by type: Ready, Accepted, TargetResolved and Programmed are
-	// always there; Reconciling and Stalled only while they are True.
+	// conditions are the conditions of the object. Ready, Accepted,
+	// TargetResolved and Programmed are always present. Reconciling and Stalled
+	// are present only while they are True.
 	//
 	// +optional
 	// +listType=map
@@ -228,20 +234,20 @@ type PodNATConfigurationStatus struct {
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// observedGeneration is the generation of the spec that the status is
-	// about.
+	// observedGeneration is the generation of the spec that the status
+	// reflects.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// applied is what the rule-writer last read back; it stays while a newer
-	// request is under way.
+	// applied describes the rules that the rule-writer last read back. It does
+	// not change while a newer request is in progress.
 	//
 	// +optional
 	Applied AppliedRules `json:"applied,omitzero"`
 
-	// job is the name of the rule-writer Job under way, in the operator's
+	// job is the name of the current rule-writer Job in the operator's
 	// namespace.
 	//
 	// +optional
@@ -249,95 +255,97 @@ type PodNATConfigurationStatus struct {
 	// +kubebuilder:validation:MaxLength=63
 	Job string `json:"job,omitempty"`
 
-	// attempts counts the Jobs that failed since the last success; it is left
-	// out when none did.
+	// attempts is the number of Jobs that have failed since the last success.
+	// Omitted if none failed.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	Attempts int32 `json:"attempts,omitempty"`
 
-	// repairs tells of rules that were found lost or changed; it is left out
-	// when that never happened.
+	// repairs reports how often missing or changed rules were found. Omitted if
+	// that never happened.
 	//
 	// +optional
 	Repairs RepairsStatus `json:"repairs,omitzero"`
 
 	// counters are totals over all tables that the pod has had, as of the last
-	// audit that found them changed. What a table counts between the last
-	// audit and its replacement is not in them.
+	// audit that found them changed. Traffic between the last audit of a table
+	// and its replacement is not included.
 	//
 	// +optional
 	Counters TrafficCounters `json:"counters,omitzero"`
 }
 
-// AppliedRules is what the rule-writer read back.
+// AppliedRules describes the rules that the rule-writer read back.
 type AppliedRules struct {
-	// requestDigest is the SHA-256 of the request that was carried out.
+	// requestDigest is the SHA-256 digest of the request that was applied.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=64
 	// +kubebuilder:validation:MaxLength=64
 	RequestDigest string `json:"requestDigest,omitempty"`
 
-	// digest is the SHA-256 of the table as read back.
+	// digest is the SHA-256 digest of the table that was read back.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=64
 	// +kubebuilder:validation:MaxLength=64
 	Digest string `json:"digest,omitempty"`
 
-	// netnsInode identifies the pod's network namespace; a recreated sandbox
-	// has another one, without rules.
+	// netnsInode is the inode number of the pod's network namespace. A
+	// recreated sandbox has another network namespace, without rules.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	NetnsInode int64 `json:"netnsInode,omitempty"`
 
-	// rules is the number of rules read back.
+	// rules is the number of rules that were read back.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	Rules int32 `json:"rules,omitempty"`
 
-	// durationMicroseconds is how long writing and reading back took.
+	// durationMicroseconds is the duration of writing and reading back the
+	// rules.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	DurationMicroseconds int64 `json:"durationMicroseconds,omitempty"`
 
-	// time is when the rule-writer ended.
+	// time is the time at which the rule-writer finished.
 	//
 	// +required
 	Time *metav1.Time `json:"time,omitempty"`
 
-	// node is where the pod runs.
+	// node is the name of the pod's node.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
 
-	// bootID is the boot of the node that the rules were written in.
+	// bootID is the boot ID of the node at the time of writing.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	BootID string `json:"bootID,omitempty"`
 
-	// sandboxTime is when the kubelet reported the network namespace that the
-	// rules were written into.
+	// sandboxTime is the time at which the kubelet reported the network
+	// namespace that the rules were written to.
 	//
 	// +optional
 	SandboxTime *metav1.Time `json:"sandboxTime,omitempty"`
 
-	// repair is the repairs.count that the rules were written for; it is left
-	// out before the first repair.
+	// repair is the value of repairs.count for which the rules were written.
+	// Omitted before the first repair.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	Repair int32 `json:"repair,omitempty"`
 
-	// counters are those of this table, which begin at zero when it is written.
+	// counters are the counters of this table. They are zero when the table is
+	// written.
 	//
 	// +optional
 	Counters TrafficCounters `json:"counters,omitzero"`
@@ -367,12 +375,13 @@ type PodNATConfiguration struct {
 	// +optional
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec is what is wanted.
+	// spec is the desired state.
 	//
 	// +required
 	Spec PodNATConfigurationSpec `json:"spec,omitzero"`
 
-	// status is what was read back. Until the operator has looked, Ready is Unknown.
+	// status is the observed state. Ready is Unknown until the operator has
+	// reconciled the object.
 	//
 	// +optional
 	// +default={"conditions":[{"type":"Ready","status":"Unknown","reason":"Pending","message":"waiting for the operator","lastTransitionTime":"1970-01-01T00:00:00Z"}]}

@@ -2,11 +2,11 @@
 
 package v1alpha1
 
-// InboundPlan says what becomes of connections to the pod's address.
+// InboundPlan specifies how connections to the pod's address are handled.
 //
 // +kubebuilder:validation:MinProperties=1
 type InboundPlan struct {
-	// mesh are TCP ports that go through the proxy.
+	// mesh are TCP ports whose connections pass through the proxy.
 	//
 	// +optional
 	// +listType=atomic
@@ -16,7 +16,8 @@ type InboundPlan struct {
 	// +kubebuilder:validation:items:Maximum=65535
 	Mesh []int32 `json:"mesh,omitempty"`
 
-	// directTCP are TCP ports that go to the guest past the proxy.
+	// directTCP are TCP ports whose connections reach the guest directly,
+	// bypassing the proxy.
 	//
 	// +optional
 	// +listType=atomic
@@ -26,7 +27,7 @@ type InboundPlan struct {
 	// +kubebuilder:validation:items:Maximum=65535
 	DirectTCP []int32 `json:"directTCP,omitempty"`
 
-	// directUDP are UDP ports that go to the guest.
+	// directUDP are UDP ports of the guest that are open.
 	//
 	// +optional
 	// +listType=atomic
@@ -36,7 +37,8 @@ type InboundPlan struct {
 	// +kubebuilder:validation:items:Maximum=65535
 	DirectUDP []int32 `json:"directUDP,omitempty"`
 
-	// excludePorts are further ports that go to the guest past the proxy.
+	// excludePorts are further ports whose connections reach the guest
+	// directly, bypassing the proxy.
 	//
 	// +optional
 	// +listType=atomic
@@ -45,13 +47,13 @@ type InboundPlan struct {
 	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
 }
 
-// OutboundPlan says which of the guest's own TCP connections go past the
-// proxy; all others go through it.
+// OutboundPlan specifies which TCP connections of the guest bypass the proxy.
+// All other connections pass through it.
 //
 // +kubebuilder:validation:MinProperties=1
 type OutboundPlan struct {
-	// excludePorts are destination ports that go past the proxy, and UDP
-	// ports that unmeshed does not drop.
+	// excludePorts are destination ports that bypass the proxy, and UDP ports
+	// that unmeshed does not drop.
 	//
 	// +optional
 	// +listType=atomic
@@ -59,7 +61,7 @@ type OutboundPlan struct {
 	// +kubebuilder:validation:MaxItems=128
 	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
 
-	// excludeCIDRs are destination networks that go past the proxy.
+	// excludeCIDRs are destination networks that bypass the proxy.
 	//
 	// +optional
 	// +listType=atomic
@@ -68,11 +70,11 @@ type OutboundPlan struct {
 	// +kubebuilder:validation:items:MinLength=4
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
-	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="has host bits set: write the network's first address, as 10.96.0.0/16 for 10.96.0.5/16, or the length 32 (IPv6: 128) for one host"
+	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
 	ExcludeCIDRs []string `json:"excludeCIDRs,omitempty"`
 
-	// includeCIDRs are the only destination networks that go through the
-	// proxy; all when left out.
+	// includeCIDRs are the only destination networks that pass through the
+	// proxy. Defaults to all networks.
 	//
 	// +optional
 	// +listType=atomic
@@ -81,6 +83,6 @@ type OutboundPlan struct {
 	// +kubebuilder:validation:items:MinLength=4
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
-	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="has host bits set: write the network's first address, as 10.96.0.0/16 for 10.96.0.5/16, or the length 32 (IPv6: 128) for one host"
+	// +kubebuilder:validation:items:XValidation:rule="!isCIDR(self) || cidr(self) == cidr(self).masked()",message="must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
 	IncludeCIDRs []string `json:"includeCIDRs,omitempty"`
 }

@@ -13,14 +13,14 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// others are fields whose schema is upstream's and is documented there.
+// others are the fields with an upstream schema, which is documented upstream.
 var others = map[string]string{
 	"spec.virtualMachine":       "`VirtualMachineSpec` of kubevirt.io/v1: `kubectl explain vm.spec`",
 	"spec.mesh.trafficPolicy":   "`TrafficPolicy` of networking.istio.io/v1: `kubectl explain destinationrule.spec.trafficPolicy`",
 	"spec.mesh.traffic.retries": "`HTTPRetry` of networking.istio.io/v1: `kubectl explain virtualservice.spec.http.retries`",
 }
 
-// api renders the fields of a CRD.
+// api returns the kind of a CRD and the Markdown description of its fields.
 func api(file string) (kind, text string, err error) {
 	raw, err := os.ReadFile(file)
 	if err != nil {
@@ -37,13 +37,13 @@ func api(file string) (kind, text string, err error) {
 		root := v.Schema.OpenAPIV3Schema
 		fmt.Fprintf(&b, "\n`%s/%s`, short `%s`. %s\n", crd.Spec.Group, v.Name, strings.Join(crd.Spec.Names.ShortNames, "`, `"), cell(root.Description))
 		for _, rule := range root.XValidations {
-			fmt.Fprintf(&b, "\n*Refused otherwise:* %s\n", sentence(rule.Message))
+			fmt.Fprintf(&b, "\n*Validation:* %s\n", sentence(rule.Message))
 		}
 		for _, part := range []string{"spec", "status"} {
 			s := root.Properties[part]
 			fmt.Fprintf(&b, "\n## %s\n\n%s\n\n", part, sentence(s.Description))
 			for _, rule := range s.XValidations {
-				fmt.Fprintf(&b, "*Refused otherwise:* %s\n\n", sentence(rule.Message))
+				fmt.Fprintf(&b, "*Validation:* %s\n\n", sentence(rule.Message))
 			}
 			b.WriteString("| Field | Type | Meaning |\n|---|---|---|\n")
 			fields(&b, part, &s)
@@ -63,10 +63,10 @@ func fields(b *strings.Builder, path string, s *extv1.JSONSchemaProps) {
 			required = ", required"
 		}
 		if upstream, ok := others[child]; ok {
-			fmt.Fprintf(b, "| `%s` | object%s | %s Its fields: %s. |\n", child, required, sentence(p.Description), upstream)
+			fmt.Fprintf(b, "| `%s` | object%s | %s Its fields: %s. |\n", child, required, sentence(withoutName(p.Description, name)), upstream)
 			continue
 		}
-		fmt.Fprintf(b, "| `%s` | %s%s | %s |\n", child, typeOf(&p), required, meaning(&p))
+		fmt.Fprintf(b, "| `%s` | %s%s | %s |\n", child, typeOf(&p), required, meaning(name, &p))
 		if name == "conditions" {
 			continue
 		}
@@ -94,10 +94,11 @@ func typeOf(s *extv1.JSONSchemaProps) string {
 	}
 }
 
-// meaning is the description with what else the schema says.
-func meaning(s *extv1.JSONSchemaProps) string {
-	parts := []string{sentence(s.Description)}
-	if s.Default != nil {
+// meaning returns the description of a field with its default and the messages of
+// its validation rules.
+func meaning(name string, s *extv1.JSONSchemaProps) string {
+	parts := []string{sentence(withoutName(s.Description, name))}
+	if s.Default != nil && !strings.Contains(s.Description, "Defaults to ") {
 		parts = append(parts, "Default: `"+strings.Trim(string(s.Default.Raw), `"`)+"`.")
 	}
 	rules := slices.Clone(s.XValidations)
@@ -105,12 +106,12 @@ func meaning(s *extv1.JSONSchemaProps) string {
 		rules = append(rules, s.Items.Schema.XValidations...)
 	}
 	for _, rule := range rules {
-		parts = append(parts, "*Refused otherwise:* "+sentence(rule.Message))
+		parts = append(parts, "*Validation:* "+sentence(rule.Message))
 	}
 	return strings.Join(parts, " ")
 }
 
-// sentence is text that ends in a full stop.
+// sentence returns text with a period at the end.
 func sentence(text string) string {
 	text = cell(text)
 	if text != "" && !strings.HasSuffix(text, ".") && !strings.HasSuffix(text, ".)") {

@@ -17,15 +17,15 @@ type constant struct {
 	typ, value, doc string
 }
 
-// group is a const block: what its own comment says, and its constants.
+// group is a const block: its comment and its constants.
 type group struct {
 	title     string
 	constants []constant
 }
 
-// conditions renders the condition types and reasons of a Go file. It is an
-// error when a reason is no condition's, or when a type or a reason has no
-// comment.
+// conditions returns the Markdown tables of the condition types and reasons in a
+// Go file. It fails if a reason is not listed by any condition, or if a type or a
+// reason does not have a comment.
 func conditions(file string) (string, error) {
 	groups, err := parseConstants(file)
 	if err != nil {
@@ -36,13 +36,13 @@ func conditions(file string) (string, error) {
 	}
 	var b strings.Builder
 	b.WriteString("# Conditions and reasons\n\n")
-	b.WriteString("What `status.conditions` of both kinds can say. `kubectl explain mvm.status` tells the other fields.\n")
+	b.WriteString("The conditions in `status.conditions` of both kinds. `kubectl explain mvm.status` describes the other fields of the status.\n")
 	for _, g := range groups {
 		fmt.Fprintf(&b, "\n## %s\n\n", g.title)
 		if g.constants[0].typ == "ConditionType" {
-			b.WriteString("| Type | Says | Reasons |\n|---|---|---|\n")
+			b.WriteString("| Type | Meaning | Reasons |\n|---|---|---|\n")
 		} else {
-			b.WriteString("| Reason | Means |\n|---|---|\n")
+			b.WriteString("| Reason | Meaning |\n|---|---|\n")
 		}
 		for _, c := range g.constants {
 			if c.typ == "ConditionType" {
@@ -84,28 +84,27 @@ func parseConstant(s *ast.ValueSpec) (constant, error) {
 	name := s.Names[0].Name
 	typ, ok := s.Type.(*ast.Ident)
 	if !ok || len(s.Values) != 1 {
-		return constant{}, fmt.Errorf("%s: want one typed constant", name)
+		return constant{}, fmt.Errorf("%s: must be a single typed constant", name)
 	}
 	literal, ok := s.Values[0].(*ast.BasicLit)
 	if !ok {
-		return constant{}, fmt.Errorf("%s: want a literal", name)
+		return constant{}, fmt.Errorf("%s: must be a literal", name)
 	}
 	value, err := strconv.Unquote(literal.Value)
 	if err != nil {
 		return constant{}, fmt.Errorf("%s: %w", name, err)
 	}
-	// "ReasonX: it means" and "ConditionX says" become what they say.
+	// The documentation omits the name in "ReasonX: ..." and "ConditionX ...".
 	doc := strings.TrimSpace(s.Doc.Text())
 	doc, found := strings.CutPrefix(doc, name)
 	if !found || strings.TrimSpace(doc) == "" {
-		return constant{}, fmt.Errorf("%s: its comment must start with its name and say what it means", name)
+		return constant{}, fmt.Errorf("%s: the comment must start with the name and describe the meaning", name)
 	}
 	doc = strings.TrimSpace(strings.TrimPrefix(doc, ":"))
 	return constant{typ: typ.Name, value: value, doc: strings.ToUpper(doc[:1]) + doc[1:]}, nil
 }
 
-// splitReasons divides the comment of a condition type before "Possible
-// reasons".
+// splitReasons splits the comment of a condition type at "Possible reasons".
 func splitReasons(doc string) (meaning, reasons string) {
 	meaning, reasons, found := strings.Cut(doc, "Possible reasons ")
 	if !found {
@@ -123,24 +122,24 @@ func checkReasons(groups []group) error {
 			}
 			_, reasons := splitReasons(c.doc)
 			if reasons == "" {
-				return fmt.Errorf("condition %s names no possible reasons", c.value)
+				return fmt.Errorf("condition %s does not list its possible reasons", c.value)
 			}
 			for _, word := range strings.FieldsFunc(reasons, func(r rune) bool { return strings.ContainsRune(" \n,.:;", r) }) {
 				named[word] = true
 			}
 		}
 	}
-	var homeless []string
+	var orphans []string
 	for _, g := range groups {
 		for _, c := range g.constants {
 			if c.typ == "ConditionReason" && !named[c.value] {
-				homeless = append(homeless, c.value)
+				orphans = append(orphans, c.value)
 			}
 		}
 	}
-	if len(homeless) > 0 {
-		slices.Sort(homeless)
-		return fmt.Errorf("no condition names these reasons as possible: %s", strings.Join(homeless, ", "))
+	if len(orphans) > 0 {
+		slices.Sort(orphans)
+		return fmt.Errorf("these reasons are not listed by any condition: %s", strings.Join(orphans, ", "))
 	}
 	return nil
 }

@@ -18,22 +18,22 @@ func TestConditions(t *testing.T) {
 		wantErr string
 	}{
 		"a condition and its reason": {
-			source: "// Conditions.\nconst (\n\t// ConditionReady says all.\n\t//\n\t// Possible reasons when True: Fine.\n\tConditionReady ConditionType = \"Ready\"\n)\n" +
+			source: "// Conditions.\nconst (\n\t// ConditionReady reports all.\n\t//\n\t// Possible reasons when True: Fine.\n\tConditionReady ConditionType = \"Ready\"\n)\n" +
 				"// Reasons.\nconst (\n\t// ReasonFine: it | is.\n\tReasonFine ConditionReason = \"Fine\"\n)\n",
-			want: "| `Ready` | Says all. | When True: Fine. |\n\n## Reasons\n\n| Reason | Means |\n|---|---|\n| `Fine` | It \\| is. |\n",
+			want: "| `Ready` | Reports all. | When True: Fine. |\n\n## Reasons\n\n| Reason | Meaning |\n|---|---|\n| `Fine` | It \\| is. |\n",
 		},
-		"a reason of no condition": {
-			source: "// Conditions.\nconst (\n\t// ConditionReady says all.\n\t//\n\t// Possible reasons when True: Fine.\n\tConditionReady ConditionType = \"Ready\"\n)\n" +
+		"a reason that no condition lists": {
+			source: "// Conditions.\nconst (\n\t// ConditionReady reports all.\n\t//\n\t// Possible reasons when True: Fine.\n\tConditionReady ConditionType = \"Ready\"\n)\n" +
 				"// Reasons.\nconst (\n\t// ReasonOther: no.\n\tReasonOther ConditionReason = \"Other\"\n)\n",
-			wantErr: "no condition names these reasons as possible: Other",
+			wantErr: "these reasons are not listed by any condition: Other",
 		},
 		"a condition without reasons": {
-			source:  "// Conditions.\nconst (\n\t// ConditionReady says all.\n\tConditionReady ConditionType = \"Ready\"\n)\n",
-			wantErr: "condition Ready names no possible reasons",
+			source:  "// Conditions.\nconst (\n\t// ConditionReady reports all.\n\tConditionReady ConditionType = \"Ready\"\n)\n",
+			wantErr: "condition Ready does not list its possible reasons",
 		},
 		"a reason without a comment": {
 			source:  "// Reasons.\nconst (\n\tReasonFine ConditionReason = \"Fine\"\n)\n",
-			wantErr: "ReasonFine: its comment must start with its name",
+			wantErr: "ReasonFine: the comment must start with the name",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -11,8 +11,9 @@ import (
 	"strings"
 )
 
-// configuration renders the fields of OperatorConfiguration, which has no CRD,
-// from a Go file. It is an error when a field has no comment.
+// configuration returns the Markdown description of the fields of
+// OperatorConfiguration, which does not have a CRD, from a Go file. It fails if a
+// field does not have a comment.
 func configuration(file string) (string, error) {
 	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments|parser.SkipObjectResolution)
 	if err != nil {
@@ -33,7 +34,7 @@ func configuration(file string) (string, error) {
 	const kind = "OperatorConfiguration"
 	text, _ := splitMarkers(t.docs[kind])
 	fmt.Fprintf(&t.b, "# %s\n\n`config.meshvm.io/v1alpha1`. %s\n\n", kind, cell(text))
-	t.b.WriteString("How the file is given to the manager, and what happens when it changes: [configuration.md](../configuration.md).\n\n")
+	t.b.WriteString("[configuration.md](../configuration.md) describes how to provide the file and the effect of a change.\n\n")
 	t.b.WriteString("| Field | Type | Meaning |\n|---|---|---|\n")
 	if err := t.fields("", t.structs[kind]); err != nil {
 		return "", fmt.Errorf("%s: %w", file, err)
@@ -41,7 +42,7 @@ func configuration(file string) (string, error) {
 	return t.b.String(), nil
 }
 
-// configTypes are the types of a file by name.
+// configTypes contains the types of a file by name.
 type configTypes struct {
 	structs map[string]*ast.StructType
 	docs    map[string]string
@@ -55,12 +56,11 @@ func (t *configTypes) fields(prefix string, s *ast.StructType) error {
 		}
 		name, _, _ := strings.Cut(reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("json"), ",")
 		text, _ := splitMarkers(f.Doc.Text())
-		text, found := strings.CutPrefix(cell(text), name+" ")
-		if !found {
+		text = cell(text)
+		if !strings.HasPrefix(text, name+" ") {
 			return fmt.Errorf("%s: the comment must start with %q", f.Names[0].Name, name)
 		}
-		text = strings.TrimPrefix(text, "is ")
-		text = strings.ToUpper(text[:1]) + text[1:]
+		text = withoutName(text, name)
 		typ := f.Type
 		if p, ok := typ.(*ast.StarExpr); ok {
 			typ = p.X
@@ -93,7 +93,7 @@ func (t *configTypes) typeName(typ ast.Expr) string {
 	}
 }
 
-// splitMarkers divides a comment before its markers.
+// splitMarkers splits a comment before its markers.
 func splitMarkers(doc string) (text, markers string) {
 	text, markers, _ = strings.Cut(doc, "\n+")
 	return strings.TrimSpace(text), markers

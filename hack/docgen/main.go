@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command docgen writes the parts of docs/ that follow from the API:
+// Command docgen writes the parts of docs/ that are generated from the API:
 //
 //   - docs/conditions.md from the comments in api/v1alpha1/conditions.go;
 //   - docs/api/KIND.md from the CRDs in config/crd/bases;
@@ -62,7 +62,18 @@ func write(file, text string) error {
 	return os.WriteFile(file, []byte(notice+text), 0o644)
 }
 
-// cell makes text fit a cell of a Markdown table.
+// cell returns text as the content of a cell of a Markdown table.
 func cell(text string) string {
 	return strings.ReplaceAll(strings.Join(strings.Fields(text), " "), "|", `\|`)
+}
+
+// withoutName returns the description of a field without the name of the field
+// and a following "is" or "are".
+func withoutName(text, name string) string {
+	text, found := strings.CutPrefix(text, name+" ")
+	if !found {
+		return text
+	}
+	text = strings.TrimPrefix(strings.TrimPrefix(text, "is "), "are ")
+	return strings.ToUpper(text[:1]) + text[1:]
 }

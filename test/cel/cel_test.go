@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package cel tests what a real API server accepts and refuses of both kinds:
-// every rule, limit and enumeration of the CRDs, with the words that users read.
+// Package cel tests with a real API server which objects of both kinds are
+// accepted and rejected. It covers every rule, limit and enumeration of the CRDs,
+// including the messages.
 package cel
 
 import (
@@ -24,13 +25,14 @@ var shared = testenv.Shared{}
 
 func TestMain(m *testing.M) { shared.Main(m) }
 
-// testCase changes a base object and says what the API server answers.
+// testCase changes a base object and specifies the response of the API server.
 type testCase struct {
-	// set holds values by path, for example "spec.ports.0.port"; a path that
-	// ends in the length of a list appends to it, and the value gone removes
-	// what is there. Paths are set in the order of their names.
+	// set contains values by path, for example "spec.ports.0.port". A path that
+	// ends with the length of a list appends to the list. The value gone removes
+	// a field. Paths are set in alphabetical order.
 	set map[string]any
-	// want are parts of the answer; none means that the object is accepted.
+	// want are substrings of the expected error. Without any, the object must be
+	// accepted.
 	want []string
 }
 
@@ -38,7 +40,7 @@ type absent struct{}
 
 var gone absent
 
-// run creates, without keeping it, the base object of each case.
+// run creates the object of each case with a dry run.
 func run(t *testing.T, base string, cases map[string]testCase) {
 	t.Helper()
 	env := shared.Get(t)
@@ -52,30 +54,30 @@ func run(t *testing.T, base string, cases map[string]testCase) {
 	}
 }
 
-// check compares the API server's answer.
+// check compares the API server's response with the expected errors.
 func check(t *testing.T, err error, want []string) {
 	t.Helper()
 	if len(want) == 0 {
 		if err != nil {
-			t.Fatalf("refused: %v", err)
+			t.Fatalf("rejected: %v", err)
 		}
 		return
 	}
 	if err == nil {
-		t.Fatalf("accepted; want an answer with %q", want)
+		t.Fatalf("accepted, want an error that contains %q", want)
 	}
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
-		t.Fatalf("no answer of the API server: %v", err)
+		t.Fatalf("no response from the API server: %v", err)
 	}
 	for _, w := range want {
 		if !strings.Contains(err.Error(), w) {
-			t.Errorf("the answer lacks %q:\n%v", w, err)
+			t.Errorf("the error does not contain %q:\n%v", w, err)
 		}
 	}
 }
 
-// object is a base object with changes.
+// object returns a base object with changes applied.
 func object(t *testing.T, base string, changes map[string]any) *unstructured.Unstructured {
 	t.Helper()
 	var content map[string]any
@@ -89,7 +91,7 @@ func object(t *testing.T, base string, changes map[string]any) *unstructured.Uns
 	return u
 }
 
-// apply makes changes to an object's content.
+// apply applies changes to the content of an object.
 func apply(t *testing.T, content, changes map[string]any) map[string]any {
 	t.Helper()
 	for _, path := range sortedKeys(changes) {
@@ -102,7 +104,7 @@ func apply(t *testing.T, content, changes map[string]any) map[string]any {
 	return content
 }
 
-// put returns the node with the value at the path.
+// put returns the node with the value set at the path.
 func put(node any, path []string, value any) (any, error) {
 	if len(path) == 0 {
 		return value, nil
@@ -121,7 +123,7 @@ func put(node any, path []string, value any) (any, error) {
 	case []any:
 		i, err := strconv.Atoi(path[0])
 		if err != nil || i > len(n) {
-			return nil, fmt.Errorf("%q is no index of a list of %d", path[0], len(n))
+			return nil, fmt.Errorf("%q is not an index of a list of %d elements", path[0], len(n))
 		}
 		if i == len(n) {
 			n = append(n, nil)
@@ -129,6 +131,6 @@ func put(node any, path []string, value any) (any, error) {
 		n[i], err = put(n[i], path[1:], value)
 		return n, err
 	default:
-		return nil, fmt.Errorf("%q: there is a %T", path[0], node)
+		return nil, fmt.Errorf("%q: found a %T", path[0], node)
 	}
 }

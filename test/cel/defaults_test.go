@@ -13,8 +13,8 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// What the API server fills in, in an object and in its status before the
-// operator has looked at it.
+// TestDefaults checks the values that the API server sets in an object and in its
+// status.
 func TestDefaults(t *testing.T) {
 	env := shared.Get(t)
 	u := object(t, meshedVirtualMachine, map[string]any{"metadata.name": "defaults"})
@@ -36,12 +36,12 @@ func TestDefaults(t *testing.T) {
 	}
 	ready := conditions[0].(map[string]any)
 	if ready["type"] != "Ready" || ready["status"] != "Unknown" || ready["reason"] != "Pending" {
-		t.Errorf("condition %v, want Ready Unknown because of Pending", ready)
+		t.Errorf("condition %v, want Ready=Unknown with reason Pending", ready)
 	}
 }
 
-// The manager's pod meets the restricted level of Pod Security, in which the API
-// server admits it, and the rule-writer's namespace is the only privileged one.
+// TestManagerIsRestricted checks that the API server admits the manager's pod in a
+// namespace that enforces the restricted Pod Security Standard.
 func TestManagerIsRestricted(t *testing.T) {
 	env := shared.Get(t)
 	const restricted = "restricted"
@@ -55,7 +55,7 @@ func TestManagerIsRestricted(t *testing.T) {
 	for _, u := range documents(t, filepath.Join(testenv.Root(), "config/manager/manager.yaml")) {
 		template, ok, err := unstructured.NestedMap(u.Object, "spec", "template")
 		if err != nil || !ok {
-			t.Fatalf("%s has no template: %v", u.GetKind(), err)
+			t.Fatalf("%s does not have a template: %v", u.GetKind(), err)
 		}
 		pod := &unstructured.Unstructured{Object: template}
 		pod.SetAPIVersion("v1")
@@ -68,6 +68,6 @@ func TestManagerIsRestricted(t *testing.T) {
 		found = true
 	}
 	if !found {
-		t.Error("no Deployment")
+		t.Error("no Deployment in config/manager")
 	}
 }

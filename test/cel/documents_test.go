@@ -19,8 +19,8 @@ import (
 
 var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 
-// Every MeshedVirtualMachine that the documents show is accepted as it stands
-// there, by the API server and by the operator.
+// TestDocumentedMachines checks that the API server and the operator accept each
+// MeshedVirtualMachine in the documentation.
 func TestDocumentedMachines(t *testing.T) {
 	env := shared.Get(t)
 	for _, file := range []string{"README.md", "docs/using.md"} {
@@ -38,18 +38,18 @@ func TestDocumentedMachines(t *testing.T) {
 				u := object(t, block[1], nil)
 				u.SetNamespace("default")
 				if err := env.Client.Create(t.Context(), u, client.DryRunAll); err != nil {
-					t.Fatalf("refused: %v", err)
+					t.Fatalf("rejected by the API server: %v", err)
 				}
 				mvm := &v1alpha1.MeshedVirtualMachine{}
 				if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, mvm); err != nil {
 					t.Fatal(err)
 				}
 				if err := natplan.CheckSpec(mvm); err != nil {
-					t.Errorf("not accepted: %v", err)
+					t.Errorf("rejected by the operator: %v", err)
 				}
 			}
 			if found == 0 {
-				t.Error("shows no MeshedVirtualMachine")
+				t.Error("no MeshedVirtualMachine in the document")
 			}
 		})
 	}

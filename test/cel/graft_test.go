@@ -13,10 +13,10 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// spec.virtualMachine has the schema of KubeVirt's own CRD, as virt-operator
-// writes it. KubeVirt's API module may be newer than the release that the CRD
-// is from: fields that only ours has are listed, fields that only theirs has
-// are a failure.
+// TestVirtualMachineIsKubeVirts checks that spec.virtualMachine has the schema of
+// the CRD that virt-operator creates. KubeVirt's API module can be newer than the
+// release of that CRD: fields that exist only in meshvm's CRD are logged, fields
+// that exist only in KubeVirt's CRD are a failure.
 func TestVirtualMachineIsKubeVirts(t *testing.T) {
 	ours := schemas(t, "config/crd/bases/meshvm.io_meshedvirtualmachines.yaml", "spec", "virtualMachine")
 	theirs := schemas(t, "test/upstream/kubevirt/crds/virtualmachine.yaml", "spec")
@@ -27,12 +27,12 @@ func TestVirtualMachineIsKubeVirts(t *testing.T) {
 	for _, path := range sortedKeys(theirs) {
 		own, ok := ours[path]
 		if !ok {
-			t.Errorf("only KubeVirt has %s", path)
+			t.Errorf("%s exists only in KubeVirt", path)
 			continue
 		}
 		shared++
 		if diff := cmp.Diff(theirs[path], own); diff != "" {
-			t.Errorf("%s (-KubeVirt +ours):\n%s", path, diff)
+			t.Errorf("%s (-KubeVirt +meshvm):\n%s", path, diff)
 		}
 	}
 	var newer []string
@@ -41,11 +41,11 @@ func TestVirtualMachineIsKubeVirts(t *testing.T) {
 			newer = append(newer, path)
 		}
 	}
-	t.Logf("%d schemas are the same; only ours has %q", shared, newer)
+	t.Logf("%d schemas are equal; only in meshvm: %q", shared, newer)
 }
 
-// schemas are the schemas of the first version of a CRD below a path, by path,
-// each without what is below it and without its description.
+// schemas returns the schemas below a path in the first version of a CRD, by path.
+// Each is returned without its children and its description.
 func schemas(t *testing.T, file string, below ...string) map[string]extv1.JSONSchemaProps {
 	t.Helper()
 	s := *readCRD(t, filepath.Join(testenv.Root(), file)).Spec.Versions[0].Schema.OpenAPIV3Schema

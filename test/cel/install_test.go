@@ -20,8 +20,8 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// installed are the manifests that people apply: directories for kustomize, and
-// globs of files.
+// installed are the manifests that administrators apply: kustomize directories and
+// file globs.
 var installed = []struct{ name, from string }{
 	{"default", "config/default"},
 	{"certmanager", "config/certmanager"},
@@ -33,10 +33,9 @@ var installed = []struct{ name, from string }{
 	{"bundle", "bundle/manifests/*_*.yaml"},
 }
 
-// TestInstall has the API server look at every object of every way to install, as
-// "kubectl apply --server-side --dry-run=server" does, with the kinds of
-// cert-manager, Prometheus' operator and OpenShift's console as their projects
-// define them.
+// TestInstall applies every object of all installation methods with a server-side
+// dry run, like "kubectl apply --server-side --dry-run=server". The CRDs of
+// cert-manager, Prometheus Operator and the OpenShift console are the upstream ones.
 func TestInstall(t *testing.T) {
 	env := shared.Get(t)
 	for _, install := range []func() error{
@@ -57,7 +56,7 @@ func TestInstall(t *testing.T) {
 				place(t, env, u)
 				text := fmt.Sprint(u.Object)
 				if seen[text] {
-					continue // as in a directory before
+					continue // also part of a previous entry
 				}
 				seen[text] = true
 				fresh++
@@ -66,12 +65,13 @@ func TestInstall(t *testing.T) {
 				}
 				mistyped(t, env, u)
 			}
-			t.Logf("%d objects, %d of them not seen before", len(objects), fresh)
+			t.Logf("%d objects, %d of them not part of a previous entry", len(objects), fresh)
 		})
 	}
 }
 
-// mistyped wants a field refused that does not exist, and one in the spec.
+// mistyped checks that the API server rejects an unknown field at the top level and
+// in the spec.
 func mistyped(t *testing.T, env *testenv.Env, u *unstructured.Unstructured) {
 	t.Helper()
 	for _, path := range [][]string{{"typo"}, {"spec", "typo"}} {
@@ -83,7 +83,7 @@ func mistyped(t *testing.T, env *testenv.Env, u *unstructured.Unstructured) {
 			t.Fatal(err)
 		}
 		if err := dryRun(t, env, wrong); err == nil || !strings.Contains(err.Error(), "typo") {
-			t.Errorf("%s %s: want the field %s refused, got: %v", u.GetKind(), u.GetName(), strings.Join(path, "."), err)
+			t.Errorf("%s %s: want the field %s to be rejected, got: %v", u.GetKind(), u.GetName(), strings.Join(path, "."), err)
 		}
 	}
 }
@@ -94,8 +94,8 @@ func dryRun(t *testing.T, env *testenv.Env, u *unstructured.Unstructured) error 
 	return env.Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.DryRunAll, client.FieldOwner("test"), client.ForceOwnership)
 }
 
-// place makes the namespace of an object. What has none is of the bundle, and goes
-// where OLM puts it.
+// place creates the namespace of an object. Objects of the bundle do not name a
+// namespace and are created in meshvm-system, as by OLM.
 func place(t *testing.T, env *testenv.Env, u *unstructured.Unstructured) {
 	t.Helper()
 	mapping, err := env.Client.RESTMapper().RESTMapping(u.GroupVersionKind().GroupKind(), u.GroupVersionKind().Version)
@@ -117,7 +117,7 @@ func place(t *testing.T, env *testenv.Env, u *unstructured.Unstructured) {
 	}
 }
 
-// manifests reads the objects of an entry of installed.
+// manifests returns the objects of an entry of installed.
 func manifests(t *testing.T, from string) []*unstructured.Unstructured {
 	t.Helper()
 	path := filepath.Join(testenv.Root(), from)
@@ -134,7 +134,7 @@ func manifests(t *testing.T, from string) []*unstructured.Unstructured {
 	}
 	files, err := filepath.Glob(path)
 	if err != nil || len(files) == 0 {
-		t.Fatalf("no files %s: %v", path, err)
+		t.Fatalf("no file matches %s: %v", path, err)
 	}
 	var all []*unstructured.Unstructured
 	for _, file := range files {

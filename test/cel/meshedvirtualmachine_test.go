@@ -25,8 +25,8 @@ spec:
 `
 
 const (
-	reserved = "targetPort (or port, when targetPort is left out) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 15901 and 15902 to the start gate, 49152 and 49153 to KubeVirt's live migration; let the guest listen on another port"
-	hostBits = "has host bits set: write the network's first address, as 10.96.0.0/16 for 10.96.0.5/16, or the length 32 (IPv6: 128) for one host"
+	reserved = "targetPort (defaults to port) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; use another port in the guest"
+	hostBits = "must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
 	cidr     = "must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
 )
 
@@ -37,7 +37,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"name of 47 characters": {set: map[string]any{"metadata.name": strings.Repeat("a", 47)}},
 	"name of 48 characters": {
 		set:  map[string]any{"metadata.name": strings.Repeat("a", 48)},
-		want: []string{"metadata.name must be at most 47 characters: live migration of the virtual machine fails past that"},
+		want: []string{"metadata.name must be at most 47 characters: KubeVirt cannot live-migrate a virtual machine with a longer name"},
 	},
 	"name with a dot": {
 		set:  map[string]any{"metadata.name": "web.one"},
@@ -47,7 +47,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 		set:  map[string]any{"metadata.name": "1web"},
 		want: []string{"metadata.name must be a DNS label that starts with a letter"},
 	},
-	"version is no label":        {set: map[string]any{"spec.version": "v_1"}, want: []string{"spec.version", "should match"}},
+	"version is not a label":     {set: map[string]any{"spec.version": "v_1"}, want: []string{"spec.version", "should match"}},
 	"version is empty":           {set: map[string]any{"spec.version": ""}, want: []string{"spec.version", "at least 1 chars"}},
 	"version is longer than 63":  {set: map[string]any{"spec.version": strings.Repeat("v", 64)}, want: []string{"spec.version", "63"}},
 	"unknown field":              {set: map[string]any{"spec.prots": []any{}}, want: []string{`unknown field "spec.prots"`}},
@@ -75,43 +75,43 @@ var meshedVirtualMachineCases = map[string]testCase{
 	},
 	"two ports of one number": {
 		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(80), "targetPort": int64(81)}},
-		want: []string{"two ports share one port number and protocol: give each its own port"},
+		want: []string{"port must be unique per protocol"},
 	},
 	"two ports of one targetPort": {
 		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(81), "targetPort": int64(8080)}},
-		want: []string{"two ports share one targetPort and protocol: expose a guest port once"},
+		want: []string{"targetPort must be unique per protocol: expose each guest port once"},
 	},
 	"a targetPort that is another's port": {
 		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080)}},
-		want: []string{"two ports share one targetPort and protocol"},
+		want: []string{"targetPort must be unique per protocol"},
 	},
 	"one number for TCP and UDP": {
 		set: map[string]any{"spec.ports.2": map[string]any{"name": "quic", "port": int64(80), "targetPort": int64(8080), "protocol": "UDP"}},
 	},
 	"explicit and implied TCP are the same": {
 		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(22), "targetPort": int64(2222), "protocol": "TCP"}},
-		want: []string{"two ports share one port number and protocol"},
+		want: []string{"port must be unique per protocol"},
 	},
-	"port without a name":             {set: map[string]any{"spec.ports.0.name": gone}, want: []string{"spec.ports[0].name: Required value"}},
-	"port without a number":           {set: map[string]any{"spec.ports.0.port": gone}, want: []string{"spec.ports[0].port: Required value"}},
-	"name of a port in capitals":      {set: map[string]any{"spec.ports.0.name": "HTTP"}, want: []string{"spec.ports[0].name", "should match"}},
-	"name of a port too long":         {set: map[string]any{"spec.ports.0.name": "sixteen-letters-"}, want: []string{"spec.ports[0].name", "15"}},
-	"port 0":                          {set: map[string]any{"spec.ports.0.port": int64(0)}, want: []string{"spec.ports[0].port", "greater than or equal to 1"}},
-	"port 65536":                      {set: map[string]any{"spec.ports.0.port": int64(65536)}, want: []string{"spec.ports[0].port", "less than or equal to 65535"}},
-	"targetPort 0":                    {set: map[string]any{"spec.ports.0.targetPort": int64(0)}, want: []string{"spec.ports[0].targetPort", "greater than or equal to 1"}},
-	"targetPort 65536":                {set: map[string]any{"spec.ports.0.targetPort": int64(65536)}, want: []string{"spec.ports[0].targetPort", "less than or equal to 65535"}},
-	"SCTP":                            {set: map[string]any{"spec.ports.0.protocol": "SCTP"}, want: []string{"spec.ports[0].protocol: Unsupported value"}},
-	"unknown route":                   {set: map[string]any{"spec.ports.0.route": "Bypass"}, want: []string{"spec.ports[0].route: Unsupported value"}},
-	"unknown appProtocol":             {set: map[string]any{"spec.ports.0.appProtocol": "htpp"}, want: []string{"spec.ports[0].appProtocol: Unsupported value"}},
-	"UDP goes direct when it is left": {set: map[string]any{"spec.ports.2": udp(map[string]any{})}},
-	"UDP goes direct when it says so": {set: map[string]any{"spec.ports.2": udp(map[string]any{"route": "Direct"})}},
-	"UDP through the mesh": {
+	"port without a name":        {set: map[string]any{"spec.ports.0.name": gone}, want: []string{"spec.ports[0].name: Required value"}},
+	"port without a number":      {set: map[string]any{"spec.ports.0.port": gone}, want: []string{"spec.ports[0].port: Required value"}},
+	"name of a port in capitals": {set: map[string]any{"spec.ports.0.name": "HTTP"}, want: []string{"spec.ports[0].name", "should match"}},
+	"name of a port too long":    {set: map[string]any{"spec.ports.0.name": "sixteen-letters-"}, want: []string{"spec.ports[0].name", "15"}},
+	"port 0":                     {set: map[string]any{"spec.ports.0.port": int64(0)}, want: []string{"spec.ports[0].port", "greater than or equal to 1"}},
+	"port 65536":                 {set: map[string]any{"spec.ports.0.port": int64(65536)}, want: []string{"spec.ports[0].port", "less than or equal to 65535"}},
+	"targetPort 0":               {set: map[string]any{"spec.ports.0.targetPort": int64(0)}, want: []string{"spec.ports[0].targetPort", "greater than or equal to 1"}},
+	"targetPort 65536":           {set: map[string]any{"spec.ports.0.targetPort": int64(65536)}, want: []string{"spec.ports[0].targetPort", "less than or equal to 65535"}},
+	"SCTP":                       {set: map[string]any{"spec.ports.0.protocol": "SCTP"}, want: []string{"spec.ports[0].protocol: Unsupported value"}},
+	"unknown route":              {set: map[string]any{"spec.ports.0.route": "Bypass"}, want: []string{"spec.ports[0].route: Unsupported value"}},
+	"unknown appProtocol":        {set: map[string]any{"spec.ports.0.appProtocol": "htpp"}, want: []string{"spec.ports[0].appProtocol: Unsupported value"}},
+	"UDP without a route":        {set: map[string]any{"spec.ports.2": udp(map[string]any{})}},
+	"UDP with route Direct":      {set: map[string]any{"spec.ports.2": udp(map[string]any{"route": "Direct"})}},
+	"UDP with route Mesh": {
 		set:  map[string]any{"spec.ports.2": udp(map[string]any{"route": "Mesh"})},
-		want: []string{"the mesh cannot carry UDP: leave route out or set it to Direct"},
+		want: []string{"the mesh does not carry UDP: omit route or set it to Direct"},
 	},
 	"UDP with an appProtocol": {
 		set:  map[string]any{"spec.ports.2": udp(map[string]any{"appProtocol": "http"})},
-		want: []string{"appProtocol chooses how the mesh treats TCP: leave it out for UDP"},
+		want: []string{"appProtocol applies only to TCP: omit it for UDP"},
 	},
 	"reserved targetPort": {set: map[string]any{"spec.ports.0.targetPort": int64(15006)}, want: []string{"spec.ports[0]", reserved}},
 	"reserved port without a targetPort": {
@@ -131,11 +131,11 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"unknown data plane":   {set: map[string]any{"spec.mesh.dataPlane": "ambient"}, want: []string{"spec.mesh.dataPlane: Unsupported value"}},
 	"ambient without mTLS": {
 		set:  map[string]any{"spec.mesh.dataPlane": "Ambient", "spec.mesh.mtls.mode": "Disable"},
-		want: []string{"dataPlane Ambient cannot turn mutual TLS off: ztunnel takes Disable for Permissive; set mtls.mode and mtls.ports[].mode to Permissive or Strict"},
+		want: []string{"dataPlane Ambient does not support mTLS mode Disable, which ztunnel handles as Permissive: set mtls.mode and mtls.ports[].mode to Permissive or Strict"},
 	},
 	"ambient with a port without mTLS": {
 		set:  map[string]any{"spec.mesh.dataPlane": "Ambient", "spec.mesh.mtls.ports": []any{mtlsPort("http", "Disable")}},
-		want: []string{"dataPlane Ambient cannot turn mutual TLS off"},
+		want: []string{"dataPlane Ambient does not support mTLS mode Disable"},
 	},
 	"mode of a port": {set: map[string]any{"spec.mesh.mtls.ports": []any{mtlsPort("http", "Permissive")}}},
 	"mode of an unknown port": {
@@ -157,7 +157,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 		set:  map[string]any{"spec.mesh.traffic.retries": map[string]any{"atempts": int64(3)}},
 		want: []string{`unknown field "spec.mesh.traffic.retries.atempts"`},
 	},
-	"retries that Istio refuses": {
+	"retries that Istio rejects": {
 		set:  map[string]any{"spec.mesh.traffic.retries.perTryTimeout": "0s"},
 		want: []string{"must be a valid duration greater than 1ms"},
 	},
@@ -174,7 +174,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 		set:  map[string]any{"spec.mesh.trafficPolicy.loadBalancer.simple": "FASTEST"},
 		want: []string{"spec.mesh.trafficPolicy.loadBalancer.simple: Unsupported value"},
 	},
-	"two of Istio's alternatives": {
+	"two fields of a oneof of Istio": {
 		set: map[string]any{"spec.mesh.trafficPolicy.loadBalancer": map[string]any{
 			"simple": "RANDOM", "consistentHash": map[string]any{"useSourceIp": true},
 		}},
@@ -182,39 +182,39 @@ var meshedVirtualMachineCases = map[string]testCase{
 	},
 
 	// Capture.
-	"excluded ports":            {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 9999, 0), portRange("TCP", 1, 1), portRange("UDP", 100, 200)}}},
-	"excluded port 0":           {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 0, 0)}}, want: []string{"spec.capture.outbound.excludePorts[0].port"}},
-	"excluded port 65536":       {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 1, 65536)}}, want: []string{"spec.capture.outbound.excludePorts[0].endPort"}},
-	"range that ends too early": {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 10, 9)}}, want: []string{"endPort must not be less than port"}},
-	"range of ICMP":             {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("ICMP", 1, 0)}}, want: []string{"excludePorts[0].protocol: Unsupported value"}},
-	"inbound ranges":            {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 20000, 30000), portRange("UDP", 10000, 20000)}}},
+	"excluded ports":                {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 9999, 0), portRange("TCP", 1, 1), portRange("UDP", 100, 200)}}},
+	"excluded port 0":               {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 0, 0)}}, want: []string{"spec.capture.outbound.excludePorts[0].port"}},
+	"excluded port 65536":           {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 1, 65536)}}, want: []string{"spec.capture.outbound.excludePorts[0].endPort"}},
+	"range with endPort below port": {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("", 10, 9)}}, want: []string{"endPort must be greater than or equal to port"}},
+	"range of ICMP":                 {set: map[string]any{"spec.capture.outbound.excludePorts": []any{portRange("ICMP", 1, 0)}}, want: []string{"excludePorts[0].protocol: Unsupported value"}},
+	"inbound ranges":                {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 20000, 30000), portRange("UDP", 10000, 20000)}}},
 	"inbound range over a reserved port": {
 		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 14000, 15000)}},
-		want: []string{"spec.capture.inbound.excludePorts", "a range covers a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 belong to the mesh proxy, 15901 and 15902 to the start gate, 49152 and 49153 to KubeVirt's live migration; leave them out"},
+		want: []string{"spec.capture.inbound.excludePorts", "a range contains a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; exclude these ports from the range"},
 	},
 	"inbound range over a mesh port": {
 		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 8000, 8100)}},
-		want: []string{"capture.inbound.excludePorts covers an entry of ports that goes through the mesh: set its route to Direct, or leave it out of the range"},
+		want: []string{"capture.inbound.excludePorts contains a port whose route is Mesh: set the route of the port to Direct, or remove it from the range"},
 	},
 	"inbound UDP range over a mesh port": {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("UDP", 8000, 8100)}}},
 	"inbound range over the start gate": {
 		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 15900, 15950)}},
-		want: []string{"a range covers a reserved TCP port"},
+		want: []string{"a range contains a reserved TCP port"},
 	},
 	"a port of the start gate": {set: map[string]any{"spec.ports.0.targetPort": int64(15901)}, want: []string{reserved}},
-	"start at once":            {set: map[string]any{"spec.start": "Immediate"}},
+	"start without delay":      {set: map[string]any{"spec.start": "Immediate"}},
 	"start after the rules":    {set: map[string]any{"spec.start": "AfterProgrammed"}},
-	"start at some time":       {set: map[string]any{"spec.start": "Later"}, want: []string{"spec.start: Unsupported value"}},
+	"unknown start policy":     {set: map[string]any{"spec.start": "Later"}, want: []string{"spec.start: Unsupported value"}},
 	"flows reset":              {set: map[string]any{"spec.capture.onChange": "Reset"}},
-	"flows drained":            {set: map[string]any{"spec.capture.onChange": "Drain"}, want: []string{"spec.capture.onChange: Unsupported value"}},
+	"unknown change policy":    {set: map[string]any{"spec.capture.onChange": "Drain"}, want: []string{"spec.capture.onChange: Unsupported value"}},
 	"DNS to the proxy":         {set: map[string]any{"spec.capture.dns": "Proxy"}},
-	"DNS elsewhere":            {set: map[string]any{"spec.capture.dns": "Mesh"}, want: []string{"spec.capture.dns: Unsupported value"}},
+	"unknown DNS policy":       {set: map[string]any{"spec.capture.dns": "Mesh"}, want: []string{"spec.capture.dns: Unsupported value"}},
 	"unmeshed dropped":         {set: map[string]any{"spec.capture.unmeshed": "Drop"}},
-	"unmeshed rejected":        {set: map[string]any{"spec.capture.unmeshed": "Reject"}, want: []string{"spec.capture.unmeshed: Unsupported value"}},
+	"unknown unmeshed policy":  {set: map[string]any{"spec.capture.unmeshed": "Reject"}, want: []string{"spec.capture.unmeshed: Unsupported value"}},
 	"no excluded port":         {set: map[string]any{"spec.capture.outbound.excludePorts": []any{}}, want: []string{"spec.capture.outbound.excludePorts", "at least 1 items"}},
 	"excluded networks":        {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "192.0.2.1/32", "0.0.0.0/0"}}},
 	"excluded network twice":   {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/16", "10.96.0.0/16"}}, want: []string{"spec.capture.outbound.excludeCIDRs[1]: Duplicate value"}},
-	"network that is no CIDR":  {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/33"}}, want: []string{cidr}},
+	"network is not a CIDR":    {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.0/33"}}, want: []string{cidr}},
 	"network with host bits":   {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.0.5/16"}}, want: []string{hostBits}},
 	"IPv6 with host bits":      {set: map[string]any{"spec.capture.outbound.includeCIDRs": []any{"fd00:96::1/112"}}, want: []string{hostBits}},
 	"address without a length": {set: map[string]any{"spec.capture.outbound.excludeCIDRs": []any{"10.96.10.10"}}, want: []string{cidr}},
@@ -224,7 +224,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"included networks":        {set: map[string]any{"spec.capture.outbound.includeCIDRs": networks(128)}},
 	"included network of IPv6": {set: map[string]any{"spec.capture.outbound.includeCIDRs": []any{"2001:db8::/32", "::/0"}}},
 
-	// The virtual machine: KubeVirt's own schema.
+	// The virtual machine: the schema of KubeVirt.
 	"typo in the virtual machine": {
 		set:  map[string]any{"spec.virtualMachine.template.spec.domian": map[string]any{}},
 		want: []string{`unknown field "spec.virtualMachine.template.spec.domian"`},
@@ -255,7 +255,7 @@ func port(name string, number int64) map[string]any {
 	return map[string]any{"name": name, "port": number}
 }
 
-// udp is a UDP port with more fields.
+// udp returns a UDP port with additional fields.
 func udp(more map[string]any) map[string]any {
 	more["name"], more["port"], more["protocol"] = "echo", int64(9000), "UDP"
 	return more
@@ -263,7 +263,7 @@ func udp(more map[string]any) map[string]any {
 
 func mtlsPort(name, mode string) map[string]any { return map[string]any{"name": name, "mode": mode} }
 
-// portRange leaves out what is empty.
+// portRange returns a port range without empty fields.
 func portRange(protocol string, port, end int64) map[string]any {
 	out := map[string]any{"port": port}
 	if protocol != "" {

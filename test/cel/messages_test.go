@@ -17,11 +17,12 @@ import (
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// upstream are the fields whose schema is grafted in; their rules are tested by
-// those who wrote them.
+// upstream are the fields whose schemas come from KubeVirt and Istio. Their rules
+// are tested upstream.
 var upstream = []string{"spec.virtualMachine", "spec.mesh.trafficPolicy", "spec.mesh.traffic.retries"}
 
-// Every rule of ours has a case that breaks it.
+// TestEveryRuleIsTested checks that each validation rule of meshvm has a test case
+// that violates it.
 func TestEveryRuleIsTested(t *testing.T) {
 	wanted := map[string]bool{}
 	for _, cases := range []map[string]testCase{meshedVirtualMachineCases, podNATConfigurationCases, immutableCases, serviceTypeCases} {
@@ -39,9 +40,9 @@ func TestEveryRuleIsTested(t *testing.T) {
 				for _, rule := range s.XValidations {
 					rules++
 					if rule.Message == "" {
-						t.Errorf("%s%s: the rule %q has no message", file, path, rule.Rule)
+						t.Errorf("%s%s: rule %q does not have a message", file, path, rule.Rule)
 					} else if !wanted[rule.Message] {
-						t.Errorf("%s%s: no case wants %q", file, path, rule.Message)
+						t.Errorf("%s%s: no test case expects %q", file, path, rule.Message)
 					}
 				}
 				return !slices.Contains(upstream, path)
@@ -64,7 +65,8 @@ func readCRD(t *testing.T, file string) *extv1.CustomResourceDefinition {
 	return crd
 }
 
-// walk visits a schema and all below it as long as visit says to go on.
+// walk visits a schema and its descendants. It skips the descendants of a schema
+// for which visit returns false.
 func walk(path string, s *extv1.JSONSchemaProps, visit func(string, *extv1.JSONSchemaProps) bool) {
 	if s == nil || !visit(path, s) {
 		return

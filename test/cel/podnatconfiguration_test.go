@@ -27,8 +27,8 @@ spec:
 
 const (
 	address   = "must be an IP address"
-	headless  = "service.type cannot change to or from Headless, because a Service keeps its kind of address: make another MeshedVirtualMachine"
-	immutable = "pod is immutable: a new pod gets a new PodNATConfiguration"
+	headless  = "service.type cannot be changed to or from Headless because the clusterIP of a Service is immutable: create another MeshedVirtualMachine"
+	immutable = "pod is immutable: create a PodNATConfiguration for each pod"
 )
 
 var podNATConfigurationCases = map[string]testCase{
@@ -49,8 +49,8 @@ var podNATConfigurationCases = map[string]testCase{
 		map[string]any{"family": "IPv6", "guest": "fd10:0:2::2", "gateway": "fd10:0:2::1"},
 	}}},
 	"unknown family":                     {set: map[string]any{"spec.families": []any{map[string]any{"family": "IPX", "guest": "10.0.2.2", "gateway": "10.0.2.1"}}}, want: []string{"spec.families[0].family: Unsupported value"}},
-	"guest that is no address":           {set: map[string]any{"spec.families.0.guest": "10.0.2"}, want: []string{"spec.families[0].guest", address}},
-	"gateway that is no address":         {set: map[string]any{"spec.families.0.gateway": "gateway"}, want: []string{"spec.families[0].gateway", address}},
+	"guest is not an address":            {set: map[string]any{"spec.families.0.guest": "10.0.2"}, want: []string{"spec.families[0].guest", address}},
+	"gateway is not an address":          {set: map[string]any{"spec.families.0.gateway": "gateway"}, want: []string{"spec.families[0].gateway", address}},
 	"no proxy":                           {set: map[string]any{"spec.proxy": gone}, want: []string{"spec.proxy: Required value"}},
 	"proxy port 0":                       {set: map[string]any{"spec.proxy.inboundPort": int64(0)}, want: []string{"spec.proxy.inboundPort"}},
 	"proxy port 65536":                   {set: map[string]any{"spec.proxy.outboundPort": int64(65536)}, want: []string{"spec.proxy.outboundPort"}},
@@ -66,7 +66,7 @@ var podNATConfigurationCases = map[string]testCase{
 	"direct UDP port 0":                  {set: map[string]any{"spec.inbound.directUDP": []any{int64(0)}}, want: []string{"spec.inbound.directUDP[0]"}},
 	"excluded network with host bits":    {set: map[string]any{"spec.outbound.excludeCIDRs": []any{"10.96.0.5/16"}}, want: []string{hostBits}},
 	"included network with host bits":    {set: map[string]any{"spec.outbound.includeCIDRs": []any{"fd00:96::1/112"}}, want: []string{hostBits}},
-	"excluded network that is no CIDR":   {set: map[string]any{"spec.outbound.excludeCIDRs": []any{"10.96.0.0/x"}}, want: []string{cidr}},
+	"excluded network is not a CIDR":     {set: map[string]any{"spec.outbound.excludeCIDRs": []any{"10.96.0.0/x"}}, want: []string{cidr}},
 	"a gate":                             {set: map[string]any{"spec.gate": map[string]any{"port": int64(15901), "answerPort": int64(15902)}}},
 	"a gate without an answer":           {set: map[string]any{"spec.gate": map[string]any{"port": int64(15901)}}, want: []string{"spec.gate.answerPort: Required value"}},
 	"a gate at port 0":                   {set: map[string]any{"spec.gate": map[string]any{"port": int64(0), "answerPort": int64(1)}}, want: []string{"spec.gate.port"}},
@@ -77,7 +77,7 @@ var podNATConfigurationCases = map[string]testCase{
 
 func TestPodNATConfiguration(t *testing.T) { run(t, podNATConfiguration, podNATConfigurationCases) }
 
-// immutableCases change an object that is there.
+// immutableCases change an existing object.
 var immutableCases = map[string]testCase{
 	"another pod":             {set: map[string]any{"spec.pod.name": "virt-launcher-web-fghij"}, want: []string{immutable}},
 	"another pod of its name": {set: map[string]any{"spec.pod.uid": "0d9c4b1e-1111-4a0e-9a3b-0f6c3a0b1c2d"}, want: []string{immutable}},
@@ -98,8 +98,8 @@ func TestImmutable(t *testing.T) {
 	}
 }
 
-// serviceTypeCases change the Service of an object that is there and has none of
-// its own choice.
+// serviceTypeCases change the Service of an existing object that does not set
+// spec.service.
 var serviceTypeCases = map[string]testCase{
 	"to Headless": {set: map[string]any{"spec.service": map[string]any{"type": "Headless"}}, want: []string{headless}},
 	"to NodePort": {set: map[string]any{"spec.service": map[string]any{"type": "NodePort"}}},
@@ -119,7 +119,7 @@ func TestServiceType(t *testing.T) {
 	}
 }
 
-// numberedPorts are n ports that differ in everything.
+// numberedPorts returns n ports with different names and numbers.
 func numberedPorts(n int) []any {
 	ports := make([]any, n)
 	for i := range ports {
@@ -128,7 +128,7 @@ func numberedPorts(n int) []any {
 	return ports
 }
 
-// networks are n networks that differ.
+// networks returns n different networks.
 func networks(n int) []any {
 	list := make([]any, n)
 	for i := range list {

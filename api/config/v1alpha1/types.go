@@ -4,97 +4,99 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// OperatorConfiguration says how the operator runs. Every field may be left
-// out. A change of a field that is marked "live" takes effect at once; after any
-// other the manager ends, and is started again with the new file.
+// OperatorConfiguration configures the operator. All fields are optional. A
+// change of a field that is marked "live" takes effect without a restart. After
+// any other change the manager exits, and Kubernetes restarts it with the new
+// configuration.
 //
 // +kubebuilder:object:root=true
 type OperatorConfiguration struct {
 	metav1.TypeMeta `json:",inline"`
 
-	// ruleWriter is about the Jobs that write and read rules on the nodes.
+	// ruleWriter configures the Jobs that write and read rules on the nodes.
 	//
 	// +optional
 	RuleWriter RuleWriter `json:"ruleWriter,omitzero"`
 
-	// audit is about reading rules back at intervals.
+	// audit configures the periodic verification of rules.
 	//
 	// +optional
 	Audit Audit `json:"audit,omitzero"`
 
-	// guests is about the virtual machines.
+	// guests configures the virtual machines.
 	//
 	// +optional
 	Guests Guests `json:"guests,omitzero"`
 
-	// controllers is about how much is done at a time.
+	// controllers configures the concurrency of the controllers.
 	//
 	// +optional
 	Controllers Controllers `json:"controllers,omitzero"`
 
-	// client is about requests to the API server.
+	// client configures requests to the API server.
 	//
 	// +optional
 	Client Client `json:"client,omitzero"`
 
-	// logging is about what the manager writes to its standard error.
+	// logging configures the manager's log on standard error.
 	//
 	// +optional
 	Logging Logging `json:"logging,omitzero"`
 
-	// leaderElection is about which of several managers works.
+	// leaderElection configures leader election among several managers.
 	//
 	// +optional
 	LeaderElection LeaderElection `json:"leaderElection,omitzero"`
 
-	// health is about /healthz and /readyz.
+	// health configures the server of /healthz and /readyz.
 	//
 	// +optional
 	Health Health `json:"health,omitzero"`
 
-	// metrics is about /metrics.
+	// metrics configures the server of /metrics.
 	//
 	// +optional
 	Metrics Metrics `json:"metrics,omitzero"`
 
-	// webhook is about the server that API servers call.
+	// webhook configures the webhook server.
 	//
 	// +optional
 	Webhook Webhook `json:"webhook,omitzero"`
 
-	// tls is about what the servers of metrics and webhook offer.
+	// tls configures TLS of the metrics server and the webhook server.
 	//
 	// +optional
 	TLS TLS `json:"tls,omitzero"`
 }
 
-// RuleWriter is about the rule-writer's Jobs.
+// RuleWriter configures the rule-writer's Jobs.
 type RuleWriter struct {
-	// image is the rule-writer's image. The default is that of the
-	// environment variable RULE_WRITER_IMAGE, which an installation sets; there
-	// has to be one.
+	// image is the image of the rule-writer. Defaults to the environment
+	// variable RULE_WRITER_IMAGE, which the installation manifests set. One of
+	// the two is required.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
 	Image string `json:"image,omitempty"`
 
-	// serviceAccount runs the Jobs, in the operator's namespace. The default is
-	// that of the environment variable RULE_WRITER_SERVICE_ACCOUNT.
+	// serviceAccount is the ServiceAccount of the Jobs in the operator's
+	// namespace. Defaults to the environment variable
+	// RULE_WRITER_SERVICE_ACCOUNT.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 
-	// imagePullPolicy is that of the rule-writer's image. The default is
+	// imagePullPolicy is the pull policy of the rule-writer image. Defaults to
 	// IfNotPresent.
 	//
 	// +optional
 	ImagePullPolicy PullPolicy `json:"imagePullPolicy,omitempty"`
 
-	// imagePullSecrets name Secrets of the operator's namespace that pull the
-	// rule-writer's image. The default is none.
+	// imagePullSecrets are the names of Secrets in the operator's namespace for
+	// pulling the rule-writer image. Defaults to none.
 	//
 	// +optional
 	// +listType=set
@@ -104,8 +106,8 @@ type RuleWriter struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	ImagePullSecrets []string `json:"imagePullSecrets,omitempty"`
 
-	// priorityClassName is the priority of the Jobs. The default is
-	// system-node-critical: a pod without its rules is not in the mesh.
+	// priorityClassName is the priority class of the Jobs. Defaults to
+	// system-node-critical because a pod without rules is not part of the mesh.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -113,24 +115,25 @@ type RuleWriter struct {
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 }
 
-// PullPolicy says when an image is pulled.
+// PullPolicy specifies when an image is pulled.
 //
 // +kubebuilder:validation:Enum=Always;IfNotPresent;Never
 type PullPolicy string
 
 const (
-	// PullAlways pulls it for every Job.
+	// PullAlways pulls the image for every Job.
 	PullAlways PullPolicy = "Always"
-	// PullIfNotPresent pulls it when the node has none.
+	// PullIfNotPresent pulls the image if it is not present on the node.
 	PullIfNotPresent PullPolicy = "IfNotPresent"
-	// PullNever uses what the node has.
+	// PullNever never pulls the image.
 	PullNever PullPolicy = "Never"
 )
 
-// Audit is about reading rules back at intervals.
+// Audit configures the periodic verification of rules.
 type Audit struct {
-	// intervalSeconds is how often each node's rules are read back and
-	// compared, at least 10; 0 turns audits off. The default is 600. Live.
+	// intervalSeconds is the interval in seconds at which the rules on each
+	// node are read back and compared. It must be 0 or at least 10. 0 disables
+	// audits. Defaults to 600. Live.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -138,35 +141,35 @@ type Audit struct {
 	IntervalSeconds *int32 `json:"intervalSeconds,omitempty"`
 }
 
-// Guests is about the virtual machines.
+// Guests configures the virtual machines.
 type Guests struct {
-	// startGate says how guests are held back until their rules were verified.
-	// Container: a container of the guest's pod, which the webhook adds. Pause:
-	// KubeVirt starts the guest paused, which needs no webhook, does not hold
-	// back the target of a live migration, and makes the guest wait ten seconds
-	// in a boot menu. The default is Container, and Pause with webhook.mode
-	// Disabled.
+	// startGate specifies how the start of guests is delayed until their rules
+	// are verified. Container uses a container that the webhook adds to the
+	// guest's pod. Pause starts the guest paused through KubeVirt. It does not
+	// require the webhook, does not delay the target of a live migration, and
+	// adds ten seconds in a boot menu to every start. Defaults to Container, or
+	// to Pause if webhook.mode is Disabled.
 	//
 	// +optional
 	StartGate StartGate `json:"startGate,omitempty"`
 }
 
-// StartGate is a way to hold back guests.
+// StartGate is a method of delaying the start of guests.
 //
 // +kubebuilder:validation:Enum=Container;Pause
 type StartGate string
 
 const (
-	// StartGateContainer is by a container of the guest's pod.
+	// StartGateContainer uses a container in the guest's pod.
 	StartGateContainer StartGate = "Container"
-	// StartGatePause is by starting the guest paused.
+	// StartGatePause starts the guest paused.
 	StartGatePause StartGate = "Pause"
 )
 
-// Controllers is about how much is done at a time.
+// Controllers configures the concurrency of the controllers.
 type Controllers struct {
-	// workers is how many objects of a kind are reconciled at a time, 1 to 64.
-	// The default is 4.
+	// workers is the number of objects of a kind that are reconciled
+	// concurrently, from 1 to 64. Defaults to 4.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -174,18 +177,20 @@ type Controllers struct {
 	Workers int32 `json:"workers,omitempty"`
 }
 
-// Client is about requests to the API server.
+// Client configures requests to the API server.
 type Client struct {
-	// requestsPerSecond bounds the requests of the manager; 0 leaves that to
-	// the API server's own priority and fairness. The default is 0. Live.
+	// requestsPerSecond limits the request rate of the manager. 0 disables the
+	// limit and relies on API priority and fairness in the API server. Defaults
+	// to 0. Live.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	RequestsPerSecond *int32 `json:"requestsPerSecond,omitempty"`
 
-	// burst is how many requests may come at once above requestsPerSecond, and
-	// has no meaning without it. The default is twice requestsPerSecond. Live.
+	// burst is the number of requests that may exceed requestsPerSecond for a
+	// short time. It has no effect without requestsPerSecond. Defaults to twice
+	// requestsPerSecond. Live.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -193,60 +198,61 @@ type Client struct {
 	Burst int32 `json:"burst,omitempty"`
 }
 
-// Logging is about what the manager writes to its standard error.
+// Logging configures the manager's log on standard error.
 type Logging struct {
-	// level is the least important kind of message that is written. The
-	// default is Info. Live.
+	// level is the minimum severity of messages in the log. Defaults to Info.
+	// Live.
 	//
 	// +optional
 	Level LogLevel `json:"level,omitempty"`
 
-	// format is JSON, one object a line, or Text, for people. The default is
-	// JSON.
+	// format is the format of the log. JSON writes one object per line. Text is
+	// easier to read in a terminal. Defaults to JSON.
 	//
 	// +optional
 	Format LogFormat `json:"format,omitempty"`
 }
 
-// LogLevel is a kind of log message.
+// LogLevel is the severity of a log message.
 //
 // +kubebuilder:validation:Enum=Error;Info;Debug;Trace
 type LogLevel string
 
 const (
-	// LogError is what went wrong.
+	// LogError logs failures.
 	LogError LogLevel = "Error"
-	// LogInfo is what the operator does.
+	// LogInfo also logs the actions of the operator.
 	LogInfo LogLevel = "Info"
-	// LogDebug is why.
+	// LogDebug also logs the reasons for actions.
 	LogDebug LogLevel = "Debug"
-	// LogTrace is everything, the libraries' messages too.
+	// LogTrace logs all messages, including messages of libraries.
 	LogTrace LogLevel = "Trace"
 )
 
-// LogFormat is a form of log messages.
+// LogFormat is the format of log messages.
 //
 // +kubebuilder:validation:Enum=JSON;Text
 type LogFormat string
 
 const (
-	// LogJSON is one object a line.
+	// LogJSON writes one JSON object per line.
 	LogJSON LogFormat = "JSON"
-	// LogText is for people.
+	// LogText writes lines of text.
 	LogText LogFormat = "Text"
 )
 
-// LeaderElection is about which of several managers works.
+// LeaderElection configures leader election among several managers.
 type LeaderElection struct {
-	// mode is Enabled, or Disabled where there is only ever one manager. The
-	// default is Enabled.
+	// mode is Enabled or Disabled. Disabled is safe only if a single manager
+	// runs. Defaults to Enabled.
 	//
 	// +optional
 	Mode Mode `json:"mode,omitempty"`
 
-	// leaseDurationSeconds is how long others wait for a leader that died
-	// without a word. The default is 137; this and the two below bear an API
-	// server that is gone for a minute
+	// leaseDurationSeconds is the time in seconds that other managers wait
+	// before they replace a leader that does not renew its lease. Defaults to
+	// 137. The defaults of this and the next two fields tolerate an API server
+	// outage of one minute
 	// (https://github.com/openshift/enhancements/blob/master/CONVENTIONS.md).
 	//
 	// +optional
@@ -254,16 +260,18 @@ type LeaderElection struct {
 	// +kubebuilder:validation:Maximum=3600
 	LeaseDurationSeconds int32 `json:"leaseDurationSeconds,omitempty"`
 
-	// renewDeadlineSeconds is how long a leader goes on that cannot renew its
-	// lease, less than leaseDurationSeconds. The default is 107.
+	// renewDeadlineSeconds is the time in seconds after which a leader that
+	// cannot renew its lease gives up. It must be less than
+	// leaseDurationSeconds. Defaults to 107.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=3600
 	RenewDeadlineSeconds int32 `json:"renewDeadlineSeconds,omitempty"`
 
-	// retryPeriodSeconds is how long all wait between two tries, less than
-	// renewDeadlineSeconds. The default is 26.
+	// retryPeriodSeconds is the time in seconds between two attempts to acquire
+	// or renew the lease. It must be less than renewDeadlineSeconds. Defaults
+	// to 26.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -271,22 +279,22 @@ type LeaderElection struct {
 	RetryPeriodSeconds int32 `json:"retryPeriodSeconds,omitempty"`
 }
 
-// Mode says whether something is done.
+// Mode specifies whether a feature is enabled.
 //
 // +kubebuilder:validation:Enum=Enabled;Disabled
 type Mode string
 
 const (
-	// Enabled means that it is.
+	// Enabled enables the feature.
 	Enabled Mode = "Enabled"
-	// Disabled means that it is not.
+	// Disabled disables the feature.
 	Disabled Mode = "Disabled"
 )
 
-// Health is about /healthz and /readyz.
+// Health configures the server of /healthz and /readyz.
 type Health struct {
-	// bindAddress is HOST:PORT, over plain HTTP; the kubelet asks there. 0
-	// turns it off. The default is :8081.
+	// bindAddress is the HOST:PORT of the HTTP server that the kubelet probes.
+	// 0 disables the server. Defaults to :8081.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -294,20 +302,21 @@ type Health struct {
 	BindAddress string `json:"bindAddress,omitempty"`
 }
 
-// Metrics is about /metrics.
+// Metrics configures the server of /metrics.
 type Metrics struct {
-	// bindAddress is HOST:PORT, over HTTPS. Clients have to show a token of
-	// somebody who may get the URL /metrics. 0 turns it off. The default is
-	// :8443.
+	// bindAddress is the HOST:PORT of the HTTPS server. A client must
+	// authenticate with a bearer token and must be authorized to get the URL
+	// /metrics. 0 disables the server. Defaults to :8443.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	BindAddress string `json:"bindAddress,omitempty"`
 
-	// certificateDirectory has tls.crt and tls.key, which are read again when
-	// they change. Without it, and until they are there, the server signs its own
-	// certificate at every start.
+	// certificateDirectory contains tls.crt and tls.key. They are reloaded when
+	// they change. If the field is not set, or as long as the files do not
+	// exist, the server uses a self-signed certificate that it creates at each
+	// start.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -315,32 +324,33 @@ type Metrics struct {
 	CertificateDirectory string `json:"certificateDirectory,omitempty"`
 }
 
-// Webhook is about the server that API servers call.
+// Webhook configures the webhook server.
 type Webhook struct {
-	// mode is Enabled, or Disabled where no webhook configuration names the
-	// operator. The default is Enabled.
+	// mode is Enabled or Disabled. Disabled requires that no webhook
+	// configuration refers to the operator. Defaults to Enabled.
 	//
 	// +optional
 	Mode Mode `json:"mode,omitempty"`
 
-	// bindAddress is HOST:PORT, over HTTPS. The default is :9443.
+	// bindAddress is the HOST:PORT of the HTTPS server. Defaults to :9443.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	BindAddress string `json:"bindAddress,omitempty"`
 
-	// certificateSource says who makes the server's certificate. SelfManaged:
-	// the operator, which has API servers trust it too. Mounted: somebody else,
-	// such as OLM, OpenShift's service-CA or cert-manager, who also has API
-	// servers trust it. The default is SelfManaged.
+	// certificateSource specifies the issuer of the serving certificate. With
+	// SelfManaged, the operator creates the certificate and sets caBundle in
+	// the webhook configuration. With Mounted, another component, for example
+	// OLM, OpenShift service CA or cert-manager, does both. Defaults to
+	// SelfManaged.
 	//
 	// +optional
 	CertificateSource CertificateSource `json:"certificateSource,omitempty"`
 
-	// certificateDirectory is where a Mounted certificate is, as tls.crt and
-	// tls.key, which are read again when they change. The default is
-	// /tmp/k8s-webhook-server/serving-certs, where OLM mounts it.
+	// certificateDirectory contains tls.crt and tls.key of a Mounted
+	// certificate. They are reloaded when they change. Defaults to
+	// /tmp/k8s-webhook-server/serving-certs, where OLM mounts the certificate.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -348,41 +358,42 @@ type Webhook struct {
 	CertificateDirectory string `json:"certificateDirectory,omitempty"`
 }
 
-// CertificateSource says who makes a server's certificate.
+// CertificateSource specifies the issuer of a serving certificate.
 //
 // +kubebuilder:validation:Enum=SelfManaged;Mounted
 type CertificateSource string
 
 const (
-	// CertificateSelfManaged means that the operator does.
+	// CertificateSelfManaged means that the operator creates the certificate.
 	CertificateSelfManaged CertificateSource = "SelfManaged"
-	// CertificateMounted means that somebody else does.
+	// CertificateMounted means that another component mounts the certificate.
 	CertificateMounted CertificateSource = "Mounted"
 )
 
-// TLS is about what the servers of metrics and webhook offer.
+// TLS configures TLS of the metrics server and the webhook server.
 type TLS struct {
-	// profile names the least TLS version and the ciphers, as OpenShift defines
-	// them: Old, Intermediate or Modern. Cluster follows the APIServer object
-	// "cluster" of config.openshift.io, its changes too, and is Intermediate
-	// where there is none. The default is Cluster. Live.
+	// profile specifies the minimum TLS version and the ciphers, as defined by
+	// OpenShift: Old, Intermediate or Modern. Cluster follows the APIServer
+	// object "cluster" of config.openshift.io, including its changes, and
+	// equals Intermediate if this object does not exist. Defaults to Cluster.
+	// Live.
 	//
 	// +optional
 	Profile TLSProfile `json:"profile,omitempty"`
 }
 
-// TLSProfile names what a TLS server offers.
+// TLSProfile specifies the minimum TLS version and the ciphers of a server.
 //
 // +kubebuilder:validation:Enum=Cluster;Old;Intermediate;Modern
 type TLSProfile string
 
 const (
-	// TLSProfileCluster is what the cluster's API server offers.
+	// TLSProfileCluster follows the configuration of the cluster's API server.
 	TLSProfileCluster TLSProfile = "Cluster"
-	// TLSProfileOld is for clients of long ago: TLS 1.0.
+	// TLSProfileOld requires TLS 1.0 and supports legacy clients.
 	TLSProfileOld TLSProfile = "Old"
-	// TLSProfileIntermediate is for most: TLS 1.2.
+	// TLSProfileIntermediate requires TLS 1.2.
 	TLSProfileIntermediate TLSProfile = "Intermediate"
-	// TLSProfileModern is TLS 1.3 alone.
+	// TLSProfileModern requires TLS 1.3.
 	TLSProfileModern TLSProfile = "Modern"
 )
