@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controllers is the table of contents of the operator's controllers:
-// which there are, what they read from the cache, and how they are wired.
+// Package controllers registers the operator's controllers and configures the cache
+// from which they read.
 package controllers
 
 import (
@@ -29,24 +29,23 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// Options are what an installation decides.
+// Options are the settings of an installation.
 type Options struct {
-	// Jobs is about rule-writer Jobs.
+	// Jobs is the configuration of rule-writer Jobs.
 	Jobs rulejob.Config
-	// Workers is how many objects of a kind are reconciled at a time.
+	// Workers is the number of objects of a kind that are reconciled concurrently.
 	Workers int
-	// AuditInterval is how often each node's rules are read back; nil means
-	// never.
+	// AuditInterval is the time between two audits of a node. Nil disables audits.
 	AuditInterval *audit.Interval
-	// Limits end a fight with somebody else who writes rules; those of
-	// drift.DefaultLimits if zero.
+	// Limits bound repairs while another program changes the rules. Defaults to
+	// drift.DefaultLimits.
 	Limits drift.Limits
-	// StartGate is how guests are held back until their rules were verified.
+	// StartGate is the way in which the start of guests is delayed until their rules
+	// are verified.
 	StartGate children.StartGate
-	// Unpauser lets guests run that were started paused; that of KubeVirt's API
-	// if nil.
+	// Unpauser unpauses guests that were started paused. Defaults to KubeVirt's API.
 	Unpauser meshedvirtualmachine.Unpauser
-	// Now is the clock.
+	// Now returns the current time.
 	Now func() time.Time
 }
 

@@ -26,17 +26,16 @@ var (
 		[]string{"namespace", "name", "reason"}, nil)
 )
 
-// readiness reports what the statuses in the cache say, at the moment somebody
-// asks. Only the manager that leads reports, or every object would be there
-// once for each manager.
+// readiness collects metrics from the statuses in the cache at the time of a scrape.
+// Only the leading manager reports them, so that every object is reported once.
 type readiness struct {
 	client.Reader
 	// elected is closed when this manager leads.
 	elected <-chan struct{}
 }
 
-// registerReadiness has it read through the manager's cache, in place of a
-// manager that was set up in this process before.
+// registerReadiness registers the collector with the manager's cache. It replaces
+// the collector of an earlier manager in the same process.
 func registerReadiness(mgr ctrl.Manager) error {
 	r := readiness{Reader: mgr.GetClient(), elected: mgr.Elected()}
 	metrics.Registry.Unregister(r)
@@ -61,8 +60,8 @@ func (r readiness) Collect(out chan<- prometheus.Metric) {
 	var vms v1alpha1.MeshedVirtualMachineList
 	var nats v1alpha1.PodNATConfigurationList
 	err := errors.Join(r.List(ctx, &vms, client.UnsafeDisableDeepCopy), r.List(ctx, &nats, client.UnsafeDisableDeepCopy))
-	if err != nil { // All other metrics are worth having.
-		ctrl.Log.Error(err, "The readiness of objects is left out of the metrics")
+	if err != nil { // The other metrics are still reported.
+		ctrl.Log.Error(err, "Cannot report the readiness of objects in the metrics")
 		return
 	}
 	for i := range vms.Items {
@@ -73,15 +72,15 @@ func (r readiness) Collect(out chan<- prometheus.Metric) {
 		nat := &nats.Items[i]
 		target := meta.FindStatusCondition(nat.Status.Conditions, string(v1alpha1.ConditionTargetResolved))
 		if target != nil && target.Reason == string(v1alpha1.ReasonPodNotFound) {
-			// Kept to tell the rules, while a spec is refused: no guest is without any.
+			// It holds the rules of the last accepted spec. It belongs to no guest.
 			continue
 		}
 		out <- conditionMetric(natProgrammed, nat, nat.Status.Conditions, v1alpha1.ConditionProgrammed)
 	}
 }
 
-// conditionMetric is 1 if the condition is True. An object that was not looked
-// at yet has the reason Pending.
+// conditionMetric is 1 if the condition is True. The reason of an object without the
+// condition is Pending.
 func conditionMetric(desc *prometheus.Desc, o client.Object, conditions []metav1.Condition, name v1alpha1.ConditionType) prometheus.Metric {
 	value, reason := 0.0, string(v1alpha1.ReasonPending)
 	if c := meta.FindStatusCondition(conditions, string(name)); c != nil {

@@ -74,3 +74,42 @@ func (s MeshedVirtualMachineSpec) StartOrDefault() StartPolicy {
 	}
 	return s.Start
 }
+
+// DefaultVersion is the version of a guest that names none.
+const DefaultVersion = "v1"
+
+// VersionOrDefault is the guest's version, which names its subset in the mesh.
+// Defaults to DefaultVersion.
+func (s MeshedVirtualMachineSpec) VersionOrDefault() string {
+	if s.Version == "" {
+		return DefaultVersion
+	}
+	return s.Version
+}
+
+// IsMeshedHTTP reports whether the port goes through the mesh and the mesh treats
+// its traffic as HTTP (Istio, pkg/config/protocol, Instance.IsHTTP).
+func (p Port) IsMeshedHTTP() bool {
+	if p.ProtocolOrDefault() != PortProtocolTCP || p.RouteOrDefault() != PortRouteMesh {
+		return false
+	}
+	switch p.AppProtocol {
+	case "http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c":
+		return true
+	default:
+		return false
+	}
+}
+
+// clusterDomain is the DNS domain of the cluster, which is also Istio's default
+// (Istio, pkg/config/constants, DefaultClusterLocalDomain).
+const clusterDomain = "cluster.local"
+
+// ServiceFQDN is the fully qualified DNS name of the Service of the object.
+func (m *MeshedVirtualMachine) ServiceFQDN() string {
+	return m.Name + "." + m.Namespace + ".svc." + clusterDomain
+}
+
+// PausedByUser reports whether the annotation meshvm.io/paused stops the operator
+// from acting on the object.
+func (m *MeshedVirtualMachine) PausedByUser() bool { return m.Annotations[AnnotationPaused] == "true" }

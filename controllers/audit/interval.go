@@ -10,30 +10,30 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 )
 
-// Interval is how often each node is audited; it may change while the
-// controllers run. Zero means that no audits are started.
+// Interval is the time between two audits of a node. It can change while the
+// controllers run. Zero disables audits.
 type Interval struct {
 	d       atomic.Int64
 	changed chan event.GenericEvent
 }
 
-// Every is an interval.
+// Every returns an interval.
 func Every(d time.Duration) *Interval {
 	i := &Interval{changed: make(chan event.GenericEvent, 1)}
 	i.d.Store(int64(d))
 	return i
 }
 
-// Get is the interval now.
+// Get is the current interval.
 func (i *Interval) Get() time.Duration { return time.Duration(i.d.Load()) }
 
-// Set changes it, and has all nodes looked at.
+// Set changes the interval and requests a reconcile of all nodes.
 func (i *Interval) Set(d time.Duration) {
 	if i.d.Swap(int64(d)) == int64(d) {
 		return
 	}
 	select {
 	case i.changed <- event.GenericEvent{Object: &corev1.Node{}}:
-	default: // They are about to be looked at anyway.
+	default: // A reconcile of all nodes is pending.
 	}
 }

@@ -25,8 +25,8 @@ var (
 	}))
 )
 
-// A counter that first appears with a 1 has not increased, as Prometheus counts:
-// all begin with 0.
+// Every counter starts at 0: Prometheus computes no increase for a counter whose
+// first sample is 1.
 func init() {
 	for _, result := range []string{"Clean", "Drifted", "Incomplete", "Failed"} {
 		audits.WithLabelValues(result)
@@ -38,7 +38,7 @@ func register[C prometheus.Collector](c C) C {
 	return c
 }
 
-// observe counts an audit that was cleaned up.
+// observe counts an audit whose Job was deleted.
 func observe(job *batchv1.Job, a rulejob.Audit) {
 	audits.WithLabelValues(resultOf(a)).Inc()
 	if len(a.Results) > 0 && !a.FinishedAt.IsZero() {
@@ -46,7 +46,7 @@ func observe(job *batchv1.Job, a rulejob.Audit) {
 	}
 }
 
-// resultOf is the worst that an audit saw.
+// resultOf is the most severe result of an audit.
 func resultOf(a rulejob.Audit) string {
 	has := func(outcomes ...ruleio.Outcome) bool {
 		return slices.ContainsFunc(a.Results, func(r rulejob.AuditResult) bool { return slices.Contains(outcomes, r.Target.Outcome) })

@@ -23,26 +23,28 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// patience is how long a result may wait to be recorded. The next audit finds
-// again what is lost with it.
-const patience = time.Minute
+// resultTTL is the time in which a result has to be recorded. The next audit finds
+// the drift of a lost result again.
+const resultTTL = time.Minute
 
 // scope holds everything that one reconcile knows.
 type scope struct {
-	// node is nil when it is gone.
+	// node is nil when it does not exist.
 	node *corev1.Node
 	name string
 	// jobs are the node's audits, and pods their pods.
 	jobs []batchv1.Job
 	pods []corev1.Pod
-	// left is how many of the Jobs stay after this reconcile.
+	// left is the number of Jobs that remain after this reconcile.
 	left int
-	// look is when to look again at a result that is not recorded, 0 if not.
-	look time.Duration
+	// recheck is the time until an unrecorded result is checked again, 0 for none.
+	recheck time.Duration
 }
 
-// Reconcile starts the audit of one node when it is due and cleans up after it.
+// Reconcile starts the audit of one node when it is due and deletes its Jobs
+// afterwards.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("node", req.Name))
 	s := &scope{name: req.Name}
 	if err := r.gather(ctx, s); err != nil {
 		return ctrl.Result{}, err
@@ -56,7 +58,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	interval := r.Interval.Get()
 	if interval == 0 {
-		return ctrl.Result{RequeueAfter: s.look}, nil
+		return ctrl.Result{RequeueAfter: s.recheck}, nil
 	}
 	d := decide(state{node: s.name, interval: interval, now: r.Now(), ready: rulejob.NodeReady(s.node), last: r.lastRound(s.name), jobs: s.left})
 	if d.start {
@@ -66,8 +68,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		r.setLastRound(s.name, d.round.begin)
 	}
 	wait := d.wait
-	if s.look > 0 {
-		wait = min(wait, s.look)
+	if s.recheck > 0 {
+		wait = min(wait, s.recheck)
 	}
 	return ctrl.Result{RequeueAfter: wait}, nil
 }
@@ -93,8 +95,8 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// cleanUp deletes the Jobs that have no further use: those that failed, and
-// those whose results are recorded.
+// cleanUp deletes the Jobs that are no longer needed: failed Jobs, and Jobs whose
+// results are recorded.
 func (r *Reconciler) cleanUp(ctx context.Context, s *scope) error {
 	var errs []error
 	for i := range s.jobs {
@@ -112,14 +114,15 @@ func (r *Reconciler) cleanUp(ctx context.Context, s *scope) error {
 		if err != nil {
 			return err
 		}
-		if rest := patience - r.Now().Sub(audit.FinishedAt.Time); !recorded && rest > 0 {
+		if rest := resultTTL - r.Now().Sub(audit.FinishedAt.Time); !recorded && rest > 0 {
 			s.left++
-			s.look = rest
+			s.recheck = rest
 			continue
 		}
 		switch err := r.Client.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground)); {
 		case err == nil:
 			observe(job, audit)
+			ctrl.LoggerFrom(ctx).Info("Deleted audit Job", "job", job.Name)
 		case !apierrors.IsNotFound(err) && !apierrors.IsConflict(err):
 			errs = append(errs, fmt.Errorf("delete audit job: %w", err))
 			s.left++
@@ -128,8 +131,8 @@ func (r *Reconciler) cleanUp(ctx context.Context, s *scope) error {
 	return errors.Join(errs...)
 }
 
-// recorded says whether the status of all whom the audit is about holds what it
-// saw. The PodNATConfiguration controller alone writes it.
+// recorded reports whether the status of all audited PodNATConfigurations contains
+// the results. Only the PodNATConfiguration controller writes that status.
 func (r *Reconciler) recorded(ctx context.Context, audit rulejob.Audit) (bool, error) {
 	for _, result := range audit.Results {
 		var config v1alpha1.PodNATConfiguration
@@ -147,8 +150,8 @@ func (r *Reconciler) recorded(ctx context.Context, audit rulejob.Audit) (bool, e
 	return true, nil
 }
 
-// start makes the Jobs of a round.
-func (r *Reconciler) start(ctx context.Context, s *scope, turn round) error {
+// start creates the Jobs of a round.
+func (r *Reconciler) start(ctx context.Context, s *scope, current round) error {
 	targets, err := r.targets(ctx, s.name)
 	if err != nil {
 		return err
@@ -158,19 +161,22 @@ func (r *Reconciler) start(ctx context.Context, s *scope, turn round) error {
 		return err
 	}
 	for i, group := range groups {
-		job, err := rulejob.BuildAudit(r.Jobs, s.name, turn.number(), i, group)
+		job, err := rulejob.BuildAudit(r.Jobs, s.name, current.number(), i, group)
 		if err != nil {
 			return err
 		}
-		if err := r.Client.Create(ctx, job); err != nil && !apierrors.IsAlreadyExists(err) {
+		switch err := r.Client.Create(ctx, job); {
+		case err == nil:
+			ctrl.LoggerFrom(ctx).Info("Created audit Job", "job", job.Name, "pods", len(group))
+		case !apierrors.IsAlreadyExists(err):
 			return fmt.Errorf("create audit job: %w", err)
 		}
 	}
 	return nil
 }
 
-// targets are the node's pods whose rules were proven, in a fixed order. A pod
-// whose rules are being written, or wait to be, is looked at anyway.
+// targets are the node's pods with proven rules, in a fixed order. The
+// PodNATConfiguration controller takes care of the other pods.
 func (r *Reconciler) targets(ctx context.Context, node string) ([]rulejob.AuditTarget, error) {
 	var configs v1alpha1.PodNATConfigurationList
 	if err := r.Client.List(ctx, &configs, client.MatchingFields{nodeIndex: node}); err != nil {
@@ -195,15 +201,15 @@ func (r *Reconciler) targets(ctx context.Context, node string) ([]rulejob.AuditT
 	return out, nil
 }
 
-// auditable makes a target of a pod that has to have the rules of the
-// configuration as it is now.
+// auditable returns the target for a pod that is expected to have the rules of the
+// current configuration.
 func auditable(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod, node string) (rulejob.AuditTarget, bool) {
 	none := rulejob.AuditTarget{}
 	if pod.UID != config.Spec.Pod.UID || pod.Spec.NodeName != node || launcherpod.Ended(pod) || !config.DeletionTimestamp.IsZero() || len(pod.Status.PodIPs) == 0 {
 		return none, false
 	}
 	request, err := rulejob.ApplyRequest(config, pod)
-	if err != nil { // The PodNATConfiguration controller says so in its status.
+	if err != nil { // The status of the PodNATConfiguration reports it.
 		return none, false
 	}
 	digest, err := request.Digest()

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package audit looks at intervals whether the rules that were proven once are
-// still in the pods of a node. It makes the Jobs that read them back, and cleans
-// them up. It writes no status and repairs nothing: the PodNATConfiguration
-// controller reads the Jobs' results from the cache.
+// Package audit checks at intervals whether the proven rules are still in the pods
+// of a node. It creates the Jobs that read the rules back, and deletes them. It
+// writes no status and repairs nothing: the PodNATConfiguration controller reads the
+// results of the Jobs from the cache.
 package audit
 
 import (
@@ -37,11 +37,11 @@ const nodeIndex = "status.applied.node"
 type Reconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
-	// Jobs is what the installation decides about rule-writer Jobs.
+	// Jobs is the installation's configuration of rule-writer Jobs.
 	Jobs rulejob.Config
-	// Interval is how often a node is audited.
+	// Interval is the time between two audits of a node.
 	Interval *Interval
-	// Now is the clock.
+	// Now returns the current time.
 	Now func() time.Time
 
 	mu   sync.Mutex
@@ -79,7 +79,7 @@ func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, wor
 	return nil
 }
 
-// allNodes has every node looked at.
+// allNodes requests a reconcile of every node.
 func (r *Reconciler) allNodes(ctx context.Context, _ client.Object) []reconcile.Request {
 	var nodes corev1.NodeList
 	if err := r.Client.List(ctx, &nodes); err != nil {
@@ -114,7 +114,7 @@ func forName(node string) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: node}}}
 }
 
-// resultRecorded lets through what can mean that an audit's result was recorded.
+// resultRecorded selects updates that may record the result of an audit.
 var resultRecorded = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
@@ -125,8 +125,8 @@ var resultRecorded = predicate.Funcs{
 	},
 }
 
-// readinessChanged lets a node's events through only when it came, went or
-// changed its readiness.
+// readinessChanged selects the events of nodes that were added or removed, or whose
+// readiness changed.
 var readinessChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*corev1.Node)
@@ -135,8 +135,8 @@ var readinessChanged = predicate.Funcs{
 	},
 }
 
-// lastRound is the beginning of the round that was audited last. It is kept in
-// memory alone: what a new manager repeats is one reading.
+// lastRound is the beginning of the last audited round. It is only in memory: a new
+// manager repeats at most one audit.
 func (r *Reconciler) lastRound(node string) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()

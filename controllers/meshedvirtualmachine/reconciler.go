@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -20,18 +21,19 @@ import (
 	"meshvm.io/meshvm/internal/natplan"
 )
 
-// refusedRetry is the pause before an object that the API server refused is
-// offered again: the refusal may come from a webhook whose mind can change.
-const refusedRetry = time.Minute
+// rejectedRetry is the delay before an object that the API server or a webhook
+// rejected is applied again: a webhook may decide differently later.
+const rejectedRetry = time.Minute
 
-// servedRetry is the pause before an API whose definition is there is looked for
-// again.
+// servedRetry is the delay before the operator looks again for an API whose CRD
+// exists and that is not served yet.
 const servedRetry = 5 * time.Second
 
-// Reconcile brings the children of one MeshedVirtualMachine in line with it and
-// reports what it found. Deletion needs nothing here: the children go by their
-// owner references, and each PodNATConfiguration holds itself as long as needed.
+// Reconcile applies the children of one MeshedVirtualMachine and reports their
+// state. Deletion needs no action: the garbage collector deletes the children, and
+// each PodNATConfiguration has a finalizer of its controller.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("meshedVirtualMachine", req.NamespacedName))
 	var mvm v1alpha1.MeshedVirtualMachine
 	if err := r.Client.Get(ctx, req.NamespacedName, &mvm); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
@@ -40,8 +42,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return ctrl.Result{}, nil
 	}
 	s := &scope{mvm: mvm.DeepCopy(), before: &mvm, gate: r.StartGate}
-	err = r.carryOut(ctx, s)
-	result, err = outcome(s, err)
+	err = r.reconcileNormal(ctx, s)
+	s.describePods()
+	if err == nil {
+		err = r.unpause(ctx, s)
+	}
+	result, err = resultFor(s, err)
 	s.writeStatus()
 	if patchErr := conditions.PatchStatus(ctx, r.Client, s.before, s.mvm); patchErr != nil {
 		return result, errors.Join(err, patchErr)
@@ -50,16 +56,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	return result, err
 }
 
-// carryOut runs the steps in order. An error ends it and is tried again;
-// everything that people have to know is left in the scope.
-func (r *Reconciler) carryOut(ctx context.Context, s *scope) error {
-	s.paused = s.mvm.Annotations[v1alpha1.AnnotationPaused] == "true"
+// reconcileNormal gathers the scope and applies the children. An error ends it and
+// is retried; the facts that the status reports are left in the scope.
+func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
+	s.paused = s.mvm.PausedByUser()
 	err := natplan.CheckSpec(s.mvm)
 	s.invalid, _ = natplan.FirstInvalid(err)
 	if err != nil && s.invalid == nil {
 		return err
 	}
-	if s.missing, s.soon, err = r.upstream.missing(ctx); err != nil || s.missing != nil {
+	if s.missing, s.retrySoon, err = r.upstream.missing(ctx); err != nil || s.missing != nil {
 		return err
 	}
 	s.dependenciesKnown = true
@@ -67,25 +73,25 @@ func (r *Reconciler) carryOut(ctx context.Context, s *scope) error {
 		return err
 	}
 	if s.invalid != nil {
-		err = r.keepRules(ctx, s)
+		err = r.keepLastAccepted(ctx, s)
 	} else {
-		err = r.compose(ctx, s)
+		err = r.applyChildren(ctx, s)
 	}
-	// What runs is reported whatever became of the step before.
-	if err := errors.Join(err, s.gatherVM()); err != nil {
-		return err
-	}
-	return r.release(ctx, s)
+	// The running state is reported whatever the result of the previous step.
+	return errors.Join(err, s.gatherVM())
 }
 
-// compose applies the wanted objects one by one and, when all went well, prunes
-// those that are not wanted any more; configurations of pods that are gone it
-// prunes in any case. While paused it only compares.
-func (r *Reconciler) compose(ctx context.Context, s *scope) error {
+// applyFunc applies a desired object, or only compares it with the live one.
+type applyFunc func(ctx context.Context, desired apply.Object, owner types.UID) (*unstructured.Unstructured, error)
+
+// applyChildren applies the desired objects one by one and, when all succeeded,
+// prunes those that are no longer desired. PodNATConfigurations of pods that no
+// longer exist are pruned even after a failure. While paused it only compares.
+func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 	desired, err := children.Desired(r.input(s))
 	if invalid, ok := natplan.FirstInvalid(err); ok {
 		s.invalid = invalid
-		return r.keepRules(ctx, s)
+		return r.keepLastAccepted(ctx, s)
 	}
 	if err != nil {
 		return err
@@ -93,19 +99,10 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 	s.children = map[apply.Key]*unstructured.Unstructured{}
 	s.failures = map[apply.Key]error{}
 	keep := s.liveRules()
-	bring := r.Applier.Apply
-	if s.paused {
-		bring = r.Applier.Check
-	}
 	for _, o := range desired {
 		key := apply.KeyOf(o)
 		keep[key] = true
-		if key.Kind == children.VirtualMachineKind.GroupKind() && len(s.failures) > 0 && s.vmi == nil {
-			// A guest must not start before its policy is in place.
-			s.held = true
-			bring = r.Applier.Check
-		}
-		live, err := bring(ctx, o, s.mvm.UID)
+		live, err := r.applierFor(s, key)(ctx, o, s.mvm.UID)
 		if live != nil && !errors.Is(err, apply.ErrConflict) {
 			s.children[key] = live
 		}
@@ -123,17 +120,30 @@ func (r *Reconciler) compose(ctx context.Context, s *scope) error {
 	}
 }
 
+// applierFor selects how an object is applied. A guest must not start before its
+// policy is in place: the VirtualMachine, and the objects after it, are only
+// compared when an earlier object failed and no guest exists yet.
+func (r *Reconciler) applierFor(s *scope, key apply.Key) applyFunc {
+	if key.Kind == children.VirtualMachineKind.GroupKind() && len(s.failures) > 0 && s.vmi == nil {
+		s.vmBlocked = true
+	}
+	if s.paused || s.vmBlocked {
+		return r.Applier.Check
+	}
+	return r.Applier.Apply
+}
+
 func (r *Reconciler) prune(ctx context.Context, s *scope, keep map[apply.Key]bool, kinds ...schema.GroupVersionKind) error {
 	selector := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
 	return r.Applier.Prune(ctx, s.mvm.Namespace, s.mvm.UID, selector, kinds, keep)
 }
 
-// liveRules are the configurations of live pods: a pod keeps its rules even when
-// no new ones can be derived.
+// liveRules are the configurations of live pods: a pod keeps its rules even when no
+// new rules can be derived.
 func (s *scope) liveRules() map[apply.Key]bool {
 	keep := map[apply.Key]bool{}
 	for i := range s.pods {
-		keep[s.natKey(&s.pods[i])] = true
+		keep[natKey(s.mvm, &s.pods[i])] = true
 	}
 	return keep
 }
@@ -142,22 +152,22 @@ func (r *Reconciler) input(s *scope) children.Input {
 	return children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate}
 }
 
-// keepRules sees to it, while the spec is refused, that pods which have started
-// since have rules too: those of the spec before, as the mesh's policy still is.
-// Without a configuration that tells them there are none, and the gate holds the
-// guest. Everything else stays as it is, and so do the rules of other pods. What
-// tells these rules is kept when its pod is gone.
-func (r *Reconciler) keepRules(ctx context.Context, s *scope) error {
-	if err := r.observe(ctx, s); err != nil || s.paused {
+// keepLastAccepted applies the rules of the last accepted spec to pods that start
+// while the spec is not accepted. The mesh policy is also still the policy of that
+// spec. When no configuration holds these rules, the pod gets none and its gate
+// blocks the guest. All other objects, and the rules of other pods, are unchanged.
+// The configuration that holds the rules is kept after its pod is gone.
+func (r *Reconciler) keepLastAccepted(ctx context.Context, s *scope) error {
+	if err := r.listChildren(ctx, s); err != nil || s.paused {
 		return err
 	}
-	last := s.lastRules()
+	last := s.lastAccepted()
 	if last == nil {
 		return nil
 	}
 	s.failures = map[apply.Key]error{}
 	in := r.input(s)
-	in.Like = &last.Spec
+	in.LastAccepted = &last.Spec
 	for _, o := range children.PodNATConfigurations(in) {
 		key := apply.KeyOf(o)
 		if s.children[key] != nil {
@@ -175,20 +185,20 @@ func (r *Reconciler) keepRules(ctx context.Context, s *scope) error {
 	return r.prune(ctx, s, keep, children.PodNATConfigurationKind)
 }
 
-// outcome turns what happened into when to look again. Conflicts and objects
-// that are ending are watched; a refusal is tried again slowly; everything else
-// with the queue's back-off.
-func outcome(s *scope, err error) (ctrl.Result, error) {
+// resultFor computes when to reconcile again. Conflicts and objects that are being
+// deleted are watched. A rejected object is retried after rejectedRetry, any other
+// error with the queue's back-off.
+func resultFor(s *scope, err error) (ctrl.Result, error) {
 	var result ctrl.Result
-	if s.soon {
+	if s.retrySoon {
 		result.RequeueAfter = servedRetry
 	}
 	errs := []error{err}
 	for _, failure := range s.failures {
 		switch {
 		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating), errors.Is(failure, apply.ErrDiffers):
-		case refused(failure):
-			result.RequeueAfter = refusedRetry
+		case rejected(failure):
+			result.RequeueAfter = rejectedRetry
 		default:
 			errs = append(errs, failure)
 		}
@@ -199,8 +209,8 @@ func outcome(s *scope, err error) (ctrl.Result, error) {
 	return result, nil
 }
 
-// refused says whether the API server, or a webhook, found fault with the
-// object itself.
-func refused(err error) bool {
+// rejected reports whether the API server, or a webhook, rejected the object
+// itself.
+func rejected(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
 }

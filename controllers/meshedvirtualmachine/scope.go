@@ -3,6 +3,7 @@
 package meshedvirtualmachine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -24,50 +25,51 @@ import (
 	"meshvm.io/meshvm/internal/natplan"
 )
 
-// scope holds everything that one reconcile knows. The steps fill it in the
-// order of its fields; the status reads nothing else.
+// scope holds everything that one reconcile knows. The steps fill it in the order
+// of its fields. The status is computed from it alone.
 type scope struct {
-	// mvm is the object as it will be written; before as it was read.
+	// mvm is the object as it will be written, before is the object as it was read.
 	mvm, before *v1alpha1.MeshedVirtualMachine
 
-	// gate is how the operator holds back guests.
+	// gate is the way in which the operator delays the start of guests.
 	gate children.StartGate
-	// paused is set when somebody asked the operator to keep still.
+	// paused is set when a user has paused the operator for this object.
 	paused bool
-	// held is set while the VirtualMachine waits for what it needs.
-	held bool
-	// dependenciesKnown is set once it is known which kinds are served.
+	// vmBlocked is set while the VirtualMachine is not created because objects
+	// that it needs could not be applied.
+	vmBlocked bool
+	// dependenciesKnown is set when the operator knows which kinds are served.
 	dependenciesKnown bool
-	// missing is the first kind of another project that is not served; soon
-	// says that it may be in a moment.
-	missing *dependency
-	soon    bool
-	// invalid is why the spec was refused.
+	// missing is the first kind of another project that is not served.
+	// retrySoon is set when its CRD exists, so that the kind may be served soon.
+	missing   *dependency
+	retrySoon bool
+	// invalid is the reason for which the spec is not accepted.
 	invalid *natplan.Invalid
 
-	// vmi is the running guest, nil when there is none.
+	// vmi is the running guest, nil when none exists.
 	vmi *kubevirtv1.VirtualMachineInstance
-	// pods are the launcher pods that may carry traffic, oldest first, once
+	// pods are the live launcher pods, oldest first. They are valid when
 	// podsKnown is set.
 	pods      []corev1.Pod
 	podsKnown bool
 	// nats are the PodNATConfigurations by pod UID.
 	nats map[types.UID]v1alpha1.PodNATConfiguration
 
-	// released is the pod whose guest this reconcile let run.
-	released types.UID
-	// notReleased is why it could not let a guest run whose rules are there.
-	notReleased error
-
-	// children are the objects as found or written, by what they are, and
-	// failures the errors of those that are not as wanted.
+	// children are the objects as found or written, and failures the errors of
+	// those that could not be applied.
 	children map[apply.Key]*unstructured.Unstructured
 	failures map[apply.Key]error
-	// vm is the VirtualMachine as found or written, nil when there is none.
+	// vm is the VirtualMachine as found or written, nil when none exists.
 	vm *kubevirtv1.VirtualMachine
+
+	// guestPods are derived from pods, nats and failures (describePods).
+	guestPods []guestPod
+	// unpauseError is set when a guest with verified rules could not be unpaused.
+	unpauseError error
 }
 
-// gather reads what the wanted objects depend on.
+// gather reads the objects that the desired children depend on.
 func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(vmiKind)
@@ -105,7 +107,7 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// gatherNATs reads what the PodNATConfiguration controller reported.
+// gatherNATs reads the PodNATConfigurations and their status.
 func (r *Reconciler) gatherNATs(ctx context.Context, s *scope) error {
 	s.nats = map[types.UID]v1alpha1.PodNATConfiguration{}
 	var list v1alpha1.PodNATConfigurationList
@@ -119,29 +121,44 @@ func (r *Reconciler) gatherNATs(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// lastRules is the configuration that tells which rules were asked for last by a
-// spec that was carried out: that of a live pod, which follows each spec, or the
-// newest of those whose pod is gone; nil if there is none.
-func (s *scope) lastRules() *v1alpha1.PodNATConfiguration {
-	var last *v1alpha1.PodNATConfiguration
-	for uid := range s.nats {
-		c := s.nats[uid]
-		if metav1.IsControlledBy(&c, s.mvm) && (last == nil || s.lives(&c) && !s.lives(last) ||
-			s.lives(&c) == s.lives(last) && last.CreationTimestamp.Before(&c.CreationTimestamp)) {
-			last = &c
+// lastAccepted is the configuration that holds the rules of the last accepted spec:
+// the configuration of a live pod, which follows each accepted spec, or the newest
+// configuration of a pod that no longer exists; nil for none.
+func (s *scope) lastAccepted() *v1alpha1.PodNATConfiguration {
+	var owned []v1alpha1.PodNATConfiguration
+	for _, c := range s.nats {
+		if metav1.IsControlledBy(&c, s.mvm) {
+			owned = append(owned, c)
 		}
 	}
-	return last
+	if len(owned) == 0 {
+		return nil
+	}
+	last := slices.MinFunc(owned, func(a, b v1alpha1.PodNATConfiguration) int {
+		return cmp.Or(
+			-cmp.Compare(boolInt(s.hasPod(&a)), boolInt(s.hasPod(&b))),
+			-a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
+			cmp.Compare(a.Name, b.Name),
+		)
+	})
+	return &last
 }
 
-// lives says whether the pod of a configuration is there.
-func (s *scope) lives(c *v1alpha1.PodNATConfiguration) bool {
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// hasPod reports whether the pod of a configuration is live.
+func (s *scope) hasPod(c *v1alpha1.PodNATConfiguration) bool {
 	return slices.ContainsFunc(s.pods, func(p corev1.Pod) bool { return p.UID == c.Spec.Pod.UID })
 }
 
-// observe reads the children as they are, when it is not known what they should
-// be.
-func (r *Reconciler) observe(ctx context.Context, s *scope) error {
+// listChildren reads the existing children, for a spec of which the desired
+// children are not known.
+func (r *Reconciler) listChildren(ctx context.Context, s *scope) error {
 	s.children = map[apply.Key]*unstructured.Unstructured{}
 	for _, kind := range children.Kinds() {
 		list := &unstructured.UnstructuredList{}
@@ -159,7 +176,7 @@ func (r *Reconciler) observe(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// gatherVM takes the VirtualMachine from among the children.
+// gatherVM decodes the VirtualMachine among the children.
 func (s *scope) gatherVM() error {
 	u := s.children[apply.Key{Kind: children.VirtualMachineKind.GroupKind(), Name: s.mvm.Name}]
 	if u == nil {

@@ -12,8 +12,8 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// TestLastRules: whose rules a pod gets while the spec is refused.
-func TestLastRules(t *testing.T) {
+// TestLastAccepted: which rules a pod gets while the spec is not accepted.
+func TestLastAccepted(t *testing.T) {
 	add := func(pod types.UID, owner types.UID, age time.Duration) func(*scope) {
 		return func(s *scope) {
 			c := nat(pod, metav1.ConditionTrue, v1alpha1.ReasonReady, 1)
@@ -36,7 +36,7 @@ func TestLastRules(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got types.UID
-			if c := world(tc.mods...).lastRules(); c != nil {
+			if c := world(tc.mods...).lastAccepted(); c != nil {
 				got = c.Spec.Pod.UID
 			}
 			if got != tc.want {

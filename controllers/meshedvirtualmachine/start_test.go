@@ -134,7 +134,7 @@ func TestStartOfPods(t *testing.T) {
 			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgramming, v1alpha1.ReasonGateMissing,
 		},
 		"a migration of a guest that was started paused": {
-			world(startedPaused, target(false, true), func(s *scope) { s.released = s.pods[0].UID }),
+			world(startedPaused, target(false, true), startBefore(v1alpha1.PodStartReleased)),
 			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonMigrationNotHeld,
 		},
 	}
@@ -172,7 +172,7 @@ func (u *unpauses) Unpause(_ context.Context, guest types.NamespacedName) error 
 	return u.err
 }
 
-func TestRelease(t *testing.T) {
+func TestUnpause(t *testing.T) {
 	tests := map[string]struct {
 		mods []func(*scope)
 		want bool
@@ -198,7 +198,7 @@ func TestRelease(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			s, u := world(append([]func(*scope){startedPaused}, tc.mods...)...), &unpauses{}
-			if err := (&Reconciler{Unpauser: u}).release(t.Context(), s); err != nil {
+			if err := (&Reconciler{Unpauser: u}).unpause(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
 			guest := types.NamespacedName{Namespace: s.vmi.Namespace, Name: s.vmi.Name}
@@ -211,31 +211,31 @@ func TestRelease(t *testing.T) {
 		})
 	}
 	s, u := world(startedPaused), &unpauses{err: errors.New("busy")}
-	if err := (&Reconciler{Unpauser: u}).release(t.Context(), s); err == nil || s.podStatuses()[0].Start != v1alpha1.PodStartHeld {
+	if err := (&Reconciler{Unpauser: u}).unpause(t.Context(), s); err == nil || s.podStatuses()[0].Start != v1alpha1.PodStartHeld {
 		t.Errorf("a refusal was taken for success: %v", err)
 	}
 }
 
-// TestReleaseOfAGuestThatRuns: KubeVirt's conflicts, as its API server sends them.
-func TestReleaseOfAGuestThatRuns(t *testing.T) {
+// TestUnpauseOfAGuestThatRuns: KubeVirt's conflicts, as its API server sends them.
+func TestUnpauseOfAGuestThatRuns(t *testing.T) {
 	for message, want := range map[string]v1alpha1.PodStart{
 		"VMI is not paused":  v1alpha1.PodStartReleased,
 		"VMI is not running": v1alpha1.PodStartHeld,
 	} {
 		conflict := apierrors.NewConflict(kubevirtv1.Resource("virtualmachineinstance"), "web", errors.New(message))
 		s := world(startedPaused)
-		err := (&Reconciler{Unpauser: &unpauses{err: conflict}}).release(t.Context(), s)
+		err := (&Reconciler{Unpauser: &unpauses{err: conflict}}).unpause(t.Context(), s)
 		if got := s.podStatuses()[0].Start; got != want || (err == nil) != (want == v1alpha1.PodStartReleased) {
 			t.Errorf("%s: %s, %v", message, got, err)
 		}
 	}
 }
 
-// TestReleaseThatIsForbidden: status names the right that is missing.
-func TestReleaseThatIsForbidden(t *testing.T) {
+// TestForbiddenUnpause: status names the right that is missing.
+func TestForbiddenUnpause(t *testing.T) {
 	s := world(startedPaused)
 	forbidden := apierrors.NewForbidden(kubevirtv1.Resource("virtualmachineinstances"), "web", errors.New("no"))
-	if err := (&Reconciler{Unpauser: &unpauses{err: forbidden}}).release(t.Context(), s); !apierrors.IsForbidden(err) {
+	if err := (&Reconciler{Unpauser: &unpauses{err: forbidden}}).unpause(t.Context(), s); !apierrors.IsForbidden(err) {
 		t.Fatalf("got %v", err)
 	}
 	if c := s.virtualMachineReady(); c.Reason != v1alpha1.ReasonStarting || !strings.Contains(c.Message, "config/unpause") {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -36,12 +35,12 @@ func (s *scope) writeStatus() {
 	if s.children != nil {
 		st.RelatedObjects = s.relatedObjects()
 	}
-	st.Address = children.Host(s.mvm)
+	st.Address = s.mvm.ServiceFQDN()
 }
 
-// stillInEffect says, while the spec is refused, whether what was in effect before
-// is: what a refused spec declares is not. What was lost is not called in effect again
-// before a spec is accepted, because nothing else tells which mode it would be.
+// stillInEffect reports, while the spec is not accepted, whether the policy and the
+// rules of the last accepted spec are in effect. After they were lost, their mode
+// is unknown until a spec is accepted.
 func (s *scope) stillInEffect(nat conditions.Condition) bool {
 	policy := apply.Key{Kind: children.PeerAuthenticationKind.GroupKind(), Name: s.mvm.Name}
 	return s.nats != nil && nat.Status != metav1.ConditionFalse && s.children[policy] != nil
@@ -50,8 +49,8 @@ func (s *scope) stillInEffect(nat conditions.Condition) bool {
 // strength orders the modes from the weakest to the strongest.
 var strength = []v1alpha1.MTLSMode{v1alpha1.MTLSModeDisable, v1alpha1.MTLSModePermissive, v1alpha1.MTLSModeStrict}
 
-// mtls states the declared mode and the weakest one that is really in effect.
-// Without proven rules nothing forces traffic through the proxy.
+// mtls is the declared mode and the weakest mode that is in effect. Without proven
+// rules nothing forces traffic through the proxy.
 func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 	spec := s.mvm.Spec.Mesh.MTLS
 	out := v1alpha1.MTLSStatus{DeclaredMode: spec.ModeOrDefault(), EffectiveMode: v1alpha1.MTLSModeStrict}
@@ -81,7 +80,7 @@ func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 	return out
 }
 
-// ports states for each port whether it was accepted and is programmed.
+// ports is the status of each port.
 func (s *scope) ports(nat conditions.Condition) []v1alpha1.PortStatus {
 	out := make([]v1alpha1.PortStatus, 0, len(s.mvm.Spec.Ports))
 	for _, p := range s.mvm.Spec.Ports {
@@ -101,36 +100,15 @@ func (s *scope) ports(nat conditions.Condition) []v1alpha1.PortStatus {
 }
 
 func (s *scope) podStatuses() []v1alpha1.PodStatus {
-	out := make([]v1alpha1.PodStatus, 0, len(s.pods))
-	for i := range s.pods {
-		p := &s.pods[i]
-		status := v1alpha1.PodStatus{UID: p.UID, Name: p.Name, Node: p.Spec.NodeName, Role: s.role(p), Start: s.start(p), Programmed: s.isProgrammed(p)}
-		if nat, ok := s.nats[p.UID]; ok {
-			status.Digest = nat.Status.Applied.Digest
+	out := make([]v1alpha1.PodStatus, 0, len(s.guestPods))
+	for _, g := range s.guestPods {
+		status := v1alpha1.PodStatus{UID: g.UID, Name: g.Name, Node: g.Spec.NodeName, Role: g.role, Start: g.start, Programmed: g.programmed()}
+		if g.nat != nil {
+			status.Digest = g.nat.Status.Applied.Digest
 		}
 		out = append(out, status)
 	}
 	return out
-}
-
-// role tells a migration's two pods apart by the names that KubeVirt records.
-func (s *scope) role(p *corev1.Pod) v1alpha1.PodRole {
-	if len(s.pods) < 2 || s.vmi == nil {
-		return v1alpha1.PodRoleActive
-	}
-	m := s.vmi.Status.MigrationState
-	switch {
-	case m != nil && !m.Completed && m.TargetPod == p.Name:
-		return v1alpha1.PodRoleMigrationTarget
-	case m != nil && !m.Completed && m.SourcePod == p.Name:
-		return v1alpha1.PodRoleMigrationSource
-	case m != nil && m.Completed && !m.Failed && m.SourcePod == p.Name:
-		return v1alpha1.PodRoleMigrationSource
-	case s.vmi.Status.NodeName == p.Spec.NodeName:
-		return v1alpha1.PodRoleActive
-	default:
-		return v1alpha1.PodRoleMigrationTarget
-	}
 }
 
 func (s *scope) relatedObjects() []v1alpha1.RelatedObject {

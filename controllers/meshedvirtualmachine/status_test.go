@@ -22,6 +22,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/natplan"
 )
 
@@ -40,15 +41,19 @@ func world(mods ...func(*scope)) *scope {
 		}},
 		nats: map[types.UID]v1alpha1.PodNATConfiguration{pod.UID: nat(pod.UID, metav1.ConditionTrue, v1alpha1.ReasonReady, 1)},
 	}
-	for _, kind := range children.Kinds()[:5] {
+	for _, kind := range children.Kinds() {
+		if kind.GroupVersionKind == children.PodNATConfigurationKind {
+			continue // It has another name, and s.nats has it.
+		}
 		u := &unstructured.Unstructured{}
-		u.SetGroupVersionKind(kind)
+		u.SetGroupVersionKind(kind.GroupVersionKind)
 		u.SetName("web")
-		s.children[key(kind)] = u
+		s.children[key(kind.GroupVersionKind)] = u
 	}
 	for _, m := range mods {
 		m(s)
 	}
+	s.describePods()
 	return s
 }
 
@@ -108,7 +113,7 @@ func TestConditions(t *testing.T) {
 			[]string{"DependenciesAvailable=Unknown/Pending", "Ready=False/Pending", "Reconciling=True/Progressing"},
 		},
 		"a guest that waits for its policy": {
-			world(fails(children.PeerAuthenticationKind, errors.New("webhook is down")), func(s *scope) { s.held, s.vm, s.vmi, s.pods = true, nil, nil, nil }),
+			world(fails(children.PeerAuthenticationKind, errors.New("webhook is down")), func(s *scope) { s.vmBlocked, s.vm, s.vmi, s.pods = true, nil, nil, nil }),
 			[]string{"MeshPolicyApplied=False/ApplyFailed", "VirtualMachineReady=False/NotCreated"},
 		},
 		"paused, with an edit": {
@@ -234,7 +239,7 @@ func TestPausedIsTold(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			tc.scope.paused = tc.paused
 			for _, c := range tc.scope.conditions() {
-				if got := strings.Contains(c.Message, "remove it to go on"); c.Type == tc.about && got != tc.want {
+				if got := strings.Contains(c.Message, "remove it to resume"); c.Type == tc.about && got != tc.want {
 					t.Errorf("%s: %q", c.Type, c.Message)
 				}
 			}
@@ -340,10 +345,12 @@ func TestRoleOfPods(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			vmi := vmi.DeepCopy()
 			vmi.Status.MigrationState = tc.migration
-			s := &scope{vmi: vmi, pods: tc.pods}
+			mvm := builders.MVM("web").Obj()
+			s := &scope{mvm: mvm, before: mvm, vmi: vmi, pods: tc.pods}
+			s.describePods()
 			var got []v1alpha1.PodRole
-			for i := range s.pods {
-				got = append(got, s.role(&s.pods[i]))
+			for _, g := range s.guestPods {
+				got = append(got, g.role)
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Error(diff)
@@ -352,7 +359,7 @@ func TestRoleOfPods(t *testing.T) {
 	}
 }
 
-func TestOutcomeOfFailures(t *testing.T) {
+func TestResultForFailures(t *testing.T) {
 	conflict := fmt.Errorf("x %w", apply.ErrConflict)
 	refusal := apierrors.NewBadRequest("no")
 	for name, tc := range map[string]struct {
@@ -366,9 +373,33 @@ func TestOutcomeOfFailures(t *testing.T) {
 		"anything else with the queue's own": {errors.New("timeout"), false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			result, err := outcome(&scope{failures: map[apply.Key]error{{Name: "web"}: tc.failure}}, nil)
+			result, err := resultFor(&scope{failures: map[apply.Key]error{{Name: "web"}: tc.failure}}, nil)
 			if (result.RequeueAfter > 0) != tc.requeue || (err != nil) != tc.err {
 				t.Errorf("got %+v, %v", result, err)
+			}
+		})
+	}
+}
+
+// TestEveryKindHasACondition fails when the table of child kinds and the conditions
+// disagree: an object that could not be applied has to make the condition of its
+// kind False, and Ready with it. Without it, a kind whose condition is missing, or
+// is not computed, would leave Ready at True.
+func TestEveryKindHasACondition(t *testing.T) {
+	for _, kind := range children.Kinds() {
+		t.Run(kind.Kind, func(t *testing.T) {
+			s := world()
+			k := key(kind.GroupVersionKind)
+			if kind.GroupVersionKind == children.PodNATConfigurationKind {
+				k = natKey(s.mvm, &s.pods[0])
+			}
+			s.failures[k] = errors.New("the API server is busy")
+			s.describePods()
+			all := s.conditions()
+			for _, want := range []v1alpha1.ConditionType{kind.Condition, v1alpha1.ConditionReady} {
+				if c, ok := conditions.Find(all, want); !ok || c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonApplyFailed {
+					t.Errorf("%s could not be applied, and %q is %+v: want False, %s", kind.Kind, want, c, v1alpha1.ReasonApplyFailed)
+				}
 			}
 		})
 	}

@@ -5,7 +5,6 @@ package meshedvirtualmachine
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,10 +23,10 @@ import (
 	"meshvm.io/meshvm/internal/children"
 )
 
-// crdKind is the kind whose presence tells what the cluster serves.
+// crdKind is the kind of the objects that show which kinds the cluster serves.
 var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 
-// vmiKind is read, never written.
+// vmiKind is a kind that the operator only reads.
 var vmiKind = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachineInstance"}
 
 // dependency is a kind of another project that the operator needs.
@@ -40,11 +39,12 @@ type dependency struct {
 var dependencies = upstreamKinds()
 
 func upstreamKinds() []dependency {
-	kinds := append(children.KindsWithUpstream(), children.Kind{GroupVersionKind: vmiKind, Upstream: children.UpstreamKubeVirt})
+	kinds := append(children.Kinds(), children.Kind{GroupVersionKind: vmiKind, Upstream: children.UpstreamKubeVirt})
 	var out []dependency
 	for _, k := range kinds {
 		if k.Upstream == children.UpstreamKubeVirt || k.Upstream == children.UpstreamIstio {
-			out = append(out, dependency{k.GroupVersionKind, k.Upstream, strings.ToLower(k.Kind) + "s." + k.Group})
+			plural, _ := meta.UnsafeGuessKindToResource(k.GroupVersionKind)
+			out = append(out, dependency{k.GroupVersionKind, k.Upstream, plural.Resource + "." + k.Group})
 		}
 	}
 	return out
@@ -59,7 +59,7 @@ func isUpstreamCRD(o client.Object) bool {
 	return false
 }
 
-// upstream watches the kinds of other projects as soon as they are served.
+// upstream starts the watches of other projects' kinds when these are served.
 type upstream struct {
 	client     client.Client
 	cache      cache.Cache
@@ -74,10 +74,10 @@ func newUpstream(c client.Client, ca cache.Cache, ct controller.Controller, h ha
 	return &upstream{client: c, cache: ca, controller: ct, handler: h, watched: map[schema.GroupVersionKind]bool{}}
 }
 
-// missing starts the watches that are possible and returns the first project
-// with a kind that is not served, with that kind's CRD. soon says that the CRD is
-// there, so that the kind may be served in a moment, of which there is no event.
-func (u *upstream) missing(ctx context.Context) (d *dependency, soon bool, err error) {
+// missing starts the watches that are possible and returns the first kind that is
+// not served, nil for none. retrySoon reports that its CRD exists, so that the kind
+// may be served soon; no event announces this.
+func (u *upstream) missing(ctx context.Context) (d *dependency, retrySoon bool, err error) {
 	for i, d := range dependencies {
 		crd := &metav1.PartialObjectMetadata{}
 		crd.SetGroupVersionKind(crdKind)

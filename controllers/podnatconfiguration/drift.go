@@ -20,7 +20,8 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// gatherPaused reads whether repairs have to wait for somebody who is looking.
+// gatherPaused reads whether a user has paused the MeshedVirtualMachine, which
+// suspends repairs.
 func (r *Reconciler) gatherPaused(ctx context.Context, s *scope) error {
 	owner := metav1.GetControllerOf(s.config)
 	if owner == nil {
@@ -31,12 +32,12 @@ func (r *Reconciler) gatherPaused(ctx context.Context, s *scope) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("read MeshedVirtualMachine %s: %w", owner.Name, err)
 	}
-	s.paused = err == nil && mvm.UID == owner.UID && mvm.Annotations[v1alpha1.AnnotationPaused] == "true"
+	s.paused = err == nil && mvm.UID == owner.UID && mvm.PausedByUser()
 	return nil
 }
 
-// gatherAudits reads what audits of the pod's node saw in the pod. The audit
-// controller makes their Jobs and deletes them when the status holds this.
+// gatherAudits reads the results of audits of the pod. The audit controller creates
+// the Jobs of audits, and deletes them when the status contains their results.
 func (r *Reconciler) gatherAudits(ctx context.Context, s *scope) error {
 	if s.pod == nil || s.pod.Spec.NodeName == "" || s.config.Status.Applied.RequestDigest == "" {
 		return nil
@@ -58,34 +59,34 @@ func (r *Reconciler) gatherAudits(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// findDrift takes in what audits and events tell about rules that were proven.
-// The first finding makes a repair due; it stays due until its Job succeeded.
+// findDrift evaluates audits and events about proven rules. The first finding makes
+// a repair due, until the Job of the repair has succeeded.
 func (r *Reconciler) findDrift(s *scope) {
 	st := &s.config.Status
 	if s.request == nil || st.Applied.RequestDigest != s.digest {
 		return
 	}
-	if st.Applied.Node == "" { // Written by a version that did not say.
+	if st.Applied.Node == "" { // Written by a version that did not set the field.
 		st.Applied.Node = s.pod.Spec.NodeName
 	}
-	for _, result := range s.audits {
-		news := drift.FromAudit(s.config.UID, st, result)
-		if news.Counters != nil {
-			st.Counters = drift.Add(st.Counters, st.Applied.Counters, *news.Counters)
-			st.Applied.Counters = *news.Counters
+	for _, audit := range s.audits {
+		result := drift.FromAudit(s.config.UID, st, audit)
+		if result.Counters != nil {
+			st.Counters = drift.Add(st.Counters, st.Applied.Counters, *result.Counters)
+			st.Applied.Counters = *result.Counters
 		}
-		if news.Finding != nil {
-			r.Limits().Note(st, *news.Finding, r.Now())
+		if result.Finding != nil {
+			r.Limits().Note(st, *result.Finding, r.Now())
 		}
 	}
 	if f := drift.FromEvents(st, s.pod, s.node); f != nil {
 		r.Limits().Note(st, *f, r.Now())
 	}
-	s.hold = r.Limits().Hold(st, r.Now())
+	s.repairBackoff = r.Limits().Hold(st, r.Now())
 }
 
-// describeTarget notes on a Job which boot of the node and which sandbox it was
-// made for. If either is another one when it runs, the next reconcile sees that.
+// describeTarget records in a Job's annotations the boot of the node and the sandbox
+// of the pod. If either has changed when the Job runs, the next reconcile detects it.
 func (s *scope) describeTarget(job *batchv1.Job) {
 	// The pod template shares the map.
 	annotations := maps.Clone(job.Annotations)
@@ -98,7 +99,7 @@ func (s *scope) describeTarget(job *batchv1.Job) {
 	job.Annotations = annotations
 }
 
-// appliedRules is what status says about the rules that were just read back.
+// appliedRules is the status of the rules that were just read back.
 func (s *scope) appliedRules() v1alpha1.AppliedRules {
 	out := v1alpha1.AppliedRules{
 		RequestDigest:        s.digest,

@@ -20,16 +20,17 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// Back-off between Jobs that failed in a way that another one may not.
+// Back-off between Jobs that failed with a retryable error.
 const (
 	firstRetry = 2 * time.Second
 	lastRetry  = 5 * time.Minute
 )
 
-// Reconcile brings the rules of one pod in line with the spec and reports what
-// was read back. Each step is a no-op once it is done, so that a reconcile that
-// died anywhere is finished by the next one.
+// Reconcile programs the rules of one pod according to the spec and reports the
+// rules that were read back. Each completed step is a no-op, so that the next
+// reconcile completes one that was interrupted at any point.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
+	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("podNATConfiguration", req.NamespacedName))
 	var config v1alpha1.PodNATConfiguration
 	if err := r.Client.Get(ctx, req.NamespacedName, &config); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
@@ -38,7 +39,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if err := r.gather(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
-	if err := r.plan(s); err != nil {
+	if err := r.buildRequest(s); err != nil {
 		return ctrl.Result{}, err
 	}
 	defer func() {
@@ -59,33 +60,34 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if wait := s.awaitEnrolment(r.Now()); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	if s.request == nil || s.applied() || !s.nodeUp() {
+	if s.request == nil || s.rulesVerified() || !s.nodeUp() {
 		return ctrl.Result{}, nil
 	}
 	if s.repairDue() && s.paused {
 		return ctrl.Result{}, nil
 	}
-	if s.hold.Wait > 0 {
-		return ctrl.Result{RequeueAfter: s.hold.Wait}, nil
+	if s.repairBackoff.Wait > 0 {
+		return ctrl.Result{RequeueAfter: s.repairBackoff.Wait}, nil
 	}
-	if err := r.holdDeletion(ctx, s); err != nil {
+	if err := r.ensureFinalizer(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
 	return r.program(ctx, s)
 }
 
-// program sees to it that one Job carries out the request, and takes in how it
-// stands. A failed Job that may go better is replaced after a back-off.
+// program ensures that one Job executes the request, and reads its state. A Job
+// that failed with a retryable error is replaced after a back-off.
 func (r *Reconciler) program(ctx context.Context, s *scope) (ctrl.Result, error) {
-	if s.config.Status.Applied.RequestDigest == s.digest && s.overtaken() {
-		// An older proof of the same request: another one was under way since.
+	if s.config.Status.Applied.RequestDigest == s.digest && s.proofMayBeStale() {
+		// The proof is of an earlier run of the same request. Another request may
+		// have been executed since.
 		s.config.Status.Applied = v1alpha1.AppliedRules{}
 	}
 	job := s.job(s.digest)
 	if job == nil {
-		if s.writerAtWork() {
-			// Two writers of one pod could end in either order. The end of
-			// this one is an event.
+		if s.writerRunning() {
+			// Two rule-writers of one pod could finish in either order. The watch
+			// reports the end of this one.
 			return ctrl.Result{}, nil
 		}
 		want, err := rulejob.Build(r.Jobs, s.config, s.pod.Spec.NodeName, *s.request)
@@ -95,25 +97,27 @@ func (r *Reconciler) program(ctx context.Context, s *scope) (ctrl.Result, error)
 		s.describeTarget(want)
 		if err := r.Client.Create(ctx, want); err != nil && !apierrors.IsAlreadyExists(err) {
 			return ctrl.Result{}, fmt.Errorf("create rule-writer job: %w", err)
+		} else if err == nil {
+			ctrl.LoggerFrom(ctx).Info("Created rule-writer Job", "job", want.Name, "node", s.pod.Spec.NodeName, "pod", s.pod.Name)
 		}
 		s.config.Status.Job = want.Name
 		return ctrl.Result{}, nil
 	}
-	outcome := rulejob.ReadOutcome(job, s.writers[job.UID], s.digest)
-	s.outcome = &outcome
-	switch outcome.State {
+	result := rulejob.ReadOutcome(job, s.writers[job.UID], s.digest)
+	s.outcome = &result
+	switch result.State {
 	case rulejob.StateRunning:
 		s.config.Status.Job = job.Name
 	case rulejob.StateSucceeded:
-		s.proven, s.provenJob = outcome.Target, job
+		s.proven, s.provenJob = result.Target, job
 	case rulejob.StateFailed:
-		return r.retry(ctx, s, job, outcome)
+		return r.retry(ctx, s, job, result)
 	}
 	return ctrl.Result{}, nil
 }
 
-// retry counts a failure once and, after the back-off, deletes the Job, which
-// makes room for another.
+// retry counts a failure once and, after the back-off, deletes the Job, so that the
+// next reconcile creates another.
 func (r *Reconciler) retry(ctx context.Context, s *scope, job *batchv1.Job, outcome rulejob.Outcome) (ctrl.Result, error) {
 	if s.config.Status.Job == job.Name {
 		s.config.Status.Job = ""
@@ -132,7 +136,7 @@ func (r *Reconciler) retry(ctx context.Context, s *scope, job *batchv1.Job, outc
 	return ctrl.Result{}, r.deleteJob(ctx, job)
 }
 
-// backoff is the pause after the given number of failures.
+// backoff is the delay after the given number of failures.
 func backoff(attempts int32) time.Duration {
 	d := firstRetry
 	for i := int32(1); i < attempts && d < lastRetry; i++ {
@@ -141,19 +145,19 @@ func backoff(attempts int32) time.Duration {
 	return min(d, lastRetry)
 }
 
-// finalize removes our table from a pod that goes on living, and lets the
-// object go. A guest that is going away keeps its rules to the end; a pod or
-// node that is gone, or does not answer, holds nothing up.
+// finalize removes meshvm's table from a pod that continues to live, and then the
+// finalizer. A guest that is deleted keeps its rules to the end. A pod or node that
+// no longer exists or does not answer does not delay the deletion.
 func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(s.config, v1alpha1.FinalizerRules) {
 		return ctrl.Result{}, nil
 	}
-	leaving, err := r.guestLeaves(ctx, s)
+	deleted, err := r.guestIsDeleted(ctx, s)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if leaving && s.alive() && s.nodeUp() {
-		// The pod's end is an event.
+	if deleted && s.alive() && s.nodeUp() {
+		// The watch reports the end of the pod.
 		return ctrl.Result{}, nil
 	}
 	if s.request != nil && s.nodeUp() && s.pod.DeletionTimestamp.IsZero() {
@@ -161,20 +165,28 @@ func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error
 			return ctrl.Result{}, err
 		}
 		result, err := r.program(ctx, s)
-		if err != nil || s.outcome == nil || s.outcome.State == rulejob.StateRunning || s.outcome.Retryable && !s.outcome.TargetGone {
+		if err != nil || !s.removalEnded() {
 			return result, err
 		}
 	}
-	s.digest = ""
-	if err := r.dropJobs(ctx, s); err != nil {
+	if err := r.deleteJobs(ctx, s.jobs); err != nil {
 		return ctrl.Result{}, err
 	}
 	return ctrl.Result{}, r.patchFinalizer(ctx, s, controllerutil.RemoveFinalizer)
 }
 
-// guestLeaves says whether the guest goes away together with the object, because
-// the MeshedVirtualMachine that both belong to does.
-func (r *Reconciler) guestLeaves(ctx context.Context, s *scope) (bool, error) {
+// removalEnded reports whether the Job that removes the table has ended with a
+// result that no retry changes.
+func (s *scope) removalEnded() bool {
+	if s.outcome == nil || s.outcome.State == rulejob.StateRunning {
+		return false
+	}
+	return s.outcome.TargetGone || !s.outcome.Retryable
+}
+
+// guestIsDeleted reports whether the guest is deleted together with the object,
+// because their MeshedVirtualMachine is.
+func (r *Reconciler) guestIsDeleted(ctx context.Context, s *scope) (bool, error) {
 	owner := metav1.GetControllerOf(s.config)
 	if owner == nil {
 		return false, nil
@@ -190,8 +202,8 @@ func (r *Reconciler) guestLeaves(ctx context.Context, s *scope) (bool, error) {
 	return mvm.UID != owner.UID || !mvm.DeletionTimestamp.IsZero(), nil
 }
 
-// holdDeletion sets the finalizer before the first rule can be in the pod.
-func (r *Reconciler) holdDeletion(ctx context.Context, s *scope) error {
+// ensureFinalizer sets the finalizer before the first rule can be in the pod.
+func (r *Reconciler) ensureFinalizer(ctx context.Context, s *scope) error {
 	if controllerutil.ContainsFinalizer(s.config, v1alpha1.FinalizerRules) {
 		return nil
 	}
@@ -205,22 +217,29 @@ func (r *Reconciler) patchFinalizer(ctx context.Context, s *scope, change func(c
 	if err := r.Client.Patch(ctx, changed, patch); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("patch finalizer: %w", err)
 	}
-	// The status that this reconcile computes is patched onto what is stored now.
+	ctrl.LoggerFrom(ctx).Info("Patched finalizer", "finalizers", changed.Finalizers)
+	// The status patch of this reconcile starts from the object as it is stored now.
 	s.before = changed
 	s.config.ObjectMeta = *changed.ObjectMeta.DeepCopy()
 	return nil
 }
 
-// dropJobs deletes Jobs that have no further use: those of another request, and
-// those of this one whose result status already holds.
+// dropJobs deletes Jobs that are no longer needed: Jobs of another request, and
+// Jobs of this request whose result is in the status.
 func (r *Reconciler) dropJobs(ctx context.Context, s *scope) error {
-	var errs []error
-	for i := range s.jobs {
-		job := &s.jobs[i]
-		if s.digest != "" && job.Name == rulejob.JobName(s.config, s.digest) && !s.applied() {
-			continue
+	var unneeded []batchv1.Job
+	for _, job := range s.jobs {
+		if s.digest == "" || job.Name != rulejob.JobName(s.config, s.digest) || s.rulesVerified() {
+			unneeded = append(unneeded, job)
 		}
-		errs = append(errs, r.deleteJob(ctx, job))
+	}
+	return r.deleteJobs(ctx, unneeded)
+}
+
+func (r *Reconciler) deleteJobs(ctx context.Context, jobs []batchv1.Job) error {
+	var errs []error
+	for i := range jobs {
+		errs = append(errs, r.deleteJob(ctx, &jobs[i]))
 	}
 	return errors.Join(errs...)
 }
@@ -232,6 +251,9 @@ func (r *Reconciler) deleteJob(ctx context.Context, job *batchv1.Job) error {
 	err := r.Client.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("delete rule-writer job: %w", err)
+	}
+	if err == nil {
+		ctrl.LoggerFrom(ctx).Info("Deleted rule-writer Job", "job", job.Name)
 	}
 	return nil
 }

@@ -22,41 +22,41 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// scope holds everything that one reconcile knows. gather fills the first
-// part, plan the second; the later steps and the status read only the scope.
+// scope holds everything that one reconcile knows. gather fills the first part,
+// buildRequest the second. The later steps and the status read only the scope.
 type scope struct {
-	// config is the object as it will be written; before as it was read.
+	// config is the object as it will be written, before is the object as it was read.
 	config, before *v1alpha1.PodNATConfiguration
 
-	// pod is the launcher pod of that very UID, nil when there is none.
+	// pod is the launcher pod with the UID of the spec, nil when it does not exist.
 	pod *corev1.Pod
-	// paused says that the MeshedVirtualMachine of the configuration is paused.
+	// paused is set when the MeshedVirtualMachine of the configuration is paused.
 	paused bool
-	// node is the pod's node, nil when it is gone or the pod has none yet.
+	// node is the pod's node, nil when it does not exist or is not assigned yet.
 	node *corev1.Node
 	// jobs are the rule-writer Jobs of this configuration, and writers their
 	// pods by Job UID.
 	jobs    []batchv1.Job
 	writers map[types.UID][]corev1.Pod
-	// audits are what audits of the node saw in this pod, newest last.
+	// audits are the results of audits of this pod, newest last.
 	audits []rulejob.AuditResult
 
-	// request is what the rule-writer has to carry out, nil when nothing can
-	// or needs to be carried out. digest names it.
+	// request is the request for the rule-writer, nil when there is nothing to
+	// execute. digest identifies it.
 	request *ruleio.Request
 	digest  string
-	// invalid is why the spec was refused, nil when it was not.
+	// invalid is the reason for which the spec is not accepted, nil when it is.
 	invalid *natplan.Invalid
-	// outcome is how the Job for request stands, nil when there is no Job.
+	// outcome is the state of the Job for request, nil when no Job exists.
 	outcome *rulejob.Outcome
-	// proven is set when this reconcile saw the result of request, and
-	// provenJob is the Job that has it.
+	// proven is set when this reconcile read the result of request, and provenJob
+	// is the Job that has it.
 	proven    *ruleio.TargetResult
 	provenJob *batchv1.Job
-	// enrolmentOverdue says that istio-cni should have enrolled the pod by now.
+	// enrolmentOverdue is set when istio-cni has not enrolled the pod in time.
 	enrolmentOverdue bool
-	// hold is how a repair that is due has to wait.
-	hold drift.Hold
+	// repairBackoff is the delay of a repair that is due.
+	repairBackoff drift.Hold
 }
 
 // gather reads the pod, its node, and the Jobs with their pods.
@@ -108,8 +108,8 @@ func (r *Reconciler) gatherJobs(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// plan decides what the rule-writer has to do now.
-func (r *Reconciler) plan(s *scope) error {
+// buildRequest computes the request for the rule-writer.
+func (r *Reconciler) buildRequest(s *scope) error {
 	var request ruleio.Request
 	switch {
 	case !s.alive() || !s.sandboxReady():
@@ -119,7 +119,7 @@ func (r *Reconciler) plan(s *scope) error {
 	case !launcherpod.IsLauncher(s.pod):
 		s.invalid = &natplan.Invalid{
 			Reason: v1alpha1.ReasonNotALauncherPod, Field: "spec.pod.name",
-			Message: "the pod is not a virt-launcher pod of KubeVirt: a PodNATConfiguration is written by the operator only",
+			Message: "the pod is not a virt-launcher pod of KubeVirt: only the operator creates PodNATConfigurations",
 		}
 		return nil
 	case !s.hasProxy():
@@ -143,7 +143,7 @@ func (r *Reconciler) plan(s *scope) error {
 	return nil
 }
 
-// alive says whether the pod is there and may still carry traffic.
+// alive reports whether the pod exists and may still carry traffic.
 func (s *scope) alive() bool {
 	return s.pod != nil && !launcherpod.Ended(s.pod)
 }
@@ -151,18 +151,19 @@ func (s *scope) alive() bool {
 // sandboxReady reports whether the pod has a network namespace with an address.
 func (s *scope) sandboxReady() bool { return s.pod != nil && launcherpod.SandboxReady(s.pod) }
 
-// nodeUp says whether the pod's node can run a Job.
+// nodeUp reports whether the pod's node can run a Job.
 func (s *scope) nodeUp() bool { return s.node != nil && rulejob.NodeReady(s.node) }
 
-// applied says whether the rules of this very request were proven, now or
-// before, with nothing else carried out and nothing found against it since.
-func (s *scope) applied() bool {
-	return s.request != nil && (s.proven != nil || drift.Proven(&s.config.Status, s.digest) && !s.overtaken())
+// rulesVerified reports whether the rules of this request are proven, by this
+// reconcile or an earlier one, and no other request was executed and no drift was
+// found since.
+func (s *scope) rulesVerified() bool {
+	return s.request != nil && (s.proven != nil || drift.Proven(&s.config.Status, s.digest) && !s.proofMayBeStale())
 }
 
-// overtaken says whether a request other than the one that status proves may
-// have been carried out: its Job is there, or was the last one made.
-func (s *scope) overtaken() bool {
+// proofMayBeStale reports whether a request other than the proven one may have been
+// executed: its Job exists, or was the last Job created.
+func (s *scope) proofMayBeStale() bool {
 	name := rulejob.JobName(s.config, s.config.Status.Applied.RequestDigest)
 	if j := s.config.Status.Job; j != "" && j != name {
 		return true
@@ -170,8 +171,8 @@ func (s *scope) overtaken() bool {
 	return slices.ContainsFunc(s.jobs, func(j batchv1.Job) bool { return j.Name != name })
 }
 
-// writerAtWork says whether a rule-writer's pod may still change the rules.
-func (s *scope) writerAtWork() bool {
+// writerRunning reports whether a rule-writer's pod may still change the rules.
+func (s *scope) writerRunning() bool {
 	for _, pods := range s.writers {
 		for i := range pods {
 			if !launcherpod.Ended(&pods[i]) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package podnatconfiguration reconciles PodNATConfiguration: it alone makes
-// rule-writer Jobs, and it reports what they read back from the kernel.
+// Package podnatconfiguration reconciles PodNATConfiguration. It creates the
+// rule-writer Jobs that program rules, and reports the rules that they read back
+// from the kernel.
 package podnatconfiguration
 
 import (
@@ -30,18 +31,18 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// Reconciler brings the rules of virt-launcher pods in line with their
+// Reconciler programs the rules of virt-launcher pods according to their
 // PodNATConfigurations.
 type Reconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
 	// Recorder emits events.
 	Recorder events.EventRecorder
-	// Jobs is what the installation decides about rule-writer Jobs.
+	// Jobs is the installation's configuration of rule-writer Jobs.
 	Jobs rulejob.Config
-	// Limits end a fight with somebody else who writes the rules.
+	// Limits bound repairs while another program changes the rules.
 	Limits func() drift.Limits
-	// Now is the clock that back-off is measured by.
+	// Now returns the current time.
 	Now func() time.Time
 }
 
@@ -70,8 +71,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	return nil
 }
 
-// forPod maps a virt-launcher pod, or a rule-writer's pod, to the
-// PodNATConfiguration that it matters to.
+// forPod maps a virt-launcher pod, or a rule-writer's pod, to its
+// PodNATConfiguration.
 func (r *Reconciler) forPod(ctx context.Context, o client.Object) []reconcile.Request {
 	if o.GetNamespace() == r.Jobs.Namespace && o.GetAnnotations()[v1alpha1.AnnotationRuleOwner] != "" {
 		return forRuleOwner(ctx, o)
@@ -103,7 +104,7 @@ func (r *Reconciler) forMVM(ctx context.Context, o client.Object) []reconcile.Re
 	return out
 }
 
-// pauseChanged lets through that a MeshedVirtualMachine was paused or goes on.
+// pauseChanged selects updates that pause or resume a MeshedVirtualMachine.
 var pauseChanged = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	DeleteFunc: func(event.DeleteEvent) bool { return false },
@@ -122,7 +123,8 @@ func forRuleOwner(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: namespace, Name: name}}}
 }
 
-// forAudit maps an audit's pod that has results to those whom they are about.
+// forAudit maps an audit's pod with results to the PodNATConfigurations that were
+// audited.
 func forAudit(pod *corev1.Pod) []reconcile.Request {
 	results, _ := rulejob.AuditOf(pod)
 	out := make([]reconcile.Request, 0, len(results))
@@ -132,9 +134,9 @@ func forAudit(pod *corev1.Pod) []reconcile.Request {
 	return out
 }
 
-// forNode maps a node to the PodNATConfigurations that are not programmed or
-// not gone yet, one of which may have waited for this node, and to those whose
-// rules are on it, which a reboot takes.
+// forNode maps a node to the PodNATConfigurations that are not Ready or are being
+// deleted, which may wait for this node, and to those whose rules are on this node,
+// because a reboot removes the rules.
 func (r *Reconciler) forNode(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.PodNATConfigurationList
 	if err := r.Client.List(ctx, &list); err != nil {
@@ -153,8 +155,8 @@ func (r *Reconciler) forNode(ctx context.Context, o client.Object) []reconcile.R
 	return out
 }
 
-// nodeChanged lets a node's events through only when it came, went, changed its
-// readiness or was started anew: heartbeats are no news.
+// nodeChanged selects the events of nodes that were added, removed or rebooted, or
+// whose readiness changed. It ignores heartbeats.
 var nodeChanged = predicate.Funcs{
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*corev1.Node)

@@ -27,48 +27,47 @@ func (s *scope) writeStatus() {
 		}
 		st.Attempts = 0
 	}
-	if s.applied() {
+	if s.rulesVerified() {
 		st.Job = ""
 	}
 	main := []conditions.Condition{s.acceptedCondition(), s.targetCondition(), s.programmedCondition()}
-	st.Conditions = conditions.Merge(st.Conditions, s.config.Generation, conditions.Summarize(main, s.outlook())...)
+	st.Conditions = conditions.Merge(st.Conditions, s.config.Generation, conditions.Summarize(main, s.progress())...)
 }
 
-// outlook says whether anything can be expected to happen by itself.
-func (s *scope) outlook() conditions.Outlook {
-	if s.invalid != nil || s.hold.Contended || s.proxyMissing() && (s.enrolmentOverdue || !s.ambient()) ||
+// progress classifies an object that is not ready.
+func (s *scope) progress() conditions.Progress {
+	if s.invalid != nil || s.repairBackoff.Contended || s.proxyMissing() && (s.enrolmentOverdue || !s.ambient()) ||
 		s.outcome != nil && s.outcome.State == rulejob.StateFailed && !s.outcome.Retryable && !s.outcome.TargetGone {
-		return conditions.Stuck
+		return conditions.Stalled
 	}
 	if s.repairDue() && s.paused {
-		return conditions.Resting
+		return conditions.Idle
 	}
-	return conditions.Moving
+	return conditions.InProgress
 }
 
 func (s *scope) acceptedCondition() conditions.Condition {
 	if s.invalid != nil {
 		return conditions.False(v1alpha1.ConditionAccepted, s.invalid.Reason, s.invalid.Error())
 	}
-	return conditions.True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "the configuration can be carried out"+s.notCarried())
+	return conditions.True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "the configuration is accepted"+s.notCarried())
 }
 
-// notCarried says what of an accepted configuration the mesh does not carry over
-// IPv6.
+// notCarried describes the IPv6 traffic that the mesh does not carry, empty for none.
 func (s *scope) notCarried() string {
 	if s.request == nil || s.request.Targets[0].Plan == nil {
 		return ""
 	}
 	t := s.request.Targets[0]
-	fate := " goes past the mesh"
+	fate := " bypasses the mesh"
 	if t.Plan.Unmeshed == ruleio.UnmeshedDrop {
 		fate = " is dropped"
 	}
 	switch v6 := slices.ContainsFunc(t.Plan.Families, func(f ruleio.Family) bool { return f.Name == ruleio.FamilyIPv6 }); {
 	case !v6 && slices.ContainsFunc(t.PodIPs, func(ip string) bool { return strings.Contains(ip, ":") }):
-		return "; the pod has IPv6 too, which its proxy does not carry, because Istio's " + natplan.DualStack + " is off: the guest's IPv6" + fate
+		return "; the pod has an IPv6 address and its proxy does not carry IPv6, because Istio's " + natplan.DualStack + " is off: the guest's IPv6 traffic" + fate
 	case v6 && t.Plan.DNS != nil && t.Plan.DNS.Mode == ruleio.DNSProxy:
-		return "; over IPv6 a guest cannot reach the proxy's resolver: its DNS over IPv6" + fate
+		return "; a guest cannot reach the proxy's resolver over IPv6: its DNS over IPv6" + fate
 	default:
 		return ""
 	}
@@ -78,7 +77,7 @@ func (s *scope) targetCondition() conditions.Condition {
 	const t = v1alpha1.ConditionTargetResolved
 	switch {
 	case s.pod == nil:
-		return conditions.False(t, v1alpha1.ReasonPodNotFound, "there is no pod of that name and UID")
+		return conditions.False(t, v1alpha1.ReasonPodNotFound, "no pod with this name and UID exists")
 	case !s.alive():
 		return conditions.False(t, v1alpha1.ReasonTargetGone, "the pod has ended")
 	case !s.sandboxReady():
@@ -97,26 +96,26 @@ func (s *scope) targetCondition() conditions.Condition {
 func (s *scope) programmedCondition() conditions.Condition {
 	const t = v1alpha1.ConditionProgrammed
 	switch {
-	case s.applied():
-		return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules were read back from the kernel and are those of the spec")
+	case s.rulesVerified():
+		return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules were read back from the kernel and match the spec")
 	case s.invalid != nil:
 		return conditions.False(t, s.invalid.Reason, s.invalid.Error())
 	case s.outcome != nil && s.outcome.State == rulejob.StateFailed:
 		return conditions.False(t, s.outcome.Reason, s.outcome.Message)
 	case s.outcome != nil && s.outcome.Message != "":
 		return conditions.False(t, s.outcome.Reason, s.outcome.Message)
-	case s.hold.Contended:
+	case s.repairBackoff.Contended:
 		return conditions.False(t, v1alpha1.ReasonContended, s.contended())
 	case s.repairDue():
 		return conditions.False(t, s.config.Status.Repairs.LastReason, s.config.Status.Repairs.LastMessage+s.whatNext())
 	case s.request == nil || !s.nodeUp():
-		return conditions.False(t, v1alpha1.ReasonProgramming, "waiting for the pod: see TargetResolved")
+		return conditions.False(t, v1alpha1.ReasonProgramming, "waiting for the pod: see condition TargetResolved")
 	default:
-		return conditions.False(t, v1alpha1.ReasonProgramming, "the rule-writer is at work on node "+s.pod.Spec.NodeName)
+		return conditions.False(t, v1alpha1.ReasonProgramming, "the rule-writer is running on node "+s.pod.Spec.NodeName)
 	}
 }
 
-// repairDue says whether the rules of this very request were found lost.
+// repairDue reports whether drift was found in the rules of this request.
 func (s *scope) repairDue() bool {
 	st := &s.config.Status
 	return s.request != nil && st.Applied.RequestDigest == s.digest && drift.Due(st)
@@ -124,13 +123,13 @@ func (s *scope) repairDue() bool {
 
 func (s *scope) whatNext() string {
 	if s.paused {
-		return "; nothing is written while the annotation " + v1alpha1.AnnotationPaused + " is there"
+		return "; not repaired while the annotation " + v1alpha1.AnnotationPaused + " is set"
 	}
-	return "; the rules are written again"
+	return "; programming the rules again"
 }
 
 func (s *scope) contended() string {
 	r := s.config.Status.Repairs
-	return fmt.Sprintf("somebody else changes the rules: the last of %d times since %s: %s; nothing is written before %s",
-		r.Recent, r.WindowStart.UTC().Format(time.RFC3339), r.LastMessage, s.hold.Until.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("another program changes the rules: %d times since %s, most recently: %s; repairs are suspended until %s",
+		r.Recent, r.WindowStart.UTC().Format(time.RFC3339), r.LastMessage, s.repairBackoff.Until.UTC().Format(time.RFC3339))
 }

@@ -32,7 +32,7 @@ func waiting(t *testing.T, mods ...func(*scope)) *scope {
 	for _, m := range mods {
 		m(s)
 	}
-	if err := (&Reconciler{}).plan(s); err != nil {
+	if err := (&Reconciler{}).buildRequest(s); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -151,9 +151,9 @@ func TestStatusOfRepairs(t *testing.T) {
 		want    string
 		message string
 	}{
-		"found":            {v1alpha1.ReasonDrifted, 1, nil, "Programmed=False/Drifted Ready=False/Drifted Reconciling=True", "the table is missing; the rules are written again"},
+		"found":            {v1alpha1.ReasonDrifted, 1, nil, "Programmed=False/Drifted Ready=False/Drifted Reconciling=True", "the table is missing; programming the rules again"},
 		"backing off":      {v1alpha1.ReasonDrifted, 3, nil, "Programmed=False/Drifted Reconciling=True", "the table is missing"},
-		"a fight":          {v1alpha1.ReasonDrifted, 4, nil, "Programmed=False/Contended Ready=False/Contended Stalled=True/Contended", "the last of 4 times since 2026-01-02T03:04:05Z: the table is missing; nothing is written before 2026-01-02T04:04:05Z"},
+		"a fight":          {v1alpha1.ReasonDrifted, 4, nil, "Programmed=False/Contended Ready=False/Contended Stalled=True/Contended", "4 times since 2026-01-02T03:04:05Z, most recently: the table is missing; repairs are suspended until 2026-01-02T04:04:05Z"},
 		"sandbox":          {v1alpha1.ReasonSandboxRecreated, 4, nil, "Programmed=False/SandboxRecreated Reconciling=True", "the table is missing"},
 		"the repair fails": {v1alpha1.ReasonDrifted, 1, failed(v1alpha1.ReasonWriteFailed, true, false), "Programmed=False/WriteFailed Reconciling=True", "why"},
 	}
@@ -202,12 +202,12 @@ func TestStatusHoldsWhatWasReadBack(t *testing.T) {
 	// proves nothing about it.
 	s.config.Spec.Inbound.Mesh = append(s.config.Spec.Inbound.Mesh, 9443)
 	s.proven, s.outcome = nil, nil
-	if err := (&Reconciler{}).plan(s); err != nil {
+	if err := (&Reconciler{}).buildRequest(s); err != nil {
 		t.Fatal(err)
 	}
 	s.writeStatus()
-	if diff := cmp.Diff(want, s.config.Status.Applied); s.applied() || diff != "" {
-		t.Errorf("after an edit: applied() %v, %s", s.applied(), diff)
+	if diff := cmp.Diff(want, s.config.Status.Applied); s.rulesVerified() || diff != "" {
+		t.Errorf("after an edit: rulesVerified() %v, %s", s.rulesVerified(), diff)
 	}
 }
 
@@ -241,7 +241,7 @@ func TestAnotherRequestSinceTheProof(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := proven(t)
 			tc.change(s)
-			if got := s.applied(); got != tc.want {
+			if got := s.rulesVerified(); got != tc.want {
 				t.Errorf("applied() is %v, want %v", got, tc.want)
 			}
 		})
@@ -266,8 +266,8 @@ func TestNotCarried(t *testing.T) {
 	}{
 		"IPv4":                      {nil, ""},
 		"both":                      {[]func(*scope){both, dual}, ""},
-		"both, sidecar of one":      {[]func(*scope){both}, "the guest's IPv6 goes past the mesh"},
-		"both, DNS to the proxy":    {[]func(*scope){both, dual, proxy}, "its DNS over IPv6 goes past the mesh"},
+		"both, sidecar of one":      {[]func(*scope){both}, "the guest's IPv6 traffic bypasses the mesh"},
+		"both, DNS to the proxy":    {[]func(*scope){both, dual, proxy}, "its DNS over IPv6 bypasses the mesh"},
 		"both, DNS to proxy, drops": {[]func(*scope){both, dual, proxy, drop}, "its DNS over IPv6 is dropped"},
 	} {
 		t.Run(name, func(t *testing.T) {

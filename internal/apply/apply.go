@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package apply is the only writer of the objects that the operator makes for
-// a MeshedVirtualMachine. It uses server-side apply (KEP-555) under one field
-// owner, writes nothing when the live object already holds what is wanted, and
-// never takes over an object that belongs to somebody else.
+// Package apply is the only writer of the child objects of a MeshedVirtualMachine.
+// It uses server-side apply (KEP-555) with one field manager, writes nothing when
+// the live object already has the desired fields, and never takes over an object
+// with another controller.
 package apply
 
 import (
@@ -18,40 +18,41 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// Object is what can be applied: typed or unstructured, with its kind set.
+// Object is an object that can be applied: typed or unstructured, with its kind set.
 type Object interface {
 	metav1.Object
 	runtime.Object
 }
 
-// ErrConflict marks an object of the wanted name that belongs to somebody
-// else. It is left as it is.
-var ErrConflict = errors.New("belongs to somebody else")
+// ErrConflict marks an object of the desired name that is not controlled by the
+// MeshedVirtualMachine. The object is unchanged.
+var ErrConflict = errors.New("is not controlled by this MeshedVirtualMachine")
 
-// ErrTerminating marks an object of the wanted name that is being deleted. Its
-// end is an event, so nobody needs to try again before.
-var ErrTerminating = errors.New("is being deleted; it is made again when it is gone")
+// ErrTerminating marks an object of the desired name that is being deleted. The
+// watch reports the end of the deletion, so that no retry is needed.
+var ErrTerminating = errors.New("is being deleted and is created again afterwards")
 
-// ErrDiffers marks an object that does not hold what is wanted.
-var ErrDiffers = errors.New("differs from what is wanted")
+// ErrDiffers marks an object that does not have the desired fields.
+var ErrDiffers = errors.New("differs from the desired state")
 
 // Applier writes objects. Its zero value is not usable.
 type Applier struct {
 	// Client writes, and reads from the cache.
 	Client client.Client
-	// Reader reads from the API server itself. It is asked only before an
-	// object is created, because the cache may not have seen a foreign one.
+	// Reader reads from the API server. It is used only before an object is
+	// created, because the cache may not contain an existing object yet.
 	Reader client.Reader
 }
 
-// Apply brings the live object to hold everything that desired holds, and
-// returns it as found or written. owner must be the controller of desired.
-// An object of that name with another controller, or with none, yields an
-// error that wraps ErrConflict.
+// Apply writes the fields of desired to the live object, if they differ, and
+// returns the live object. owner must be the controller of desired. An object of
+// that name with another controller, or with none, is an error that wraps
+// ErrConflict. Each write logs one line.
 func (a Applier) Apply(ctx context.Context, desired Object, owner types.UID) (*unstructured.Unstructured, error) {
 	want, err := Intent(desired)
 	if err != nil {
@@ -70,20 +71,21 @@ func (a Applier) Apply(ctx context.Context, desired Object, owner types.UID) (*u
 		if Holds(live, want) {
 			return live, nil
 		}
-		// Only the object that was looked at is overwritten, and only an
-		// object that exists: fields of one that another made in between
-		// would be a conflict.
+		// The UID makes the write fail if the object was replaced since the
+		// read. Ownership is forced only for an existing object: an object that
+		// another client created meanwhile has to be a conflict.
 		got.SetUID(live.GetUID())
 		options = append(options, client.ForceOwnership)
 	}
 	if err := a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(got), options...); err != nil {
 		return live, fmt.Errorf("apply %s: %w", Describe(want), err)
 	}
+	logWrite(ctx, map[bool]string{true: "Created object", false: "Updated object"}[live == nil], want)
 	return a.replaceLists(ctx, got, want)
 }
 
-// find returns the live object or nil. What the cache does not have is looked
-// for at the API server, so that a foreign object is never overwritten.
+// find returns the live object, or nil. It reads an object that the cache does not
+// contain from the API server, so that an existing object is never overwritten.
 func (a Applier) find(ctx context.Context, want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	for _, r := range []client.Reader{a.Client, a.Reader} {
 		live := &unstructured.Unstructured{}
@@ -99,9 +101,9 @@ func (a Applier) find(ctx context.Context, want *unstructured.Unstructured) (*un
 	return nil, nil
 }
 
-// replaceLists sets lists that still differ after server-side apply: in an
-// associative list (a Service's ports, for example) it keeps elements that
-// another field manager added, but these are drift like any other.
+// replaceLists sets lists that still differ after server-side apply. In an
+// associative list, for example a Service's ports, server-side apply keeps elements
+// that another field manager added. These are drift as well.
 func (a Applier) replaceLists(ctx context.Context, got, want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	patch := listPatch(got.Object, want.Object)
 	if patch == nil {
@@ -115,12 +117,13 @@ func (a Applier) replaceLists(ctx context.Context, got, want *unstructured.Unstr
 	if err := a.Client.Patch(ctx, got, client.RawPatch(types.MergePatchType, body), client.FieldOwner(v1alpha1.FieldOwner)); err != nil {
 		return got, fmt.Errorf("patch %s: %w", Describe(want), err)
 	}
+	logWrite(ctx, "Replaced lists of object", want)
 	return got, nil
 }
 
-// Check says, without writing, whether the live object is ours and holds
-// everything that desired holds. A nil object without an error means that there
-// is none; ErrConflict, ErrTerminating and ErrDiffers say what is wrong.
+// Check compares the live object with desired and writes nothing. It returns nil
+// without an error when no object exists. Its errors wrap ErrConflict,
+// ErrTerminating or ErrDiffers.
 func (a Applier) Check(ctx context.Context, desired Object, owner types.UID) (*unstructured.Unstructured, error) {
 	want, err := Intent(desired)
 	if err != nil {
@@ -139,20 +142,20 @@ func (a Applier) Check(ctx context.Context, desired Object, owner types.UID) (*u
 	return live, nil
 }
 
-// ownedBy says whether the object's controller is that of want, and there to
-// stay.
+// ownedBy returns an error unless the object has the controller of want and is not
+// being deleted.
 func ownedBy(live, want *unstructured.Unstructured, owner types.UID) error {
 	ref, mine := metav1.GetControllerOf(live), metav1.GetControllerOf(want)
 	switch {
 	case !live.GetDeletionTimestamp().IsZero():
 		return fmt.Errorf("%s %w", Describe(live), ErrTerminating)
 	case ref != nil && mine != nil && ref.UID != owner && ref.Kind == mine.Kind && ref.Name == mine.Name:
-		// It is about to be collected with an owner that is gone already.
+		// The garbage collector deletes it with its owner, which no longer exists.
 		return fmt.Errorf("%s of an earlier %s %w", Describe(live), ref.Kind, ErrTerminating)
 	case ref == nil:
-		return fmt.Errorf("%s exists and %w: delete it, or give the MeshedVirtualMachine another name", Describe(live), ErrConflict)
+		return fmt.Errorf("%s exists and %w: give the MeshedVirtualMachine another name, or remove the object after making sure that nothing needs it or its data", Describe(live), ErrConflict)
 	case ref.UID != owner:
-		return fmt.Errorf("%s exists and %w (%s %s): rename one of the two", Describe(live), ErrConflict, ref.Kind, ref.Name)
+		return fmt.Errorf("%s exists and %w but by %s %s: give one of the two another name", Describe(live), ErrConflict, ref.Kind, ref.Name)
 	}
 	return nil
 }
@@ -162,9 +165,9 @@ func Describe(o Object) string {
 	return fmt.Sprintf("%s %s/%s", o.GetObjectKind().GroupVersionKind().Kind, o.GetNamespace(), o.GetName())
 }
 
-// Prune deletes the objects of the kinds that owner controls and that keep
-// does not name. Call it only after every apply succeeded: a failed apply must
-// not cost what an earlier one made.
+// Prune deletes the objects of the kinds that owner controls and that keep does
+// not name. Each deletion logs one line. Call it only after every apply succeeded:
+// a failed apply must not lead to the deletion of working objects.
 func (a Applier) Prune(ctx context.Context, namespace string, owner types.UID, selector client.MatchingLabels, kinds []schema.GroupVersionKind, keep map[Key]bool) error {
 	var errs []error
 	for _, gvk := range kinds {
@@ -182,7 +185,10 @@ func (a Applier) Prune(ctx context.Context, namespace string, owner types.UID, s
 			}
 			uid := o.GetUID()
 			err := a.Client.Delete(ctx, o, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
-			if client.IgnoreNotFound(err) != nil {
+			switch {
+			case err == nil:
+				logWrite(ctx, "Deleted object", o)
+			case client.IgnoreNotFound(err) != nil:
 				errs = append(errs, fmt.Errorf("delete %s: %w", Describe(o), err))
 			}
 		}
@@ -196,6 +202,11 @@ type Key struct {
 	Kind schema.GroupKind
 	// Name is the object's name.
 	Name string
+}
+
+// logWrite logs a write to an object.
+func logWrite(ctx context.Context, message string, o Object) {
+	logf.FromContext(ctx).Info(message, "kind", o.GetObjectKind().GroupVersionKind().Kind, "namespace", o.GetNamespace(), "name", o.GetName())
 }
 
 // KeyOf is the key of an object.

@@ -68,10 +68,10 @@ func withoutNulls(v any) any {
 	return v
 }
 
-// Holds says whether the live object holds everything that want holds. Fields
-// that want does not name may have any value: the server's defaults and other
-// field managers' fields. Since want carries the digest of itself, a field that
-// an earlier intent had and this one has not makes the two differ.
+// Holds reports whether the live object has every field of want. Fields that want
+// does not name may have any value: defaults of the server, and fields of other
+// field managers. want contains its own digest, so that a field that an earlier
+// intent had and this one does not have is a difference.
 func Holds(live, want *unstructured.Unstructured) bool {
 	return holds(live.Object, want.Object)
 }
@@ -109,8 +109,8 @@ func holds(live, want any) bool {
 	}
 }
 
-// hasAll says whether the live list has every wanted element, in any place:
-// others may add owners to an object.
+// hasAll reports whether the live list has every desired element, in any order:
+// other controllers may add owners to an object.
 func hasAll(live, want any) bool {
 	l, _ := live.([]any)
 	w, _ := want.([]any)

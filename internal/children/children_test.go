@@ -166,7 +166,7 @@ func TestDesiredShape(t *testing.T) {
 	}
 	for i, o := range objects {
 		gvk := o.GetObjectKind().GroupVersionKind()
-		if gvk != kinds[i] {
+		if gvk != kinds[i].GroupVersionKind {
 			t.Errorf("object %d is a %v, not a %v: the order is that of application", i, gvk, kinds[i])
 		}
 		if o.GetNamespace() != in.MVM.Namespace {
@@ -212,7 +212,7 @@ func TestSelectors(t *testing.T) {
 					}
 				}
 			}
-			if want := natplan.Version(mvm.Obj()); pod[v1alpha1.LabelVersion] != want {
+			if want := mvm.Obj().Spec.VersionOrDefault(); pod[v1alpha1.LabelVersion] != want {
 				t.Errorf("the pod has version %q, not %q", pod[v1alpha1.LabelVersion], want)
 			}
 		})

@@ -9,7 +9,6 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
 )
 
 // ownNamespace, as exportTo, keeps routes and policies to clients in the
@@ -22,12 +21,12 @@ func destinationRule(in Input) *networkingv1.DestinationRule {
 	mvm := in.MVM
 	dr := &networkingv1.DestinationRule{ObjectMeta: meta(mvm, mvm.Name)}
 	dr.SetGroupVersionKind(DestinationRuleKind)
-	dr.Spec.Host = Host(mvm)
+	dr.Spec.Host = mvm.ServiceFQDN()
 	dr.Spec.ExportTo = []string{ownNamespace}
 	dr.Spec.TrafficPolicy = trafficPolicy(mvm)
 	dr.Spec.Subsets = []*networkingv1alpha3.Subset{{
-		Name:   natplan.Version(mvm),
-		Labels: map[string]string{v1alpha1.LabelVersion: natplan.Version(mvm)},
+		Name:   mvm.Spec.VersionOrDefault(),
+		Labels: map[string]string{v1alpha1.LabelVersion: mvm.Spec.VersionOrDefault()},
 	}}
 	return dr
 }

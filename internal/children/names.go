@@ -14,17 +14,13 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// clusterDomain is the DNS domain of the cluster; Istio's default is the same
-// (Istio, pkg/config/constants, DefaultClusterLocalDomain).
-const clusterDomain = "cluster.local"
-
-// uidDigits is how much of the hash of a pod's UID a name holds: a guest has
-// two pods at most.
+// uidDigits is the number of hexadecimal digits of the hash of a pod's UID in a
+// name. A guest has at most two pods.
 const uidDigits = 10
 
 // PodNATConfigurationName is the name of the PodNATConfiguration of one pod. It
-// tells pods apart by UID, since a pod's name may come again, and is short
-// enough for a label's value.
+// depends on the pod's UID, because the name of a pod can be reused, and is short
+// enough for the value of a label.
 func PodNATConfigurationName(mvmName string, podUID types.UID) string {
 	sum := sha256.Sum256([]byte(podUID))
 	hash := hex.EncodeToString(sum[:])[:uidDigits]
@@ -34,12 +30,7 @@ func PodNATConfigurationName(mvmName string, podUID types.UID) string {
 	return mvmName + "-" + hash
 }
 
-// Host is the DNS name of the Service of a MeshedVirtualMachine.
-func Host(mvm *v1alpha1.MeshedVirtualMachine) string {
-	return mvm.Name + "." + mvm.Namespace + ".svc." + clusterDomain
-}
-
-// meta is the metadata that all children share.
+// meta is the common metadata of all children.
 func meta(mvm *v1alpha1.MeshedVirtualMachine, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name:      name,
@@ -63,8 +54,8 @@ func labels(mvm *v1alpha1.MeshedVirtualMachine) map[string]string {
 	}
 }
 
-// app is the value of the label "app" of the guest's pods: that of the
-// template, where users and their dashboards may rely on it, or the name.
+// app is the value of the label "app" of the guest's pods: the value in the
+// template, on which users' dashboards may rely, or the name of the object.
 func app(mvm *v1alpha1.MeshedVirtualMachine) string {
 	if t := mvm.Spec.VirtualMachine.Template; t != nil && t.ObjectMeta.Labels[v1alpha1.LabelApp] != "" {
 		return t.ObjectMeta.Labels[v1alpha1.LabelApp]

@@ -9,8 +9,20 @@ import (
 	"meshvm.io/meshvm/internal/natplan"
 )
 
-// podNATConfiguration makes the PodNATConfiguration of one virt-launcher pod,
-// or nil as long as the pod has no node, or its addresses cannot be derived.
+// podNATConfigurations builds the PodNATConfigurations of the live pods whose rules
+// can be planned.
+func podNATConfigurations(in Input) ([]Object, error) {
+	var objects []Object
+	for i := range in.LauncherPods {
+		if c := podNATConfiguration(in, &in.LauncherPods[i]); c != nil {
+			objects = append(objects, c)
+		}
+	}
+	return objects, nil
+}
+
+// podNATConfiguration builds the PodNATConfiguration of one virt-launcher pod,
+// or nil while the pod has no node or its addresses cannot be derived.
 func podNATConfiguration(in Input, pod *corev1.Pod) *v1alpha1.PodNATConfiguration {
 	if pod.Spec.NodeName == "" {
 		return nil
@@ -18,8 +30,8 @@ func podNATConfiguration(in Input, pod *corev1.Pod) *v1alpha1.PodNATConfiguratio
 	facts := natplan.Facts{Pod: pod, VMI: in.VMI}
 	var spec v1alpha1.PodNATConfigurationSpec
 	var err error
-	if in.Like != nil {
-		spec, err = natplan.ConfigurationLike(*in.Like, in.MVM, facts)
+	if in.LastAccepted != nil {
+		spec, err = natplan.ConfigurationLike(*in.LastAccepted, in.MVM, facts)
 	} else {
 		spec, err = natplan.ConfigurationSpec(in.MVM, facts)
 	}

@@ -13,8 +13,16 @@ import (
 	"meshvm.io/meshvm/internal/natplan"
 )
 
-// virtualMachine makes the VirtualMachine: the user's spec, with the labels
-// that the mesh goes by and with the binding made explicit.
+func virtualMachines(in Input) ([]Object, error) {
+	vm, err := virtualMachine(in)
+	if err != nil {
+		return nil, err
+	}
+	return []Object{vm}, nil
+}
+
+// virtualMachine builds the VirtualMachine: the user's spec, with the labels that
+// the mesh uses and an explicit binding of the primary interface.
 func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	mvm := in.MVM
 	vm := &kubevirtv1.VirtualMachine{ObjectMeta: meta(mvm, mvm.Name)}
@@ -26,24 +34,24 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	template := vm.Spec.Template
 	template.ObjectMeta.Labels = merged(template.ObjectMeta.Labels, labels(mvm), map[string]string{
 		v1alpha1.LabelApp:     app(mvm),
-		v1alpha1.LabelVersion: natplan.Version(mvm),
+		v1alpha1.LabelVersion: mvm.Spec.VersionOrDefault(),
 	})
 	template.ObjectMeta.Annotations = merged(template.ObjectMeta.Annotations)
 	if mvm.Spec.Mesh.DataPlaneOrDefault() == v1alpha1.DataPlaneAmbient {
-		joinAmbient(mvm, &template.ObjectMeta)
+		requestAmbient(mvm, &template.ObjectMeta)
 	} else {
-		joinBySidecar(mvm, &template.ObjectMeta)
+		requestSidecar(mvm, &template.ObjectMeta)
 	}
 	if err := useMasquerade(&template.Spec); err != nil {
 		return nil, err
 	}
-	holdBack(in, template)
+	applyStartGate(in, template)
 	return vm, nil
 }
 
-// joinBySidecar asks Istio for a sidecar by a label; the annotation tells KubeVirt
-// that there will be one.
-func joinBySidecar(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMeta) {
+// requestSidecar requests Istio's sidecar with a label. The annotation of the same
+// name selects KubeVirt's rules for a pod with a sidecar.
+func requestSidecar(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMeta) {
 	template.Labels[v1alpha1.LabelSidecarInject] = "true"
 	template.Annotations[v1alpha1.LabelSidecarInject] = "true"
 	if _, own := template.Annotations[natplan.ProxyConfigAnnotation]; !own && mvm.Spec.Capture.DNS == v1alpha1.DNSPolicyProxy {
@@ -51,33 +59,33 @@ func joinBySidecar(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMe
 	}
 }
 
-// joinAmbient has istio-cni enrol the pod, and keeps a sidecar out of it, with
-// which it would not be enrolled. KubeVirt hands labels and annotations of the
-// guest on to the pod. Its own Istio branch, which an annotation turns on, is
-// made for a sidecar.
-func joinAmbient(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMeta) {
+// requestAmbient requests the enrolment of the pod by istio-cni, and excludes a
+// sidecar, which would prevent it. KubeVirt copies the labels and annotations of
+// the guest to the pod. KubeVirt's rules for a pod with a sidecar, which an
+// annotation selects, do not apply.
+func requestAmbient(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMeta) {
 	template.Labels[v1alpha1.LabelDataPlaneMode] = v1alpha1.DataPlaneModeAmbient
 	template.Labels[v1alpha1.LabelSidecarInject] = "false"
 	template.Annotations[v1alpha1.AnnotationAmbientDNSCapture] = natplan.AmbientDNSCapture(mvm)
 }
 
-// holdBack sees to it that the guest does not run before its rules are there, or
-// at least that nobody is sent to it before. A start strategy of the user's own
-// stays.
-func holdBack(in Input, template *kubevirtv1.VirtualMachineInstanceTemplateSpec) {
-	held := in.MVM.Spec.StartOrDefault() == v1alpha1.StartPolicyAfterProgrammed
+// applyStartGate requests the start gate: the guest does not run before its rules
+// are verified, or, with start Immediate, the pod is not ready before. A start
+// strategy in the user's spec is preserved.
+func applyStartGate(in Input, template *kubevirtv1.VirtualMachineInstanceTemplateSpec) {
+	delayed := in.MVM.Spec.StartOrDefault() == v1alpha1.StartPolicyAfterProgrammed
 	switch {
-	case in.StartGate != StartGatePause && held:
+	case in.StartGate != StartGatePause && delayed:
 		template.ObjectMeta.Labels[v1alpha1.LabelStartGate] = v1alpha1.StartGateContainer
 	case in.StartGate != StartGatePause:
 		template.ObjectMeta.Labels[v1alpha1.LabelStartGate] = v1alpha1.StartGateWatch
-	case held && template.Spec.StartStrategy == nil:
+	case delayed && template.Spec.StartStrategy == nil:
 		template.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
 	}
 }
 
-// useMasquerade names the binding of the primary interface where the user has
-// left it open: KubeVirt would go by a setting of the cluster.
+// useMasquerade sets the binding of the primary interface when the user's spec
+// does not: KubeVirt's default depends on a setting of the cluster.
 func useMasquerade(spec *kubevirtv1.VirtualMachineInstanceSpec) error {
 	primary, err := natplan.PrimaryInterface(spec, field.NewPath("spec", "virtualMachine", "template", "spec"))
 	if err != nil {
@@ -95,7 +103,7 @@ func useMasquerade(spec *kubevirtv1.VirtualMachineInstanceSpec) error {
 	return nil
 }
 
-// merged is the first map with the entries of the others on top.
+// merged is a copy of the first map, overwritten with the entries of the others.
 func merged(base map[string]string, more ...map[string]string) map[string]string {
 	out := map[string]string{}
 	maps.Copy(out, base)

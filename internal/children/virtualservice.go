@@ -10,7 +10,6 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
 )
 
 // virtualService makes one route for each port that the mesh carries, or nil
@@ -20,13 +19,13 @@ func virtualService(in Input) *networkingv1.VirtualService {
 	vs := &networkingv1.VirtualService{ObjectMeta: meta(mvm, mvm.Name)}
 	vs.SetGroupVersionKind(VirtualServiceKind)
 	vs.Spec.ExportTo = []string{ownNamespace}
-	vs.Spec.Hosts = []string{Host(mvm)}
+	vs.Spec.Hosts = []string{mvm.ServiceFQDN()}
 	for _, p := range mvm.Spec.Ports {
 		if p.RouteOrDefault() != v1alpha1.PortRouteMesh {
 			continue
 		}
 		switch {
-		case natplan.IsHTTP(p):
+		case p.IsMeshedHTTP():
 			vs.Spec.Http = append(vs.Spec.Http, httpRoute(mvm, p))
 		case p.AppProtocol == "https" || p.AppProtocol == "tls":
 			vs.Spec.Tls = append(vs.Spec.Tls, tlsRoute(mvm, p))
@@ -46,8 +45,8 @@ func virtualService(in Input) *networkingv1.VirtualService {
 
 func destination(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv1alpha3.Destination {
 	return &networkingv1alpha3.Destination{
-		Host:   Host(mvm),
-		Subset: natplan.Version(mvm),
+		Host:   mvm.ServiceFQDN(),
+		Subset: mvm.Spec.VersionOrDefault(),
 		Port:   &networkingv1alpha3.PortSelector{Number: portNumber(p.Port)},
 	}
 }
@@ -85,5 +84,5 @@ func tcpRoute(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv1
 // so that a name left out here could not be called any more.
 func serverNames(mvm *v1alpha1.MeshedVirtualMachine) []string {
 	short := mvm.Name + "." + mvm.Namespace
-	return []string{Host(mvm), short + ".svc", short, mvm.Name}
+	return []string{mvm.ServiceFQDN(), short + ".svc", short, mvm.Name}
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conditions computes and writes status conditions. A reconcile states
-// all conditions of its object in one Set, at its end; the Set is merged into
-// the status so that transition times are kept, and one patch writes it.
+// Package conditions computes and writes status conditions. A reconcile computes
+// all conditions of its object at its end. They are merged into the status so that
+// transition times are kept, and one patch writes the status.
 package conditions
 
 import (
@@ -14,11 +14,11 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// maxMessage bounds a condition's message, in runes, far below the 32 KiB that
-// metav1.Condition allows: messages stand in tables and events.
+// maxMessage is the maximum length of a condition's message, in runes. It is far
+// below the 32 KiB of metav1.Condition because tables and events show messages.
 const maxMessage = 1024
 
-// Condition is the statement of one condition.
+// Condition is the desired value of one condition.
 type Condition struct {
 	// Type is the condition's type.
 	Type v1alpha1.ConditionType
@@ -26,28 +26,28 @@ type Condition struct {
 	Status metav1.ConditionStatus
 	// Reason is the typed reason.
 	Reason v1alpha1.ConditionReason
-	// Message is for people.
+	// Message is a human-readable message.
 	Message string
 }
 
-// True states that a condition holds.
+// True is a condition with status True.
 func True(t v1alpha1.ConditionType, r v1alpha1.ConditionReason, message string) Condition {
 	return Condition{t, metav1.ConditionTrue, r, message}
 }
 
-// False states that a condition does not hold.
+// False is a condition with status False.
 func False(t v1alpha1.ConditionType, r v1alpha1.ConditionReason, message string) Condition {
 	return Condition{t, metav1.ConditionFalse, r, message}
 }
 
-// Unknown states that it is not known whether a condition holds.
+// Unknown is a condition with status Unknown.
 func Unknown(t v1alpha1.ConditionType, r v1alpha1.ConditionReason, message string) Condition {
 	return Condition{t, metav1.ConditionUnknown, r, message}
 }
 
-// Merge brings existing to state exactly the conditions of want, at the given
-// generation. A condition that keeps its status keeps its transition time; a
-// condition that want does not state goes.
+// Merge returns exactly the conditions of want, at the given generation. A
+// condition whose status is unchanged keeps its transition time. Conditions of
+// existing that are not in want are removed.
 func Merge(existing []metav1.Condition, generation int64, want ...Condition) []metav1.Condition {
 	out := slices.Clone(existing)
 	out = slices.DeleteFunc(out, func(c metav1.Condition) bool {
@@ -72,42 +72,44 @@ func shorten(s string) string {
 	return s
 }
 
-// Outlook says what is to be expected while an object is not ready.
-type Outlook int
+// Progress classifies an object that is not ready, as kstatus does.
+type Progress int
 
 const (
-	// Moving says that the operator, or one it waits for, is at
-	// work.
-	Moving Outlook = iota
-	// Stuck says that somebody has to change something first.
-	Stuck
-	// Resting says that it is not ready on purpose: nothing will happen by itself.
-	Resting
+	// InProgress means that the operator, or a component that it waits for, is
+	// working towards the spec. (kstatus: InProgress.)
+	InProgress Progress = iota
+	// Stalled means that the operator cannot continue before a user or an
+	// administrator changes something. (kstatus: Failed.)
+	Stalled
+	// Idle means that the object is not ready on purpose and nothing is expected
+	// to change. (kstatus: neither.)
+	Idle
 )
 
-// Summarize returns all with Ready added: True when all are True, and otherwise
-// telling the first that is not. While not ready, Reconciling or Stalled is
-// added as the outlook says, never both, so that kstatus (Flux, kpt) reads
-// Current, InProgress or Failed as people would.
-func Summarize(all []Condition, outlook Outlook) []Condition {
+// Summarize returns the conditions with Ready added. Ready is True when all are
+// True. Otherwise it has the reason and message of the first condition that is not
+// True, and Reconciling or Stalled is added according to progress, never both, so
+// that kstatus (Flux, kpt) computes Current, InProgress or Failed.
+func Summarize(all []Condition, progress Progress) []Condition {
 	out := slices.Clone(all)
 	i := slices.IndexFunc(all, func(c Condition) bool { return c.Status != metav1.ConditionTrue })
 	if i < 0 {
-		return append(out, True(v1alpha1.ConditionReady, v1alpha1.ReasonReady, "everything that is declared was found in place"))
+		return append(out, True(v1alpha1.ConditionReady, v1alpha1.ReasonReady, "everything that the spec declares is in place"))
 	}
 	first := all[i]
 	out = append(out, False(v1alpha1.ConditionReady, first.Reason, first.Message))
-	switch outlook {
-	case Moving:
+	switch progress {
+	case InProgress:
 		out = append(out, True(v1alpha1.ConditionReconciling, v1alpha1.ReasonProgressing, first.Message))
-	case Stuck:
+	case Stalled:
 		out = append(out, True(v1alpha1.ConditionStalled, first.Reason, first.Message))
-	case Resting:
+	case Idle:
 	}
 	return out
 }
 
-// Find returns the statement about a type, if there is one.
+// Find returns the condition of a type, and whether it is present.
 func Find(all []Condition, t v1alpha1.ConditionType) (Condition, bool) {
 	i := slices.IndexFunc(all, func(c Condition) bool { return c.Type == t })
 	if i < 0 {
@@ -116,7 +118,7 @@ func Find(all []Condition, t v1alpha1.ConditionType) (Condition, bool) {
 	return all[i], true
 }
 
-// IsTrue says whether the condition is True for this very generation.
+// IsTrue reports whether the condition is True for the generation.
 func IsTrue(existing []metav1.Condition, t v1alpha1.ConditionType, generation int64) bool {
 	c := meta.FindStatusCondition(existing, string(t))
 	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == generation

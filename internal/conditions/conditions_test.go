@@ -49,14 +49,14 @@ func TestSummarize(t *testing.T) {
 	unknown := Unknown(v1alpha1.ConditionServiceReady, v1alpha1.ReasonPending, "not yet")
 	tests := map[string]struct {
 		all     []Condition
-		outlook Outlook
+		outlook Progress
 		want    []string
 	}{
-		"all true":             {[]Condition{good}, Moving, []string{"Accepted=True", "Ready=True/Ready"}},
-		"all true, never else": {[]Condition{good}, Stuck, []string{"Accepted=True", "Ready=True/Ready"}},
-		"first that is not":    {[]Condition{good, unknown, bad}, Moving, []string{"Ready=False/Pending", "Reconciling=True/Progressing"}},
-		"stuck":                {[]Condition{good, bad}, Stuck, []string{"Ready=False/WriteFailed", "Stalled=True/WriteFailed"}},
-		"resting":              {[]Condition{bad}, Resting, []string{"Ready=False/WriteFailed"}},
+		"all true":             {[]Condition{good}, InProgress, []string{"Accepted=True", "Ready=True/Ready"}},
+		"all true, never else": {[]Condition{good}, Stalled, []string{"Accepted=True", "Ready=True/Ready"}},
+		"first that is not":    {[]Condition{good, unknown, bad}, InProgress, []string{"Ready=False/Pending", "Reconciling=True/Progressing"}},
+		"stuck":                {[]Condition{good, bad}, Stalled, []string{"Ready=False/WriteFailed", "Stalled=True/WriteFailed"}},
+		"resting":              {[]Condition{bad}, Idle, []string{"Ready=False/WriteFailed"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

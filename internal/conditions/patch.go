@@ -18,11 +18,11 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// PatchStatus writes the status of after with one patch, or nothing when it is
-// that of before. An object that is gone meanwhile is no error.
+// PatchStatus writes the status of after with one patch, or nothing when before has
+// the same status. A deleted object is not an error.
 func PatchStatus(ctx context.Context, c client.Client, before, after client.Object) error {
-	// The patch itself tells, and not a comparison in Go: Istio's types in a spec
-	// have unexported fields, at which equality.Semantic.DeepEqual panics.
+	// The patch shows whether the status differs. equality.Semantic.DeepEqual
+	// would panic on the unexported fields of Istio's types in a spec.
 	patch, err := client.MergeFrom(before).Data(after)
 	if err != nil {
 		return fmt.Errorf("compare status: %w", err)
@@ -36,11 +36,11 @@ func PatchStatus(ctx context.Context, c client.Client, before, after client.Obje
 	return nil
 }
 
-// maxNote is how many bytes an event's note may have. (Kubernetes, events.k8s.io
-// Event.note.)
+// maxNote is the maximum length of an event's note in bytes (Kubernetes,
+// events.k8s.io/v1, Event.note).
 const maxNote = 1024
 
-// abnormal are the conditions that are bad news when True.
+// abnormal are the conditions of which True is an abnormal state.
 var abnormal = map[string]bool{
 	string(v1alpha1.ConditionStalled):         true,
 	string(v1alpha1.ConditionConflicted):      true,
@@ -48,22 +48,22 @@ var abnormal = map[string]bool{
 	string(v1alpha1.ConditionStartNotHeld):    true,
 }
 
-// quiet are the conditions whose transitions are no news of their own.
+// quiet are the conditions whose transitions emit no event.
 var quiet = map[string]bool{
 	string(v1alpha1.ConditionReconciling): true,
 }
 
 // Record emits an event for each condition that changed its status or reason
-// from before to after. Call it after the status was written.
+// from before to after. Call it after the status has been written.
 func Record(recorder events.EventRecorder, obj runtime.Object, before, after []metav1.Condition) {
 	for _, c := range after {
 		old := meta.FindStatusCondition(before, c.Type)
-		// What keeps it from being ready is told by that condition itself.
+		// The condition that prevents Ready emits its own event.
 		waiting := c.Type == string(v1alpha1.ConditionReady) && c.Status != metav1.ConditionTrue
 		if quiet[c.Type] || waiting || (old != nil && old.Status == c.Status && old.Reason == c.Reason) {
 			continue
 		}
-		// What is stated for the first time is news only when it is bad.
+		// The first value of a condition emits an event only when it is abnormal.
 		bad := abnormal[c.Type] || c.Type == string(v1alpha1.ConditionAccepted) && c.Status == metav1.ConditionFalse
 		if old == nil && !bad {
 			continue

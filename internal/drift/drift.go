@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package drift decides when rules that were proven once are to be written
-// again: what an audit's result and the events of pods and nodes mean, and when
-// to stop. It is pure.
+// Package drift decides when proven rules have to be programmed again: from the
+// results of audits and from events of pods and nodes, and within limits. It is pure.
 //
-// status.repairs.count is how often that was necessary, and status.applied.repair
-// the count that the rules in the pod were written for. While the two differ a
-// repair is due. No decision hangs on comparing two clocks.
+// status.repairs.count is the number of repairs that were necessary, and
+// status.applied.repair the count for which the rules in the pod were programmed. A
+// repair is due while the two differ. No decision depends on clock synchronization.
 package drift
 
 import (
@@ -25,38 +24,38 @@ import (
 	"meshvm.io/meshvm/internal/startgate"
 )
 
-// Finding is why rules have to be written again.
+// Finding is the reason for a repair.
 type Finding struct {
 	// Reason is Drifted, SandboxRecreated or NodeRebooted.
 	Reason v1alpha1.ConditionReason
-	// Message says what is different.
+	// Message describes the difference.
 	Message string
 }
 
-// Proven says whether the status holds the proof that the request was carried
-// out, and nothing has been found against it since.
+// Proven reports whether the status contains the proof that the request was
+// executed, and no drift was found since.
 func Proven(st *v1alpha1.PodNATConfigurationStatus, requestDigest string) bool {
 	return st.Applied.RequestDigest == requestDigest && !Due(st)
 }
 
-// Due says whether a repair was found necessary and is not done yet.
+// Due reports whether a repair is necessary and not done yet.
 func Due(st *v1alpha1.PodNATConfigurationStatus) bool {
 	return st.Applied.RequestDigest != "" && st.Applied.Repair != st.Repairs.Count
 }
 
-// News is what an audit's result tells that the status does not hold yet.
+// News is the part of an audit's result that the status does not contain yet.
 type News struct {
-	// Finding is nil when the rules are as they should be, or nothing is known.
+	// Finding is nil when the rules are correct or were not read.
 	Finding *Finding
 	// Counters are nil when they have not changed.
 	Counters *v1alpha1.TrafficCounters
 }
 
-// None says that the result needs no further attention.
+// None reports whether the status contains the whole result.
 func (n News) None() bool { return n.Finding == nil && n.Counters == nil }
 
-// FromAudit compares a result with the status. A result about an older state
-// than that of the status is no news.
+// FromAudit compares a result with the status. It ignores a result about an older
+// state than the state in the status.
 func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.AuditResult) News {
 	e, t := r.Entry, r.Target
 	if e.UID != uid || e.RequestDigest != st.Applied.RequestDigest || e.Repair != st.Applied.Repair || Due(st) {
@@ -66,17 +65,17 @@ func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.
 	switch t.Outcome {
 	case ruleio.OutcomeVerified:
 	case ruleio.OutcomeDrifted:
-		news.Finding = &Finding{v1alpha1.ReasonDrifted, cmp.Or(t.Message, "the rules are not those that were written")}
+		news.Finding = &Finding{v1alpha1.ReasonDrifted, cmp.Or(t.Message, "the rules differ from the rules that were programmed")}
 	case ruleio.OutcomeIdentityMismatch:
-		news.Finding = &Finding{v1alpha1.ReasonDrifted, cmp.Or(t.Message, "the network namespace found has none of the pod's addresses")}
+		news.Finding = &Finding{v1alpha1.ReasonDrifted, cmp.Or(t.Message, "the network namespace has none of the pod's addresses")}
 	default:
-		// Not read: nothing is known. A pod that is gone is told by its own events.
+		// The rules were not read. Events report a deleted pod.
 		return News{}
 	}
 	if t.NetnsInode != 0 && int64(t.NetnsInode) != st.Applied.NetnsInode { //nolint:gosec // An inode number of nsfs is far below 2^63.
-		// Another namespace: its counters do not go on from where the old
-		// one's ended.
-		news.Finding = &Finding{v1alpha1.ReasonSandboxRecreated, "an audit found another network namespace than the one that the rules were written into"}
+		// The counters of another namespace do not continue the counters of the
+		// earlier one.
+		news.Finding = &Finding{v1alpha1.ReasonSandboxRecreated, "the pod has another network namespace than the one in which the rules were programmed"}
 		return news
 	}
 	if c := Counters(t.Counters); c != nil && equal(e.Counters, st.Applied.Counters) && !equal(*c, st.Applied.Counters) {
@@ -85,33 +84,34 @@ func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.
 	return news
 }
 
-// FromEvents says whether the pod's sandbox or its node began anew after the
-// rules were written, or the pod itself no longer sees them.
+// FromEvents returns a finding when the pod's sandbox was recreated, or its node
+// rebooted, after the rules were programmed, or when the pod's watching container
+// lost them; nil otherwise.
 func FromEvents(st *v1alpha1.PodNATConfigurationStatus, pod *corev1.Pod, node *corev1.Node) *Finding {
 	a := st.Applied
 	if a.RequestDigest == "" || pod == nil {
 		return nil
 	}
 	if node != nil && a.Node == node.Name && a.BootID != "" && node.Status.NodeInfo.BootID != "" && a.BootID != node.Status.NodeInfo.BootID {
-		return &Finding{v1alpha1.ReasonNodeRebooted, "node " + node.Name + " was started anew"}
+		return &Finding{v1alpha1.ReasonNodeRebooted, "node " + node.Name + " was rebooted"}
 	}
 	ready := launcherpod.SandboxReadySince(pod)
 	switch {
 	case ready != nil && a.SandboxTime != nil:
 		if !ready.Equal(a.SandboxTime) {
-			return &Finding{v1alpha1.ReasonSandboxRecreated, "the kubelet made another network namespace for the pod"}
+			return &Finding{v1alpha1.ReasonSandboxRecreated, "the kubelet created another network namespace for the pod"}
 		}
 	case ready == nil && a.Time != nil && allRestarted(pod, *a.Time):
-		return &Finding{v1alpha1.ReasonSandboxRecreated, "all containers of the pod were started again"}
+		return &Finding{v1alpha1.ReasonSandboxRecreated, "all containers of the pod were restarted"}
 	}
 	if a.Time != nil && gateSeenShut(pod, *a.Time) {
-		return &Finding{v1alpha1.ReasonDrifted, "container " + startgate.WatchContainer + " of the pod no longer saw verified rules"}
+		return &Finding{v1alpha1.ReasonDrifted, "container " + startgate.WatchContainer + " of the pod found no verified rules"}
 	}
 	return nil
 }
 
-// allRestarted says whether every container was restarted after a time: both
-// times are of the node's container runtime.
+// allRestarted reports whether every container was restarted after a time. Both
+// times are from the node's container runtime.
 func allRestarted(pod *corev1.Pod, since metav1.Time) bool {
 	for i := range pod.Status.ContainerStatuses {
 		c := &pod.Status.ContainerStatuses[i]
@@ -122,8 +122,8 @@ func allRestarted(pod *corev1.Pod, since metav1.Time) bool {
 	return len(pod.Status.ContainerStatuses) > 0
 }
 
-// gateSeenShut says whether the container that watches the gate ended because it
-// was shut, after a time. Both times are of the node's container runtime.
+// gateSeenShut reports whether the container that watches the gate ended after a
+// time because the gate was shut. Both times are from the node's container runtime.
 func gateSeenShut(pod *corev1.Pod, since metav1.Time) bool {
 	for _, c := range pod.Status.InitContainerStatuses {
 		if c.Name != startgate.WatchContainer {
@@ -138,7 +138,7 @@ func gateSeenShut(pod *corev1.Pod, since metav1.Time) bool {
 	return false
 }
 
-// Counters converts the rule-writer's counters; nil when it reported none.
+// Counters converts the rule-writer's counters, nil for none.
 func Counters(c *ruleio.Counters) *v1alpha1.TrafficCounters {
 	if c == nil {
 		return nil
@@ -148,8 +148,8 @@ func Counters(c *ruleio.Counters) *v1alpha1.TrafficCounters {
 
 func number(n uint64) *int64 { return new(int64(min(n, math.MaxInt64))) }
 
-// Add is the total after a table's counters went from last to now. Counters
-// that went down began anew: the table was written again.
+// Add is the total after a table's counters changed from last to now. Counters that
+// decreased were reset, because the table was written again.
 func Add(total, last, now v1alpha1.TrafficCounters) v1alpha1.TrafficCounters {
 	return v1alpha1.TrafficCounters{
 		Captured: addOne(total.Captured, last.Captured, now.Captured),

@@ -10,29 +10,29 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// maxMessage is the bound of status.repairs.lastMessage, in runes.
+// maxMessage is the maximum length of status.repairs.lastMessage, in runes.
 const maxMessage = 1024
 
-// Limits end a fight with somebody else who writes the rules.
+// Limits bound repairs while another program changes the rules.
 type Limits struct {
-	// Drifts is how many drifts within a window are repaired.
+	// Drifts is the number of drifts within a window that are repaired.
 	Drifts int32
-	// Window is how long drifts count. A window begins with the first one.
+	// Window is the time for which drifts are counted. It begins with the first.
 	Window time.Duration
-	// Backoff is the pause before the second repair within a window; each
-	// further one takes twice as long.
+	// Backoff is the delay before the second repair within a window. Each further
+	// delay is twice as long.
 	Backoff time.Duration
 }
 
-// DefaultLimits suit an audit's interval: a window has room for more audits
-// than it takes to tell a fight.
+// DefaultLimits are suitable for an audit interval: a window contains more audits
+// than Drifts.
 func DefaultLimits(auditInterval time.Duration) Limits {
 	return Limits{Drifts: 3, Window: max(time.Hour, 6*auditInterval), Backoff: 30 * time.Second}
 }
 
-// Note records that a repair is necessary. One that is due already is not
-// counted again; a new sandbox or a new boot says more than a drift, and is no
-// sign of a fight.
+// Note records that a repair is necessary. A repair that is already due is not
+// counted again. A new sandbox or a new boot has precedence over a drift, and does
+// not count towards the limit.
 func (l Limits) Note(st *v1alpha1.PodNATConfigurationStatus, f Finding, now time.Time) {
 	r := &st.Repairs
 	if Due(st) {
@@ -53,17 +53,17 @@ func (l Limits) Note(st *v1alpha1.PodNATConfigurationStatus, f Finding, now time
 	r.Recent++
 }
 
-// Hold is how a repair that is due has to wait.
+// Hold is the delay of a repair that is due.
 type Hold struct {
-	// Wait is how long, 0 when it need not.
+	// Wait is the remaining delay, 0 for none.
 	Wait time.Duration
-	// Contended says that too many repairs were in vain.
+	// Contended is set when the limit of repairs is reached.
 	Contended bool
-	// Until is when the window ends, if Contended.
+	// Until is the end of the window, if Contended.
 	Until time.Time
 }
 
-// Hold says whether a repair that is due has to wait. It is about drifts only.
+// Hold computes the delay of a repair that is due. Only drifts are delayed.
 func (l Limits) Hold(st *v1alpha1.PodNATConfigurationStatus, now time.Time) Hold {
 	r := st.Repairs
 	if !Due(st) || r.LastReason != v1alpha1.ReasonDrifted || r.LastTime == nil || r.WindowStart == nil {
@@ -79,7 +79,7 @@ func (l Limits) Hold(st *v1alpha1.PodNATConfigurationStatus, now time.Time) Hold
 	return Hold{Wait: max(r.LastTime.Add(l.backoff(r.Recent)).Sub(now), 0)}
 }
 
-// backoff is the pause before the n-th repair within a window.
+// backoff is the delay before the n-th repair within a window.
 func (l Limits) backoff(n int32) time.Duration {
 	if n < 2 {
 		return 0

@@ -117,7 +117,7 @@ func (g *Gatherer) tenant(ctx context.Context, namespace string) {
 	g.objects(ctx, mvmKind, namespace)
 	ours := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue}
 	for _, kind := range children.Kinds() {
-		g.objects(ctx, kind, namespace, ours)
+		g.objects(ctx, kind.GroupVersionKind, namespace, ours)
 	}
 	ofVMs := client.HasLabels{v1alpha1.LabelMeshedVirtualMachine}
 	g.objects(ctx, vmiKind, namespace)

@@ -160,21 +160,8 @@ func (c *checker) traffic(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) 
 				"must be a duration of at least one millisecond, for example 5s; leave it out for no bound")
 		}
 	}
-	if (t.Timeout != "" || t.Retries != nil) && !slices.ContainsFunc(mvm.Spec.Ports, IsHTTP) {
+	if (t.Timeout != "" || t.Retries != nil) && !slices.ContainsFunc(mvm.Spec.Ports, v1alpha1.Port.IsMeshedHTTP) {
 		c.refuse(v1alpha1.ReasonInvalidSpec, path,
 			"timeout and retries shape HTTP requests, but no port takes HTTP through the mesh: set appProtocol: http on one, or remove them")
-	}
-}
-
-// IsHTTP says whether the mesh treats the port as HTTP.
-func IsHTTP(p v1alpha1.Port) bool {
-	if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP || p.RouteOrDefault() != v1alpha1.PortRouteMesh {
-		return false
-	}
-	switch p.AppProtocol {
-	case "http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c":
-		return true
-	default:
-		return false
 	}
 }

@@ -11,17 +11,6 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// DefaultVersion is the mesh subset when none is named.
-const DefaultVersion = "v1"
-
-// Version is the mesh subset, with the default filled in.
-func Version(mvm *v1alpha1.MeshedVirtualMachine) string {
-	if mvm == nil || mvm.Spec.Version == "" {
-		return DefaultVersion
-	}
-	return mvm.Spec.Version
-}
-
 func (c *checker) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 	template := mvm.Spec.VirtualMachine.Template
 	if template == nil {
@@ -57,9 +46,9 @@ const annotationInterception = "sidecar.istio.io/interceptionMode"
 func (c *checker) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *kubevirtv1.VirtualMachineInstanceTemplateSpec, path *field.Path) {
 	labels, annotations := path.Child("labels"), path.Child("annotations")
 	meta := template.ObjectMeta
-	if v, ok := meta.Labels[v1alpha1.LabelVersion]; ok && v != Version(mvm) {
+	if v, ok := meta.Labels[v1alpha1.LabelVersion]; ok && v != mvm.Spec.VersionOrDefault() {
 		c.refuse(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelVersion),
-			"is %q, but spec.version is %q: set spec.version, or remove the label", v, Version(mvm))
+			"is %q, but spec.version is %q: set spec.version, or remove the label", v, mvm.Spec.VersionOrDefault())
 	}
 	if v, ok := meta.Labels[v1alpha1.LabelMeshedVirtualMachine]; ok && v != mvm.Name {
 		c.refuse(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelMeshedVirtualMachine), "belongs to the operator: remove the label")

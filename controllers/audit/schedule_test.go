@@ -60,3 +60,21 @@ func TestDecide(t *testing.T) {
 		})
 	}
 }
+
+// TestRoundsAreEqual computes a round from two readings of the monotonic clock.
+// Rounds that differ by nanoseconds would be audited more than once.
+func TestRoundsAreEqual(t *testing.T) {
+	const interval = 10 * time.Minute
+	now := time.Now()
+	first, later := roundAt("node-a", interval, now), roundAt("node-a", interval, now.Add(1))
+	if first.next.Sub(first.begin) != interval {
+		t.Errorf("the round lasts %s", first.next.Sub(first.begin))
+	}
+	if first.begin != later.begin && first.next != later.begin {
+		t.Errorf("two computations of a round begin at %v and %v", first.begin, later.begin)
+	}
+	d := decide(state{node: "node-a", interval: interval, now: later.begin.Add(2), ready: true, last: roundAt("node-a", interval, later.begin.Add(1)).begin})
+	if d.start {
+		t.Error("a round that was audited is audited again")
+	}
+}

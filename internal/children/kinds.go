@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package children
+
+import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/natplan"
+)
+
+// Upstream is the project that defines a kind.
+type Upstream string
+
+const (
+	// UpstreamKubernetes defines the core kinds.
+	UpstreamKubernetes Upstream = "Kubernetes"
+	// UpstreamKubeVirt defines VirtualMachine.
+	UpstreamKubeVirt Upstream = "KubeVirt"
+	// UpstreamIstio defines the mesh's kinds.
+	UpstreamIstio Upstream = "Istio"
+	// UpstreamMeshVM defines this project's kinds.
+	UpstreamMeshVM Upstream = "meshvm"
+)
+
+// Kind is a kind of child objects.
+type Kind struct {
+	schema.GroupVersionKind
+	// Upstream is the project that defines the kind. The operator starts
+	// without KubeVirt's and Istio's kinds and waits for them.
+	Upstream Upstream
+	// Condition is the condition of a MeshedVirtualMachine that reports whether
+	// the objects of the kind are as desired.
+	Condition v1alpha1.ConditionType
+	// Retained is set when an object of the kind is never pruned. It is deleted
+	// with its MeshedVirtualMachine, through its owner reference, so that the
+	// operator needs no permission to delete such objects.
+	Retained bool
+	// build returns the desired objects, each with its kind set.
+	build func(Input) ([]Object, error)
+}
+
+// Kinds of child objects that other code refers to by name.
+var (
+	ServiceKind             = schema.GroupVersionKind{Version: "v1", Kind: "Service"}
+	DestinationRuleKind     = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "DestinationRule"}
+	VirtualServiceKind      = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "VirtualService"}
+	PeerAuthenticationKind  = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}
+	VirtualMachineKind      = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachine"}
+	PodNATConfigurationKind = v1alpha1.GroupVersion.WithKind("PodNATConfiguration")
+)
+
+// kinds is the table of child kinds, in the order in which objects are applied.
+// The Service and the mesh policy precede the guest, because Istio's sidecar is
+// not ready until a Service selects its pod, and because the policy has to be in
+// place before traffic. Conditions, pruning, watches, the tests of RBAC
+// permissions and the documentation follow from this table.
+var kinds = []Kind{
+	{ServiceKind, UpstreamKubernetes, v1alpha1.ConditionServiceReady, false, one(service)},
+	{DestinationRuleKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, one(destinationRule)},
+	{VirtualServiceKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, one(virtualService)},
+	{PeerAuthenticationKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, one(peerAuthentication)},
+	{VirtualMachineKind, UpstreamKubeVirt, v1alpha1.ConditionVirtualMachineReady, true, virtualMachines},
+	{PodNATConfigurationKind, UpstreamMeshVM, v1alpha1.ConditionNATProgrammed, false, podNATConfigurations},
+}
+
+// objectOf is a pointer to a type whose pointers are objects.
+type objectOf[T any] interface {
+	*T
+	Object
+}
+
+// one adapts a function that returns one object, or nil for none.
+func one[T any, P objectOf[T]](build func(Input) P) func(Input) ([]Object, error) {
+	return func(in Input) ([]Object, error) {
+		if o := build(in); o != nil {
+			return []Object{o}, nil
+		}
+		return nil, nil
+	}
+}
+
+// Kinds lists every kind of child objects, in the order in which they are applied.
+func Kinds() []Kind { return append([]Kind(nil), kinds...) }
+
+// Reported lists the kinds that a condition reports.
+func Reported(t v1alpha1.ConditionType) []Kind {
+	var out []Kind
+	for _, k := range kinds {
+		if k.Condition == t {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// Prunable lists the kinds whose objects are deleted when they are no longer
+// desired.
+func Prunable() []schema.GroupVersionKind {
+	var out []schema.GroupVersionKind
+	for _, k := range kinds {
+		if !k.Retained {
+			out = append(out, k.GroupVersionKind)
+		}
+	}
+	return out
+}
+
+// Desired returns the desired objects in the order in which to apply them. It
+// returns the errors of natplan.CheckSpec for a spec that is not acceptable.
+func Desired(in Input) ([]Object, error) {
+	if err := natplan.CheckSpec(in.MVM); err != nil {
+		return nil, err
+	}
+	var objects []Object
+	for _, k := range kinds {
+		built, err := k.build(in)
+		if err != nil {
+			return nil, err
+		}
+		objects = append(objects, built...)
+	}
+	return objects, nil
+}
+
+// PodNATConfigurations returns the desired PodNATConfigurations alone. While a
+// spec is not accepted, a pod that starts needs rules as well: those of
+// Input.LastAccepted.
+func PodNATConfigurations(in Input) []Object {
+	objects, _ := podNATConfigurations(in) // It returns no error.
+	return objects
+}
