@@ -15,21 +15,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// eventPatience is how long writing an event may hold up the end of the manager.
-const eventPatience = 5 * time.Second
+// eventTimeout limits the time for writing an event while the manager shuts
+// down.
+const eventTimeout = 5 * time.Second
 
-// podEvents is a recorder of events about the manager's own pod that has written
-// an event when it returns. The manager's recorder writes behind, and drops what
-// it has not written when the manager ends (controller-runtime,
-// pkg/internal/recorder, Provider.Stop).
+// podEvents records events about the manager's pod synchronously. The recorder
+// of the manager writes events in the background and drops events that are
+// pending when the manager stops (controller-runtime, pkg/internal/recorder,
+// Provider.Stop).
 type podEvents struct {
 	client         client.Client
 	namespace, pod string
 }
 
-// Eventf is that of client-go's events.EventRecorder.
+// Eventf implements events.EventRecorder of client-go.
 func (e podEvents) Eventf(_, _ runtime.Object, kind, reason, action, note string, args ...any) {
-	ctx, cancel := context.WithTimeout(context.Background(), eventPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), eventTimeout)
 	defer cancel()
 	now, note := metav1.NowMicro(), fmt.Sprintf(note, args...)
 	ctrl.Log.V(1).Info(note, "type", kind, "reason", reason)
@@ -45,6 +46,6 @@ func (e podEvents) Eventf(_, _ runtime.Object, kind, reason, action, note string
 		Note:                note,
 	})
 	if err != nil {
-		ctrl.Log.Error(err, "An event was not written", "reason", reason)
+		ctrl.Log.Error(err, "Failed to write an event", "reason", reason)
 	}
 }

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manager runs the meshvm operator's controllers and its webhook server.
+// Command manager runs the controllers and the webhook server of the meshvm
+// operator.
 //
 //	manager [--config FILE]
 //
-// The file is an OperatorConfiguration (docs/configuration.md); without it all
-// defaults hold. The environment variable OPERATOR_NAMESPACE names the namespace
-// of the rule-writer's Jobs, and POD_NAME the pod that events about the
-// configuration are for.
+// FILE is an OperatorConfiguration (docs/configuration.md). Without it, all
+// settings have their defaults. The environment variable OPERATOR_NAMESPACE is
+// the namespace of the rule-writer Jobs. POD_NAME is the pod to which events
+// about the configuration refer.
 package main
 
 import (
@@ -40,10 +41,10 @@ import (
 )
 
 func main() {
-	path := flag.String("config", "", "File with an OperatorConfiguration; all defaults when empty.")
+	path := flag.String("config", "", "Path of a file with an OperatorConfiguration. If empty, all settings have their defaults.")
 	flag.Parse()
 	if err := start(*path); err != nil {
-		ctrl.Log.Error(err, "the manager ends")
+		ctrl.Log.Error(err, "manager exited with an error")
 		os.Exit(1)
 	}
 }
@@ -59,12 +60,12 @@ func start(path string) error {
 		config: c, level: zap.NewAtomicLevel(),
 	}
 	if p.namespace == "" {
-		return errors.New("the environment variable OPERATOR_NAMESPACE is empty: set it to the namespace of the rule-writer's Jobs")
+		return errors.New("environment variable OPERATOR_NAMESPACE is not set: set it to the namespace of the rule-writer Jobs")
 	}
 	logger := logzap.New(logzap.Level(p.level), logzap.UseDevMode(c.Logging.Format == configv1alpha1.LogText))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
-	ctrl.Log.Info("The configuration is in force", "configuration", operatorconfig.Text(c))
+	ctrl.Log.Info("Configuration loaded", "configuration", operatorconfig.Text(c))
 	ctx, restart := context.WithCancel(ctrl.SetupSignalHandler())
 	defer restart()
 	return p.run(ctx, restart)
@@ -75,14 +76,14 @@ type program struct {
 	path, namespace, pod string
 	config               *configv1alpha1.OperatorConfiguration
 
-	// What a new configuration changes while the process runs.
+	// The parts that a new configuration changes without a restart.
 	level    zap.AtomicLevel
 	limiter  operatorconfig.RateLimiter
 	interval *audit.Interval
 	servers  servers
 }
 
-// apply puts the live fields in force.
+// apply applies the live fields of a configuration.
 func (p *program) apply(c *configv1alpha1.OperatorConfiguration) {
 	p.level.SetLevel(operatorconfig.Level(c.Logging.Level))
 	p.limiter.Set(c.Client)
@@ -90,14 +91,14 @@ func (p *program) apply(c *configv1alpha1.OperatorConfiguration) {
 	p.servers.choose(c.TLS.Profile)
 }
 
-// run is over when ctx is, or when restart was called for.
+// run returns when ctx is done or after restart was called.
 func (p *program) run(ctx context.Context, restart func()) error {
 	p.interval = audit.Every(0)
 	p.servers = newServers(p.config, p.namespace)
 	p.apply(p.config)
 	cfg, err := ctrl.GetConfig()
 	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
+		return fmt.Errorf("get the configuration of the API server client: %w", err)
 	}
 	cfg.RateLimiter = &p.limiter
 	mgr, err := ctrl.NewManager(cfg, p.options())
@@ -144,7 +145,8 @@ func (p *program) options() manager.Options {
 		LeaseDuration:           seconds(election.LeaseDurationSeconds),
 		RenewDeadline:           seconds(election.RenewDeadlineSeconds),
 		RetryPeriod:             seconds(election.RetryPeriodSeconds),
-		// The process ends with the manager, so the lease can be given up at once.
+		// The process exits with the manager, so the lease can be released
+		// immediately.
 		LeaderElectionReleaseOnCancel: true,
 	}
 	p.servers.addTo(&o)

@@ -25,25 +25,26 @@ import (
 	podwebhook "meshvm.io/meshvm/internal/webhook"
 )
 
-// Names of config/webhook.
+// Names in config/webhook.
 const (
 	webhookService       = "meshvm-webhook"
 	webhookConfiguration = "meshvm"
 	webhookSecret        = "meshvm-webhook-ca"
 )
 
-// servers are those of metrics and admission webhooks.
+// servers are the metrics server and the webhook server.
 type servers struct {
 	config *configv1alpha1.OperatorConfiguration
-	// profile is what both offer.
+	// profile is the TLS profile of both servers.
 	profile *tlsprofile.Current
-	// follow is called when the cluster's profile counts again; nil before
-	// the servers are started.
+	// follow makes the servers follow the TLS profile of the cluster again. It
+	// is nil before start.
 	follow func()
-	// certificate is for a webhook certificate of the operator's own; nil
-	// when there is no webhook, or its certificate is mounted.
+	// certificate configures the self-managed certificate of the webhook
+	// server. It is nil if the webhook is disabled or its certificate is
+	// mounted.
 	certificate *servingcert.Options
-	// authority has it once the servers are started.
+	// authority issues the self-managed certificate. It is set by start.
 	authority *servingcert.Authority
 }
 
@@ -59,7 +60,7 @@ func newServers(c *configv1alpha1.OperatorConfiguration, namespace string) serve
 	return s
 }
 
-// choose puts a TLS profile in force.
+// choose selects a TLS profile.
 func (s *servers) choose(p configv1alpha1.TLSProfile) {
 	if p == configv1alpha1.TLSProfileCluster {
 		s.profile.Choose(nil)
@@ -72,7 +73,7 @@ func (s *servers) choose(p configv1alpha1.TLSProfile) {
 	s.profile.Choose(&named)
 }
 
-// addTo makes a manager have the servers.
+// addTo adds the servers to the options of a manager.
 func (s *servers) addTo(o *manager.Options) {
 	if s.certificate != nil {
 		servingcert.AddToCache(&o.Cache, *s.certificate)
@@ -84,11 +85,12 @@ func (s *servers) addTo(o *manager.Options) {
 		TLSOpts:        []func(*tls.Config){s.profile.Apply},
 	}
 	if dir := s.config.Metrics.CertificateDirectory; dir != "" {
-		// Given CertDir, the server would look once, at its start.
+		// With CertDir, the server would check for the files only once, at its
+		// start.
 		get := servingcert.FromDirectory(dir)
 		o.Metrics.TLSOpts = append(o.Metrics.TLSOpts, func(c *tls.Config) { c.GetCertificate = get })
 	}
-	host, text, _ := net.SplitHostPort(s.config.Webhook.BindAddress) // The configuration is valid.
+	host, text, _ := net.SplitHostPort(s.config.Webhook.BindAddress) // The configuration has been validated.
 	port, _ := strconv.Atoi(text)
 	o.WebhookServer = webhook.NewServer(webhook.Options{
 		Host: host, Port: port, CertDir: s.config.Webhook.CertificateDirectory,
@@ -100,7 +102,7 @@ func (s *servers) addTo(o *manager.Options) {
 	})
 }
 
-// start has the manager run them, and be ready only with them.
+// start adds the servers to the manager and to its readiness checks.
 func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
 	var err error
 	if s.follow, err = tlsprofile.Follow(ctx, mgr, s.profile); err != nil {
@@ -117,9 +119,9 @@ func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
 			return err
 		}
 		if err := mgr.AddReadyzCheck("webhook-certificate", s.authority.Ready); err != nil {
-			return fmt.Errorf("add the check of the webhook's certificate: %w", err)
+			return fmt.Errorf("add the readiness check of the webhook certificate: %w", err)
 		}
 	}
-	// The first call makes the manager start the server.
+	// The first call of GetWebhookServer adds the server to the manager.
 	return mgr.AddReadyzCheck("webhook", mgr.GetWebhookServer().StartedChecker())
 }

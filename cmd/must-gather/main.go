@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command must-gather collects what somebody who is asked for help with meshvm
-// wants to see: the operator's objects and logs, all MeshedVirtualMachines with
-// their children, Jobs and events. It only reads, no Secrets, and leaves out the
-// cloud-init data of virtual machines.
+// Command must-gather collects the information that a support request about
+// meshvm requires: the operator's objects and logs, and all
+// MeshedVirtualMachines with their children, Jobs and events. It is read-only,
+// reads no Secrets, and omits the cloud-init data of virtual machines.
 //
 //	gather [-dest-dir DIR]
 //
-// It honours MUST_GATHER_SINCE and MUST_GATHER_SINCE_TIME.
+// It honors MUST_GATHER_SINCE and MUST_GATHER_SINCE_TIME.
 package main
 
 import (
@@ -30,7 +30,7 @@ import (
 )
 
 func main() {
-	dir := flag.String("dest-dir", "/must-gather", "directory to write to")
+	dir := flag.String("dest-dir", "/must-gather", "directory for the output")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, *dir)
@@ -41,7 +41,7 @@ func main() {
 	}
 }
 
-// run fails only when nothing can be collected.
+// run fails only if nothing can be collected.
 func run(ctx context.Context, dir string) error {
 	since, err := mustgather.Since(os.Getenv, time.Now())
 	if err != nil {
@@ -49,7 +49,7 @@ func run(ctx context.Context, dir string) error {
 	}
 	cfg, err := ctrl.GetConfig()
 	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
+		return fmt.Errorf("get the configuration of the API server client: %w", err)
 	}
 	reader, err := client.New(cfg, client.Options{})
 	if err != nil {
@@ -64,7 +64,7 @@ func run(ctx context.Context, dir string) error {
 		return typed.CoreV1().Pods(namespace).GetLogs(pod, o).Stream(ctx)
 	}
 	if err := g.Run(ctx, version.Version); err != nil {
-		fmt.Fprintln(os.Stderr, "gather: not everything could be had (errors.txt):", err)
+		fmt.Fprintln(os.Stderr, "gather: collection is incomplete (see errors.txt):", err)
 	}
 	if g.Written() < 2 {
 		return fmt.Errorf("nothing was collected into %s", dir)

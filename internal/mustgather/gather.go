@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package mustgather collects what somebody who is asked for help with meshvm
-// wants to see, into a directory. It only reads, and no Secrets.
+// Package mustgather collects the information that a support request about
+// meshvm requires into a directory. It is read-only and reads no Secrets.
 package mustgather
 
 import (
@@ -27,28 +27,29 @@ import (
 	"meshvm.io/meshvm/internal/children"
 )
 
-// LogReader reads the log of a container; the typed client's GetLogs is one.
+// LogReader reads the log of a container. GetLogs of the typed client
+// implements it.
 type LogReader func(ctx context.Context, namespace, pod string, o *corev1.PodLogOptions) (io.ReadCloser, error)
 
-// Gatherer collects.
+// Gatherer collects objects, events and logs.
 type Gatherer struct {
 	// Client reads unstructured objects from the API server.
 	Client client.Reader
 	// Logs reads logs.
 	Logs LogReader
-	// Dir is where all of it goes.
+	// Dir is the output directory.
 	Dir string
-	// Since is the age of the oldest log line and event wanted, zero for all.
+	// Since is the maximum age of log lines and events. Zero means unlimited.
 	Since time.Time
 
 	errs    []error
 	written int
 }
 
-// operatorLabels are on everything of an installation.
+// operatorLabels select the objects of an installation.
 var operatorLabels = client.MatchingLabels{"app.kubernetes.io/name": "meshvm"}
 
-// Kinds that are not children.
+// Kinds that are not child kinds.
 var (
 	crdKind        = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 	mvmKind        = v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine")
@@ -65,8 +66,8 @@ var (
 	apiServerKind  = schema.GroupVersionKind{Group: "config.openshift.io", Version: "v1", Kind: "APIServer"}
 )
 
-// Run collects everything that can be had. What cannot is in errors.txt and in
-// the error, which does not mean that there is nothing.
+// Run collects everything that is accessible. Failures are written to
+// errors.txt and returned as an error. Other files can exist despite an error.
 func (g *Gatherer) Run(ctx context.Context, version string) error {
 	if err := g.file("version", []byte("meshvm\n"+version+"\n")); err != nil {
 		return err
@@ -85,7 +86,7 @@ func (g *Gatherer) Run(ctx context.Context, version string) error {
 	return nil
 }
 
-// cluster is what has no namespace.
+// cluster collects cluster-scoped objects.
 func (g *Gatherer) cluster(ctx context.Context) {
 	g.objects(ctx, nodeKind, "")
 	g.objects(ctx, webhookKind, "", operatorLabels)
@@ -93,14 +94,14 @@ func (g *Gatherer) cluster(ctx context.Context) {
 	for _, o := range g.list(ctx, crdKind, "") {
 		for _, group := range []string{"meshvm.io", "kubevirt.io", "istio.io"} {
 			if name := o.GetName(); strings.HasSuffix(name, "."+group) {
-				unstructured.RemoveNestedField(o.Object, "spec", "versions") // the schemas
+				unstructured.RemoveNestedField(o.Object, "spec", "versions") // the CRDs
 				g.object(&o)
 			}
 		}
 	}
 }
 
-// operator is an installation's own namespace.
+// operator collects the namespace of an installation.
 func (g *Gatherer) operator(ctx context.Context, namespace string) {
 	g.objects(ctx, deploymentKind, namespace, operatorLabels)
 	g.objects(ctx, configMapKind, namespace, operatorLabels)
@@ -112,7 +113,7 @@ func (g *Gatherer) operator(ctx context.Context, namespace string) {
 	}
 }
 
-// tenant is a namespace with MeshedVirtualMachines.
+// tenant collects a namespace with MeshedVirtualMachines.
 func (g *Gatherer) tenant(ctx context.Context, namespace string) {
 	g.objects(ctx, mvmKind, namespace)
 	ours := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue}
@@ -138,7 +139,7 @@ func (g *Gatherer) namespacesOf(ctx context.Context, kind schema.GroupVersionKin
 	return out
 }
 
-// list is empty for a kind that is not served.
+// list returns the objects of a kind, or none if the kind is not served.
 func (g *Gatherer) list(ctx context.Context, kind schema.GroupVersionKind, namespace string, options ...client.ListOption) []unstructured.Unstructured {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
@@ -148,7 +149,7 @@ func (g *Gatherer) list(ctx context.Context, kind schema.GroupVersionKind, names
 	return list.Items
 }
 
-// objects writes every object of a kind into a file of its own.
+// objects writes each object of a kind to a separate file.
 func (g *Gatherer) objects(ctx context.Context, kind schema.GroupVersionKind, namespace string, options ...client.ListOption) []unstructured.Unstructured {
 	items := g.list(ctx, kind, namespace, options...)
 	for i := range items {
@@ -159,7 +160,7 @@ func (g *Gatherer) objects(ctx context.Context, kind schema.GroupVersionKind, na
 
 func (g *Gatherer) object(o *unstructured.Unstructured) {
 	o.SetManagedFields(nil)
-	leaveOutSecrets(o.Object)
+	redactSecrets(o.Object)
 	text, err := yaml.Marshal(o.Object)
 	if err == nil {
 		err = g.file(filepath.Join(g.place(o.GetNamespace()), strings.ToLower(o.GetKind()), o.GetName()+".yaml"), text)
@@ -176,7 +177,7 @@ func (g *Gatherer) place(namespace string) string {
 	return filepath.Join("namespaces", namespace)
 }
 
-// events are one file.
+// events writes all events of a namespace to one file.
 func (g *Gatherer) events(ctx context.Context, namespace string) {
 	var recent []any
 	for _, o := range g.list(ctx, eventKind, namespace) {
@@ -194,7 +195,7 @@ func (g *Gatherer) events(ctx context.Context, namespace string) {
 	}
 }
 
-// lastSeen is when an event happened last, as far as it says.
+// lastSeen returns the time of the latest occurrence of an event.
 func lastSeen(event *unstructured.Unstructured) time.Time {
 	for _, path := range [][]string{{"series", "lastObservedTime"}, {"lastTimestamp"}, {"eventTime"}} {
 		text, _, _ := unstructured.NestedString(event.Object, path...)
@@ -205,7 +206,8 @@ func lastSeen(event *unstructured.Unstructured) time.Time {
 	return time.Time{}
 }
 
-// logs of all containers of a pod, and of those that ran before them.
+// logs writes the logs of all containers of a pod and of their previous
+// instances.
 func (g *Gatherer) logs(ctx context.Context, pod *unstructured.Unstructured) {
 	statuses, _, _ := unstructured.NestedSlice(pod.Object, "status", "containerStatuses")
 	for _, s := range statuses {
@@ -253,42 +255,42 @@ func (g *Gatherer) file(path string, content []byte) error {
 	return os.WriteFile(path, content, 0o644)
 }
 
-// Written is how many files there are.
+// Written returns the number of files.
 func (g *Gatherer) Written() int { return g.written }
 
-// secretFields of virtual machines may hold passwords and keys (KubeVirt:
-// CloudInitNoCloudSource, CloudInitConfigDriveSource).
+// secretFields are fields of virtual machines that can contain passwords and
+// keys (KubeVirt: CloudInitNoCloudSource, CloudInitConfigDriveSource).
 var secretFields = []string{"userData", "userDataBase64", "networkData", "networkDataBase64"}
 
-// secretAnnotation has the data of Ignition; KubeVirt copies it from a template
-// to VMI and pod (KubeVirt: IgnitionAnnotation).
+// secretAnnotation contains Ignition data. KubeVirt copies it from a template
+// to the VirtualMachineInstance and the pod (KubeVirt: IgnitionAnnotation).
 const secretAnnotation = kubevirtv1.IgnitionAnnotation
 
-// leftOut stands in the place of a secret.
-const leftOut = "(left out by must-gather)"
+// redacted replaces a secret value.
+const redacted = "(omitted by must-gather)"
 
-// leaveOutSecrets replaces them wherever they are.
-func leaveOutSecrets(value any) {
+// redactSecrets replaces secret values at any depth.
+func redactSecrets(value any) {
 	switch v := value.(type) {
 	case map[string]any:
 		for _, name := range secretFields {
 			if _, ok := v[name]; ok {
-				v[name] = leftOut
+				v[name] = redacted
 			}
 		}
 		annotations, ok := v["annotations"].(map[string]any)
-		if ok { // It would have the same once more.
+		if ok { // It contains the same fields again.
 			delete(annotations, corev1.LastAppliedConfigAnnotation)
 			if _, ok := annotations[secretAnnotation]; ok {
-				annotations[secretAnnotation] = leftOut
+				annotations[secretAnnotation] = redacted
 			}
 		}
 		for _, inner := range v {
-			leaveOutSecrets(inner)
+			redactSecrets(inner)
 		}
 	case []any:
 		for _, inner := range v {
-			leaveOutSecrets(inner)
+			redactSecrets(inner)
 		}
 	}
 }

@@ -14,19 +14,20 @@ const (
 	EnvSinceTime = "MUST_GATHER_SINCE_TIME"
 )
 
-// Since is the moment that the environment asks for; zero means all.
+// Since returns the start time that the environment specifies. Zero means
+// unlimited.
 func Since(env func(string) string, now time.Time) (time.Time, error) {
 	if text := env(EnvSinceTime); text != "" {
 		t, err := time.Parse(time.RFC3339, text)
 		if err != nil {
-			return t, fmt.Errorf("%s: want a time of RFC 3339: %w", EnvSinceTime, err)
+			return t, fmt.Errorf("%s: must be an RFC 3339 time: %w", EnvSinceTime, err)
 		}
 		return t, nil
 	}
 	if text := env(EnvSince); text != "" {
 		d, err := time.ParseDuration(text)
 		if err != nil {
-			return time.Time{}, fmt.Errorf("%s: want a duration such as 2h: %w", EnvSince, err)
+			return time.Time{}, fmt.Errorf("%s: must be a duration such as 2h: %w", EnvSince, err)
 		}
 		return now.Add(-d), nil
 	}

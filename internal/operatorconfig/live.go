@@ -12,13 +12,13 @@ import (
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 )
 
-// RateLimiter is a rest.Config's RateLimiter whose limit can change. The zero
-// value is not usable: call Set first.
+// RateLimiter is a RateLimiter for rest.Config whose limit can be changed. Call
+// Set before use.
 type RateLimiter struct {
 	current atomic.Pointer[flowcontrol.RateLimiter]
 }
 
-// Set puts the limit of the configuration in force, for requests from now on.
+// Set applies the limit of the configuration to subsequent requests.
 func (r *RateLimiter) Set(c configv1alpha1.Client) {
 	limiter := flowcontrol.NewFakeAlwaysRateLimiter()
 	if n := *c.RequestsPerSecond; n > 0 {
@@ -29,7 +29,7 @@ func (r *RateLimiter) Set(c configv1alpha1.Client) {
 
 func (r *RateLimiter) get() flowcontrol.RateLimiter { return *r.current.Load() }
 
-// TryAccept takes a token if there is one.
+// TryAccept takes a token if one is available.
 func (r *RateLimiter) TryAccept() bool { return r.get().TryAccept() }
 
 // Accept waits for a token.
@@ -38,13 +38,14 @@ func (r *RateLimiter) Accept() { r.get().Accept() }
 // Stop does nothing.
 func (r *RateLimiter) Stop() { r.get().Stop() }
 
-// QPS is the limit.
+// QPS returns the limit in requests per second.
 func (r *RateLimiter) QPS() float32 { return r.get().QPS() }
 
-// Wait waits for a token or for the end of ctx.
+// Wait waits for a token or until ctx is done.
 func (r *RateLimiter) Wait(ctx context.Context) error { return r.get().Wait(ctx) }
 
-// levels are zap's names for ours; logr's verbosity counts downwards from Info.
+// levels maps log levels to levels of zap. The verbosity of logr decreases from
+// Info.
 var levels = map[configv1alpha1.LogLevel]zapcore.Level{
 	configv1alpha1.LogError: zapcore.ErrorLevel,
 	configv1alpha1.LogInfo:  zapcore.InfoLevel,
@@ -52,5 +53,5 @@ var levels = map[configv1alpha1.LogLevel]zapcore.Level{
 	configv1alpha1.LogTrace: zapcore.Level(-9),
 }
 
-// Level is a log level in zap's terms.
+// Level returns the zap level of a log level.
 func Level(l configv1alpha1.LogLevel) zapcore.Level { return levels[l] }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package operatorconfig reads the file that the operator is configured by:
-// strictly decoded, defaulted, validated, and watched for changes.
+// Package operatorconfig reads the operator's configuration file. It decodes
+// the file strictly, applies defaults, validates it and watches it for changes.
 package operatorconfig
 
 import (
@@ -17,7 +17,8 @@ import (
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 )
 
-// Environment variables that an installation sets, as OLM does for images.
+// Environment variables that the installation manifests set. OLM replaces
+// images in environment variables.
 const (
 	EnvRuleWriterImage          = "RULE_WRITER_IMAGE"
 	EnvRuleWriterServiceAccount = "RULE_WRITER_SERVICE_ACCOUNT"
@@ -31,8 +32,8 @@ func newCodecs() serializer.CodecFactory {
 	return serializer.NewCodecFactory(scheme, serializer.EnableStrict)
 }
 
-// Load reads the file, or takes all defaults when path is empty. An error names
-// the fields that are wrong, all of them, and the way out.
+// Load reads the file, or returns the defaults if path is empty. The error
+// lists all invalid fields and how to correct them.
 func Load(path string, env func(string) string) (*configv1alpha1.OperatorConfiguration, error) {
 	if path == "" {
 		return Parse(nil, env)
@@ -48,12 +49,12 @@ func Load(path string, env func(string) string) (*configv1alpha1.OperatorConfigu
 	return c, nil
 }
 
-// Parse is Load for the contents of a file, nil if there is none.
+// Parse decodes the content of a file, or returns the defaults if text is nil.
 func Parse(text []byte, env func(string) string) (*configv1alpha1.OperatorConfiguration, error) {
 	c := &configv1alpha1.OperatorConfiguration{}
 	if text != nil {
 		if err := runtime.DecodeInto(codecs.UniversalDecoder(), text, c); err != nil {
-			return nil, fmt.Errorf("not an OperatorConfiguration of %s (docs/configuration.md has all fields): %w", configv1alpha1.GroupVersion, err)
+			return nil, fmt.Errorf("not an OperatorConfiguration of %s (see docs/configuration.md for all fields): %w", configv1alpha1.GroupVersion, err)
 		}
 	}
 	Default(c, env)
@@ -63,8 +64,7 @@ func Parse(text []byte, env func(string) string) (*configv1alpha1.OperatorConfig
 	return c, nil
 }
 
-// Default fills in every field that was left out, so that nothing behind it has
-// to know a default.
+// Default sets all fields that are not set to their defaults.
 func Default(c *configv1alpha1.OperatorConfiguration, env func(string) string) {
 	set(&c.RuleWriter.Image, env(EnvRuleWriterImage))
 	set(&c.RuleWriter.ServiceAccount, env(EnvRuleWriterServiceAccount))
@@ -100,5 +100,5 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
-// Seconds is a field's number of seconds.
+// Seconds converts a number of seconds to a duration.
 func Seconds(n int32) time.Duration { return time.Duration(n) * time.Second }

@@ -25,10 +25,10 @@ import (
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 )
 
-// lastReloadSuccessful is 1 when the file is in force as it is.
+// lastReloadSuccessful is 1 if the current content of the file is in effect.
 var lastReloadSuccessful = prometheus.NewGauge(prometheus.GaugeOpts{
 	Name: "meshvm_configuration_last_reload_successful",
-	Help: "Whether the operator's configuration file is valid and in force (1), or the last valid one goes on (0).",
+	Help: "Whether the current content of the operator's configuration file is valid and in effect (1), or the last valid configuration remains in effect (0).",
 })
 
 func init() {
@@ -36,7 +36,7 @@ func init() {
 	metrics.Registry.MustRegister(lastReloadSuccessful)
 }
 
-// Event reasons and their action.
+// Event reasons and the event action.
 const (
 	reasonInvalid = "InvalidConfiguration"
 	reasonInForce = "ConfigurationChanged"
@@ -44,7 +44,7 @@ const (
 	actionReload  = "ReloadConfiguration"
 )
 
-// live are the fields, by their path, that take effect while the manager runs.
+// live contains the paths of the fields that take effect without a restart.
 var live = map[string]bool{
 	"audit.intervalSeconds":    true,
 	"client.requestsPerSecond": true,
@@ -53,22 +53,24 @@ var live = map[string]bool{
 	"tls.profile":              true,
 }
 
-// Reloader is a Runnable, on every replica, that watches the configuration's
-// file. A new file that is not valid changes nothing: the last valid one goes
-// on, and log, event and metric say so.
+// Reloader watches the configuration file. It is a Runnable and runs on every
+// replica. If a new file is invalid, the last valid configuration remains in
+// effect, and the log, an event and a metric report the error.
 type Reloader struct {
-	// Path is the file; the kubelet changes it through a symbolic link.
+	// Path is the path of the file. The kubelet replaces the file through a
+	// symbolic link.
 	Path string
-	// Env is the environment that defaults come from.
+	// Env returns the environment variables that contain defaults.
 	Env func(string) string
-	// Current is the configuration in force.
+	// Current is the configuration in effect.
 	Current *configv1alpha1.OperatorConfiguration
-	// Apply puts the live fields of a new configuration in force.
+	// Apply applies the live fields of a new configuration.
 	Apply func(*configv1alpha1.OperatorConfiguration)
-	// Restart ends the manager, so that it is started with the new file.
+	// Restart stops the manager, so that Kubernetes restarts it with the new
+	// configuration.
 	Restart func()
-	// Log, Recorder and Object say what happened; events are about Object,
-	// the manager's own pod, if there is one.
+	// Log and Recorder report changes. Object is the manager's pod, to which
+	// events refer. Without it, no events are recorded.
 	Log      logr.Logger
 	Recorder events.EventRecorder
 	Object   *corev1.Pod
@@ -76,38 +78,38 @@ type Reloader struct {
 	seen []byte
 }
 
-// NeedLeaderElection says that every replica has the file.
+// NeedLeaderElection returns false because every replica uses the file.
 func (r *Reloader) NeedLeaderElection() bool { return false }
 
-// Start watches the file until ctx ends.
+// Start watches the file until ctx is done.
 func (r *Reloader) Start(ctx context.Context) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watch the operator's configuration: %w", err)
 	}
 	defer watcher.Close() //nolint:errcheck // The process ends.
-	// A file that is replaced, as through the kubelet's link, is only seen in
-	// its directory.
+	// The replacement of a file, for example through the kubelet's symbolic
+	// link, is reported only for its directory.
 	if err := watcher.Add(filepath.Dir(r.Path)); err != nil {
 		return fmt.Errorf("watch the operator's configuration: %w", err)
 	}
-	// It may have changed since it was loaded.
-	r.look()
+	// The file can have changed since it was loaded.
+	r.reload()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-watcher.Events:
-			r.look()
+			r.reload()
 		case err := <-watcher.Errors:
-			r.Log.Error(err, "The watch of the operator's configuration missed something")
-			r.look()
+			r.Log.Error(err, "The watch of the operator's configuration lost events")
+			r.reload()
 		}
 	}
 }
 
-// look reads the file and acts on what is new in it.
-func (r *Reloader) look() {
+// reload reads the file and applies the changes.
+func (r *Reloader) reload() {
 	text, err := os.ReadFile(r.Path)
 	if err == nil && bytes.Equal(text, r.seen) {
 		return
@@ -119,8 +121,8 @@ func (r *Reloader) look() {
 	}
 	if err != nil {
 		lastReloadSuccessful.Set(0)
-		r.Log.Error(err, "The operator's new configuration is not valid: the last valid one goes on", "file", r.Path)
-		r.event(corev1.EventTypeWarning, reasonInvalid, "the last valid configuration goes on: "+err.Error())
+		r.Log.Error(err, "The new configuration is invalid. The last valid configuration remains in effect", "file", r.Path)
+		r.event(corev1.EventTypeWarning, reasonInvalid, "the last valid configuration remains in effect: "+err.Error())
 		return
 	}
 	lastReloadSuccessful.Set(1)
@@ -131,18 +133,18 @@ func (r *Reloader) look() {
 	r.Current = next
 	fields := strings.Join(changed, ", ")
 	if slices.ContainsFunc(changed, func(path string) bool { return !live[path] }) {
-		r.Log.Info("The manager ends to be started with its new configuration", "changed", fields)
-		r.event(corev1.EventTypeNormal, reasonRestart, "the manager ends to be started with its new configuration: "+fields)
+		r.Log.Info("Restarting the manager with the new configuration", "changed", fields)
+		r.event(corev1.EventTypeNormal, reasonRestart, "restarting the manager with the new configuration: "+fields)
 		r.Restart()
 		return
 	}
 	r.Apply(next)
-	r.Log.Info("The new configuration is in force", "changed", fields)
-	r.event(corev1.EventTypeNormal, reasonInForce, "the new configuration is in force: "+fields)
+	r.Log.Info("New configuration applied", "changed", fields)
+	r.event(corev1.EventTypeNormal, reasonInForce, "new configuration applied: "+fields)
 }
 
-// event is at most as long as the API server takes (k8s.io/kubernetes,
-// pkg/apis/core/validation, noteLengthLimit).
+// event records an event. It truncates the note to the limit of the API server
+// (k8s.io/kubernetes, pkg/apis/core/validation, noteLengthLimit).
 func (r *Reloader) event(kind, reason, note string) {
 	if r.Object == nil {
 		return
@@ -154,7 +156,7 @@ func (r *Reloader) event(kind, reason, note string) {
 	r.Recorder.Eventf(r.Object, nil, kind, reason, actionReload, "%s", note)
 }
 
-// Changed are the paths of the fields that differ, sorted.
+// Changed returns the sorted paths of the fields that differ.
 func Changed(a, b *configv1alpha1.OperatorConfiguration) []string {
 	before, after := flatten(a), flatten(b)
 	var out []string
@@ -173,10 +175,10 @@ func union(a, b map[string]any) map[string]any {
 	return out
 }
 
-// flatten has every field that is set by its path; a list is one field.
+// flatten returns all fields that are set, by path. A list is a single field.
 func flatten(c *configv1alpha1.OperatorConfiguration) map[string]any {
 	tree, err := runtime.DefaultUnstructuredConverter.ToUnstructured(c)
-	if err != nil { // Its types are ours.
+	if err != nil { // impossible for this type
 		panic(err)
 	}
 	delete(tree, "kind")
@@ -196,10 +198,10 @@ func flatten(c *configv1alpha1.OperatorConfiguration) map[string]any {
 	return out
 }
 
-// Text is the configuration as one line, for the log.
+// Text returns the configuration as one line of JSON for the log.
 func Text(c *configv1alpha1.OperatorConfiguration) string {
 	text, err := json.Marshal(c)
-	if err != nil { // Its types are ours.
+	if err != nil { // impossible for this type
 		panic(err)
 	}
 	return string(text)

@@ -23,8 +23,8 @@ import (
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 )
 
-// write lays the file as the kubelet does with a ConfigMap: a directory of its
-// own, and the link ..data changed over to it.
+// write replaces the file like the kubelet does for a ConfigMap: it creates a
+// new directory and changes the symbolic link ..data to it.
 func write(t *testing.T, dir string, version int, text string) {
 	t.Helper()
 	name := fmt.Sprintf("..%d", version)
@@ -68,7 +68,7 @@ func TestReload(t *testing.T) {
 		case got := <-recorder.Events:
 			for _, part := range parts {
 				if !strings.Contains(got, part) {
-					t.Errorf("event %q, want %q in it", got, part)
+					t.Errorf("event %q does not contain %q", got, part)
 				}
 			}
 		case <-time.After(30 * time.Second):
@@ -83,21 +83,21 @@ func TestReload(t *testing.T) {
 	}
 
 	write(t, dir, 2, header+"audit: {intervalSeconds: 1}")
-	event("Warning", reasonInvalid, "the last valid configuration goes on", "audit.intervalSeconds", "at least 10")
+	event("Warning", reasonInvalid, "the last valid configuration remains in effect", "audit.intervalSeconds", "at least 10")
 	if got := testutil.ToFloat64(lastReloadSuccessful); got != 0 {
-		t.Errorf("the metric is %v while the file is invalid", got)
+		t.Errorf("metric is %v while the file is invalid, want 0", got)
 	}
 
-	// Back to what is in force: nothing to do, and nothing wrong any more.
+	// The configuration in effect is restored, so nothing changes.
 	write(t, dir, 3, header+"logging: {level: Debug}\naudit: {intervalSeconds: 20}")
 	write(t, dir, 4, header+"logging: {level: Debug}\naudit: {intervalSeconds: 20}\ncontrollers: {workers: 8}")
 	event("Normal", reasonRestart, "controllers.workers")
 	<-restarted
 	if got := testutil.ToFloat64(lastReloadSuccessful); got != 1 {
-		t.Errorf("the metric is %v, though the file is valid again", got)
+		t.Errorf("metric is %v after the file was corrected, want 1", got)
 	}
 	if len(applied) > 0 || len(restarted) > 0 || len(recorder.Events) > 0 {
-		t.Errorf("%d applied, %d restarts, %d events that nobody asked for", len(applied), len(restarted), len(recorder.Events))
+		t.Errorf("%d applied, %d restarts, %d events that were not expected", len(applied), len(restarted), len(recorder.Events))
 	}
 	cancel()
 	if err := <-done; err != nil {
@@ -105,7 +105,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// TestLiveFields holds the list against what users read.
+// TestLiveFields compares the list of live fields with the documentation.
 func TestLiveFields(t *testing.T) {
 	doc, err := os.ReadFile("../../docs/api/operatorconfiguration.md")
 	if err != nil {
@@ -120,7 +120,7 @@ func TestLiveFields(t *testing.T) {
 		path, _, _ = strings.Cut(path, "`")
 		documented[path] = true
 		if said := strings.HasSuffix(strings.TrimSpace(row), " Live. |"); said != live[path] {
-			t.Errorf("%s is live: the comment says %t, the program %t", path, said, live[path])
+			t.Errorf("%s is live: documented %t, implemented %t", path, said, live[path])
 		}
 	}
 	for path := range live {
@@ -135,23 +135,23 @@ func TestRateLimiter(t *testing.T) {
 	r.Set(configv1alpha1.Client{RequestsPerSecond: ptr.To[int32](0)})
 	for range 1000 {
 		if !r.TryAccept() {
-			t.Fatal("refused without a limit")
+			t.Fatal("request rejected without a limit")
 		}
 	}
 	r.Set(configv1alpha1.Client{RequestsPerSecond: ptr.To[int32](1), Burst: 2})
 	for n := range 3 {
 		if got, want := r.TryAccept(), n < 2; got != want {
-			t.Errorf("request %d of a burst of 2 is let through: %t, want %t", n, got, want)
+			t.Errorf("request %d of a burst of 2 accepted: %t, want %t", n, got, want)
 		}
 	}
 	if r.QPS() != 1 {
-		t.Errorf("%v requests a second, want 1", r.QPS())
+		t.Errorf("%v requests per second, want 1", r.QPS())
 	}
 }
 
 func TestLevel(t *testing.T) {
 	order := []configv1alpha1.LogLevel{configv1alpha1.LogTrace, configv1alpha1.LogDebug, configv1alpha1.LogInfo, configv1alpha1.LogError}
 	if !slices.IsSortedFunc(order, func(a, b configv1alpha1.LogLevel) int { return int(Level(a)) - int(Level(b)) }) || Level(configv1alpha1.LogInfo) != zapcore.InfoLevel {
-		t.Error("the levels are not in order")
+		t.Error("log levels are not in order")
 	}
 }

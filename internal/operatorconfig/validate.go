@@ -15,11 +15,10 @@ import (
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 )
 
-// maxPullSecrets bounds ruleWriter.imagePullSecrets.
+// maxPullSecrets is the maximum length of ruleWriter.imagePullSecrets.
 const maxPullSecrets = 16
 
-// Validate returns everything that is wrong with a configuration whose defaults
-// are filled in.
+// Validate returns all errors of a configuration whose defaults are set.
 func Validate(c *configv1alpha1.OperatorConfiguration) field.ErrorList {
 	var v validator
 	v.ruleWriter(field.NewPath("ruleWriter"), &c.RuleWriter)
@@ -27,14 +26,14 @@ func Validate(c *configv1alpha1.OperatorConfiguration) field.ErrorList {
 	interval := field.NewPath("audit", "intervalSeconds")
 	v.between(interval, *c.Audit.IntervalSeconds, 0, 86400)
 	if n := *c.Audit.IntervalSeconds; n > 0 && n < 10 {
-		v.invalid(interval, n, "give at least 10, or 0 to turn audits off")
+		v.invalid(interval, n, "must be at least 10, or 0 to disable audits")
 	}
 	v.between(field.NewPath("controllers", "workers"), c.Controllers.Workers, 1, 64)
 	v.between(field.NewPath("client", "requestsPerSecond"), *c.Client.RequestsPerSecond, 0, 10000)
 	if *c.Client.RequestsPerSecond > 0 {
 		v.between(field.NewPath("client", "burst"), c.Client.Burst, 1, 20000)
 	} else if c.Client.Burst != 0 {
-		v.invalid(field.NewPath("client", "burst"), c.Client.Burst, "set client.requestsPerSecond too, or leave this out")
+		v.invalid(field.NewPath("client", "burst"), c.Client.Burst, "set client.requestsPerSecond or omit burst")
 	}
 	logging := field.NewPath("logging")
 	oneOf(&v, logging.Child("level"), c.Logging.Level, configv1alpha1.LogError, configv1alpha1.LogInfo, configv1alpha1.LogDebug, configv1alpha1.LogTrace)
@@ -48,20 +47,20 @@ func Validate(c *configv1alpha1.OperatorConfiguration) field.ErrorList {
 	}
 	webhook := field.NewPath("webhook")
 	oneOf(&v, webhook.Child("mode"), c.Webhook.Mode, configv1alpha1.Enabled, configv1alpha1.Disabled)
-	v.address(webhook.Child("bindAddress"), c.Webhook.BindAddress, "set webhook.mode to Disabled to turn it off")
+	v.address(webhook.Child("bindAddress"), c.Webhook.BindAddress, "set webhook.mode to Disabled to disable the server")
 	oneOf(&v, webhook.Child("certificateSource"), c.Webhook.CertificateSource, configv1alpha1.CertificateSelfManaged, configv1alpha1.CertificateMounted)
 	v.directory(webhook.Child("certificateDirectory"), c.Webhook.CertificateDirectory)
 	gate := field.NewPath("guests", "startGate")
 	oneOf(&v, gate, c.Guests.StartGate, configv1alpha1.StartGateContainer, configv1alpha1.StartGatePause)
 	if c.Guests.StartGate == configv1alpha1.StartGateContainer && c.Webhook.Mode == configv1alpha1.Disabled {
-		v.invalid(gate, c.Guests.StartGate, "it needs the webhook: set webhook.mode to Enabled, or this to Pause")
+		v.invalid(gate, c.Guests.StartGate, "requires the webhook: set webhook.mode to Enabled or guests.startGate to Pause")
 	}
 	oneOf(&v, field.NewPath("tls", "profile"), c.TLS.Profile, configv1alpha1.TLSProfileCluster,
 		configv1alpha1.TLSProfileOld, configv1alpha1.TLSProfileIntermediate, configv1alpha1.TLSProfileModern)
 	return v.errs
 }
 
-// validator collects what is wrong.
+// validator collects errors.
 type validator struct{ errs field.ErrorList }
 
 func (v *validator) invalid(p *field.Path, value any, wayOut string) {
@@ -70,10 +69,10 @@ func (v *validator) invalid(p *field.Path, value any, wayOut string) {
 
 func (v *validator) ruleWriter(p *field.Path, r *configv1alpha1.RuleWriter) {
 	if r.Image == "" {
-		v.errs = append(v.errs, field.Required(p.Child("image"), "name the rule-writer's image here or in the environment variable "+EnvRuleWriterImage))
+		v.errs = append(v.errs, field.Required(p.Child("image"), "set the rule-writer's image here or in the environment variable "+EnvRuleWriterImage))
 	}
 	if r.ServiceAccount == "" {
-		v.errs = append(v.errs, field.Required(p.Child("serviceAccount"), "name the rule-writer's service account here or in the environment variable "+EnvRuleWriterServiceAccount))
+		v.errs = append(v.errs, field.Required(p.Child("serviceAccount"), "set the rule-writer's service account here or in the environment variable "+EnvRuleWriterServiceAccount))
 	} else {
 		v.name(p.Child("serviceAccount"), r.ServiceAccount)
 	}
@@ -97,17 +96,18 @@ func (v *validator) leaderElection(p *field.Path, l *configv1alpha1.LeaderElecti
 	v.between(renew, l.RenewDeadlineSeconds, 1, 3600)
 	v.between(retry, l.RetryPeriodSeconds, 1, 3600)
 	if l.RenewDeadlineSeconds >= l.LeaseDurationSeconds {
-		v.invalid(renew, l.RenewDeadlineSeconds, fmt.Sprintf("give less than leaseDurationSeconds, which is %d: a leader has to end before others take over", l.LeaseDurationSeconds))
+		v.invalid(renew, l.RenewDeadlineSeconds, fmt.Sprintf("must be less than leaseDurationSeconds, which is %d: a leader has to stop before another manager replaces it", l.LeaseDurationSeconds))
 	}
-	// client-go, tools/leaderelection: the retry period is jittered by 1.2.
+	// client-go, tools/leaderelection: the retry period has a jitter factor of
+	// 1.2.
 	if float64(l.RetryPeriodSeconds)*1.2 >= float64(l.RenewDeadlineSeconds) {
-		v.invalid(retry, l.RetryPeriodSeconds, fmt.Sprintf("1.2 times this has to be less than renewDeadlineSeconds, which is %d", l.RenewDeadlineSeconds))
+		v.invalid(retry, l.RetryPeriodSeconds, fmt.Sprintf("1.2 times this value must be less than renewDeadlineSeconds, which is %d", l.RenewDeadlineSeconds))
 	}
 }
 
 func (v *validator) between(p *field.Path, n, least, most int32) {
 	if n < least || n > most {
-		v.invalid(p, n, fmt.Sprintf("give a number from %d to %d", least, most))
+		v.invalid(p, n, fmt.Sprintf("must be from %d to %d", least, most))
 	}
 }
 
@@ -117,10 +117,10 @@ func oneOf[T ~string](v *validator, p *field.Path, value T, known ...T) {
 	}
 }
 
-// mayBeOff is for servers that need not run.
-const mayBeOff = "0 turns it off"
+// mayBeOff is the hint for servers that can be disabled.
+const mayBeOff = "0 disables the server"
 
-// address checks HOST:PORT.
+// address checks that an address is HOST:PORT.
 func (v *validator) address(p *field.Path, address, off string) {
 	if address == "0" && off == mayBeOff {
 		return
@@ -130,13 +130,13 @@ func (v *validator) address(p *field.Path, address, off string) {
 		_, err = strconv.ParseUint(port, 10, 16)
 	}
 	if err != nil {
-		v.invalid(p, address, "give HOST:PORT, or :PORT for all addresses; "+off)
+		v.invalid(p, address, "must be HOST:PORT, or :PORT for all addresses; "+off)
 	}
 }
 
 func (v *validator) directory(p *field.Path, dir string) {
 	if !filepath.IsAbs(dir) {
-		v.invalid(p, dir, "give an absolute path")
+		v.invalid(p, dir, "must be an absolute path")
 	}
 }
 

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package servingcert gives the webhook server a certificate where nobody else
-// does: it keeps a certificate authority in one Secret, signs short-lived
-// certificates with it, and has the API servers trust it.
+// Package servingcert issues the webhook server's certificate if no other
+// component does. It keeps a certificate authority in one Secret, signs
+// short-lived certificates with it, and adds the authority to the caBundle of
+// the webhook configuration.
 //
-// Where OLM, OpenShift's service-CA or cert-manager mount a certificate as
-// files, none of this runs: controller-runtime's webhook server reads the files
-// and reads them again when they change.
+// If OLM, OpenShift service CA or cert-manager mounts a certificate, this
+// package is not used. The webhook server of controller-runtime reads the files
+// and reloads them when they change.
 //
-// The authority itself is cert-manager's library for its own webhook: it reads
-// and writes the one named Secret and nothing else.
+// The authority is the library that cert-manager uses for its own webhook. It
+// reads and writes only the named Secret.
 package servingcert
 
 import (
@@ -28,39 +29,38 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// commonName is the subject of all authorities that the operator ever made.
+// commonName is the subject of all authorities that the operator creates.
 const commonName = "meshvm-webhook-ca"
 
-// Lifetimes, unless Options name others. A certificate is replaced when two
-// thirds of its life are over.
+// Default lifetimes. A certificate is renewed after two thirds of its lifetime.
 const (
 	defaultCALifetime   = 365 * 24 * time.Hour
 	defaultLeafLifetime = 7 * 24 * time.Hour
 	defaultSettle       = 10 * time.Second
 )
 
-// Options say what is kept where.
+// Options configure the authority.
 type Options struct {
-	// Secret holds the authority. It has to exist, and may be empty: making
-	// Secrets is a right that cannot be given for one name.
+	// Secret contains the authority. It must exist and may be empty, because
+	// the permission to create a Secret cannot be limited to one name.
 	Secret types.NamespacedName
 	// Configuration is the name of the MutatingWebhookConfiguration whose
 	// webhooks call this server.
 	Configuration string
-	// DNSNames are those by which API servers call it, for example
+	// DNSNames are the names by which API servers call the server, for example
 	// "meshvm-webhook.meshvm-system.svc".
 	DNSNames []string
-	// CALifetime is how long an authority is valid; zero means a year.
+	// CALifetime is the lifetime of an authority. Defaults to one year.
 	CALifetime time.Duration
-	// LeafLifetime is how long a certificate is valid; zero means a week.
+	// LeafLifetime is the lifetime of a certificate. Defaults to one week.
 	LeafLifetime time.Duration
-	// Settle is how long API servers may take to notice that they have to
-	// trust another authority; zero means ten seconds.
+	// Settle is the time after which all API servers are expected to use a
+	// changed caBundle. Defaults to ten seconds.
 	Settle time.Duration
 }
 
-// Authority signs the webhook server's certificates. It is a Runnable of a
-// manager, on every replica: each has certificates of its own.
+// Authority signs the webhook server's certificates. It is a Runnable and runs
+// on every replica. Each replica has separate certificates.
 type Authority struct {
 	source cmtls.CertificateSource
 	settle time.Duration
@@ -68,8 +68,8 @@ type Authority struct {
 
 	mu      sync.Mutex
 	serving *tls.Certificate
-	// trusted has, by their DER, the authorities that were seen in the
-	// configuration, and since when.
+	// trusted contains the authorities in the caBundle, by their DER encoding,
+	// and the time at which they were first seen there.
 	trusted map[string]trust
 }
 
@@ -78,7 +78,7 @@ type trust struct {
 	since time.Time
 }
 
-// New makes an authority that reaches the API server by cfg.
+// New returns an authority that connects to the API server with cfg.
 func New(cfg *rest.Config, o Options) *Authority {
 	return &Authority{
 		source: &cmtls.DynamicSource{
@@ -105,17 +105,18 @@ func or(d, otherwise time.Duration) time.Duration {
 	return d
 }
 
-// Start keeps the authority and the certificate fresh until ctx ends.
+// Start renews the authority and the certificate until ctx is done.
 func (a *Authority) Start(ctx context.Context) error {
 	return a.source.Start(logr.NewContext(ctx, log))
 }
 
-// NeedLeaderElection says that every replica has to serve.
+// NeedLeaderElection returns false because every replica serves the webhook.
 func (a *Authority) NeedLeaderElection() bool { return false }
 
-// GetCertificate is for tls.Config. A certificate of an authority that the API
-// servers do not trust yet is held back as long as the one before it is valid,
-// so that no call fails while an authority is replaced.
+// GetCertificate implements GetCertificate of tls.Config. While the API servers
+// do not trust the issuer of a new certificate yet, it returns the previous
+// certificate as long as that is valid. No call fails while an authority is
+// replaced.
 func (a *Authority) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	fresh, err := a.source.GetCertificate(hello)
 	if err != nil {
@@ -139,7 +140,7 @@ func (a *Authority) isTrusted(leaf *x509.Certificate) bool {
 	return false
 }
 
-// trust records that the configuration names just these authorities.
+// trust records the authorities in the caBundle.
 func (a *Authority) trust(cas []*x509.Certificate) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -154,10 +155,10 @@ func (a *Authority) trust(cas []*x509.Certificate) {
 	}
 }
 
-// Ready is a readiness check: without a certificate no call can be answered.
+// Ready is a readiness check that requires a certificate.
 func (a *Authority) Ready(*http.Request) error {
 	if !a.source.Healthy() {
-		return errors.New("there is no certificate yet: the Secret of the authority is missing, or cannot be written")
+		return errors.New("the webhook server does not have a certificate: the Secret of the authority does not exist or cannot be written")
 	}
 	return nil
 }

@@ -13,15 +13,15 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// FromDirectory serves tls.crt and tls.key as they are at each handshake, and a
-// certificate of its own while they are not there: an optional Secret may come
-// when the process has long been running, and the kubelet mounts it then. It is
-// for servers that few clients call.
+// FromDirectory returns a GetCertificate function that reads tls.crt and
+// tls.key at each handshake, and serves a self-signed certificate while they do
+// not exist. The kubelet mounts an optional Secret that is created after the
+// start of the process. The function is intended for servers with few clients.
 func FromDirectory(dir string) func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	own := sync.OnceValues(func() (*tls.Certificate, error) {
 		crt, key, err := cert.GenerateSelfSignedCertKey("localhost", nil, nil)
 		if err != nil {
-			return nil, fmt.Errorf("make a certificate: %w", err)
+			return nil, fmt.Errorf("create a self-signed certificate: %w", err)
 		}
 		pair, err := tls.X509KeyPair(crt, key)
 		return &pair, err

@@ -12,7 +12,7 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// TestFromDirectory brings a certificate to a running server, and another one.
+// TestFromDirectory adds a certificate to a running server and replaces it.
 func TestFromDirectory(t *testing.T) {
 	dir := t.TempDir()
 	get := FromDirectory(dir)
@@ -24,12 +24,12 @@ func TestFromDirectory(t *testing.T) {
 		}
 		leaf, err := x509.ParseCertificate(c.Certificate[0])
 		if err != nil || leaf.VerifyHostname(want) != nil {
-			t.Errorf("%v is served (%v), want %s", leaf.DNSNames, err, want)
+			t.Errorf("served certificate is %v (%v), want %s", leaf.DNSNames, err, want)
 		}
 		return leaf
 	}
 	if first := served("localhost"); !first.Equal(served("localhost")) {
-		t.Error("another certificate at each handshake")
+		t.Error("a new certificate at each handshake")
 	}
 	for _, name := range []string{"one.example", "two.example"} {
 		crt, key, err := cert.GenerateSelfSignedCertKey(name, nil, nil)
@@ -43,6 +43,6 @@ func TestFromDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := get(nil); err == nil {
-		t.Error("a broken file was served")
+		t.Error("a corrupt file was served")
 	}
 }

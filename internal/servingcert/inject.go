@@ -25,11 +25,11 @@ import (
 
 var log = ctrl.Log.WithName("servingcert")
 
-// caKey is where the Secret has the authority's certificate.
+// caKey is the key of the authority's certificate in the Secret.
 const caKey = "ca.crt"
 
-// AddToCache makes a manager's cache hold the one Secret and the one
-// configuration of o, and no others of their kinds.
+// AddToCache adds the Secret and the webhook configuration of o to a manager's
+// cache. The cache contains no other objects of these kinds.
 func AddToCache(c *cache.Options, o Options) {
 	c.ByObject[&corev1.Secret{}] = cache.ByObject{Namespaces: map[string]cache.Config{
 		o.Secret.Namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", o.Secret.Name)},
@@ -39,19 +39,21 @@ func AddToCache(c *cache.Options, o Options) {
 	}
 }
 
-// injector keeps the authority in the configuration's caBundle. Every replica
-// has one: all come to the same bundle, and each knows what API servers trust.
+// injector writes the authority to the caBundle of the configuration. It runs
+// on every replica. All replicas compute the same bundle, and each records
+// which authorities API servers trust.
 type injector struct {
 	client    client.Client
 	authority *Authority
 	options   Options
 }
 
-// Setup makes an authority and adds it, and what keeps API servers trusting
-// it, to a manager whose cache AddToCache has seen.
+// Setup creates an authority and adds it to a manager, together with the
+// controller of the caBundle. The manager's cache must be configured by
+// AddToCache.
 //
-// The rights are in config/webhook, by name: secrets (list, watch, update)
-// and mutatingwebhookconfigurations (list, watch, patch).
+// The RBAC permissions are in config/webhook and limited by name: secrets
+// (list, watch, update) and mutatingwebhookconfigurations (list, watch, patch).
 func Setup(mgr ctrl.Manager, o Options) (*Authority, error) {
 	a := New(mgr.GetConfig(), o)
 	if err := mgr.Add(a); err != nil {
@@ -68,12 +70,12 @@ func Setup(mgr ctrl.Manager, o Options) (*Authority, error) {
 		WithOptions(controller.Options{NeedLeaderElection: &everyReplica}).
 		Complete(&injector{client: mgr.GetClient(), authority: a, options: o})
 	if err != nil {
-		return nil, fmt.Errorf("set up the injection of the webhook's certificate authority: %w", err)
+		return nil, fmt.Errorf("set up the controller of the webhook's caBundle: %w", err)
 	}
 	return a, nil
 }
 
-// Reconcile brings the configuration's caBundle up to the Secret.
+// Reconcile updates the caBundle of the configuration from the Secret.
 func (i *injector) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	var secret corev1.Secret
 	if err := i.client.Get(ctx, i.options.Secret, &secret); err != nil {
@@ -81,7 +83,7 @@ func (i *injector) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 	}
 	current := parse(secret.Data[caKey])
 	if len(current) == 0 {
-		return reconcile.Result{}, nil // the authority is about to fill it in
+		return reconcile.Result{}, nil // the authority has not created the certificate yet
 	}
 	var config admissionv1.MutatingWebhookConfiguration
 	if err := i.client.Get(ctx, types.NamespacedName{Name: i.options.Configuration}, &config); err != nil {
@@ -100,17 +102,17 @@ func (i *injector) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 	if changed {
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
 		if err := i.client.Patch(ctx, &config, patch); err != nil {
-			return reconcile.Result{}, fmt.Errorf("put the authority into %s: %w", config.Name, err)
+			return reconcile.Result{}, fmt.Errorf("update caBundle in %s: %w", config.Name, err)
 		}
-		ctrl.LoggerFrom(ctx).Info("API servers are told to trust the authority", "configuration", config.Name, "authorities", len(trusted))
+		ctrl.LoggerFrom(ctx).Info("caBundle updated", "configuration", config.Name, "authorities", len(trusted))
 	}
 	i.authority.trust(trusted)
 	return reconcile.Result{}, nil
 }
 
-// bundle is whom API servers have to trust: the current authority, and the
-// operator's earlier ones while they are valid, because other replicas go on
-// with certificates of those for a moment.
+// bundle returns the authorities that API servers have to trust: the current
+// authority and the earlier authorities of the operator while they are valid.
+// Other replicas use certificates of earlier authorities for a short time.
 func bundle(current, before []*x509.Certificate, now time.Time) []*x509.Certificate {
 	out := current
 	for _, ca := range before {
@@ -125,7 +127,7 @@ func bundle(current, before []*x509.Certificate, now time.Time) []*x509.Certific
 	return out
 }
 
-// parse reads PEM and leaves out what is no certificate.
+// parse decodes PEM and skips blocks that are not certificates.
 func parse(text []byte) []*x509.Certificate {
 	var out []*x509.Certificate
 	for {

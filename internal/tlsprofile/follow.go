@@ -30,11 +30,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 )
 
-// servedRetry is the pause before a kind whose definition is there is looked for
-// again.
+// servedRetry is the interval at which a kind with a CRD that is not served yet
+// is checked.
 const servedRetry = time.Second
 
-// The object with the cluster's profile, and the kind that it is of.
+// The object with the cluster's profile and its kind.
 const (
 	objectName = "cluster"
 	crdName    = "apiservers.config.openshift.io"
@@ -51,12 +51,12 @@ func apiServer() *unstructured.Unstructured {
 	return u
 }
 
-// Follow keeps current at the cluster's profile, on every replica, while no other
-// profile is chosen. Where the kind is not served there is nothing to follow; it
-// may come later. The rights, apiservers (get, list, watch), are in
-// config/openshift; without them the profile in force stays, and the log says so.
-// The profile of this moment is in force when Follow returns. What it returns is
-// to be called when the choice was taken back (Choose with nil).
+// Follow keeps current equal to the cluster's profile on every replica while no
+// other profile is chosen. If the kind is not served, it waits for the kind.
+// The RBAC permission, apiservers (get, list, watch), is in config/openshift.
+// Without it, the current profile remains in effect and an error is logged. The
+// profile at the time of the call is in effect when Follow returns. Call the
+// returned function after Choose(nil).
 func Follow(ctx context.Context, mgr ctrl.Manager, current *Current) (func(), error) {
 	f := &follower{mgr: mgr, current: current}
 	if current.follows() {
@@ -76,13 +76,13 @@ func Follow(ctx context.Context, mgr ctrl.Manager, current *Current) (func(), er
 		WithOptions(controller.Options{NeedLeaderElection: &everyReplica}).
 		Build(f)
 	if err != nil {
-		return nil, fmt.Errorf("set up the following of the cluster's TLS profile: %w", err)
+		return nil, fmt.Errorf("set up the controller of the cluster's TLS profile: %w", err)
 	}
 	f.controller = c
 	return func() {
 		select {
 		case again <- event.GenericEvent{Object: apiServer()}:
-		default: // One is waiting already.
+		default: // An event is already pending.
 		}
 	}, nil
 }
@@ -100,7 +100,7 @@ type follower struct {
 	watching bool
 }
 
-// Reconcile takes over the profile of the object.
+// Reconcile applies the profile of the object.
 func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	if !f.current.follows() {
 		return reconcile.Result{}, nil
@@ -115,8 +115,8 @@ func (f *follower) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 	return reconcile.Result{}, f.watch()
 }
 
-// awaitKind looks again soon if the kind's definition is there: that the kind is
-// served is no event.
+// awaitKind requeues if the CRD of the kind exists, because no event is sent
+// when the kind becomes available.
 func (f *follower) awaitKind(ctx context.Context) (reconcile.Result, error) {
 	crd := &metav1.PartialObjectMetadata{}
 	crd.SetGroupVersionKind(crdKind)
@@ -126,14 +126,14 @@ func (f *follower) awaitKind(ctx context.Context) (reconcile.Result, error) {
 	return reconcile.Result{RequeueAfter: servedRetry}, nil
 }
 
-// take puts the object's profile in force. It says whether it may be read; the
-// object itself may be missing. The error is a NoMatch where there is no such kind.
+// take applies the object's profile. It reports whether the object may be read.
+// The object may be missing. The error is a NoMatch if the kind does not exist.
 func (f *follower) take(ctx context.Context) (readable bool, err error) {
 	u := apiServer()
 	err = f.mgr.GetAPIReader().Get(ctx, types.NamespacedName{Name: objectName}, u)
 	switch {
 	case apierrors.IsForbidden(err):
-		ctrl.LoggerFrom(ctx).Info("The cluster has a TLS profile, and the manager may not read it; grant it that (config/openshift/tls_profile_role.yaml) and start it again, or set tls.profile", "error", err.Error())
+		ctrl.LoggerFrom(ctx).Info("Not allowed to read the cluster's TLS profile. Apply config/openshift/tls_profile_role.yaml and restart the manager, or set tls.profile", "error", err.Error())
 		return false, nil
 	case meta.IsNoMatchError(err):
 		f.current.Set(Of(nil))
@@ -149,13 +149,14 @@ func (f *follower) take(ctx context.Context) (readable bool, err error) {
 	}
 	s := Of(o.Spec.TLSSecurityProfile)
 	if f.current.Set(s) {
-		ctrl.LoggerFrom(ctx).Info("The cluster's TLS profile is in force", "minVersion", tls.VersionName(s.MinVersion), "cipherSuites", len(s.CipherSuites))
+		ctrl.LoggerFrom(ctx).Info("TLS profile of the cluster applied", "minVersion", tls.VersionName(s.MinVersion), "cipherSuites", len(s.CipherSuites))
 	}
 	return true, nil
 }
 
-// watch begins to watch the object, once its kind is there. A cache knows no
-// kinds that are not, so that this one comes later than the manager's own.
+// watch starts watching the object once its kind exists. A cache cannot start
+// for a kind that does not exist, so a separate cache is started later than the
+// manager's cache.
 func (f *follower) watch() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -179,8 +180,8 @@ func (f *follower) watch() error {
 	return nil
 }
 
-// everywhere runs a cache on every replica.
+// everywhere is a Runnable that runs a cache on every replica.
 type everywhere struct{ cache.Cache }
 
-// NeedLeaderElection says so.
+// NeedLeaderElection returns false because every replica serves TLS.
 func (everywhere) NeedLeaderElection() bool { return false }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package tlsprofile makes the manager's servers offer what a TLS security
-// profile allows: one that the operator's configuration names, or that of the
-// cluster, which on OpenShift is in the APIServer object "cluster" of
-// config.openshift.io and may change at any time.
+// Package tlsprofile configures the manager's servers with a TLS security
+// profile: a profile of the operator's configuration, or the profile of the
+// cluster. On OpenShift the cluster's profile is in the APIServer object
+// "cluster" of config.openshift.io and can change at any time.
 package tlsprofile
 
 import (
@@ -14,8 +14,9 @@ import (
 	openshiftv1 "github.com/openshift/api/config/v1"
 )
 
-// ciphers are Go's names for the ciphers that profiles name as OpenSSL does. Go
-// has no others of them, and does not let those of TLS 1.3 be chosen.
+// ciphers maps the OpenSSL names of ciphers in profiles to Go. Go does not
+// implement other ciphers of profiles, and its TLS 1.3 ciphers are not
+// configurable.
 var ciphers = map[string]uint16{
 	"ECDHE-ECDSA-AES128-GCM-SHA256": tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
 	"ECDHE-RSA-AES128-GCM-SHA256":   tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
@@ -44,17 +45,17 @@ var versions = map[openshiftv1.TLSProtocolVersion]uint16{
 	openshiftv1.VersionTLS13: tls.VersionTLS13,
 }
 
-// Settings are a profile in the terms of crypto/tls.
+// Settings are a profile in terms of crypto/tls.
 type Settings struct {
-	// MinVersion is a version of crypto/tls.
+	// MinVersion is a TLS version of crypto/tls.
 	MinVersion uint16
-	// CipherSuites are those for TLS 1.2 and before; never empty unless
-	// MinVersion is 1.3.
+	// CipherSuites are the cipher suites for TLS 1.2 and earlier. They are not
+	// empty unless MinVersion is TLS 1.3.
 	CipherSuites []uint16
 }
 
-// Of translates a profile. None means Intermediate. One that this program does
-// not know, or can serve no cipher of, means Modern: strict rather than open.
+// Of converts a profile. No profile means Intermediate. An unknown profile, or
+// a profile without a supported cipher, means Modern, the strictest profile.
 func Of(p *openshiftv1.TLSSecurityProfile) Settings {
 	if p == nil || p.Type == "" {
 		return Named(openshiftv1.TLSProfileIntermediateType)
@@ -68,7 +69,7 @@ func Of(p *openshiftv1.TLSSecurityProfile) Settings {
 	return settings(&p.Custom.TLSProfileSpec)
 }
 
-// Named is Of for a profile without values of its own.
+// Named converts a predefined profile.
 func Named(name openshiftv1.TLSProfileType) Settings {
 	spec, known := openshiftv1.TLSProfiles[name]
 	if !known {
@@ -94,30 +95,30 @@ func settings(spec *openshiftv1.TLSProfileSpec) Settings {
 	return s
 }
 
-// Equal says whether two profiles offer the same.
+// Equal reports whether two profiles are equal.
 func (s Settings) Equal(o Settings) bool {
 	return s.MinVersion == o.MinVersion && slices.Equal(s.CipherSuites, o.CipherSuites)
 }
 
-// Current holds the profile in force. The zero value is Intermediate.
+// Current contains the profile in effect. The zero value is Intermediate.
 type Current struct{ cluster, chosen atomic.Pointer[Settings] }
 
-// Set takes over the cluster's profile, which is in force unless another is
-// chosen, for connections from now on. It says whether that changes anything.
+// Set sets the cluster's profile, which is in effect for new connections unless
+// another profile is chosen. It reports whether the profile in effect changed.
 func (c *Current) Set(s Settings) bool {
 	before := c.Get()
 	c.cluster.Store(&s)
 	return !before.Equal(c.Get())
 }
 
-// Choose puts a profile in force whatever the cluster's is; nil goes back to the
-// cluster's.
+// Choose overrides the cluster's profile. With nil, the cluster's profile is in
+// effect again.
 func (c *Current) Choose(s *Settings) { c.chosen.Store(s) }
 
-// follows says whether the cluster's profile counts.
+// follows reports whether the cluster's profile is in effect.
 func (c *Current) follows() bool { return c.chosen.Load() == nil }
 
-// Get is the profile in force.
+// Get returns the profile in effect.
 func (c *Current) Get() Settings {
 	for _, p := range []*atomic.Pointer[Settings]{&c.chosen, &c.cluster} {
 		if s := p.Load(); s != nil {
@@ -127,8 +128,8 @@ func (c *Current) Get() Settings {
 	return Named(openshiftv1.TLSProfileIntermediateType)
 }
 
-// Apply is for the TLSOpts of controller-runtime's servers: every handshake goes
-// by the profile that is in force at that moment.
+// Apply is for TLSOpts of controller-runtime's servers. Each handshake uses the
+// profile that is in effect at that time.
 func (c *Current) Apply(config *tls.Config) {
 	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		s := c.Get()

@@ -25,16 +25,16 @@ func TestOf(t *testing.T) {
 		least   uint16
 		ciphers int
 	}{
-		"none":                      {nil, tls.VersionTLS12, 6},
-		"empty":                     {&openshiftv1.TLSSecurityProfile{}, tls.VersionTLS12, 6},
-		"Old":                       {&openshiftv1.TLSSecurityProfile{Type: openshiftv1.TLSProfileOldType}, tls.VersionTLS10, 18},
-		"Intermediate":              {&openshiftv1.TLSSecurityProfile{Type: openshiftv1.TLSProfileIntermediateType}, tls.VersionTLS12, 6},
-		"Modern":                    {&openshiftv1.TLSSecurityProfile{Type: openshiftv1.TLSProfileModernType}, tls.VersionTLS13, 0},
-		"of a later OpenShift":      {&openshiftv1.TLSSecurityProfile{Type: "PostQuantum"}, tls.VersionTLS13, 0},
-		"Custom":                    {custom(openshiftv1.VersionTLS11, "ECDHE-RSA-AES128-GCM-SHA256", "no-such", "ECDHE-RSA-AES128-GCM-SHA256"), tls.VersionTLS11, 1},
-		"Custom, none that Go has":  {custom(openshiftv1.VersionTLS12, "DHE-RSA-AES128-GCM-SHA256"), tls.VersionTLS13, 0},
-		"Custom, unknown version":   {custom("VersionTLS14", "ECDHE-RSA-AES128-GCM-SHA256"), tls.VersionTLS13, 0},
-		"Custom, without its value": {&openshiftv1.TLSSecurityProfile{Type: openshiftv1.TLSProfileCustomType}, tls.VersionTLS13, 0},
+		"none":                              {nil, tls.VersionTLS12, 6},
+		"empty":                             {&openshiftv1.TLSSecurityProfile{}, tls.VersionTLS12, 6},
+		"Old":                               {&openshiftv1.TLSSecurityProfile{Type: openshiftv1.TLSProfileOldType}, tls.VersionTLS10, 18},
+		"Intermediate":                      {&openshiftv1.TLSSecurityProfile{Type: openshiftv1.TLSProfileIntermediateType}, tls.VersionTLS12, 6},
+		"Modern":                            {&openshiftv1.TLSSecurityProfile{Type: openshiftv1.TLSProfileModernType}, tls.VersionTLS13, 0},
+		"of a later OpenShift":              {&openshiftv1.TLSSecurityProfile{Type: "PostQuantum"}, tls.VersionTLS13, 0},
+		"Custom":                            {custom(openshiftv1.VersionTLS11, "ECDHE-RSA-AES128-GCM-SHA256", "no-such", "ECDHE-RSA-AES128-GCM-SHA256"), tls.VersionTLS11, 1},
+		"Custom without a supported cipher": {custom(openshiftv1.VersionTLS12, "DHE-RSA-AES128-GCM-SHA256"), tls.VersionTLS13, 0},
+		"Custom, unknown version":           {custom("VersionTLS14", "ECDHE-RSA-AES128-GCM-SHA256"), tls.VersionTLS13, 0},
+		"Custom without its settings":       {&openshiftv1.TLSSecurityProfile{Type: openshiftv1.TLSProfileCustomType}, tls.VersionTLS13, 0},
 	} {
 		got := Of(tc.profile)
 		if got.MinVersion != tc.least || len(got.CipherSuites) != tc.ciphers {
@@ -43,8 +43,9 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// TestEveryCipherIsKnown holds the table against the profiles: what it lacks
-// must be a cipher of TLS 1.3, which nobody can choose.
+// TestEveryCipherIsKnown compares the table with the profiles. Ciphers that are
+// missing from the table must belong to TLS 1.3, whose ciphers are not
+// configurable.
 func TestEveryCipherIsKnown(t *testing.T) {
 	of13 := map[string]bool{}
 	for _, c := range tls.CipherSuites() {
@@ -59,14 +60,14 @@ func TestEveryCipherIsKnown(t *testing.T) {
 	}
 }
 
-// TestCurrentHoldsForRunningServers changes the profile under a server.
-func TestCurrentHoldsForRunningServers(t *testing.T) {
+// TestCurrentAppliesToRunningServers changes the profile of a running server.
+func TestCurrentAppliesToRunningServers(t *testing.T) {
 	var current Current
 	certificates := httptest.NewTLSServer(http.NotFoundHandler())
 	defer certificates.Close()
 	config := &tls.Config{}
 	current.Apply(config)
-	config.Certificates = certificates.TLS.Certificates // as controller-runtime's servers do, after their options
+	config.Certificates = certificates.TLS.Certificates // as controller-runtime's servers do after applying their options
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", config)
 	if err != nil {
 		t.Fatal(err)
@@ -91,22 +92,22 @@ func TestCurrentHoldsForRunningServers(t *testing.T) {
 			t.Errorf("%s: version %x, want %x", what, got, want)
 		}
 	}
-	check("the default refuses TLS 1.1", version(tls.VersionTLS11), 0)
-	check("and has 1.2", version(tls.VersionTLS12), tls.VersionTLS12)
+	check("the default rejects TLS 1.1", version(tls.VersionTLS11), 0)
+	check("the default accepts TLS 1.2", version(tls.VersionTLS12), tls.VersionTLS12)
 	if !current.Set(Named(openshiftv1.TLSProfileModernType)) {
-		t.Error("Modern is no change")
+		t.Error("Set reports no change for Modern")
 	}
-	check("Modern refuses 1.2", version(tls.VersionTLS12), 0)
-	check("and has 1.3", version(tls.VersionTLS13), tls.VersionTLS13)
+	check("Modern rejects TLS 1.2", version(tls.VersionTLS12), 0)
+	check("Modern accepts TLS 1.3", version(tls.VersionTLS13), tls.VersionTLS13)
 	current.Set(Of(custom(openshiftv1.VersionTLS12, "ECDHE-RSA-AES256-GCM-SHA384")))
-	check("a cipher that is not chosen", version(tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256), 0)
-	check("one that is", version(tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384), tls.VersionTLS12)
+	check("a cipher that is not in the profile", version(tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256), 0)
+	check("a cipher of the profile", version(tls.VersionTLS12, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384), tls.VersionTLS12)
 	old := Named(openshiftv1.TLSProfileOldType)
 	current.Choose(&old)
-	check("a choice goes before the cluster's", version(tls.VersionTLS10), tls.VersionTLS10)
+	check("a chosen profile overrides the cluster's profile", version(tls.VersionTLS10), tls.VersionTLS10)
 	if current.Set(Named(openshiftv1.TLSProfileModernType)) {
-		t.Error("the cluster's profile changes something though another is chosen")
+		t.Error("Set reports a change although another profile is chosen")
 	}
 	current.Choose(nil)
-	check("back to the cluster's", version(tls.VersionTLS12), 0)
+	check("back to the cluster's profile", version(tls.VersionTLS12), 0)
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package version says which release a program is of.
+// Package version contains the release of a program.
 package version
 
-// Version is set by the linker when images are made (hack/images).
+// Version is set by the linker in release images (hack/images).
 var Version = "dev"
