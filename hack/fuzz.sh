@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs every fuzz test of the module, one after the other, for the given time.
+# Runs all fuzz tests of the module sequentially, each for the given time.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,4 +11,4 @@ while IFS=: read -r file name; do
   printf '=== %s in %s\n' "$name" "$(dirname "$file")"
   go test -run='^$' -fuzz="^$name\$" -fuzztime="$time" "./$(dirname "$file")"
 done < <(grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' api cmd controllers internal | sed 's/:func /:/')
-echo "$found fuzz tests ran for $time each"
+echo "ran $found fuzz tests for $time each"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Checks everything that needs no test run. Generated files and modules that
-# would change are a failure, and so is a work tree that differs from the commit.
+# Runs all checks that need no test run. It fails if a generated file or a
+# go.mod is outdated, or if the work tree differs from the commit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -40,7 +40,7 @@ step "nothing changed"
 if [[ -n "$(git status --porcelain)" ]]; then
   git status --short
   git --no-pager diff
-  echo "The work tree differs from the commit: run 'make generate manifests bundle catalog chart tidy' and commit."
+  echo "the work tree differs from the commit: run 'make generate manifests bundle catalog chart tidy' and commit."
   exit 1
 fi
-echo "verify: all well"
+echo "verify: all checks passed"
