@@ -17,9 +17,9 @@ import (
 // needs no privilege at all.
 const gateMode = "gate"
 
-// runGate runs until it is told to end, or until a gate that was open is shut.
+// runGate runs until it is informed to end, or until a gate that was open is shut.
 // With -wait it ends with 0 as soon as the gate is open, which is what an init
-// container holds back the guest by; with -check it looks once, for a probe.
+// container delays the guest by; with -check it looks once, for a probe.
 func runGate(ctx context.Context, args []string, _, stderr io.Writer) ruleio.ExitCode {
 	flags := flag.NewFlagSet("rule-writer "+gateMode, flag.ContinueOnError)
 	flags.SetOutput(stderr)

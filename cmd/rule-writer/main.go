@@ -10,7 +10,7 @@
 //	rule-writer gate [-wait|-check]
 //
 // The second form follows a flow through the pod's rules instead (docs/trace.md).
-// The third runs in the pod itself, without any privilege, and holds back the
+// The third runs in the pod itself, without any privilege, and delays the
 // guest until the pod's rules were verified (docs/start-gate.md). The others need the host's PID namespace and the capabilities NET_ADMIN (nf_tables),
 // SYS_ADMIN (setns) and SYS_PTRACE (/proc/PID/ns of other users' processes).
 // Its exit status is a ruleio.ExitCode.

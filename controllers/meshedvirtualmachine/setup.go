@@ -35,9 +35,9 @@ type Reconciler struct {
 	Applier apply.Applier
 	// Recorder emits events.
 	Recorder events.EventRecorder
-	// StartGate is how guests are held back.
+	// StartGate is how guests are delayed.
 	StartGate children.StartGate
-	// Unpauser lets guests run that were started paused.
+	// Unpauser unpauses guests that were started paused.
 	Unpauser Unpauser
 
 	upstream *upstream
@@ -57,7 +57,7 @@ type Reconciler struct {
 
 // SetupWithManager registers the controller and what it watches. KubeVirt's and
 // Istio's kinds are watched from when they are served: the operator starts, and
-// says what is missing, without them.
+// describes what is missing, without them.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	// Unstructured, as the Applier reads it: one informer serves both.
 	service := &unstructured.Unstructured{}

@@ -37,7 +37,7 @@ func startedPaused(s *scope) {
 	s.vmi.Status.Conditions = []kubevirtv1.VirtualMachineInstanceCondition{{Type: kubevirtv1.VirtualMachineInstancePaused, Status: corev1.ConditionTrue}}
 }
 
-// unpaused is what KubeVirt says of a guest that runs: that it was let run that
+// unpaused is what KubeVirt reports about a guest that runs: that it was unpaused that
 // long after it was started.
 func unpaused(after time.Duration) func(*scope) {
 	return func(s *scope) {
@@ -53,7 +53,7 @@ func unpaused(after time.Duration) func(*scope) {
 	}
 }
 
-// startBefore is what the status says already.
+// startBefore is what the status reports already.
 func startBefore(p v1alpha1.PodStart) func(*scope) {
 	return func(s *scope) { s.before.Status.Pods = []v1alpha1.PodStatus{{UID: s.pods[0].UID, Start: p}} }
 }
@@ -161,7 +161,7 @@ func TestStartOfPods(t *testing.T) {
 	}
 }
 
-// unpauses records who was let run.
+// unpauses records who was unpaused.
 type unpauses struct {
 	of  []types.NamespacedName
 	err error
@@ -243,7 +243,7 @@ func TestForbiddenUnpause(t *testing.T) {
 	}
 }
 
-// TestPodsAreKeptUntilTheyAreKnown: status is the only memory of who was let run.
+// TestPodsAreKeptUntilTheyAreKnown: status is the only memory of who was unpaused.
 func TestPodsAreKeptUntilTheyAreKnown(t *testing.T) {
 	known := []v1alpha1.PodStatus{{UID: "a", Start: v1alpha1.PodStartReleased}}
 	for name, tc := range map[string]struct {

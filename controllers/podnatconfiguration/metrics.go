@@ -37,7 +37,7 @@ func register[C prometheus.Collector](c C) C {
 }
 
 // counted lets every event through and counts what statuses report: from the
-// events, because a reconcile that sees an old object says the same thing again.
+// events, because a reconcile that sees an old object reports the same thing again.
 var counted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, ok1 := e.ObjectOld.(*v1alpha1.PodNATConfiguration)
 	after, ok2 := e.ObjectNew.(*v1alpha1.PodNATConfiguration)

@@ -44,7 +44,7 @@ func failed(reason v1alpha1.ConditionReason, retryable, gone bool) func(*scope) 
 	}
 }
 
-// inAmbient is a pod of ambient mode; redirection is what istio-cni says.
+// inAmbient is a pod of ambient mode; redirection is what istio-cni reports.
 func inAmbient(redirection string) func(*scope) {
 	return func(s *scope) {
 		s.pod = builders.LauncherPod(builders.VMI("web").Obj(), "abcde").Node("node-a").IP("10.244.0.7").Ambient(redirection, false).Obj()
@@ -252,7 +252,7 @@ func job(s *scope, digest string) batchv1.Job {
 	return batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: rulejob.JobName(s.config, digest)}}
 }
 
-// TestNotCarried wants Accepted to say what the mesh does not carry over IPv6.
+// TestNotCarried wants Accepted to describe what the mesh does not carry over IPv6.
 func TestNotCarried(t *testing.T) {
 	both := func(s *scope) { s.pod.Status.PodIPs = append(s.pod.Status.PodIPs, corev1.PodIP{IP: "fd00:244::7"}) }
 	dual := func(s *scope) {

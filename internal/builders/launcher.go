@@ -169,7 +169,7 @@ func (b *PodBuilder) Label(key, value string) *PodBuilder {
 	return b
 }
 
-// Gate adds the container that holds back the guest; open says whether it has
+// Gate adds the container that holds back the guest; open reports whether it has
 // ended, after which the guest's container runs.
 func (b *PodBuilder) Gate(open bool) *PodBuilder {
 	b.pod.Spec.InitContainers = append(b.pod.Spec.InitContainers, corev1.Container{

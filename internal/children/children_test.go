@@ -82,7 +82,7 @@ func TestDesiredGolden(t *testing.T) {
 			in.LauncherPods = []corev1.Pod{*b.LauncherPod(in.VMI, "source").Node("node-1").IP("10.244.0.8").Ambient("enabled", true).Obj()}
 			return in
 		}(),
-		// Held back by KubeVirt, for want of a webhook.
+		// Delayed by KubeVirt, for want of a webhook.
 		"start paused": func() children.Input {
 			in := input(b.MVM("web"), nil)
 			in.StartGate = children.StartGatePause

@@ -33,7 +33,7 @@ func peerAuthentication(in Input) *securityv1.PeerAuthentication {
 	}
 	// Nobody answers mutual TLS on a port that bypasses the guest's proxy.
 	// Clients' proxies would speak it all the same, because the pod has a
-	// sidecar, unless the policy for the port says otherwise (Istio,
+	// sidecar, unless the policy for the port reports otherwise (Istio,
 	// pilot/pkg/xds/endpoints/mtls_checker.go).
 	for _, p := range directTCP(mvm.Spec.Ports) {
 		ports[portNumber(p.TargetPortOrDefault())] = &mutualTLS{Mode: securityv1beta1.PeerAuthentication_MutualTLS_DISABLE}

@@ -99,7 +99,7 @@ func TestNoteCountsARepairOnce(t *testing.T) {
 func TestDefaultLimits(t *testing.T) {
 	for interval, window := range map[time.Duration]time.Duration{0: time.Hour, 10 * time.Minute: time.Hour, time.Hour: 6 * time.Hour} {
 		l := drift.DefaultLimits(interval)
-		// A fight over every audit is told within the window.
+		// A fight over every audit is informed within the window.
 		if l.Window != window || time.Duration(l.Drifts+1)*interval > l.Window {
 			t.Errorf("audits every %s: %+v", interval, l)
 		}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gate tells from inside a pod, without any privilege, whether our table
+// Package gate shows from inside a pod, without any privilege, whether our table
 // is in the kernel of this very network namespace and was verified.
 //
 // The table is seen by a packet. In its verified state, and in no other, it has

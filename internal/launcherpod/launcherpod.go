@@ -108,7 +108,7 @@ func HasSidecar(p *corev1.Pod) bool {
 }
 
 // SidecarEnvTrue reports whether an environment variable of the sidecar is
-// "true", in any case.
+// "true", always.
 func SidecarEnvTrue(p *corev1.Pod, variable string) bool {
 	return anySidecar(p, func(c corev1.Container) bool {
 		return slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {

@@ -32,8 +32,8 @@ func (c *checker) refuse(reason v1alpha1.ConditionReason, path *field.Path, form
 	c.errs = append(c.errs, invalidf(reason, path.String(), format, args...))
 }
 
-// CheckSpec refuses specs that cannot be carried out. It says all that CEL
-// cannot say, and again what CEL says, for objects that are older than the
+// CheckSpec refuses specs that cannot be carried out. It reports all that CEL
+// cannot report, and again what CEL reports, for objects that are older than the
 // rule. The error joins one *Invalid for each fault.
 func CheckSpec(mvm *v1alpha1.MeshedVirtualMachine) error {
 	c := &checker{}
@@ -94,7 +94,7 @@ func (c *checker) ports(ports []v1alpha1.Port, path *field.Path) {
 	}
 }
 
-// targetPath is the field that says on which port the guest listens.
+// targetPath is the field that reports on which port the guest listens.
 func targetPath(p v1alpha1.Port, path *field.Path) *field.Path {
 	if p.TargetPort != 0 {
 		return path.Child("targetPort")

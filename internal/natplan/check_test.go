@@ -276,7 +276,7 @@ func TestCheckSpec(t *testing.T) {
 	}
 }
 
-// list returns the refusals that err joins, each of which must say something.
+// list returns the refusals that err joins, each of which must report something.
 func list(t *testing.T, err error) refusals {
 	t.Helper()
 	if err == nil {

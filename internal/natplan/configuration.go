@@ -20,7 +20,7 @@ import (
 
 const (
 	// defaultPodInterface is the pod's primary interface unless the VMI's
-	// status says otherwise (KubeVirt, pkg/network/namescheme).
+	// status reports otherwise (KubeVirt, pkg/network/namescheme).
 	defaultPodInterface = "eth0"
 	// hashedPrefix starts the names of interfaces that KubeVirt names by
 	// hash, and is left out of the bridge's name (KubeVirt,
@@ -28,7 +28,7 @@ const (
 	hashedPrefix = "pod"
 	bridgePrefix = "k6t-"
 	launcherApp  = "virt-launcher"
-	// multusStatus is the annotation in which Multus tells of a pod's networks
+	// multusStatus is the annotation in which Multus shows of a pod's networks
 	// (Network Plumbing Working Group, NetworkAttachmentDefinition, 5.4).
 	multusStatus = "k8s.v1.cni.cncf.io/network-status"
 )
@@ -146,7 +146,7 @@ func derive(f Facts) (v1alpha1.PodInterfaces, []v1alpha1.AddressFamily, error) {
 }
 
 // podInterface is the pod's interface behind the guest's primary one: what the
-// VMI's status says, and until it says something, what KubeVirt will take it
+// VMI's status reports, and until it reports something, what KubeVirt will take it
 // from: the pod's default network as Multus reports it (KubeVirt,
 // pkg/network/multus/status.go).
 func podInterface(f Facts, network string) string {

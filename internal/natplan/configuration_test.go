@@ -255,7 +255,7 @@ func TestConfigurationLike(t *testing.T) {
 }
 
 // TestProbesOfTheRunningGuest: a guest keeps the probes that it was started
-// with, and no plan closes their ports, whatever the template says by now.
+// with, and no plan closes their ports, whatever the template reports by now.
 func TestProbesOfTheRunningGuest(t *testing.T) {
 	vmi := b.VMI("web").Obj()
 	vmi.Spec.LivenessProbe = &kubevirtv1.Probe{Handler: kubevirtv1.Handler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8081)}}}

@@ -14,7 +14,7 @@ import (
 )
 
 // TestDataPlaneOfThePod takes the data plane from the pod, which keeps it until
-// the guest is restarted, whatever the spec says.
+// the guest is restarted, whatever the spec reports.
 func TestDataPlaneOfThePod(t *testing.T) {
 	vmi := b.VMI("web").Obj()
 	for name, tc := range map[string]struct {

@@ -116,7 +116,7 @@ func meshFamilies(pod *corev1.Pod, network *kubevirtv1.Network, path *field.Path
 	return out, nil
 }
 
-// carriesOneFamily says whether the pod's sidecar leaves out IPv6 where there is
+// carriesOneFamily reports whether the pod's sidecar leaves out IPv6 where there is
 // IPv4. A pod without a sidecar is one of the ambient mesh, which has both.
 func carriesOneFamily(pod *corev1.Pod) bool {
 	return launcherpod.HasSidecar(pod) && !launcherpod.SidecarEnvTrue(pod, DualStack)

@@ -53,7 +53,7 @@ func TestGateOfPods(t *testing.T) {
 	}
 }
 
-// TestInterfaceBeforeTheVMISaysSo is of a pod whose guest is held back, so that
+// TestInterfaceBeforeTheVMISaysSo is of a pod whose guest is delayed, so that
 // KubeVirt has not taken in its interfaces yet.
 func TestInterfaceBeforeTheVMISaysSo(t *testing.T) {
 	for name, tc := range map[string]struct {

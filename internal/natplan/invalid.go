@@ -17,7 +17,7 @@ type Invalid struct { //nolint:errname // It is a verdict on a spec first; Inval
 	// Field is the path of the field at fault, for example
 	// "spec.ports[1].targetPort".
 	Field string
-	// Message says what is wrong and what to do instead. It has no volatile
+	// Message describes what is wrong and what to do instead. It has no volatile
 	// parts, so that it can stand in a condition.
 	Message string
 }

@@ -26,7 +26,7 @@ var ProxyLocalPorts = []int32{15000, 15001, 15004, 15006, 15008, 15009, 15020, 1
 // transport (KubeVirt, pkg/network/setup/netpod/masquerade).
 var MigrationPorts = []int32{49152, 49153}
 
-// GatePorts are the TCP ports of the container that holds back the guest.
+// GatePorts are the TCP ports of the container that delays the guest.
 var GatePorts = []int32{int32(ruleio.GatePort), int32(ruleio.GateAnswerPort)}
 
 // ReservedPorts are the TCP ports that a guest cannot offer: ProxyLocalPorts,
@@ -37,7 +37,7 @@ const maxPort = 65535
 
 func isReserved(port int32) bool { return slices.Contains(ReservedPorts, port) }
 
-// reservedMessage says whose port it is and what to do about it.
+// reservedMessage reports whose port it is and what to do about it.
 func reservedMessage(port int32) string {
 	owner := "the mesh proxy"
 	switch {

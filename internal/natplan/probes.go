@@ -78,7 +78,7 @@ func probedPorts(spec *kubevirtv1.VirtualMachineInstanceSpec) []int32 {
 	return slices.Compact(ports)
 }
 
-// isOpen says whether connections to a TCP port reach the guest.
+// isOpen reports whether connections to a TCP port reach the guest.
 func isOpen(in v1alpha1.InboundPlan, port int32) bool {
 	return slices.Contains(in.Mesh, port) || slices.Contains(in.DirectTCP, port) ||
 		slices.ContainsFunc(in.ExcludePorts, func(r v1alpha1.PortRange) bool {
@@ -102,7 +102,7 @@ func (c *checker) probes(mvm *v1alpha1.MeshedVirtualMachine, spec *kubevirtv1.Vi
 }
 
 // probed refuses a plan that would cut off a probe of the running guest, which
-// it keeps until it is restarted, whatever the template says by now.
+// it keeps until it is restarted, whatever the template reports by now.
 func (c *checker) probed(spec v1alpha1.PodNATConfigurationSpec, path *field.Path) {
 	for i, port := range spec.ProbedPorts {
 		at := path.Index(i)

@@ -26,7 +26,7 @@ func checkUID(uid string) error {
 	return nil
 }
 
-// inPod says whether a /proc/PID/cgroup file (proc(5), cgroups(7)) is that of a
+// inPod reports whether a /proc/PID/cgroup file (proc(5), cgroups(7)) is that of a
 // process of the pod. The shapes are, each in v1 with a line for every
 // controller and in v2 with one line:
 //

@@ -14,7 +14,7 @@ import (
 	"net/netip"
 )
 
-// Errors of this package, told apart with errors.Is.
+// Errors of this package, distinguished with errors.Is.
 var (
 	// ErrNotFound means that no process of the pod runs on the node.
 	ErrNotFound = errors.New("no process of the pod on this node")

@@ -80,7 +80,7 @@ func (f Finder) pids() ([]int, error) {
 	return pids, nil
 }
 
-// inPod says whether the process belongs to the pod; one that has ended does
+// inPod reports whether the process belongs to the pod; one that has ended does
 // not.
 func (f Finder) inPod(pid int, uid string) bool {
 	b, err := os.ReadFile(filepath.Join(f.root(), strconv.Itoa(pid), "cgroup"))

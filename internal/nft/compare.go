@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Compare says in words how got differs from want, one sentence for each
+// Compare describes in words how got differs from want, one sentence for each
 // difference; none means that both have the same Text. Counters are not part of
 // a Table and so take no part.
 func Compare(want, got Table) []string {
@@ -79,7 +79,7 @@ func ruleTexts(c Chain) []string {
 	return out
 }
 
-// compareLists names missing and extra items, or says that only their order or
+// compareLists names missing and extra items, or reports that only their order or
 // number differs.
 func compareLists(place, item string, want, got []string) []string {
 	if slices.Equal(want, got) {

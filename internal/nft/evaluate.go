@@ -50,7 +50,7 @@ func (t Table) matches(r Rule, p Packet) bool {
 	return true
 }
 
-// holds says whether the packet has the match's field with a fitting value.
+// holds reports whether the packet has the match's field with a fitting value.
 func (t Table) holds(m Match, p Packet) bool {
 	switch m.Field {
 	case FieldInputInterface:

@@ -86,11 +86,11 @@ type Rule struct {
 	// of its listing because another match implies them ("ip daddr" implies
 	// "meta nfproto ipv4").
 	Matches []Match
-	// Counter says whether the rule counts packets.
+	// Counter reports whether the rule counts packets.
 	Counter bool
 	// Statement is what happens to a matching packet.
 	Statement Statement
-	// Comment says in words what the rule does; at most MaxComment bytes.
+	// Comment describes in words what the rule does; at most MaxComment bytes.
 	Comment string
 }
 
@@ -121,7 +121,7 @@ const (
 	FieldPacketMark    Field = "meta mark"
 	FieldConntrackMark Field = "ct mark"
 	// FieldUnrecognised stands for expressions of a kernel rule that this
-	// package never writes; Value tells them apart. It is in no table that
+	// package never writes; Value shows them apart. It is in no table that
 	// Build makes.
 	FieldUnrecognised Field = "unrecognised"
 )
@@ -176,7 +176,7 @@ const (
 
 // Statement is the last part of a rule.
 type Statement struct {
-	// Kind says which.
+	// Kind specifies which.
 	Kind StatementKind
 	// Family is that of StatementKeep, FamilyIPv4 or FamilyIPv6.
 	Family string

@@ -128,7 +128,7 @@ func priorityText(h Hook, priority int32, s Style) string {
 	return strconv.Itoa(int(priority))
 }
 
-// priorityNamed says whether nft has the name on that hook.
+// priorityNamed reports whether nft has the name on that hook.
 func priorityNamed(name string, h Hook, s Style) bool {
 	switch name {
 	case "dstnat":

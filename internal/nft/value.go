@@ -75,9 +75,9 @@ var fieldTypes = map[Field]DataType{
 	FieldConntrackMark:      TypeMark,
 }
 
-// implied maps a field to the match without which the kernel could not tell
+// implied maps a field to the match without which the kernel could not show
 // that the packet has it. nft leaves such a match out of its listing when the
-// field's own match follows at once.
+// field's own match follows immediately.
 var implied = map[Field]Match{
 	FieldSourceAddress:      {Field: FieldNFProtocol, Value: "ipv4"},
 	FieldDestinationAddress: {Field: FieldNFProtocol, Value: "ipv4"},

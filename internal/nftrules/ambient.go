@@ -16,7 +16,7 @@ const (
 	markToZtunnel = 0x111
 )
 
-// MarkFromProxy is the bit in the mark of a tracked connection that says that
+// MarkFromProxy is the bit in the mark of a tracked connection that reports that
 // ztunnel opened the connection to the guest. It is outside the bits that Istio uses: Istio
 // sends everything that leaves the pod under its own mark back into it, even
 // what is meant for the guest.
@@ -55,7 +55,7 @@ func (b *builder) redirectedTotal() Total {
 }
 
 // fromKubelet are the rules for the kubelet's probes, which in ambient mode have
-// a source of their own and go past the proxy.
+// a source of their own and bypass the proxy.
 func (b *builder) fromKubelet(s stack, f ruleio.Family) []Rule {
 	if !b.ambient() {
 		return nil

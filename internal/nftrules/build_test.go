@@ -82,7 +82,7 @@ func TestBuildKeepsTheDesign(t *testing.T) {
 	}
 }
 
-// checkFilter says whether the rule filters, which only those of one hook may.
+// checkFilter reports whether the rule filters, which only those of one hook may.
 func checkFilter(t *testing.T, c nft.Chain, r nft.Rule, total Total) bool {
 	t.Helper()
 	filters := r.Statement.Kind == nft.StatementDrop || r.Statement.Kind == nft.StatementAccept

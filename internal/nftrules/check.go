@@ -166,7 +166,7 @@ func checkAddress(field string, s stack, text string) error {
 	}
 }
 
-// embedsIPv4 says whether an IPv6 network is one of addresses that stand for
+// embedsIPv4 reports whether an IPv6 network is one of addresses that stand for
 // IPv4 addresses or for the host itself (RFC 4291, 2.5.2, 2.5.3 and 2.5.5). No
 // packet from another host has them, and programs spell them in two ways.
 func embedsIPv4(p netip.Prefix) bool {

@@ -33,7 +33,7 @@ const (
 	DefectClosedPorts Defect = "closed"
 )
 
-// Summary says in one line what is broken without the repair.
+// Summary describes in one line what is broken without the repair.
 func (r Defect) Summary() string {
 	switch r {
 	case DefectOutboundExclusions:

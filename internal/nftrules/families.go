@@ -28,7 +28,7 @@ type stack struct {
 	// upstream matches the source of the proxy's connections to the guest
 	// that the guest could not answer.
 	upstream nft.Match
-	// answersLoopback says whether the guest can answer to what came from
+	// answersLoopback reports whether the guest can answer to what came from
 	// loopback.
 	answersLoopback bool
 	// probes is the address that istio-cni's rules on the node give to the

@@ -116,7 +116,7 @@ func (b *builder) unmeshed() []Rule {
 	return b.keep(rules...)
 }
 
-// meshed says whether the proxy carries the family.
+// meshed reports whether the proxy carries the family.
 func (b *builder) meshed(s stack) bool {
 	return slices.ContainsFunc(b.plan.Families, func(f ruleio.Family) bool { return f.Name == s.name })
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // gate is the rule that only a process in the pod can meet: the container that
-// holds back the guest until the table was verified sees it by a connection
+// delays the guest until the table was verified sees it by a connection
 // that comes back (package gate).
 func (b *builder) gate() []Rule {
 	g := b.plan.Gate

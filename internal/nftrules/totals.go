@@ -22,7 +22,7 @@ const (
 )
 
 // Totals adds up the counters of a snapshot by the totals of the wanted table's
-// rules. Rules are told apart by chain and text, so that a table with foreign
+// rules. Rules are distinguished by chain and text, so that a table with foreign
 // rules in between still counts right.
 func Totals(want Table, got nft.Snapshot) ruleio.Counters {
 	totals := map[string]Total{}

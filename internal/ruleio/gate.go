@@ -13,7 +13,7 @@ const (
 	GateAnswerPort uint16 = 15902
 )
 
-// Gate is how the container that holds back the guest sees that the table was
+// Gate is how the container that delays the guest sees that the table was
 // verified (package gate).
 type Gate struct {
 	// Port is GatePort.

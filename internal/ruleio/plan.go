@@ -2,7 +2,7 @@
 
 package ruleio
 
-// Plan says what the traffic of one virt-launcher pod has to do. It is the
+// Plan describes what the traffic of one virt-launcher pod has to do. It is the
 // whole input of the rules: equal plans give equal tables. It holds facts and
 // decisions only, never rule text, so that no user can hand rules to the
 // privileged rule-writer.
@@ -21,14 +21,14 @@ type Plan struct {
 	Families []Family `json:"families"`
 	// Proxy describes the ports of the mesh proxy in the pod.
 	Proxy Proxy `json:"proxy"`
-	// Inbound says what becomes of connections to the pod's address.
+	// Inbound describes what becomes of connections to the pod's address.
 	Inbound Inbound `json:"inbound"`
-	// Outbound says what becomes of connections that the guest opens.
+	// Outbound describes what becomes of connections that the guest opens.
 	Outbound Outbound `json:"outbound"`
-	// Unmeshed says what becomes of the guest's traffic that no mesh proxy
+	// Unmeshed describes what becomes of the guest's traffic that no mesh proxy
 	// carries; empty means UnmeshedAllow.
 	Unmeshed Unmeshed `json:"unmeshed,omitempty"`
-	// DNS says which way the guest's DNS takes; nil leaves it to others.
+	// DNS specifies which way the guest's DNS takes; nil leaves it to others.
 	DNS *DNS `json:"dns,omitempty"`
 	// Gate is there when a container of the pod waits for the table.
 	Gate *Gate `json:"gate,omitempty"`
@@ -45,7 +45,7 @@ const (
 	DataPlaneAmbient DataPlane = "Ambient"
 )
 
-// DNS says which way the guest's queries to UDP and TCP port 53 take.
+// DNS specifies which way the guest's queries to UDP and TCP port 53 take.
 type DNS struct {
 	// Mode is the way.
 	Mode DNSMode `json:"mode"`
@@ -67,7 +67,7 @@ const (
 	DNSProxy DNSMode = "Proxy"
 )
 
-// Unmeshed says what becomes of traffic that no mesh proxy carries: UDP, ICMP
+// Unmeshed describes what becomes of traffic that no mesh proxy carries: UDP, ICMP
 // and all other protocols but TCP, and everything of an address family that is
 // not in Plan.Families.
 type Unmeshed string
@@ -111,7 +111,7 @@ type Proxy struct {
 	LocalPorts []uint16 `json:"localPorts"`
 }
 
-// Inbound says what becomes of connections to the pod's address. All lists are
+// Inbound describes what becomes of connections to the pod's address. All lists are
 // ascending, without duplicates or overlaps, and share no TCP port.
 type Inbound struct {
 	// Mesh are TCP ports that go through the proxy.
@@ -122,7 +122,7 @@ type Inbound struct {
 	DirectUDP []PortRange `json:"directUDP,omitempty"`
 }
 
-// Outbound says which of the guest's own TCP connections go past the proxy;
+// Outbound specifies which of the guest's own TCP connections bypass the proxy;
 // all others go through it.
 type Outbound struct {
 	// ExcludePorts are TCP destination ports, ascending, no two overlapping.

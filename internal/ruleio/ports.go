@@ -25,7 +25,7 @@ func Ports(ports ...uint16) []PortRange {
 	return out
 }
 
-// Contains says whether the range has the port.
+// Contains reports whether the range has the port.
 func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
 
 // String is the range in nft's spelling.

@@ -38,7 +38,7 @@ const (
 	OperationVerify Operation = "Verify"
 )
 
-// Request tells the rule-writer what to do in the network namespaces of one
+// Request shows the rule-writer what to do in the network namespaces of one
 // node.
 type Request struct {
 	// Version is RequestVersion.
@@ -60,7 +60,7 @@ type Target struct {
 	// Plan is the wanted state; nil for OperationRemove and only for it.
 	Plan *Plan `json:"plan,omitempty"`
 	// Reset makes OperationApply end the established flows that go otherwise
-	// than the table says that was written, whenever they began; all others
+	// than the table reports that was written, whenever they began; all others
 	// stay. Without it every established flow keeps its way.
 	Reset bool `json:"reset,omitempty"`
 }

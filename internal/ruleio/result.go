@@ -15,14 +15,14 @@ const ResultVersion = resultPrefix + "1"
 // (kubelet, pkg/kubelet/container, MaxContainerTerminationMessageLength).
 const MaxResultBytes = 4096
 
-// Outcome says how a target ended.
+// Outcome describes how a target ended.
 type Outcome string
 
 const (
 	// OutcomeApplied means that the table was written, read back and found
 	// equal to the plan.
 	OutcomeApplied Outcome = "Applied"
-	// OutcomeRemoved means that the target has no table of ours.
+	// OutcomeRemoved means that the target has no table of meshvm.
 	OutcomeRemoved Outcome = "Removed"
 	// OutcomeTargetGone means that no process of the pod was found on the
 	// node.
@@ -45,7 +45,7 @@ const (
 	// plan.
 	OutcomeVerified Outcome = "Verified"
 	// OutcomeDrifted means that the table was read and found to differ from
-	// the plan, or that there is none; Message says what differs. Nothing
+	// the plan, or that there is none; Message describes what differs. Nothing
 	// was written.
 	OutcomeDrifted Outcome = "Drifted"
 )
@@ -71,7 +71,7 @@ type Result struct {
 	Version string `json:"version"`
 	// RequestDigest is DigestOf the request as received.
 	RequestDigest string `json:"requestDigest"`
-	// Message says why no target was handled at all; empty otherwise.
+	// Message explains why no target was handled at all; empty otherwise.
 	Message string `json:"message,omitempty"`
 	// Targets has one entry for each target of the request, in its order.
 	Targets []TargetResult `json:"targets,omitempty"`
@@ -156,7 +156,7 @@ func (r Result) ExitCode() ExitCode {
 var ErrInvalidResult = errors.New("invalid result")
 
 // Encode returns the JSON form, at most MaxResultBytes long. Of targets that
-// were only looked at, what says nothing about a difference goes first; then
+// were only looked at, what reports nothing about a difference goes first; then
 // messages are shortened, and at last left out.
 func (r Result) Encode() ([]byte, error) {
 	r.Targets = append([]TargetResult(nil), r.Targets...)
@@ -202,7 +202,7 @@ func shorten(s string, limit int) string {
 }
 
 // DecodeResult reads a termination message. Unknown fields are ignored: a
-// newer rule-writer may say more.
+// newer rule-writer may report more.
 func DecodeResult(b []byte) (Result, error) {
 	var r Result
 	if err := json.Unmarshal(b, &r); err != nil {

@@ -33,7 +33,7 @@ func TestResultRoundTrip(t *testing.T) {
 }
 
 // TestAuditFitsIntoATerminationMessage has most of a node's pods as they should
-// be: what their plan tells anyway makes room.
+// be: what their plan shows anyway makes room.
 func TestAuditFitsIntoATerminationMessage(t *testing.T) {
 	r := Result{Version: ResultVersion, RequestDigest: strings.Repeat("a", 64)}
 	for range 20 {

@@ -13,7 +13,7 @@ import (
 // Formats of this release. A program reads its own format and the one before it
 // (N and N-1), so that manager and rule-writer may be one release apart, either
 // way, while one of them is replaced. From the first release on, every new field
-// is a new format, and a request is written in the lowest format that can say
+// is a new format, and a request is written in the lowest format that can report
 // what it has to (docs/upgrade.md).
 const (
 	requestFormat = 1
@@ -27,7 +27,7 @@ const (
 // this program reads.
 var ErrVersion = errors.New("the format is not known")
 
-// checkVersion says whether a program whose own format is own reads text.
+// checkVersion reports whether a program whose own format is own reads text.
 func checkVersion(text, prefix string, own int) error {
 	digits, ours := strings.CutPrefix(text, prefix)
 	n, err := strconv.Atoi(digits)

@@ -42,7 +42,7 @@ func TestCheckVersion(t *testing.T) {
 	}
 }
 
-// TestOtherFormats are what the two programs of this release say to requests and
+// TestOtherFormats are what the two programs of this release report to requests and
 // results of the next one, with fields that they do not know.
 func TestOtherFormats(t *testing.T) {
 	_, err := DecodeRequest([]byte(`{"version":"` + requestPrefix + `2","targets":[],"later":{}}`))

@@ -35,7 +35,7 @@ const (
 )
 
 // AuditEntry ties a target of an audit to what the status of its
-// PodNATConfiguration said when the audit was asked for. A result about an
+// PodNATConfiguration reported when the audit was asked for. A result about an
 // older state is no news.
 type AuditEntry struct {
 	// Config is NAMESPACE/NAME of the PodNATConfiguration.
@@ -70,7 +70,7 @@ func (e AuditEntry) Key() types.NamespacedName {
 type AuditTarget struct {
 	// Target is that of the request that was carried out in the pod.
 	Target ruleio.Target
-	// Entry says whose pod it is.
+	// Entry reports whose pod it is.
 	Entry AuditEntry
 }
 
@@ -163,7 +163,7 @@ func AuditEntries(o metav1.Object) []AuditEntry {
 
 // AuditResult is what an audit saw in one pod.
 type AuditResult struct {
-	// Entry says whose pod it is, and in which state.
+	// Entry reports whose pod it is, and in which state.
 	Entry AuditEntry
 	// Target is what was seen.
 	Target ruleio.TargetResult
@@ -171,17 +171,17 @@ type AuditResult struct {
 
 // Audit is how an audit's Job stands.
 type Audit struct {
-	// Ended says that nothing more is to be expected of it.
+	// Ended reports that nothing more is to be expected of it.
 	Ended bool
 	// Results has an entry for each target, none when the Job failed.
 	Results []AuditResult
-	// Message says why there are no results although it ended.
+	// Message explains why there are no results although it ended.
 	Message string
 	// FinishedAt is when the rule-writer ended, zero if unknown.
 	FinishedAt metav1.Time
 }
 
-// ReadAudit says how an audit's Job stands, from the Job and its pods.
+// ReadAudit describes how an audit's Job stands, from the Job and its pods.
 func ReadAudit(job *batchv1.Job, pods []corev1.Pod) Audit {
 	own := newestFirst(job, pods)
 	for i := range own {

@@ -73,7 +73,7 @@ const (
 
 // JobName is the name of the Job for one request of one PodNATConfiguration.
 // Job and PodNATConfiguration live in different namespaces, so that only the
-// UID tells two of the same name apart. A repair asks for what an earlier Job
+// UID shows two of the same name apart. A repair asks for what an earlier Job
 // did, and is another Job.
 func JobName(config *v1alpha1.PodNATConfiguration, requestDigest string) string {
 	if config == nil {

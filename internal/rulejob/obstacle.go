@@ -19,8 +19,8 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	return nil
 }
 
-// disrupted says whether the node or the control plane ended the pod before
-// the rule-writer could say anything: the Job replaces it (Kubernetes, pod
+// disrupted reports whether the node or the control plane ended the pod before
+// the rule-writer could report anything: the Job replaces it (Kubernetes, pod
 // condition DisruptionTarget).
 func disrupted(pod *corev1.Pod) bool {
 	t := terminated(pod)
@@ -36,7 +36,7 @@ func condition(pod *corev1.Pod, kind corev1.PodConditionType) corev1.ConditionSt
 	return corev1.ConditionUnknown
 }
 
-// NodeReady says whether the node can run a Job.
+// NodeReady reports whether the node can run a Job.
 func NodeReady(n *corev1.Node) bool {
 	return slices.ContainsFunc(n.Status.Conditions, func(c corev1.NodeCondition) bool {
 		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
@@ -62,7 +62,7 @@ func ending(job *batchv1.Job) (batchv1.JobCondition, bool) {
 	return batchv1.JobCondition{}, false
 }
 
-// fromJob reads the ending of a Job whose pods say nothing. Nothing is proven
+// fromJob reads the ending of a Job whose pods report nothing. Nothing is proven
 // then, so that another Job has to look again.
 func fromJob(job *batchv1.Job, pods []corev1.Pod) (Outcome, bool) {
 	c, ended := ending(job)
@@ -84,7 +84,7 @@ func fromJob(job *batchv1.Job, pods []corev1.Pod) (Outcome, bool) {
 	return out, true
 }
 
-// obstacleOf says what keeps a pod from running, or an empty string. The text
+// obstacleOf describes what keeps a pod from running, or an empty string. The text
 // has the kubelet's reason, which is stable, and not its message, which is not.
 func obstacleOf(pod *corev1.Pod) string {
 	switch {

@@ -15,7 +15,7 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// State says how far a Job is.
+// State describes how far a Job is.
 type State string
 
 const (
@@ -29,9 +29,9 @@ const (
 
 // Outcome is what is known of the ending of a Job.
 type Outcome struct {
-	// State says how far the Job is.
+	// State describes how far the Job is.
 	State State
-	// Result is what the rule-writer said, nil when it said nothing.
+	// Result is what the rule-writer reported, nil when it reported nothing.
 	Result *ruleio.Result
 	// Target is the entry of Result for the Job's only target.
 	Target *ruleio.TargetResult
@@ -40,15 +40,15 @@ type Outcome struct {
 	// Message is for people; it holds no names or numbers that change from
 	// one attempt to the next. It is empty while all goes well.
 	Message string
-	// Retryable says of a failed Job that another one may succeed.
+	// Retryable reports about a failed Job that another one may succeed.
 	Retryable bool
-	// TargetGone says that the pod is gone from its node.
+	// TargetGone reports that the pod is gone from its node.
 	TargetGone bool
 	// FinishedAt is when the rule-writer ended, zero while it runs.
 	FinishedAt metav1.Time
 }
 
-// ReadOutcome says how the Job ended, from the Job and its pods. The
+// ReadOutcome describes how the Job ended, from the Job and its pods. The
 // termination message counts as soon as the kubelet reports it, which is about
 // two seconds before the Job is Complete. Without a message that answers this
 // very request nothing is taken for done.
@@ -75,7 +75,7 @@ func ReadOutcome(job *batchv1.Job, pods []corev1.Pod, requestDigest string) Outc
 	return out
 }
 
-// Outdated says whether a Job ran another image than would run now, or in another
+// Outdated reports whether a Job ran another image than would run now, or in another
 // boot of the node, so that a failure of it is no verdict on these. bootID is
 // empty if it is not known.
 func Outdated(job *batchv1.Job, image, bootID string) bool {
@@ -98,7 +98,7 @@ func newestFirst(job *batchv1.Job, pods []corev1.Pod) []corev1.Pod {
 	return own
 }
 
-// exhausted says whether the Job makes no further pod after those that failed.
+// exhausted reports whether the Job makes no further pod after those that failed.
 func exhausted(job *batchv1.Job, pods []corev1.Pod) bool {
 	if job == nil || job.Spec.BackoffLimit == nil {
 		return true
@@ -145,7 +145,7 @@ func fromTermination(t *corev1.ContainerStateTerminated, requestDigest string) O
 	}
 }
 
-// fromTarget says what the ending of the target means for the condition
+// fromTarget describes what the ending of the target means for the condition
 // Programmed.
 func fromTarget(target ruleio.TargetResult) Outcome {
 	failed := func(reason v1alpha1.ConditionReason, message string) Outcome {

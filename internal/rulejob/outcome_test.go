@@ -83,7 +83,7 @@ func disruption(p *corev1.Pod) {
 	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
 }
 
-// said is the termination message with one target of that outcome.
+// reported is the termination message with one target of that outcome.
 func said(t *testing.T, o ruleio.Outcome, message string) string {
 	t.Helper()
 	return result(t, ruleio.Result{

@@ -24,7 +24,7 @@ type Flows interface {
 // way is what a table does with a flow.
 type way struct{ zone, translation, filter nft.Statement }
 
-// reset ends the flows that go otherwise than the table that was read back says.
+// reset ends the flows that go otherwise than the table that was read back reports.
 // It needs to know nothing of the table that was there before, so that a
 // rule-writer that ended between writing and this is made good by the next one.
 // Deleting a flow's entry makes its next packet a first one; as no end expects it
@@ -41,7 +41,7 @@ func (d Deps) reset(plan *ruleio.Plan, t nft.Table, out *ruleio.TargetResult) er
 	return nil
 }
 
-// one says whether an address is that of one of the plan's families.
+// one reports whether an address is that of one of the plan's families.
 func one(plan *ruleio.Plan, a netip.Addr, address func(ruleio.Family) string) bool {
 	return slices.ContainsFunc(plan.Families, func(family ruleio.Family) bool {
 		b, err := netip.ParseAddr(address(family))
@@ -53,7 +53,7 @@ func guestOf(f ruleio.Family) string   { return f.Guest }
 func podOf(f ruleio.Family) string     { return f.Pod }
 func gatewayOf(f ruleio.Family) string { return f.Gateway }
 
-// wayOf tells by a flow's source and mark where its first packet came from, and
+// wayOf shows by a flow's source and mark where its first packet came from, and
 // asks the table. ztunnel connects to the guest from the client's own address.
 func wayOf(plan *ruleio.Plan, t nft.Table, f conntrack.Flow) way {
 	p := nft.Packet{
@@ -78,7 +78,7 @@ func wayOf(plan *ruleio.Plan, t nft.Table, f conntrack.Flow) way {
 	return w
 }
 
-// goes says whether the flow goes as the way says. Our table leaves some flows to
+// goes reports whether the flow goes as the way reports. Our table leaves some flows to
 // the rules of others; those go as they should, unless our table drops them where
 // they are forwarded.
 func goes(plan *ruleio.Plan, f conntrack.Flow, w way) bool {
@@ -100,7 +100,7 @@ func goes(plan *ruleio.Plan, f conntrack.Flow, w way) bool {
 	}
 }
 
-// forwarded says whether the flow, which did not begin in the pod, passes it.
+// forwarded reports whether the flow, which did not begin in the pod, passes it.
 func forwarded(plan *ruleio.Plan, f conntrack.Flow) bool {
 	to := f.Reply.Source.Addr()
 	if one(plan, f.Original.Source.Addr(), guestOf) {

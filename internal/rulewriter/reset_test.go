@@ -81,7 +81,7 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// unaffected are flows that go as TestReset's newer table says, or as the rules
+// unaffected are flows that go as TestReset's newer table reports, or as the rules
 // of others do.
 func unaffected() []conntrack.Flow {
 	return []conntrack.Flow{
@@ -95,7 +95,7 @@ func unaffected() []conntrack.Flow {
 	}
 }
 
-// TestGoes tells of flows whether they go as the table of a plan says.
+// TestGoes shows of flows whether they go as the table of a plan reports.
 func TestGoes(t *testing.T) {
 	dropping := func(p *ruleio.Plan) { p.Unmeshed = ruleio.UnmeshedDrop }
 	ambient := func(p *ruleio.Plan) { p.DataPlane = ruleio.DataPlaneAmbient }

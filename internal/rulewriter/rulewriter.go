@@ -2,7 +2,7 @@
 
 // Package rulewriter is the program of the rule-writer Job: it takes a
 // ruleio.Request, brings the network namespace of each target to what the
-// request says, and reports what it read back. Everything that touches the node
+// request reports, and reports what it read back. Everything that touches the node
 // is injected.
 //
 //	request -> find the pod's namespace -> check that it is the pod's
@@ -187,7 +187,7 @@ func (d Deps) readBack(want nftrules.Table, out *ruleio.TargetResult) (nft.Snaps
 	return got, nil
 }
 
-// verify says how the table differs from the wanted one and writes nothing.
+// verify describes how the table differs from the wanted one and writes nothing.
 func (d Deps) verify(want nftrules.Table, out *ruleio.TargetResult) error {
 	got, err := d.Kernel.Read()
 	if errors.Is(err, kernel.ErrNoTable) {
@@ -204,7 +204,7 @@ func (d Deps) verify(want nftrules.Table, out *ruleio.TargetResult) error {
 	return nil
 }
 
-// describe fills in what a read-back tells and returns how it differs from what
+// describe fills in what a read-back shows and returns how it differs from what
 // is wanted, empty if it does not.
 func describe(want nftrules.Table, got nft.Snapshot, out *ruleio.TargetResult) string {
 	out.TableDigest, out.Rules = got.Table.Digest(), got.Table.RuleCount()

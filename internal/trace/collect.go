@@ -15,7 +15,7 @@ const (
 	maxConnection = 4096
 )
 
-// Role says why a packet is traced: a rule of the own table has matched it.
+// Role explains why a packet is traced: a rule of the own table has matched it.
 type Role string
 
 // Roles are the comments of the rules of the own table.
@@ -38,7 +38,7 @@ type Link struct {
 type Namespace struct {
 	// Links are known by their index.
 	Links map[uint32]Link
-	// Listens says whether a process in the namespace listens; nil means that
+	// Listens reports whether a process in the namespace listens; nil means that
 	// nobody knows.
 	Listens func(protocol uint8, to netip.AddrPort) bool
 	// Rules are those of a dump.
@@ -97,13 +97,13 @@ type journey struct {
 	repeat bool
 }
 
-// connection is what conntrack told of a connection.
+// connection is what conntrack reported of a connection.
 type connection struct {
 	event ConntrackEvent
 	gone  bool
-	// replied says whether an answer was ever seen.
+	// replied reports whether an answer was ever seen.
 	replied bool
-	// reset says whether the connection was closed by a reset.
+	// reset reports whether the connection was closed by a reset.
 	reset    bool
 	from, to time.Time
 }
@@ -145,7 +145,7 @@ func (c *Collector) Trace(at time.Time, e Event) {
 	if e.Kind == EventRule {
 		t.matched = true
 	} else if !e.ends() && (t.matched || e.Kind == EventReturn) {
-		return // Only the end of a chain in which nothing matched says something.
+		return // Only the end of a chain in which nothing matched reports something.
 	}
 	j.steps = append(j.steps, step{event: e, base: t.base, packet: t.packet.Tuple})
 }
@@ -233,7 +233,7 @@ func (c *Collector) AddRules(r Ruleset) {
 // SetListeners replaces what is known of the sockets.
 func (c *Collector) SetListeners(l Listeners) { c.ns.Listens = l.Listens }
 
-// Unconnected says whether conntrack has told nothing of a connection.
+// Unconnected reports whether conntrack has reported nothing of a connection.
 func (c *Collector) Unconnected() bool {
 	for _, j := range c.flows {
 		if c.connections[j.packet.Tuple] == nil {
@@ -243,7 +243,7 @@ func (c *Collector) Unconnected() bool {
 	return false
 }
 
-// UnknownRules says whether a packet matched a rule that the dump did not have.
+// UnknownRules reports whether a packet matched a rule that the dump did not have.
 func (c *Collector) UnknownRules() bool {
 	for _, j := range c.flows {
 		for _, s := range j.steps {

@@ -131,7 +131,7 @@ func (s *scene) event(chain ChainKey, rule uint64, verdict int32, p *Packet) Eve
 // translate changes the packet's destination.
 func (s *scene) translate(to string) { s.packet.Destination = endpoint(to) }
 
-// conntrack tells of a connection from the addresses to where it is answered.
+// conntrack shows of a connection from the addresses to where it is answered.
 func (s *scene) conntrack(protocol uint8, from, to, answeredBy string, status uint32) {
 	s.c.Conntrack(s.at, connectionEvent(protocol, from, to, answeredBy, status))
 }
@@ -174,7 +174,7 @@ func (s *scene) proxy(from, to, answeredBy string) {
 	s.conntrack(numberTCP, from, to, answeredBy, statusSeenReply)
 }
 
-// verdict is what a report says of a flow, without its hops.
+// verdict is what a report reports about a flow, without its hops.
 type verdict struct {
 	From    From
 	Ending  Ending
@@ -222,7 +222,7 @@ func TestCollector(t *testing.T) {
 func TestDone(t *testing.T) {
 	for name, tc := range map[string]struct {
 		play func(*scene)
-		// early and late say whether the trace is done a quarter of a second
+		// early and late report whether the trace is done a quarter of a second
 		// and a long time after the last packet.
 		early, late bool
 	}{

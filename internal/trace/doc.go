@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package trace follows the first packets of a described flow through the
-// network namespace of a pod and says in words where the flow ended.
+// network namespace of a pod and describes in words where the flow ended.
 //
 // It adds one small table of its own, inet meshvm_trace, whose two chains run
 // before all others and switch on the kernel's rule tracing for the packets that
 // match (nft(8), "meta nftrace set 1"). The kernel then reports every rule that
 // such a packet matches, whoever wrote it (linux/netfilter/nf_tables.h,
-// NFT_MSG_TRACE). Conntrack's events say what became of the connection: where
+// NFT_MSG_TRACE). Conntrack's events describe what became of the connection: where
 // its packets go after all translations, and whether anybody answered.
 //
 //	Request --> own table --> trace messages ----> Collector --> Result

@@ -2,7 +2,7 @@
 
 package trace
 
-// EventKind says what a trace message reports.
+// EventKind describes what a trace message reports.
 type EventKind uint32
 
 // Kinds of trace messages (linux/netfilter/nf_tables.h, enum nft_trace_types).
@@ -55,7 +55,7 @@ type Event struct {
 	Packet *Packet
 }
 
-// ends says whether the packet goes no further by this event, dropped or taken
+// ends reports whether the packet goes no further by this event, dropped or taken
 // away.
 func (e Event) ends() bool {
 	switch e.Kind {
@@ -103,7 +103,7 @@ func (e Event) verdictWords() string {
 	}
 }
 
-// ConntrackKind says what happened to a connection.
+// ConntrackKind describes what happened to a connection.
 type ConntrackKind uint8
 
 // Kinds of conntrack events (linux/netfilter/nfnetlink_conntrack.h,
@@ -137,6 +137,6 @@ type ConntrackEvent struct {
 	Reply Tuple
 	// Status is a set of bits.
 	Status uint32
-	// TCPState is the state of a TCP connection, 0 if it is not told.
+	// TCPState is the state of a TCP connection, 0 if it is not reported.
 	TCPState uint8
 }

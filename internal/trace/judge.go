@@ -40,7 +40,7 @@ type judged struct {
 	likely bool
 }
 
-// judge says where a packet went.
+// judge specifies where a packet went.
 func (c *Collector) judge(j *journey) *judged {
 	out := &judged{journey: j, source: j.lastSeen.Source, final: j.lastSeen.Destination}
 	for i := range j.steps {
@@ -85,7 +85,7 @@ func (c *Collector) weigh(out *judged, s *step) {
 	}
 }
 
-// translates says whether the step's rule sets a destination. A rule that is
+// translates reports whether the step's rule sets a destination. A rule that is
 // not known is taken for one.
 func (c *Collector) translates(s *step) bool {
 	r, ok := c.ns.Rules.Rules[s.rule()]
@@ -93,8 +93,8 @@ func (c *Collector) translates(s *step) bool {
 	return !ok || strings.Contains(text, "dnat") || strings.Contains(text, "redirect")
 }
 
-// answerOf says what conntrack knows of an answer. A reset in answer to the
-// first packet deletes the entry at once (Linux, nf_conntrack_proto_tcp.c).
+// answerOf describes what conntrack knows of an answer. A reset in answer to the
+// first packet deletes the entry immediately (Linux, nf_conntrack_proto_tcp.c).
 func answerOf(known *connection, protocol uint8) Answer {
 	switch {
 	case known == nil:
@@ -108,7 +108,7 @@ func answerOf(known *connection, protocol uint8) Answer {
 	}
 }
 
-// place says whose an address is.
+// place reports whose an address is.
 func (c *Collector) place(to netip.AddrPort, protocol uint8) Ending {
 	local, onBridge := c.whose(to.Addr())
 	ported := protocol == numberTCP || protocol == numberUDP
@@ -134,7 +134,7 @@ func (c *Collector) place(to netip.AddrPort, protocol uint8) Ending {
 	}
 }
 
-// whose says whether an address is the namespace's own, and whether it is on
+// whose reports whether an address is the namespace's own, and whether it is on
 // the guest's link.
 func (c *Collector) whose(a netip.Addr) (local, onBridge bool) {
 	local = a.IsLoopback()
@@ -147,7 +147,7 @@ func (c *Collector) whose(a netip.Addr) (local, onBridge bool) {
 	return local, onBridge
 }
 
-// proxied says whether the proxy has the connection now.
+// proxied reports whether the proxy has the connection now.
 func (j *judged) proxied() bool {
 	return j.ending == EndingProxyInbound || j.ending == EndingProxyOutbound
 }
@@ -208,7 +208,7 @@ func (j *judged) join(candidates []*judged) []*judged {
 	return slices.Delete(candidates, picked, picked+1)
 }
 
-// answersOther says whether the packet is an answer of a connection that began
+// answersOther reports whether the packet is an answer of a connection that began
 // the other way round, as datagrams of a loosely described flow can be.
 func (c *Collector) answersOther(j *journey) bool {
 	if j.packet.Protocol == numberTCP || c.connections[j.packet.Tuple] != nil {
@@ -222,7 +222,7 @@ func (c *Collector) answersOther(j *journey) bool {
 	return false
 }
 
-// settled says whether nothing more is expected of a flow.
+// settled reports whether nothing more is expected of a flow.
 func (j *judged) settled(now time.Time) bool {
 	since := now.Sub(j.last)
 	switch {
@@ -241,7 +241,7 @@ func (j *judged) settled(now time.Time) bool {
 	}
 }
 
-// Done says whether as many flows have ended as the request wants.
+// Done reports whether as many flows have ended as the request wants.
 func (c *Collector) Done(now time.Time) bool {
 	settled := 0
 	for _, f := range c.judgeAll() {
@@ -252,7 +252,7 @@ func (c *Collector) Done(now time.Time) bool {
 	return settled >= c.request.MaxFlows
 }
 
-// from says where the packet entered.
+// from specifies where the packet entered.
 func (c *Collector) from(j *journey) From {
 	switch name := c.ns.Links[j.input].Name; {
 	case j.entry.Chain == chainOutput || name == "lo":

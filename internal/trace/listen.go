@@ -24,7 +24,7 @@ type Listeners struct {
 	TCP, UDP []netip.AddrPort
 }
 
-// Listens says whether a socket takes what goes to the address. A socket on
+// Listens reports whether a socket takes what goes to the address. A socket on
 // :: takes IPv4 as well.
 func (l Listeners) Listens(protocol uint8, to netip.AddrPort) bool {
 	sockets := l.TCP

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Errors of a trace, told apart with errors.Is.
+// Errors of a trace, distinguished with errors.Is.
 var (
 	// ErrBusy means that another trace runs in the namespace.
 	ErrBusy = errors.New("another trace runs in this pod")
@@ -21,7 +21,7 @@ var (
 const grace = 5 * time.Second
 
 // commentPrefix and the deadline after it are in the comment of every rule of
-// the own table, so that a table left behind can be told from one in use.
+// the own table, so that a table left behind can be reported from one in use.
 const commentPrefix = "meshvm trace until "
 
 // Comment is that of a rule of the own table.
@@ -37,8 +37,8 @@ func parseComment(comment string) (deadline time.Time, role Role, ok bool) {
 	return deadline, Role(name), found && separated && err == nil
 }
 
-// mayRemove says whether a table that is there already was left behind, by the
-// comments of its rules. Otherwise the error says whose it is.
+// mayRemove reports whether a table that is there already was left behind, by the
+// comments of its rules. Otherwise the error reports whose it is.
 func mayRemove(comments []string, now time.Time) error {
 	var latest time.Time
 	for _, c := range comments {

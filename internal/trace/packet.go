@@ -15,7 +15,7 @@ const (
 	numberICMPv6 = 58
 )
 
-// Tuple is the address part of a packet: what conntrack tells connections apart
+// Tuple is the address part of a packet: what conntrack shows connections apart
 // by. ICMP has the identifier of an echo in place of both ports.
 type Tuple struct {
 	// Protocol is the transport protocol's number.

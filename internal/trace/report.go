@@ -91,7 +91,7 @@ func (c *Collector) ref(s *step) RuleRef {
 	return ref
 }
 
-// decides says whether the hop sets a destination or ends the packet's way.
+// decides reports whether the hop sets a destination or ends the packet's way.
 func (h Hop) decides() bool {
 	return h.Verdict == "drop" || h.Verdict == "policy drop" || h.Verdict == "accept"
 }
@@ -113,7 +113,7 @@ func (r RuleRef) words() string {
 	}
 }
 
-// by is "by <rule>", or says that there was none.
+// by is "by <rule>", or reports that there was none.
 func (c *Collector) by(s *step, none string) string {
 	if s == nil {
 		return none
@@ -121,7 +121,7 @@ func (c *Collector) by(s *step, none string) string {
 	return "by " + c.ref(s).words()
 }
 
-// summary says in words where a flow ended.
+// summary describes in words where a flow ended.
 func (c *Collector) summary(v *judged, from From) string {
 	if !v.proxied() {
 		return sentence(c.ended(v, from))
@@ -162,7 +162,7 @@ func (c *Collector) proxy() string {
 	return "the proxy"
 }
 
-// ended says where one connection ended that no proxy took.
+// ended specifies where one connection ended that no proxy took.
 func (c *Collector) ended(v *judged, from From) string {
 	to := v.packet.text(v.final)
 	switch v.ending {

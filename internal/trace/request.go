@@ -28,7 +28,7 @@ const (
 	maxInterfaceName = 15
 )
 
-// From says where a flow begins.
+// From specifies where a flow begins.
 type From string
 
 const (
@@ -56,7 +56,7 @@ const (
 	ProtocolICMPv6 Protocol = "icmpv6"
 )
 
-// Request says what to follow, and where.
+// Request describes what to follow, and where.
 type Request struct {
 	// Version is RequestVersion.
 	Version string `json:"version"`

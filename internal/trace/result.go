@@ -11,7 +11,7 @@ import (
 // ResultVersion names the result format that this package writes and reads.
 const ResultVersion = "meshvm.io/trace-result/v1"
 
-// Outcome says how the trace itself ended.
+// Outcome describes how the trace itself ended.
 type Outcome string
 
 const (
@@ -31,7 +31,7 @@ const (
 	OutcomeFailed Outcome = "Failed"
 )
 
-// Ending says where a connection's packets went.
+// Ending specifies where a connection's packets went.
 type Ending string
 
 const (
@@ -53,7 +53,7 @@ const (
 	EndingUnknown Ending = "Unknown"
 )
 
-// Answer says what came back.
+// Answer describes what came back.
 type Answer string
 
 const (
@@ -63,7 +63,7 @@ const (
 	AnswerRefused Answer = "Refused"
 	// AnswerNone means that nothing came back while the trace ran.
 	AnswerNone Answer = "None"
-	// AnswerUnknown means that conntrack told nothing.
+	// AnswerUnknown means that conntrack reported nothing.
 	AnswerUnknown Answer = "Unknown"
 )
 
@@ -77,11 +77,11 @@ type Result struct {
 	NetnsInode uint64 `json:"netnsInode,omitempty"`
 	// Outcome is how the trace ended.
 	Outcome Outcome `json:"outcome"`
-	// Message says more in one sentence.
+	// Message reports more in one sentence.
 	Message string `json:"message,omitempty"`
 	// Flows are in the order in which they began.
 	Flows []FlowReport `json:"flows,omitempty"`
-	// Notes say what may be missing from the report.
+	// Notes describe what may be missing from the report.
 	Notes []string `json:"notes,omitempty"`
 	// DurationMilliseconds is how long the trace ran.
 	DurationMilliseconds int64 `json:"durationMilliseconds,omitempty"`
@@ -91,12 +91,12 @@ type Result struct {
 type FlowReport struct {
 	// From is where the flow began.
 	From From `json:"from"`
-	// Summary says in words where the flow ended, and why.
+	// Summary describes in words where the flow ended, and why.
 	Summary string `json:"summary"`
 	// Ending and Answer are those of the last leg.
 	Ending Ending `json:"ending"`
 	Answer Answer `json:"answer"`
-	// ViaProxy says whether the proxy took the flow.
+	// ViaProxy reports whether the proxy took the flow.
 	ViaProxy bool `json:"viaProxy"`
 	// Proxy is "ztunnel" if that is the proxy that took the flow, empty for a
 	// sidecar or none.
@@ -136,9 +136,9 @@ type Leg struct {
 
 // RuleRef names a rule.
 type RuleRef struct {
-	// Writer says in words who wrote it.
+	// Writer describes in words who wrote it.
 	Writer string `json:"writer"`
-	// Family, Table and Chain say where it is.
+	// Family, Table and Chain report where it is.
 	Family string `json:"family"`
 	Table  string `json:"table"`
 	Chain  string `json:"chain"`
@@ -158,7 +158,7 @@ type Hop struct {
 	// Hook is where the base chain is, and Priority its place there.
 	Hook     string `json:"hook,omitempty"`
 	Priority int32  `json:"priority"`
-	// Verdict is what the rule said.
+	// Verdict is what the rule reported.
 	Verdict string `json:"verdict"`
 	// Packet has the addresses with which the packet came to the base chain.
 	Packet string `json:"packet,omitempty"`
@@ -217,7 +217,7 @@ func (r Result) withHops(keep func(Hop) bool) Result {
 }
 
 // DecodeResult reads a result. Unknown fields are ignored: a newer program may
-// say more.
+// report more.
 func DecodeResult(b []byte) (Result, error) {
 	var r Result
 	if err := json.Unmarshal(b, &r); err != nil {

@@ -25,7 +25,7 @@ const (
 	writerOther    = "another writer"
 )
 
-// Ruleset is what a dump says about the rules of a namespace, for the words of a
+// Ruleset is what a dump reports about the rules of a namespace, for the words of a
 // report.
 type Ruleset struct {
 	// Chains are known by family, table and name.
@@ -49,7 +49,7 @@ type RuleKey struct {
 	Handle uint64
 }
 
-// ChainInfo is what a report says about a chain.
+// ChainInfo is what a report reports about a chain.
 type ChainInfo struct {
 	// Hook is the hook of a base chain by nft's name, empty otherwise.
 	Hook string
@@ -59,7 +59,7 @@ type ChainInfo struct {
 	Priority int32
 }
 
-// RuleInfo is what a report says about a rule.
+// RuleInfo is what a report reports about a rule.
 type RuleInfo struct {
 	// Text is the rule in nft's spelling, without counter and comment.
 	Text string
@@ -88,13 +88,13 @@ const (
 	familyIPv6 = 10
 )
 
-// isRepair says whether the chain is in meshvm's table.
+// isRepair reports whether the chain is in meshvm's table.
 func (k ChainKey) isRepair() bool { return k.Family == familyInet && k.Table == repairTable }
 
-// isOwn says whether the chain is in the table of a trace.
+// isOwn reports whether the chain is in the table of a trace.
 func (k ChainKey) isOwn() bool { return k.Family == familyInet && k.Table == TableName }
 
-// writer says whose a chain is. KubeVirt and Istio's iptables rules share the
+// writer reports whose a chain is. KubeVirt and Istio's iptables rules share the
 // tables "ip nat" and "ip6 nat"; iptables' own chains are in capitals, KubeVirt's
 // base chains are not (KubeVirt, pkg/network/setup/netpod/masquerade; Istio,
 // tools/istio-iptables).
@@ -119,7 +119,7 @@ func (r Ruleset) writer(k ChainKey) string {
 	}
 }
 
-// ambient says whether the pod's proxy is ztunnel, by chains that only rules of
+// ambient reports whether the pod's proxy is ztunnel, by chains that only rules of
 // Istio's ambient mode have (Istio, cni/pkg/iptables and cni/pkg/nftables), or
 // meshvm's for it.
 func (r Ruleset) ambient() bool {
@@ -131,7 +131,7 @@ func (r Ruleset) ambient() bool {
 	return false
 }
 
-// hasChain says whether the table has a chain whose name begins so.
+// hasChain reports whether the table has a chain whose name begins so.
 func (r Ruleset) hasChain(k ChainKey, prefix string) bool {
 	for other := range r.Chains {
 		if other.Family == k.Family && other.Table == k.Table && strings.HasPrefix(other.Chain, prefix) {

@@ -144,7 +144,7 @@ type headerPlace struct {
 }
 
 // headerFields are those of IPv4 (RFC 791), IPv6 (RFC 8200), TCP (RFC 9293) and
-// UDP (RFC 768), with the lengths that tell them from other fields.
+// UDP (RFC 768), with the lengths that show them from other fields.
 var headerFields = map[headerPlace]struct {
 	name     string
 	min, max uint32
@@ -229,7 +229,7 @@ func (w *ruleWords) match(field, text string) {
 	w.add("%s %s", field, text)
 }
 
-// prefixLength says how long the prefix is that a mask leaves, if it is one.
+// prefixLength describes how long the prefix is that a mask leaves, if it is one.
 func prefixLength(mask []byte) (int, bool) {
 	bits, ended := 0, false
 	for _, b := range mask {

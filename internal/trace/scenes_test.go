@@ -4,7 +4,7 @@ package trace
 
 import "time"
 
-// sceneCase is a sequence of messages with what a report must say.
+// sceneCase is a sequence of messages with what a report must report.
 type sceneCase struct {
 	name string
 	play func(*scene)

@@ -15,7 +15,7 @@ import (
 )
 
 // receiveBuffer is that of the sockets, in bytes: what comes faster than it is
-// read is lost, and said to be.
+// read is lost, and reported to be.
 const receiveBuffer = 4 << 20
 
 // conntrackGroups are the multicast groups of conntrack's events.
@@ -175,7 +175,7 @@ func (s *session) take(c *Collector, r received) {
 	}
 }
 
-// complete asks for what no message told: the entries of connections that began
+// complete asks for what no message reported: the entries of connections that began
 // before the trace, or whose events the kernel does not send (sysctl
 // net.netfilter.nf_conntrack_events), rules that changed, and sockets.
 func (s *session) complete(c *Collector) error {
@@ -207,7 +207,7 @@ func (s *session) complete(c *Collector) error {
 	return nil
 }
 
-// notes say what may be missing.
+// notes describe what may be missing.
 func (s *session) notes(c *Collector) []string {
 	var out []string
 	if n := s.lost.Load(); n > 0 {

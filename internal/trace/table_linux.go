@@ -22,7 +22,7 @@ const tableOwner = 2
 // ownTable is the table while it is there.
 type ownTable struct {
 	conn *netlink.Conn
-	// owned says whether the kernel removes the table with the socket.
+	// owned reports whether the kernel removes the table with the socket.
 	owned bool
 }
 
@@ -175,7 +175,7 @@ func (b *batch) add(message uint16, flags netlink.HeaderFlags, attributes func(*
 }
 
 // commit sends the batch and waits for the answer to its last message, which
-// comes after the commit; an error comes in any case. After an error, more of
+// comes after the commit; an error comes always. After an error, more of
 // them may wait in the socket.
 func (b *batch) commit(conn *netlink.Conn) error {
 	if b.err != nil {

@@ -26,7 +26,7 @@ func (r Result) Text() string {
 	return b.String()
 }
 
-// fromWords say where a flow began.
+// fromWords report where a flow began.
 var fromWords = map[From]string{FromGuest: "from the guest", FromOutside: "from outside", FromPod: "from the pod"}
 
 func (f FlowReport) write(b *strings.Builder) {

@@ -67,8 +67,8 @@ func (c *Cluster) cableTo(m *member) error {
 	})
 }
 
-// plugged tells whether a node's cable is still in the first node, which may
-// have been started anew.
+// plugged shows whether a node's cable is still in the first node, which may
+// have been started again.
 func (c *Cluster) plugged(m *member) bool {
 	return nsrun.InNet(c.first().process.PID, func() error {
 		_, err := netlink.LinkByName(m.name)

@@ -114,7 +114,7 @@ func (c *Cluster) connect(ctx context.Context) error {
 	return err
 }
 
-// lock keeps two programs from starting or stopping the same cluster at once.
+// lock keeps two programs from starting or stopping the same cluster immediately.
 func (l layout) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(l.state, 0o755); err != nil {
 		return nil, err

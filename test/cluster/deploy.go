@@ -132,7 +132,7 @@ func (c *Cluster) kubevirtReady(ctx context.Context) error {
 	})
 }
 
-// PodState says what is missing of the pods with a label, empty when one is
+// PodState describes what is missing of the pods with a label, empty when one is
 // ready whose containers were all started in this run of its node.
 func (c *Cluster) PodState(ctx context.Context, namespace, label, value string) (string, error) {
 	return c.podState(ctx, "", namespace, label, value)

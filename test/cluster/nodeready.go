@@ -50,7 +50,7 @@ func (c *Cluster) nodeReady(ctx context.Context, m *member) error {
 // ControlPlaneLabel marks the first node.
 const ControlPlaneLabel = "node-role.kubernetes.io/control-plane"
 
-// sinceStart tells whether a time, which has whole seconds, is of this run of
+// sinceStart shows whether a time, which has whole seconds, is of this run of
 // the node.
 func (m *member) sinceStart(t time.Time) bool {
 	return !t.Before(m.process.Started.Truncate(time.Second))

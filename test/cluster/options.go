@@ -21,7 +21,7 @@ const DefaultName = "meshvm"
 
 // Options describe a cluster. The zero value is the cluster of the demo.
 type Options struct {
-	// Name tells clusters apart: their state, link, subnet and cgroups.
+	// Name shows clusters apart: their state, link, subnet and cgroups.
 	Name string
 	// Subnet is the network between the host and the node. If empty, it is the one
 	// that the cluster has from before, or 10.250.N.0/24 with N made from the name.
@@ -120,7 +120,7 @@ func linkName(name string) string {
 
 func (l layout) kubeconfig() string { return filepath.Join(l.state, "pki", "admin.kubeconfig") }
 
-// exists tells whether the cluster has state from this or an earlier run.
+// exists reports whether the cluster has state from this or an earlier run.
 func (l layout) exists() bool {
 	_, err := os.Stat(l.state)
 	return err == nil
@@ -131,7 +131,7 @@ func (l layout) exists() bool {
 const stateFormat = "2"
 
 // forgetOlder removes the state of a cluster that does not run and was made by a
-// version of this program with another stateFormat, and says whether it did.
+// version of this program with another stateFormat, and reports whether it did.
 func (l layout) forgetOlder() (bool, error) {
 	if _, running := l.member(0).running(); running {
 		return false, nil

@@ -47,7 +47,7 @@ func stat(pid int) (ticks, state string, err error) {
 	return fields[19], fields[0], nil
 }
 
-// alive tells whether the process still runs.
+// alive shows whether the process still runs.
 func (p process) alive() bool {
 	ticks, state, err := stat(p.PID)
 	return err == nil && ticks == p.Ticks && state != "Z" && state != "X"

@@ -29,7 +29,7 @@ func every(d time.Duration) func(*controllers.Options) {
 	return func(o *controllers.Options) { o.AuditInterval = audit.Every(d) }
 }
 
-// tables stands in for the kernels that audits read: what it says is true of
+// tables stands in for the kernels that audits read: what it reports is true of
 // every pod, or of only one.
 type tables struct {
 	mu       sync.Mutex
@@ -305,7 +305,7 @@ func TestFightEndsInACondition(t *testing.T) {
 	if n := s.calls.writeCount(); n > 0 {
 		t.Errorf("%d writes while contended:\n%s", n, s.calls.table())
 	}
-	// It recovers by itself.
+	// It recovers automatically.
 	kernel.become("", ruleio.Counters{})
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	if now, end := time.Now(), nat.Status.Repairs.WindowStart.Add(limits.Window); now.Before(end) {

@@ -118,7 +118,7 @@ func TestServiceFamilies(t *testing.T) {
 	}
 }
 
-// awaitRefusedService waits for the status that tells of the API server's verdict.
+// awaitRefusedService waits for the status that shows of the API server's verdict.
 func (s *suite) awaitRefusedService(name string) {
 	s.Helper()
 	m := s.awaitMVM(name,

@@ -35,7 +35,7 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// serveGate has the API server call our webhook as config/webhook says, by an
+// serveGate has the API server call our webhook as config/webhook reports, by an
 // address of this machine instead of a Service, until stop is called.
 func (s *suite) serveGate() (stop func()) {
 	s.Helper()
@@ -95,7 +95,7 @@ func (s *suite) serveGate() (stop func()) {
 	return stop
 }
 
-// gateIs says what a kubelet says of the gate, and with it of the guest's
+// gateIs describes what a kubelet reports about the gate, and with it of the guest's
 // container.
 func (s *suite) gateIs(pod *corev1.Pod, open bool) {
 	s.Helper()
@@ -112,7 +112,7 @@ func (s *suite) gateIs(pod *corev1.Pod, open bool) {
 	})
 }
 
-// podStatus is what status says of a pod. It is found by its UID, because pods made in
+// podStatus is what status reports about a pod. It is found by its UID, because pods made in
 // the same second are in no order of their ages.
 func podStatus(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) v1alpha1.PodStatus {
 	for _, p := range o.Status.Pods {
@@ -196,7 +196,7 @@ func gone(err error) error {
 	return client.IgnoreNotFound(err)
 }
 
-// released records whom the operator let run, as KubeVirt's API would be asked.
+// released records whom the operator unpaused, as KubeVirt's API would be asked.
 type released struct {
 	mu     sync.Mutex
 	guests []types.NamespacedName

@@ -47,7 +47,7 @@ func TestPodsOfARefusedSpec(t *testing.T) {
 	s.end(first)
 	s.eventually("one PodNATConfiguration is left", func() error { return s.natsAre(next) })
 
-	// After the last one its configuration tells the rules of those to come.
+	// After the last one its configuration shows the rules of those to come.
 	s.end(next)
 	if err := s.Delete(s.Context(), vmi); err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func (s *suite) end(pod *corev1.Pod) {
 	}
 }
 
-// natsAre says whether the only PodNATConfiguration is that of the pod.
+// natsAre reports whether the only PodNATConfiguration is that of the pod.
 func (s *suite) natsAre(pod *corev1.Pod) error {
 	var list v1alpha1.PodNATConfigurationList
 	if err := s.List(s.Context(), &list, client.InNamespace(s.namespace)); err != nil {

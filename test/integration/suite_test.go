@@ -197,14 +197,14 @@ func (s *suite) mvm(name string) *v1alpha1.MeshedVirtualMachine {
 	return &o
 }
 
-// want is what a condition has to say.
+// want is what a condition has to report.
 type want struct {
 	t      v1alpha1.ConditionType
 	status metav1.ConditionStatus
 	reason v1alpha1.ConditionReason
 }
 
-// check says whether the conditions are as wanted, at the object's generation.
+// check reports whether the conditions are as wanted, at the object's generation.
 func (w want) check(all []metav1.Condition, generation int64) error {
 	c := meta.FindStatusCondition(all, string(w.t))
 	switch {

@@ -64,7 +64,7 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 			if live.GetResourceVersion() != foreign.GetResourceVersion() {
 				s.Errorf("the foreign %s was written: %s -> %s", kind.Kind, foreign.GetResourceVersion(), live.GetResourceVersion())
 			}
-			// It recovers by itself when the cause goes.
+			// It recovers automatically when the cause goes.
 			if err := s.Delete(s.Context(), foreign); err != nil {
 				s.Fatal(err)
 			}

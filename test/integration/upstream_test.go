@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// node makes a node whose kubelet says that it is ready, or not: stand-in for a
+// node makes a node whose kubelet reports that it is ready, or not: stand-in for a
 // kubelet.
 func (s *suite) node(name string, ready corev1.ConditionStatus) {
 	s.Helper()
@@ -38,7 +38,7 @@ func (s *suite) node(name string, ready corev1.ConditionStatus) {
 	}
 }
 
-// boot has a node started anew.
+// boot has a node started again.
 func (s *suite) boot(name, id string) {
 	s.Helper()
 	node := &corev1.Node{}

@@ -13,7 +13,7 @@ import (
 // ambientFlow is a flow with its ends.
 type ambientFlow struct {
 	probe
-	// repair names the defect, empty for what works in any case.
+	// repair names the defect, empty for what works always.
 	repair string
 	// before has the end with KubeVirt's and Istio's rules alone, by the name
 	// of KubeVirt's variant; annotated stands for its Istio branch, and "" for
@@ -229,7 +229,7 @@ func TestEveryAmbientRuleIsNeeded(t *testing.T) {
 }
 
 // TestAmbientDNS is TestDNS in ambient mode, in which Istio captures DNS unless
-// the pod's annotation says otherwise.
+// the pod's annotation reports otherwise.
 func TestAmbientDNS(t *testing.T) {
 	eachDNS(t, []istio{ambientIptables, ambientNftables}, func(t *testing.T, c column) {
 		t.Helper()

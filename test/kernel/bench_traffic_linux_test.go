@@ -12,13 +12,13 @@ import (
 )
 
 // Ports of the benchmarks' servers in the guest: one behind the proxy, one past
-// it that KubeVirt lets through in any case.
+// it that KubeVirt lets through always.
 const (
 	benchMeshPort   = meshPort
 	benchDirectPort = sshPort
 )
 
-// transferred is how much a throughput benchmark sends at once.
+// transferred is how much a throughput benchmark sends immediately.
 const transferred = 32 << 20
 
 // BenchmarkTraffic sends the same through two pods that differ in our table

@@ -52,7 +52,7 @@ func (c column) heldChange() ruleio.Plan {
 // held is a connection that stays open over a change.
 type held struct {
 	probe
-	// affected says whether heldChange treats it otherwise.
+	// affected reports whether heldChange treats it otherwise.
 	affected bool
 }
 
@@ -183,7 +183,7 @@ func (l *lab) open(t *testing.T, p probe) *bufio.ReadWriter {
 	}
 }
 
-// echoes says whether the connection still carries data both ways.
+// echoes reports whether the connection still carries data both ways.
 func echoes(rw *bufio.ReadWriter) bool {
 	if _, err := rw.WriteString("still there?\n"); err != nil {
 		return false

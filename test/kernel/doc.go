@@ -18,7 +18,7 @@
 // namespace; nothing here runs a virtual machine.
 //
 // The tests need Linux, root in a user namespace that maps uid 1337, and the
-// programs nft and iptables. Without them they are skipped and say why, unless
+// programs nft and iptables. Without them they are skipped and explain why, unless
 // MESHVM_REQUIRE_KERNEL=1 turns that into a failure. KubeVirt's and Istio's
 // programs are built when they are not in the cache of test/cluster;
 // MESHVM_MASQUERADE, MESHVM_PILOT_AGENT, MESHVM_AMBIENT and MESHVM_ENVOY name

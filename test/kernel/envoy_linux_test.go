@@ -46,7 +46,7 @@ type envoy struct {
 	command *exec.Cmd
 	logs    io.Closer
 	mu      sync.Mutex
-	// taken has what the proxy says of a connection, by the client's address.
+	// taken has what the proxy reports about a connection, by the client's address.
 	taken map[string]outcome
 	// changed gets a value after taken has grown, and is closed at the end.
 	changed chan struct{}

@@ -79,7 +79,7 @@ func defaultRoute(gateway string) error {
 	return netlink.RouteAdd(&netlink.Route{Dst: everything, Gw: net.ParseIP(gateway)})
 }
 
-// address is an address that can be used at once, without the detection of
+// address is an address that can be used immediately, without the detection of
 // duplicates.
 func address(host string, length int) *netlink.Addr {
 	bits := 32

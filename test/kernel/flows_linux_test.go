@@ -38,7 +38,7 @@ type flow struct {
 	ends map[string][]*end
 }
 
-// end is a line of matrix.txt that says where a flow ends.
+// end is a line of matrix.txt that specifies where a flow ends.
 type end struct {
 	conditions []string
 	text       string
@@ -49,7 +49,7 @@ var matrixText string
 
 var readMatrix = sync.OnceValues(func() ([]*flow, error) { return parseMatrix(matrixText) })
 
-// matrix is what matrix.txt says.
+// matrix is what matrix.txt reports.
 func matrix(t testing.TB) []*flow {
 	t.Helper()
 	flows, err := readMatrix()

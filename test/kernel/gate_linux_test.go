@@ -85,7 +85,7 @@ func TestGate(t *testing.T) {
 }
 
 // TestGateStaysShutAfterAChange changes a rule between the read-back and the
-// opening: what was verified is not what is there.
+// opening: what was verified is not the existing state.
 func TestGateStaysShutAfterAChange(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)

@@ -54,7 +54,7 @@ var upstream = sync.OnceValues(func() (programs, error) {
 	return p, nil
 })
 
-// lacking says what the tests lack here, nil if nothing.
+// lacking describes what the tests lack here, nil if nothing.
 var lacking = sync.OnceValue(missing)
 
 func TestMain(m *testing.M) {
@@ -113,7 +113,7 @@ func need(t testing.TB) {
 	}
 }
 
-// missing says what these tests lack here, nil if nothing.
+// missing describes what these tests lack here, nil if nothing.
 func missing() error {
 	var errs []error
 	for _, p := range []struct{ program, install string }{

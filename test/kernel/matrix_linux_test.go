@@ -82,7 +82,7 @@ func (c column) newLab(t testing.TB) *lab {
 }
 
 // startPlan is the plan that the column's VM starts with, and changedPlan what
-// it becomes: matrix.txt says what is in them.
+// it becomes: matrix.txt describes what is in them.
 func (c column) startPlan() ruleio.Plan {
 	p := planOf(c.families...)
 	if c.istio.ambient {

@@ -87,7 +87,7 @@ type wanted struct {
 	want  outcome
 }
 
-// misbehaves says whether a probe ends otherwise than with our whole table.
+// misbehaves reports whether a probe ends otherwise than with our whole table.
 func (l stockLab) misbehaves(t *testing.T) bool {
 	t.Helper()
 	got := make([]outcome, len(l.wants))
@@ -109,7 +109,7 @@ func (l stockLab) misbehaves(t *testing.T) bool {
 	return false
 }
 
-// surely is how long what comes at all takes at most, with many labs at once.
+// surely is how long what comes at all takes at most, with many labs immediately.
 const surely = 4 * absenceLimit
 
 // TestProgram runs the rule-writer as the Job does.

@@ -67,7 +67,7 @@ type outcome struct {
 	Server string
 	// Client is whom the server took for the client.
 	Client string
-	// Failure says why there was no answer.
+	// Failure explains why there was no answer.
 	Failure string
 }
 

@@ -86,7 +86,7 @@ func randomProbe(r *rand.Rand, families []family, ambient bool) probe {
 	return probe{name: "guest to outside", from: fromGuest, network: network, host: host, port: outsidePool[r.IntN(len(outsidePool))]}
 }
 
-// model says from the plan alone what becomes of a connection or a datagram that
+// model reports from the plan alone what becomes of a connection or a datagram that
 // is the first of its flow. It knows nothing of rules, nor of earlier flows.
 func model(p ruleio.Plan, c probe) outcome {
 	if c.host == familyOf(c.host).pod {
@@ -95,12 +95,12 @@ func model(p ruleio.Plan, c probe) outcome {
 	return modelOutbound(p, c)
 }
 
-// has tells whether the probe's port is in one of the ranges.
+// has shows whether the probe's port is in one of the ranges.
 func (p probe) has(ranges []ruleio.PortRange) bool {
 	return slices.ContainsFunc(ranges, func(r ruleio.PortRange) bool { return r.First <= p.port && p.port <= r.Last })
 }
 
-// within tells whether the probe goes to one of the networks.
+// within shows whether the probe goes to one of the networks.
 func (p probe) within(networks []string) bool {
 	return slices.ContainsFunc(networks, func(n string) bool { return netip.MustParsePrefix(n).Contains(netip.MustParseAddr(p.host)) })
 }
@@ -151,7 +151,7 @@ var (
 
 // TestRandomPlans writes random plans: each is read back as it was built, its
 // table is the same after the plan's way through a request, all packets go where
-// the model says, and none of their flows is one that a reset would end.
+// the model reports, and none of their flows is one that a reset would end.
 func TestRandomPlans(t *testing.T) {
 	for _, c := range []column{
 		{istioNftables, annotatedWithoutList, []family{ipv4}},

@@ -27,7 +27,7 @@ const (
 	sshPort      = 22
 	udpPort      = 5353
 	closedPort   = 7777 // the guest listens, but nobody listed it
-	latePort     = 8181 // likewise, until the plan changes
+	latePort     = 8181 // also, until the plan changes
 	dnsPort      = 53
 	resolverPort = 15053 // of the proxy, on 127.0.0.1 only
 	ntpPort      = 123
@@ -156,7 +156,7 @@ func (l *lab) serveUDPHere(host string, port int, server string) {
 	}()
 }
 
-// answer says who answers and whom the server sees as the client.
+// answer reports who answers and whom the server sees as the client.
 func answer(server string) func(net.Conn) {
 	return func(c net.Conn) { _, _ = io.WriteString(c, answerLine(server, c.RemoteAddr())) }
 }
@@ -166,7 +166,7 @@ func answerLine(server string, client net.Addr) string {
 	return fmt.Sprintf("server %s %s\n", server, host)
 }
 
-// standIn serves one of the proxy's two capture ports: it tells the client
+// standIn serves one of the proxy's two capture ports: it shows the client
 // which port took the connection and its original destination, connects there
 // as the proxy's user, and passes on the answer.
 func (l *lab) standIn(name, upstreamFrom string) func(net.Conn) {
@@ -181,7 +181,7 @@ func (l *lab) standIn(name, upstreamFrom string) func(net.Conn) {
 	}
 }
 
-// passOn connects and passes on what both ends say, until one of them ends. A
+// passOn connects and passes on what both ends report, until one of them ends. A
 // client that goes away ends the connecting too.
 func passOn(c net.Conn, dial func(context.Context) (net.Conn, error)) {
 	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
@@ -239,7 +239,7 @@ func as(id int, set func(int) (int, error), f func() error) error {
 	}
 	defer func() { _, _ = set(before) }()
 	// setfsuid(2) and setfsgid(2) report no errors; asking for an impossible
-	// number tells.
+	// number shows.
 	if now, err := set(-1); err != nil || now != id {
 		return fmt.Errorf("no right to be user or group %d", id)
 	}

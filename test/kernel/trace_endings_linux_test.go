@@ -91,7 +91,7 @@ func TestTraceProxyWithoutSecondLeg(t *testing.T) {
 	})
 }
 
-// TestTraceSeesNothing wants an empty trace to say so, in time.
+// TestTraceSeesNothing wants an empty trace to report it, in time.
 func TestTraceSeesNothing(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -316,7 +316,7 @@ func TestTraceIsBounded(t *testing.T) {
 		}
 	}
 	t.Logf("%d datagrams gave %d flows with %d packets, %q", datagrams, len(got.Flows), packets, got.Notes)
-	// The kernel lets 20 pass at once and 20 more in each second.
+	// The kernel lets 20 pass immediately and 20 more in each second.
 	if len(got.Flows) == 0 || packets > 60 {
 		t.Errorf("%d flows with %d packets", len(got.Flows), packets)
 	}

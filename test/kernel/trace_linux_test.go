@@ -81,7 +81,7 @@ func (l *lab) expectNoTraceTable(t *testing.T) {
 	}
 }
 
-// traced is what a trace must say of a flow.
+// traced is what a trace must report about a flow.
 type traced struct {
 	From     trace.From
 	Ending   trace.Ending
@@ -114,13 +114,13 @@ func named(r *trace.RuleRef) string {
 	}
 }
 
-// traceCase is a flow with what a trace must say of it.
+// traceCase is a flow with what a trace must report about it.
 type traceCase struct {
 	name  string
 	probe probe
 	flow  trace.Flow
 	want  traced
-	// says are parts of the summary.
+	// reports are parts of the summary.
 	says []string
 }
 

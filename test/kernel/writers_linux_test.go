@@ -38,7 +38,7 @@ func (l *lab) output(ns *netns.Namespace, stdin, program string, args ...string)
 	return stdout.String()
 }
 
-// istio says how Istio's rules are written.
+// istio describes how Istio's rules are written.
 type istio struct {
 	name string
 	// native is nftables instead of iptables.
@@ -119,12 +119,12 @@ func (l *lab) writeIstio(i istio) {
 	l.output(l.pod, "", upstreamPrograms(l.t).pilotAgent, args...)
 }
 
-// kubevirt says which of KubeVirt's rules are written.
+// kubevirt specifies which of KubeVirt's rules are written.
 type kubevirt struct {
 	name string
 	// istio is KubeVirt's Istio branch: the VMI has the annotation.
 	istio bool
-	// ports says whether the VMI's interface lists ports.
+	// ports reports whether the VMI's interface lists ports.
 	ports bool
 }
 
@@ -281,7 +281,7 @@ func (l *lab) ruleset() string {
 	return l.output(l.pod, "", "nft", "-s", "list", "ruleset")
 }
 
-// ourTable is what the nft program lists of ours.
+// ourTable is what the nft program lists of meshvm.
 func (l *lab) ourTable() string {
 	l.t.Helper()
 	return l.output(l.pod, "", "nft", "-s", "list", "table", nft.FamilyInet, nftrules.TableName)

@@ -62,7 +62,7 @@ const (
 
 // startZtunnel starts a stand-in for ztunnel in the pod's namespace, where
 // ztunnel has its sockets too. It does what ztunnel does as far as the packet
-// filter can tell: all sockets carry its mark and upstream ones its group, listeners and inbound upstream
+// filter can show: all sockets carry its mark and upstream ones its group, listeners and inbound upstream
 // connections are transparent, and those come from the client's own address
 // (ztunnel, src/proxy.rs, freebind_connect). There is no TLS in it: its port
 // 15008 reads the destination from a line "CONNECT ADDRESS:PORT".
@@ -152,7 +152,7 @@ func (l *lab) passCaptured(c net.Conn, name string, from netip.Addr) {
 	l.passAsZtunnel(c, name, from, to)
 }
 
-// passAsZtunnel tells the client which port took the connection and where it
+// passAsZtunnel shows the client which port took the connection and where it
 // goes, connects there, from an address if one is given, and passes on the
 // answer.
 func (l *lab) passAsZtunnel(c net.Conn, name string, from netip.Addr, to netip.AddrPort) {

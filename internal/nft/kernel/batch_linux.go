@@ -16,7 +16,7 @@ import (
 // nfnetlink_rcv_batch).
 type batch struct {
 	messages []netlink.Message
-	// objects says for each message what it is about, for error texts.
+	// objects reports for each message what it is about, for error texts.
 	objects []string
 	// generation, unless 0, is the only one of the ruleset that the kernel
 	// takes the batch for.
@@ -75,7 +75,7 @@ func (b *batch) commit() error {
 	defer func() { _ = conn.Close() }()
 
 	// Only the last message asks for an acknowledgement: it comes after the
-	// commit, and errors come in any case. Acknowledgements for all could
+	// commit, and errors come always. Acknowledgements for all could
 	// overflow the socket's receive buffer.
 	last := len(b.messages) - 1
 	b.messages[last].Header.Flags |= netlink.Acknowledge

@@ -110,7 +110,7 @@ func elementTextsOf(s nft.Set, keys []setKey) []string {
 	slices.SortFunc(keys, func(a, b setKey) int {
 		if a.key == b.key && a.end != b.end {
 			// The end of a range sorts before the range that
-			// follows it at once.
+			// follows it immediately.
 			if a.end {
 				return -1
 			}

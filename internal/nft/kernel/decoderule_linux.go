@@ -52,7 +52,7 @@ func decodeRule(ad *netlink.AttributeDecoder) (kernelRule, error) {
 	return kr, ad.Err()
 }
 
-// rawExpression is an expression by name, decoded if it is one of ours.
+// rawExpression is an expression by name, decoded if it is one of meshvm.
 type rawExpression struct {
 	name    string
 	data    []byte
@@ -113,7 +113,7 @@ func newExpression(name string) expr.Any {
 	}
 }
 
-// ruleParser recognises in a list of expressions what Rule can say. All else
+// ruleParser recognises in a list of expressions what Rule can report. All else
 // becomes a match of FieldUnrecognised, which equals nothing that Build makes.
 type ruleParser struct {
 	exprs   []rawExpression
@@ -144,7 +144,7 @@ func (p *ruleParser) at(i int) expr.Any {
 // it took, 0 if it is none that we know.
 func (p *ruleParser) step() int {
 	if p.rule.Statement.Kind != nft.StatementNone {
-		return 0 // Nothing of ours follows a statement.
+		return 0 // Nothing of meshvm follows a statement.
 	}
 	switch first := p.at(0).(type) {
 	case *expr.Counter:

@@ -80,7 +80,7 @@ func (p *ruleParser) masked(f nft.Field, mask, test expr.Any) int {
 	return 3
 }
 
-// plainBitwise says whether the operation is on one mark in our register.
+// plainBitwise reports whether the operation is on one mark in our register.
 func plainBitwise(b *expr.Bitwise) bool {
 	return b.SourceRegister == register && b.DestRegister == register && b.Len == markSize &&
 		len(b.Mask) == markSize && len(b.Xor) == markSize

@@ -38,7 +38,7 @@ func (h Handle) Read() (nft.Snapshot, error) {
 			return nft.Snapshot{}, err
 		}
 		// An object that vanished between two dumps is an error too, and
-		// one that says nothing if there was a change.
+		// one that reports nothing if there was a change.
 		if before == after && !errors.Is(tableErr, errInterrupted) {
 			s.Generation = after
 			return s, tableErr

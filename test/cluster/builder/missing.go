@@ -10,7 +10,7 @@ import (
 	"runtime"
 )
 
-// Missing says why root file systems cannot be made or run here; nil if they can.
+// Missing explains why root file systems cannot be made or run here; nil if they can.
 func Missing() error {
 	if runtime.GOOS != "linux" {
 		return errors.New("this needs Linux: namespaces, mounts and a Debian root file system are made")

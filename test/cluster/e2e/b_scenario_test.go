@@ -82,7 +82,7 @@ func object(kind, name string) *unstructured.Unstructured {
 }
 
 // TestNodeCrash ends the node without a warning and brings it back: the guest
-// is started anew by KubeVirt, and its new pod is programmed.
+// is started again by KubeVirt, and its new pod is programmed.
 func TestNodeCrash(t *testing.T) {
 	own(t)
 	s := start(t)

@@ -56,14 +56,14 @@ func TestSandboxToProgrammed(t *testing.T) {
 	}
 }
 
-// vmi is the running machine; KubeVirt makes it anew when it is deleted.
+// vmi is the running machine; KubeVirt makes it again when it is deleted.
 func vmi() client.Object {
 	u := object("VirtualMachineInstance", scenario.Name)
 	u.SetAPIVersion("kubevirt.io/v1")
 	return u
 }
 
-// hasSandbox tells whether a launcher pod other than old has its sandbox.
+// hasSandbox shows whether a launcher pod other than old has its sandbox.
 func hasSandbox(ctx context.Context, t *testing.T, s *scenario.Scenario, old *corev1.Pod) bool {
 	t.Helper()
 	var pods corev1.PodList
@@ -84,7 +84,7 @@ func hasSandbox(ctx context.Context, t *testing.T, s *scenario.Scenario, old *co
 	return false
 }
 
-// isProgrammed tells whether the operator says so of a pod other than old.
+// isProgrammed shows whether the operator reports it of a pod other than old.
 func isProgrammed(ctx context.Context, t *testing.T, s *scenario.Scenario, old *corev1.Pod) bool {
 	t.Helper()
 	m, err := s.MeshedVirtualMachine(ctx)

@@ -34,7 +34,7 @@ func (p *pair) exclude(ctx context.Context, t *testing.T, ports, onChange string
 	}
 }
 
-// throughProxy tells whether a new connection of guest "one" to a port of the
+// throughProxy shows whether a new connection of guest "one" to a port of the
 // client outside goes through its proxy.
 func (p *pair) throughProxy(ctx context.Context, t *testing.T, port string) bool {
 	t.Helper()

@@ -26,7 +26,7 @@ import (
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
-// privileges are the lines of /proc/PID/status (proc(5)) that tell what a
+// privileges are the lines of /proc/PID/status (proc(5)) that show what a
 // process may do. Capabilities are sets of bits (capabilities(7)).
 type privileges map[string]string
 

@@ -27,7 +27,7 @@ import (
 // TestGate has the guest start in every way that there is. In none of them may
 // there be a frame from or to it before the rules of its pod were verified, nor
 // the pod in its Service's endpoints. The last is the opposite: the same witness
-// sees the frames of a guest that nothing holds back.
+// sees the frames of a guest that nothing delays.
 func TestGate(t *testing.T) {
 	s := start(t)
 	if err := s.DeployOperator(testContext(t, 5*time.Minute)); err != nil {
@@ -67,7 +67,7 @@ func (h *held) holdRules() (release func()) {
 }
 
 // staysShut has the kubelet go over a pod whose gate is shut, twice and wholly: it
-// would start what it can start. Each time it says by the generation that it saw
+// would start what it can start. Each time it reports by the generation that it saw
 // that it has begun (KEP-5067), and with the third that the second is over. A pod
 // that the kubelet has ended instead starts nothing either.
 func (h *held) staysShut(uid types.UID) {

@@ -63,7 +63,7 @@ type held struct {
 	*scenario.Scenario
 	ctx context.Context //nolint:containedctx // One start is one test, and this is its time.
 	*witness.Witness
-	// control says that the guarantee must be seen broken.
+	// control reports that the guarantee must be seen broken.
 	control bool
 }
 
@@ -180,7 +180,7 @@ func (h *held) object(kind, name string) *unstructured.Unstructured {
 	return u
 }
 
-// restart deletes the instance, which KubeVirt makes anew, and returns its pod.
+// restart deletes the instance, which KubeVirt makes again, and returns its pod.
 func (h *held) restart() types.UID {
 	old := h.pod("")
 	if err := h.Delete(h.ctx, h.object("VirtualMachineInstance", heldNamespace)); err != nil {

@@ -57,7 +57,7 @@ func TestInjectedPod(t *testing.T) {
 	}
 }
 
-// warnings collects what the API server's webhooks say beside their verdict.
+// warnings collects what the API server's webhooks report beside their verdict.
 type warnings struct {
 	mu  sync.Mutex
 	all []string
@@ -72,7 +72,7 @@ func (w *warnings) HandleWarningHeader(_ int, _, text string) {
 
 // TestNoWarnings applies every sample, and every object that the operator made
 // of them, once more and without effect, and collects what KubeVirt's, Istio's
-// and our own webhooks say.
+// and our own webhooks report.
 func TestNoWarnings(t *testing.T) {
 	s := start(t)
 	ready(t, s)

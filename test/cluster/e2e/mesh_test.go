@@ -31,7 +31,7 @@ const meshIdentity = "spiffe://cluster.local/ns/" + meshNamespace + "/sa/default
 // twoHost is how guest "one" calls "two": guests take no search domains.
 const twoHost = "two." + meshNamespace + ".svc.cluster.local"
 
-// machineYAML is a MeshedVirtualMachine whose guest says its name. extra is more
+// machineYAML is a MeshedVirtualMachine whose guest reports its name. extra is more
 // of its spec.
 func machineYAML(name, version, extra string) string {
 	return fmt.Sprintf(`

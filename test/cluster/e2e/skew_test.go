@@ -21,7 +21,7 @@ import (
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
-// restarted deletes the sample's machine instance, which KubeVirt makes anew, and
+// restarted deletes the sample's machine instance, which KubeVirt makes again, and
 // waits until its new guest answers.
 func restarted(t *testing.T, s *scenario.Scenario, old *corev1.Pod) (*corev1.Pod, scenario.Clients) {
 	t.Helper()
@@ -57,7 +57,7 @@ type skew struct {
 	// use turns it on in a cluster that runs, or off, and waits until pods that are
 	// made from then on are so.
 	use func(ctx context.Context, s *scenario.Scenario, on bool) error
-	// check tells from a launcher pod whose guest runs that it is so.
+	// check shows from a launcher pod whose guest runs that it is so.
 	check func(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod)
 }
 
@@ -81,7 +81,7 @@ var skews = map[string]skew{
 			}
 		},
 	},
-	// Only the namespace's label has a pod injected, and KubeVirt is not told: its own
+	// Only the namespace's label has a pod injected, and KubeVirt is not reported: its own
 	// rules are then those of a pod without a proxy.
 	"namespace-label": {
 		use: withoutAnnotation,
@@ -99,7 +99,7 @@ var skews = map[string]skew{
 	},
 }
 
-// kubevirtKnowsProxy tells which rules KubeVirt wrote: those for a pod with Istio's
+// kubevirtKnowsProxy shows which rules KubeVirt wrote: those for a pod with Istio's
 // proxy have 127.0.0.6, from which Envoy speaks to the guest (KubeVirt,
 // pkg/network/setup/netpod/masquerade/masquerade.go and pkg/network/istio/proxy.go).
 func kubevirtKnowsProxy(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod) bool {

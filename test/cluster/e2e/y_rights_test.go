@@ -22,7 +22,7 @@ import (
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
-// excuse says why the operator has rights that it need not use in these tests. In
+// excuse explains why the operator has rights that it need not use in these tests. In
 // some runs it does.
 type excuse struct {
 	verb      string

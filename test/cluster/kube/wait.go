@@ -17,7 +17,7 @@ type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
 
-// Permanent marks an error of a condition as final: Wait returns at once.
+// Permanent marks an error of a condition as final: Wait returns immediately.
 func Permanent(err error) error { return permanent{err} }
 
 // Wait polls a condition, several times a second, and prints what is missing

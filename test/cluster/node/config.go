@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 )
 
-// Config tells the node's first process everything. It is a file in the state
+// Config shows the node's first process everything. It is a file in the state
 // directory, so that a node can be looked at after it has ended.
 type Config struct {
 	// Name is the node's name in Kubernetes and its host name.
@@ -99,7 +99,7 @@ func Load(state string) (Config, error) {
 type Status struct {
 	// Phase is Starting, Ready (all servers were started) or Failed.
 	Phase string `json:"phase"`
-	// Message says what is waited for, or what failed.
+	// Message describes what is waited for, or what failed.
 	Message string `json:"message,omitempty"`
 	// Servers by name.
 	Servers map[string]Server `json:"servers"`

@@ -117,7 +117,7 @@ func Run(t Target, cmd *exec.Cmd) error {
 			}
 		}
 		// No parent-death signal: in another PID namespace a child sees no
-		// parent, takes it for dead, and ends at once.
+		// parent, takes it for dead, and ends immediately.
 		return cmd.Run()
 	})
 }

@@ -35,7 +35,7 @@ type bundle struct {
 
 func (b bundle) csv() string { return packageName + ".v" + b.version }
 
-// must fails the test at once.
+// must fails the test immediately.
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -230,7 +230,7 @@ func approve(ctx context.Context, t *testing.T, s *scenario.Scenario, b bundle) 
 	}))
 }
 
-// succeeded waits until OLM says that a version is installed.
+// succeeded waits until OLM reports that a version is installed.
 func succeeded(ctx context.Context, t *testing.T, s *scenario.Scenario, b bundle, seen func(phase string)) {
 	t.Helper()
 	last := ""

@@ -73,7 +73,7 @@ func up(t *testing.T) *scenario.Scenario {
 	return scenario.New(c)
 }
 
-// lastWords prints what OLM has to say of a failure.
+// lastWords prints what OLM has to report about a failure.
 func lastWords(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)

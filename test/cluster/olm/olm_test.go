@@ -102,7 +102,7 @@ func undisturbed(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *c
 	scenario.CompareSnapshots(t, before, after)
 }
 
-// uninstall removes the operator as OLM's documentation says: the subscription
+// uninstall removes the operator as OLM's documentation reports: the subscription
 // and the CSV. The kinds stay, and so do their objects.
 func uninstall(ctx context.Context, t *testing.T, s *scenario.Scenario, b bundle) {
 	t.Helper()

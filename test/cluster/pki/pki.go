@@ -25,7 +25,7 @@ import (
 // lifetime is long enough for any state that is kept between runs.
 const lifetime = 5 * 365 * 24 * time.Hour
 
-// Request says for whom certificates are made.
+// Request reports for whom certificates are made.
 type Request struct {
 	Dir    string   // where the files go
 	Server string   // URL of the API server
@@ -103,7 +103,7 @@ func Write(r Request) error {
 		r.kubeconfig(ca, identity{"kube-scheduler", "system:kube-scheduler", ""}),
 		r.kubeconfig(ca, identity{"kube-proxy", "system:kube-proxy", ""}),
 		r.kubeconfig(ca, identity{"kubelet", "system:node:" + r.Node, "system:nodes"}),
-		r.kubeconfig(ca, identity{"admin", "admin", "system:masters"}), // last: its file says that all is there
+		r.kubeconfig(ca, identity{"admin", "admin", "system:masters"}), // last: its file reports that all is there
 	)
 }
 

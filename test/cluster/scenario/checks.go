@@ -18,11 +18,11 @@ import (
 
 // Check is one statement about the way of packets.
 type Check struct {
-	// Name says what is sent.
+	// Name describes what is sent.
 	Name string
-	// Want says what must be seen.
+	// Want describes what must be seen.
 	Want string
-	// Seen says what was.
+	// Seen describes what was.
 	Seen string
 	// Err is nil when the statement holds.
 	Err error
@@ -182,7 +182,7 @@ func (s *Scenario) awaitRecord(ctx context.Context, pod *corev1.Pod, skip int, e
 	return last, err
 }
 
-// StandIn tells whether a pod's proxy is the stand-in of Envoy.
+// StandIn shows whether a pod's proxy is the stand-in of Envoy.
 func (s *Scenario) StandIn(pod *corev1.Pod) bool {
 	for _, c := range pod.Spec.InitContainers {
 		if c.Name == "istio-proxy" {

@@ -40,7 +40,7 @@ type Connection struct {
 	Path     string `json:"path"`
 	Code     int    `json:"code"`
 	Attempts int    `json:"attempts"`
-	// Flags and Failure say what went wrong (Envoy, RESPONSE_FLAGS).
+	// Flags and Failure describe what went wrong (Envoy, RESPONSE_FLAGS).
 	Flags   string `json:"flags"`
 	Failure string `json:"failure"`
 	// Milliseconds it took.
@@ -53,7 +53,7 @@ const (
 	Outbound = 15001
 )
 
-// at tells whether the connection was taken by the listener on port.
+// at shows whether the connection was taken by the listener on port.
 func (c Connection) at(port int) bool {
 	return strings.HasSuffix(c.Listener, ":"+strconv.Itoa(port))
 }

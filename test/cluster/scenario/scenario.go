@@ -256,7 +256,7 @@ func (s *Scenario) ReadyPod(ctx context.Context, key client.ObjectKey) (*corev1.
 	return pod, err
 }
 
-// notReady says why an object is not Ready, empty when it is.
+// notReady explains why an object is not Ready, empty when it is.
 func notReady(m *v1alpha1.MeshedVirtualMachine) string {
 	ready := apimeta.FindStatusCondition(m.Status.Conditions, string(v1alpha1.ConditionReady))
 	switch {

@@ -29,7 +29,7 @@ type Snapshot struct {
 	Packets uint64
 	// Labels are those that the VirtualMachine gives its next instance.
 	Labels string
-	// Digest is of the request that status says is applied.
+	// Digest is of the request that status reports is applied.
 	Digest string
 }
 

@@ -3,7 +3,7 @@
 //go:build linux
 
 // Package witness watches the start of guests from outside of the operator: what
-// the API server says, and what the kernel counts in each virt-launcher pod's
+// the API server reports, and what the kernel counts in each virt-launcher pod's
 // network namespace from the moment that there is one. It knows nothing of the
 // operator but its table and its kinds.
 package witness
@@ -33,7 +33,7 @@ type Event struct {
 	// At is when it was seen here.
 	At time.Time
 	// Revision is the API server's, which orders the changes of all objects
-	// (KEP-5504); 0 of what the kernel told.
+	// (KEP-5504); 0 of what the kernel reported.
 	Revision uint64
 	// Object is a pod or another object by name.
 	Object string
@@ -60,7 +60,7 @@ const (
 	NATGone      = "PodNATConfiguration gone"
 )
 
-// Options say what to watch.
+// Options describe what to watch.
 type Options struct {
 	// Kubeconfig is an administrator's.
 	Kubeconfig string
@@ -126,7 +126,7 @@ func Start(ctx context.Context, o Options) (*Witness, error) {
 			cancel()
 			return nil, err
 		}
-		// One after another: endpoints say nothing without the pods.
+		// One after another: endpoints report nothing without the pods.
 		factory.Start(ctx.Done())
 		if !cache.WaitForCacheSync(ctx.Done(), handled.HasSynced) {
 			cancel()
@@ -193,7 +193,7 @@ func (w *Witness) Timeline(out io.Writer) error {
 	return t.Flush()
 }
 
-// Violations says what went against the guarantee: frames before the rules were
+// Violations describes what went against the guarantee: frames before the rules were
 // verified, a Service that had a pod before, a pod that was not counted.
 func (w *Witness) Violations() []string {
 	var out []string
@@ -221,7 +221,7 @@ func (w *Witness) Violations() []string {
 	return out
 }
 
-// Summary says of each pod what was counted before its rules were verified.
+// Summary reports about each pod what was counted before its rules were verified.
 func (w *Witness) Summary() string {
 	var out strings.Builder
 	for _, uid := range w.Pods() {

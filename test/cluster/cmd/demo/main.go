@@ -4,7 +4,7 @@
 // manifests, applies the sample, and shows what becomes of packets to and from
 // the guest. It ends with the cluster running, to be looked at.
 //
-// Without root, or off Linux, it says what is left out and shows what the
+// Without root, or off Linux, it describes what is left out and shows what the
 // operator does on an API server without nodes.
 package main
 

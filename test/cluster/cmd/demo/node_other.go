@@ -10,5 +10,5 @@ import (
 	"meshvm.io/meshvm/test/cluster/builder"
 )
 
-// node is never reached here: builder.Missing says so first.
+// node is never reached here: builder.Missing reports it first.
 func node(context.Context) error { return builder.Missing() }

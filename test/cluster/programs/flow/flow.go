@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package flow keeps a TCP connection busy and says what became of it: it sends
+// Package flow keeps a TCP connection busy and describes what became of it: it sends
 // a numbered line several times a second to a peer that returns lines as they
 // are, and notes when answers came.
 package flow
@@ -116,7 +116,7 @@ func (f *Flow) end(c net.Conn, err error) {
 	_ = c.Close()
 }
 
-// Report says what became of the flow so far.
+// Report describes what became of the flow so far.
 func (f *Flow) Report() Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()

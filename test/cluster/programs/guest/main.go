@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command guest is what runs inside the test's virtual machine. It says who
+// Command guest is what runs inside the test's virtual machine. It reports who
 // talked to it, and opens connections when asked, so that tests can drive
 // traffic in both directions:
 //
@@ -57,7 +57,7 @@ func hello(w http.ResponseWriter, r *http.Request) {
 }
 
 // name is the value of guest.name on the kernel's command line, by which tests
-// tell guests of the same image apart, or else the host's name.
+// show guests of the same image apart, or else the host's name.
 func name() string {
 	raw, _ := os.ReadFile("/proc/cmdline")
 	for word := range strings.FieldsSeq(string(raw)) {
@@ -130,7 +130,7 @@ func dial(w http.ResponseWriter, r *http.Request) {
 
 // dialPatience is how long connect waits, less than the client that asked. An
 // emulated guest on a machine with 40 processes for two CPUs was seen to stand
-// still for 9 s, on every way at once.
+// still for 9 s, on every way immediately.
 const dialPatience = 12 * time.Second
 
 // connect sends a line and returns the first answer.

@@ -156,7 +156,7 @@ func serveFlows() error {
 	return http.ListenAndServe("127.0.0.1:7080", nil) //nolint:gosec // a test's server
 }
 
-// answer tells each client the addresses of its connection.
+// answer shows each client the addresses of its connection.
 func answer(l net.Listener) error {
 	for {
 		c, err := l.Accept()
@@ -169,7 +169,7 @@ func answer(l net.Listener) error {
 			_, _ = fmt.Fprintf(c, "netclient: client=%s local=%s\n", c.RemoteAddr(), c.LocalAddr())
 			// A connection closed before the question was read is reset (RFC 2525,
 			// 2.17), and Envoy passes the reset on without the answer. Both ways side by
-			// side through one proxy, 40 s: closed at once, 270 resets of this end were
+			// side through one proxy, 40 s: closed immediately, 270 resets of this end were
 			// counted by nft and 66 of 270 answers lost; like this, none and 0 of 268.
 			_ = c.(*net.TCPConn).CloseWrite()
 			_ = c.SetReadDeadline(time.Now().Add(time.Second))

@@ -3,7 +3,7 @@
 // Command proxystandin stands where Istio puts Envoy, on machines that cannot
 // have Envoy: Istio's pilot-agent starts it, in the launcher pod, on Envoy's
 // ports. It is no proxy of the mesh, it does no mTLS and takes no configuration;
-// it forwards bytes and writes an access log, so that tests can tell whether the
+// it forwards bytes and writes an access log, so that tests can show whether the
 // NAT brought a connection to it:
 //
 //	15006  inbound: forwards to the original destination, from source address
