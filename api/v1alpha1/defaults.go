@@ -21,7 +21,7 @@ func (p Port) TargetPortOrDefault() int32 {
 	return p.TargetPort
 }
 
-// RouteOrDefault is the port's route: what it says, else Mesh for TCP and
+// RouteOrDefault is the port's route. Defaults to Mesh for TCP and
 // Direct for UDP.
 func (p Port) RouteOrDefault() PortRoute {
 	switch {
@@ -50,7 +50,7 @@ func (r PortRange) EndPortOrDefault() int32 {
 	return r.EndPort
 }
 
-// ModeOrDefault is the mode of ports without one of their own, Strict when left
+// ModeOrDefault is the mode of ports that set none, Strict when left
 // out.
 func (m MTLSSpec) ModeOrDefault() MTLSMode {
 	if m.Mode == "" {
@@ -67,7 +67,7 @@ func (r PortRange) String() string {
 	return fmt.Sprintf("%d/%s", r.Port, r.ProtocolOrDefault())
 }
 
-// StartOrDefault says when the guest may run, AfterProgrammed when left out.
+// StartOrDefault specifies when the guest starts. Defaults to AfterProgrammed.
 func (s MeshedVirtualMachineSpec) StartOrDefault() StartPolicy {
 	if s.Start == "" {
 		return StartPolicyAfterProgrammed

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command rule-writer writes meshvm's nftables table into the network
-// namespaces of virt-launcher pods on its node and proves that it is there. It
+// namespaces of virt-launcher pods on its node and reads it back. It
 // runs as a Job, takes its request from a file and answers in the container's
 // termination message and on standard output.
 //

@@ -56,7 +56,7 @@ func parseTraceFlags(args []string, stderr io.Writer) (traceFlags, error) {
 	flags.Func("sport", "port of the client", port(&r.Flow.SourcePort))
 	flags.Func("dport", "port that the client connects to", port(&r.Flow.DestinationPort))
 	flags.IntVar(&r.MaxFlows, "flows", 1, "end when so many flows have ended")
-	duration := flags.Duration("duration", 10*time.Second, "end after this time in any case")
+	duration := flags.Duration("duration", 10*time.Second, "maximum duration")
 	if err := flags.Parse(args); err != nil {
 		return f, err
 	}

@@ -50,7 +50,7 @@ func TestRunTrace(t *testing.T) {
 				t.Errorf("exit %d, want %d: %s", got, tc.want, &out)
 			}
 			if !strings.Contains(out.String(), tc.says) {
-				t.Errorf("it does not say %q: %s", tc.says, &out)
+				t.Errorf("it does not show %q: %s", tc.says, &out)
 			}
 		})
 	}

@@ -102,15 +102,15 @@ func TestStartOfPods(t *testing.T) {
 			world(startedPaused, unpaused(-30*time.Second)),
 			v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, "",
 		},
-		"let run by an operator that died": {
+		"unpaused by an operator that died": {
 			world(startedPaused, unpaused(5*time.Second), startBefore(v1alpha1.PodStartHeld)),
 			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, "",
 		},
-		"let run by somebody before its rules": {
+		"unpaused by a user before its rules": {
 			world(startedPaused, unpaused(5*time.Second), setNAT(metav1.ConditionFalse, v1alpha1.ReasonProgramming, 1)),
 			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgramming, v1alpha1.ReasonUnpausedEarly,
 		},
-		"let run by somebody before its rules, which are there now": {
+		"unpaused by a user before its rules, which are programmed now": {
 			world(startedPaused, unpaused(5*time.Second), startBefore(v1alpha1.PodStartNotHeld)),
 			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonUnpausedEarly,
 		},
@@ -188,12 +188,12 @@ func TestUnpause(t *testing.T) {
 		"the user's own start strategy": {[]func(*scope){func(s *scope) {
 			s.mvm.Spec.VirtualMachine.Template.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
 		}}, false},
-		"paused by somebody later":              {[]func(*scope){startBefore(v1alpha1.PodStartReleased)}, false},
-		"paused by somebody who had let it run": {[]func(*scope){startBefore(v1alpha1.PodStartNotHeld)}, false},
-		"paused by somebody after a migration": {[]func(*scope){func(s *scope) {
+		"paused by a user later":               {[]func(*scope){startBefore(v1alpha1.PodStartReleased)}, false},
+		"paused by a user who had unpaused it": {[]func(*scope){startBefore(v1alpha1.PodStartNotHeld)}, false},
+		"paused by a user after a migration": {[]func(*scope){func(s *scope) {
 			s.pods[0].Labels[kubevirtv1.MigrationJobLabel] = "m1"
 		}}, false},
-		"paused by somebody, with a gate": {[]func(*scope){gate(true)}, false},
+		"paused by a user, with a gate": {[]func(*scope){gate(true)}, false},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -206,7 +206,7 @@ func TestUnpause(t *testing.T) {
 				t.Errorf("let run: %v, want it: %t", u.of, tc.want)
 			}
 			if tc.want && s.podStatuses()[0].Start != v1alpha1.PodStartReleased {
-				t.Error("status does not say so")
+				t.Error("status does not show so")
 			}
 		})
 	}

@@ -267,7 +267,7 @@ func TestMTLSStatus(t *testing.T) {
 			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.Direct("ssh", 22), builders.UDP("echo", 9000)).Obj(), true,
 			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, BypassedPorts: []string{"echo", "ssh"}},
 		},
-		"ports opened past the proxy": {
+		"ports opened bypassing the proxy": {
 			func() *v1alpha1.MeshedVirtualMachine {
 				o := builders.MVM("web").Ports(builders.HTTP("http", 80, 8080)).Obj()
 				o.Spec.Capture.Inbound.ExcludePorts = []v1alpha1.PortRange{{Port: 9100}, {Port: 9100}, {Port: 10000, EndPort: 20000, Protocol: v1alpha1.PortProtocolUDP}}

@@ -87,7 +87,7 @@ func TestWriteStatus(t *testing.T) {
 		"pod ended":          {[]func(*scope){func(s *scope) { s.pod.Status.Phase = corev1.PodFailed }}, "TargetResolved=False/TargetGone"},
 		"node down":          {[]func(*scope){func(s *scope) { s.node = builders.Node("node-a", false) }}, "TargetResolved=False/NodeNotReady Reconciling=True"},
 		"node gone":          {[]func(*scope){func(s *scope) { s.node = nil }}, "TargetResolved=False/NodeNotReady"},
-		"somebody else's pod": {
+		"another program's pod": {
 			[]func(*scope){func(s *scope) { s.pod.Labels["kubevirt.io"] = "virt-api" }},
 			"Accepted=False/NotALauncherPod Programmed=False/NotALauncherPod Ready=False/NotALauncherPod Stalled=True",
 		},
@@ -171,7 +171,7 @@ func TestStatusOfRepairs(t *testing.T) {
 			for _, c := range s.config.Status.Conditions {
 				all += fmt.Sprintf("%s=%s/%s ", c.Type, c.Status, c.Reason)
 				if c.Type == string(v1alpha1.ConditionProgrammed) && !strings.Contains(c.Message, tc.message) {
-					t.Errorf("Programmed says %q, want %q", c.Message, tc.message)
+					t.Errorf("the message of Programmed is %q, want %q", c.Message, tc.message)
 				}
 			}
 			for w := range strings.FieldsSeq(tc.want) {
@@ -235,7 +235,7 @@ func TestAnotherRequestSinceTheProof(t *testing.T) {
 	}{
 		"nothing else":                 {func(*scope) {}, true},
 		"its own Job, not yet deleted": {func(s *scope) { s.jobs = []batchv1.Job{job(s, s.digest)} }, true},
-		"another Job is there":         {func(s *scope) { s.jobs = []batchv1.Job{job(s, other)} }, false},
+		"another Job exists":           {func(s *scope) { s.jobs = []batchv1.Job{job(s, other)} }, false},
 		"another Job was made":         {func(s *scope) { s.config.Status.Job = rulejob.JobName(s.config, other) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {

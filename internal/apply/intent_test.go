@@ -71,7 +71,7 @@ func TestHolds(t *testing.T) {
 			},
 			hold: true,
 		},
-		"another owner beside ours": {
+		"an additional owner": {
 			live: func(u *unstructured.Unstructured) {
 				set(u, []any{map[string]any{"uid": "u0"}, map[string]any{"apiVersion": "", "kind": "", "name": "web", "uid": "u1"}}, "metadata", "ownerReferences")
 			},

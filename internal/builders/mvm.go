@@ -121,7 +121,7 @@ func (b *MVMBuilder) TrafficPolicy(p *networkingv1alpha3.TrafficPolicy) *MVMBuil
 	return b
 }
 
-// ExcludePorts adds TCP ports that go past the proxy on the way out.
+// ExcludePorts adds TCP ports that bypass the proxy on the way out.
 func (b *MVMBuilder) ExcludePorts(ports ...int32) *MVMBuilder {
 	for _, p := range ports {
 		b.ExcludeRanges(v1alpha1.PortRange{Port: p})
@@ -129,7 +129,7 @@ func (b *MVMBuilder) ExcludePorts(ports ...int32) *MVMBuilder {
 	return b
 }
 
-// ExcludeRanges adds ranges of ports that go past the proxy on the way out.
+// ExcludeRanges adds ranges of ports that bypass the proxy on the way out.
 func (b *MVMBuilder) ExcludeRanges(ranges ...v1alpha1.PortRange) *MVMBuilder {
 	o := &b.mvm.Spec.Capture.Outbound
 	o.ExcludePorts = append(o.ExcludePorts, ranges...)
@@ -169,7 +169,7 @@ func (b *MVMBuilder) Unmeshed(u v1alpha1.UnmeshedPolicy) *MVMBuilder {
 	return b
 }
 
-// ExcludeCIDRs adds networks that go past the proxy on the way out.
+// ExcludeCIDRs adds networks that bypass the proxy on the way out.
 func (b *MVMBuilder) ExcludeCIDRs(networks ...string) *MVMBuilder {
 	o := &b.mvm.Spec.Capture.Outbound
 	o.ExcludeCIDRs = append(o.ExcludeCIDRs, networks...)
@@ -217,7 +217,7 @@ func TLS(name string, port, target int32) v1alpha1.Port {
 	return v1alpha1.Port{Name: name, Port: port, TargetPort: target, AppProtocol: "tls"}
 }
 
-// Direct is a TCP port past the proxy.
+// Direct is a TCP port bypassing the proxy.
 func Direct(name string, port int32) v1alpha1.Port {
 	return v1alpha1.Port{Name: name, Port: port, Route: v1alpha1.PortRouteDirect}
 }

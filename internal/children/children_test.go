@@ -149,7 +149,7 @@ func golden(t *testing.T, path string, objects []children.Object) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("%s (-want +got); -update writes it anew:\n%s", path, diff)
+		t.Errorf("%s (-want +got); -update rewrites it:\n%s", path, diff)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // ownNamespace, as exportTo, keeps routes and policies to clients in the
 // guest's own namespace: others' proxies reach the Service by its own rules,
-// with mutual TLS, and are not configured by somebody else's object.
+// with mutual TLS, and are not configured by an object of this namespace.
 const ownNamespace = "."
 
 // destinationRule makes the DestinationRule with the guest's subset.
@@ -32,9 +32,9 @@ func destinationRule(in Input) *networkingv1.DestinationRule {
 }
 
 // trafficPolicy is the user's own, with one addition: TLS settings of the
-// proxy must not reach ports that bypass the guest's proxy, for there is
-// nobody there to answer them. Without TLS settings Istio finds that out by
-// itself, from the PeerAuthentication.
+// proxy must not reach ports that bypass the guest's proxy, because there is
+// no proxy to answer them. Without TLS settings Istio derives this from the
+// PeerAuthentication.
 func trafficPolicy(mvm *v1alpha1.MeshedVirtualMachine) *networkingv1alpha3.TrafficPolicy {
 	policy := mvm.Spec.Mesh.TrafficPolicy.DeepCopy()
 	if policy.GetTls() == nil {

@@ -31,7 +31,7 @@ func peerAuthentication(in Input) *securityv1.PeerAuthentication {
 			}
 		}
 	}
-	// Nobody answers mutual TLS on a port that bypasses the guest's proxy.
+	// Nothing answers mutual TLS on a port that bypasses the guest's proxy.
 	// Clients' proxies would speak it all the same, because the pod has a
 	// sidecar, unless the policy for the port reports otherwise (Istio,
 	// pilot/pkg/xds/endpoints/mtls_checker.go).

@@ -13,7 +13,7 @@ import (
 )
 
 // TestPatchStatusOfIstioTypes: durations and messages of Istio in a spec have
-// unexported fields. What did not change is found out all the same, and nothing
+// unexported fields. Unchanged fields are still detected, and nothing
 // is written: there is no client here.
 func TestPatchStatusOfIstioTypes(t *testing.T) {
 	mvm := builders.MVM("web").

@@ -99,7 +99,7 @@ func TestFromAudit(t *testing.T) {
 			if news.Finding != nil {
 				reason = news.Finding.Reason
 				if news.Finding.Message == "" {
-					t.Error("the finding says nothing")
+					t.Error("the finding has no message")
 				}
 			}
 			if reason != tc.reason || (news.Counters != nil) != tc.counted || news.None() != (tc.reason == "" && !tc.counted) {
@@ -145,7 +145,7 @@ func TestFromEvents(t *testing.T) {
 		"the gate's watcher was killed":     {watched(137, time.Hour, true), ""},
 		"nothing happened":                  {func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {}, ""},
 		"another boot":                      {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "boot-2" }, v1alpha1.ReasonNodeRebooted},
-		"boot not told":                     {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "" }, ""},
+		"boot not reported":                 {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "" }, ""},
 		"boot not known":                    {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, _ *corev1.Node) { a.BootID = "" }, ""},
 		"another sandbox": {func(_ *v1alpha1.AppliedRules, p *corev1.Pod, _ *corev1.Node) {
 			p.Status.Conditions[0].LastTransitionTime = metav1.NewTime(builders.Epoch.Add(time.Second))
@@ -159,7 +159,7 @@ func TestFromEvents(t *testing.T) {
 		"all restarted, before":         {older(container(1, time.Second), container(2, time.Second)), ""},
 		"all restarted":                 {older(container(1, time.Hour), container(2, time.Hour)), v1alpha1.ReasonSandboxRecreated},
 		"none reported":                 {older(), ""},
-		"restarted, but the kubelet tells of sandboxes": {func(_ *v1alpha1.AppliedRules, p *corev1.Pod, _ *corev1.Node) {
+		"restarted, but the kubelet reports sandboxes": {func(_ *v1alpha1.AppliedRules, p *corev1.Pod, _ *corev1.Node) {
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{container(1, time.Hour)}
 		}, ""},
 	}

@@ -45,17 +45,17 @@ func TestHold(t *testing.T) {
 		want     drift.Hold
 		recent   int32
 	}{
-		"the first is repaired at once":    {[]any{d, 0}, 0, drift.Hold{}, 1},
-		"the second waits":                 {[]any{d, 0, 1}, 1, drift.Hold{Wait: 30 * time.Second}, 2},
-		"the third waits twice as long":    {[]any{d, 0, 1, 3}, 3, drift.Hold{Wait: time.Minute}, 3},
-		"having waited":                    {[]any{d, 0, 1, 3}, 4, drift.Hold{}, 3},
-		"the fourth is a fight":            {[]any{d, 0, 10, 20, 30}, 30, drift.Hold{Wait: 30 * time.Minute, Contended: true, Until: minute(60)}, 4},
-		"it ends with the window":          {[]any{d, 0, 10, 20, 30}, 60, drift.Hold{}, 4},
-		"a new window":                     {[]any{d, 0, 10, 20, 30, 70}, 70, drift.Hold{}, 1},
-		"slow drifts are no fight":         {[]any{d, 0, 61, 122, 183, 244}, 244, drift.Hold{}, 1},
-		"sandboxes are no fight":           {[]any{s, 0, 1, 2, 3, 4, 5}, 5, drift.Hold{}, 0},
-		"a sandbox in the midst of one":    {[]any{d, 0, 10, 20, s, 21, d, 30}, 30, drift.Hold{Wait: 30 * time.Minute, Contended: true, Until: minute(60)}, 4},
-		"a sandbox does not wait for them": {[]any{d, 0, 10, 20, s, 21}, 21, drift.Hold{}, 3},
+		"the first is repaired immediately": {[]any{d, 0}, 0, drift.Hold{}, 1},
+		"the second waits":                  {[]any{d, 0, 1}, 1, drift.Hold{Wait: 30 * time.Second}, 2},
+		"the third waits twice as long":     {[]any{d, 0, 1, 3}, 3, drift.Hold{Wait: time.Minute}, 3},
+		"having waited":                     {[]any{d, 0, 1, 3}, 4, drift.Hold{}, 3},
+		"the fourth is a fight":             {[]any{d, 0, 10, 20, 30}, 30, drift.Hold{Wait: 30 * time.Minute, Contended: true, Until: minute(60)}, 4},
+		"it ends with the window":           {[]any{d, 0, 10, 20, 30}, 60, drift.Hold{}, 4},
+		"a new window":                      {[]any{d, 0, 10, 20, 30, 70}, 70, drift.Hold{}, 1},
+		"slow drifts are no fight":          {[]any{d, 0, 61, 122, 183, 244}, 244, drift.Hold{}, 1},
+		"sandboxes are no fight":            {[]any{s, 0, 1, 2, 3, 4, 5}, 5, drift.Hold{}, 0},
+		"a sandbox in the midst of one":     {[]any{d, 0, 10, 20, s, 21, d, 30}, 30, drift.Hold{Wait: 30 * time.Minute, Contended: true, Until: minute(60)}, 4},
+		"a sandbox does not wait for them":  {[]any{d, 0, 10, 20, s, 21}, 21, drift.Hold{}, 3},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// serve answers on a port of its own choice, and relays to another if it is not 0.
+// serve answers on a port of its choice, and relays to another if it is not 0.
 func serve(t *testing.T, relayTo uint16) uint16 {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")

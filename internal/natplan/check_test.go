@@ -101,7 +101,7 @@ func TestCheckSpec(t *testing.T) {
 				VM(probedAt(intstr.FromString("admin"), "")),
 			want: refusals{"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port"},
 		},
-		"a probe by a name that nobody knows": {
+		"a probe by an unknown name": {
 			mvm:  b.MVM("web").Ports(b.HTTP("web", 80, 8080)).VM(probedAt(intstr.FromString("web"), "")),
 			want: refusals{"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port"},
 		},

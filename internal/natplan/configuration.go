@@ -110,7 +110,7 @@ func podPart(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfig
 }
 
 // checkPod refuses pods that are not the guest's own: the namespace is the
-// boundary that nobody's rules may cross.
+// boundary that no rules may cross.
 func checkPod(mvm *v1alpha1.MeshedVirtualMachine, f Facts) error {
 	switch {
 	case f.Pod.Namespace != mvm.Namespace || f.VMI.Namespace != mvm.Namespace:

@@ -100,7 +100,7 @@ func (c *checker) dataPlaneTemplate(mvm *v1alpha1.MeshedVirtualMachine, template
 	}
 	if _, ok := meta.Annotations[v1alpha1.AnnotationAmbientRedirection]; ok {
 		c.refuse(v1alpha1.ReasonInvalidSpec, annotations.Key(v1alpha1.AnnotationAmbientRedirection),
-			"is how istio-cni says that it has enrolled a pod, and would be believed before it has: remove it")
+			"is set by istio-cni when it has enrolled the pod, and would report an enrolment that has not happened: remove it")
 	}
 	if !ambient {
 		return

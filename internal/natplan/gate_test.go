@@ -61,10 +61,10 @@ func TestInterfaceBeforeTheVMISaysSo(t *testing.T) {
 		annotation string
 		want       string
 	}{
-		"Multus says so": {b.VMI("web"), `[{"name":"x","interface":"net1"},{"name":"ovn","interface":"ovn-udn1","default":true}]`, "ovn-udn1"},
-		"the VMI does":   {b.VMI("web").PodInterface("default", "ens3"), `[{"interface":"eth9","default":true}]`, "ens3"},
-		"nobody does":    {b.VMI("web"), `[{"name":"x"}]`, "eth0"},
-		"nonsense":       {b.VMI("web"), `{`, "eth0"},
+		"Multus reports it":  {b.VMI("web"), `[{"name":"x","interface":"net1"},{"name":"ovn","interface":"ovn-udn1","default":true}]`, "ovn-udn1"},
+		"the VMI does":       {b.VMI("web").PodInterface("default", "ens3"), `[{"interface":"eth9","default":true}]`, "ens3"},
+		"nothing reports it": {b.VMI("web"), `[{"name":"x"}]`, "eth0"},
+		"nonsense":           {b.VMI("web"), `{`, "eth0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			vmi := tc.vmi.Obj()

@@ -9,7 +9,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// Invalid is a refusal that no retry can lift: somebody has to change what was
+// Invalid is a refusal that no retry can lift: a user has to change what was
 // declared.
 type Invalid struct { //nolint:errname // It is a verdict on a spec first; InvalidError would stutter in natplan.FirstInvalid.
 	// Reason is the reason for the condition Accepted=False.

@@ -78,7 +78,7 @@ func unmeshed(u v1alpha1.UnmeshedPolicy) ruleio.Unmeshed {
 	return ""
 }
 
-// direct are the ports of a protocol that go to the guest past the proxy.
+// direct are the ports of a protocol that go to the guest bypassing the proxy.
 func direct(ports []int32, excluded []v1alpha1.PortRange, protocol v1alpha1.PortProtocol) []ruleio.PortRange {
 	return ruleio.Union(ruleio.Ports(portList(ports)...), rangesOf(excluded, protocol))
 }

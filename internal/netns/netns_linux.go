@@ -212,7 +212,7 @@ func (n *Namespace) Addresses() ([]Address, error) {
 }
 
 // Do runs f in the namespace, on an OS thread that nothing else uses meanwhile.
-// What f starts with go runs elsewhere. If the thread cannot return to its own
+// Goroutines that f starts run elsewhere. If the thread cannot return to its own
 // namespace, it ends with f; no other goroutine ever runs on it.
 //
 // Joining needs CAP_SYS_ADMIN here and in the user namespace that owns the
@@ -231,7 +231,7 @@ func (n *Namespace) Do(f func() error) error {
 // errEnded means that a function run by Do ended its goroutine.
 var errEnded = errors.New("the function did not return")
 
-// do is Do on a goroutine of its own.
+// do is Do on a separate goroutine.
 func (n *Namespace) do(f func() error) error {
 	runtime.LockOSThread()
 	back, err := os.Open("/proc/thread-self/ns/net")

@@ -165,7 +165,7 @@ const (
 	StatementDrop StatementKind = "drop"
 	// StatementAccept ends our chain of the hook; those of others still run.
 	StatementAccept StatementKind = "accept"
-	// StatementZone has connection tracking keep the flow in a zone of its
+	// StatementZone has connection tracking keep the flow in a separate zone of its
 	// own. The first rule that sets one wins.
 	StatementZone StatementKind = "zone"
 	// StatementMark marks the packet.

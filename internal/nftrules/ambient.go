@@ -55,7 +55,7 @@ func (b *builder) redirectedTotal() Total {
 }
 
 // fromKubelet are the rules for the kubelet's probes, which in ambient mode have
-// a source of their own and bypass the proxy.
+// a separate source address and bypass the proxy.
 func (b *builder) fromKubelet(s stack, f ruleio.Family) []Rule {
 	if !b.ambient() {
 		return nil
@@ -65,7 +65,7 @@ func (b *builder) fromKubelet(s stack, f ruleio.Family) []Rule {
 		Rule{
 			Matches:   append(from[:2:2], lookup(nft.FieldTCPDestinationPort, SetExposedTCP)),
 			Statement: nft.Statement{Kind: nft.StatementDNAT, Address: f.Guest},
-			Comment:   "N6: the kubelet's probes of exposed ports go to the guest past the proxy",
+			Comment:   "N6: the kubelet's probes of exposed ports reach the guest directly",
 			Defects:   []Defect{DefectAmbient},
 		},
 		Rule{
@@ -105,7 +105,7 @@ func (b *builder) markChains() {
 		},
 		Statement: nft.Statement{Kind: nft.StatementConntrackMark, Mark: MarkFromProxy},
 		Total:     TotalCaptured,
-		Comment:   "N6: connections that the proxy opens to the guest are remembered",
+		Comment:   "N6: mark connections that the proxy opens to the guest",
 		Defects:   []Defect{DefectAmbient},
 	}))
 	b.filterChain(chainMarkPrerouting, nft.HookPrerouting, priorityMark, b.keep(Rule{
@@ -114,7 +114,7 @@ func (b *builder) markChains() {
 			{Field: nft.FieldConntrackMark, Mask: nft.MarkText(MarkFromProxy), Value: nft.MarkText(MarkFromProxy)},
 		},
 		Statement: nft.Statement{Kind: nft.StatementMark, Mark: markToZtunnel},
-		Comment:   "N6: the guest's answers on them go to the proxy, not to the client",
+		Comment:   "N6: deliver the guest's replies to the proxy, not to the client",
 		Defects:   []Defect{DefectAmbient},
 	}))
 }

@@ -195,7 +195,7 @@ func (b *builder) fromGuest(s stack, _ ruleio.Family) []Rule {
 			Matches:   s.matches(in, slices.Concat(s.notLocalhost, matches)...),
 			Statement: s.keep(),
 			Total:     TotalDirect,
-			Comment:   "N1: guest's connections to " + comment + " go past the proxy",
+			Comment:   "N1: guest's connections to " + comment + " bypass the proxy",
 			Defects:   []Defect{DefectOutboundExclusions},
 		}
 	}
@@ -213,7 +213,7 @@ func (b *builder) fromGuest(s stack, _ ruleio.Family) []Rule {
 		Matches:   s.matches(in, tcp),
 		Statement: nft.Statement{Kind: nft.StatementRedirect, Port: b.plan.Proxy.OutboundPort},
 		Total:     TotalCaptured,
-		Comment:   "guest's other TCP connections go through the proxy",
+		Comment:   "redirect the guest's other TCP connections to the proxy",
 	})...)
 }
 
@@ -225,28 +225,28 @@ func (b *builder) fromOutside(s stack, f ruleio.Family) []Rule {
 		Rule{
 			Matches:   s.matches(in, lookup(nft.FieldTCPDestinationPort, SetProxyTCP)),
 			Statement: s.keep(),
-			Comment:   "N5: the proxy's own ports stay with the proxy",
+			Comment:   "N5: keep the proxy's own ports local",
 			Defects:   []Defect{DefectInjection},
 		},
 		Rule{
 			Matches:   s.matches(in, lookup(nft.FieldTCPDestinationPort, SetInboundDirectTCP)),
 			Statement: guest,
 			Total:     TotalDirect,
-			Comment:   "N2: direct TCP ports go to the guest past the proxy",
+			Comment:   "N2: direct TCP ports bypass the proxy",
 			Defects:   []Defect{DefectInboundExclusions},
 		},
 		Rule{
 			Matches:   s.matches(in, lookup(nft.FieldUDPDestinationPort, SetInboundDirectUDP)),
 			Statement: guest,
 			Total:     TotalDirect,
-			Comment:   "N3: UDP ports go to the guest",
+			Comment:   "N3: forward UDP ports to the guest",
 			Defects:   []Defect{DefectInboundUDP},
 		},
 		Rule{
 			Matches:   s.matches(in, lookup(nft.FieldTCPDestinationPort, SetInboundMeshTCP)),
 			Statement: nft.Statement{Kind: nft.StatementRedirect, Port: b.plan.Proxy.InboundPort},
 			Total:     b.redirectedTotal(),
-			Comment:   "N5: mesh ports go through the proxy",
+			Comment:   "N5: redirect mesh ports to the proxy",
 			Defects:   []Defect{DefectInjection},
 		},
 	)
@@ -265,13 +265,13 @@ func (b *builder) fromPod(s stack, f ruleio.Family) []Rule {
 		Rule{
 			Matches:   []nft.Match{exposed, lookup(nft.FieldTCPDestinationPort, SetExposedTCP)},
 			Statement: nft.Statement{Kind: nft.StatementDNAT, Address: f.Guest},
-			Comment:   named(defects, "connections in the pod to exposed ports, as the proxy's upstream leg, go to the guest"),
+			Comment:   named(defects, "forward local connections to exposed ports, such as the proxy's, to the guest"),
 			Defects:   defects,
 		},
 		Rule{
 			Matches:   []nft.Match{local, tcp},
 			Statement: s.keep(),
-			Comment:   "N5, closed: all other connections in the pod to the pod stay in it, as to the proxy's own ports",
+			Comment:   "N5, closed: keep all other local connections local, such as those to the proxy's own ports",
 			Defects:   []Defect{DefectInjection, DefectClosedPorts},
 		},
 	)
@@ -280,13 +280,13 @@ func (b *builder) fromPod(s stack, f ruleio.Family) []Rule {
 // toGuest is the rule for packets that leave towards the guest.
 func (b *builder) toGuest(s stack, f ruleio.Family) []Rule {
 	if b.ambient() && !s.answersLoopback {
-		return nil // ztunnel has no address of its own on its way inwards.
+		return nil // ztunnel uses the address of the client inbound.
 	}
 	defects := append([]Defect{DefectInboundExclusions, DefectInjection}, s.defects...)
 	return b.keep(Rule{
 		Matches:   []nft.Match{{Field: nft.FieldOutputInterface, Value: b.plan.Bridge}, s.upstream},
 		Statement: nft.Statement{Kind: nft.StatementSNAT, Address: f.Gateway},
-		Comment:   named(defects, "what comes from loopback comes from the gateway, so that the guest can answer"),
+		Comment:   named(defects, "translate loopback sources to the gateway, so that the guest can reply"),
 		Defects:   defects,
 	})
 }

@@ -136,7 +136,7 @@ func checkFamilies(families []ruleio.Family) error {
 			errs = append(errs, invalid(field+".name", "%q is neither %q nor %q", f.Name, ruleio.FamilyIPv4, ruleio.FamilyIPv6))
 			continue
 		case seen[f.Name]:
-			errs = append(errs, invalid(field+".name", "%q is there twice", f.Name))
+			errs = append(errs, invalid(field+".name", "%q occurs twice", f.Name))
 		case f.Name == ruleio.FamilyIPv4 && seen[ruleio.FamilyIPv6]:
 			errs = append(errs, invalid(field+".name", "%q has to come before %q", f.Name, ruleio.FamilyIPv6))
 		}

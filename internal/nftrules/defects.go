@@ -22,13 +22,13 @@ const (
 	// DefectInjection: without the VMI annotation KubeVirt takes inbound
 	// connections, and the proxy's own ports, away from the proxy.
 	DefectInjection Defect = "N5"
-	// DefectAmbient: the guest answers to ztunnel's client, past ztunnel, so
+	// DefectAmbient: the guest answers to ztunnel's client, bypassing ztunnel, so
 	// that no connection to the guest completes.
 	DefectAmbient Defect = "N6"
 	// DefectIPv6: KubeVirt's rules for IPv6 know neither the pod's address
 	// nor that of the proxy's upstream leg.
 	DefectIPv6 Defect = "N7"
-	// DefectClosedPorts: a port that nobody listed reaches the guest, past
+	// DefectClosedPorts: a port that is not listed reaches the guest, past
 	// the proxy, when KubeVirt forwards everything.
 	DefectClosedPorts Defect = "closed"
 )

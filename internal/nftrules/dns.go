@@ -34,17 +34,17 @@ func (b *builder) dnsZones(s stack, _ ruleio.Family) []Rule {
 	r := Rule{
 		Matches:   s.matches(nft.Match{Field: nft.FieldInputInterface, Value: b.plan.Bridge}, dnsPort(nft.FieldUDPDestinationPort)),
 		Statement: nft.Statement{Kind: nft.StatementZone, Zone: zoneUpstream},
-		Comment:   "N4: guest's queries are tracked where Istio puts the answers from outside",
+		Comment:   "N4: track the guest's queries in the zone of answers from outside",
 		Defects:   []Defect{DefectDNS},
 	}
 	if d.Mode == ruleio.DNSProxy && s.answersLoopback {
 		if b.ambient() {
-			// The answers of ztunnel's resolver have no zone of their own
+			// The answers of ztunnel's resolver have no separate zone
 			// (Istio, cni/pkg/iptables).
 			return nil
 		}
 		r.Statement.Zone = zoneResolver
-		r.Comment = "N4: guest's queries are tracked where Istio puts the answers of the proxy's resolver"
+		r.Comment = "N4: track the guest's queries in the zone of the proxy's resolver"
 	}
 	return b.keep(r)
 }
@@ -62,11 +62,11 @@ func (b *builder) dnsFromGuest(s stack, _ ruleio.Family) []Rule {
 		return b.keep(
 			Rule{
 				Matches: s.matches(in, dnsPort(nft.FieldUDPDestinationPort)), Statement: resolver, Total: TotalCaptured,
-				Comment: "N4: guest's DNS goes to the proxy's resolver", Defects: []Defect{DefectDNS},
+				Comment: "N4: send the guest's DNS to the proxy's resolver", Defects: []Defect{DefectDNS},
 			},
 			Rule{
 				Matches: s.matches(in, dnsPort(nft.FieldTCPDestinationPort)), Statement: resolver, Total: TotalCaptured,
-				Comment: "N4: guest's DNS over TCP goes to the proxy's resolver", Defects: []Defect{DefectDNS},
+				Comment: "N4: send the guest's DNS over TCP to the proxy's resolver", Defects: []Defect{DefectDNS},
 			},
 		)
 	default:
@@ -74,7 +74,7 @@ func (b *builder) dnsFromGuest(s stack, _ ruleio.Family) []Rule {
 			Matches:   s.matches(in, slices.Concat(s.notLocalhost, []nft.Match{dnsPort(nft.FieldTCPDestinationPort)})...),
 			Statement: s.keep(),
 			Total:     TotalDirect,
-			Comment:   "guest's DNS over TCP goes past the proxy",
+			Comment:   "the guest's DNS over TCP bypasses the proxy",
 		})
 	}
 }
@@ -95,7 +95,7 @@ func (b *builder) unmeshedDNS() []Rule {
 			out = append(out, Rule{
 				Matches:   append(b.outwards(), s.is, dnsPort(port)),
 				Statement: drop,
-				Comment:   "unmeshed: guest's DNS over " + s.title + ", which cannot reach the proxy's resolver, goes nowhere",
+				Comment:   "unmeshed: drop DNS over " + s.title + " from guest: cannot reach the proxy's resolver",
 			})
 		}
 	}

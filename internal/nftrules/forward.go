@@ -45,8 +45,8 @@ func (b *builder) outwards() []nft.Match {
 	return []nft.Match{{Field: nft.FieldInputInterface, Value: b.plan.Bridge}, isNew}
 }
 
-// closed drops what others' rules send to ports of the guest that nobody
-// listed.
+// closed drops packets that other programs' rules send to ports of the guest that
+// are not listed.
 func (b *builder) closed() []Rule {
 	other := func(f nft.Field, set string, protocol nft.Match) nft.Match {
 		if _, ok := b.sets[set]; ok {
@@ -58,13 +58,13 @@ func (b *builder) closed() []Rule {
 		Rule{
 			Matches:   append(b.inwards(), other(nft.FieldTCPDestinationPort, SetInboundDirectTCP, tcp)),
 			Statement: drop,
-			Comment:   "closed: no TCP port but the direct ones is open past the proxy",
+			Comment:   "closed: drop TCP to guest ports that are not direct",
 			Defects:   []Defect{DefectClosedPorts},
 		},
 		Rule{
 			Matches:   append(b.inwards(), other(nft.FieldUDPDestinationPort, SetInboundDirectUDP, udp)),
 			Statement: drop,
-			Comment:   "closed: no UDP port but the listed ones is open",
+			Comment:   "closed: drop UDP to guest ports that are not listed",
 			Defects:   []Defect{DefectClosedPorts},
 		},
 	)
@@ -78,13 +78,13 @@ func (b *builder) unmeshed() []Rule {
 	rules := []Rule{{
 		Matches:   append(b.inwards(), notTCP, notUDP),
 		Statement: drop,
-		Comment:   "unmeshed: what is neither TCP nor UDP does not reach the guest",
+		Comment:   "unmeshed: drop protocols other than TCP and UDP to guest",
 	}}
 	for _, s := range stacks {
 		rules = append(rules, Rule{
 			Matches:   append(b.outwards(), lookup(s.destination, s.excluded)),
 			Statement: nft.Statement{Kind: nft.StatementAccept},
-			Comment:   "unmeshed: excluded networks are open",
+			Comment:   "unmeshed: accept traffic to excluded networks",
 		})
 	}
 	rules = append(
@@ -92,12 +92,12 @@ func (b *builder) unmeshed() []Rule {
 		Rule{
 			Matches:   append(b.outwards(), nft.Match{Field: nft.FieldUDPDestinationPort, Not: true, Set: SetOutboundUDP}),
 			Statement: drop,
-			Comment:   "unmeshed: guest's UDP goes nowhere but to DNS and excluded ports",
+			Comment:   "unmeshed: drop UDP from guest, except DNS and excluded ports",
 		},
 		Rule{
 			Matches:   append(b.outwards(), notTCP, notUDP),
 			Statement: drop,
-			Comment:   "unmeshed: guest's other protocols go nowhere",
+			Comment:   "unmeshed: drop protocols other than TCP and UDP from guest",
 		},
 	)
 	for _, s := range stacks {
@@ -105,11 +105,11 @@ func (b *builder) unmeshed() []Rule {
 			rules = append(rules, Rule{
 				Matches:   append(b.inwards(), s.is),
 				Statement: drop,
-				Comment:   "unmeshed: " + s.title + ", which the mesh of this pod has not, does not reach the guest",
+				Comment:   "unmeshed: drop " + s.title + " to guest: not carried by this pod's proxy",
 			}, Rule{
 				Matches:   append(b.outwards(), s.is),
 				Statement: drop,
-				Comment:   "unmeshed: guest's " + s.title + ", which the mesh of this pod has not, goes nowhere",
+				Comment:   "unmeshed: drop " + s.title + " from guest: not carried by this pod's proxy",
 			})
 		}
 	}

@@ -20,6 +20,6 @@ func (b *builder) gate() []Rule {
 			lookup(nft.FieldTCPDestinationPort, SetGate),
 		},
 		Statement: nft.Statement{Kind: nft.StatementRedirect, Port: g.AnswerPort},
-		Comment:   "gate: the pod's own container sees that these rules were verified",
+		Comment:   "gate: shows the pod's gate container that these rules are verified",
 	})
 }

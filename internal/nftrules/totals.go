@@ -15,7 +15,7 @@ type Total string
 const (
 	// TotalCaptured is of rules that send connections to the mesh proxy.
 	TotalCaptured Total = "captured"
-	// TotalDirect is of rules that send connections past the proxy.
+	// TotalDirect is of rules that send connections bypassing the proxy.
 	TotalDirect Total = "direct"
 	// TotalDropped is of rules that drop packets.
 	TotalDropped Total = "dropped"

@@ -55,6 +55,6 @@ func TestTotals(t *testing.T) {
 		foreign.Counters[1+i].Packets--
 	}
 	if diff := cmp.Diff(expected, Totals(want, foreign)); diff != "" {
-		t.Errorf("totals beside a foreign rule (-want +got):\n%s", diff)
+		t.Errorf("totals next to a foreign rule (-want +got):\n%s", diff)
 	}
 }

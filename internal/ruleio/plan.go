@@ -30,7 +30,7 @@ type Plan struct {
 	Unmeshed Unmeshed `json:"unmeshed,omitempty"`
 	// DNS specifies which way the guest's DNS takes; nil leaves it to others.
 	DNS *DNS `json:"dns,omitempty"`
-	// Gate is there when a container of the pod waits for the table.
+	// Gate is set when a container of the pod waits for the table.
 	Gate *Gate `json:"gate,omitempty"`
 }
 
@@ -116,7 +116,7 @@ type Proxy struct {
 type Inbound struct {
 	// Mesh are TCP ports that go through the proxy.
 	Mesh []uint16 `json:"mesh,omitempty"`
-	// DirectTCP are TCP ports that go to the guest past the proxy.
+	// DirectTCP are TCP ports that go to the guest bypassing the proxy.
 	DirectTCP []PortRange `json:"directTCP,omitempty"`
 	// DirectUDP are UDP ports that go to the guest; a proxy cannot carry UDP.
 	DirectUDP []PortRange `json:"directUDP,omitempty"`

@@ -111,7 +111,7 @@ type TargetResult struct {
 type Counters struct {
 	// Captured are connections that were sent to the mesh proxy.
 	Captured uint64 `json:"captured"`
-	// Direct are connections that were sent past the proxy.
+	// Direct are connections that were sent bypassing the proxy.
 	Direct uint64 `json:"direct"`
 	// Dropped are packets that were dropped.
 	Dropped uint64 `json:"dropped"`

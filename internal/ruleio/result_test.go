@@ -52,7 +52,7 @@ func TestAuditFitsIntoATerminationMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Targets[3].Message == "" || got.Targets[0].Counters == nil || got.Targets[0].NetnsInode == 0 {
-		t.Errorf("lost what nothing else tells: %+v", got.Targets[:4])
+		t.Errorf("lost the only record: %+v", got.Targets[:4])
 	}
 }
 

@@ -68,7 +68,7 @@ func TestBuildAudit(t *testing.T) {
 	}
 	for _, o := range []interface{ GetAnnotations() map[string]string }{job, &job.Spec.Template} {
 		if o.GetAnnotations()[v1alpha1.AnnotationRuleOwner] != "" {
-			t.Error("an audit belongs to nobody alone")
+			t.Error("an audit belongs to no single object")
 		}
 	}
 	if diff := cmp.Diff([]rulejob.AuditEntry{targets[0].Entry, targets[1].Entry, targets[2].Entry}, rulejob.AuditEntries(job)); diff != "" {

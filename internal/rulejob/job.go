@@ -235,7 +235,7 @@ func container(cfg Config) corev1.Container {
 			// On a node with SELinux the type container_t may not look at
 			// other pods' processes; spc_t is what node agents use.
 			SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"},
-			// The runtime's own AppArmor profile lets nobody look at
+			// The runtime's own AppArmor profile denies access to
 			// processes of another profile, and so at other pods' namespaces.
 			AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined},
 			Capabilities: &corev1.Capabilities{

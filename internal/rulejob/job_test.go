@@ -85,7 +85,7 @@ func TestBuildGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("%s (-want +got); -update writes it anew:\n%s", path, diff)
+				t.Errorf("%s (-want +got); -update rewrites it:\n%s", path, diff)
 			}
 		})
 	}
@@ -110,7 +110,7 @@ func TestBuildTies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := rulejob.JobName(podNAT().Obj(), digest); job.Name != want {
-		t.Errorf("the Job is named %q, JobName says %q", job.Name, want)
+		t.Errorf("the Job is named %q, JobName returns %q", job.Name, want)
 	}
 	again, err := rulejob.Build(config(), podNAT().Obj(), "node-1", application())
 	if err != nil {

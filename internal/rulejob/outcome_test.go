@@ -316,11 +316,11 @@ func TestOutdated(t *testing.T) {
 		image, boot string
 		want        bool
 	}{
-		"same image and boot":   {j("a"), "writer:1", "a", false},
-		"another image":         {j("a"), "writer:2", "a", true},
-		"another boot":          {j("a"), "writer:1", "b", true},
-		"a boot nobody knew of": {j(""), "writer:1", "b", false},
-		"a node that is gone":   {j("a"), "writer:1", "", false},
+		"same image and boot": {j("a"), "writer:1", "a", false},
+		"another image":       {j("a"), "writer:2", "a", true},
+		"another boot":        {j("a"), "writer:1", "b", true},
+		"an unknown boot":     {j(""), "writer:1", "b", false},
+		"a node that is gone": {j("a"), "writer:1", "", false},
 	} {
 		if got := rulejob.Outdated(tc.job, tc.image, tc.boot); got != tc.want {
 			t.Errorf("%s: %t", name, got)

@@ -35,7 +35,7 @@ func TestGateOpensOnlyAfterTheReadBack(t *testing.T) {
 		},
 		"it cannot be read":                  {node{readErr: kernel.ErrBusy}, ruleio.OutcomeFailed, false},
 		"spoilt between reading and opening": {node{meddle: sabotage}, ruleio.OutcomeMismatch, false},
-		"others write rules of their own": {
+		"other programs write rules": {
 			node{meddle: func(n *node) {
 				if n.generation < 5 {
 					n.generation++

@@ -118,7 +118,7 @@ func TestGoes(t *testing.T) {
 		want bool
 	}{
 		"ztunnel's to a mesh port":             {ambient, fromProxy, true},
-		"a client's past ztunnel":              {ambient, tcpFlow("10.1.1.1:1", "10.244.0.8:8080", "10.0.2.2:8080"), false},
+		"a client's bypassing ztunnel":         {ambient, tcpFlow("10.1.1.1:1", "10.244.0.8:8080", "10.0.2.2:8080"), false},
 		"ztunnel's to a port that is closed":   {ambient, closed, false},
 		"a closed port, forwarded":             {nil, tcpFlow("10.1.1.1:1", "10.244.0.8:7777", "10.0.2.2:7777"), false},
 		"a closed UDP port, refused":           {nil, flow(17, "10.1.1.1:1", "10.244.0.8:7777", "10.244.0.8:7777"), true},
@@ -142,7 +142,7 @@ func TestGoes(t *testing.T) {
 				tc.plan(p)
 			}
 			if got := goes(p, tc.flow, wayOf(p, build(t, *p), tc.flow)); got != tc.want {
-				t.Errorf("goes as the table says: %v, want %v", got, tc.want)
+				t.Errorf("matches the rules: %v, want %v", got, tc.want)
 			}
 		})
 	}

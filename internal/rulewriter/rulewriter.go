@@ -129,7 +129,7 @@ func (d Deps) reach(t ruleio.Target, out *ruleio.TargetResult) error {
 	})
 }
 
-// apply writes the table and proves that it is there.
+// apply writes the table and verifies it by reading it back.
 func (d Deps) apply(t ruleio.Target, want nftrules.Table, out *ruleio.TargetResult) error {
 	if err := d.Kernel.Replace(want.Shut().Table); err != nil {
 		return fmt.Errorf("write the table: %w", err)
@@ -153,7 +153,7 @@ func (d Deps) apply(t ruleio.Target, want nftrules.Table, out *ruleio.TargetResu
 }
 
 // gateAttempts bounds how often the gate is tried to be opened: KubeVirt and
-// Istio, who write rules of their own at the same time, each make a few changes.
+// Istio, which write rules at the same time, each make a few changes.
 const gateAttempts = 50
 
 // openGate opens the gate of a table that was written shut, in the very state of

@@ -39,7 +39,7 @@ type Namespace struct {
 	// Links are known by their index.
 	Links map[uint32]Link
 	// Listens reports whether a process in the namespace listens; nil means that
-	// nobody knows.
+	// are not known.
 	Listens func(protocol uint8, to netip.AddrPort) bool
 	// Rules are those of a dump.
 	Rules Ruleset

@@ -59,8 +59,8 @@ func sceneRules() Ruleset {
 		foreignForward:  {Hook: "forward", Type: "filter"},
 	}, Rules: map[RuleKey]RuleInfo{}}
 	maps.Copy(r.Rules, map[RuleKey]RuleInfo{
-		{ourPrerouting, ruleMesh}:         {"tcp dport @inbound_mesh_tcp redirect to :15006", "N5: mesh ports go through the proxy"},
-		{ourPrerouting, ruleDirect}:       {"tcp dport @inbound_direct_tcp dnat ip to 10.0.2.2", "N2: direct TCP ports go to the guest past the proxy"},
+		{ourPrerouting, ruleMesh}:         {"tcp dport @inbound_mesh_tcp redirect to :15006", "N5: redirect mesh ports to the proxy"},
+		{ourPrerouting, ruleDirect}:       {"tcp dport @inbound_direct_tcp dnat ip to 10.0.2.2", "N2: direct TCP ports bypass the proxy"},
 		{ourPrerouting, ruleExclude}:      {"tcp dport @outbound_exclude_tcp dnat ip to ip daddr", "N1: excluded ports"},
 		{ourPrerouting, ruleCapture}:      {"redirect to :15001", "guest's other TCP connections go through the proxy"},
 		{ourOutput, ruleUpstream}:         {"dnat ip to 10.0.2.2", "N2, N5: upstream leg"},
@@ -108,7 +108,7 @@ func (s *scene) enter(chain ChainKey, rule uint64, input uint32, protocol uint8,
 	s.hop(chain, rule, verdictContinue)
 }
 
-// hop is a rule in a base chain, with headers and an id of its own: the kernel's
+// hop is a rule in a base chain, with headers and a separate id: the kernel's
 // ids need not be the same on all hooks.
 func (s *scene) hop(chain ChainKey, rule uint64, verdict int32) {
 	s.id++
@@ -213,7 +213,7 @@ func TestCollector(t *testing.T) {
 				t.Errorf("flows (-want +got):\n%s", diff)
 			}
 			if tc.says != "" && (len(flows) == 0 || !strings.Contains(flows[0].Summary, tc.says)) {
-				t.Errorf("no flow says %q: %+v", tc.says, flows)
+				t.Errorf("no flow has %q: %+v", tc.says, flows)
 			}
 		})
 	}

@@ -3,12 +3,12 @@
 // Package trace follows the first packets of a described flow through the
 // network namespace of a pod and describes in words where the flow ended.
 //
-// It adds one small table of its own, inet meshvm_trace, whose two chains run
+// It adds one small table, inet meshvm_trace, whose two chains run
 // before all others and switch on the kernel's rule tracing for the packets that
 // match (nft(8), "meta nftrace set 1"). The kernel then reports every rule that
-// such a packet matches, whoever wrote it (linux/netfilter/nf_tables.h,
+// such a packet matches, whichever program wrote it (linux/netfilter/nf_tables.h,
 // NFT_MSG_TRACE). Conntrack's events describe what became of the connection: where
-// its packets go after all translations, and whether anybody answered.
+// its packets go after all translations, and whether there was an answer.
 //
 //	Request --> own table --> trace messages ----> Collector --> Result
 //	            rule dump --> handle to text -----/   |

@@ -90,7 +90,7 @@ var hookNames = map[uint32]string{
 // maxElements bounds how many elements of an anonymous set are spelled out.
 const maxElements = 16
 
-// anonymousSets reads the elements of a table's anonymous sets. What cannot be
+// anonymousSets reads the elements of a table's anonymous sets. Sets that cannot be
 // read stays a name: words only depend on it.
 func anonymousSets(conn *nftables.Conn, table *nftables.Table) map[string][][]byte {
 	out := map[string][][]byte{}

@@ -37,7 +37,7 @@ func parseComment(comment string) (deadline time.Time, role Role, ok bool) {
 	return deadline, Role(name), found && separated && err == nil
 }
 
-// mayRemove reports whether a table that is there already was left behind, by the
+// mayRemove reports whether a table that already exists was left behind, by the
 // comments of its rules. Otherwise the error reports whose it is.
 func mayRemove(comments []string, now time.Time) error {
 	var latest time.Time

@@ -145,7 +145,7 @@ func (c *Collector) summary(v *judged, from From) string {
 	case v.second != nil:
 		return first + " " + sentence(fmt.Sprintf("%s's own connection to %s %s", proxy, v.second.packet.Destination, c.ended(v.second, FromPod)))
 	case v.answer == AnswerYes:
-		return first + " " + sentence(proxy+" accepted it, but opened no connection of its own that was seen: it may use one that it has, answer itself, or refuse the client")
+		return first + " " + sentence(proxy+" accepted it, but opened no connection that was seen: it may use one that it has, answer itself, or refuse the client")
 	default:
 		return first + " " + sentence(answerWords(proxy, v.answer))
 	}
@@ -169,7 +169,7 @@ func (c *Collector) ended(v *judged, from From) string {
 	case EndingGuest:
 		past := ""
 		if from != FromPod {
-			past = " past the proxy"
+			past = " bypassing the proxy"
 		}
 		return fmt.Sprintf("reached the guest at %s%s, %s; %s", to, past,
 			c.by(v.decisive, "by no rule that was seen"), answerWords("the guest", v.answer))

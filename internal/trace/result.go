@@ -101,7 +101,7 @@ type FlowReport struct {
 	// Proxy is "ztunnel" if that is the proxy that took the flow, empty for a
 	// sidecar or none.
 	Proxy string `json:"proxy,omitempty"`
-	// BypassedBy is meshvm's rule that led the flow past the proxy.
+	// BypassedBy is meshvm's rule that led the flow bypassing the proxy.
 	BypassedBy *RuleRef `json:"bypassedBy,omitempty"`
 	// DroppedBy is the rule or chain that dropped a packet of the flow.
 	DroppedBy *RuleRef `json:"droppedBy,omitempty"`

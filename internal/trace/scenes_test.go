@@ -50,7 +50,7 @@ func proxyScenes() []sceneCase {
 				s.proxy("10.244.0.8:40001", "203.0.113.9:443", "203.0.113.9:443")
 			},
 			[]verdict{{From: FromOutside, Ending: EndingProxyInbound, Answer: AnswerYes, Via: true, Legs: 1, Packets: 1}},
-			"opened no connection of its own",
+			"opened no connection",
 		},
 		{
 			"outbound to the same address", func(s *scene) {
@@ -102,7 +102,7 @@ func directScenes() []sceneCase {
 				s.conntrack(numberTCP, client, "10.244.0.8:22", "10.0.2.2:22", statusSeenReply)
 			},
 			[]verdict{{From: FromOutside, Ending: EndingGuest, Answer: AnswerYes, Legs: 1, Bypass: ruleDirect, Packets: 1}},
-			"Reached the guest at 10.0.2.2:22 past the proxy, by meshvm's rule \"N2: direct TCP ports",
+			"Reached the guest at 10.0.2.2:22 bypassing the proxy, by meshvm's rule \"N2: direct TCP ports",
 		},
 		{
 			"guest refuses", func(s *scene) {
@@ -169,7 +169,7 @@ func directScenes() []sceneCase {
 			"it was delivered to 10.244.0.8:15006 in the pod, where nothing listens; it came there by meshvm's rule \"N5",
 		},
 		{
-			"somebody listened then", func(s *scene) {
+			"a process listened then", func(s *scene) {
 				s.enter(ownPrerouting, ruleFlow, linkPod, numberTCP, client, "10.244.0.8:9000", 1)
 				s.conntrack(numberTCP, client, "10.244.0.8:9000", "10.244.0.8:9000", statusSeenReply)
 			},
@@ -235,7 +235,7 @@ func oddScenes() []sceneCase {
 			"meshvm's rule with handle 77 in chain prerouting of table inet meshvm",
 		},
 		{
-			"connection begun anew with the same ports", func(s *scene) {
+			"connection started again with the same ports", func(s *scene) {
 				s.conntrack(numberTCP, client, "10.244.0.8:22", "10.0.2.9:22", statusSeenReply)
 				s.gone(numberTCP, client, "10.244.0.8:22", "10.0.2.9:22")
 				s.enter(ownPrerouting, ruleFlow, linkPod, numberTCP, client, "10.244.0.8:22", 1)

@@ -30,7 +30,7 @@ type handler struct {
 }
 
 // Handle answers with the patch that adds the gate. A pod that cannot be read is
-// refused: without its gate the guest could speak before its rules are there.
+// rejected: without its gate the guest could send packets before its rules are programmed.
 func (h handler) Handle(_ context.Context, req admission.Request) admission.Response {
 	var pod corev1.Pod
 	if err := h.decoder.Decode(req, &pod); err != nil {
@@ -40,5 +40,5 @@ func (h handler) Handle(_ context.Context, req admission.Request) admission.Resp
 	if patch == nil {
 		return admission.Allowed("no gate asked for")
 	}
-	return admission.Patched("the gate holds back the guest", patch...)
+	return admission.Patched("the gate delays the guest", patch...)
 }

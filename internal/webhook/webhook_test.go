@@ -87,7 +87,7 @@ func TestGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), string(out)); diff != "" {
-				t.Errorf("%s (-want +got); -update writes it anew:\n%s", golden, diff)
+				t.Errorf("%s (-want +got); -update rewrites it:\n%s", golden, diff)
 			}
 			if again, _ := ask(t, got); len(again.Patches) > 0 {
 				t.Errorf("a second look changes the pod again: %v", again.Patches)

@@ -37,7 +37,7 @@ func (c *Cluster) cable() error {
 }
 
 // cableTo connects the first node with another one. Neither end is on the host.
-// The first node's end has its name and no address of its own; routes lead to
+// The first node's end has its name and no separate address; routes lead to
 // the other node and to its pods.
 func (c *Cluster) cableTo(m *member) error {
 	first := c.first().process.PID
@@ -79,7 +79,7 @@ func (c *Cluster) plugged(m *member) bool {
 // free checks that no cluster of another state directory has this one's names.
 func (l layout) free() error {
 	if _, err := netlink.LinkByName(l.link); err == nil {
-		return fmt.Errorf("link %s is there, but not from %s: a cluster %s with another %s runs; stop that one, or choose another name",
+		return fmt.Errorf("link %s exists and does not belong to %s: a cluster %s with another %s is running; stop it, or choose another name",
 			l.link, l.state, l.name, builder.CacheEnv)
 	}
 	return nil

@@ -2,7 +2,7 @@
 
 // Package cluster starts a real Kubernetes with the real KubeVirt and the real
 // Istio on this machine, from Go modules and Debian packages, without a registry or a
-// container daemon. The node lives in namespaces of its own; stopping it leaves
+// container daemon. The node lives in separate namespaces; stopping it leaves
 // nothing behind but files in the cache directory.
 //
 // Go tests and the demo use this package; people use the command

@@ -23,7 +23,7 @@ type member struct {
 // nodesDir is the folder of the cluster's state with the other nodes' state.
 const nodesDir = "nodes"
 
-// member describes the node with an index, from 0, whether it is there or not.
+// member describes the node with an index, from 0, whether it exists or not.
 func (l layout) member(i int) *member {
 	m := &member{
 		name: nodeName(i), state: l.state, cgroup: l.cgroup, address: l.node,

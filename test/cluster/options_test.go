@@ -35,7 +35,7 @@ func TestLayout(t *testing.T) {
 	}
 	again, err := Options{Name: second.name}.layout()
 	if err != nil || again.host.String() != "10.9.8.1/28" || again.node.String() != "10.9.8.2/28" {
-		t.Errorf("a cluster that is there already has another subnet: %+v, %v", again, err)
+		t.Errorf("a cluster that already exists has another subnet: %+v, %v", again, err)
 	}
 	for _, o := range []Options{
 		{Name: "Upper"},

@@ -348,7 +348,7 @@ func TestEventsRepairWithoutAnAudit(t *testing.T) {
 	pod := s.converge(o)
 	nat := s.awaitNAT(pod)
 	if a := nat.Status.Applied; a.Node != "node-a" || a.BootID != "first-boot" || a.SandboxTime == nil {
-		t.Fatalf("applied does not say for which boot and sandbox: %+v", a)
+		t.Fatalf("applied does not show for which boot and sandbox: %+v", a)
 	}
 	repaired := func(t *testing.T, count int32, reason v1alpha1.ConditionReason) {
 		t.Helper()

@@ -53,7 +53,7 @@ func TestResultThatIsLost(t *testing.T) {
 	s := start(t, every(time.Second))
 	o := s.web()
 	pod := s.converge(o)
-	s.eventually("an audit is there", func() error {
+	s.eventually("an audit exists", func() error {
 		var jobs batchv1.JobList
 		if err := s.List(s.Context(), &jobs, client.InNamespace(operatorNamespace), client.HasLabels{v1alpha1.LabelAuditNode}); err != nil {
 			return err

@@ -176,7 +176,7 @@ func TestGate(t *testing.T) {
 	})
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 
-	// Fail closed; and nobody else's pod is held up.
+	// Fail closed; and no other pod is delayed.
 	stop()
 	refused := target.DeepCopy()
 	refused.UID, refused.ResourceVersion, refused.Name = "", "", ""
@@ -191,7 +191,7 @@ func TestGate(t *testing.T) {
 
 func gone(err error) error {
 	if err == nil {
-		return errors.New("it is there")
+		return errors.New("it exists")
 	}
 	return client.IgnoreNotFound(err)
 }

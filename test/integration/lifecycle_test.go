@@ -72,7 +72,7 @@ func TestLifecycle(t *testing.T) {
 	if err := s.Create(s.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	// Nothing runs yet: every condition is there all the same.
+	// Nothing runs yet: every condition is present nevertheless.
 	s.awaitMVM(o.Name,
 		want{v1alpha1.ConditionReady, no, ""},
 		want{v1alpha1.ConditionReconciling, yes, v1alpha1.ReasonProgressing},
@@ -194,7 +194,7 @@ func TestDriftIsRepaired(t *testing.T) {
 			if err := s.Delete(s.Context(), original.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
 				s.Fatal(err)
 			}
-			s.eventually(kind.Kind+" is there again", func() error {
+			s.eventually(kind.Kind+" exists again", func() error {
 				u, err := s.read(kind, o.Name)
 				if err == nil && u.GetUID() == original.GetUID() {
 					err = errors.New("it is still the old one")
@@ -292,7 +292,7 @@ func TestPruned(t *testing.T) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return errors.Join(err, errors.New("it is there"))
+		return errors.Join(err, errors.New("it exists"))
 	})
 	if _, err := s.read(children.ServiceKind, o.Name); err != nil {
 		t.Errorf("the Service was pruned too: %v", err)
@@ -304,7 +304,7 @@ func TestPruned(t *testing.T) {
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
-		return errors.Join(err, errors.New("it is there"))
+		return errors.Join(err, errors.New("it exists"))
 	})
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNoPod})
 }
@@ -340,7 +340,7 @@ func TestRevertedEdit(t *testing.T) {
 	exclude("10.96.0.0/16")
 	edited, _ := s.writer(nat.UID, ruleio.OperationApply)
 	exclude()
-	s.eventually("the edit's rule-writer is told to end", func() error {
+	s.eventually("the edit's rule-writer is requested to end", func() error {
 		p := edited.DeepCopy()
 		if err := s.Get(s.Context(), client.ObjectKeyFromObject(edited), p); err != nil {
 			return err

@@ -283,21 +283,21 @@ func TestManagerProgram(t *testing.T) {
 	}
 	for token, want := range map[string]int{"": http.StatusUnauthorized, stranger: http.StatusForbidden} {
 		// The manager is ready before its metrics are served.
-		p.eventually(fmt.Sprintf("metrics for somebody with a token of %d characters", len(token)), func() error {
+		p.eventually(fmt.Sprintf("metrics with a token of %d characters", len(token)), func() error {
 			status, _, err := p.get(token, 0)
 			if err == nil && status != want {
-				t.Errorf("metrics for somebody with a token of %d characters: %d, want %d", len(token), status, want)
+				t.Errorf("metrics with a token of %d characters: %d, want %d", len(token), status, want)
 			}
 			return err
 		})
 	}
-	// The filter calls a token that nobody issued an error.
+	// The filter calls a token that was not issued an error.
 	if status, _, err := p.get("nonsense", 0); err != nil || status == http.StatusOK {
-		t.Errorf("metrics for a token that nobody issued: %d, %v", status, err)
+		t.Errorf("metrics for a token that was not issued: %d, %v", status, err)
 	}
 	metric := func(want string) {
 		t.Helper()
-		p.eventually("the metrics say "+want, func() error {
+		p.eventually("the metrics report "+want, func() error {
 			status, text, err := p.get(reader, 0)
 			if err != nil || status != http.StatusOK || !strings.Contains(text, want+"\n") {
 				return fmt.Errorf("status %d, %d bytes, %w", status, len(text), err)

@@ -80,7 +80,7 @@ func (s *suite) natsAre(pod *corev1.Pod) error {
 	return nil
 }
 
-// TestFailuresKeepNoRulesOfPodsThatAreGone: a child that belongs to somebody else
+// TestFailuresKeepNoRulesOfPodsThatAreGone: a child with another owner
 // keeps the operator from pruning what an edit left over, not what a pod did.
 func TestFailuresKeepNoRulesOfPodsThatAreGone(t *testing.T) {
 	s := start(t)

@@ -115,7 +115,7 @@ func (w *calledWebhook) serve(certDir string, cacheOptions cache.Options, setup 
 		WebhookServer: webhook.NewServer(webhook.Options{
 			Host: "127.0.0.1", Port: w.port, CertDir: certDir,
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-				// With HTTP/1.1 every call can be a handshake of its own.
+				// With HTTP/1.1 every call can be a separate handshake.
 				c.NextProtos = []string{"http/1.1"}
 				if authority != nil {
 					c.GetCertificate = authority.GetCertificate
@@ -276,7 +276,7 @@ func TestMountedCertificates(t *testing.T) {
 			if sameAuthority {
 				second = first
 			}
-			// Whoever replaces an authority has both trusted for a while.
+			// An administrator who replaces an authority trusts both for a while.
 			w := newCalledWebhook(t, append(first.pem(), second.pem()...))
 			dir := t.TempDir()
 			mount(t, dir, "1", first, lifetime)
@@ -344,7 +344,7 @@ func signed(t *testing.T, parent *x509.Certificate, signer, key *ecdsa.PrivateKe
 }
 
 // mount lays a certificate into dir as the kubelet does with a Secret: a
-// directory of its own, the link ..data changed over to it in one step, and the
+// separate directory, the link ..data changed over to it in one step, and the
 // earlier directory removed (k8s.io/kubernetes/pkg/volume/util, AtomicWriter).
 func mount(t *testing.T, dir, version string, i issuer, lifetime time.Duration) {
 	t.Helper()

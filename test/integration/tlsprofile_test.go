@@ -66,9 +66,9 @@ func TestManagerWithoutRightToTLSProfile(t *testing.T) {
 	p.openShift("Modern")
 	p.start(p.servers())
 	p.offers12(true)
-	p.eventually("its log says what it lacks", func() error {
+	p.eventually("its log names the missing profile", func() error {
 		if !strings.Contains(p.log.String(), "config/openshift/tls_profile_role.yaml") {
-			return fmt.Errorf("%d bytes say nothing of it", len(p.log.String()))
+			return fmt.Errorf("%d bytes do not mention it", len(p.log.String()))
 		}
 		return nil
 	})

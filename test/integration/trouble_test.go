@@ -251,7 +251,7 @@ func TestNodeThatIsDown(t *testing.T) {
 	s.node("node-down", corev1.ConditionTrue)
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
-	// Nobody knows what becomes of rules on a node that does not answer.
+	// The state of rules is unknown on a node that does not answer.
 	s.node("node-down", corev1.ConditionUnknown)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNodeNotReady})
 	s.node("node-down", corev1.ConditionTrue)
@@ -273,7 +273,7 @@ func TestPodThatVanishesBeforeTheJobRuns(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNoPod})
 	s.eventually("its PodNATConfiguration and Job are gone", func() error {
 		if err := s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat.DeepCopy()); !apierrors.IsNotFound(err) {
-			return errors.Join(err, errors.New("the PodNATConfiguration is there"))
+			return errors.Join(err, errors.New("the PodNATConfiguration exists"))
 		}
 		if n := len(s.jobs(nat.UID)); n > 0 {
 			return fmt.Errorf("%d Jobs", n)
@@ -328,7 +328,7 @@ func TestDeletionWithANodeThatIsGone(t *testing.T) {
 		}
 		err := s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat.DeepCopy())
 		if !apierrors.IsNotFound(err) {
-			return errors.Join(err, errors.New("the PodNATConfiguration is there"))
+			return errors.Join(err, errors.New("the PodNATConfiguration exists"))
 		}
 		return nil
 	})

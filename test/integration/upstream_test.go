@@ -149,7 +149,7 @@ func (s *suite) writer(owner types.UID, op ruleio.Operation) (*corev1.Pod, rulei
 	s.Helper()
 	var found *corev1.Pod
 	var request ruleio.Request
-	s.eventually(fmt.Sprintf("a rule-writer pod is there to %s", op), func() error {
+	s.eventually(fmt.Sprintf("a rule-writer pod exists to %s", op), func() error {
 		var pods corev1.PodList
 		if err := s.List(s.Context(), &pods, client.InNamespace(operatorNamespace), client.MatchingLabels{v1alpha1.LabelPodNATConfiguration: string(owner)}); err != nil {
 			return err

@@ -43,7 +43,7 @@ func (x ambientFlow) afterFor(k kubevirt) outcome {
 }
 
 // timesOut is the outcome of a probe that ztunnel takes and whose onward
-// connection nobody answers.
+// connection that nothing answers.
 func (p probe) timesOut(port string) outcome {
 	return outcome{Proxy: port, Original: p.destination(), Failure: "no-answer"}
 }
@@ -59,7 +59,7 @@ func ambientFlows(f family) []ambientFlow {
 	mesh := tcpFrom(fromPeer, "client to a mesh port, in plain text", f.pod, meshPort)
 	kubelet := tcpFrom(fromPeer, "kubelet's probe of a mesh port", f.pod, meshPort)
 	kubelet.source = f.kubelet
-	kubeletClosed := tcpFrom(fromPeer, "kubelet's probe of a port that nobody listed", f.pod, closedPort)
+	kubeletClosed := tcpFrom(fromPeer, "kubelet's probe of a port that is not listed", f.pod, closedPort)
 	kubeletClosed.source = f.kubelet
 	anywhere := tcpFrom(fromGuest, "guest to anywhere", f.outside, webPort)
 	excludedPort := tcpFrom(fromGuest, "guest to an excluded port", f.outside, databasePort)
@@ -67,14 +67,14 @@ func ambientFlows(f family) []ambientFlow {
 	ntp := probe{name: "guest to a UDP port", from: fromGuest, network: f.udp(), host: f.outside, port: ntpPort}
 	direct := tcpFrom(fromPeer, "client to a direct port", f.pod, directPort)
 	udp := probe{name: "client to a UDP port", from: fromPeer, network: f.udp(), host: f.pod, port: udpPort}
-	closed := tcpFrom(fromPeer, "client to a TCP port that nobody listed", f.pod, closedPort)
-	hboneClosed := tcpFrom(fromPeer, "client to a TCP port that nobody listed, by HBONE", f.pod, closedPort)
+	closed := tcpFrom(fromPeer, "client to a TCP port that is not listed", f.pod, closedPort)
+	hboneClosed := tcpFrom(fromPeer, "client to a TCP port that is not listed, by HBONE", f.pod, closedPort)
 	hboneClosed.tunnel = true
 	late := tcpFrom(fromPeer, "client to a direct port that was added after the start", f.pod, latePort)
 	inPodLate := tcpFrom(fromPod, "process in the pod to 127.0.0.1, a port that was added after the start", f.loopback, latePort)
 	inPod := tcpFrom(fromPod, "process in the pod to 127.0.0.1, mesh port", f.loopback, meshPort)
-	inPodClosed := tcpFrom(fromPod, "process in the pod to 127.0.0.1, a port that nobody listed", f.loopback, closedPort)
-	closedUDP := probe{name: "client to a UDP port that nobody listed", from: fromPeer, network: f.udp(), host: f.pod, port: closedPort}
+	inPodClosed := tcpFrom(fromPod, "process in the pod to 127.0.0.1, a port that is not listed", f.loopback, closedPort)
+	closedUDP := probe{name: "client to a UDP port that is not listed", from: fromPeer, network: f.udp(), host: f.pod, port: closedPort}
 
 	guestSees, outside := directly(serverGuest, f.peer), directly(serverOutside, f.pod)
 	// stuck is the end of a connection that ztunnel opens to the pod's address

@@ -33,7 +33,7 @@ func hold(server string) func(net.Conn) {
 	}
 }
 
-// heldPlan has three ports to the guest past the proxy, and one port outside.
+// heldPlan has three ports to the guest bypassing the proxy, and one port outside.
 func (c column) heldPlan() ruleio.Plan {
 	p := c.startPlan()
 	p.Inbound = ruleio.Inbound{Mesh: []uint16{heldMesh}, DirectTCP: ruleio.Ports(heldDirect, heldClosing, heldJoining), DirectUDP: ruleio.Ports(udpPort)}
@@ -68,11 +68,11 @@ func (c column) held() []held {
 		}
 		out = append(out,
 			client("client through the proxy", heldMesh, false),
-			client("client past the proxy", heldDirect, false),
-			client("client past the proxy to a port that joins the mesh", heldJoining, true),
+			client("client bypassing the proxy", heldDirect, false),
+			client("client bypassing the proxy to a port that joins the mesh", heldJoining, true),
 			client("client to a port that is closed", heldClosing, true),
 			guest("guest through the proxy to a port that is excluded", heldCaptured, true),
-			guest("guest past the proxy", heldExcluded, false))
+			guest("guest bypassing the proxy", heldExcluded, false))
 		if !c.istio.ambient {
 			continue
 		}

@@ -161,7 +161,7 @@ func cells(t testing.TB, c column, when string) []cell {
 			})
 			if i < 0 {
 				if len(x.ends[when]) > 0 {
-					t.Fatalf("matrix.txt does not say where %q ends %s in %s", x.name, when, c)
+					t.Fatalf("matrix.txt does not show where %q ends %s in %s", x.name, when, c)
 				}
 				continue
 			}
@@ -244,7 +244,7 @@ func parseOutcome(text string, p probe, f family) (outcome, error) {
 	}
 	switch server, client, sees := strings.Cut(text, " sees "); {
 	case sees && f.address(client) == "":
-		return o, fmt.Errorf("nobody is called %q", client)
+		return o, fmt.Errorf("no client is called %q", client)
 	case sees:
 		o.Server, o.Client = server, f.address(client)
 	case text == "refused":

@@ -61,7 +61,7 @@ func newLab(t testing.TB, families ...family) *lab {
 	}
 	l := &lab{t: t, pod: newNamespace(t), peer: newNamespace(t), guest: newNamespace(t), families: families, mesh: families}
 	for _, ns := range []*netns.Namespace{l.pod, l.peer, l.guest} {
-		// Nobody waits for duplicates of an address, and every datagram to a
+		// Nothing waits for duplicates of an address, and every datagram to a
 		// closed port is answered, not only some in a second.
 		l.in(ns, func() error {
 			return errors.Join(sysctl("ipv6/conf/default/accept_dad", "0"),

@@ -162,7 +162,7 @@ func (l *lab) sendAll(t *testing.T, when string, cells []cell) []sighting {
 	return seen
 }
 
-// What becomes of the question which rules there are.
+// Results of a request to list the rules.
 var (
 	// unreadable is the answer of iptables, the tool that Istio's
 	// documentation names.
@@ -226,7 +226,7 @@ func TestMatrixIsWhole(t *testing.T) {
 			}
 		}
 		if len(x.ends[before]) == 0 || len(x.ends[after]) == 0 {
-			t.Errorf("%s: matrix.txt does not say where it ends before and after", x.name)
+			t.Errorf("%s: matrix.txt does not show where it ends before and after", x.name)
 		}
 		if x.repair != "" && !repairs[x] {
 			t.Errorf("%s: %s repairs nothing", x.name, x.repair)

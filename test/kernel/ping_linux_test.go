@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// pings numbers the echo requests, so that each is a flow of its own.
+// pings numbers the echo requests, so that each is a separate flow.
 var pings atomic.Uint32
 
 // ping sends an ICMP echo request and waits for its reply.

@@ -20,7 +20,7 @@ import (
 // lab loses packets, so that only rules can delay an answer.
 const absenceLimit = 500 * time.Millisecond
 
-// probe is one connection that somebody opens.
+// probe is one connection.
 type probe struct {
 	// name is what a user would call it.
 	name string
@@ -63,7 +63,7 @@ type outcome struct {
 	Proxy string
 	// Original is the destination that the proxy saw.
 	Original string
-	// Server is who answered in the end, empty if nobody did.
+	// Server is the server that answered, empty for none.
 	Server string
 	// Client is whom the server took for the client.
 	Client string

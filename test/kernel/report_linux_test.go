@@ -49,7 +49,7 @@ var published = []struct {
 	{"With meshvm, without Istio's rules", after, func(c column) bool { return c.istio.none }},
 }
 
-// row are the cells of a flow in the published table. What is seen differently
+// row are the cells of a flow in the published table. Cells that differ
 // in columns of the matrix that are joined is separated by "or".
 func (r *report) row(x *flow, plane string) []string {
 	out := make([]string, len(published))

@@ -26,7 +26,7 @@ const (
 	directPort   = 9000 // also in Istio's excludeInboundPorts
 	sshPort      = 22
 	udpPort      = 5353
-	closedPort   = 7777 // the guest listens, but nobody listed it
+	closedPort   = 7777 // the guest listens, but it is not listed
 	latePort     = 8181 // also, until the plan changes
 	dnsPort      = 53
 	resolverPort = 15053 // of the proxy, on 127.0.0.1 only

@@ -254,7 +254,7 @@ func TestConcurrentWriters(t *testing.T) {
 						return err
 					}
 					if _, whole := tables[s.Table.Digest()]; err == nil && !whole {
-						return fmt.Errorf("saw a table that nobody wrote:\n%s", s.Table.Text())
+						return fmt.Errorf("saw a table that no writer wrote:\n%s", s.Table.Text())
 					}
 				}
 				return nil
@@ -266,7 +266,7 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 	wg.Wait()
 	if _, whole := tables[l.mustRead().Table.Digest()]; !whole {
-		t.Errorf("in the end there is a table that nobody wrote:\n%s", l.ourTable())
+		t.Errorf("in the end there is a table that no writer wrote:\n%s", l.ourTable())
 	}
 }
 

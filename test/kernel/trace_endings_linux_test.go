@@ -21,7 +21,7 @@ import (
 // shortTrace is long enough to write a table and read all rules.
 const shortTrace = 500 * time.Millisecond
 
-// TestTraceFailures traces connections that nobody answers.
+// TestTraceFailures traces connections that nothing answers.
 func TestTraceFailures(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -33,7 +33,7 @@ func TestTraceFailures(t *testing.T) {
 	l.expectTraceNamed(t, traceCase{
 		"no proxy", toMesh, tcpTo(trace.FromOutside, podIP, meshPort),
 		traced{From: trace.FromOutside, Ending: trace.EndingNoListener, Answer: trace.AnswerRefused, Legs: []trace.Ending{trace.EndingNoListener}},
-		[]string{"10.244.0.8:15006 in the pod, where nothing listens", "N5: mesh ports"},
+		[]string{"10.244.0.8:15006 in the pod, where nothing listens", "N5: redirect mesh ports"},
 	})
 	l.expectTraceNamed(t, traceCase{
 		"guest refuses",
@@ -41,7 +41,7 @@ func TestTraceFailures(t *testing.T) {
 		tcpTo(trace.FromOutside, podIP, sshPort),
 		traced{
 			From: trace.FromOutside, Ending: trace.EndingGuest, Answer: trace.AnswerRefused, Legs: []trace.Ending{trace.EndingGuest},
-			Bypass: "meshvm: N2: direct TCP ports go to the guest past the proxy",
+			Bypass: "meshvm: N2: direct TCP ports bypass the proxy",
 		},
 		[]string{"the guest refused the connection"},
 	})
@@ -87,7 +87,7 @@ func TestTraceProxyWithoutSecondLeg(t *testing.T) {
 			From: trace.FromOutside, Ending: trace.EndingProxyInbound, Answer: trace.AnswerYes, ViaProxy: true,
 			Legs: []trace.Ending{trace.EndingProxyInbound},
 		},
-		says: []string{"opened no connection of its own"},
+		says: []string{"opened no connection"},
 	})
 }
 
@@ -139,7 +139,7 @@ func TestTraceProgramEnds(t *testing.T) {
 	}
 }
 
-// runTraceProgram starts the program and, as soon as its table is there, does do.
+// runTraceProgram starts the program and, as soon as its table exists, does do.
 // It returns what the program wrote.
 func (l *lab) runTraceProgram(c *exec.Cmd, do func()) (string, error) {
 	l.t.Helper()
@@ -213,8 +213,8 @@ func TestTraceSweeps(t *testing.T) {
 	run := func() trace.Result { return trace.Run(t.Context(), netns.Finder{Root: l.proc()}, r) }
 
 	for name, comment := range map[string]string{
-		"in use":          trace.Comment(time.Now().Add(time.Minute), trace.RoleFlow),
-		"somebody else's": "mine",
+		"in use":            trace.Comment(time.Now().Add(time.Minute), trace.RoleFlow),
+		"another program's": "mine",
 	} {
 		t.Run(name, func(t *testing.T) {
 			leave(comment)

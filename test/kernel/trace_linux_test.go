@@ -25,7 +25,7 @@ func traceRequest(f trace.Flow) trace.Request {
 	}
 }
 
-// trace runs a trace and, as soon as its table is there, do.
+// trace runs a trace and, as soon as its table exists, do.
 func (l *lab) trace(r trace.Request, do func()) trace.Result {
 	l.t.Helper()
 	return l.traceUntil(l.t.Context(), r, do)
@@ -47,7 +47,7 @@ func (l *lab) traceUntil(ctx context.Context, r trace.Request, do func()) trace.
 	return result
 }
 
-// awaitTraceTable waits until the trace's table is there, or the trace has ended
+// awaitTraceTable waits until the trace's table exists, or the trace has ended
 // without one.
 func (l *lab) awaitTraceTable(ended <-chan struct{}) bool {
 	l.t.Helper()
@@ -150,15 +150,15 @@ func (c column) repaired(f family) []traceCase {
 			"client to SSH",
 			probe{from: fromPeer, network: f.tcp(), host: f.pod, port: sshPort},
 			tcpTo(trace.FromOutside, f.pod, sshPort),
-			bypass(trace.FromOutside, trace.EndingGuest, "N2: direct TCP ports go to the guest past the proxy"),
-			[]string{"past the proxy", "N2: direct TCP ports", "the guest answered"},
+			bypass(trace.FromOutside, trace.EndingGuest, "N2: direct TCP ports bypass the proxy"),
+			[]string{"bypassing the proxy", "N2: direct TCP ports", "the guest answered"},
 		},
 		{
 			"client to a UDP port",
 			probe{from: fromPeer, network: f.udp(), host: f.pod, port: udpPort},
 			trace.Flow{Protocol: trace.ProtocolUDP, DestinationPort: udpPort},
-			bypass(trace.FromOutside, trace.EndingGuest, "N3: UDP ports go to the guest"),
-			[]string{"N3: UDP ports"},
+			bypass(trace.FromOutside, trace.EndingGuest, "N3: forward UDP ports to the guest"),
+			[]string{"N3: forward UDP ports"},
 		},
 		{
 			"guest to anywhere",
@@ -178,7 +178,7 @@ func (c column) repaired(f family) []traceCase {
 			"guest to an excluded port",
 			probe{from: fromGuest, network: f.tcp(), host: f.outside, port: databasePort},
 			tcpTo(trace.FromGuest, "", databasePort),
-			bypass(trace.FromGuest, trace.EndingOutside, "N1: guest's connections to excluded ports go past the proxy"),
+			bypass(trace.FromGuest, trace.EndingOutside, "N1: guest's connections to excluded ports bypass the proxy"),
 			[]string{"Bypassed the proxy", "N1: guest's connections to excluded ports"},
 		},
 		{
@@ -200,7 +200,7 @@ func (c column) repaired(f family) []traceCase {
 		out[len(out)-1].want = traced{
 			From: trace.FromPod, Ending: trace.EndingNoListener, Answer: trace.AnswerRefused, Legs: []trace.Ending{trace.EndingNoListener},
 		}
-		out[len(out)-1].says = []string{"delivered to [::1]:8080 in the pod, where nothing listens", "N5, closed: all other connections in the pod"}
+		out[len(out)-1].says = []string{"delivered to [::1]:8080 in the pod, where nothing listens", "N5, closed: keep all other local connections local"}
 	}
 	if !c.istio.ambient {
 		return out
@@ -216,8 +216,8 @@ func (c column) repaired(f family) []traceCase {
 		},
 		traceCase{
 			"kubelet's probe of a mesh port", kubelet, tcpTo(trace.FromOutside, f.pod, meshPort),
-			bypass(trace.FromOutside, trace.EndingGuest, "N6: the kubelet's probes of exposed ports go to the guest past the proxy"),
-			[]string{"past the proxy", "N6: the kubelet's probes", "the guest answered"},
+			bypass(trace.FromOutside, trace.EndingGuest, "N6: the kubelet's probes of exposed ports reach the guest directly"),
+			[]string{"bypassing the proxy", "N6: the kubelet's probes", "the guest answered"},
 		},
 	)
 }
@@ -282,7 +282,7 @@ func (l *lab) expectTrace(t *testing.T, tc traceCase) {
 	}
 	for _, part := range tc.says {
 		if !strings.Contains(r.Flows[0].Summary, part) {
-			t.Errorf("the summary does not say %q: %s", part, r.Flows[0].Summary)
+			t.Errorf("the summary does not show %q: %s", part, r.Flows[0].Summary)
 		}
 	}
 }
@@ -302,7 +302,7 @@ func (l *lab) traceRefused(t *testing.T) {
 	})
 }
 
-// writeFirewall writes a rule of somebody else's that drops.
+// writeFirewall writes a rule of another program's that drops.
 func (l *lab) writeFirewall() {
 	l.t.Helper()
 	l.output(l.pod, `table inet firewall {

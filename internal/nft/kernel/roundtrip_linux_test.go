@@ -140,7 +140,7 @@ func FuzzComment(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) { _ = comment(b) })
 }
 
-// FuzzReadBack feeds messages of a dump. What they decode to as a rule that we
+// FuzzReadBack feeds messages of a dump. A rule that they decode to that we
 // could have written must, written by us, decode to the same again: else two
 // different rules of a kernel could look the same.
 func FuzzReadBack(f *testing.F) {

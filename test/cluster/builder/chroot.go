@@ -115,7 +115,7 @@ func (c chroot) mount(root, work string) error {
 	return nil
 }
 
-// touch makes an empty file for a bind mount, unless something is there.
+// touch makes an empty file for a bind mount, unless it exists.
 func touch(path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil

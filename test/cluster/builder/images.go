@@ -68,7 +68,7 @@ func (b *Builder) NamedOperatorImages(ctx context.Context, version string, names
 	return b.versionedImages(ctx, "operator", version, images)
 }
 
-// versionedImages builds the programs and packs each into an image of its own. Those
+// versionedImages builds the programs and packs each into a separate image. Those
 // that are delivered are made just as "make images" makes them; the others have
 // the program, /etc/passwd and an empty /tmp, nothing else.
 func (b *Builder) versionedImages(ctx context.Context, name, version string, images []staticImage) (string, error) {

@@ -73,7 +73,7 @@ func (b *Builder) cgoPrograms(ctx context.Context) (string, error) {
 }
 
 // goRoot is the build root with the host's Go, its caches and the checkout in
-// their places, and out as /out. What a build writes elsewhere is thrown away.
+// their places, and out as /out. All other output of a build is discarded.
 func (b *Builder) goRoot(ctx context.Context, upper, base, out string) (chroot, error) {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return chroot{}, err

@@ -81,7 +81,7 @@ func Start(ctx context.Context, b *builder.Builder) (c *ControlPlane, err error)
 	return c, c.manager.Start()
 }
 
-// managerConfig leaves out the servers, which nobody could reach.
+// managerConfig leaves out the servers, which are not reachable.
 const managerConfig = `apiVersion: config.meshvm.io/v1alpha1
 kind: OperatorConfiguration
 ruleWriter: {image: "` + builder.RuleWriterImage + `", serviceAccount: meshvm-rule-writer}

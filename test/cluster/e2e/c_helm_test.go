@@ -157,7 +157,7 @@ func (c *chart) unchanged(before, after scenario.Snapshot) {
 	c.Helper()
 	scenario.CompareSnapshots(c.T, before, after)
 	if before.TableHandle != after.TableHandle || before.Digest != after.Digest {
-		c.Error("the table was written anew")
+		c.Error("the table was written again")
 	}
 }
 
@@ -263,6 +263,6 @@ func (c *chart) gone(ctx context.Context) {
 	d.SetAPIVersion("apps/v1")
 	d.SetKind("Deployment")
 	if err := c.s.Get(ctx, client.ObjectKey{Namespace: scenario.OperatorNamespace, Name: scenario.OperatorDeployment}, d); !apierrors.IsNotFound(err) {
-		c.Errorf("the Deployment is there (%v)", err)
+		c.Errorf("the Deployment exists (%v)", err)
 	}
 }

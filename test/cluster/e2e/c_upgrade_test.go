@@ -106,7 +106,7 @@ func sampleOf(t *testing.T, s *scenario.Scenario, r scenario.Release) (*corev1.P
 const settle = 10 * time.Second
 
 // upgrade changes the operator by way of change, with traffic all the while, and
-// checks that nobody noticed.
+// checks that no client was affected.
 func upgrade(t *testing.T, s *scenario.Scenario, pod *corev1.Pod, clients scenario.Clients, change func() error) {
 	t.Helper()
 	ctx := testContext(t, 10*time.Minute)

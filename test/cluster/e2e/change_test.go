@@ -19,7 +19,7 @@ import (
 	"meshvm.io/meshvm/test/cluster/programs/flow"
 )
 
-// exclude edits the ports that guest "one" reaches past the proxy, and what
+// exclude edits the ports that guest "one" reaches bypassing the proxy, and what
 // becomes of established connections.
 func (p *pair) exclude(ctx context.Context, t *testing.T, ports, onChange string) {
 	t.Helper()
@@ -99,7 +99,7 @@ func TestLiveChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		report := p.settled(ctx, t, name)
-		t.Logf("%s: %.1f s from the edit to the first new connection past the proxy; the established one: %+v", tc.onChange, took.Seconds(), report)
+		t.Logf("%s: %.1f s from the edit to the first new connection bypassing the proxy; the established one: %+v", tc.onChange, took.Seconds(), report)
 		if lasts := report.Error == ""; lasts != tc.lasts {
 			t.Errorf("%s: the established connection lasts: %t, want %t (%+v)", tc.onChange, lasts, tc.lasts, report)
 		}

@@ -46,7 +46,7 @@ func TestGate(t *testing.T) {
 		{"eviction", (*held).evict},
 		{"node crash and return", (*held).crash},
 		{"the table is lost", (*held).lose},
-		{"nothing holds the guest back", (*held).free},
+		{"nothing delays the guest", (*held).free},
 	} {
 		t.Run(way.name, func(t *testing.T) {
 			if way.name == "start" {
@@ -153,7 +153,7 @@ func (h *held) migrateShut() {
 		h.Errorf("the migration is %s although the target's gate is shut", phase)
 	}
 	if h.Find(old, witness.OutEndpoints) != nil {
-		h.Error("the source left the endpoints although the guest is there")
+		h.Error("the source left the endpoints although the guest runs there")
 	}
 	release()
 	h.moved(old)
@@ -208,7 +208,7 @@ func (h *held) crash() {
 	h.awaitGuest(h.pod(pod))
 }
 
-// lose takes the table away from a running guest. While nobody may write rules the
+// lose takes the table away from a running guest. While no writer can write rules the
 // pod leaves the endpoints, by the kubelet's doing; the operator hears of it by the
 // pod's status, and the pod is back when the rules were written again.
 func (h *held) lose() {
@@ -236,7 +236,7 @@ func (h *held) lose() {
 	h.Logf("back in the endpoints %.1f s after rules could be written", time.Since(begin).Seconds())
 }
 
-// free has the guest start without a gate while nobody writes rules.
+// free has the guest start without a gate while no writer writes rules.
 func (h *held) free() {
 	h.control = true
 	labelled := func() bool {

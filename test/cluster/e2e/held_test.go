@@ -128,7 +128,7 @@ func watched(t *testing.T, s *scenario.Scenario, run func(h *held)) {
 			t.Error(v)
 		}
 		if h.control && len(w.Violations()) == 0 {
-			t.Error("the witness saw nothing of a guest that nothing held back")
+			t.Error("the witness saw nothing of a guest whose start was not delayed")
 		}
 	}()
 	run(h)

@@ -137,7 +137,7 @@ type guestGot struct {
 	Milliseconds int    `json:"milliseconds"`
 }
 
-// guestGets has guest "one" make a request of its own.
+// guestGets has guest "one" make a separate request.
 func (p *pair) guestGets(ctx context.Context, t *testing.T, address string) guestGot {
 	t.Helper()
 	var got guestGot

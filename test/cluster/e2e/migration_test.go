@@ -29,7 +29,7 @@ spec: {vmiName: %s}
 
 // TestMigration moves a running guest to the other node, with a connection open
 // in each direction through the mesh: both end, as docs/migration.md shows users,
-// and the target's rules are verified before the guest is there.
+// and the target's rules are verified before the guest arrives.
 func TestMigration(t *testing.T) {
 	p := machines(t)
 	ctx := testContext(t, 10*time.Minute)

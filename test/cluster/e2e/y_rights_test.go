@@ -34,7 +34,7 @@ var excuses = []excuse{
 	{"list", regexp.MustCompile(`.`), "a watch cache lists where the API server streams no lists (Kubernetes before 1.34), or for once refuses to"},
 	{"create", regexp.MustCompile(`^(services|(virtualmachines\.kubevirt|podnatconfigurations\.meshvm|.*\.istio)\.io)$`), "a server-side apply that makes an object is checked for create too, but logged as patch"},
 	{"delete", regexp.MustCompile(`^(services|podnatconfigurations\.meshvm\.io|.*\.istio\.io)$`), "an object that is no longer wanted is deleted; these tests have no such change for each kind"},
-	{"update", regexp.MustCompile(`^meshedvirtualmachines/finalizers\.meshvm\.io$`), "no call: OpenShift asks for it of whoever sets blockOwnerDeletion (OwnerReferencesPermissionEnforcement)"},
+	{"update", regexp.MustCompile(`^meshedvirtualmachines/finalizers\.meshvm\.io$`), "no call: OpenShift requires it from a client that sets blockOwnerDeletion (OwnerReferencesPermissionEnforcement)"},
 	{"patch", regexp.MustCompile(`^events\.events\.k8s\.io$`), "an event that repeats itself is counted in the object of the first"},
 }
 
@@ -110,7 +110,7 @@ func TestRights(t *testing.T) {
 	printRights(t, rights, used)
 	for _, r := range rights {
 		if used[r].allowed == 0 && !excused(r) {
-			t.Errorf("never used: %s. Take it out of the markers, use it in a test, or say here why it is needed", r)
+			t.Errorf("never used: %s. Take it out of the markers, use it in a test, or state here why it is needed", r)
 		}
 	}
 	for _, e := range excuses {

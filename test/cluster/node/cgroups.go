@@ -59,7 +59,7 @@ func mountCgroups(groups []Cgroup) error {
 	return nil
 }
 
-// mountUnified is for hosts with cgroup v2 alone: a group with processes of its
+// mountUnified is for hosts with cgroup v2 alone: a group with processes in it
 // own may not hand controllers to children, so this process steps aside first.
 func mountUnified() error {
 	if err := mountAll(mount{"cgroup2", cgroupRoot, "cgroup2", unix.MS_NOSUID, ""}); err != nil {

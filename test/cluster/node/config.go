@@ -79,7 +79,7 @@ const (
 // PauseImage holds a pod's namespaces open.
 const PauseImage = "localhost/meshvm-test/pause:dev"
 
-// RestartRequest is a file of the state directory. While it is there, a server
+// RestartRequest is a file of the state directory. While it exists, a server
 // that ends is started again, once; then the file is gone.
 func RestartRequest(server string) string { return "restart-" + server }
 

@@ -22,7 +22,7 @@ var kept = []string{
 }
 
 // enterRoot replaces the root file system of this mount namespace by an overlay
-// of the configured directories. What is written goes to memory and is gone
+// of the configured directories. Written data is in memory and is gone
 // with the node, except in kept, which is bound from the state directory.
 func enterRoot(c Config) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {

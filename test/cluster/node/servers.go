@@ -204,7 +204,7 @@ func (v values) apiReady() error {
 }
 
 // criReady asks containerd what a kubelet asks first, and ends without an answer:
-// the socket is there before that part of it. The message of that request may be
+// the socket exists before that part of it. The message of that request may be
 // empty, and the answer does not matter (cri-api, runtime/v1/api.proto, Version).
 func criReady() error {
 	conn, err := grpc.NewClient("unix://"+Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onThread runs f on a thread of its own that is thrown away afterwards.
+// onThread runs f on a dedicated thread that is thrown away afterwards.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {

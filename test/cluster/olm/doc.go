@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package olm tests the bundle with the real Operator Lifecycle Manager on a
-// cluster of its own.
+// separate cluster.
 package olm

@@ -75,7 +75,7 @@ type identity struct {
 	file, user, group string
 }
 
-// Write makes all files, unless they are there: a kept cluster keeps its keys.
+// Write makes all files, unless they exist: a kept cluster keeps its keys.
 func Write(r Request) error {
 	done := filepath.Join(r.Dir, "admin.kubeconfig")
 	if _, err := os.Stat(done); err == nil {
@@ -103,7 +103,7 @@ func Write(r Request) error {
 		r.kubeconfig(ca, identity{"kube-scheduler", "system:kube-scheduler", ""}),
 		r.kubeconfig(ca, identity{"kube-proxy", "system:kube-proxy", ""}),
 		r.kubeconfig(ca, identity{"kubelet", "system:node:" + r.Node, "system:nodes"}),
-		r.kubeconfig(ca, identity{"admin", "admin", "system:masters"}), // last: its file reports that all is there
+		r.kubeconfig(ca, identity{"admin", "admin", "system:masters"}), // last: its file reports that all files exist
 	)
 }
 

@@ -109,7 +109,7 @@ func (s *Scenario) expectations(pod *corev1.Pod, clients Clients) []expectation 
 			probe: from(clients.Outside, "udp", at(ip, "9000"), "ping"), contains: "ping", listener: Inbound,
 		},
 		{
-			name: "guest -> outside:9999 (excluded port)", want: "past the proxy",
+			name: "guest -> outside:9999 (excluded port)", want: "bypassing the proxy",
 			probe: dial("tcp", at(outside, "9999")), contains: "netclient: client=", listener: Outbound,
 		},
 	}

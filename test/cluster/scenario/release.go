@@ -19,7 +19,7 @@ import (
 	"meshvm.io/meshvm/test/cluster/kube"
 )
 
-// Release is the operator as one checkout makes it, under a version of its own.
+// Release is the operator as built from one checkout, with a separate version.
 type Release struct {
 	// Repo is the root of the checkout.
 	Repo string
@@ -68,7 +68,7 @@ func (s *Scenario) DeployRelease(ctx context.Context, r Release) error {
 
 // Remove deletes all MeshedVirtualMachines, the sample's namespace and the
 // operator, in the README's order, and waits until they are gone. Without an
-// operator nobody lets go of PodNATConfigurations.
+// operator nothing removes the finalizer of PodNATConfigurations.
 func (s *Scenario) Remove(ctx context.Context, r Release) error {
 	machines := &unstructured.UnstructuredList{}
 	machines.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachineList"))

@@ -184,7 +184,7 @@ func (s *Scenario) FreeLease(ctx context.Context) error {
 	s.Logf("deleting the lease of %s, which died with an earlier run of the node", *lease.Spec.HolderIdentity)
 	err = s.Delete(ctx, lease, client.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion})
 	if apierrors.IsConflict(err) {
-		return nil // somebody has taken it
+		return nil // another manager has taken it
 	}
 	return client.IgnoreNotFound(err)
 }

@@ -41,7 +41,7 @@ type watching struct {
 
 // StartWatch has the two clients ask every 50 ms: the one in the mesh the meshed
 // port, on new connections and on one that stays, and the guest for connections
-// of its own through the proxy and past it; the one outside the direct ports.
+// through the proxy and past it; the one outside the direct ports.
 func (s *Scenario) StartWatch(ctx context.Context, pod *corev1.Pod, clients Clients) *Watch {
 	at := func(port string) string { return net.JoinHostPort(pod.Status.PodIP, port) }
 	dial := func(port string) string {

@@ -42,7 +42,7 @@ send packets: hack/local-cluster.sh kubectl -n %s exec %s -c client -- /netclien
 change it:    hack/local-cluster.sh kubectl -n %s patch mvm %s --type merge -p '{"spec":{"capture":{"outbound":{"excludePorts":[{"port":7000},{"port":9999}]}}}}'
 see it:       hack/local-cluster.sh kubectl -n %s exec %s -c client -- /netclient get "http://%s.%s/dial?network=tcp&addr=%s:7000"
               (the guest connects to outside: what that answers as client= has the guest's own port, the
-              one in "local", only when the connection went past the proxy)
+              one in "local", only when the connection bypassed the proxy)
 stop:         make demo-down
 `, time.Since(begin).Seconds(), c.Kubeconfig, pod.UID, scenario.Namespace, pod.Name,
 		scenario.Namespace, clients.Inside.Name, scenario.Name, scenario.Namespace,

@@ -21,7 +21,7 @@ const usage = `usage: local-cluster [-name NAME] [-subnet CIDR] [-nodes N] COMMA
   build                make everything that a cluster runs, into the cache
   up                   start the cluster, building what is missing
   down [-keep]         stop it; -keep keeps its state for the next up
-  status               say what runs
+  status               show the running components
   kubectl ARGS...      kubectl as administrator
   kubeconfig           print the path of the administrator's kubeconfig
   node stop NODE       end a node as a power failure would, except node1

@@ -22,7 +22,7 @@ type fetched struct {
 	Milliseconds int64  `json:"milliseconds"`
 }
 
-// get is a request of the guest itself, over a connection of its own.
+// get is a request of the guest itself, over its own connection.
 func get(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
 	client := http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}

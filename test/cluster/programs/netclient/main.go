@@ -6,7 +6,7 @@
 //	                          7100/tcp: returns lines; 7080/tcp: HTTP, for hold and held
 //	netclient get URL         prints the body
 //	netclient status URL      prints the code, a space, and the body
-//	netclient repeat N URL    prints the bodies of N requests, each over a connection of its own
+//	netclient repeat N URL    prints the bodies of N requests, each over its own connection
 //	netclient hold NAME ADDRESS   has "serve" open a connection that is kept busy
 //	netclient held NAME           prints what became of it (package flow)
 //	netclient tcp ADDRESS [TEXT]   connects, sends, prints the first answer

@@ -114,7 +114,7 @@ func asker(target string) (func() error, error) {
 
 // askOne returns what asks a web server over one connection, which is opened
 // with the first question and never again. (The client of net/http gives a
-// connection up when the machine is so busy that it learns late of its own
+// connection up when the machine is so busy that it learns late of its
 // writing.)
 func askOne(url string) (func() error, error) {
 	request, err := http.NewRequest(http.MethodGet, url, http.NoBody)
