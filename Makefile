@@ -18,9 +18,8 @@ IMG ?= $(or $(REGISTRY),localhost/meshvm)/manager:$(VERSION)
 RULE_WRITER_IMG ?= $(or $(REGISTRY),localhost/meshvm)/rule-writer:$(VERSION)
 OVERLAY ?= default
 
-# Tools are Go programs from modules of their own under hack/. They are kept in
-# bin/ under the digest of what they are made from, so that a change of a
-# version is a new file.
+# Tools are Go programs in separate modules under hack/. The names of the files
+# in bin/ contain a digest of their sources, so that a change rebuilds them.
 digest = $(shell cat $(1) | sha256sum | cut -c1-12)
 TOOLS_DIGEST := $(call digest,hack/tools/go.mod hack/tools/go.sum hack/tools/crdgen/*.go)
 LINT_DIGEST := $(call digest,hack/lint/go.mod hack/lint/go.sum hack/lint/*.go)

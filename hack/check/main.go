@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command check enforces budgets that no linter of ours has:
+// Command check enforces limits for which no linter exists:
 //
-//   - no Go file has more than 400 lines, unless it is generated;
-//   - no Reconcile has more than 60 lines, nor has any other function outside
-//     tests;
-//   - the rule-writer, which runs with privileges, links no Kubernetes client;
-//   - every package below internal/ is in an import rule and in CONTRIBUTING.md.
+//   - a Go file has at most 400 lines, unless it is generated;
+//   - a function outside tests has at most 60 lines;
+//   - the rule-writer, which runs with privileges, does not link a Kubernetes
+//     client;
+//   - every package below internal/ is listed in an import rule and in
+//     CONTRIBUTING.md.
 //
-// It looks at all files that git knows, nested modules included.
+// It reads all files that git tracks or would track, including nested modules.
 package main
 
 import (
@@ -28,8 +29,8 @@ const (
 	maxFunctionLines = 60
 )
 
-// privileged is the program that must stay small, and forbidden what it must
-// not link.
+// privileged is the program whose dependencies are restricted. forbidden are
+// the import paths that it must not link.
 const privileged = "./cmd/rule-writer"
 
 var forbidden = []string{
@@ -63,7 +64,7 @@ func check() ([]string, error) {
 	longest := 0
 	for _, name := range files {
 		source, err := os.ReadFile(name)
-		if os.IsNotExist(err) { // removed, and not yet committed
+		if os.IsNotExist(err) { // removed, but not committed yet
 			continue
 		}
 		if err != nil {
@@ -88,8 +89,8 @@ func check() ([]string, error) {
 	return findings, nil
 }
 
-// checkFile also returns how many lines the file has, none when it is
-// generated.
+// checkFile checks the sizes of a file and its functions. It also returns the
+// number of lines of the file, or zero if the file is generated.
 func checkFile(name string, source []byte) (findings []string, length int, err error) {
 	fset := token.NewFileSet()
 	file, err := parser.ParseFile(fset, name, source, parser.ParseComments|parser.SkipObjectResolution)
@@ -119,7 +120,7 @@ func checkFile(name string, source []byte) (findings []string, length int, err e
 	return findings, length, nil
 }
 
-// checkPlaces adds the packages below internal/ that nobody has given a place.
+// checkPlaces adds the packages below internal/ that are not listed.
 func checkPlaces(findings, files []string) ([]string, error) {
 	rules, err := os.ReadFile(".golangci.yml")
 	if err != nil {
@@ -143,7 +144,7 @@ func unplaced(files []string, rules, table string) []string {
 		seen[parts[1]] = true
 		place := "internal/" + parts[1] + "/"
 		if !strings.Contains(rules, `"**/`+place+`**"`) {
-			findings = append(findings, place+": in no rule of .golangci.yml; put it into privileged or unprivileged")
+			findings = append(findings, place+": not in an import rule of .golangci.yml; add it to privileged or unprivileged")
 		}
 		if !strings.Contains(table, "`"+place+"`") {
 			findings = append(findings, place+": not in the table of CONTRIBUTING.md")
@@ -162,7 +163,7 @@ func checkLinked(packages []string) []string {
 	return findings
 }
 
-// lines runs a program and splits what it prints.
+// lines runs a program and returns the lines of its output.
 func lines(name string, args ...string) ([]string, error) {
 	command := exec.Command(name, args...)
 	command.Stderr = os.Stderr

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command lint is golangci-lint with kube-api-linter built in. Both come from
-// the Go modules that this module requires; "golangci-lint custom", the usual
-// way to add a plugin, wants to clone a repository.
+// Command lint is golangci-lint with kube-api-linter built in. Both are Go
+// modules that this module requires. "golangci-lint custom", the usual way to
+// add a plugin, clones a repository instead.
 package main
 
 import (

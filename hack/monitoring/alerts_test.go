@@ -29,14 +29,15 @@ import (
 const (
 	manifest = "../../config/monitoring/rules.yaml"
 	runbooks = "../../docs/runbooks"
-	// runbookURL is where a release publishes them (docs/releasing.md).
+	// runbookURL is the address at which a release publishes the runbooks
+	// (docs/releasing.md).
 	runbookURL = "https://meshvm.io/meshvm/docs/runbooks/"
 )
 
 var promQL = parser.NewParser(parser.Options{})
 
-// rules are those of the manifest, as Prometheus reads a file of rules: with
-// expressions, names and templates checked.
+// rules returns the rules of the manifest. Prometheus' parser checks
+// expressions, names and templates.
 func rules(t *testing.T) []rulefmt.Rule {
 	t.Helper()
 	raw, err := os.ReadFile(manifest)
@@ -67,17 +68,17 @@ func rules(t *testing.T) []rulefmt.Rule {
 	return all
 }
 
-// TestConventions wants of each alert what OpenShift asks for
-// (openshift/enhancements, monitoring/alerting-consistency.md), KubeVirt's
-// labels, and a runbook of the usual four parts.
+// TestConventions checks that each alert follows the conventions of OpenShift
+// (openshift/enhancements, monitoring/alerting-consistency.md), has KubeVirt's
+// labels, and has a runbook with the four usual parts.
 func TestConventions(t *testing.T) {
 	named := map[string]bool{"README.md": true}
 	for _, r := range rules(t) {
 		if !strings.HasPrefix(r.Alert, "MeshVM") {
-			t.Errorf("%s: want the prefix MeshVM", r.Alert)
+			t.Errorf("%s: name does not have the prefix MeshVM", r.Alert)
 		}
 		if !slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]) {
-			t.Errorf("%s: severity %q", r.Alert, r.Labels["severity"])
+			t.Errorf("%s: invalid severity %q", r.Alert, r.Labels["severity"])
 		}
 		for _, l := range []string{"kubernetes_operator_part_of", "kubernetes_operator_component", "operator_health_impact"} {
 			if r.Labels[l] == "" {
@@ -91,7 +92,7 @@ func TestConventions(t *testing.T) {
 		}
 		file := r.Alert + ".md"
 		if got := r.Annotations["runbook_url"]; got != runbookURL+file {
-			t.Errorf("%s: the runbook is at %s, want it at %s", r.Alert, got, runbookURL+file)
+			t.Errorf("%s: runbook_url is %s, want %s", r.Alert, got, runbookURL+file)
 		}
 		named[file] = true
 		text, err := os.ReadFile(filepath.Join(runbooks, file))
@@ -101,7 +102,7 @@ func TestConventions(t *testing.T) {
 		}
 		for _, heading := range []string{"# " + r.Alert, "## Meaning", "## Impact", "## Diagnosis", "## Mitigation"} {
 			if !bytes.Contains(text, []byte(heading+"\n")) {
-				t.Errorf("%s: no heading %q", file, heading)
+				t.Errorf("%s: heading %q is missing", file, heading)
 			}
 		}
 	}
@@ -111,12 +112,12 @@ func TestConventions(t *testing.T) {
 	}
 	for _, e := range entries {
 		if !named[e.Name()] {
-			t.Errorf("%s is no alert's runbook", e.Name())
+			t.Errorf("%s does not belong to an alert", e.Name())
 		}
 	}
 }
 
-// TestAlerts evaluates every alert minute by minute on made-up series.
+// TestAlerts evaluates every alert for each minute of artificial series.
 func TestAlerts(t *testing.T) {
 	raw, err := os.ReadFile("alerts.yaml")
 	if err != nil {
@@ -150,16 +151,17 @@ func TestAlerts(t *testing.T) {
 			})
 		}
 		if !fires {
-			t.Errorf("no case makes %s fire", r.Alert)
+			t.Errorf("no test case in which %s fires", r.Alert)
 		}
 		delete(cases, r.Alert)
 	}
 	for name := range cases {
-		t.Errorf("there are cases for %s, and no such alert", name)
+		t.Errorf("test cases for unknown alert %s", name)
 	}
 }
 
-// alert is a rule, and since which minute its expression has held, by labels.
+// alert is a rule with the minute since which its expression is true, by
+// labels.
 type alert struct {
 	rule   rulefmt.Rule
 	engine *promql.Engine
@@ -191,11 +193,11 @@ func newAlert(t *testing.T, r rulefmt.Rule, series map[string]string) *alert {
 	return &alert{rule: r, engine: engine, series: queryable(all), since: map[string]int{}}
 }
 
-// at is the time of a minute.
+// at returns the time of a minute.
 func at(minute int) time.Time { return time.Unix(0, 0).Add(time.Duration(minute) * time.Minute) }
 
 // firing evaluates the rule as Prometheus does at each interval: an alert fires
-// once its expression has held for the rule's "for".
+// once its expression has been true for the duration of "for".
 func (a *alert) firing(t *testing.T, minute int) []string {
 	t.Helper()
 	q, err := a.engine.NewInstantQuery(context.Background(), a.series, nil, a.rule.Expr, at(minute))
@@ -211,7 +213,7 @@ func (a *alert) firing(t *testing.T, minute int) []string {
 	held := map[string]bool{}
 	firing := []string{}
 	for _, s := range vector {
-		// The job is the same for all.
+		// All series have the same job.
 		text := labels.NewBuilder(s.Metric).Del(model.MetricNameLabel, "job").Labels().String()
 		held[text] = true
 		if _, ok := a.since[text]; !ok {
@@ -250,7 +252,7 @@ func queryable(all []promql.Series) storage.Queryable {
 	}}
 }
 
-// seriesSet hands out series one by one.
+// seriesSet iterates over series.
 type seriesSet struct {
 	current promql.Series
 	rest    []promql.Series
@@ -268,7 +270,7 @@ func (s *seriesSet) At() storage.Series                { return promql.NewStorag
 func (s *seriesSet) Err() error                        { return nil }
 func (s *seriesSet) Warnings() annotations.Annotations { return nil }
 
-// TestCasesAreSeen: a rule that can never fire is found out.
+// TestCasesAreSeen checks that TestAlerts detects a rule that never fires.
 func TestCasesAreSeen(t *testing.T) {
 	a := newAlert(t, rulefmt.Rule{Alert: "Never", Expr: "up > 1"}, map[string]string{"up": "1x5"})
 	if got := a.firing(t, 3); len(got) > 0 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package monitoring tests the alerts of config/monitoring with Prometheus' own
-// parser and query engine.
+// Package monitoring tests the alerts of config/monitoring with the parser and
+// the query engine of Prometheus.
 package monitoring

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package builders makes the objects that tests start from. A builder fills in
-// what a live object of its kind would have, so that a test names only what it
-// is about:
+// Package builders creates objects for tests. A builder sets the fields that a
+// live object of its kind has, so that a test sets only the fields it depends
+// on:
 //
 //	mvm := builders.MVM("web").Namespace("shop").Ports(builders.HTTP("http", 80, 8080)).Obj()
 //	vmi := builders.VMI("web").Namespace("shop").Node("node-1").Obj()
@@ -18,11 +18,11 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// DefaultNamespace is the namespace of objects that name none.
+// DefaultNamespace is the default namespace of objects.
 const DefaultNamespace = "shop"
 
-// Epoch is when objects were made that do not say when.
+// Epoch is the default creation time of objects.
 var Epoch = metav1.NewTime(time.Date(2026, time.January, 2, 3, 4, 5, 0, time.UTC))
 
-// UID is a stable UID made of a kind and a name.
+// UID returns a stable UID derived from a kind and a name.
 func UID(kind, name string) types.UID { return types.UID(kind + "-" + name + "-uid") }

@@ -15,13 +15,14 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// VMIBuilder makes a VirtualMachineInstance.
+// VMIBuilder builds a VirtualMachineInstance.
 type VMIBuilder struct {
 	vmi kubevirtv1.VirtualMachineInstance
 }
 
-// VMI starts a running VirtualMachineInstance as virt-controller makes it from
-// the VirtualMachine of a MeshedVirtualMachine: with its interface filled in.
+// VMI returns a builder of a running VirtualMachineInstance as virt-controller
+// creates it from the VirtualMachine of a MeshedVirtualMachine, including its
+// interface.
 func VMI(name string) *VMIBuilder {
 	return &VMIBuilder{kubevirtv1.VirtualMachineInstance{
 		TypeMeta: metav1.TypeMeta{APIVersion: kubevirtv1.GroupVersion.String(), Kind: "VirtualMachineInstance"},
@@ -52,7 +53,7 @@ func (b *VMIBuilder) Obj() *kubevirtv1.VirtualMachineInstance { return b.vmi.Dee
 // Namespace sets the namespace.
 func (b *VMIBuilder) Namespace(ns string) *VMIBuilder { b.vmi.Namespace = ns; return b }
 
-// UID sets the UID; an object to be created must have none.
+// UID sets the UID. An object to be created must have an empty UID.
 func (b *VMIBuilder) UID(uid types.UID) *VMIBuilder { b.vmi.UID = uid; return b }
 
 // Phase sets the phase.
@@ -82,7 +83,7 @@ func (b *VMIBuilder) NetworkIPv6CIDR(cidr string) *VMIBuilder {
 	return b
 }
 
-// PodInterface reports the name of the pod's interface of a network.
+// PodInterface sets the reported name of the pod's interface of a network.
 func (b *VMIBuilder) PodInterface(network, name string) *VMIBuilder {
 	b.vmi.Status.Interfaces = append(b.vmi.Status.Interfaces, kubevirtv1.VirtualMachineInstanceNetworkInterface{
 		Name: network, PodInterfaceName: name,
@@ -98,11 +99,11 @@ func (b *VMIBuilder) Condition(t kubevirtv1.VirtualMachineInstanceConditionType,
 	return b
 }
 
-// PodBuilder makes a Pod.
+// PodBuilder builds a Pod.
 type PodBuilder struct{ pod corev1.Pod }
 
-// LauncherPod starts a running virt-launcher pod of a VMI, as virt-controller
-// makes it. Its name is virt-launcher-VMI-SUFFIX.
+// LauncherPod returns a builder of a running virt-launcher pod of a VMI, as
+// virt-controller creates it. The name of the pod is virt-launcher-VMI-SUFFIX.
 func LauncherPod(vmi *kubevirtv1.VirtualMachineInstance, suffix string) *PodBuilder {
 	name := "virt-launcher-" + vmi.Name + "-" + suffix
 	labels := map[string]string{}
@@ -122,7 +123,7 @@ func LauncherPod(vmi *kubevirtv1.VirtualMachineInstance, suffix string) *PodBuil
 		Spec: corev1.PodSpec{
 			NodeName:   vmi.Status.NodeName,
 			Containers: []corev1.Container{{Name: "compute", Image: "example.invalid/virt-launcher:test"}},
-			// A native sidecar, as Istio's injector makes it.
+			// A native sidecar, as Istio's injector adds it.
 			InitContainers: []corev1.Container{{Name: "istio-proxy", Image: "example.invalid/proxyv2:test"}},
 		},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning},
@@ -130,8 +131,8 @@ func LauncherPod(vmi *kubevirtv1.VirtualMachineInstance, suffix string) *PodBuil
 	return b.Condition(corev1.PodReadyToStartContainers, true)
 }
 
-// Ambient makes it a pod of ambient mode; redirection is what istio-cni's
-// annotation says, empty for none.
+// Ambient enrolls the pod in ambient mode. redirection is the value of
+// istio-cni's annotation, or empty for no annotation.
 func (b *PodBuilder) Ambient(redirection string, dnsCapture bool) *PodBuilder {
 	b.pod.Spec.InitContainers = nil
 	b.pod.Labels[v1alpha1.LabelDataPlaneMode] = v1alpha1.DataPlaneModeAmbient
@@ -149,7 +150,7 @@ func (b *PodBuilder) Obj() *corev1.Pod { return b.pod.DeepCopy() }
 // Node sets the node.
 func (b *PodBuilder) Node(name string) *PodBuilder { b.pod.Spec.NodeName = name; return b }
 
-// UID sets the UID; an object to be created must have none.
+// UID sets the UID. An object to be created must have an empty UID.
 func (b *PodBuilder) UID(uid types.UID) *PodBuilder { b.pod.UID = uid; return b }
 
 // IP adds an address of the pod.
@@ -169,8 +170,8 @@ func (b *PodBuilder) Label(key, value string) *PodBuilder {
 	return b
 }
 
-// Gate adds the container that holds back the guest; open reports whether it has
-// ended, after which the guest's container runs.
+// Gate adds the start gate container. open reports whether the container has
+// exited, after which the guest's container runs.
 func (b *PodBuilder) Gate(open bool) *PodBuilder {
 	b.pod.Spec.InitContainers = append(b.pod.Spec.InitContainers, corev1.Container{
 		Name: "meshvm-gate", Image: "example.invalid/rule-writer:test",
@@ -185,7 +186,7 @@ func (b *PodBuilder) Gate(open bool) *PodBuilder {
 	return b
 }
 
-// Age sets how long after Epoch the pod was made.
+// Age sets the time between Epoch and the creation of the pod.
 func (b *PodBuilder) Age(sinceEpoch time.Duration) *PodBuilder {
 	b.pod.CreationTimestamp = metav1.NewTime(Epoch.Add(sinceEpoch))
 	return b
@@ -204,7 +205,7 @@ func (b *PodBuilder) Condition(t corev1.PodConditionType, ok bool) *PodBuilder {
 	return b
 }
 
-// MigrationTarget marks the pod as the one that a migration goes to.
+// MigrationTarget marks the pod as the target of a migration.
 func (b *PodBuilder) MigrationTarget(migration types.UID) *PodBuilder {
 	return b.Label(kubevirtv1.MigrationJobLabel, string(migration))
 }

@@ -14,11 +14,11 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// MVMBuilder makes a MeshedVirtualMachine.
+// MVMBuilder builds a MeshedVirtualMachine.
 type MVMBuilder struct{ mvm v1alpha1.MeshedVirtualMachine }
 
-// MVM starts a MeshedVirtualMachine with a small guest that names no network.
-// Obj gives it one HTTP port unless it has ports.
+// MVM returns a builder of a MeshedVirtualMachine with a small guest without
+// networks. Obj adds one HTTP port if no ports are set.
 func MVM(name string) *MVMBuilder {
 	guest := resource.MustParse("256Mi")
 	return &MVMBuilder{v1alpha1.MeshedVirtualMachine{
@@ -52,7 +52,7 @@ func (b *MVMBuilder) Obj() *v1alpha1.MeshedVirtualMachine {
 // Namespace sets the namespace.
 func (b *MVMBuilder) Namespace(ns string) *MVMBuilder { b.mvm.Namespace = ns; return b }
 
-// UID sets the UID; an object to be created must have none.
+// UID sets the UID. An object to be created must have an empty UID.
 func (b *MVMBuilder) UID(uid types.UID) *MVMBuilder { b.mvm.UID = uid; return b }
 
 // Generation sets the generation.
@@ -67,7 +67,7 @@ func (b *MVMBuilder) Annotation(key, value string) *MVMBuilder {
 // Version sets the mesh subset.
 func (b *MVMBuilder) Version(v string) *MVMBuilder { b.mvm.Spec.Version = v; return b }
 
-// IPFamilyPolicy sets that of the Service.
+// IPFamilyPolicy sets the IP family policy of the Service.
 func (b *MVMBuilder) IPFamilyPolicy(p v1alpha1.ServiceIPFamilyPolicy) *MVMBuilder {
 	b.mvm.Spec.Service.IPFamilyPolicy = p
 	return b
@@ -79,7 +79,7 @@ func (b *MVMBuilder) ServiceType(t v1alpha1.ServiceType) *MVMBuilder {
 	return b
 }
 
-// Start sets when the guest may run.
+// Start sets the start policy.
 func (b *MVMBuilder) Start(p v1alpha1.StartPolicy) *MVMBuilder { b.mvm.Spec.Start = p; return b }
 
 // DataPlane sets the data plane.
@@ -106,7 +106,7 @@ func (b *MVMBuilder) PortMTLS(port string, mode v1alpha1.MTLSMode) *MVMBuilder {
 	return b
 }
 
-// Timeout bounds HTTP requests.
+// Timeout sets the timeout of HTTP requests.
 func (b *MVMBuilder) Timeout(d string) *MVMBuilder { b.mvm.Spec.Mesh.Traffic.Timeout = d; return b }
 
 // Retries sets the retries of HTTP requests.
@@ -121,7 +121,7 @@ func (b *MVMBuilder) TrafficPolicy(p *networkingv1alpha3.TrafficPolicy) *MVMBuil
 	return b
 }
 
-// ExcludePorts adds TCP ports that bypass the proxy on the way out.
+// ExcludePorts adds outbound TCP ports that bypass the proxy.
 func (b *MVMBuilder) ExcludePorts(ports ...int32) *MVMBuilder {
 	for _, p := range ports {
 		b.ExcludeRanges(v1alpha1.PortRange{Port: p})
@@ -129,54 +129,53 @@ func (b *MVMBuilder) ExcludePorts(ports ...int32) *MVMBuilder {
 	return b
 }
 
-// ExcludeRanges adds ranges of ports that bypass the proxy on the way out.
+// ExcludeRanges adds outbound port ranges that bypass the proxy.
 func (b *MVMBuilder) ExcludeRanges(ranges ...v1alpha1.PortRange) *MVMBuilder {
 	o := &b.mvm.Spec.Capture.Outbound
 	o.ExcludePorts = append(o.ExcludePorts, ranges...)
 	return b
 }
 
-// ExcludeInbound adds ranges of the guest's ports that others reach past the
-// proxy.
+// ExcludeInbound adds ranges of guest ports that bypass the proxy.
 func (b *MVMBuilder) ExcludeInbound(ranges ...v1alpha1.PortRange) *MVMBuilder {
 	i := &b.mvm.Spec.Capture.Inbound
 	i.ExcludePorts = append(i.ExcludePorts, ranges...)
 	return b
 }
 
-// IncludeCIDRs adds networks that alone go through the proxy on the way out.
+// IncludeCIDRs adds the only outbound networks that pass through the proxy.
 func (b *MVMBuilder) IncludeCIDRs(networks ...string) *MVMBuilder {
 	o := &b.mvm.Spec.Capture.Outbound
 	o.IncludeCIDRs = append(o.IncludeCIDRs, networks...)
 	return b
 }
 
-// OnChange sets what becomes of established flows that a change affects.
+// OnChange sets the handling of established flows that a change affects.
 func (b *MVMBuilder) OnChange(p v1alpha1.ChangePolicy) *MVMBuilder {
 	b.mvm.Spec.Capture.OnChange = p
 	return b
 }
 
-// DNS sets the way of the guest's DNS.
+// DNS sets the handling of the guest's DNS queries.
 func (b *MVMBuilder) DNS(d v1alpha1.DNSPolicy) *MVMBuilder {
 	b.mvm.Spec.Capture.DNS = d
 	return b
 }
 
-// Unmeshed sets what becomes of traffic that the mesh cannot carry.
+// Unmeshed sets the handling of traffic that the mesh cannot carry.
 func (b *MVMBuilder) Unmeshed(u v1alpha1.UnmeshedPolicy) *MVMBuilder {
 	b.mvm.Spec.Capture.Unmeshed = u
 	return b
 }
 
-// ExcludeCIDRs adds networks that bypass the proxy on the way out.
+// ExcludeCIDRs adds outbound networks that bypass the proxy.
 func (b *MVMBuilder) ExcludeCIDRs(networks ...string) *MVMBuilder {
 	o := &b.mvm.Spec.Capture.Outbound
 	o.ExcludeCIDRs = append(o.ExcludeCIDRs, networks...)
 	return b
 }
 
-// Interface adds an interface and its network, both under the interface's name.
+// Interface adds an interface and its network with the name of the interface.
 func (b *MVMBuilder) Interface(iface kubevirtv1.Interface, source kubevirtv1.NetworkSource) *MVMBuilder {
 	spec := &b.mvm.Spec.VirtualMachine.Template.Spec
 	spec.Domain.Devices.Interfaces = append(spec.Domain.Devices.Interfaces, iface)
@@ -198,36 +197,36 @@ func (b *MVMBuilder) TemplateAnnotation(key, value string) *MVMBuilder {
 	return b
 }
 
-// VM changes the spec of the VirtualMachine in any other way.
+// VM applies any other change to the spec of the VirtualMachine.
 func (b *MVMBuilder) VM(change func(*kubevirtv1.VirtualMachineSpec)) *MVMBuilder {
 	change(&b.mvm.Spec.VirtualMachine)
 	return b
 }
 
-// HTTP is a port that the mesh treats as HTTP.
+// HTTP returns a port that the mesh handles as HTTP.
 func HTTP(name string, port, target int32) v1alpha1.Port {
 	return v1alpha1.Port{Name: name, Port: port, TargetPort: target, AppProtocol: "http"}
 }
 
-// TCP is a port that the mesh treats as TCP.
+// TCP returns a port that the mesh handles as TCP.
 func TCP(name string, port int32) v1alpha1.Port { return v1alpha1.Port{Name: name, Port: port} }
 
-// TLS is a port whose TLS the guest ends itself.
+// TLS returns a port whose TLS the guest terminates.
 func TLS(name string, port, target int32) v1alpha1.Port {
 	return v1alpha1.Port{Name: name, Port: port, TargetPort: target, AppProtocol: "tls"}
 }
 
-// Direct is a TCP port bypassing the proxy.
+// Direct returns a TCP port with route Direct.
 func Direct(name string, port int32) v1alpha1.Port {
 	return v1alpha1.Port{Name: name, Port: port, Route: v1alpha1.PortRouteDirect}
 }
 
-// UDP is a UDP port.
+// UDP returns a UDP port.
 func UDP(name string, port int32) v1alpha1.Port {
 	return v1alpha1.Port{Name: name, Port: port, Protocol: v1alpha1.PortProtocolUDP}
 }
 
-// Masquerade is an interface of that name with masquerade binding.
+// Masquerade returns an interface with the masquerade binding.
 func Masquerade(name string, ports ...kubevirtv1.Port) kubevirtv1.Interface {
 	return kubevirtv1.Interface{
 		Name:                   name,
@@ -236,7 +235,7 @@ func Masquerade(name string, ports ...kubevirtv1.Port) kubevirtv1.Interface {
 	}
 }
 
-// Bridge is an interface of that name with bridge binding.
+// Bridge returns an interface with the bridge binding.
 func Bridge(name string) kubevirtv1.Interface {
 	return kubevirtv1.Interface{
 		Name:                   name,
@@ -244,13 +243,13 @@ func Bridge(name string) kubevirtv1.Interface {
 	}
 }
 
-// PodNetwork is the pod network, with KubeVirt's default network for the guest
-// when cidr is empty.
+// PodNetwork returns the pod network. If cidr is empty, it uses KubeVirt's
+// default network for the guest.
 func PodNetwork(cidr string) kubevirtv1.NetworkSource {
 	return kubevirtv1.NetworkSource{Pod: &kubevirtv1.PodNetwork{VMNetworkCIDR: cidr}}
 }
 
-// MultusNetwork is a secondary network.
+// MultusNetwork returns a secondary network.
 func MultusNetwork(name string) kubevirtv1.NetworkSource {
 	return kubevirtv1.NetworkSource{Multus: &kubevirtv1.MultusNetwork{NetworkName: name}}
 }

@@ -10,10 +10,11 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// PodNATBuilder makes a PodNATConfiguration.
+// PodNATBuilder builds a PodNATConfiguration.
 type PodNATBuilder struct{ config v1alpha1.PodNATConfiguration }
 
-// PodNAT starts a PodNATConfiguration of a pod with one mesh port.
+// PodNAT returns a builder of the PodNATConfiguration of a pod with one mesh
+// port.
 func PodNAT(name string, pod *corev1.Pod) *PodNATBuilder {
 	return &PodNATBuilder{v1alpha1.PodNATConfiguration{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "PodNATConfiguration"},
@@ -39,7 +40,7 @@ func PodNAT(name string, pod *corev1.Pod) *PodNATBuilder {
 // Obj returns a copy of the object.
 func (b *PodNATBuilder) Obj() *v1alpha1.PodNATConfiguration { return b.config.DeepCopy() }
 
-// UID sets the UID; an object to be created must have none.
+// UID sets the UID. An object to be created must have an empty UID.
 func (b *PodNATBuilder) UID(uid types.UID) *PodNATBuilder { b.config.UID = uid; return b }
 
 // Spec changes the spec.
@@ -48,7 +49,7 @@ func (b *PodNATBuilder) Spec(change func(*v1alpha1.PodNATConfigurationSpec)) *Po
 	return b
 }
 
-// Node is a node that is Ready or not.
+// Node returns a node with the given Ready condition.
 func Node(name string, ready bool) *corev1.Node {
 	return &corev1.Node{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},

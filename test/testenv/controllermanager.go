@@ -17,9 +17,9 @@ import (
 	"time"
 )
 
-// DefaultControllers are the controllers that a test of the operator wants: they
-// make a Job's pods and statuses, delete what an owner leaves behind and empty
-// namespaces.
+// DefaultControllers are the controllers that tests of the operator need. They
+// create the pods and update the statuses of Jobs, collect garbage, and empty
+// deleted namespaces.
 var DefaultControllers = []string{
 	"garbage-collector-controller",
 	"job-controller",
@@ -27,12 +27,12 @@ var DefaultControllers = []string{
 	"ttl-after-finished-controller",
 }
 
-// process is a program that runs beside the test.
+// process is a program that runs in parallel to the test.
 type process struct {
 	command *exec.Cmd
 	dir     string
-	done    chan struct{} // closed at its end
-	err     error         // how it ended, and what it said: read only then
+	done    chan struct{} // closed when the program exits
+	err     error         // the result and the output, valid after the program has exited
 	output  *bytes.Buffer
 }
 
@@ -61,7 +61,7 @@ func startControllerManager(assets string, kubeconfig []byte, controllers []stri
 		"--secure-port="+strconv.Itoa(port),
 		"--cert-dir="+dir,
 		"--controllers="+strings.Join(controllers, ","),
-		// The client's own limits are not what is tested.
+		// Client-side rate limits are not part of the tests.
 		"--kube-api-qps=500",
 		"--kube-api-burst=500",
 	)
@@ -82,7 +82,7 @@ func startControllerManager(assets string, kubeconfig []byte, controllers []stri
 }
 
 func (p *process) awaitHealthy(port int) error {
-	// The certificate is made by the program at its start.
+	// The program creates the certificate at its start.
 	insecure := &http.Client{Transport: insecureTransport(), Timeout: 5 * time.Second}
 	url := fmt.Sprintf("https://127.0.0.1:%d/healthz", port)
 	deadline := time.After(startTimeout)
@@ -95,7 +95,7 @@ func (p *process) awaitHealthy(port int) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("kube-controller-manager ended: %w\n%s", p.err, p.output)
+			return fmt.Errorf("kube-controller-manager exited: %w\n%s", p.err, p.output)
 		case <-deadline:
 			return fmt.Errorf("kube-controller-manager is not healthy after %s", startTimeout)
 		case <-time.After(100 * time.Millisecond):
@@ -103,7 +103,7 @@ func (p *process) awaitHealthy(port int) error {
 	}
 }
 
-// stop ends the program, at first politely.
+// stop terminates the program, gracefully at first.
 func (p *process) stop() error {
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {

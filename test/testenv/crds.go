@@ -19,7 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// InstallMeshVM installs this project's CRDs.
+// InstallMeshVM installs the CRDs of this project.
 func (e *Env) InstallMeshVM(ctx context.Context) error {
 	return e.install(ctx, filepath.Join(Root(), "config", "crd", "bases"))
 }
@@ -41,7 +41,8 @@ func (e *Env) InstallOpenShiftAPIServer(ctx context.Context) error {
 	return e.installFrom(ctx, "github.com/openshift/api", "config/v1/zz_generated.crd-manifests/0000_10_config-operator_01_apiservers-Default.crd.yaml")
 }
 
-// InstallOpenShiftConsole installs the CRD of the console's samples, from the same.
+// InstallOpenShiftConsole installs the CRD of samples in the OpenShift console,
+// from the same module.
 func (e *Env) InstallOpenShiftConsole(ctx context.Context) error {
 	return e.installFrom(ctx, "github.com/openshift/api", "console/v1/zz_generated.crd-manifests/00_consoleyamlsamples.crd.yaml")
 }
@@ -52,7 +53,7 @@ func (e *Env) InstallCertManager(ctx context.Context) error {
 	return e.installFrom(ctx, "github.com/cert-manager/cert-manager", "deploy/crds")
 }
 
-// InstallMonitoring installs the CRDs of Prometheus' operator, from the module
+// InstallMonitoring installs the CRDs of Prometheus Operator, from the module
 // that test/upstream/monitoring requires.
 func (e *Env) InstallMonitoring(ctx context.Context) error {
 	for _, kind := range []string{"servicemonitors", "prometheusrules"} {
@@ -64,14 +65,14 @@ func (e *Env) InstallMonitoring(ctx context.Context) error {
 	return nil
 }
 
-// installFrom installs CRDs of a file, or a directory, of a module that this one
-// requires.
+// installFrom installs CRDs from a file or a directory of a module that this
+// module requires.
 func (e *Env) installFrom(ctx context.Context, module, file string) error {
 	return e.installOf(ctx, ".", module, file)
 }
 
-// installOf installs CRDs of a module that the one in dir requires, downloaded if
-// need be.
+// installOf installs CRDs from a module that the module in dir requires. It
+// downloads the module if necessary.
 func (e *Env) installOf(ctx context.Context, dir, module, file string) error {
 	command := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
 	command.Dir = filepath.Join(Root(), dir)
@@ -99,13 +100,14 @@ func (e *Env) install(_ context.Context, path string) error {
 	return nil
 }
 
-// nudgeAfter is when a CRD that is still ending is touched.
+// nudgeAfter is the time after which a CRD that is still terminating is
+// updated.
 const nudgeAfter = 10 * time.Second
 
-// RemoveCRDs removes the CRDs of an API group, with all of their objects, and
-// waits until they are gone. The API server's finalizer of CRDs backs off for
-// minutes when it failed a few times, for example on a busy machine: a touch
-// has it look again.
+// RemoveCRDs removes the CRDs of an API group with all their objects and waits
+// until they are deleted. After several failures, for example on a busy
+// machine, the CRD finalizer in the API server backs off for minutes. An update
+// of the CRD triggers it.
 func (e *Env) RemoveCRDs(ctx context.Context, group string) error {
 	var left []string
 	touched := time.Now()
@@ -140,16 +142,16 @@ func (e *Env) RemoveCRDs(ctx context.Context, group string) error {
 		return len(left) == 0, nil
 	}
 	if err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, startTimeout, true, gone); err != nil {
-		return fmt.Errorf("remove the CRDs of %s: %q are left: %w", group, left, err)
+		return fmt.Errorf("remove the CRDs of %s: %q still exist: %w", group, left, err)
 	}
 	return nil
 }
 
-// Root is the root of the repository.
+// Root returns the root directory of the repository.
 func Root() string {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok {
-		panic("testenv: no information about callers in this program")
+		panic("testenv: no caller information in this program")
 	}
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }

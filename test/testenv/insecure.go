@@ -7,8 +7,8 @@ import (
 	"net/http"
 )
 
-// insecureTransport trusts any certificate; it is for health checks of programs
-// that make their own at start, on the loopback interface.
+// insecureTransport accepts any certificate. It is for health checks of
+// programs on the loopback interface that create a certificate at start.
 func insecureTransport() *http.Transport {
 	return &http.Transport{
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // see the comment of the function

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// endWithParent has the program killed when the test is, so that nothing is
-// left running.
+// endWithParent makes the kernel kill the program when the test process exits,
+// so that no program is left running.
 func endWithParent(command *exec.Cmd) {
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -6,5 +6,5 @@ package testenv
 
 import "os/exec"
 
-// endWithParent does nothing: only Linux tells a program of its parent's end.
+// endWithParent does nothing: the feature exists only on Linux.
 func endWithParent(*exec.Cmd) {}

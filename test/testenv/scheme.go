@@ -13,7 +13,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// Scheme knows every kind that tests deal in.
+// Scheme returns a scheme with all kinds that tests use.
 func Scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package testenv gives tests a real API server: etcd, kube-apiserver and, when
-// asked for, kube-controller-manager, with this project's CRDs and, when asked
-// for, KubeVirt's and Istio's.
+// Package testenv runs an API server for tests: etcd, kube-apiserver and,
+// optionally, kube-controller-manager, with the CRDs of this project and,
+// optionally, of KubeVirt and Istio.
 //
-// The programs come from $KUBEBUILDER_ASSETS, which "make test" sets. Without
-// them tests are skipped and say so; with MESHVM_REQUIRE_ENVTEST=1 they fail.
+// The programs are in $KUBEBUILDER_ASSETS, which "make test" sets. Without
+// them, tests are skipped with this reason. With MESHVM_REQUIRE_ENVTEST=1 they
+// fail.
 package testenv
 
 import (
@@ -25,47 +26,49 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// requireVariable, when it is "1" in the environment, makes tests fail that
-// would be skipped for want of programs.
+// requireVariable, if "1" in the environment, makes tests fail that would be
+// skipped because programs are missing.
 const requireVariable = "MESHVM_REQUIRE_ENVTEST"
 
-// ErrNoAssets says that the programs are not there.
+// ErrNoAssets indicates that the programs are missing.
 var ErrNoAssets = errors.New(`$KUBEBUILDER_ASSETS does not name a directory with etcd and kube-apiserver: "make test" builds them`)
 
-// startTimeout bounds the start of each program. It is wide, because the
-// machine may be building something else.
+// startTimeout limits the start of each program. It is long because the machine
+// may be compiling other programs.
 const startTimeout = 2 * time.Minute
 
-// Options choose what an environment holds.
+// Options configure an environment.
 type Options struct {
 	// KubeVirt installs KubeVirt's CRDs.
 	KubeVirt bool
 	// Istio installs Istio's CRDs.
 	Istio bool
-	// WithoutMeshVM leaves this project's own CRDs out.
+	// WithoutMeshVM omits the CRDs of this project.
 	WithoutMeshVM bool
-	// Controllers names the controllers of kube-controller-manager to run,
-	// for example DefaultControllers; none means that it is not started.
+	// Controllers are the controllers of kube-controller-manager to run, for
+	// example DefaultControllers. If empty, kube-controller-manager is not
+	// started.
 	Controllers []string
-	// ServiceNetworks are the networks of Services' addresses, one of each family in
-	// the order of preference, for example "10.0.0.0/24,fd00::/112": the flag
-	// --service-cluster-ip-range of kube-apiserver. Empty is envtest's own, of IPv4.
+	// ServiceNetworks are the Service networks, one per address family in the
+	// order of preference, for example "10.0.0.0/24,fd00::/112" (flag
+	// --service-cluster-ip-range of kube-apiserver). Defaults to the IPv4
+	// network of envtest.
 	ServiceNetworks string
 }
 
 // Env is a running API server.
 type Env struct {
-	// Config reaches the API server as a member of system:masters.
+	// Config connects to the API server as a member of system:masters.
 	Config *rest.Config
-	// Client knows all kinds of Scheme and, as kubectl does, has unknown
-	// fields refused.
+	// Client knows all kinds of Scheme. Like kubectl, it requests strict field
+	// validation.
 	Client client.Client
 
 	environment *envtest.Environment
 	manager     *process
 }
 
-// New starts an environment. Stop ends it.
+// New starts an environment. Stop terminates it.
 func New(o Options) (*Env, error) {
 	dir := os.Getenv("KUBEBUILDER_ASSETS")
 	for _, program := range []string{"etcd", "kube-apiserver"} {
@@ -82,7 +85,8 @@ func New(o Options) (*Env, error) {
 		flags := e.environment.ControlPlane.GetAPIServer().Configure()
 		flags.Set("service-cluster-ip-range", o.ServiceNetworks)
 		if network, _, _ := strings.Cut(o.ServiceNetworks, "/"); strings.Contains(network, ":") {
-			// Of the first network's family, not loopback; nobody connects to it.
+			// An address of the first network's family, not loopback. No client
+			// connects to it.
 			flags.Set("advertise-address", "2001:db8::1")
 		}
 	}
@@ -97,7 +101,8 @@ func (e *Env) start(assets string, o Options) error {
 	if e.Config, err = e.environment.Start(); err != nil {
 		return fmt.Errorf("start etcd and kube-apiserver: %w", err)
 	}
-	// The client's own limit of five requests a second is not what is tested.
+	// The default client-side rate limit of five requests per second is not
+	// part of the tests.
 	e.Config.QPS, e.Config.Burst = 1000, 1000
 
 	c, err := client.New(e.Config, client.Options{Scheme: Scheme()})
@@ -129,8 +134,8 @@ func (e *Env) start(assets string, o Options) error {
 	return nil
 }
 
-// Kubeconfig is the file by which a program reaches the API server, with the
-// rights of another user when as is not empty.
+// Kubeconfig writes a kubeconfig for a program. If as is not empty, it
+// impersonates that user.
 func (e *Env) Kubeconfig(as string) ([]byte, error) {
 	c, err := clientcmd.Load(e.environment.KubeConfig)
 	if err != nil {
@@ -142,7 +147,7 @@ func (e *Env) Kubeconfig(as string) ([]byte, error) {
 	return clientcmd.Write(*c)
 }
 
-// Stop ends all programs and removes their data.
+// Stop terminates all programs and removes their data.
 func (e *Env) Stop() error {
 	var err error
 	if e.manager != nil {
@@ -151,8 +156,8 @@ func (e *Env) Stop() error {
 	return errors.Join(err, e.environment.Stop())
 }
 
-// Start starts an environment for one test and ends it with the test. Without
-// the programs the test is skipped.
+// Start starts an environment for one test and stops it at the end of the test.
+// The test is skipped if the programs are missing.
 func Start(t testing.TB, o Options) *Env {
 	t.Helper()
 	e, err := New(o)
@@ -180,8 +185,8 @@ type Shared struct {
 	err  error
 }
 
-// Get returns the environment, which the first call starts. Without the
-// programs the test is skipped.
+// Get returns the environment, which the first call starts. The test is skipped
+// if the programs are missing.
 func (s *Shared) Get(t testing.TB) *Env {
 	t.Helper()
 	s.once.Do(func() { s.env, s.err = New(s.Options) })
@@ -189,7 +194,7 @@ func (s *Shared) Get(t testing.TB) *Env {
 	return s.env
 }
 
-// Main runs the tests, ends the environment and exits.
+// Main runs the tests, stops the environment and exits.
 func (s *Shared) Main(m *testing.M) {
 	code := m.Run()
 	if s.env != nil {

@@ -16,7 +16,7 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// The Job of a bare API server with kube-controller-manager gets its pod.
+// TestControllerManager checks that kube-controller-manager creates the pod of a Job.
 func TestControllerManager(t *testing.T) {
 	env := testenv.Start(t, testenv.Options{Controllers: testenv.DefaultControllers, WithoutMeshVM: true})
 	job := &batchv1.Job{
@@ -36,12 +36,12 @@ func TestControllerManager(t *testing.T) {
 			return len(pods.Items) == 1, err
 		})
 	if err != nil {
-		t.Fatalf("the Job has no pod: %v", err)
+		t.Fatalf("the Job does not have a pod: %v", err)
 	}
 }
 
-// The API server takes all CRDs, and they can be installed and removed while
-// it runs.
+// TestCRDs checks that the API server accepts all CRDs, and that they can be
+// installed and removed at run time.
 func TestCRDs(t *testing.T) {
 	env := testenv.Start(t, testenv.Options{Istio: true})
 	groups := func() map[string]int {
@@ -65,12 +65,12 @@ func TestCRDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := groups()["kubevirt.io"]; n == 0 {
-		t.Error("KubeVirt's CRDs are not there")
+		t.Error("KubeVirt's CRDs are not installed")
 	}
 	if err := env.RemoveCRDs(t.Context(), "kubevirt.io"); err != nil {
 		t.Fatal(err)
 	}
 	if n := groups()["kubevirt.io"]; n != 0 {
-		t.Errorf("%d of KubeVirt's CRDs are still there", n)
+		t.Errorf("%d CRDs of KubeVirt still exist", n)
 	}
 }

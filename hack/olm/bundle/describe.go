@@ -21,7 +21,7 @@ var annotations []byte
 //go:embed files/scorecard.yaml
 var scorecard []byte
 
-// describe fills in what follows from the kinds and the examples.
+// describe adds descriptions that are derived from the kinds and the examples.
 func describe(csv *v1alpha1.ClusterServiceVersion, src *source) error {
 	csv.Spec.Icon = []v1alpha1.Icon{{Data: base64.StdEncoding.EncodeToString(src.icon), MediaType: "image/svg+xml"}}
 	related, err := relatedImages(csv)
@@ -35,7 +35,7 @@ func describe(csv *v1alpha1.ClusterServiceVersion, src *source) error {
 		}
 	}
 	if len(src.examples) == 0 {
-		return fmt.Errorf("there are no examples")
+		return fmt.Errorf("no examples")
 	}
 	objects := make([]any, 0, len(src.examples))
 	for _, e := range src.examples {
@@ -47,7 +47,7 @@ func describe(csv *v1alpha1.ClusterServiceVersion, src *source) error {
 	for i := range owned {
 		crd := src.crds[owned[i].Name]
 		if crd == nil {
-			return fmt.Errorf("the base names %s, which is not among the manifests", owned[i].Name)
+			return fmt.Errorf("the base names %s, which is not in the manifests", owned[i].Name)
 		}
 		for _, e := range src.examples {
 			if e.object.GetKind() == owned[i].Kind {
@@ -60,12 +60,12 @@ func describe(csv *v1alpha1.ClusterServiceVersion, src *source) error {
 	return nil
 }
 
-// describeKind adds a descriptor for each spec field that the example uses and
-// for each status field, with the words of the schema.
+// describeKind adds a descriptor for each spec field that the example sets and
+// for each status field, with the descriptions of the schema.
 func describeKind(owned *v1alpha1.CRDDescription, crd *extv1.CustomResourceDefinition, example *unstructured.Unstructured) error {
 	i := slices.IndexFunc(crd.Spec.Versions, func(v extv1.CustomResourceDefinitionVersion) bool { return v.Name == owned.Version })
 	if i < 0 {
-		return fmt.Errorf("%s has no version %s", crd.Name, owned.Version)
+		return fmt.Errorf("%s does not have version %s", crd.Name, owned.Version)
 	}
 	schema := crd.Spec.Versions[i].Schema.OpenAPIV3Schema
 	owned.Description = firstSentences(schema.Description)
@@ -94,9 +94,9 @@ type descriptor struct {
 
 type describer struct{ found []descriptor }
 
-// fields walks the fields that the example sets. Below
-// spec.virtualMachine the words are KubeVirt's, and a form made from it would
-// be endless: only the field itself is described.
+// fields iterates over the fields that the example sets. The fields of
+// spec.virtualMachine are not described: their descriptions belong to KubeVirt,
+// and a form for all of them would be too long.
 func (d *describer) fields(prefix string, schema *extv1.JSONSchemaProps, values map[string]any) {
 	for _, name := range sortedKeys(values) {
 		s, ok := schema.Properties[name]
@@ -126,7 +126,7 @@ func (d *describer) fields(prefix string, schema *extv1.JSONSchemaProps, values 
 	}
 }
 
-// specX says which input the console shows.
+// specX selects the input element of the console.
 func specX(s *extv1.JSONSchemaProps) []string {
 	const ui = "urn:alm:descriptor:com.tectonic.ui:"
 	switch {
@@ -156,7 +156,7 @@ func statusX(name string, s *extv1.JSONSchemaProps) []string {
 	}
 }
 
-// display makes "target port" of targetPort, with a capital: "Target Port".
+// display converts a field name to a title: targetPort becomes "Target Port".
 func display(name string) string {
 	var b strings.Builder
 	for i, r := range name {
@@ -171,7 +171,7 @@ func display(name string) string {
 	return b.String()
 }
 
-// firstSentences is the first paragraph of a description, as one line.
+// firstSentences returns the first paragraph of a description as one line.
 func firstSentences(description string) string {
 	first, _, _ := strings.Cut(description, "\n\n")
 	return strings.Join(strings.Fields(first), " ")
@@ -186,8 +186,8 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-// consoleSamples are the examples that people start from, for OpenShift's
-// console. Internal kinds have none.
+// consoleSamples returns the examples for the OpenShift console. Internal kinds
+// do not have samples.
 func consoleSamples(examples []example) ([]*unstructured.Unstructured, error) {
 	var samples []*unstructured.Unstructured
 	for _, e := range examples {
@@ -196,7 +196,7 @@ func consoleSamples(examples []example) ([]*unstructured.Unstructured, error) {
 		}
 		title, description, ok := strings.Cut(e.comment(), ": ")
 		if !ok {
-			return nil, fmt.Errorf("%s: want a leading comment \"title: description\"", e.name)
+			return nil, fmt.Errorf("%s: must start with a comment \"title: description\"", e.name)
 		}
 		sample := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "console.openshift.io/v1",

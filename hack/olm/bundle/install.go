@@ -18,8 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// applied are the kinds that both generations of OLM apply from a bundle:
-// operator-registry's pkg/lib/bundle/supported_resources.go, less PodMonitor,
+// applied are the kinds that both OLM v0 and v1 apply from a bundle:
+// operator-registry's pkg/lib/bundle/supported_resources.go without PodMonitor,
 // which OLM v0's catalog operator does not know.
 var applied = set("CustomResourceDefinition", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding",
 	"ServiceAccount", "Service", "ConfigMap", "Secret", "PodDisruptionBudget", "PriorityClass", "NetworkPolicy",
@@ -33,17 +33,18 @@ func set(names ...string) map[string]bool {
 	return s
 }
 
-// moveIntoCSV puts into the cluster service version what it can hold, and
-// returns the other objects.
+// moveIntoCSV moves objects into the ClusterServiceVersion if it has fields for
+// them, and returns the other objects.
 //
-// Roles stay objects. OLM v0 makes cluster-wide rights of the "permissions" of
-// an operator that is installed for all namespaces (operatorgroup.go,
-// ensureSingletonRBAC), and OLM v1 does the same: the manager would be allowed
+// Roles are not moved. OLM v0 grants the "permissions" of an operator that is
+// installed for all namespaces in the whole cluster (operatorgroup.go,
+// ensureSingletonRBAC), and OLM v1 does the same. The manager would be allowed
 // to create Jobs in every namespace.
 func moveIntoCSV(csv *v1alpha1.ClusterServiceVersion, objects []*unstructured.Unstructured) ([]*unstructured.Unstructured, error) {
 	m := mover{strategy: &csv.Spec.InstallStrategy.StrategySpec, dropped: map[string]bool{}}
 	csv.Spec.InstallStrategy.StrategyName = v1alpha1.InstallStrategyNameDeployment
-	// Deployments first: webhooks name one, bindings its account.
+	// Deployments are first because webhooks refer to them, and bindings refer
+	// to their ServiceAccounts.
 	for _, kinds := range []map[string]bool{set("Deployment"), set("ClusterRoleBinding", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration")} {
 		for _, o := range objects {
 			if !kinds[o.GetKind()] {
@@ -56,7 +57,7 @@ func moveIntoCSV(csv *v1alpha1.ClusterServiceVersion, objects []*unstructured.Un
 	}
 	var rest []*unstructured.Unstructured
 	for _, o := range objects {
-		// The namespace is the installer's; the CSV suggests it.
+		// The installer chooses the namespace. The CSV suggests it.
 		if o.GetKind() != "Namespace" && !m.dropped[key(o)] {
 			rest = append(rest, o)
 		}
@@ -66,7 +67,7 @@ func moveIntoCSV(csv *v1alpha1.ClusterServiceVersion, objects []*unstructured.Un
 
 type mover struct {
 	strategy *v1alpha1.StrategyDetailsDeployment
-	// dropped are the objects that the CSV stands for.
+	// dropped are the objects that the CSV replaces.
 	dropped map[string]bool
 }
 
@@ -80,7 +81,7 @@ func (m mover) move(csv *v1alpha1.ClusterServiceVersion, o *unstructured.Unstruc
 			return err
 		}
 		m.strategy.DeploymentSpecs = append(m.strategy.DeploymentSpecs, v1alpha1.StrategyDeploymentSpec{Name: d.Name, Label: d.Labels, Spec: d.Spec})
-		// OLM makes the accounts that the CSV names.
+		// OLM creates the ServiceAccounts that the CSV names.
 		m.dropped["ServiceAccount/"+d.Spec.Template.Spec.ServiceAccountName] = true
 	case "ClusterRoleBinding":
 		return m.permissions(o, all)
@@ -96,7 +97,8 @@ func (m mover) move(csv *v1alpha1.ClusterServiceVersion, o *unstructured.Unstruc
 	return nil
 }
 
-// permissions takes a ClusterRole that is bound to the account of a deployment.
+// permissions adds a ClusterRole that is bound to the ServiceAccount of a
+// deployment.
 func (m mover) permissions(o *unstructured.Unstructured, all []*unstructured.Unstructured) error {
 	var binding rbacv1.ClusterRoleBinding
 	if err := convert(o, &binding); err != nil {
@@ -109,7 +111,7 @@ func (m mover) permissions(o *unstructured.Unstructured, all []*unstructured.Uns
 		return r.GetKind() == "ClusterRole" && r.GetName() == binding.RoleRef.Name
 	})
 	if i < 0 {
-		// One of the cluster's own roles, such as system:auth-delegator.
+		// A built-in role of the cluster, for example system:auth-delegator.
 		return nil
 	}
 	var role rbacv1.ClusterRole
@@ -123,14 +125,14 @@ func (m mover) permissions(o *unstructured.Unstructured, all []*unstructured.Uns
 	return nil
 }
 
-// hooks are the webhooks of one configuration and the service they are at.
+// hooks are the webhooks of one configuration and their Service.
 type hooks struct {
 	definitions []v1alpha1.WebhookDescription
 	service     string
 }
 
-// webhooks describes a configuration to OLM, which makes the service, the
-// certificate and the configuration itself.
+// webhooks adds a configuration to the CSV. OLM creates the Service, the
+// certificate and the configuration.
 func webhooks(o *unstructured.Unstructured, all []*unstructured.Unstructured) (hooks, error) {
 	var h hooks
 	kind := v1alpha1.MutatingAdmissionWebhook
@@ -143,7 +145,7 @@ func webhooks(o *unstructured.Unstructured, all []*unstructured.Unstructured) (h
 	}
 	for _, w := range config.Webhooks {
 		if w.NamespaceSelector != nil || len(w.MatchConditions) > 0 {
-			return h, fmt.Errorf("webhook %s has a namespaceSelector or matchConditions, which OLM does not carry over: use an objectSelector, and check the rest in the handler", w.Name)
+			return h, fmt.Errorf("webhook %s has a namespaceSelector or matchConditions, which OLM does not support: use an objectSelector and check the rest in the handler", w.Name)
 		}
 		service, deployment, port, err := backend(w.ClientConfig.Service, all)
 		if err != nil {
@@ -161,10 +163,10 @@ func webhooks(o *unstructured.Unstructured, all []*unstructured.Unstructured) (h
 	return h, nil
 }
 
-// backend finds the deployment behind a service, and the container's port.
+// backend returns the deployment of a Service and the port of the container.
 func backend(ref *admissionv1.ServiceReference, all []*unstructured.Unstructured) (service, deployment string, port intstr.IntOrString, err error) {
 	if ref == nil {
-		return "", "", port, fmt.Errorf("names no service")
+		return "", "", port, fmt.Errorf("does not name a Service")
 	}
 	var s corev1.Service
 	for _, o := range all {
@@ -197,11 +199,11 @@ func backend(ref *admissionv1.ServiceReference, all []*unstructured.Unstructured
 			return s.Name, d.Name, port, err
 		}
 	}
-	return "", "", port, fmt.Errorf("no deployment is behind the service %s", ref.Name)
+	return "", "", port, fmt.Errorf("no deployment matches the Service %s", ref.Name)
 }
 
-// containerPort resolves a port's name: OLM copies it into a service of its
-// own, where a number is the safer form.
+// containerPort resolves the name of a port. OLM creates a separate Service,
+// for which a number is safer.
 func containerPort(d appsv1.Deployment, port intstr.IntOrString) (intstr.IntOrString, error) {
 	if port.Type == intstr.Int {
 		return port, nil
@@ -213,16 +215,16 @@ func containerPort(d appsv1.Deployment, port intstr.IntOrString) (intstr.IntOrSt
 			}
 		}
 	}
-	return port, fmt.Errorf("deployment %s has no port %q", d.Name, port.StrVal)
+	return port, fmt.Errorf("deployment %s does not have port %q", d.Name, port.StrVal)
 }
 
 func convert(o *unstructured.Unstructured, into any) error {
 	return runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, into)
 }
 
-// relatedImages are all images that the deployments name: those of containers
-// and those in variables that end in _IMAGE. A mirror for a disconnected
-// cluster is made from this list.
+// relatedImages returns all images of the deployments: the images of containers
+// and of variables whose names end in _IMAGE. Mirrors for disconnected clusters
+// are created from this list.
 func relatedImages(csv *v1alpha1.ClusterServiceVersion) ([]v1alpha1.RelatedImage, error) {
 	byName := map[string]string{}
 	for _, d := range csv.Spec.InstallStrategy.StrategySpec.DeploymentSpecs {
@@ -241,7 +243,7 @@ func relatedImages(csv *v1alpha1.ClusterServiceVersion) ([]v1alpha1.RelatedImage
 	var related []v1alpha1.RelatedImage
 	for name, image := range byName {
 		if image == "" {
-			return nil, fmt.Errorf("the image %s is empty", name)
+			return nil, fmt.Errorf("image %s is empty", name)
 		}
 		related = append(related, v1alpha1.RelatedImage{Name: name, Image: image})
 	}

@@ -20,22 +20,22 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// source is what the bundle is made from.
+// source is the input of the bundle.
 type source struct {
 	// objects are the manifests of config/manifests.
 	objects []*unstructured.Unstructured
-	// base is the part of the cluster service version that people write.
+	// base is the manually written part of the ClusterServiceVersion.
 	base v1alpha1.ClusterServiceVersion
-	// examples are objects of our kinds, the first of which is what a new user
-	// creates first.
+	// examples are objects of the operator's kinds. The first one is the
+	// initial object for new users.
 	examples []example
 	// icon is an SVG.
 	icon []byte
-	// crds are those among the objects, by name.
+	// crds are the CRDs in objects, by name.
 	crds map[string]*extv1.CustomResourceDefinition
 }
 
-// example is a file with one object of ours; its leading comment describes it.
+// example is a file with one object and a leading comment that describes it.
 type example struct {
 	name   string
 	text   []byte
@@ -54,7 +54,7 @@ func load(config string, manifests io.Reader, images map[string]string) (*source
 	}
 	for before, after := range images {
 		if !bytes.Contains(raw, []byte(before)) && !bytes.Contains(base, []byte(before)) {
-			return nil, fmt.Errorf("-image %s: the manifests name no such image", before)
+			return nil, fmt.Errorf("-image %s: the manifests do not contain this image", before)
 		}
 		raw = bytes.ReplaceAll(raw, []byte(before), []byte(after))
 		base = bytes.ReplaceAll(base, []byte(before), []byte(after))
@@ -95,14 +95,14 @@ func loadExamples(dir string) ([]example, error) {
 		}
 		objects, err := decode(text)
 		if err != nil || len(objects) != 1 {
-			return nil, fmt.Errorf("%s: want one object, found %d (%w)", path, len(objects), err)
+			return nil, fmt.Errorf("%s: must contain one object, found %d (%w)", path, len(objects), err)
 		}
 		examples = append(examples, example{name: filepath.Base(path), text: text, object: objects[0]})
 	}
 	return examples, nil
 }
 
-// decode reads a stream of YAML documents.
+// decode decodes a stream of YAML documents.
 func decode(raw []byte) ([]*unstructured.Unstructured, error) {
 	var objects []*unstructured.Unstructured
 	d := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), 4096)
@@ -121,7 +121,7 @@ func decode(raw []byte) ([]*unstructured.Unstructured, error) {
 	}
 }
 
-// encodeCSV leaves out what Go's types write although it is empty.
+// encodeCSV omits empty fields that the Go types do not omit.
 func encodeCSV(csv *v1alpha1.ClusterServiceVersion) ([]byte, error) {
 	raw, err := json.Marshal(csv)
 	if err != nil {
@@ -136,8 +136,8 @@ func encodeCSV(csv *v1alpha1.ClusterServiceVersion) ([]byte, error) {
 	return yaml.Marshal(o)
 }
 
-// prune removes null and empty objects, except where the empty object says
-// something: an emptyDir, or a selector of everything.
+// prune removes null and empty objects, except where an empty object has a
+// meaning, for example emptyDir or a selector that matches everything.
 func prune(o map[string]any) {
 	for k, v := range o {
 		switch v := v.(type) {
@@ -158,7 +158,7 @@ func prune(o map[string]any) {
 	}
 }
 
-// comment is the leading comment of a file, as one line.
+// comment returns the leading comment of a file as one line.
 func (e example) comment() string {
 	var words []string
 	for line := range strings.Lines(string(e.text)) {
@@ -171,7 +171,7 @@ func (e example) comment() string {
 	return strings.Join(words, " ")
 }
 
-// body is the file without its leading comment.
+// body returns the file without its leading comment.
 func (e example) body() string {
 	text := string(e.text)
 	for strings.HasPrefix(text, "#") {

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bundle makes the operator's OLM bundle (registry+v1) from what
-// kustomize builds of config/manifests, so that there is one source of
-// manifests. It reads those from standard input:
+// Command bundle generates the OLM bundle (registry+v1) of the operator from
+// the output of kustomize for config/manifests, so that the manifests have a
+// single source. It reads them from standard input:
 //
 //	kustomize build config/manifests | bundle -config config/manifests -out bundle
 //
-// What a cluster service version can say moves into it: deployments, the
-// manager's cluster-wide rights, webhooks, the kinds. Every other object
-// becomes a file of its own, which OLM applies; a kind that OLM does not apply
+// Deployments, the cluster-wide permissions of the manager, webhooks and CRDs
+// are moved into the ClusterServiceVersion. Each other object is written to a
+// separate file that OLM applies. An object of a kind that OLM does not apply
 // is an error.
 package main
 
@@ -26,13 +26,13 @@ import (
 
 func main() {
 	config := flag.String("config", "config/manifests", "Directory with bases/, examples/ and icon.svg.")
-	out := flag.String("out", "bundle", "Directory to write; what is in it is removed.")
-	version := flag.String("version", "", "Version of the operator instead of the base's, for example 0.2.0.")
+	out := flag.String("out", "bundle", "Output directory. Its previous content is removed.")
+	version := flag.String("version", "", "Version of the operator, for example 0.2.0. Defaults to the version of the base.")
 	images := map[string]string{}
-	flag.Func("image", "OLD=NEW: put NEW, best with a digest, wherever the manifests name the image OLD; may be given several times.", func(s string) error {
+	flag.Func("image", "OLD=NEW: replace the image OLD in the manifests with NEW, preferably with a digest. Can be repeated.", func(s string) error {
 		before, after, ok := strings.Cut(s, "=")
 		if !ok || before == "" || after == "" {
-			return fmt.Errorf("want OLD=NEW, not %q", s)
+			return fmt.Errorf("must be OLD=NEW, not %q", s)
 		}
 		images[before] = after
 		return nil
@@ -74,7 +74,7 @@ func run(config, out, version string, images map[string]string) error {
 	return nil
 }
 
-// assemble returns the bundle's files by their path in it.
+// assemble returns the files of the bundle by path.
 func assemble(src *source) (map[string][]byte, error) {
 	csv := src.base.DeepCopy()
 	rest, err := moveIntoCSV(csv, src.objects)
@@ -102,11 +102,11 @@ func assemble(src *source) (map[string][]byte, error) {
 	return files, nil
 }
 
-// addObject writes an object as a file named as operator-sdk names it. OLM
-// puts what has a namespace into the one that the operator is installed in.
+// addObject adds an object as a file with the name that operator-sdk would use.
+// OLM creates namespaced objects in the namespace of the operator.
 func addObject(files map[string][]byte, o *unstructured.Unstructured) error {
 	if !applied[o.GetKind()] {
-		return fmt.Errorf("%s %s: OLM applies no objects of this kind from a bundle", o.GetKind(), o.GetName())
+		return fmt.Errorf("%s %s: OLM does not apply objects of this kind from a bundle", o.GetKind(), o.GetName())
 	}
 	o.SetNamespace("")
 	unstructured.RemoveNestedField(o.Object, "status")
@@ -126,13 +126,13 @@ func addObject(files map[string][]byte, o *unstructured.Unstructured) error {
 	}
 	name := "manifests/" + strings.Join(parts, "_") + ".yaml"
 	if files[name] != nil {
-		return fmt.Errorf("%s would be written twice", name)
+		return fmt.Errorf("%s is generated twice", name)
 	}
 	files[name] = raw
 	return nil
 }
 
-// setVersion makes another version of the operator of the base.
+// setVersion replaces the version of the operator in the base.
 func setVersion(csv *v1alpha1.ClusterServiceVersion, version string) error {
 	if err := csv.Spec.Version.UnmarshalJSON([]byte(`"` + version + `"`)); err != nil {
 		return fmt.Errorf("-version %s: %w", version, err)

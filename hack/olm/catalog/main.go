@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command catalog makes the operator's file-based catalog, from which OLM
-// installs: the package and its channels as people write them, and a blob for
-// each bundle that a channel names.
+// Command catalog generates the file-based catalog of the operator, from which
+// OLM installs it. The catalog contains the manually written package and
+// channels, and a blob for each bundle that a channel names.
 //
 //	catalog -channels config/catalog/channels.yaml -out catalog/meshvm bundle hack/olm/released/*
 //
-// "opm render" makes the same blobs (operator-registry, alpha/action), but pulls
-// in a database and a container engine's libraries.
+// "opm render" generates the same blobs (operator-registry, alpha/action) but
+// depends on a database and the libraries of a container engine.
 package main
 
 import (
@@ -26,8 +26,8 @@ import (
 
 func main() {
 	channels := flag.String("channels", "config/catalog/channels.yaml", "File with the package and its channels.")
-	out := flag.String("out", "catalog/meshvm", "Directory to write.")
-	image := flag.String("bundle-image", "localhost/meshvm/bundle", "Image of the bundles, without a tag: the tag is the version.")
+	out := flag.String("out", "catalog/meshvm", "Output directory.")
+	image := flag.String("bundle-image", "localhost/meshvm/bundle", "Image of the bundles without a tag. The tag is the version.")
 	flag.Parse()
 	if err := run(*channels, *out, *image, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "catalog:", err)
@@ -41,7 +41,7 @@ func run(channels, out, image string, dirs []string) error {
 		return err
 	}
 	if len(cfg.Packages) != 1 {
-		return fmt.Errorf("%s: want one package, found %d", channels, len(cfg.Packages))
+		return fmt.Errorf("%s: must contain one package, found %d", channels, len(cfg.Packages))
 	}
 	for _, dir := range dirs {
 		b, err := manifests.GetBundleFromDir(dir)
@@ -53,7 +53,8 @@ func run(channels, out, image string, dirs []string) error {
 			return fmt.Errorf("%s: %w", dir, err)
 		}
 		cfg.Bundles = append(cfg.Bundles, blob)
-		// The newest bundle, the first one, tells how the package looks.
+		// The first bundle is the newest and provides the description of the
+		// package.
 		if p := &cfg.Packages[0]; p.Icon == nil {
 			icon := b.CSV.Spec.Icon[0]
 			data, err := base64.StdEncoding.DecodeString(icon.Data)
@@ -64,8 +65,9 @@ func run(channels, out, image string, dirs []string) error {
 			p.Description = b.CSV.Spec.Description
 		}
 	}
-	// It checks the whole: that every entry has a bundle, that channels have one
-	// head and no cycle, names, versions, icon.
+	// The conversion validates the catalog: every entry has a bundle, channels
+	// have a single head and no cycle, and names, versions and the icon are
+	// valid.
 	if _, err := declcfg.ConvertToModel(*cfg); err != nil {
 		return err
 	}
@@ -83,11 +85,11 @@ func run(channels, out, image string, dirs []string) error {
 	return file.Close()
 }
 
-// render is a bundle's blob: what it provides, and what shows it to people. The
-// manifests themselves are in the image.
+// render returns the blob of a bundle: the provided kinds and the description
+// for users. The manifests are in the image of the bundle.
 func render(b *manifests.Bundle, image string) (declcfg.Bundle, error) {
 	if b.CSV == nil || b.Package == "" {
-		return declcfg.Bundle{}, fmt.Errorf("no cluster service version, or no package")
+		return declcfg.Bundle{}, fmt.Errorf("no ClusterServiceVersion or no package")
 	}
 	version := b.CSV.Spec.Version.String()
 	blob := declcfg.Bundle{

@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestWebhookOutlivesANode: where a call that nobody answers keeps guests from
-// starting, two managers answer, and on different nodes where there are two.
+// TestWebhookOutlivesANode checks that two managers run, on different nodes if
+// possible, if a webhook without a response prevents guests from starting.
 func TestWebhookOutlivesANode(t *testing.T) {
 	read := func(name string, into any) {
 		t.Helper()
@@ -29,7 +29,7 @@ func TestWebhookOutlivesANode(t *testing.T) {
 	var webhook admissionv1.MutatingWebhookConfiguration
 	read("webhook/configuration.yaml", &webhook)
 	if len(webhook.Webhooks) != 1 || *webhook.Webhooks[0].FailurePolicy != admissionv1.Fail {
-		t.Fatal("the webhook may be left out: this test asks for too much")
+		t.Fatal("the failure policy is not Fail: this test is not needed")
 	}
 	b := load(t)
 	inBundle := b.CSV.Spec.InstallStrategy.StrategySpec.DeploymentSpecs
@@ -38,20 +38,20 @@ func TestWebhookOutlivesANode(t *testing.T) {
 	}
 	for where, d := range map[string]*appsv1.DeploymentSpec{"config/manager": &manager.Spec, "the bundle": &inBundle[0].Spec} {
 		if d.Replicas == nil || *d.Replicas < 2 {
-			t.Errorf("%s: not two managers", where)
+			t.Errorf("%s: replicas is not two", where)
 		}
 		a := d.Template.Spec.Affinity
 		if a == nil || a.PodAntiAffinity == nil || len(a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
-			t.Errorf("%s: nothing keeps the managers on different nodes", where)
+			t.Errorf("%s: no anti-affinity of the managers", where)
 			continue
 		}
 		term := a.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution[0].PodAffinityTerm
 		if term.TopologyKey != "kubernetes.io/hostname" {
-			t.Errorf("%s: managers are kept apart by %s", where, term.TopologyKey)
+			t.Errorf("%s: unexpected topology key %s of the anti-affinity", where, term.TopologyKey)
 		}
 		for k, v := range term.LabelSelector.MatchLabels {
 			if d.Template.Labels[k] != v {
-				t.Errorf("%s: the label %s is %q, and %q is kept apart", where, k, d.Template.Labels[k], v)
+				t.Errorf("%s: label %s is %q, but the anti-affinity selects %q", where, k, d.Template.Labels[k], v)
 			}
 		}
 	}

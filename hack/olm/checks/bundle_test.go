@@ -13,10 +13,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// bundleDir is what "make bundle" writes.
+// bundleDir is the output of "make bundle".
 const bundleDir = "../../../bundle"
 
-// load reads the bundle as operator-framework's tools do.
+// load reads the bundle like the tools of operator-framework.
 func load(t *testing.T) *manifests.Bundle {
 	t.Helper()
 	b, err := manifests.GetBundleFromDir(bundleDir)
@@ -24,12 +24,12 @@ func load(t *testing.T) *manifests.Bundle {
 		t.Fatal(err)
 	}
 	if b.CSV == nil {
-		t.Fatal("the bundle has no cluster service version")
+		t.Fatal("the bundle does not have a ClusterServiceVersion")
 	}
 	return b
 }
 
-// examples are the objects in the annotation alm-examples.
+// examples returns the objects in the annotation alm-examples.
 func examples(t *testing.T, b *manifests.Bundle) []*unstructured.Unstructured {
 	t.Helper()
 	var all []*unstructured.Unstructured
@@ -37,12 +37,12 @@ func examples(t *testing.T, b *manifests.Bundle) []*unstructured.Unstructured {
 		t.Fatal(err)
 	}
 	if len(all) == 0 {
-		t.Fatal("the bundle has no examples")
+		t.Fatal("the bundle does not have examples")
 	}
 	return all
 }
 
-// metadata are the annotations of metadata/annotations.yaml.
+// metadata returns the annotations of metadata/annotations.yaml.
 func metadata(t *testing.T) map[string]string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(bundleDir, "metadata/annotations.yaml"))
@@ -58,10 +58,10 @@ func metadata(t *testing.T) map[string]string {
 	return file.Annotations
 }
 
-// TestSize prints how big the bundle is; operator-framework's own limit is
-// checked by its bundle validator.
+// TestSize prints the size of the bundle. The bundle validator of
+// operator-framework checks its limit.
 func TestSize(t *testing.T) {
 	b := load(t)
-	t.Logf("%s: %d objects besides the cluster service version and the %d kinds, %d bytes, compressed %d",
+	t.Logf("%s: %d objects in addition to the ClusterServiceVersion and the %d kinds, %d bytes, compressed %d",
 		b.CSV.Name, len(b.Objects)-1-len(b.V1CRDs), len(b.V1CRDs), b.Size, b.CompressedSize)
 }

@@ -13,8 +13,8 @@ import (
 
 const catalogDir = "../../../catalog"
 
-// TestCatalog reads the catalog as OLM's catalog servers do, and has it checked
-// by operator-registry's own validation, as "opm validate" does.
+// TestCatalog reads the catalog like OLM's catalog servers and validates it
+// like "opm validate".
 func TestCatalog(t *testing.T) {
 	cfg, err := declcfg.LoadFS(t.Context(), os.DirFS(catalogDir))
 	if err != nil {
@@ -27,15 +27,15 @@ func TestCatalog(t *testing.T) {
 	b := load(t)
 	pkg := model[b.Package]
 	if pkg == nil {
-		t.Fatalf("the catalog has no package %s", b.Package)
+		t.Fatalf("the catalog does not contain package %s", b.Package)
 	}
 	if pkg.DefaultChannel.Name != b.DefaultChannel {
-		t.Errorf("default channel %s, the bundle's is %s", pkg.DefaultChannel.Name, b.DefaultChannel)
+		t.Errorf("default channel is %s, want %s as in the bundle", pkg.DefaultChannel.Name, b.DefaultChannel)
 	}
 	for _, name := range b.Channels {
 		channel := pkg.Channels[name]
 		if channel == nil {
-			t.Errorf("the bundle is for the channel %s, which the catalog has not", name)
+			t.Errorf("channel %s of the bundle is not in the catalog", name)
 			continue
 		}
 		head, err := channel.Head()
@@ -45,15 +45,15 @@ func TestCatalog(t *testing.T) {
 		}
 		t.Logf("channel %s: head %s of %d bundles", name, head.Name, len(channel.Bundles))
 		if channel.Bundles[b.CSV.Name] == nil {
-			t.Errorf("channel %s has no %s", name, b.CSV.Name)
+			t.Errorf("channel %s does not contain %s", name, b.CSV.Name)
 		}
 	}
 	t.Logf("catalog: %d packages, %d channels, %d bundles", len(cfg.Packages), len(cfg.Channels), len(cfg.Bundles))
 	catalogRules(t, cfg)
 }
 
-// catalogRules are OLM v1's for a catalog: no dependency, and the metadata of
-// every bundle, without which it is not shown.
+// catalogRules checks the requirements of OLM v1: no dependencies, and the
+// metadata of every bundle, without which the bundle is not listed.
 func catalogRules(t *testing.T, cfg *declcfg.DeclarativeConfig) {
 	t.Helper()
 	for _, b := range cfg.Bundles {
@@ -66,7 +66,7 @@ func catalogRules(t *testing.T, cfg *declcfg.DeclarativeConfig) {
 		}
 		for _, want := range []string{property.TypePackage, property.TypeGVK, property.TypeCSVMetadata} {
 			if !slices.Contains(types, want) {
-				t.Errorf("bundle %s has no %s", b.Name, want)
+				t.Errorf("bundle %s does not have %s", b.Name, want)
 			}
 		}
 	}

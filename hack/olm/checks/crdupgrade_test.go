@@ -18,18 +18,18 @@ import (
 	"sigs.k8s.io/crdify/pkg/validations/property"
 )
 
-// releasedDir has a bundle's manifests for each release, by version.
+// releasedDir contains the manifests of the bundle of each release, by version.
 const releasedDir = "../released"
 
-// TestUpgradeOfKinds compares the kinds with those of every release, as OLM v1
-// does before it upgrades an operator.
+// TestUpgradeOfKinds compares the CRDs with the CRDs of every release, like OLM
+// v1 before it upgrades an operator.
 func TestUpgradeOfKinds(t *testing.T) {
 	releases, err := os.ReadDir(releasedDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
 	if len(releases) == 0 {
-		t.Log("there is no release yet, and nothing to compare with")
+		t.Log("no release to compare with")
 	}
 	current := load(t)
 	for _, r := range releases {
@@ -45,7 +45,7 @@ func TestUpgradeOfKinds(t *testing.T) {
 	}
 }
 
-// TestUpgradeCheckFinds: the check sees what it is for.
+// TestUpgradeCheckFinds checks that upgradeSafe detects incompatible changes.
 func TestUpgradeCheckFinds(t *testing.T) {
 	name := "meshedvirtualmachines.meshvm.io"
 	for what, change := range map[string]func(*extv1.CustomResourceDefinition){
@@ -102,12 +102,12 @@ func find(t *testing.T, b *manifests.Bundle, name string) *extv1.CustomResourceD
 			return crd
 		}
 	}
-	t.Fatalf("the bundle has no %s", name)
+	t.Fatalf("the bundle does not contain %s", name)
 	return nil
 }
 
-// upgradeSafe runs the checks of OLM v1's CRD upgrade safety preflight, with
-// its configuration (operator-controller, crdupgradesafety.go).
+// upgradeSafe runs OLM v1's CRD upgrade safety preflight with its configuration
+// (operator-controller, crdupgradesafety.go).
 func upgradeSafe(before, after *extv1.CustomResourceDefinition) error {
 	r, err := runner.New(&config.Config{
 		Conversion:           config.ConversionPolicyIgnore,
@@ -120,7 +120,7 @@ func upgradeSafe(before, after *extv1.CustomResourceDefinition) error {
 	if err != nil {
 		return err
 	}
-	// What a cluster that runs the old operator has stored.
+	// The CRD that the cluster has stored.
 	before = before.DeepCopy()
 	for _, v := range before.Spec.Versions {
 		if v.Storage {

@@ -17,8 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// TestFeatures wants each of the features that OpenShift's console asks for to
-// be answered.
+// TestFeatures checks that all features that the OpenShift console requires
+// have a value.
 func TestFeatures(t *testing.T) {
 	b := load(t)
 	for _, f := range []string{"disconnected", "fips-compliant", "proxy-aware", "cnf", "cni", "csi", "tls-profiles", "token-auth-aws", "token-auth-azure", "token-auth-gcp"} {
@@ -34,7 +34,7 @@ func TestFeatures(t *testing.T) {
 	}
 	for _, arch := range []string{"amd64", "arm64", "ppc64le", "s390x"} {
 		if b.CSV.Labels["operatorframework.io/arch."+arch] != "supported" {
-			t.Errorf("nothing is said about %s", arch)
+			t.Errorf("label of architecture %s is missing", arch)
 		}
 	}
 	var internal []string
@@ -43,8 +43,8 @@ func TestFeatures(t *testing.T) {
 	}
 }
 
-// TestRelatedImages wants every image that is named anywhere in the bundle on
-// the list from which a mirror is made: that is what "disconnected" promises.
+// TestRelatedImages checks that every image in the bundle is in the list from
+// which mirrors are created. The feature "disconnected" requires this.
 func TestRelatedImages(t *testing.T) {
 	b := load(t)
 	related := map[string]bool{}
@@ -71,7 +71,7 @@ func imageVariables(c corev1.Container) []corev1.EnvVar {
 	})
 }
 
-// TestIcon reads the icon as a browser would.
+// TestIcon decodes the icon as a browser does.
 func TestIcon(t *testing.T) {
 	b := load(t)
 	if len(b.CSV.Spec.Icon) != 1 {
@@ -89,14 +89,15 @@ func TestIcon(t *testing.T) {
 	}
 }
 
-// TestRights: OLM turns the CSV's "permissions" into cluster-wide ones for an
-// operator of all namespaces, so that there must be none; Jobs are made in one
-// namespace only, and nobody but the rule-writer gets the privileged SCC.
+// TestRights checks that the CSV does not contain "permissions", because OLM
+// grants them cluster-wide for an operator of all namespaces, that Jobs can be
+// created in one namespace only, and that only the rule-writer can use the
+// privileged SCC.
 func TestRights(t *testing.T) {
 	b := load(t)
 	strategy := b.CSV.Spec.InstallStrategy.StrategySpec
 	if len(strategy.Permissions) > 0 {
-		t.Error("the CSV has permissions, which OLM makes cluster-wide")
+		t.Error("the CSV contains permissions, which OLM grants cluster-wide")
 	}
 	for _, p := range strategy.ClusterPermissions {
 		for _, r := range p.Rules {
@@ -128,11 +129,11 @@ func bindings(t *testing.T, b *manifests.Bundle) {
 		}
 		scc++
 		if o.GetKind() != "RoleBinding" || len(binding.Subjects) != 1 || binding.Subjects[0].Name != "meshvm-rule-writer" {
-			t.Errorf("%s %s gives a SecurityContextConstraints to %+v", o.GetKind(), o.GetName(), binding.Subjects)
+			t.Errorf("%s %s grants a SecurityContextConstraints to %+v", o.GetKind(), o.GetName(), binding.Subjects)
 		}
 	}
 	if scc != 1 {
-		t.Errorf("%d bindings to SecurityContextConstraints, want the rule-writer's", scc)
+		t.Errorf("%d bindings to SecurityContextConstraints, want one for the rule-writer", scc)
 	}
 }
 

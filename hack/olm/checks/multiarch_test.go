@@ -19,17 +19,17 @@ import (
 	"github.com/operator-framework/api/pkg/validation"
 )
 
-// images is where "make images" writes.
+// images is the output directory of "make images".
 const images = "dist/images"
 
-// requireImages, when it is "1" in the environment, makes a failure of what
-// TestArchitectures would skip.
+// requireImages, if "1" in the environment, makes TestArchitectures fail
+// instead of being skipped.
 const requireImages = "MESHVM_REQUIRE_IMAGES"
 
-// TestArchitectures has operator-framework/api's validator "multiarch" compare
-// the bundle's labels with the images that "make images" made. The validator
-// pulls them with podman: from a registry that lives as long as the test, into
-// a storage of the test's own.
+// TestArchitectures runs the validator "multiarch" of operator-framework/api,
+// which compares the labels of the bundle with the output of "make images". The
+// validator pulls the images with podman from a registry into a storage that
+// both exist only during the test.
 func TestArchitectures(t *testing.T) {
 	skip := t.Skipf
 	if os.Getenv(requireImages) == "1" {
@@ -62,8 +62,8 @@ func TestArchitectures(t *testing.T) {
 	tool := map[string]string{"container-tools": "podman"}
 	runValidator(t, name, validation.MultipleArchitecturesValidator, []any{b, tool})
 
-	// What it cannot inspect it takes for good. So one label more than there are
-	// images for must be an error about each image.
+	// The validator ignores images that it cannot inspect. To detect this, an
+	// additional label without an image must result in an error for each image.
 	b.CSV.Labels["operatorframework.io/arch.riscv64"] = "supported"
 	var said strings.Builder
 	for _, r := range validation.MultipleArchitecturesValidator.Validate(b, tool) {
@@ -73,12 +73,12 @@ func TestArchitectures(t *testing.T) {
 	}
 	for _, r := range b.CSV.Spec.RelatedImages {
 		if !strings.Contains(said.String(), r.Image) {
-			t.Errorf("the validator did not miss riscv64 in %s: %q", r.Image, said.String())
+			t.Errorf("the validator did not report riscv64 for %s: %q", r.Image, said.String())
 		}
 	}
 }
 
-// bundleOf is the bundle with the images of another registry.
+// bundleOf returns the bundle with the images in another registry.
 func bundleOf(t *testing.T, host string) *manifests.Bundle {
 	t.Helper()
 	dir := t.TempDir()
@@ -101,8 +101,8 @@ func bundleOf(t *testing.T, host string) *manifests.Bundle {
 	return b
 }
 
-// configurePodman gives podman a storage and a policy of its own, and lets it
-// talk to the registry without TLS (containers-registries.conf(5),
+// configurePodman configures a separate storage and policy for podman, and
+// access to the registry without TLS (containers-registries.conf(5),
 // containers-storage.conf(5), containers-policy.json(5)).
 func configurePodman(t *testing.T, host string) {
 	t.Helper()

@@ -14,19 +14,19 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// TestOLMv1 applies the rules that OLM v1 has for registry+v1 bundles:
+// TestOLMv1 applies OLM v1's rules for registry+v1 bundles:
 // operator-controller, rukpak/render/registryv1/validators/validator.go and
 // docs/project/olmv1_limitations.md.
 func TestOLMv1(t *testing.T) {
 	for name, check := range map[string]func(*testing.T, *manifests.Bundle){
-		"deployments are unique and well named": v1Deployments,
-		"owned kinds are there, once":           v1Kinds,
-		"package is named":                      v1Package,
-		"webhooks":                              v1Webhooks,
-		"objects are of kinds that are applied": v1Objects,
-		"installs for all namespaces":           v1InstallModes,
-		"declares no dependency":                v1Dependencies,
-		"does not use OperatorConditions":       v1OperatorConditions,
+		"deployments have unique, valid names": v1Deployments,
+		"owned kinds exist once":               v1Kinds,
+		"package has a name":                   v1Package,
+		"webhooks":                             v1Webhooks,
+		"all objects are of supported kinds":   v1Objects,
+		"installs for all namespaces":          v1InstallModes,
+		"declares no dependency":               v1Dependencies,
+		"does not use OperatorConditions":      v1OperatorConditions,
 	} {
 		t.Run(name, func(t *testing.T) { check(t, load(t)) })
 	}
@@ -37,7 +37,7 @@ func v1Deployments(t *testing.T, b *manifests.Bundle) {
 	seen := map[string]bool{}
 	for _, d := range b.CSV.Spec.InstallStrategy.StrategySpec.DeploymentSpecs {
 		if seen[d.Name] {
-			t.Errorf("deployment %s is there twice", d.Name)
+			t.Errorf("duplicate deployment %s", d.Name)
 		}
 		seen[d.Name] = true
 		for _, msg := range validation.IsDNS1123Subdomain(d.Name) {
@@ -45,7 +45,7 @@ func v1Deployments(t *testing.T, b *manifests.Bundle) {
 		}
 	}
 	if len(seen) == 0 {
-		t.Error("there is no deployment")
+		t.Error("no deployment")
 	}
 }
 
@@ -57,12 +57,12 @@ func v1Kinds(t *testing.T, b *manifests.Bundle) {
 	}
 	for name, n := range count {
 		if n > 1 {
-			t.Errorf("%s is there %d times", name, n)
+			t.Errorf("%s exists %d times", name, n)
 		}
 	}
 	for _, o := range b.CSV.Spec.CustomResourceDefinitions.Owned {
 		if count[o.Name] == 0 {
-			t.Errorf("%s is owned and not in the bundle", o.Name)
+			t.Errorf("%s is owned but not in the bundle", o.Name)
 		}
 	}
 }
@@ -70,7 +70,7 @@ func v1Kinds(t *testing.T, b *manifests.Bundle) {
 func v1Package(t *testing.T, b *manifests.Bundle) {
 	t.Helper()
 	if b.Package == "" {
-		t.Error("the package has no name")
+		t.Error("the package does not have a name")
 	}
 }
 
@@ -84,18 +84,18 @@ func v1Webhooks(t *testing.T, b *manifests.Bundle) {
 	for _, w := range b.CSV.Spec.WebhookDefinitions {
 		key := string(w.Type) + " " + w.GenerateName
 		if names[key] {
-			t.Errorf("two webhooks %s", key)
+			t.Errorf("duplicate webhook %s", key)
 		}
 		names[key] = true
 		for _, msg := range validation.IsDNS1123Subdomain(w.GenerateName) {
 			t.Errorf("webhook %s: %s", key, msg)
 		}
 		if !deployments[w.DeploymentName] {
-			t.Errorf("webhook %s: no deployment %q", key, w.DeploymentName)
+			t.Errorf("webhook %s: deployment %q does not exist", key, w.DeploymentName)
 		}
 		for _, crd := range w.ConversionCRDs {
 			if converted[crd] {
-				t.Errorf("two webhooks convert %s", crd)
+				t.Errorf("two conversion webhooks for %s", crd)
 			}
 			converted[crd] = true
 		}
@@ -108,17 +108,18 @@ func webhookRules(t *testing.T, key string, w v1alpha1.WebhookDescription) {
 	for _, r := range w.Rules {
 		for _, group := range r.APIGroups {
 			if group == "*" || group == "olm.operatorframework.io" {
-				t.Errorf("webhook %s: may not be about group %s", key, group)
+				t.Errorf("webhook %s: must not select group %s", key, group)
 			}
 			if group == "admissionregistration.k8s.io" {
-				t.Errorf("webhook %s: may not be about admission configurations", key)
+				t.Errorf("webhook %s: must not select admission configurations", key)
 			}
 		}
 	}
 }
 
-// v1Kinds of objects: operator-registry, pkg/lib/bundle/supported_resources.go,
-// less PodMonitor and VerticalPodAutoscaler, which not both generations take.
+// v1Kinds are the supported kinds of objects: operator-registry,
+// pkg/lib/bundle/supported_resources.go, without PodMonitor and
+// VerticalPodAutoscaler, which only one of OLM v0 and v1 supports.
 var v1ObjectKinds = []string{
 	"ClusterServiceVersion", "CustomResourceDefinition", "Secret", "ClusterRole", "ClusterRoleBinding", "ConfigMap",
 	"ServiceAccount", "Service", "Role", "RoleBinding", "PrometheusRule", "ServiceMonitor", "PodDisruptionBudget",
@@ -130,10 +131,10 @@ func v1Objects(t *testing.T, b *manifests.Bundle) {
 	t.Helper()
 	for _, o := range b.Objects {
 		if !slices.Contains(v1ObjectKinds, o.GetKind()) {
-			t.Errorf("%s %s: not a kind that OLM applies", o.GetKind(), o.GetName())
+			t.Errorf("%s %s: OLM does not apply this kind", o.GetKind(), o.GetName())
 		}
 		if o.GetNamespace() != "" {
-			t.Errorf("%s %s names the namespace %s: OLM says where", o.GetKind(), o.GetName(), o.GetNamespace())
+			t.Errorf("%s %s sets the namespace %s, which OLM chooses", o.GetKind(), o.GetName(), o.GetNamespace())
 		}
 	}
 }
@@ -151,7 +152,7 @@ func v1InstallModes(t *testing.T, b *manifests.Bundle) {
 		delete(want, m.Type)
 	}
 	for mode := range want {
-		t.Errorf("nothing is said about install mode %s", mode)
+		t.Errorf("install mode %s is missing", mode)
 	}
 }
 
@@ -159,11 +160,11 @@ func v1Dependencies(t *testing.T, b *manifests.Bundle) {
 	t.Helper()
 	for _, name := range []string{"metadata/dependencies.yaml", "metadata/properties.yaml"} {
 		if _, err := os.Stat(filepath.Join(bundleDir, name)); err == nil {
-			t.Errorf("%s is there", name)
+			t.Errorf("%s must not exist", name)
 		}
 	}
 	if len(b.Dependencies) > 0 || len(b.CSV.Spec.CustomResourceDefinitions.Required) > 0 || len(b.CSV.Spec.APIServiceDefinitions.Required) > 0 {
-		t.Error("the cluster service version requires kinds")
+		t.Error("the ClusterServiceVersion requires kinds")
 	}
 	for key := range b.CSV.Annotations {
 		if strings.HasPrefix(key, "olm.") && key != v1alpha1.SkipRangeAnnotationKey {
@@ -177,13 +178,13 @@ func v1OperatorConditions(t *testing.T, b *manifests.Bundle) {
 	for _, p := range b.CSV.Spec.InstallStrategy.StrategySpec.ClusterPermissions {
 		for _, r := range p.Rules {
 			if slices.Contains(r.Resources, "operatorconditions") {
-				t.Error("the manager asks for operatorconditions")
+				t.Error("the manager has permissions for operatorconditions")
 			}
 		}
 	}
 	for _, o := range b.Objects {
 		if raw, _ := o.MarshalJSON(); o.GetKind() == "Role" && strings.Contains(string(raw), "operatorconditions") {
-			t.Errorf("Role %s is about operatorconditions", o.GetName())
+			t.Errorf("Role %s has permissions for operatorconditions", o.GetName())
 		}
 	}
 }

@@ -20,9 +20,9 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestScorecard applies the rules of operator-sdk's six scorecard tests, and is
-// stricter where they look at the first level only: the program itself needs
-// a cluster and images of its own.
+// TestScorecard applies the rules of operator-sdk's six scorecard tests. It is
+// stricter where they check only the first level. The scorecard program
+// requires a cluster and container images.
 func TestScorecard(t *testing.T) {
 	b := load(t)
 	crs := examples(t, b)
@@ -46,13 +46,13 @@ func specsPresent(_ *manifests.Bundle, crs []*unstructured.Unstructured) []error
 	var errs []error
 	for _, cr := range crs {
 		if spec, ok, _ := unstructured.NestedMap(cr.Object, "spec"); !ok || len(spec) == 0 {
-			errs = append(errs, fmt.Errorf("%s has no spec", cr.GetName()))
+			errs = append(errs, fmt.Errorf("%s does not have a spec", cr.GetName()))
 		}
 	}
 	return errs
 }
 
-// bundleValid is what operator-registry checks of the format, and the default
+// bundleValid runs the format checks of operator-registry and the default
 // validators.
 func bundleValid(b *manifests.Bundle, _ []*unstructured.Unstructured) []error {
 	var errs []error
@@ -85,7 +85,7 @@ func haveResources(b *manifests.Bundle, _ []*unstructured.Unstructured) []error 
 	var errs []error
 	for _, o := range b.CSV.Spec.CustomResourceDefinitions.Owned {
 		if len(o.Resources) == 0 {
-			errs = append(errs, fmt.Errorf("%s names no resources", o.Kind))
+			errs = append(errs, fmt.Errorf("%s does not list resources", o.Kind))
 		}
 	}
 	return errs
@@ -98,8 +98,8 @@ func specDescribed(b *manifests.Bundle, crs []*unstructured.Unstructured) []erro
 	})
 }
 
-// statusDescribed wants a descriptor for every field of the status: a live
-// object may have any of them.
+// statusDescribed checks that every field of the status has a descriptor,
+// because a live object can have any of them.
 func statusDescribed(b *manifests.Bundle, crs []*unstructured.Unstructured) []error {
 	return each(b, crs, func(owned v1alpha1.CRDDescription, schema *extv1.JSONSchemaProps, cr *unstructured.Unstructured) []error {
 		var descriptors []v1alpha1.SpecDescriptor
@@ -110,25 +110,26 @@ func statusDescribed(b *manifests.Bundle, crs []*unstructured.Unstructured) []er
 	})
 }
 
-// described wants a descriptor with words for each field, and none for others.
+// described checks that each field has a descriptor with a description, and
+// that no other descriptors exist.
 func described(what string, descriptors []v1alpha1.SpecDescriptor, fields []string) (errs []error) {
 	said := map[string]bool{}
 	for _, d := range descriptors {
 		said[d.Path] = d.DisplayName != "" && d.Description != ""
 		if !slices.Contains(fields, d.Path) {
-			errs = append(errs, fmt.Errorf("%s %s is described, and not there", what, d.Path))
+			errs = append(errs, fmt.Errorf("%s %s has a descriptor but does not exist", what, d.Path))
 		}
 	}
 	for _, field := range fields {
 		if !said[field] {
-			errs = append(errs, fmt.Errorf("%s %s has no descriptor, or one that says nothing", what, field))
+			errs = append(errs, fmt.Errorf("%s %s does not have a descriptor with a description", what, field))
 		}
 	}
 	return errs
 }
 
-// each calls check with every example, what the bundle says of its kind, and the
-// schema of its version.
+// each calls check with every example, the description of its kind in the
+// bundle, and the schema of its version.
 func each(b *manifests.Bundle, crs []*unstructured.Unstructured, check func(v1alpha1.CRDDescription, *extv1.JSONSchemaProps, *unstructured.Unstructured) []error) (errs []error) {
 	for _, cr := range crs {
 		owned, err := ownedOf(b, cr)
@@ -148,8 +149,8 @@ func each(b *manifests.Bundle, crs []*unstructured.Unstructured, check func(v1al
 
 var inVirtualMachine = regexp.MustCompile(`^virtualMachine\.`)
 
-// paths are those of all fields, as descriptors write them; what is KubeVirt's
-// is left out.
+// paths returns the paths of all fields in the format of descriptors, except
+// for the fields of KubeVirt.
 func paths(prefix string, values map[string]any) []string {
 	var all []string
 	for name, v := range values {
@@ -192,10 +193,10 @@ func schemaOf(b *manifests.Bundle, cr *unstructured.Unstructured) (*extv1.JSONSc
 			}
 		}
 	}
-	return nil, fmt.Errorf("no schema of %s", cr.GroupVersionKind())
+	return nil, fmt.Errorf("%s does not have a schema", cr.GroupVersionKind())
 }
 
-// TestScorecardConfiguration looks whether scorecard would find its tests.
+// TestScorecardConfiguration checks that scorecard can find its tests.
 func TestScorecardConfiguration(t *testing.T) {
 	dir := metadata(t)["operators.operatorframework.io.test.config.v1"]
 	raw, err := os.ReadFile(filepath.Join(bundleDir, dir, "config.yaml"))
@@ -219,6 +220,6 @@ func TestScorecardConfiguration(t *testing.T) {
 		}
 	}
 	if len(names) != 6 {
-		t.Errorf("want the six tests, found %q", names)
+		t.Errorf("want six tests, found %q", names)
 	}
 }

@@ -10,12 +10,12 @@ import (
 	interfaces "github.com/operator-framework/api/pkg/validation/interfaces"
 )
 
-// allowed are the warnings that we live with, each with its reason. A pattern
-// that matches nothing any more fails the test.
+// allowed are the accepted warnings with a reason. A pattern without a matching
+// warning fails the test.
 var allowed = map[string][]struct{ pattern, reason string }{}
 
-// TestValidators runs every validator that operator-framework/api has for a
-// bundle. "operator-sdk bundle validate" runs the same code.
+// TestValidators runs all validators of operator-framework/api for bundles.
+// "operator-sdk bundle validate" runs the same code.
 func TestValidators(t *testing.T) {
 	for name, v := range map[string]interfaces.Validator{
 		"default: ClusterServiceVersion":    validation.ClusterServiceVersionValidator,
@@ -64,11 +64,11 @@ func runValidator(t *testing.T, name string, v interfaces.Validator, objects []a
 	}
 	for _, a := range allowed[name] {
 		if !used[a.pattern] {
-			t.Errorf("no warning matches %q any more: take it off the list", a.pattern)
+			t.Errorf("no warning matches %q: remove it from the list", a.pattern)
 		}
 	}
-	t.Logf("validator %s: %d errors, %d warnings, %d of them justified", name, errs, warnings, justified)
+	t.Logf("validator %s: %d errors, %d warnings, %d of them accepted", name, errs, warnings, justified)
 	if len(results) == 0 && name != "object" {
-		t.Error("the validator looked at nothing")
+		t.Error("the validators did not check any object")
 	}
 }

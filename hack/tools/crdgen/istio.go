@@ -14,10 +14,10 @@ import (
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 )
 
-// istioFile is the file with all of Istio's CRDs in the module istio.io/api.
+// istioFile is the file with all CRDs of Istio in the module istio.io/api.
 const istioFile = "kubernetes/customresourcedefinitions.gen.yaml"
 
-// crds are CustomResourceDefinitions by name.
+// crds maps names to CustomResourceDefinitions.
 type crds map[string]*extv1.CustomResourceDefinition
 
 func readIstio() (crds, error) {
@@ -48,7 +48,7 @@ func readIstio() (crds, error) {
 func (c crds) schema(name, version string, path ...string) (*extv1.JSONSchemaProps, error) {
 	crd, ok := c[name]
 	if !ok {
-		return nil, fmt.Errorf("no CRD %s", name)
+		return nil, fmt.Errorf("CRD %s not found", name)
 	}
 	for i := range crd.Spec.Versions {
 		v := &crd.Spec.Versions[i]
@@ -63,5 +63,5 @@ func (c crds) schema(name, version string, path ...string) (*extv1.JSONSchemaPro
 		strip(s)
 		return s, nil
 	}
-	return nil, fmt.Errorf("%s: no version %s", name, version)
+	return nil, fmt.Errorf("%s: version %s not found", name, version)
 }

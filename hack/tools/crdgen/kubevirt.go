@@ -16,7 +16,8 @@ import (
 
 const kubeVirtPackage = "kubevirt.io/api/core/v1"
 
-// kubeVirtSchema derives the schema of a type of KubeVirt's API.
+// kubeVirtSchema derives the schema of a type of KubeVirt's API from its Go
+// type.
 func kubeVirtSchema(typeName string) (*extv1.JSONSchemaProps, error) {
 	roots, err := loader.LoadRoots(kubeVirtPackage)
 	if err != nil {
@@ -32,21 +33,21 @@ func kubeVirtSchema(typeName string) (*extv1.JSONSchemaProps, error) {
 	parser := &crd.Parser{
 		Collector: &markers.Collector{Registry: registry},
 		Checker:   &loader.TypeChecker{NodeFilters: []loader.NodeFilter{crd.Generator{}.CheckFilter()}},
-		// KubeVirt has floating-point fields and generates with this option too.
+		// KubeVirt has floating-point fields and also uses this option.
 		AllowDangerousTypes: true,
 	}
 	crd.AddKnownTypes(parser)
 
 	ident := crd.TypeIdent{Package: roots[0], Name: typeName}
 	parser.NeedFlattenedSchemaFor(ident)
-	// The filter leaves out what schemas do not need, so that types are
-	// incomplete on purpose.
+	// The filter omits parts that schemas do not need, so incomplete types are
+	// expected.
 	if loader.PrintErrors(roots, packages.TypeError) {
-		return nil, errors.New("its types have errors")
+		return nil, errors.New("errors in the types of the package")
 	}
 	schema, ok := parser.FlattenedSchemata[ident]
 	if !ok {
-		return nil, fmt.Errorf("no type %s", ident)
+		return nil, fmt.Errorf("type %s not found", ident)
 	}
 	strip(&schema)
 	return &schema, nil

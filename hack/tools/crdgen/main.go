@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command crdgen completes the CustomResourceDefinition of
-// MeshedVirtualMachine with the schemas of fields whose Go types belong to
-// others:
+// Command crdgen completes the CustomResourceDefinition of MeshedVirtualMachine
+// with the schemas of fields that have Go types of KubeVirt and Istio:
 //
-//   - spec.virtualMachine is KubeVirt's VirtualMachineSpec, derived from the
-//     types and markers of the required kubevirt.io/api version, as KubeVirt
-//     derives its own;
-//   - spec.mesh.trafficPolicy and spec.mesh.traffic.retries are Istio's, taken
-//     from the CRDs that the required istio.io/api version ships. Its Go types
-//     come from protobuf, and controller-gen cannot read those.
+//   - spec.virtualMachine is KubeVirt's VirtualMachineSpec. The schema is
+//     derived from the types and markers of the required version of
+//     kubevirt.io/api, in the same way as KubeVirt derives it.
+//   - spec.mesh.trafficPolicy and spec.mesh.traffic.retries have the schemas of
+//     the CRDs in the required version of istio.io/api. controller-gen cannot
+//     read Istio's Go types, which are generated from protobuf.
 //
-// So the API server refuses a typo in them as KubeVirt's and Istio's own kinds
-// would. Descriptions of others' fields are left out: they are most of the
-// size, and an object of one kind has to fit etcd's and the client's limits.
+// With these schemas, the API server rejects a misspelled field in them. The
+// descriptions of upstream fields are omitted, because they account for most of
+// the size, and the CRD must not exceed the limits of etcd and clients.
 //
 // Run it in the root of the repository, after controller-gen:
 //
@@ -92,8 +91,8 @@ func readCRD(file string) (*extv1.CustomResourceDefinition, error) {
 	return crd, nil
 }
 
-// writeCRD writes the file as controller-gen does: without the status and the
-// creation time, which are the API server's.
+// writeCRD writes the file like controller-gen: without the status and the
+// creation timestamp, which the API server sets.
 func writeCRD(file string, crd *extv1.CustomResourceDefinition) error {
 	u, err := runtime.DefaultUnstructuredConverter.ToUnstructured(crd)
 	if err != nil {
@@ -110,7 +109,7 @@ func writeCRD(file string, crd *extv1.CustomResourceDefinition) error {
 	return os.WriteFile(file, append([]byte("---\n"), raw...), 0o644)
 }
 
-// moduleDir is the directory of a module that the module in the working
+// moduleDir returns the directory of a module that the module in the working
 // directory requires.
 func moduleDir(path string) (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", path).Output()

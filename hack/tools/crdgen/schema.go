@@ -9,10 +9,10 @@ import (
 	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-// items, in a path of schemas, stands for the elements of an array.
+// items represents the elements of an array in a path of schemas.
 const items = "[]"
 
-// at walks from a schema along property names.
+// at returns the schema at a path of property names.
 func at(s *extv1.JSONSchemaProps, path ...string) (*extv1.JSONSchemaProps, error) {
 	for i, name := range path {
 		var next *extv1.JSONSchemaProps
@@ -31,13 +31,13 @@ func at(s *extv1.JSONSchemaProps, path ...string) (*extv1.JSONSchemaProps, error
 	return s, nil
 }
 
-// graft puts a schema in the place of the property at the path. The property
-// keeps its own description; it must be a placeholder, that is, one for which
-// controller-gen was told to derive nothing.
+// graft replaces the property at the path with a schema. The property keeps its
+// description. It must be a placeholder, that is, a property with the marker
+// Schemaless.
 func graft(root, schema *extv1.JSONSchemaProps, path ...string) error {
 	name := path[len(path)-1]
-	// Properties is a map of values: the change has to be carried back up to
-	// the root.
+	// Properties is a map of values, so the change must be written back at each
+	// level.
 	if len(path) > 1 {
 		child, ok := root.Properties[path[0]]
 		if !ok {
@@ -54,7 +54,7 @@ func graft(root, schema *extv1.JSONSchemaProps, path ...string) error {
 		return fmt.Errorf("no property %s", name)
 	}
 	if len(place.Properties) > 0 || place.Type != "" {
-		return fmt.Errorf("%s has a schema of its own: mark it Schemaless", name)
+		return fmt.Errorf("%s already has a schema: mark it Schemaless", name)
 	}
 	grafted := schema.DeepCopy()
 	grafted.Description = place.Description
@@ -62,7 +62,7 @@ func graft(root, schema *extv1.JSONSchemaProps, path ...string) error {
 	return nil
 }
 
-// strip removes the descriptions of a schema and of everything in it.
+// strip removes the descriptions of a schema and of its descendants.
 func strip(s *extv1.JSONSchemaProps) {
 	if s == nil {
 		return

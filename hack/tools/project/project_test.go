@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package project checks that kubebuilder understands the file PROJECT, and
-// that it is true.
+// Package project checks that the file PROJECT can be read by kubebuilder and
+// matches the CRDs.
 package project
 
 import (
@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"sigs.k8s.io/kubebuilder/v4/pkg/config"
-	_ "sigs.k8s.io/kubebuilder/v4/pkg/config/v3" // the version that the file says
+	_ "sigs.k8s.io/kubebuilder/v4/pkg/config/v3" // the version in the file
 	"sigs.k8s.io/kubebuilder/v4/pkg/model/resource"
 	"sigs.k8s.io/yaml"
 )
@@ -57,11 +57,11 @@ func check(t *testing.T, r resource.Resource) {
 		t.Errorf("%s: %v", r.Kind, err)
 	}
 	if got := r.QualifiedGroup(); got != "meshvm.io" {
-		t.Errorf("%s: group %q", r.Kind, got)
+		t.Errorf("%s: unexpected group %q", r.Kind, got)
 	}
 	file := filepath.Join(root, "config/crd/bases", r.QualifiedGroup()+"_"+r.Plural+".yaml")
 	if _, err := os.Stat(file); err != nil {
-		t.Errorf("%s has no CRD: %v", r.Kind, err)
+		t.Errorf("%s does not have a CRD: %v", r.Kind, err)
 	}
 	if _, err := os.Stat(filepath.Join(root, "api", r.Version)); err != nil {
 		t.Errorf("%s: %v", r.Kind, err)

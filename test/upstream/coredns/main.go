@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command coredns is CoreDNS with the plugins that a cluster needs, and no others.
+// Command coredns is CoreDNS with only the plugins that a cluster needs.
 package main
 
 import (

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command kube is one multi-call binary that holds etcd, the Kubernetes server
-// programs and kubectl, built from their own Go modules. The program to run is
-// taken from the name it was called by (a link named "kubelet" runs the
-// kubelet) or else from the first argument.
+// Command kube is a multi-call binary with etcd, the Kubernetes server programs
+// and kubectl, built from their Go modules. The program is selected by the name
+// of the binary (a link named "kubelet" runs the kubelet) or by the first
+// argument.
 package main
 
 import (

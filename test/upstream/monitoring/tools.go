@@ -2,8 +2,8 @@
 
 //go:build tools
 
-// Package monitoring is why this module requires Prometheus' operator, whose
-// definitions of its kinds tests install.
+// Package monitoring makes this module require Prometheus Operator, whose CRDs
+// are installed by tests.
 package monitoring
 
 import _ "github.com/prometheus-operator/prometheus-operator/pkg/versionutil"

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command ambient writes Istio's own in-pod rules of ambient mode, its route
-// and its routing rule into the network namespace it runs in, by calling the
-// package that istio-cni's node agent calls for each pod that it enrols
-// (cni/pkg/trafficmanager). Kernel tests use it to have Istio's real rules
+// Command ambient writes Istio's in-pod rules, route and routing rule of
+// ambient mode into the current network namespace. It calls the package that
+// istio-cni's node agent calls for each pod that it enrolls
+// (cni/pkg/trafficmanager). Kernel tests use it to test with Istio's rules
 // without a node.
 //
 //	ambient [-native-nftables] [-interfaces k6t-eth0] [-dns] [-ipv6]
@@ -35,8 +35,8 @@ var (
 func main() {
 	native := flag.Bool("native-nftables", false, "write nftables rules instead of iptables rules")
 	interfaces := flag.String("interfaces", "", "the pod's annotation istio.io/reroute-virtual-interfaces: NAME,...")
-	dns := flag.Bool("dns", false, "capture DNS, as the pod's annotation ambient.istio.io/dns-capture asks")
-	ipv6 := flag.Bool("ipv6", false, "write IPv6 rules too")
+	dns := flag.Bool("dns", false, "capture DNS, like the pod annotation ambient.istio.io/dns-capture")
+	ipv6 := flag.Bool("ipv6", false, "write IPv6 rules as well")
 	flag.Parse()
 	if err := run(*native, *interfaces, *dns, *ipv6); err != nil {
 		fmt.Fprintln(os.Stderr, "ambient:", err)

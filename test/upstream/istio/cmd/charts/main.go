@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command charts renders one of Istio's own Helm charts, which are embedded in
-// its module, with Istio's own renderer:
+// Command charts renders a Helm chart that is embedded in Istio's module, with
+// Istio's renderer:
 //
 //	charts NAMESPACE CHART KUBERNETES-VERSION <values.yaml >manifests.yaml
 //
@@ -42,7 +42,7 @@ func run(args []string) error {
 	}
 	numbers := strings.SplitN(strings.TrimPrefix(args[2], "v"), ".", 3)
 	if len(numbers) != 3 {
-		return fmt.Errorf("Kubernetes version %q: want vMAJOR.MINOR.PATCH", args[2])
+		return fmt.Errorf("Kubernetes version %q: must be vMAJOR.MINOR.PATCH", args[2])
 	}
 	operator := values.Map{"spec": map[string]any{"values": map[string]any(given)}}
 	manifests, warnings, err := helm.Render("istio", args[0], args[1], operator,

@@ -2,14 +2,14 @@
 
 // Command crds prints the CustomResourceDefinitions of KubeVirt as YAML.
 //
-// KubeVirt does not ship them as files: virt-operator makes them in Go
+// KubeVirt does not provide them as files: virt-operator creates them in Go
 // (pkg/virt-operator/resource/generate/components). This program calls the same
-// constructors, so that a bare API server can be given the same schemas.
+// constructors, so that an API server without KubeVirt has the same schemas.
 //
 //	crds [-descriptions] [KIND...]
 //
-// Without KIND all kinds that can be applied by users are printed, the KubeVirt
-// kind itself included.
+// Without KIND, it prints all kinds that users can apply, including the kind
+// KubeVirt.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// constructors are KubeVirt's own, in the order of their file.
+// constructors are the constructors of KubeVirt in the order of their file.
 var constructors = []func() (*extv1.CustomResourceDefinition, error){
 	components.NewVirtualMachineInstanceCrd,
 	components.NewVirtualMachineCrd,
@@ -71,13 +71,14 @@ func run(descriptions bool, kinds []string) error {
 	}
 	for _, k := range kinds {
 		if !found[k] {
-			return fmt.Errorf("KubeVirt has no kind %q", k)
+			return fmt.Errorf("unknown KubeVirt kind %q", k)
 		}
 	}
 	return nil
 }
 
-// print writes one document. The status of a CRD is the API server's and is left out.
+// print writes one document. It omits the status of the CRD, which the API
+// server sets.
 func print(crd *extv1.CustomResourceDefinition, descriptions bool) error {
 	if !descriptions {
 		for i := range crd.Spec.Versions {
@@ -110,7 +111,7 @@ func metadata(crd *extv1.CustomResourceDefinition) map[string]any {
 	return m
 }
 
-// strip removes the descriptions of a schema and of everything in it.
+// strip removes the descriptions of a schema and of its descendants.
 func strip(s *extv1.JSONSchemaProps) {
 	if s == nil {
 		return

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command masquerade writes KubeVirt's own NAT rules of a masquerade interface
-// into the network namespace it runs in, by calling the package that
-// virt-handler calls (pkg/network/setup/netpod/masquerade). Kernel tests use it
-// to have KubeVirt's real rules without a node.
+// Command masquerade writes KubeVirt's NAT rules of a masquerade interface into
+// the current network namespace. It calls the package that virt-handler calls
+// (pkg/network/setup/netpod/masquerade). Kernel tests use it to test with
+// KubeVirt's rules without a node.
 //
 //	masquerade [-pod eth0] [-bridge k6t-eth0] [-ports 8080/TCP,53/UDP] [-istio]
 //
-// Both interfaces must exist and have their addresses; as with KubeVirt, the
-// guest's address is the one after the bridge's. The nft program must be in PATH.
+// Both interfaces must exist and have addresses. As in KubeVirt, the address of
+// the guest follows the address of the bridge. The nft program must be in PATH.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 func main() {
 	pod := flag.String("pod", "eth0", "the pod's interface")
 	bridge := flag.String("bridge", "k6t-eth0", "the bridge to the guest")
-	ports := flag.String("ports", "", "the VMI interface's ports, as PORT/PROTOCOL,...; empty forwards everything")
+	ports := flag.String("ports", "", "the ports of the VMI interface, as PORT/PROTOCOL,...; if empty, all ports are forwarded")
 	withIstio := flag.Bool("istio", false, "write the rules of a VMI with the annotation sidecar.istio.io/inject")
 	flag.Parse()
 	if err := run(*pod, *bridge, *ports, *withIstio); err != nil {
@@ -52,14 +52,14 @@ func run(pod, bridge, ports string, withIstio bool) error {
 	return masquerade.New(masquerade.WithIstio(withIstio)).Setup(bridgeSpec, podSpec, iface)
 }
 
-// parsePorts reads "8080/TCP,53/UDP".
+// parsePorts parses "8080/TCP,53/UDP".
 func parsePorts(list string) ([]v1.Port, error) {
 	var out []v1.Port
 	for _, item := range strings.FieldsFunc(list, func(r rune) bool { return r == ',' }) {
 		number, protocol, _ := strings.Cut(item, "/")
 		n, err := strconv.ParseUint(number, 10, 16)
 		if err != nil {
-			return nil, fmt.Errorf("port %q: want PORT/PROTOCOL, such as 8080/TCP", item)
+			return nil, fmt.Errorf("port %q: must be PORT/PROTOCOL, for example 8080/TCP", item)
 		}
 		if protocol == "" {
 			protocol = "TCP"
@@ -69,11 +69,12 @@ func parsePorts(list string) ([]v1.Port, error) {
 	return out, nil
 }
 
-// spec describes an interface of this namespace the way virt-handler's state file does.
+// spec describes an interface of this network namespace like virt-handler's
+// state file.
 func spec(name string) (*nmstate.Interface, error) {
 	link, err := net.InterfaceByName(name)
 	if err != nil {
-		return nil, fmt.Errorf("interface %s: %w (run inside the prepared network namespace)", name, err)
+		return nil, fmt.Errorf("interface %s: %w (run the program inside the prepared network namespace)", name, err)
 	}
 	addrs, err := link.Addrs()
 	if err != nil {
@@ -97,7 +98,7 @@ func spec(name string) (*nmstate.Interface, error) {
 		}
 	}
 	if out.IPv4.Enabled == nil && out.IPv6.Enabled == nil {
-		return nil, fmt.Errorf("interface %s has no address", name)
+		return nil, fmt.Errorf("interface %s does not have an address", name)
 	}
 	return out, nil
 }
