@@ -31,7 +31,8 @@ GOTESTSUM := $(CURDIR)/bin/gotestsum-$(TOOLS_DIGEST)
 KUSTOMIZE := $(CURDIR)/bin/kustomize-$(TOOLS_DIGEST)
 BUNDLE := $(CURDIR)/bin/olm-bundle-$(call digest,hack/olm/go.mod hack/olm/go.sum hack/olm/bundle/*.go hack/olm/bundle/files/*)
 CATALOG := $(CURDIR)/bin/olm-catalog-$(call digest,hack/olm/go.mod hack/olm/go.sum hack/olm/catalog/*.go)
-CHART := $(CURDIR)/bin/helm-chart-$(call digest,hack/helm/go.mod hack/helm/go.sum hack/helm/chart/*.go hack/helm/chart/files/*)
+CHART := $(CURDIR)/bin/helm-chart-$(call digest,hack/helm/go.mod hack/helm/go.sum hack/helm/chart/*.go)
+HELM_TOOL := $(CURDIR)/bin/helm-tool-$(call digest,hack/helm/go.mod hack/helm/go.sum)
 LINT := $(CURDIR)/bin/golangci-lint-$(LINT_DIGEST)
 
 MODULES := $(dir $(shell git ls-files go.mod '**/go.mod'))
@@ -166,8 +167,14 @@ catalog: $(CATALOG) ## Write the file-based catalog from bundle/ and config/cata
 	$(CATALOG) $(CATALOG_FLAGS) bundle $(wildcard hack/olm/released/*)
 
 .PHONY: chart
-chart: $(CHART) ## Write the Helm chart from config/; CHART_FLAGS= takes a version and images.
-	$(CHART) $(CHART_FLAGS)
+chart: $(CHART) $(HELM_TOOL) ## Update the derived files of the Helm chart: CRDs, roles, alerts, the schema and the README.
+	$(CHART) sync
+	$(HELM_TOOL) lint --values charts/meshvm/values.yaml --templates charts/meshvm/templates
+	$(HELM_TOOL) inject --values charts/meshvm/values.yaml --template ./hack/helm/values.md.tpl --output charts/meshvm/README.md --header-search '^## Values$$'
+
+.PHONY: chart-release
+chart-release: $(CHART) ## Write the Helm chart of a release into dist/meshvm; CHART_FLAGS= specifies the version and the images.
+	$(CHART) release $(CHART_FLAGS)
 
 .PHONY: kustomize
 kustomize: $(KUSTOMIZE) ## Build every overlay of config/.
@@ -258,6 +265,9 @@ $(CATALOG):
 
 $(CHART):
 	cd hack/helm && go build -trimpath -o $@ ./chart
+
+$(HELM_TOOL):
+	cd hack/helm && go build -trimpath -o $@ github.com/cert-manager/helm-tool
 
 $(SITE)/installed:
 	python3 -m venv --clear $(SITE)

@@ -114,7 +114,7 @@ func countFiles(dir string, files []string) (map[kind]*count, error) {
 var skipped = []string{
 	"bundle/",
 	"catalog/",
-	"charts/meshvm/templates/",
+	"charts/meshvm/files/",
 	"config/crd/bases/",
 	"docs/api/",
 	"hack/prose/",

@@ -1,46 +1,100 @@
-{{- /* What an image of values is called. */}}
-{{- define "meshvm.image" -}}
-{{- if .digest -}}
-{{ .repository }}@{{ .digest }}
-{{- else -}}
-{{ .repository }}:{{ .tag }}
-{{- end -}}
-{{- end }}
-
-{{- /* Labels of every object, beside those of config/. */}}
-{{- define "meshvm.labels" -}}
+{{/*
+The labels that identify the chart and its version. The objects from files/ have no other labels.
+*/}}
+{{- define "meshvm.chartLabels" -}}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
-{{- /* Who makes the webhook's certificate; None without a webhook. */}}
-{{- define "meshvm.certificate" -}}
-{{ ternary .Values.webhook.certificate "None" .Values.webhook.enabled }}
+{{/*
+The labels of objects that do not belong to one component.
+*/}}
+{{- define "meshvm.labels" -}}
+app.kubernetes.io/name: meshvm
+{{ include "meshvm.chartLabels" . }}
 {{- end }}
 
-{{- /* The manager's pull secrets. */}}
-{{- define "meshvm.pullSecrets" -}}
-{{- with .Values.images.pullSecrets -}}
-imagePullSecrets:
-{{- range . }}
-- name: {{ . | quote }}
-{{- end }}
-{{- end }}
+{{/*
+The labels that select the manager's pods.
+*/}}
+{{- define "meshvm.managerSelectorLabels" -}}
+app.kubernetes.io/name: meshvm
+app.kubernetes.io/component: controller-manager
 {{- end }}
 
-{{- /* The manager's configuration: the user's, with what follows from other values. */}}
-{{- define "meshvm.configuration" -}}
-{{- $installed := include "meshvm.installed" . | fromYaml -}}
-{{- $ruleWriter := dict "imagePullPolicy" .Values.images.pullPolicy -}}
-{{- with .Values.images.pullSecrets }}{{ $_ := set $ruleWriter "imagePullSecrets" . }}{{ end -}}
-{{- if or (ne .Values.images.pullPolicy "IfNotPresent") .Values.images.pullSecrets -}}
-{{- $_ := set $installed "ruleWriter" $ruleWriter -}}
+{{/*
+The labels of the manager's objects.
+*/}}
+{{- define "meshvm.managerLabels" -}}
+{{ include "meshvm.managerSelectorLabels" . }}
+{{ include "meshvm.chartLabels" . }}
+{{- end }}
+
+{{/*
+The labels of the rule-writer's objects.
+*/}}
+{{- define "meshvm.ruleWriterLabels" -}}
+app.kubernetes.io/name: meshvm
+app.kubernetes.io/component: rule-writer
+{{ include "meshvm.chartLabels" . }}
+{{- end }}
+
+{{/*
+The reference of an image in images. The digest takes precedence over the tag.
+*/}}
+{{- define "meshvm.image" -}}
+{{- if .digest -}}
+{{ printf "%s@%s" .repository .digest }}
+{{- else -}}
+{{ printf "%s:%s" .repository .tag }}
 {{- end -}}
-{{- toYaml (mustMergeOverwrite (deepCopy .Values.config) $installed) -}}
 {{- end }}
 
-{{- /* More labels, if there are any. */}}
-{{- define "meshvm.more" -}}
-{{- with . }}{{ toYaml . }}{{ end -}}
+{{/*
+The source of the webhook's certificate, or None if the webhook is disabled.
+*/}}
+{{- define "meshvm.certificate" -}}
+{{- ternary .Values.webhook.certificate "None" .Values.webhook.enabled -}}
+{{- end }}
+
+{{/*
+"true" if the webhook's certificate is in a Secret that the manager mounts.
+*/}}
+{{- define "meshvm.certificateMounted" -}}
+{{- if has (include "meshvm.certificate" .) (list "CertManager" "ServiceCA") -}}
+true
+{{- end -}}
+{{- end }}
+
+{{/*
+The subject of the bindings of the manager's roles.
+*/}}
+{{- define "meshvm.managerSubject" -}}
+- kind: ServiceAccount
+  name: meshvm-controller-manager
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{/*
+The manager's configuration: config with the fields that other values set.
+*/}}
+{{- define "meshvm.configuration" -}}
+{{- $set := dict "apiVersion" "config.meshvm.io/v1alpha1" "kind" "OperatorConfiguration" -}}
+{{- with .Values.images -}}
+{{- if or .pullSecrets (ne .pullPolicy "IfNotPresent") -}}
+{{- $ruleWriter := dict "imagePullPolicy" .pullPolicy -}}
+{{- with .pullSecrets }}{{ $_ := set $ruleWriter "imagePullSecrets" . }}{{ end -}}
+{{- $_ := set $set "ruleWriter" $ruleWriter -}}
+{{- end -}}
+{{- end -}}
+{{- if .Values.openshift.enabled -}}
+{{- $_ := set $set "metrics" (dict "certificateDirectory" "/etc/meshvm-metrics-tls") -}}
+{{- end -}}
+{{- if not .Values.webhook.enabled -}}
+{{- $_ := set $set "webhook" (dict "mode" "Disabled") -}}
+{{- else if include "meshvm.certificateMounted" . -}}
+{{- $_ := set $set "webhook" (dict "certificateSource" "Mounted") -}}
+{{- end -}}
+{{- toYaml (mustMergeOverwrite (deepCopy .Values.config) $set) -}}
 {{- end }}

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command chart makes the operator's Helm chart from config/, so that there is
-// one source of manifests:
+// Command chart maintains the parts of the Helm chart in charts/meshvm that are
+// derived from other files. The chart itself is written by hand.
 //
-//	chart -root . -out charts/meshvm
+//	chart sync    [-root DIR]
+//	chart release [-root DIR] -out DIR -version V -image OLD=NEW...
 //
-// It builds the directories of config/ that people install, and merges what
-// kustomize makes of them into one set of templates: what all have in common
-// stands as it is, and what only some have depends on the values that stand for
-// those (conditions.go). Values that an installation changes take the place of
-// what config/ has there, and have that as their default (values.go). Their
-// schema comes from Go's types (schema.go).
+// sync copies the CRDs, the manager's roles and the alerts from config/ into the
+// chart, and writes the schemas of Go types into values.schema.json. release
+// writes a copy of the chart with the version and the images of a release.
 package main
 
 import (
-	"embed"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -22,59 +20,45 @@ import (
 	"strings"
 )
 
-//go:embed files
-var files embed.FS
+// chartDir is the directory of the chart in the repository.
+const chartDir = "charts/meshvm"
 
 func main() {
-	root := flag.String("root", ".", "The repository's root.")
-	out := flag.String("out", "charts/meshvm", "Directory to write; what is in it is removed.")
-	version := flag.String("version", "", "Version of the operator and of the chart instead of the bundle's, for example 0.2.0.")
-	images := map[string]string{}
-	flag.Func("image", "OLD=NEW: have NEW, best with a digest, where the manifests name the image OLD; may be given several times.", func(s string) error {
-		before, after, ok := strings.Cut(s, "=")
-		if !ok || before == "" || after == "" {
-			return fmt.Errorf("want OLD=NEW, not %q", s)
-		}
-		images[before] = after
-		return nil
-	})
-	flag.Parse()
-	if err := run(*root, *out, *version, images); err != nil {
+	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "chart:", err)
 		os.Exit(1)
 	}
 }
 
-func run(root, out, version string, images map[string]string) error {
-	src, err := load(root)
-	if err != nil {
-		return err
+func run(args []string) error {
+	if len(args) == 0 {
+		return errors.New("missing command: sync or release")
 	}
-	if err := src.replaceImages(images); err != nil {
-		return err
-	}
-	chart := map[string][]byte{}
-	for _, step := range []func(map[string][]byte) error{
-		src.templates,
-		func(c map[string][]byte) error { return src.values(root, c) },
-		func(c map[string][]byte) error { return src.describe(root, version, c) },
-	} {
-		if err := step(chart); err != nil {
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	root := flags.String("root", ".", "root directory of the repository")
+	switch args[0] {
+	case "sync":
+		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-	}
-	if err := os.RemoveAll(out); err != nil {
-		return err
-	}
-	for name, data := range chart {
-		path := filepath.Join(out, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return syncChart(*root, filepath.Join(*root, chartDir))
+	case "release":
+		r := release{images: map[string]string{}}
+		flags.StringVar(&r.out, "out", "dist/meshvm", "directory of the written chart; it must not exist")
+		flags.StringVar(&r.version, "version", "", "version of the operator and the chart, for example 0.2.0")
+		flags.Func("image", "OLD=NEW: replaces the image OLD of values.yaml with NEW, which should have a digest; repeat for each image", func(s string) error {
+			before, after, ok := strings.Cut(s, "=")
+			if !ok || before == "" || after == "" {
+				return fmt.Errorf("invalid image %q: must be OLD=NEW", s)
+			}
+			r.images[before] = after
+			return nil
+		})
+		if err := flags.Parse(args[1:]); err != nil {
 			return err
 		}
-		if err := os.WriteFile(path, data, 0o644); err != nil {
-			return err
-		}
+		return r.write(filepath.Join(*root, chartDir))
+	default:
+		return fmt.Errorf("unknown command %q: must be sync or release", args[0])
 	}
-	fmt.Fprintf(os.Stderr, "chart: %d files in %s\n", len(chart), out)
-	return nil
 }

@@ -18,22 +18,31 @@ import (
 	"sigs.k8s.io/controller-tools/pkg/markers"
 )
 
-// typesOf are the Go types whose schemas values have, by package.
+const (
+	configPackage = "meshvm.io/meshvm/api/config/v1alpha1"
+	corePackage   = "k8s.io/api/core/v1"
+)
+
+// typesOf lists the Go types of values by package.
 var typesOf = map[string][]string{
-	"./api/config/v1alpha1": {"OperatorConfiguration"},
-	"k8s.io/api/core/v1":    {"ResourceRequirements", "Toleration", "Affinity", "TopologySpreadConstraint"},
+	configPackage: {"OperatorConfiguration"},
+	corePackage:   {"ResourceRequirements", "Toleration", "Affinity", "TopologySpreadConstraint"},
 }
 
-// decided are fields of OperatorConfiguration that follow from the chart's other
-// values, or from what its objects say of ports and files.
-var decided = []string{
+// fixed lists the fields of OperatorConfiguration that other values of the chart
+// or its templates set.
+var fixed = []string{
 	"apiVersion", "kind",
 	"ruleWriter.image", "ruleWriter.serviceAccount", "ruleWriter.imagePullPolicy", "ruleWriter.imagePullSecrets",
 	"health", "metrics", "webhook",
 }
 
-// goTypes derives JSON schemas of Go types, as controller-gen does.
-func goTypes(root string) (map[string]object, error) {
+// object is a JSON object.
+type object = map[string]any
+
+// typeSchemas returns the JSON schemas of the types in typesOf by name.
+// controller-gen's library derives them from the source in the repository root.
+func typeSchemas(root string) (map[string]object, error) {
 	dir, err := filepath.Abs(root)
 	if err != nil {
 		return nil, err
@@ -53,29 +62,24 @@ func goTypes(root string) (map[string]object, error) {
 	crd.AddKnownTypes(parser)
 	out := map[string]object{}
 	for _, pkg := range roots {
-		for name, types := range typesOf {
-			if !strings.HasSuffix(pkg.PkgPath, strings.TrimPrefix(name, ".")) {
-				continue
+		for _, name := range typesOf[pkg.PkgPath] {
+			ident := crd.TypeIdent{Package: pkg, Name: name}
+			parser.NeedFlattenedSchemaFor(ident)
+			schema, ok := parser.FlattenedSchemata[ident]
+			if !ok {
+				return nil, fmt.Errorf("type %s not found", ident)
 			}
-			for _, t := range types {
-				ident := crd.TypeIdent{Package: pkg, Name: t}
-				parser.NeedFlattenedSchemaFor(ident)
-				s, ok := parser.FlattenedSchemata[ident]
-				if !ok {
-					return nil, fmt.Errorf("no type %s", ident)
-				}
-				if out[t], err = asObject(s); err != nil {
-					return nil, err
-				}
-				strict(out[t], name == "k8s.io/api/core/v1")
+			if out[name], err = asObject(schema); err != nil {
+				return nil, err
 			}
+			restrict(out[name], pkg.PkgPath == configPackage)
 		}
 	}
 	if loader.PrintErrors(roots, packages.TypeError) {
-		return nil, errors.New("types have errors")
+		return nil, errors.New("the packages of the types do not compile")
 	}
-	for _, path := range decided {
-		if err := remove(out["OperatorConfiguration"], strings.Split(path, ".")); err != nil {
+	for _, field := range fixed {
+		if err := remove(out["OperatorConfiguration"], strings.Split(field, ".")); err != nil {
 			return nil, err
 		}
 	}
@@ -91,103 +95,47 @@ func asObject(v any) (object, error) {
 	return o, json.Unmarshal(raw, &o)
 }
 
-// strict makes a CRD's schema one that refuses unknown fields, and that has
-// nothing but what JSON schema knows.
-func strict(s object, bare bool) {
-	for k := range s {
-		if strings.HasPrefix(k, "x-kubernetes-") || k == "format" || k == "nullable" || k == "default" || (bare && k == "description") {
-			delete(s, k)
+// restrict makes the schema of a CRD reject unknown fields, and removes the
+// keywords that JSON Schema does not have. It keeps descriptions only if
+// described is set.
+func restrict(schema object, described bool) {
+	for keyword := range schema {
+		if strings.HasPrefix(keyword, "x-kubernetes-") || keyword == "format" || keyword == "nullable" || keyword == "default" {
+			delete(schema, keyword)
 		}
 	}
-	if properties, ok := s["properties"].(object); ok {
-		if s["additionalProperties"] == nil {
-			s["additionalProperties"] = false
+	if text, ok := schema["description"].(string); ok && described {
+		schema["description"] = strings.Join(strings.Fields(text), " ")
+	} else {
+		delete(schema, "description")
+	}
+	if properties, ok := schema["properties"].(object); ok {
+		if schema["additionalProperties"] == nil {
+			schema["additionalProperties"] = false
 		}
 		for _, p := range properties {
-			strict(p.(object), bare) //nolint:forcetypeassert // a schema is one
+			restrict(p.(object), described) //nolint:forcetypeassert // properties are schemas
 		}
 	}
-	for _, k := range []string{"items", "additionalProperties"} {
-		if sub, ok := s[k].(object); ok {
-			strict(sub, bare)
+	for _, keyword := range []string{"items", "additionalProperties"} {
+		if nested, ok := schema[keyword].(object); ok {
+			restrict(nested, described)
 		}
 	}
 }
 
-// remove takes a property away.
-func remove(s object, path []string) error {
+// remove deletes the property at path from a schema.
+func remove(schema object, path []string) error {
 	for i, name := range path {
-		properties, _ := s["properties"].(object)
+		properties, _ := schema["properties"].(object)
 		next, ok := properties[name].(object)
 		if !ok {
-			return fmt.Errorf("no field %s", strings.Join(path, "."))
+			return fmt.Errorf("OperatorConfiguration has no field %s", strings.Join(path, "."))
 		}
 		if i == len(path)-1 {
 			delete(properties, name)
 		}
-		s = next
+		schema = next
 	}
 	return nil
-}
-
-// schema is that of all values.
-type schema struct{ root object }
-
-func newSchema() schema {
-	return schema{object{
-		"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "additionalProperties": false,
-		// What Helm gives every chart that another one depends on.
-		"properties": object{"global": object{"type": "object"}},
-	}}
-}
-
-// add puts a value's schema at its path.
-func (s schema) add(path []string, v value, types map[string]object) error {
-	here := s.root
-	for _, name := range path[:len(path)-1] {
-		properties := here["properties"].(object) //nolint:forcetypeassert // made here
-		next, ok := properties[name].(object)
-		if !ok {
-			next = object{"type": "object", "additionalProperties": false, "properties": object{}}
-			properties[name] = next
-		}
-		here = next
-	}
-	resolved, err := resolve(v.schema, types)
-	if err != nil {
-		return err
-	}
-	if resolved["properties"] != nil {
-		resolved["additionalProperties"] = false
-	}
-	resolved["description"] = v.comment
-	here["properties"].(object)[path[len(path)-1]] = resolved //nolint:forcetypeassert // made here
-	return nil
-}
-
-// resolve is a schema with types in the place of their names, as a copy.
-func resolve(s any, types map[string]object) (object, error) {
-	switch s := s.(type) {
-	case string:
-		if types[s] == nil {
-			return nil, fmt.Errorf("no type %s", s)
-		}
-		return maps.Clone(types[s]), nil
-	case object:
-		out := maps.Clone(s)
-		if items, ok := s["items"]; ok {
-			resolved, err := resolve(items, types)
-			if err != nil {
-				return nil, err
-			}
-			out["items"] = resolved
-		}
-		return out, nil
-	}
-	return nil, fmt.Errorf("a schema is a %T", s)
-}
-
-func (s schema) json() ([]byte, error) {
-	raw, err := json.MarshalIndent(s.root, "", "  ")
-	return append(raw, '\n'), err
 }

@@ -22,14 +22,14 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// chartDir is what "make chart" writes.
+// chartDir is the directory of the chart.
 const chartDir = "../../../charts/meshvm"
 
-// namespace is the one of config/.
+// namespace is the operator's namespace in config/.
 const namespace = "meshvm-system"
 
-// install is what "helm install" would do, without a cluster. set is in the
-// syntax of --set.
+// install renders the chart like "helm install --dry-run=client". set has the
+// syntax of the flag --set.
 func install(t *testing.T, namespace, set string) (*release.Release, error) {
 	t.Helper()
 	chart, err := loader.Load(chartDir)
@@ -43,7 +43,7 @@ func install(t *testing.T, namespace, set string) (*release.Release, error) {
 	in := action.NewInstall(action.NewConfiguration(action.ConfigurationSetLogger(slog.DiscardHandler)))
 	in.DryRunStrategy = action.DryRunClient
 	in.ReleaseName, in.Namespace = "meshvm", namespace
-	// What a cluster would say, of which the notes speak.
+	// Helm's default would be older than kubeVersion in Chart.yaml.
 	in.KubeVersion = &common.KubeVersion{Version: "v1.31.0", Major: "1", Minor: "31"}
 	r, err := in.Run(chart, values)
 	if err != nil {
@@ -52,7 +52,7 @@ func install(t *testing.T, namespace, set string) (*release.Release, error) {
 	return r.(*release.Release), nil //nolint:forcetypeassert // the chart is of API version 2
 }
 
-// render is the objects of a release by kind and name.
+// render returns the objects of a release by kind and name.
 func render(t *testing.T, namespace, set string) map[string]*unstructured.Unstructured {
 	t.Helper()
 	r, err := install(t, namespace, set)
@@ -62,6 +62,7 @@ func render(t *testing.T, namespace, set string) map[string]*unstructured.Unstru
 	return decode(t, []byte(r.Manifest))
 }
 
+// decode returns the objects of a manifest by kind and name.
 func decode(t *testing.T, manifest []byte) map[string]*unstructured.Unstructured {
 	t.Helper()
 	objects := map[string]*unstructured.Unstructured{}
@@ -80,7 +81,7 @@ func decode(t *testing.T, manifest []byte) map[string]*unstructured.Unstructured
 		}
 		key := u.GetKind() + "/" + u.GetName()
 		if objects[key] != nil {
-			t.Errorf("%s is there twice", key)
+			t.Errorf("the manifest contains %s twice", key)
 		}
 		objects[key] = &u
 	}
@@ -91,15 +92,15 @@ func TestLint(t *testing.T) {
 	lint := action.NewLint()
 	lint.Strict = true
 	for _, m := range lint.Run([]string{chartDir}, nil).Messages {
-		// A package of operators has an icon; the bundle is that one.
+		// The icon is part of the OLM bundle.
 		if m.Err.Error() != "icon is recommended" {
 			t.Error(m)
 		}
 	}
 }
 
-// TestSize: what Helm keeps of a release has to fit a Secret, which the API
-// server limits to 1 MiB.
+// TestSize checks that Helm can store a release in a Secret. The API server
+// limits Secrets to 1 MiB.
 func TestSize(t *testing.T) {
 	r, err := install(t, namespace, "openshift.enabled=true,monitoring.serviceMonitor.enabled=true,monitoring.prometheusRule.enabled=true")
 	if err != nil {
@@ -117,14 +118,14 @@ func TestSize(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("manifest of %d bytes; Secret of the release: %d bytes", len(r.Manifest), len(raw))
+	t.Logf("manifest: %d bytes, Secret of the release: %d bytes", len(r.Manifest), len(raw))
 	if len(raw) > 512*1024 {
-		t.Errorf("the release's Secret has %d bytes", len(raw))
+		t.Errorf("the Secret of the release has %d bytes, want at most half of the limit", len(raw))
 	}
 }
 
-// field is a value in an object, with numbers as text, and whether it is there.
-// Items of lists are known by their names.
+// field returns the value at path in an object as text: maps and lists as JSON,
+// and "" if it does not exist. A path selects items of lists by their names.
 func field(u *unstructured.Unstructured, path ...string) string {
 	var here any = u.Object
 	for _, name := range path {

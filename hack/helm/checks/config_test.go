@@ -4,6 +4,7 @@ package checks
 
 import (
 	"cmp"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,11 +20,11 @@ import (
 
 var secrets = schema.GroupVersionResource{Version: "v1", Resource: "secrets"}
 
-// onOpenShift are the values that make the chart what config/openshift is.
+// onOpenShift contains the values that correspond to config/openshift.
 const onOpenShift = "openshift.enabled=true,webhook.certificate=ServiceCA,monitoring.serviceMonitor.enabled=true,monitoring.prometheusRule.enabled=true"
 
-// overlays are the directories of config/ that people install, with the values
-// that stand for them.
+// overlays maps the directories of config/ that users install to the values that
+// correspond to them.
 var overlays = map[string]string{
 	"default":     "",
 	"certmanager": "webhook.certificate=CertManager",
@@ -32,14 +33,15 @@ var overlays = map[string]string{
 	"openshift":   onOpenShift,
 }
 
-// TestEqualsConfig compares the chart's objects with kustomize's, field by field.
+// TestEqualsConfig compares the objects that the chart and kustomize render, field
+// by field.
 func TestEqualsConfig(t *testing.T) {
 	for overlay, set := range overlays {
 		t.Run(overlay, func(t *testing.T) {
 			want := build(t, overlay)
 			got := render(t, namespace, strings.TrimPrefix(set+",namespace.enabled=true", ","))
 			for _, o := range got {
-				wanted(t, o)
+				removeChartMetadata(t, o)
 			}
 			for _, objects := range []map[string]*unstructured.Unstructured{want, got} {
 				for _, o := range objects {
@@ -47,21 +49,22 @@ func TestEqualsConfig(t *testing.T) {
 				}
 			}
 			if diff := gocmp.Diff(want, got); diff != "" {
-				t.Errorf("config/%s (-) and the chart (+) differ:\n%s", overlay, diff)
+				t.Errorf("config/%s (-) and the chart (+) differ. Change the templates in charts/meshvm or, for CRDs, roles and alerts, run \"make chart\":\n%s", overlay, diff)
 			}
-			t.Logf("config/%s: %d objects, the chart's equal", overlay, len(want))
+			t.Logf("config/%s and the chart: %d objects", overlay, len(want))
 		})
 	}
 }
 
-// TestOpenShiftAsDocumented: what the chart's README tells OpenShift's users to set is
-// what TestEqualsConfig compares.
+// TestOpenShiftAsDocumented checks that the documented values for OpenShift are the
+// values that TestEqualsConfig compares.
 func TestOpenShiftAsDocumented(t *testing.T) {
 	for _, file := range []string{chartDir + "/README.md", "../../../docs/install.md"} {
 		contains(t, file, onOpenShift)
 	}
 }
 
+// build returns the objects of a directory of config/ by kind and name.
 func build(t *testing.T, overlay string) map[string]*unstructured.Unstructured {
 	t.Helper()
 	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), filepath.Join("../../../config", overlay))
@@ -75,8 +78,9 @@ func build(t *testing.T, overlay string) map[string]*unstructured.Unstructured {
 	return decode(t, raw)
 }
 
-// wanted takes away the differences that are wanted, each of which has to be there.
-func wanted(t *testing.T, o *unstructured.Unstructured) {
+// removeChartMetadata removes the labels and annotations that only the chart adds,
+// and checks that they exist.
+func removeChartMetadata(t *testing.T, o *unstructured.Unstructured) {
 	t.Helper()
 	labels := o.GetLabels()
 	for _, l := range []string{"app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"} {
@@ -95,8 +99,8 @@ func wanted(t *testing.T, o *unstructured.Unstructured) {
 	o.SetAnnotations(annotations)
 }
 
-// normalise makes objects equal that mean the same: the text of the manager's
-// configuration is parsed, and volumes are sorted.
+// normalise removes differences without a meaning: it parses the text of the
+// manager's configuration, sorts volumes, and removes empty maps.
 func normalise(t *testing.T, o *unstructured.Unstructured) {
 	t.Helper()
 	if text := field(o, "data", "config.yaml"); text != "" {
@@ -120,10 +124,45 @@ func normalise(t *testing.T, o *unstructured.Unstructured) {
 	}
 }
 
+// byName sorts a list of objects by their names.
 func byName(list any) {
 	items, _ := list.([]any)
 	slices.SortFunc(items, func(a, b any) int {
 		name := func(v any) string { s, _ := v.(map[string]any)["name"].(string); return s }
 		return cmp.Compare(name(a), name(b))
 	})
+}
+
+// TestChartFile checks that Chart.yaml has the version and the description of the
+// operator.
+func TestChartFile(t *testing.T) {
+	var chart struct{ Version, AppVersion, KubeVersion, Description, Home string }
+	readYAML(t, chartDir+"/Chart.yaml", &chart)
+	var csv struct {
+		Metadata struct{ Annotations map[string]string }
+		Spec     struct{ Version, MinKubeVersion string }
+	}
+	readYAML(t, "../../../config/manifests/bases/meshvm.clusterserviceversion.yaml", &csv)
+	for field, pair := range map[string][2]string{
+		"version":     {chart.Version, csv.Spec.Version},
+		"appVersion":  {chart.AppVersion, csv.Spec.Version},
+		"kubeVersion": {chart.KubeVersion, ">=" + csv.Spec.MinKubeVersion + "-0"},
+		"description": {chart.Description, csv.Metadata.Annotations["description"]},
+		"home":        {chart.Home, csv.Metadata.Annotations["repository"]},
+	} {
+		if pair[0] != pair[1] || pair[0] == "" {
+			t.Errorf("%s of Chart.yaml is %q, want %q as in config/manifests/bases", field, pair[0], pair[1])
+		}
+	}
+}
+
+func readYAML(t *testing.T, file string, into any) {
+	t.Helper()
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(raw, into); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
 }

@@ -5,12 +5,13 @@ package checks
 import (
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	gocmp "github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
 )
 
 const (
@@ -20,9 +21,9 @@ const (
 	digest     = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 )
 
-// cases say what values change: the field at a path of an object becomes want,
-// which is empty when it, or the object, is not there. Without the value it is
-// something else.
+// cases lists the effects of values. The field at path of object becomes want,
+// which is empty if the field or the object does not exist. Without the value, the
+// field is different.
 var cases = []struct{ set, object, path, want string }{
 	{"images.manager.repository=r.example:5000/m", deployment, manager + "image", "r.example:5000/m:dev"},
 	{"images.manager.tag=v9", deployment, manager + "image", "localhost/meshvm/manager:v9"},
@@ -83,7 +84,7 @@ var cases = []struct{ set, object, path, want string }{
 	{"config.ruleWriter.priorityClassName=x,images.pullPolicy=Never", settings, "ruleWriter", `{"imagePullPolicy":"Never","priorityClassName":"x"}`},
 }
 
-// TestValues sets every value, and looks at what changes.
+// TestValues sets each value and checks its effect.
 func TestValues(t *testing.T) {
 	look := func(objects map[string]*unstructured.Unstructured, object, path string) string {
 		o := objects[object]
@@ -111,46 +112,89 @@ func TestValues(t *testing.T) {
 				t.Errorf("%s of %s is %q, want %q", tc.path, tc.object, got, tc.want)
 			}
 			if got == before {
-				t.Errorf("%s of %s is %q without the value too", tc.path, tc.object, got)
+				t.Errorf("%s of %s is %q with and without the value", tc.path, tc.object, got)
 			}
 		})
 	}
-	for _, name := range names(t) {
+	for name := range defaults(t) {
 		if !slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(s string) bool {
 			return s == name || strings.HasPrefix(s, name+".") || strings.HasPrefix(s, name+"[")
 		}) {
-			t.Errorf("the value %s has no case", name)
+			t.Errorf("value %s: cases has no entry", name)
 		}
 	}
 }
 
-// names are those of all values in values.yaml.
-func names(t *testing.T) []string {
+// defaults returns the paths and the default of each value in values.yaml.
+func defaults(t *testing.T) map[string]any {
 	t.Helper()
-	raw, err := os.ReadFile(chartDir + "/values.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var values map[string]any
-	if err := yaml.UnmarshalStrict(raw, &values); err != nil {
-		t.Fatal(err)
-	}
-	var out []string
+	readYAML(t, chartDir+"/values.yaml", &values)
+	out := map[string]any{}
 	var walk func(prefix string, v map[string]any)
 	walk = func(prefix string, v map[string]any) {
 		for k, x := range v {
-			if m, ok := x.(map[string]any); ok && len(m) > 0 {
+			// helm-tool treats a value with the tag +docs:property as one value.
+			if m, ok := x.(map[string]any); ok && len(m) > 0 && !slices.Contains([]string{"resources", "affinity"}, prefix+k) {
 				walk(prefix+k+".", m)
 				continue
 			}
-			out = append(out, prefix+k)
+			out[prefix+k] = x
 		}
 	}
 	walk("", values)
 	return out
 }
 
-// TestNamespace: no object is left in the namespace of config/.
+// TestDescribed checks that values.yaml, its schema and the README contain the
+// same values, and that the README describes each of them.
+func TestDescribed(t *testing.T) {
+	values := slices.Sorted(maps.Keys(defaults(t)))
+	readme, err := os.ReadFile(chartDir + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var described []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| .+ \\| (.*) \\|$").FindAllStringSubmatch(string(readme), -1) {
+		described = append(described, row[1])
+		if row[2] == "" {
+			t.Errorf("value %s has no comment in values.yaml", row[1])
+		}
+	}
+	slices.Sort(described)
+	if diff := gocmp.Diff(values, described); diff != "" {
+		t.Errorf("values.yaml (-) and README.md (+) differ. Run \"make chart\":\n%s", diff)
+	}
+	if diff := gocmp.Diff(values, schemaValues(t)); diff != "" {
+		t.Errorf("values.yaml (-) and values.schema.json (+) differ:\n%s", diff)
+	}
+}
+
+// schemaValues returns the paths of the values in values.schema.json, except for
+// "global", which Helm adds.
+func schemaValues(t *testing.T) []string {
+	t.Helper()
+	var schema map[string]any
+	readYAML(t, chartDir+"/values.schema.json", &schema)
+	var out []string
+	var walk func(prefix string, schema map[string]any)
+	walk = func(prefix string, schema map[string]any) {
+		properties, _ := schema["properties"].(map[string]any)
+		for name, p := range properties {
+			p := p.(map[string]any)
+			if p["properties"] != nil {
+				walk(prefix+name+".", p)
+			} else if prefix+name != "global" {
+				out = append(out, prefix+name)
+			}
+		}
+	}
+	walk("", schema)
+	slices.Sort(out)
+	return out
+}
+
+// TestNamespace checks that all objects are in the namespace of the release.
 func TestNamespace(t *testing.T) {
 	r, err := install(t, "elsewhere", onOpenShift+",namespace.enabled=true")
 	if err != nil {
@@ -158,14 +202,14 @@ func TestNamespace(t *testing.T) {
 	}
 	for line := range strings.Lines(r.Manifest) {
 		if strings.Contains(line, namespace) {
-			t.Errorf("names another namespace: %s", line)
+			t.Errorf("the manifest contains another namespace: %s", line)
 		}
 	}
 }
 
-// TestRefused: what is not a value of the chart is refused, and the message says
-// which it is.
-func TestRefused(t *testing.T) {
+// TestRejected checks that the schema rejects unknown and invalid values, with a
+// message that contains the path of the value.
+func TestRejected(t *testing.T) {
 	for set, want := range map[string]string{
 		"replica=2":                           "additional properties 'replica' not allowed",
 		"image.manager.tag=v1":                "additional properties 'image' not allowed",
@@ -194,7 +238,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestNotes: what Helm prints after an installation says what to do next.
+// TestNotes checks the notes that Helm prints after an installation.
 func TestNotes(t *testing.T) {
 	const label = "kubectl label namespace meshvm-system --overwrite pod-security.kubernetes.io/enforce=privileged"
 	for set, tc := range map[string]struct{ has, hasNot string }{
@@ -208,7 +252,7 @@ func TestNotes(t *testing.T) {
 		}
 		notes := r.Info.Notes
 		if !strings.Contains(notes, tc.has) || strings.Contains(notes, tc.hasNot) {
-			t.Errorf("--set %s: want %q and not %q in\n%s", set, tc.has, tc.hasNot, notes)
+			t.Errorf("--set %s: notes must contain %q and must not contain %q:\n%s", set, tc.has, tc.hasNot, notes)
 		}
 	}
 }
@@ -220,6 +264,6 @@ func contains(t *testing.T, file, text string) {
 		t.Fatal(err)
 	}
 	if !strings.Contains(string(raw), text) {
-		t.Errorf("%s does not say %q", file, text)
+		t.Errorf("%s does not contain %q", file, text)
 	}
 }

@@ -197,12 +197,12 @@ func newerKinds(t *testing.T, dir string) string {
 	if err := os.CopyFS(out, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(out, "templates/customresourcedefinition-meshedvirtualmachines.yaml")
+	file := filepath.Join(out, "files/crds/meshedvirtualmachines.yaml")
 	old, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	newer := bytes.Replace(old, []byte("- name: Age\n"), []byte("- name: "+newColumn+"\n"), 1)
+	newer := bytes.Replace(old, []byte(" name: Age\n"), []byte(" name: "+newColumn+"\n"), 1)
 	if bytes.Equal(old, newer) {
 		t.Fatalf("%s has no column Age", file)
 	}
