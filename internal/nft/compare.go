@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// Compare describes in words how got differs from want, one sentence for each
-// difference; none means that both have the same Text. Counters are not part of
-// a Table and so take no part.
+// Compare describes how got differs from want, with one sentence per
+// difference. It returns nothing if both have the same Text. Counters are not
+// part of a Table and are not compared.
 func Compare(want, got Table) []string {
 	if reflect.DeepEqual(want, got) {
-		return nil // Nearly always, and texts are expensive.
+		return nil // The most frequent case. Computing texts is expensive.
 	}
 	var out []string
 	if w, g := want.Family+" "+want.Name, got.Family+" "+got.Name; w != g {
@@ -33,7 +33,7 @@ func Compare(want, got Table) []string {
 	return out
 }
 
-// compareNamed pairs two lists by name.
+// compareNamed compares two lists of named items.
 func compareNamed[T any](kind string, want, got []T, name func(T) string, compare func(want, got T) []string) []string {
 	var out []string
 	find := func(list []T, n string) int {
@@ -79,8 +79,8 @@ func ruleTexts(c Chain) []string {
 	return out
 }
 
-// compareLists names missing and extra items, or reports that only their order or
-// number differs.
+// compareLists reports missing and additional items, or that only the order or
+// the number of items differs.
 func compareLists(place, item string, want, got []string) []string {
 	if slices.Equal(want, got) {
 		return nil
@@ -99,7 +99,7 @@ func compareLists(place, item string, want, got []string) []string {
 	return out
 }
 
-// without returns the items of a that b has not, counting duplicates.
+// without returns the items of a that are not in b, counting duplicates.
 func without(a, b []string) []string {
 	left := map[string]int{}
 	for _, s := range b {

@@ -8,22 +8,24 @@ import (
 	"strings"
 )
 
-// Packet is the first packet of a flow, as far as rules look at it.
+// Packet contains the fields of the first packet of a flow that rules can
+// match.
 type Packet struct {
-	// Input and Output are the interfaces by name, empty where the hook has
-	// none.
+	// Input and Output are the names of the interfaces. They are empty if the
+	// hook does not have one.
 	Input, Output string
 	// Source and Destination are the addresses.
 	Source, Destination netip.Addr
 	// Protocol is the number of the transport protocol.
 	Protocol byte
-	// DestinationPort is that of TCP and UDP.
+	// DestinationPort is the destination port of TCP and UDP.
 	DestinationPort uint16
 }
 
-// Evaluate is the statement that ends the packet's way through our chains of a
-// hook and type, StatementNone if no rule matches. It knows all that Build
-// makes; rules with anything else match nothing.
+// Evaluate returns the statement that terminates the evaluation of a packet in
+// the base chains of a hook and type, or StatementNone if no rule matches. It
+// supports all matches that Build uses. A rule with any other match does not
+// match.
 func (t Table) Evaluate(h Hook, chainType string, p Packet) Statement {
 	for _, c := range t.Chains {
 		if c.Hook != h || c.Type != chainType {
@@ -50,7 +52,7 @@ func (t Table) matches(r Rule, p Packet) bool {
 	return true
 }
 
-// holds reports whether the packet has the match's field with a fitting value.
+// holds reports whether the value of the packet's field matches.
 func (t Table) holds(m Match, p Packet) bool {
 	switch m.Field {
 	case FieldInputInterface:
@@ -70,7 +72,7 @@ func (t Table) holds(m Match, p Packet) bool {
 	case FieldConntrackState:
 		return true // It is the first packet.
 	case FieldPacketMark, FieldConntrackMark:
-		return false // A first packet from outside this host has none.
+		return false // The first packet from another host does not have a mark.
 	case FieldUnrecognised:
 		return false
 	default:
@@ -85,7 +87,7 @@ func familyName(a netip.Addr) string {
 	return "ipv6"
 }
 
-// elements are the values of a match.
+// elements returns the values of a match.
 func (t Table) elements(m Match) []string {
 	if m.Set == "" {
 		return []string{m.Value}

@@ -12,13 +12,14 @@ import (
 	"strings"
 )
 
-// Key is the key of a set as a number of at most 128 bits: an address, a port.
+// Key is the key of a set, for example an address or a port, as a number of at
+// most 128 bits.
 type Key struct{ High, Low uint64 }
 
-// maxKeySize is the length in bytes of the longest key.
+// maxKeySize is the length of the longest key in bytes.
 const maxKeySize = 16
 
-// KeyFromBytes reads a key of at most maxKeySize bytes in network byte order.
+// KeyFromBytes decodes a key of at most maxKeySize bytes in network byte order.
 func KeyFromBytes(b []byte) Key {
 	var full [maxKeySize]byte
 	copy(full[max(0, maxKeySize-len(b)):], b)
@@ -31,23 +32,23 @@ func (k Key) Bytes(t DataType) []byte {
 	return binary.BigEndian.AppendUint64(full, k.Low)[maxKeySize-t.Size():]
 }
 
-// MaxKey is the greatest key of a type.
+// MaxKey returns the greatest key of a type.
 func MaxKey(t DataType) Key {
 	return KeyFromBytes([]byte(strings.Repeat("\xff", int(t.Size()))))
 }
 
-// Compare orders keys by number.
+// Compare compares keys by number.
 func (k Key) Compare(o Key) int {
 	return cmp.Or(cmp.Compare(k.High, o.High), cmp.Compare(k.Low, o.Low))
 }
 
-// Next is the key after k; the greatest number is followed by 0.
+// Next returns the key after k. The key after the greatest number is 0.
 func (k Key) Next() Key {
 	low, carry := bits.Add64(k.Low, 1, 0)
 	return Key{k.High + carry, low}
 }
 
-// Previous is the key before k.
+// Previous returns the key before k.
 func (k Key) Previous() Key {
 	low, borrow := bits.Sub64(k.Low, 1, 0)
 	return Key{k.High - borrow, low}
@@ -56,8 +57,8 @@ func (k Key) Previous() Key {
 // Interval is a closed range of keys.
 type Interval struct{ First, Last Key }
 
-// tail is how many of the last bits run from all zero in the first key to all
-// one in the last, if the range is one of a prefix.
+// tail returns the number of trailing bits that are all zero in the first key
+// and all one in the last key, if the range is a prefix.
 func (i Interval) tail() (int, bool) {
 	high, low := i.First.High^i.Last.High, i.First.Low^i.Last.Low
 	n := bits.Len64(low)
@@ -71,7 +72,7 @@ func (i Interval) tail() (int, bool) {
 // IsAddress reports whether the type is an IP address.
 func (t DataType) IsAddress() bool { return t == TypeIPv4Address || t == TypeIPv6Address }
 
-// ParseElement reads a set element: a value, a prefix, or FIRST-LAST.
+// ParseElement parses a set element: a value, a prefix, or FIRST-LAST.
 func ParseElement(t DataType, text string) (Interval, error) {
 	if p, err := netip.ParsePrefix(text); err == nil && IsAddressOf(t, p.Addr()) && p == p.Masked() {
 		first, last := KeyFromBytes(p.Addr().AsSlice()), MaxKey(t)
@@ -109,8 +110,8 @@ func parseKey(t DataType, text string) (Key, error) {
 	return KeyFromBytes(b), nil
 }
 
-// FormatElement spells a range as nft does: as a value, as a prefix if it is
-// one, else as FIRST-LAST.
+// FormatElement formats a range like nft: as a value, as a prefix if possible,
+// otherwise as FIRST-LAST.
 func FormatElement(t DataType, i Interval) (string, error) {
 	first, err := DecodeValue(t, i.First.Bytes(t))
 	if err != nil || i.First == i.Last {

@@ -2,27 +2,26 @@
 
 package nft
 
-// Snapshot is the table as the kernel had it at one moment.
+// Snapshot is the state of the table in the kernel at one point in time.
 type Snapshot struct {
-	// Table is what was found.
+	// Table is the table without counters.
 	Table Table
-	// Counters has one entry for each rule that counts, in order.
+	// Counters contains one entry for each rule with a counter, in order.
 	Counters []RuleCounter
-	// Generation is the kernel's number of the ruleset
-	// (linux/netfilter/nf_tables.h, NFTA_GEN_ID); every change of any rule
-	// in the network namespace gives another number.
+	// Generation is the generation of the ruleset (linux/netfilter/nf_tables.h,
+	// NFTA_GEN_ID). Every change of a rule in the network namespace changes it.
 	Generation uint32
 }
 
-// RuleCounter is what a rule has counted since it was written. Only the first
-// packet of a connection passes nat chains.
+// RuleCounter contains the counts of a rule since it was written. Only the
+// first packet of a connection traverses nat chains.
 type RuleCounter struct {
-	// Chain is the chain's name.
+	// Chain is the name of the chain.
 	Chain string
-	// Index is the rule's place in its chain, from 0.
+	// Index is the position of the rule in its chain, from 0.
 	Index int
-	// Packets is their number.
+	// Packets is the number of packets.
 	Packets uint64
-	// Bytes is their length, with network headers.
+	// Bytes is the length of the packets including network headers.
 	Bytes uint64
 }

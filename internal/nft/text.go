@@ -10,30 +10,30 @@ import (
 	"strings"
 )
 
-// Style is a version of nft's spelling.
+// Style is the notation of a version of nft.
 type Style int
 
 const (
-	// StylePortable is what nft 1.0.6 (Debian 12) lists. All later versions
-	// read it, so it is the canonical form.
+	// StylePortable is the notation of nft 1.0.6 (Debian 12). All later
+	// versions can read it, so it is the canonical notation.
 	StylePortable Style = iota
-	// StyleNFT11 is what nft 1.1 (Debian 13) lists: it has the name dstnat
-	// for priorities of the output hook too, which nft 1.0 does not read.
+	// StyleNFT11 is the notation of nft 1.1 (Debian 13). It also uses the name
+	// dstnat for priorities of the output hook, which nft 1.0 cannot read.
 	StyleNFT11
 )
 
-// Text is the table as `nft -s list table inet meshvm` prints it: without
-// counts, ending in a newline.
+// Text returns the table in the format of `nft -s list table inet meshvm`,
+// without counters and with a trailing newline.
 func (t Table) Text() string { return t.TextIn(StylePortable) }
 
-// Digest is the lower-case hex SHA-256 of Text. It does not depend on the
-// version of any program.
+// Digest returns the SHA-256 digest of Text in lower-case hexadecimal. It does
+// not depend on the version of nft.
 func (t Table) Digest() string {
 	sum := sha256.Sum256([]byte(t.Text()))
 	return hex.EncodeToString(sum[:])
 }
 
-// TextIn is Text in the spelling of a version of nft.
+// TextIn returns Text in the notation of a version of nft.
 func (t Table) TextIn(s Style) string {
 	blocks := make([]string, 0, len(t.Sets)+len(t.Chains)+1)
 	if len(t.Flags) > 0 {
@@ -61,10 +61,11 @@ func (s Set) text() string {
 	return b.String()
 }
 
-// elementsPerLine is how many elements nft puts in a line; of other types it is one.
+// elementsPerLine is the number of elements per line in nft. Other types have
+// one element per line.
 var elementsPerLine = map[DataType]int{TypePort: 5, TypeIPv4Address: 2}
 
-// elementText breaks lines where nft does (src/expression.c, calculate_delim).
+// elementText breaks lines like nft (src/expression.c, calculate_delim).
 func (s Set) elementText() string {
 	perLine := max(1, elementsPerLine[s.Type])
 	var b strings.Builder
@@ -98,8 +99,8 @@ func (c Chain) hookText(s Style) string {
 	return fmt.Sprintf("type %s hook %s priority %s; policy %s;", c.Type, c.Hook, priorityText(c.Hook, c.Priority, s), c.Policy)
 }
 
-// priorityReach is how far from a named priority nft still uses its name
-// (src/rule.c, prio2str).
+// priorityReach is the maximum difference from a named priority for which nft
+// uses the name (src/rule.c, prio2str).
 const priorityReach = 10
 
 // priorityNames are the named priorities of the family inet (nft(8), CHAINS).
@@ -128,7 +129,7 @@ func priorityText(h Hook, priority int32, s Style) string {
 	return strconv.Itoa(int(priority))
 }
 
-// priorityNamed reports whether nft has the name on that hook.
+// priorityNamed reports whether nft uses the name at the hook.
 func priorityNamed(name string, h Hook, s Style) bool {
 	switch name {
 	case "dstnat":
@@ -140,7 +141,7 @@ func priorityNamed(name string, h Hook, s Style) bool {
 	}
 }
 
-// Text is the rule in nft's spelling, without counts, on one line.
+// Text returns the rule in nft's notation on one line, without counters.
 func (r Rule) Text() string {
 	words := make([]string, 0, len(r.Matches)+3)
 	for _, m := range r.Matches {
@@ -201,7 +202,7 @@ func (s Statement) text() string {
 	}
 }
 
-// target is the new address, with the new port if there is one.
+// target returns the new address, with the new port if one is set.
 func (s Statement) target() string {
 	switch {
 	case s.Port == 0:
@@ -213,7 +214,7 @@ func (s Statement) target() string {
 	}
 }
 
-// FamilyOf is the nftables family of an address.
+// FamilyOf returns the nftables family of an address.
 func FamilyOf(address string) string {
 	if strings.Contains(address, ":") {
 		return FamilyIPv6

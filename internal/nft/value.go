@@ -13,10 +13,10 @@ import (
 	"strconv"
 )
 
-// DataType is an nftables data type by its name in nft(8), DATA TYPES.
+// DataType is the name of an nftables data type in nft(8), DATA TYPES.
 type DataType string
 
-// Data types of the fields and sets.
+// Data types of fields and sets.
 const (
 	TypeInterfaceName DataType = "ifname"
 	TypeNFProtocol    DataType = "nf_proto"
@@ -28,10 +28,10 @@ const (
 	TypeMark          DataType = "mark"
 )
 
-// InterfaceNameSize is IFNAMSIZ of linux/if.h: a name and its final zero.
+// InterfaceNameSize is IFNAMSIZ of linux/if.h, including the terminating zero.
 const InterfaceNameSize = 16
 
-// ErrValue marks a value that is not one of its type.
+// ErrValue indicates a value that is invalid for its type.
 var ErrValue = errors.New("invalid value")
 
 // protocolNumbers are the values of TypeNFProtocol (linux/netfilter.h,
@@ -41,24 +41,26 @@ var protocolNumbers = map[DataType]map[string]byte{
 	TypeInetProtocol: {"tcp": 6, "udp": 17},
 }
 
-// stateNew is the flag "new" of TypeState (linux/netfilter/nf_conntrack_common.h,
-// NF_CT_STATE_BIT). The kernel has it in the machine's own byte order.
+// stateNew is the flag "new" of TypeState
+// (linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_BIT). The kernel stores
+// it in host byte order.
 const stateNew = 8
 
-// Type is the data type of the field's values, empty for FieldUnrecognised.
+// Type returns the data type of the field's values. It is empty for
+// FieldUnrecognised.
 func (f Field) Type() DataType { return fieldTypes[f] }
 
-// Fields lists the fields that rules can match.
+// Fields returns the fields that rules can match.
 func Fields() []Field { return slices.Sorted(maps.Keys(fieldTypes)) }
 
-// Implied is the match that must hold before the field can be read; ok is false
-// for a field that every packet has.
+// Implied returns the match that must hold before the field can be read. ok is
+// false if every packet has the field.
 func (f Field) Implied() (m Match, ok bool) {
 	m, ok = implied[f]
 	return m, ok
 }
 
-// fieldTypes is the data type of each field.
+// fieldTypes are the data types of the fields.
 var fieldTypes = map[Field]DataType{
 	FieldInputInterface:     TypeInterfaceName,
 	FieldOutputInterface:    TypeInterfaceName,
@@ -75,9 +77,9 @@ var fieldTypes = map[Field]DataType{
 	FieldConntrackMark:      TypeMark,
 }
 
-// implied maps a field to the match without which the kernel could not show
-// that the packet has it. nft leaves such a match out of its listing when the
-// field's own match follows immediately.
+// implied maps a field to the match that ensures that a packet has this field.
+// nft omits this match from its listing if the match of the field follows
+// immediately.
 var implied = map[Field]Match{
 	FieldSourceAddress:      {Field: FieldNFProtocol, Value: "ipv4"},
 	FieldDestinationAddress: {Field: FieldNFProtocol, Value: "ipv4"},
@@ -87,8 +89,9 @@ var implied = map[Field]Match{
 	FieldUDPDestinationPort: {Field: FieldTransportProtocol, Value: "udp"},
 }
 
-// EncodeValue returns the bytes that the kernel compares for one value, in
-// network byte order. A prefix on a byte boundary is its first bytes only.
+// EncodeValue returns the bytes that the kernel compares for a value, in
+// network byte order. For a prefix on a byte boundary it returns only the bytes
+// of the prefix.
 func EncodeValue(t DataType, text string) ([]byte, error) {
 	switch t {
 	case TypeInterfaceName:
@@ -126,7 +129,7 @@ func EncodeValue(t DataType, text string) ([]byte, error) {
 	}
 }
 
-// MarkText is a mark as nft spells it.
+// MarkText returns a mark in nft's notation.
 func MarkText(mark uint32) string { return fmt.Sprintf("0x%08x", mark) }
 
 // IsAddressOf reports whether the address is of the type.
@@ -134,8 +137,8 @@ func IsAddressOf(t DataType, a netip.Addr) bool {
 	return t == TypeIPv4Address && a.Is4() || t == TypeIPv6Address && a.Is6() && a.Zone() == ""
 }
 
-// encodePrefix returns the bytes of an address or of a prefix whose length is a
-// multiple of 8.
+// encodePrefix returns the bytes of an address, or of a prefix whose length is
+// a multiple of 8.
 func encodePrefix(t DataType, text string) ([]byte, error) {
 	if a, err := netip.ParseAddr(text); err == nil && IsAddressOf(t, a) {
 		return a.AsSlice(), nil
@@ -153,7 +156,7 @@ func DecodeValue(t DataType, b []byte) (string, error) {
 	case TypeInterfaceName:
 		name, _, _ := bytes.Cut(b, []byte{0})
 		if len(b) != InterfaceNameSize {
-			// A shorter comparison is nft's wildcard.
+			// A shorter comparison is a wildcard in nft.
 			return string(name) + "*", nil
 		}
 		return string(name), nil
@@ -196,7 +199,7 @@ func decodePrefix(t DataType, b []byte) (string, bool) {
 	return netip.PrefixFrom(a, 8*len(b)).String(), true
 }
 
-// Size is the length in bytes of a set's keys.
+// Size returns the length of the keys of a set in bytes.
 func (t DataType) Size() uint32 {
 	switch t {
 	case TypeIPv4Address, TypeState, TypeMark:

@@ -12,7 +12,7 @@ func TestElements(t *testing.T) {
 		kind DataType
 		text string
 		want Interval
-		// spelled is nft's spelling if it is not text.
+		// spelled is the value in nft's notation, if it differs from text.
 		spelled string
 	}{
 		"port":                    {kind: TypePort, text: "8080", want: Interval{Key{Low: 8080}, Key{Low: 8080}}},

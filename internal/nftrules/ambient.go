@@ -7,27 +7,27 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// Marks of Istio's ambient mode (Istio, cni/pkg/config): ztunnel's sockets carry
-// markZtunnel, and a routing rule sends packets that carry markToZtunnel to the
-// pod's own sockets. Both are the lower twelve bits of a mark.
+// Marks of Istio's ambient mode (Istio, cni/pkg/config). ztunnel's sockets have
+// markZtunnel. A routing rule sends packets with markToZtunnel to the pod's
+// local sockets. Both are the lower twelve bits of a mark.
 const (
 	maskIstio     = 0xfff
 	markZtunnel   = 0x539
 	markToZtunnel = 0x111
 )
 
-// MarkFromProxy is the bit in the mark of a tracked connection that reports that
-// ztunnel opened the connection to the guest. It is outside the bits that Istio uses: Istio
-// sends everything that leaves the pod under its own mark back into it, even
-// what is meant for the guest.
+// MarkFromProxy is the bit in the connection mark of connections that ztunnel
+// opens to the guest. Istio does not use this bit. Istio redirects all packets
+// with its marks back into the pod, including packets for the guest.
 const MarkFromProxy uint32 = 0x100000
 
-// priorityMark is just before Istio's -150, and never equal to it: among chains
-// of equal priority the one registered last runs first. It is after connection
-// tracking (-200) and before all translation.
+// priorityMark is just before Istio's priority -150 and never equal to it,
+// because chains of equal priority run in an order that depends on
+// registration. It is after connection tracking (-200) and before all
+// translations.
 const priorityMark = -160
 
-// Names of the chains that mark.
+// Names of the chains that set marks.
 const (
 	chainMarkPrerouting  = "mark_prerouting"
 	chainMarkPostrouting = "mark_postrouting"
@@ -44,9 +44,9 @@ func checkDataPlane(d ruleio.DataPlane) error {
 	}
 }
 
-// redirectedTotal is where inbound connections count that are redirected to the
-// proxy. In ambient mode most come through a tunnel that carries many, so that
-// all of them count where ztunnel opens them to the guest.
+// redirectedTotal is the total of inbound connections that are redirected to
+// the proxy. In ambient mode, most of them arrive in a shared tunnel, so they
+// are counted when ztunnel opens them to the guest.
 func (b *builder) redirectedTotal() Total {
 	if b.ambient() {
 		return ""
@@ -54,8 +54,8 @@ func (b *builder) redirectedTotal() Total {
 	return TotalCaptured
 }
 
-// fromKubelet are the rules for the kubelet's probes, which in ambient mode have
-// a separate source address and bypass the proxy.
+// fromKubelet returns the rules for the kubelet's probes. In ambient mode,
+// probes have a dedicated source address and bypass the proxy.
 func (b *builder) fromKubelet(s stack, f ruleio.Family) []Rule {
 	if !b.ambient() {
 		return nil
@@ -77,7 +77,7 @@ func (b *builder) fromKubelet(s stack, f ruleio.Family) []Rule {
 	)
 }
 
-// probesForwarded lets the kubelet's probes of mesh ports through.
+// probesForwarded accepts the kubelet's probes of mesh ports.
 func (b *builder) probesForwarded(s stack, _ ruleio.Family) []Rule {
 	if !b.ambient() {
 		return nil
@@ -90,9 +90,9 @@ func (b *builder) probesForwarded(s stack, _ ruleio.Family) []Rule {
 	})
 }
 
-// markChains bring the guest's answers back to ztunnel. It connects to the guest
-// from the client's own address, so that without them the answers would leave
-// the pod for the client.
+// markChains returns the chains that route the guest's answers back to ztunnel.
+// ztunnel connects to the guest with the address of the client. Without these
+// chains, the answers would be sent to the client.
 func (b *builder) markChains() {
 	if !b.ambient() {
 		return

@@ -14,8 +14,8 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// Names of the sets. A set whose list in the plan is empty is not there, nor is
-// any rule that would use it, nor a set that no rule uses.
+// Names of the sets. A set is omitted if its list in the plan is empty or no
+// rule uses it. Rules that use an empty set are omitted.
 const (
 	SetOutboundExcludeIPv4 = "outbound_exclude_ipv4"
 	SetOutboundExcludeTCP  = "outbound_exclude_tcp"
@@ -33,26 +33,26 @@ const (
 	SetGate                = "gate"
 )
 
-// Priorities of the base chains: just before the -100 of KubeVirt and Istio,
-// and never equal to it. Among chains of equal priority the one registered last
-// runs first, so that the order would depend on who wrote last.
+// Priorities of the base chains, just before the priority -100 of KubeVirt and
+// Istio and never equal to it. The order of chains with equal priority would
+// depend on which program registered its chain last.
 const (
 	priorityDestinationNAT = -110
 	prioritySourceNAT      = 90
-	// priorityFilter is before the 0 of everyone else's filters.
+	// priorityFilter is before the priority 0 of other filter chains.
 	priorityFilter = -10
 )
 
-// portDNS is the port of DNS, which UnmeshedDrop spares.
+// portDNS is the port of DNS, which UnmeshedDrop does not drop.
 const portDNS = 53
 
 // loopback is the network that never leaves a host (RFC 1122, 3.2.1.3 g). The
-// bridge has route_localnet, so that a guest can send packets there: no
-// exclusion may open the proxy's loopback listeners to it.
+// bridge has route_localnet, so a guest can send packets to this network. No
+// exclusion may give the guest access to the proxy's loopback listeners.
 const loopback = "127.0.0.0/8"
 
-// Build makes the table of a plan. Equal plans give equal tables. It fails with
-// the errors of Check.
+// Build returns the table of a plan. Equal plans result in equal tables. It
+// returns the errors of Check.
 func Build(p ruleio.Plan) (Table, error) {
 	if err := Check(p); err != nil {
 		return Table{}, err
@@ -87,7 +87,7 @@ func (b *builder) filterChain(name string, h nft.Hook, priority int32, rules []R
 	b.addChain(nft.Chain{Name: name, Type: "filter", Hook: h, Priority: priority, Policy: "accept"}, rules)
 }
 
-// addChain adds a chain with the rules, each with a counter.
+// addChain adds a chain with the rules and adds a counter to each.
 func (b *builder) addChain(c nft.Chain, rules []Rule) {
 	for _, r := range rules {
 		c.Rules = append(c.Rules, nft.Rule{Matches: r.Matches, Counter: true, Statement: r.Statement, Comment: r.Comment})
@@ -96,21 +96,22 @@ func (b *builder) addChain(c nft.Chain, rules []Rule) {
 	b.table.Chains = append(b.table.Chains, c)
 }
 
-// builder collects the sets of one table.
+// builder builds the sets of one table.
 type builder struct {
 	plan  ruleio.Plan
 	table Table
-	// sets are the sets that have elements, and order their names.
+	// sets are the sets with elements. order contains their names in order.
 	sets  map[string]nft.Set
 	order []string
-	// known has the names of all sets, with or without elements.
+	// known contains the names of all sets, with or without elements.
 	known map[string]bool
-	// used has the sets that a rule looks up.
+	// used contains the names of the sets that rules look up.
 	used map[string]bool
 	errs []error
 }
 
-// each are the rules of the plan's families, made by the functions in order.
+// each returns the rules of all families of the plan that the functions return,
+// in order.
 func (b *builder) each(rules ...func(stack, ruleio.Family) []Rule) []Rule {
 	var out []Rule
 	for _, f := range b.plan.Families {
@@ -152,11 +153,12 @@ func (b *builder) add(name string, t nft.DataType, elements []string) {
 	b.order = append(b.order, name)
 }
 
-// errUnknownSet marks a rule that names a set that addSets does not add. It is a
-// mistake in this package: without the error the rule would be left out.
+// errUnknownSet indicates a rule that uses a set that addSets does not define.
+// This is a bug in this package. Without the error the rule would be omitted
+// silently.
 var errUnknownSet = errors.New("the rule looks up a set that does not exist")
 
-// keep leaves out the rules that look up a set without elements.
+// keep omits the rules that look up a set without elements.
 func (b *builder) keep(rules ...Rule) []Rule {
 	var out []Rule
 	for _, r := range rules {
@@ -171,7 +173,7 @@ func (b *builder) keep(rules ...Rule) []Rule {
 	return out
 }
 
-// hasSets reports whether every set that the rule looks up has elements.
+// hasSets reports whether all sets that the rule looks up have elements.
 func (b *builder) hasSets(r Rule) bool {
 	has := true
 	for _, m := range r.Matches {
@@ -187,7 +189,7 @@ func (b *builder) hasSets(r Rule) bool {
 	return has
 }
 
-// fromGuest are the rules for connections that the guest opens.
+// fromGuest returns the rules for connections that the guest opens.
 func (b *builder) fromGuest(s stack, _ ruleio.Family) []Rule {
 	in := nft.Match{Field: nft.FieldInputInterface, Value: b.plan.Bridge}
 	direct := func(comment string, matches ...nft.Match) Rule {
@@ -217,7 +219,8 @@ func (b *builder) fromGuest(s stack, _ ruleio.Family) []Rule {
 	})...)
 }
 
-// fromOutside are the rules for connections that reach the pod's interface.
+// fromOutside returns the rules for connections that arrive at the pod's
+// interface.
 func (b *builder) fromOutside(s stack, f ruleio.Family) []Rule {
 	in := nft.Match{Field: nft.FieldInputInterface, Value: b.plan.PodInterface}
 	guest := nft.Statement{Kind: nft.StatementDNAT, Address: f.Guest}
@@ -252,8 +255,9 @@ func (b *builder) fromOutside(s stack, f ruleio.Family) []Rule {
 	)
 }
 
-// fromPod are the rules for connections that processes in the pod open to the
-// pod itself: the proxy's upstream leg, probes, the proxy's agent.
+// fromPod returns the rules for connections from processes in the pod to the
+// pod: upstream connections of the proxy, probes, and connections of the
+// proxy's agent.
 func (b *builder) fromPod(s stack, f ruleio.Family) []Rule {
 	local := lookup(s.destination, s.local)
 	exposed := local
@@ -277,10 +281,10 @@ func (b *builder) fromPod(s stack, f ruleio.Family) []Rule {
 	)
 }
 
-// toGuest is the rule for packets that leave towards the guest.
+// toGuest returns the rule for packets that leave towards the guest.
 func (b *builder) toGuest(s stack, f ruleio.Family) []Rule {
 	if b.ambient() && !s.answersLoopback {
-		return nil // ztunnel uses the address of the client inbound.
+		return nil // Inbound, ztunnel uses the client's address.
 	}
 	defects := append([]Defect{DefectInboundExclusions, DefectInjection}, s.defects...)
 	return b.keep(Rule{
@@ -291,7 +295,7 @@ func (b *builder) toGuest(s stack, f ruleio.Family) []Rule {
 	})
 }
 
-// named is a comment that begins with the defects.
+// named returns a comment that starts with the defects.
 func named(defects []Defect, words string) string {
 	names := make([]string, len(defects))
 	for i, r := range defects {

@@ -19,7 +19,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-// goldenPlans are kept in testdata as nft lists them.
+// goldenPlans have golden files in testdata in the format of an nft listing.
 var goldenPlans = plantest.All()
 
 func fullPlan() ruleio.Plan { return plantest.Full() }
@@ -52,8 +52,7 @@ func TestBuildGolden(t *testing.T) {
 	}
 }
 
-// TestBuildKeepsTheDesign checks what every table must hold to, whatever the
-// plan.
+// TestBuildKeepsTheDesign checks invariants of tables for all plans.
 func TestBuildKeepsTheDesign(t *testing.T) {
 	for name, p := range goldenPlans {
 		t.Run(name, func(t *testing.T) {
@@ -82,7 +81,7 @@ func TestBuildKeepsTheDesign(t *testing.T) {
 	}
 }
 
-// checkFilter reports whether the rule filters, which only those of one hook may.
+// checkFilter checks that the rule filters packets only at the permitted hook.
 func checkFilter(t *testing.T, c nft.Chain, r nft.Rule, total Total) bool {
 	t.Helper()
 	filters := r.Statement.Kind == nft.StatementDrop || r.Statement.Kind == nft.StatementAccept
@@ -160,8 +159,8 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// TestUnknownSet expects an error for a rule that looks up a set that addSets does
-// not know, in place of a table without the rule.
+// TestUnknownSet checks that a rule with a set that addSets does not define is
+// an error and is not omitted.
 func TestUnknownSet(t *testing.T) {
 	b := builder{plan: fullPlan(), sets: map[string]nft.Set{}, known: map[string]bool{}, used: map[string]bool{}}
 	b.addSets()

@@ -14,17 +14,17 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// ErrInvalidPlan marks a plan from which no table can be made. The message
-// names the field of ruleio.Plan by its JSON path.
+// ErrInvalidPlan indicates a plan from which no table can be built. The message
+// contains the JSON path of the field in ruleio.Plan.
 var ErrInvalidPlan = errors.New("invalid plan")
 
 func invalid(field, format string, args ...any) error {
 	return fmt.Errorf("%w: %s %s", ErrInvalidPlan, field, fmt.Sprintf(format, args...))
 }
 
-// Check returns every reason why no table can be made of the plan, joined, or
-// nil. Each wraps ErrInvalidPlan. It does not judge whether the plan is wise:
-// that is the manager's part.
+// Check returns all errors of the plan, joined, or nil. Each error wraps
+// ErrInvalidPlan. It checks only whether a table can be built. The manager
+// validates the intent.
 func Check(p ruleio.Plan) error {
 	return errors.Join(
 		checkInterface("plan.podInterface", p.PodInterface),
@@ -76,8 +76,8 @@ func checkUnmeshed(u ruleio.Unmeshed) error {
 	}
 }
 
-// checkRanges wants ranges in ascending order, no two overlapping: the kernel
-// refuses an interval set whose elements overlap.
+// checkRanges checks that ranges are in ascending order and do not overlap. The
+// kernel rejects overlapping elements in an interval set.
 func checkRanges(field string, ranges []ruleio.PortRange) error {
 	last := -1
 	for i, r := range ranges {
@@ -96,8 +96,8 @@ func checkRanges(field string, ranges []ruleio.PortRange) error {
 	return nil
 }
 
-// checkInterface refuses what the kernel refuses (dev_valid_name in
-// net/core/dev.c) and what nft reads as a wildcard or cannot quote.
+// checkInterface rejects names that the kernel rejects (dev_valid_name in
+// net/core/dev.c), or that nft cannot quote or treats as wildcards.
 func checkInterface(field, name string) error {
 	switch {
 	case name == "":
@@ -151,8 +151,8 @@ func checkFamilies(families []ruleio.Family) error {
 	return errors.Join(errs...)
 }
 
-// checkAddress wants a canonical unicast address of the family that leaves the
-// host.
+// checkAddress requires a canonical unicast address of the family that is valid
+// outside the host.
 func checkAddress(field string, s stack, text string) error {
 	a, err := netip.ParseAddr(text)
 	switch {
@@ -166,9 +166,10 @@ func checkAddress(field string, s stack, text string) error {
 	}
 }
 
-// embedsIPv4 reports whether an IPv6 network is one of addresses that stand for
-// IPv4 addresses or for the host itself (RFC 4291, 2.5.2, 2.5.3 and 2.5.5). No
-// packet from another host has them, and programs spell them in two ways.
+// embedsIPv4 reports whether an IPv6 network contains addresses that represent
+// IPv4 addresses or the host itself (RFC 4291, 2.5.2, 2.5.3 and 2.5.5). Packets
+// from other hosts never have such addresses, and their notation differs
+// between programs.
 func embedsIPv4(p netip.Prefix) bool {
 	return p.Addr().Is4In6() || p.Bits() > lowNetwork.Bits() && lowNetwork.Contains(p.Addr())
 }
@@ -195,7 +196,7 @@ func checkPorts(field string, ports []uint16) error {
 	return nil
 }
 
-// checkDisjoint refuses a TCP port that two rules would claim.
+// checkDisjoint rejects a TCP port that two rules would match.
 func checkDisjoint(p ruleio.Plan) error {
 	var errs []error
 	owner := map[uint16]string{}
@@ -223,8 +224,9 @@ func checkDisjoint(p ruleio.Plan) error {
 	return errors.Join(errs...)
 }
 
-// checkCIDRs wants canonical networks in ascending order, IPv4 before IPv6, none
-// inside another: the kernel refuses an interval set whose elements overlap.
+// checkCIDRs checks that networks are canonical and in ascending order, IPv4
+// before IPv6, and do not overlap. The kernel rejects overlapping elements in
+// an interval set.
 func checkCIDRs(field string, cidrs []string) error {
 	var errs []error
 	var last netip.Prefix

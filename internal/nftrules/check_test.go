@@ -14,7 +14,7 @@ import (
 func TestCheckRefuses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(p *ruleio.Plan)
-		// want is a part of the message: the field and what is wrong.
+		// want is a substring of the error: the field and the problem.
 		want string
 	}{
 		"no pod interface":               {func(p *ruleio.Plan) { p.PodInterface = "" }, "plan.podInterface is empty"},

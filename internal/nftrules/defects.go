@@ -2,38 +2,38 @@
 
 package nftrules
 
-// Defect names a defect of the rules that KubeVirt and Istio write for a
-// virtual machine; docs/packet-path.md describes them.
+// Defect identifies a defect of the rules that KubeVirt and Istio write for a
+// virtual machine. docs/packet-path.md describes the defects.
 type Defect string
 
 // Defects.
 const (
-	// DefectOutboundExclusions: Istio's outbound exclusions live in the
-	// output hook, which the guest's packets never pass.
+	// DefectOutboundExclusions: Istio's outbound exclusions are in the output
+	// hook, which packets of the guest do not traverse.
 	DefectOutboundExclusions Defect = "N1"
-	// DefectInboundExclusions: Istio lets an excluded inbound port through,
-	// but KubeVirt forwards none but 22 to the guest.
+	// DefectInboundExclusions: Istio accepts an excluded inbound port, but
+	// KubeVirt forwards only port 22 to the guest.
 	DefectInboundExclusions Defect = "N2"
-	// DefectInboundUDP: KubeVirt forwards no UDP once injection is on.
+	// DefectInboundUDP: with sidecar injection, KubeVirt does not forward UDP.
 	DefectInboundUDP Defect = "N3"
-	// DefectDNS: Istio's DNS capture puts the answers to the guest's queries
-	// into another conntrack zone than the queries.
+	// DefectDNS: Istio's DNS capture assigns different conntrack zones to the
+	// guest's queries and to their answers.
 	DefectDNS Defect = "N4"
-	// DefectInjection: without the VMI annotation KubeVirt takes inbound
-	// connections, and the proxy's own ports, away from the proxy.
+	// DefectInjection: without the annotation of the VMI, KubeVirt redirects
+	// inbound connections and connections to the proxy's ports to the guest.
 	DefectInjection Defect = "N5"
-	// DefectAmbient: the guest answers to ztunnel's client, bypassing ztunnel, so
-	// that no connection to the guest completes.
+	// DefectAmbient: the guest answers to ztunnel's client directly instead of
+	// to ztunnel, so no connection to the guest can be established.
 	DefectAmbient Defect = "N6"
-	// DefectIPv6: KubeVirt's rules for IPv6 know neither the pod's address
-	// nor that of the proxy's upstream leg.
+	// DefectIPv6: KubeVirt's rules for IPv6 match neither the pod's address nor
+	// the address of the proxy's upstream connections.
 	DefectIPv6 Defect = "N7"
-	// DefectClosedPorts: a port that is not listed reaches the guest, past
-	// the proxy, when KubeVirt forwards everything.
+	// DefectClosedPorts: if KubeVirt forwards all ports, connections to
+	// unlisted ports reach the guest without passing through the mesh.
 	DefectClosedPorts Defect = "closed"
 )
 
-// Summary describes in one line what is broken without the repair.
+// Summary returns a one-line description of the defect.
 func (r Defect) Summary() string {
 	switch r {
 	case DefectOutboundExclusions:

@@ -10,22 +10,22 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// priorityRaw is just before Istio's raw rules, which set conntrack zones.
+// priorityRaw is just before Istio's raw rules, which assign conntrack zones.
 const priorityRaw = -310
 
-// chainRaw is the name of the chain that sets conntrack zones.
+// chainRaw is the name of the chain that assigns conntrack zones.
 const chainRaw = "raw"
 
 // Conntrack zones of Istio's DNS capture (Istio,
-// tools/istio-iptables/pkg/capture): answers that come from outside, and the
-// way between those who ask and the proxy's resolver.
+// tools/istio-iptables/pkg/capture): for answers from outside, and for traffic
+// between clients and the proxy's resolver.
 const (
 	zoneUpstream = 1
 	zoneResolver = 2
 )
 
-// dnsZones are the rules that put the guest's queries into the zone where Istio
-// looks for their answers. DNS over TCP has no zones.
+// dnsZones returns the rules that assign the guest's queries to the zone in
+// which Istio expects their answers. DNS over TCP does not use zones.
 func (b *builder) dnsZones(s stack, _ ruleio.Family) []Rule {
 	d := b.plan.DNS
 	if d == nil || d.CapturePort == 0 {
@@ -39,8 +39,8 @@ func (b *builder) dnsZones(s stack, _ ruleio.Family) []Rule {
 	}
 	if d.Mode == ruleio.DNSProxy && s.answersLoopback {
 		if b.ambient() {
-			// The answers of ztunnel's resolver have no separate zone
-			// (Istio, cni/pkg/iptables).
+			// Answers of ztunnel's resolver do not have a separate zone (Istio,
+			// cni/pkg/iptables).
 			return nil
 		}
 		r.Statement.Zone = zoneResolver
@@ -49,15 +49,16 @@ func (b *builder) dnsZones(s stack, _ ruleio.Family) []Rule {
 	return b.keep(r)
 }
 
-// dnsFromGuest are the rules for the guest's queries, before all others.
+// dnsFromGuest returns the rules for the guest's queries, which precede all
+// other rules.
 func (b *builder) dnsFromGuest(s stack, _ ruleio.Family) []Rule {
 	in := nft.Match{Field: nft.FieldInputInterface, Value: b.plan.Bridge}
 	switch d := b.plan.DNS; {
 	case d == nil:
 		return nil
 	case d.Mode == ruleio.DNSProxy && s.answersLoopback:
-		// The resolver listens on loopback, so a mere redirect, which goes
-		// to the bridge's address, would miss it.
+		// The resolver listens on loopback. A redirect statement would
+		// translate to the address of the bridge.
 		resolver := nft.Statement{Kind: nft.StatementDNAT, Address: s.loopback, Port: d.CapturePort}
 		return b.keep(
 			Rule{
@@ -79,8 +80,8 @@ func (b *builder) dnsFromGuest(s stack, _ ruleio.Family) []Rule {
 	}
 }
 
-// unmeshedDNS drops the queries that were meant for the proxy's resolver and
-// cannot reach it, because it listens on loopback.
+// unmeshedDNS drops queries for the proxy's resolver that cannot reach it,
+// because it listens on loopback.
 func (b *builder) unmeshedDNS() []Rule {
 	if b.plan.DNS == nil || b.plan.DNS.Mode != ruleio.DNSProxy {
 		return nil

@@ -10,37 +10,37 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// stack is how rules speak of one address family.
+// stack contains the parameters of the rules of one address family.
 type stack struct {
-	// name is the nftables name, title what people call it.
+	// name is the name in nftables. title is the name in comments.
 	name, title string
 	addresses   nft.DataType
 	// is matches the family.
 	is nft.Match
-	// source and destination are the fields of the addresses.
+	// source and destination are the address fields.
 	source, destination nft.Field
 	// Names of the family's sets.
 	excluded, included, local string
-	// loopback is where processes in the pod reach each other.
+	// loopback is the address at which processes in the pod reach each other.
 	loopback string
-	// notLocalhost are matches that no exclusion may lack.
+	// notLocalhost are matches that every exclusion must include.
 	notLocalhost []nft.Match
-	// upstream matches the source of the proxy's connections to the guest
+	// upstream matches the source of connections from the proxy to the guest
 	// that the guest could not answer.
 	upstream nft.Match
-	// answersLoopback reports whether the guest can answer to what came from
-	// loopback.
+	// answersLoopback reports whether the guest can answer connections from
+	// loopback addresses.
 	answersLoopback bool
-	// probes is the address that istio-cni's rules on the node give to the
-	// kubelet's probes in ambient mode (Istio, cni/pkg/nodeagent,
+	// probes is the source address that istio-cni's rules on the node assign to
+	// the kubelet's probes in ambient mode (Istio, cni/pkg/nodeagent,
 	// DefaultHostProbeSNATIP and DefaultHostProbeSNATIPV6).
 	probes string
-	// defects are defects that the stock rules of this family have in
-	// addition, where the proxy hands connections on.
+	// defects are additional defects of the stock rules of this family in the
+	// proxy's upstream connections.
 	defects []Defect
 }
 
-// stacks are all families, in the order of their rules.
+// stacks are all families in the order of their rules.
 var stacks = []stack{
 	{
 		name: ruleio.FamilyIPv4, title: "IPv4", addresses: nft.TypeIPv4Address,
@@ -63,19 +63,19 @@ var stacks = []stack{
 	},
 }
 
-// UpstreamIPv6 is where the proxy's connections to the guest come from over IPv6
-// (Istio, pilot/pkg/networking/core, InboundPassthroughBindIpv6). Linux takes
-// nothing for ::1 from a link (RFC 4291, 2.5.3), so that neither the guest can
-// reach the proxy's loopback nor answer to it.
+// UpstreamIPv6 is the source address of the proxy's connections to the guest
+// over IPv6 (Istio, pilot/pkg/networking/core, InboundPassthroughBindIpv6).
+// Linux does not accept packets for ::1 from a link (RFC 4291, 2.5.3), so the
+// guest cannot reach the proxy's loopback listeners or answer to ::1.
 const UpstreamIPv6 = "::6"
 
-// stackOf is the stack of a family that Check has accepted.
+// stackOf returns the stack of a family that Check has accepted.
 func stackOf(f ruleio.Family) stack {
 	return stacks[slices.IndexFunc(stacks, func(s stack) bool { return s.name == f.Name })]
 }
 
-// in are the texts of the networks of the stack, as nft lists them: a single
-// address has no prefix length.
+// in returns the networks of the family in nft's notation, without a prefix
+// length for single addresses.
 func (s stack) in(cidrs []string) []string {
 	var out []string
 	for _, c := range cidrs {
@@ -91,7 +91,7 @@ func (s stack) in(cidrs []string) []string {
 	return out
 }
 
-// matches puts the family's match where no other of its matches implies it.
+// matches adds the match of the family if no other match implies it.
 func (s stack) matches(in nft.Match, others ...nft.Match) []nft.Match {
 	for _, m := range others {
 		if need, _ := m.Field.Implied(); need == s.is {
@@ -101,5 +101,5 @@ func (s stack) matches(in nft.Match, others ...nft.Match) []nft.Match {
 	return append([]nft.Match{in, s.is}, others...)
 }
 
-// keep is the null binding of the family.
+// keep returns the null binding of the family.
 func (s stack) keep() nft.Statement { return nft.Statement{Kind: nft.StatementKeep, Family: s.name} }

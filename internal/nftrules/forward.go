@@ -9,9 +9,9 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// forwarded are the filter rules for packets between the guest and the outside
-// that no proxy took. They look at the first packet of a connection only, so
-// that a connection that was let in stays.
+// forwarded returns the filter rules for packets that are forwarded between the
+// guest and other hosts without the proxy. They match only the first packet of
+// a connection, so established connections are not affected.
 func (b *builder) forwarded() []Rule {
 	rules := append(b.each(b.probesForwarded), b.closed()...)
 	if b.plan.Unmeshed == ruleio.UnmeshedDrop {
@@ -45,8 +45,8 @@ func (b *builder) outwards() []nft.Match {
 	return []nft.Match{{Field: nft.FieldInputInterface, Value: b.plan.Bridge}, isNew}
 }
 
-// closed drops packets that other programs' rules send to ports of the guest that
-// are not listed.
+// closed drops packets that rules of other programs forward to unlisted ports
+// of the guest.
 func (b *builder) closed() []Rule {
 	other := func(f nft.Field, set string, protocol nft.Match) nft.Match {
 		if _, ok := b.sets[set]; ok {
@@ -70,10 +70,10 @@ func (b *builder) closed() []Rule {
 	)
 }
 
-// unmeshed drops what no proxy carries, in both directions. DHCP is between the
-// guest and the bridge, so it is never forwarded, and neither are the messages
-// by which IPv6 finds its neighbours. A packet that is too big is answered within
-// its flow, which is not new.
+// unmeshed drops traffic that the proxy does not carry in both directions. DHCP
+// and IPv6 neighbor discovery take place between guest and bridge and are not
+// forwarded. ICMP errors for established flows, such as "packet too big", do
+// not have the conntrack state "new".
 func (b *builder) unmeshed() []Rule {
 	rules := []Rule{{
 		Matches:   append(b.inwards(), notTCP, notUDP),

@@ -6,9 +6,9 @@ import (
 	"meshvm.io/meshvm/internal/nft"
 )
 
-// gate is the rule that only a process in the pod can meet: the container that
-// delays the guest until the table was verified sees it by a connection
-// that comes back (package gate).
+// gate returns the rule for the start gate, which only a process in the pod can
+// match. The container that delays the guest detects a verified table by a
+// connection that is redirected back to it (package gate).
 func (b *builder) gate() []Rule {
 	g := b.plan.Gate
 	if g == nil {

@@ -8,39 +8,40 @@ import (
 	"meshvm.io/meshvm/internal/nft"
 )
 
-// TableName is the name of meshvm's table, in the family inet.
+// TableName is the name of meshvm's table in the family inet.
 const TableName = "meshvm"
 
-// Rule is a rule with the reason for which it exists.
+// Rule is a rule with its purpose.
 type Rule struct {
-	// Matches, Statement and Comment are the rule's parts in nftables. Every
+	// Matches, Statement and Comment are the nftables parts of the rule. Every
 	// rule has a counter.
 	Matches   []nft.Match
 	Statement nft.Statement
 	Comment   string
-	// Defects and Total are the rule's purpose.
+	// Defects and Total are the purpose of the rule.
 	Defects []Defect
 	Total   Total
 }
 
-// Purpose is the part of a rule that the kernel does not keep.
+// Purpose is the part of a rule that is not stored in the kernel.
 type Purpose struct {
-	// Defects are the defects of the stock rules that the rule repairs.
+	// Defects are the defects of the stock rules that the rule corrects.
 	Defects []Defect
-	// Total is the sum that the rule's counter belongs to, empty for none.
+	// Total is the total to which the counter of the rule belongs, if any.
 	Total Total
 }
 
 // Table is the table of a plan.
 type Table struct {
 	nft.Table
-	// Purposes has the purpose of each rule, by the chain's name and the
-	// rule's place in the chain.
+	// Purposes contains the purpose of each rule, by the name of the chain and
+	// the index of the rule.
 	Purposes map[string][]Purpose
 }
 
-// Shut is the table before it was verified: the set of its gate is empty, so
-// that the gate's rule matches nothing. Without a gate it is the table itself.
+// Shut returns the table before verification: the set of the gate is empty, so
+// the rule of the gate does not match. Without a gate it returns the table
+// itself.
 func (t Table) Shut() Table {
 	t.Sets = slices.Clone(t.Sets)
 	if s := t.Set(SetGate); s != nil {
@@ -49,5 +50,6 @@ func (t Table) Shut() Table {
 	return t
 }
 
-// Gate is the set whose element opens the gate, nil for a table without a gate.
+// Gate is the set whose element opens the gate. It is nil for a table without a
+// gate.
 func (t Table) Gate() *nft.Set { return t.Set(SetGate) }

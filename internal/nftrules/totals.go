@@ -7,23 +7,23 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// Total is a sum of rule counters that people and policies ask for.
+// Total is a sum of rule counters.
 type Total string
 
-// Totals. A rule that belongs to none, as those for the proxy's own
-// connections, counts for itself only.
+// Totals. A rule without a total, for example a rule for the proxy's own
+// connections, is not part of any sum.
 const (
-	// TotalCaptured is of rules that send connections to the mesh proxy.
+	// TotalCaptured counts connections that are redirected to the mesh proxy.
 	TotalCaptured Total = "captured"
-	// TotalDirect is of rules that send connections bypassing the proxy.
+	// TotalDirect counts connections that bypass the proxy.
 	TotalDirect Total = "direct"
-	// TotalDropped is of rules that drop packets.
+	// TotalDropped counts dropped packets.
 	TotalDropped Total = "dropped"
 )
 
-// Totals adds up the counters of a snapshot by the totals of the wanted table's
-// rules. Rules are distinguished by chain and text, so that a table with foreign
-// rules in between still counts right.
+// Totals sums the counters of a snapshot by the totals of the rules in the
+// wanted table. Rules are identified by chain and text, so foreign rules in the
+// table do not change the result.
 func Totals(want Table, got nft.Snapshot) ruleio.Counters {
 	totals := map[string]Total{}
 	for _, c := range want.Chains {

@@ -12,7 +12,7 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// TestTotals counts one packet at the first rule, two at the second, and so on.
+// TestTotals counts one packet in the first rule, two in the second, and so on.
 func TestTotals(t *testing.T) {
 	want, err := Build(fullPlan())
 	if err != nil {

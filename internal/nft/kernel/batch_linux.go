@@ -11,25 +11,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// batch is a list of nf_tables messages that the kernel takes as one
-// transaction: all of them or none (Linux, net/netfilter/nfnetlink.c,
+// batch is a list of nf_tables messages that the kernel applies in one
+// transaction: either all messages or none (Linux, net/netfilter/nfnetlink.c,
 // nfnetlink_rcv_batch).
 type batch struct {
 	messages []netlink.Message
-	// objects reports for each message what it is about, for error texts.
+	// objects describes the object of each message for error texts.
 	objects []string
-	// generation, unless 0, is the only one of the ruleset that the kernel
-	// takes the batch for.
+	// generation, if not 0, is the generation of the ruleset that the batch
+	// requires. The kernel rejects the batch in any other generation.
 	generation uint32
 	err        error
 }
 
-// messageType is the netlink type of an nf_tables message.
+// messageType returns the netlink type of an nf_tables message.
 func messageType(message uint16) netlink.HeaderType {
 	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | message)
 }
 
-// nfgenmsg is the header of all nfnetlink messages: family, version, resource.
+// nfgenmsg returns the header of nfnetlink messages: family, version, resource.
 func nfgenmsg(family byte, resource uint16) []byte {
 	return binary.BigEndian.AppendUint16([]byte{family, unix.NFNETLINK_V0}, resource)
 }
@@ -57,13 +57,13 @@ func encodeAttributes(attributes func(*netlink.AttributeEncoder) error) ([]byte,
 	return ae.Encode()
 }
 
-// sendBufferDefault is below the usual net.core.wmem_default; a larger batch
-// asks for a larger buffer.
+// sendBufferDefault is less than the usual net.core.wmem_default. A larger
+// batch requests a larger buffer.
 const sendBufferDefault = 64 << 10
 
-// commit sends the batch and returns nil when the kernel has committed it. An
-// error means that the kernel has changed nothing, unless it is one of the
-// socket itself.
+// commit sends the batch and returns nil after the kernel has committed it. If
+// it returns an error, the kernel has changed nothing, unless the error is an
+// error of the socket.
 func (b *batch) commit() error {
 	if b.err != nil {
 		return b.err
@@ -74,9 +74,9 @@ func (b *batch) commit() error {
 	}
 	defer func() { _ = conn.Close() }()
 
-	// Only the last message asks for an acknowledgement: it comes after the
-	// commit, and errors come always. Acknowledgements for all could
-	// overflow the socket's receive buffer.
+	// Only the last message requests an acknowledgment, which is sent after the
+	// commit. Errors are always sent. Acknowledgments for all messages could
+	// overflow the receive buffer of the socket.
 	last := len(b.messages) - 1
 	b.messages[last].Header.Flags |= netlink.Acknowledge
 	sent := make([]netlink.Message, 0, len(b.messages)+2)
@@ -122,8 +122,8 @@ func batchSize(messages []netlink.Message) int {
 	return n
 }
 
-// await reads replies up to the acknowledgement of the last message, or the
-// first error: errors come in the order of the messages.
+// await reads replies until the acknowledgment of the last message or the first
+// error. Errors are sent in the order of the messages.
 func (b *batch) await(conn *netlink.Conn, sent []netlink.Message) error {
 	acknowledged := sent[len(sent)-2].Header.Sequence
 	for {
@@ -139,7 +139,7 @@ func (b *batch) await(conn *netlink.Conn, sent []netlink.Message) error {
 	}
 }
 
-// explain names the object whose message the kernel refused.
+// explain adds the object of the rejected message to an error.
 func (b *batch) explain(err error, sent []netlink.Message) error {
 	var oe *netlink.OpError
 	if !errors.As(err, &oe) {
@@ -160,9 +160,9 @@ func (b *batch) explain(err error, sent []netlink.Message) error {
 	return fmt.Errorf("%s: %w", object, supported(oe.Err))
 }
 
-// supported adds ErrUnsupported to the errors with which kernels answer a
-// family, chain type or expression that they do not have. A batch refers to
-// nothing that it does not create itself, so ENOENT has no other cause.
+// supported adds ErrUnsupported to the errors that kernels return for an
+// unknown family, chain type or expression. A batch refers only to objects that
+// it creates, so ENOENT does not have another cause.
 func supported(err error) error {
 	for _, errno := range []unix.Errno{unix.ENOENT, unix.EOPNOTSUPP, unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT} {
 		if errors.Is(err, errno) {
@@ -172,13 +172,14 @@ func supported(err error) error {
 	return err
 }
 
-// dial opens a netfilter netlink socket in the calling thread's namespace.
+// dial opens a netfilter netlink socket in the network namespace of the calling
+// thread.
 func dial() (*netlink.Conn, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
 		return nil, fmt.Errorf("open a netfilter socket: %w", supported(err))
 	}
-	// Better error texts; kernels before 4.12 have none.
+	// Extended error messages, not supported by kernels before 4.12.
 	_ = conn.SetOption(netlink.ExtendedAcknowledge, true)
 	return conn, nil
 }

@@ -14,7 +14,7 @@ import (
 	"meshvm.io/meshvm/internal/nft"
 )
 
-// decodeSet reads a set without its elements, and the name of its table.
+// decodeSet decodes a set without its elements, and the name of its table.
 func decodeSet(ad *netlink.AttributeDecoder) (table string, s nft.Set) {
 	for ad.Next() {
 		switch ad.Type() {
@@ -31,14 +31,14 @@ func decodeSet(ad *netlink.AttributeDecoder) (table string, s nft.Set) {
 	return table, s
 }
 
-// Flags by their nft names, from the lowest bit (linux/netfilter/nf_tables.h,
-// enum nft_table_flags and enum nft_set_flags).
+// Names of flags in nft, from the lowest bit (linux/netfilter/nf_tables.h, enum
+// nft_table_flags and enum nft_set_flags).
 var (
 	tableFlags = []string{"dormant", "owner", "persist"}
 	setFlags   = []string{"anonymous", "constant", nft.FlagInterval, "map", "timeout", "dynamic", "object", "concatenation"}
 )
 
-// flagNames names the bits that are set.
+// flagNames returns the names of the bits that are set.
 func flagNames(bits uint32, names []string) []string {
 	var out []string
 	for i := range 32 {
@@ -62,7 +62,7 @@ func typeOf(number uint32) nft.DataType {
 	return nft.DataType(fmt.Sprintf("type %d", number))
 }
 
-// decodeElements reads one message of a dump of elements.
+// decodeElements decodes one message of a dump of elements.
 func decodeElements(ad *netlink.AttributeDecoder) []setKey {
 	var keys []setKey
 	for ad.Next() {
@@ -102,15 +102,14 @@ func decodeElement(elem *netlink.AttributeDecoder) setKey {
 	return k
 }
 
-// elementTextsOf is the inverse of setKeys; the keys may be in any order.
+// elementTextsOf is the inverse of setKeys. The keys can be in any order.
 func elementTextsOf(s nft.Set, keys []setKey) []string {
 	if s.Type != nft.TypePort && !s.Type.IsAddress() {
 		return nil
 	}
 	slices.SortFunc(keys, func(a, b setKey) int {
 		if a.key == b.key && a.end != b.end {
-			// The end of a range sorts before the range that
-			// follows it immediately.
+			// The end of a range precedes the start of an adjacent range.
 			if a.end {
 				return -1
 			}
@@ -142,7 +141,7 @@ func elementTextsOf(s nft.Set, keys []setKey) []string {
 	return out
 }
 
-// decodeChain reads a chain without its rules, and the name of its table.
+// decodeChain decodes a chain without its rules, and the name of its table.
 func decodeChain(ad *netlink.AttributeDecoder) (table string, c nft.Chain) {
 	for ad.Next() {
 		switch ad.Type() {
@@ -189,8 +188,8 @@ func hookName(number uint32) nft.Hook {
 	return nft.Hook(strconv.Itoa(int(number)))
 }
 
-// comment finds the comment in a rule's userdata, which anyone may have
-// written.
+// comment returns the comment in the userdata of a rule. Any program may have
+// written the userdata.
 func comment(data []byte) string {
 	for len(data) >= 2 {
 		kind, length := data[0], int(data[1])

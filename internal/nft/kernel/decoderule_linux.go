@@ -52,7 +52,8 @@ func decodeRule(ad *netlink.AttributeDecoder) (kernelRule, error) {
 	return kr, ad.Err()
 }
 
-// rawExpression is an expression by name, decoded if it is one of meshvm.
+// rawExpression is an expression with its name. It is decoded if this package
+// writes expressions of this kind.
 type rawExpression struct {
 	name    string
 	data    []byte
@@ -85,7 +86,7 @@ func decodeExpression(ad *netlink.AttributeDecoder) rawExpression {
 	return e
 }
 
-// newExpression returns an empty expression of one of the kinds that we write.
+// newExpression returns an empty expression of a kind that this package writes.
 func newExpression(name string) expr.Any {
 	switch name {
 	case "meta":
@@ -113,8 +114,9 @@ func newExpression(name string) expr.Any {
 	}
 }
 
-// ruleParser recognises in a list of expressions what Rule can report. All else
-// becomes a match of FieldUnrecognised, which equals nothing that Build makes.
+// ruleParser converts a list of expressions to a Rule. Unknown expressions are
+// converted to a match of FieldUnrecognised, which is not equal to any match of
+// Build.
 type ruleParser struct {
 	exprs   []rawExpression
 	rule    *nft.Rule
@@ -132,7 +134,7 @@ func (p *ruleParser) parse() {
 	}
 }
 
-// at is the i-th expression that is left, nil if there is none.
+// at returns the remaining expression i, or nil.
 func (p *ruleParser) at(i int) expr.Any {
 	if i < len(p.exprs) {
 		return p.exprs[i].decoded
@@ -140,11 +142,11 @@ func (p *ruleParser) at(i int) expr.Any {
 	return nil
 }
 
-// step reads one match, counter or statement and returns how many expressions
-// it took, 0 if it is none that we know.
+// step parses one match, counter or statement. It returns the number of parsed
+// expressions, or 0 if it does not recognize them.
 func (p *ruleParser) step() int {
 	if p.rule.Statement.Kind != nft.StatementNone {
-		return 0 // Nothing of meshvm follows a statement.
+		return 0 // meshvm's rules do not have expressions after a statement.
 	}
 	switch first := p.at(0).(type) {
 	case *expr.Counter:
@@ -178,7 +180,8 @@ func (p *ruleParser) step() int {
 	}
 }
 
-// field is the inverse of load: a port is one of the protocol matched before.
+// field is the inverse of load. A port belongs to the protocol that was matched
+// before.
 func (p *ruleParser) field(e expr.Any) nft.Field {
 	for _, known := range knownLoads {
 		if !sameLoad(known.load, e) {
@@ -191,7 +194,7 @@ func (p *ruleParser) field(e expr.Any) nft.Field {
 	return nft.FieldUnrecognised
 }
 
-// knownLoads are the results of load.
+// knownLoads contains the results of load.
 var knownLoads = func() (out []struct {
 	field nft.Field
 	load  expr.Any
@@ -208,7 +211,7 @@ var knownLoads = func() (out []struct {
 	return out
 }()
 
-// sameLoad compares what is loaded; a payload may be shorter, for a prefix.
+// sameLoad compares loaded fields. For a prefix, a payload can be shorter.
 func sameLoad(want, got expr.Any) bool {
 	if w, ok := want.(*expr.Payload); ok {
 		g, ok := got.(*expr.Payload)
@@ -264,7 +267,7 @@ func (p *ruleParser) match(f nft.Field, test expr.Any) int {
 	return 2
 }
 
-// keep reads the null binding.
+// keep parses the null binding.
 func (p *ruleParser) keep(loaded expr.Any, nat *expr.NAT) int {
 	family, ok := plainNAT(nat, expr.NATTypeDestNAT)
 	if !ok || p.field(loaded) != destinationFields[family] {
@@ -277,9 +280,9 @@ func (p *ruleParser) keep(loaded expr.Any, nat *expr.NAT) int {
 	return 2
 }
 
-// plainNAT is the family of a translation whose address comes from the register
-// and that asks for nothing else. The kernel gives back the register as both
-// ends of the range.
+// plainNAT returns the family of a translation that takes its address from the
+// register and does not have other options. The kernel returns the register as
+// both ends of the range.
 func plainNAT(n *expr.NAT, kind expr.NATType) (family string, ok bool) {
 	plain := *n
 	if plain.RegAddrMax == plain.RegAddrMin {
@@ -293,15 +296,15 @@ func plainNAT(n *expr.NAT, kind expr.NATType) (family string, ok bool) {
 	return "", false
 }
 
-// translated is the text of the address that a translation leads to, if the
-// translation is a plain one of the address's family.
+// translated returns the text of the translated address if the translation is
+// plain and has the family of the address.
 func translated(address []byte, nat *expr.NAT, kind expr.NATType) (string, bool) {
 	a, ok := netip.AddrFromSlice(address)
 	family, plain := plainNAT(nat, kind)
 	return a.String(), ok && plain && nft.FamilyOf(a.String()) == family
 }
 
-// destination reads a translation to an address and a port.
+// destination parses a translation to an address and a port.
 func (p *ruleParser) destination(address *expr.Immediate, second, third expr.Any) int {
 	port, isPort := second.(*expr.Immediate)
 	nat, isNAT := third.(*expr.NAT)
@@ -372,7 +375,7 @@ func (p *ruleParser) unrecognised(e rawExpression) {
 	})
 }
 
-// withoutImplied drops a match when the next one implies it, as nft does.
+// withoutImplied removes a match that the next match implies, like nft.
 func withoutImplied(matches []nft.Match) []nft.Match {
 	var out []nft.Match
 	for i, m := range matches {

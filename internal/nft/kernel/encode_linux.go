@@ -14,15 +14,15 @@ import (
 	"meshvm.io/meshvm/internal/nft"
 )
 
-// Replace writes the table in one transaction, whatever was there under its
-// name before; no packet sees a state in between. If it fails, an older table
-// is still in place.
+// Replace writes the table in one transaction and replaces any table of the
+// same name. No packet is processed by an intermediate state. If Replace fails,
+// the previous table is still in place.
 func (h Handle) Replace(t nft.Table) error {
 	return replacement(t).commit()
 }
 
-// replacement is the batch of Replace. It creates the table first, so that the
-// deletion that follows always finds one.
+// replacement returns the batch of Replace. It creates the table before it
+// deletes it, so that the deletion always succeeds.
 func replacement(t nft.Table) *batch {
 	b := &batch{}
 	b.addTable(t)
@@ -42,7 +42,7 @@ func replacement(t nft.Table) *batch {
 	return b
 }
 
-// Remove deletes the table; having none is success.
+// Remove deletes the table. It succeeds if the table does not exist.
 func (h Handle) Remove() error {
 	b := &batch{}
 	b.deleteTable(nft.Table{Family: nft.FamilyInet, Name: h.Table})
@@ -52,9 +52,9 @@ func (h Handle) Remove() error {
 	return nil
 }
 
-// AddElements adds the elements of s to the set of its name that the kernel has.
-// It fails with ErrChanged, and changes nothing, if the generation of the
-// namespace's rules is another one: the table that was read may have changed.
+// AddElements adds the elements of s to the existing set of the same name. It
+// fails with ErrChanged and changes nothing if the generation of the ruleset
+// differs, because the table may have changed since it was read.
 func (h Handle) AddElements(s nft.Set, generation uint32) error {
 	b := &batch{generation: generation}
 	keys, err := setKeys(s)
@@ -80,13 +80,13 @@ func (b *batch) deleteTable(t nft.Table) {
 	})
 }
 
-// setTypes are the numbers of the set types; only nft looks at them
-// (nftables, include/datatype.h, enum datatypes).
+// setTypes are the numbers of the set types. Only nft uses them (nftables,
+// include/datatype.h, enum datatypes).
 var setTypes = map[nft.DataType]uint32{nft.TypeIPv4Address: 7, nft.TypeIPv6Address: 8, nft.TypePort: 13}
 
-// Userdata of sets and their elements, which only nft looks at (libnftnl,
-// include/libnftnl/udata.h), each type, length, value: the byte order of the keys, and the mark of an
-// interval that goes up to the greatest key.
+// Userdata of sets and elements, which only nft uses (libnftnl,
+// include/libnftnl/udata.h), as type, length, value: the byte order of the
+// keys, and the flag of an interval that includes the greatest key.
 var (
 	userdataBigEndian    = binary.NativeEndian.AppendUint32([]byte{0, 4}, 2)
 	userdataOpenInterval = binary.NativeEndian.AppendUint32([]byte{1, 4}, 1)
@@ -116,19 +116,19 @@ func (b *batch) addSet(t nft.Table, s nft.Set, id uint32) {
 	}
 }
 
-// keysPerMessage keeps the list of elements below the 64 KiB of a netlink
-// attribute.
+// keysPerMessage keeps the list of elements below the maximum of 64 KiB of a
+// netlink attribute.
 const keysPerMessage = 1000
 
-// setKey is a set element as the kernel has it: of an interval set, the first
-// key of a range or, with end, the first key after one.
+// setKey is a set element in the kernel's representation. In an interval set it
+// is the first key of a range or, if end is set, the first key after a range.
 type setKey struct {
 	key  nft.Key
 	end  bool
 	open bool
 }
 
-// setKeys are the kernel's elements of a set.
+// setKeys returns the elements of a set in the kernel's representation.
 func setKeys(s nft.Set) ([]setKey, error) {
 	keys := make([]setKey, 0, 2*len(s.Elements)+1)
 	for i, text := range s.Elements {
@@ -141,8 +141,8 @@ func setKeys(s nft.Set) ([]setKey, error) {
 			continue
 		}
 		if i == 0 && r.First != (nft.Key{}) {
-			// nft begins every interval set with the end of the
-			// range of keys that are not in it.
+			// nft starts every interval set with the end of the range of keys
+			// that are not in the set.
 			keys = append(keys, setKey{end: true})
 		}
 		open := r.Last == nft.MaxKey(s.Type)
@@ -181,8 +181,8 @@ func (b *batch) addElements(t nft.Table, s nft.Set, id uint32, keys []setKey) {
 	})
 }
 
-// hookNumbers are the kernel's numbers of the hooks (linux/netfilter.h,
-// enum nf_inet_hooks).
+// hookNumbers are the kernel's numbers of hooks (linux/netfilter.h, enum
+// nf_inet_hooks).
 var hookNumbers = map[nft.Hook]uint32{
 	nft.HookPrerouting:  unix.NF_INET_PRE_ROUTING,
 	nft.HookInput:       unix.NF_INET_LOCAL_IN,
@@ -191,7 +191,7 @@ var hookNumbers = map[nft.Hook]uint32{
 	nft.HookPostrouting: unix.NF_INET_POST_ROUTING,
 }
 
-// policyNumbers are the kernel's numbers of the policies (linux/netfilter.h).
+// policyNumbers are the kernel's numbers of policies (linux/netfilter.h).
 var policyNumbers = map[string]uint32{"drop": 0, "accept": 1}
 
 func (b *batch) addChain(t nft.Table, c nft.Chain) {
@@ -212,7 +212,7 @@ func (b *batch) addChain(t nft.Table, c nft.Chain) {
 	})
 }
 
-// userdataComment is the type of a rule's comment (libnftnl,
+// userdataComment is the type of a comment in the userdata of a rule (libnftnl,
 // NFTNL_UDATA_RULE_COMMENT).
 const userdataComment = 0
 

@@ -13,14 +13,14 @@ import (
 	"meshvm.io/meshvm/internal/nft"
 )
 
-// Registers: the one that nearly all our expressions use, and one for the port
-// of a destination.
+// The register that nearly all expressions use, and the register for a
+// destination port.
 const (
 	register     = unix.NFT_REG_1
 	portRegister = unix.NFT_REG_2
 )
 
-// expressions is the rule in the kernel's terms.
+// expressions returns the netlink expressions of a rule.
 func expressions(t nft.Table, r nft.Rule) ([]expr.Any, error) {
 	var out []expr.Any
 	have := map[nft.Match]bool{}
@@ -45,7 +45,7 @@ func expressions(t nft.Table, r nft.Rule) ([]expr.Any, error) {
 	return append(out, e...), err
 }
 
-// load is the expression that brings a field into the register.
+// load returns the expression that loads a field into the register.
 func load(f nft.Field) (expr.Any, error) {
 	switch f {
 	case nft.FieldInputInterface:
@@ -79,7 +79,7 @@ func load(f nft.Field) (expr.Any, error) {
 	}
 }
 
-// Offsets in bytes of header fields (RFC 791, RFC 8200, RFC 9293, RFC 768).
+// Byte offsets of header fields (RFC 791, RFC 8200, RFC 9293, RFC 768).
 const (
 	ipv4SourceOffset      = 12
 	ipv4DestinationOffset = 16
@@ -113,7 +113,7 @@ func matchExpressions(t nft.Table, m nft.Match) ([]expr.Any, error) {
 	}
 	if p, ok := loaded.(*expr.Payload); ok {
 		if n := len(value); n >= 0 && n <= nft.InterfaceNameSize {
-			p.Len = uint32(n) // Of a prefix, fewer bytes are loaded.
+			p.Len = uint32(n) // For a prefix, fewer bytes are loaded.
 		}
 	}
 	if m.Field.Type() == nft.TypeMark {
@@ -126,7 +126,8 @@ func matchExpressions(t nft.Table, m nft.Match) ([]expr.Any, error) {
 	return []expr.Any{loaded, &expr.Cmp{Op: op, Register: register, Data: value}}, nil
 }
 
-// flagExpressions tests whether one of the flags is set.
+// flagExpressions returns the expressions that test whether one of the flags is
+// set.
 func flagExpressions(loaded expr.Any, flags []byte) []expr.Any {
 	zero := make([]byte, len(flags))
 	return []expr.Any{
@@ -136,13 +137,13 @@ func flagExpressions(loaded expr.Any, flags []byte) []expr.Any {
 	}
 }
 
-// natFamilies are the kernel's numbers of the families that are translated.
+// natFamilies are the kernel's numbers of the address families of translations.
 var natFamilies = map[string]uint32{nft.FamilyIPv4: unix.NFPROTO_IPV4, nft.FamilyIPv6: unix.NFPROTO_IPV6}
 
 // destinationFields are the fields that the null binding loads.
 var destinationFields = map[string]nft.Field{nft.FamilyIPv4: nft.FieldDestinationAddress, nft.FamilyIPv6: nft.FieldDestinationIPv6}
 
-// translation is the end of StatementDNAT and StatementSNAT.
+// translation returns the last expression of StatementDNAT and StatementSNAT.
 func translation(s nft.Statement) ([]expr.Any, error) {
 	a, err := netip.ParseAddr(s.Address)
 	if err != nil || a.Zone() != "" {

@@ -6,14 +6,14 @@ package kernel
 
 import "meshvm.io/meshvm/internal/nft"
 
-// Replace fails with ErrUnsupported: nf_tables is part of Linux.
+// Replace fails with ErrUnsupported because nf_tables exists only on Linux.
 func (Handle) Replace(nft.Table) error { return ErrUnsupported }
 
-// Remove fails with ErrUnsupported: nf_tables is part of Linux.
+// Remove fails with ErrUnsupported because nf_tables exists only on Linux.
 func (Handle) Remove() error { return ErrUnsupported }
 
-// Read fails with ErrUnsupported: nf_tables is part of Linux.
+// Read fails with ErrUnsupported because nf_tables exists only on Linux.
 func (Handle) Read() (nft.Snapshot, error) { return nft.Snapshot{}, ErrUnsupported }
 
-// AddElements fails with ErrUnsupported: nf_tables is part of Linux.
+// AddElements fails with ErrUnsupported because nf_tables exists only on Linux.
 func (Handle) AddElements(nft.Set, uint32) error { return ErrUnsupported }

@@ -15,7 +15,8 @@ import (
 	"meshvm.io/meshvm/internal/nft"
 )
 
-// decodeCtSource reads what expr.Ct leaves out: that a value is set.
+// decodeCtSource decodes an attribute that expr.Ct does not support: the source
+// register of a set operation.
 func decodeCtSource(data []byte, c *expr.Ct) {
 	_ = decodeAttributes(data, func(ad *netlink.AttributeDecoder) error {
 		for ad.Next() {
@@ -27,7 +28,7 @@ func decodeCtSource(data []byte, c *expr.Ct) {
 	})
 }
 
-// flag reads the test of one flag, the inverse of flagExpressions.
+// flag parses the test of one flag, the inverse of flagExpressions.
 func (p *ruleParser) flag(f nft.Field, mask, test expr.Any) int {
 	b, isMask := mask.(*expr.Bitwise)
 	c, isTest := test.(*expr.Cmp)
@@ -42,13 +43,13 @@ func (p *ruleParser) flag(f nft.Field, mask, test expr.Any) int {
 	return 3
 }
 
-// markSize is the length in bytes of a mark, which the kernel has in the
-// machine's own byte order.
+// markSize is the length of a mark in bytes. The kernel stores marks in host
+// byte order.
 const markSize = 4
 
 func markBytes(mark uint32) []byte { return binary.NativeEndian.AppendUint32(nil, mark) }
 
-// maskedExpressions compare a mark under a mask.
+// maskedExpressions returns the expressions that compare a mark under a mask.
 func maskedExpressions(m nft.Match, loaded expr.Any, value []byte) ([]expr.Any, error) {
 	mask, err := nft.EncodeValue(nft.TypeMark, m.Mask)
 	if err != nil {
@@ -65,7 +66,7 @@ func maskedExpressions(m nft.Match, loaded expr.Any, value []byte) ([]expr.Any, 
 	}, nil
 }
 
-// masked reads a comparison under a mask, the inverse of maskedExpressions.
+// masked parses a comparison under a mask, the inverse of maskedExpressions.
 func (p *ruleParser) masked(f nft.Field, mask, test expr.Any) int {
 	b, isMask := mask.(*expr.Bitwise)
 	c, isTest := test.(*expr.Cmp)
@@ -80,13 +81,14 @@ func (p *ruleParser) masked(f nft.Field, mask, test expr.Any) int {
 	return 3
 }
 
-// plainBitwise reports whether the operation is on one mark in our register.
+// plainBitwise reports whether the operation applies to a single mark in the
+// register.
 func plainBitwise(b *expr.Bitwise) bool {
 	return b.SourceRegister == register && b.DestRegister == register && b.Len == markSize &&
 		len(b.Mask) == markSize && len(b.Xor) == markSize
 }
 
-// markExpressions set a mark.
+// markExpressions returns the expressions that set a mark.
 func markExpressions(s nft.Statement) []expr.Any {
 	if s.Kind == nft.StatementMark {
 		return []expr.Any{
@@ -101,8 +103,8 @@ func markExpressions(s nft.Statement) []expr.Any {
 	}
 }
 
-// conntrackMark reads what follows a loaded mark of a connection: a comparison,
-// or bits added to it.
+// conntrackMark parses the expressions after a loaded connection mark: a
+// comparison, or an operation that sets bits.
 func (p *ruleParser) conntrackMark(operation, last expr.Any) int {
 	set, isSet := last.(*expr.Ct)
 	if !isSet {

@@ -13,13 +13,14 @@ import (
 	"meshvm.io/meshvm/internal/nft"
 )
 
-// readAttempts bounds how often Read starts over because the rules changed
-// under it. A start-up of KubeVirt makes some ten changes within a second.
+// readAttempts limits the number of restarts of Read due to concurrent changes.
+// The start of a KubeVirt VM changes the rules about ten times within one
+// second.
 const readAttempts = 20
 
-// Read dumps the table. The dump is of one moment: if anyone changes any rule
-// of the namespace meanwhile, it starts over, and in the end fails with ErrBusy.
-// Without a table it fails with ErrNoTable.
+// Read dumps the table consistently. If another process changes any rule of the
+// network namespace during the dump, it starts again, and finally fails with
+// ErrBusy. It fails with ErrNoTable if the table does not exist.
 func (h Handle) Read() (nft.Snapshot, error) {
 	conn, err := dial()
 	if err != nil {
@@ -37,8 +38,8 @@ func (h Handle) Read() (nft.Snapshot, error) {
 		if err != nil {
 			return nft.Snapshot{}, err
 		}
-		// An object that vanished between two dumps is an error too, and
-		// one that reports nothing if there was a change.
+		// An object that disappeared between two dumps also results in an
+		// error, which is ignored if the ruleset changed.
 		if before == after && !errors.Is(tableErr, errInterrupted) {
 			s.Generation = after
 			return s, tableErr
@@ -53,7 +54,7 @@ var errInterrupted = errors.New("dump interrupted")
 // dumper reads objects of the family inet.
 type dumper struct{ conn *netlink.Conn }
 
-// request asks for objects and calls each with the attributes of every one.
+// request requests objects and calls each with the attributes of every object.
 func (d dumper) request(message, reply uint16, flags netlink.HeaderFlags,
 	attributes func(*netlink.AttributeEncoder), each func(*netlink.AttributeDecoder) error,
 ) error {
@@ -85,7 +86,7 @@ func (d dumper) request(message, reply uint16, flags netlink.HeaderFlags,
 	return nil
 }
 
-// nfgenmsgSize is the length of the header that nfgenmsg makes.
+// nfgenmsgSize is the length of the header that nfgenmsg returns.
 const nfgenmsgSize = 4
 
 func decodeAttributes(data []byte, each func(*netlink.AttributeDecoder) error) error {
@@ -114,7 +115,7 @@ func (d dumper) generation() (uint32, error) {
 	return id, nil
 }
 
-// table reads one table with all it holds.
+// table reads one table with its contents.
 func (d dumper) table(name string) (nft.Snapshot, error) {
 	s := nft.Snapshot{Table: nft.Table{Family: nft.FamilyInet, Name: name}}
 	err := d.request(unix.NFT_MSG_GETTABLE, unix.NFT_MSG_NEWTABLE, 0, func(ae *netlink.AttributeEncoder) {

@@ -17,7 +17,8 @@ import (
 	"meshvm.io/meshvm/internal/nftrules/plantest"
 )
 
-// TestMessagesDecodeToTheTable reads our own batch as if it were a dump.
+// TestMessagesDecodeToTheTable decodes the batch of a table as if it were a
+// dump.
 func TestMessagesDecodeToTheTable(t *testing.T) {
 	for name, p := range plantest.All() {
 		t.Run(name, func(t *testing.T) {
@@ -40,7 +41,7 @@ func TestMessagesDecodeToTheTable(t *testing.T) {
 	}
 }
 
-// decodeBatch collects the objects that a batch creates.
+// decodeBatch decodes the objects that a batch creates.
 func decodeBatch(t *testing.T, messages []netlink.Message) nft.Table {
 	t.Helper()
 	table := nft.Table{Family: nft.FamilyInet, Name: nftrules.TableName}
@@ -63,7 +64,7 @@ func decodeBatch(t *testing.T, messages []netlink.Message) nft.Table {
 				}
 				i := slices.IndexFunc(table.Chains, func(c nft.Chain) bool { return c.Name == kr.chain })
 				table.Chains[i].Rules = append(table.Chains[i].Rules, kr.rule)
-			default: // Tables hold nothing else.
+			default: // Tables do not contain other objects.
 			}
 			return nil
 		})
@@ -132,7 +133,7 @@ func TestSupported(t *testing.T) {
 	}
 }
 
-// FuzzComment feeds userdata that anyone may have written.
+// FuzzComment decodes arbitrary userdata, which any program can write.
 func FuzzComment(f *testing.F) {
 	f.Add([]byte{0, 3, 'a', 'b', 0})
 	f.Add([]byte{1, 1, 1, 0, 2, 'a', 0})
@@ -140,9 +141,10 @@ func FuzzComment(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) { _ = comment(b) })
 }
 
-// FuzzReadBack feeds messages of a dump. A rule that they decode to that we
-// could have written must, written by us, decode to the same again: else two
-// different rules of a kernel could look the same.
+// FuzzReadBack decodes arbitrary messages of a dump. If the result is a rule
+// that this package can write, then writing and decoding it again must result
+// in the same rule. Otherwise, two different rules of a kernel could appear to
+// be equal.
 func FuzzReadBack(f *testing.F) {
 	for _, p := range plantest.All() {
 		table, err := nftrules.Build(p)
@@ -177,7 +179,7 @@ func FuzzReadBack(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// Written as a rule of a table that has all the sets that it looks into.
+		// Encoded as a rule of a table with all sets that the rule looks up.
 		written := nft.Table{Family: nft.FamilyInet, Name: nftrules.TableName, Chains: []nft.Chain{{Name: "c", Rules: []nft.Rule{rule}}}}
 		for _, m := range rule.Matches {
 			if m.Set != "" && written.Set(m.Set) == nil {
@@ -186,7 +188,7 @@ func FuzzReadBack(f *testing.F) {
 		}
 		b := replacement(written)
 		if b.err != nil {
-			return // Nothing that we write.
+			return // This package does not write such rules.
 		}
 		got := decodeBatch(t, b.messages).Chains[0].Rules[0]
 		if diff := cmp.Diff(rule, got, cmpopts.EquateEmpty()); diff != "" {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package plantest has the plans that tests of the rules and of their encoding
-// share. Only tests import it.
+// Package plantest contains plans for the tests of rules and of their encoding.
+// Only tests import it.
 package plantest
 
 import "meshvm.io/meshvm/internal/ruleio"
 
-// Full uses every list of a plan.
+// Full returns a plan with all lists.
 func Full() ruleio.Plan {
 	return ruleio.Plan{
 		PodInterface: "eth0",
@@ -29,10 +29,10 @@ func Full() ruleio.Plan {
 	}
 }
 
-// IPv6 is the second family of a pod with both.
+// IPv6 is the second family of a dual-stack pod.
 var IPv6 = ruleio.Family{Name: ruleio.FamilyIPv6, Guest: "fd10:0:2::2", Gateway: "fd10:0:2::1", Pod: "fd00:244::8"}
 
-// Dual uses every list of a plan of both families.
+// Dual returns a plan with all lists of both families.
 func Dual() ruleio.Plan {
 	p := Full()
 	p.Families = append(p.Families, IPv6)
@@ -43,14 +43,14 @@ func Dual() ruleio.Plan {
 	return p
 }
 
-// With is Full after a change.
+// With returns Full after a change.
 func With(change func(p *ruleio.Plan)) ruleio.Plan {
 	p := Full()
 	change(&p)
 	return p
 }
 
-// All are plans by the name of their golden file.
+// All returns plans by the name of their golden file.
 func All() map[string]ruleio.Plan {
 	return map[string]ruleio.Plan{
 		"full": Full(),
