@@ -1,21 +1,20 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Runs the tests that do not need a cluster, and reports skipped tests and the
-# reason. Arguments replace the default arguments of "go test", including the
+# Runs the tests that need no cluster, and reports the tests that it omits with
+# the reason. Arguments replace the default arguments of "go test", including the
 # packages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-# The inner call, which produces the stream of results, does not repeat the
-# notes.
+# gotestsum calls this script again for the stream of results. Only the outer call prints notes.
 note() { [[ "${MESHVM_TEST_STREAM:-}" == json ]] || printf 'test: %s\n' "$*" >&2; }
 cluster() { hack/local-cluster.sh "$@"; }
 
-# The API server: from $KUBEBUILDER_ASSETS, or built from Go modules and cached.
+# The API server comes from $KUBEBUILDER_ASSETS or is built from Go modules and cached.
 if [[ -z "${KUBEBUILDER_ASSETS:-}" ]]; then
-  note "etcd and kube-apiserver are cached; building them from source for the first time takes many minutes"
+  note "etcd and kube-apiserver come from the cache. The first build from source takes many minutes."
   if ! KUBEBUILDER_ASSETS="$(cluster assets)"; then
-    note "no API server: skipping the CEL and integration tests; set KUBEBUILDER_ASSETS to a directory with etcd and kube-apiserver, for example from setup-envtest"
+    note "no API server: omitting the CEL and integration tests. Set KUBEBUILDER_ASSETS to a directory with etcd and kube-apiserver, for example from setup-envtest."
     unset KUBEBUILDER_ASSETS
     [[ "$(uname -s)" != Linux ]] || exit 1
   fi
@@ -24,21 +23,20 @@ if [[ -n "${KUBEBUILDER_ASSETS:-}" ]]; then
   export KUBEBUILDER_ASSETS MESHVM_REQUIRE_ENVTEST=1
 fi
 
-# The rule writers of KubeVirt and Istio, which the kernel tests run.
+# The programs of KubeVirt and Istio that write rules. The kernel tests run them together with our rules.
 if [[ "$(uname -s)" != Linux ]]; then
-  note "not Linux: skipping the tests with netfilter and network namespaces"
+  note "not Linux: omitting the tests with netfilter and network namespaces"
 elif ! command -v nft >/dev/null || ! command -v iptables-restore >/dev/null; then
-  note "nft or iptables not found: skipping the tests with netfilter; to run them, apt-get install nftables iptables"
+  note "nft or iptables is not installed: omitting the tests with netfilter. Run: apt-get install nftables iptables"
 elif [[ "$(id -u)" != 0 ]]; then
-  note "not root: skipping the tests with netfilter and network namespaces"
+  note "not root: omitting the tests with netfilter and network namespaces"
 else
   MESHVM_MASQUERADE="${MESHVM_MASQUERADE:-$(cluster tool masquerade)}"
   MESHVM_PILOT_AGENT="${MESHVM_PILOT_AGENT:-$(cluster tool pilot-agent)}"
   export MESHVM_MASQUERADE MESHVM_PILOT_AGENT
 fi
 
-# run [FLAG...] PACKAGE... runs "go test" in each module that contains one of
-# the packages.
+# run [FLAG...] PACKAGE... runs "go test" in the modules of the packages.
 run() {
   local flags=() root=() nested=() argument status=0
   for argument in "$@"; do
@@ -61,6 +59,6 @@ if [[ "${MESHVM_TEST_STREAM:-}" == json ]]; then
   run -json -count=1 -timeout=20m ./... ./test/...
   exit
 fi
-# gotestsum calls this script for the stream of results and prints the output of
-# failed tests and the reasons of skipped tests at the end.
+# At the end, gotestsum prints the output of failed tests, the reasons of skipped
+# tests, and the counts.
 exec env MESHVM_TEST_STREAM=json "${GOTESTSUM:?run make test}" --format pkgname --junitfile bin/junit.xml --raw-command -- hack/test.sh

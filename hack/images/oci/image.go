@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package oci writes container images without a daemon and without a registry.
-// Manifests and digests are go-containerregistry's; ours are the layers, and the
-// tar file around an image layout, as `ctr images import` takes it, because the
-// library writes directories only.
+// go-containerregistry creates manifests and digests. This package adds layers,
+// and archives of image layouts for `ctr images import`, because the library
+// writes directories only.
 //
 // Format: https://github.com/opencontainers/image-spec/blob/main/image-layout.md.
 package oci
@@ -29,28 +29,28 @@ import (
 
 // Image describes one image of an archive.
 type Image struct {
-	// Name is the whole reference, for example localhost/meshvm/manager:dev.
+	// Name is the full reference, for example localhost/meshvm/manager:dev.
 	Name string
 	// User is "uid" or "uid:gid".
 	User string
-	// Entrypoint may be empty for images whose users always name a command.
+	// Entrypoint is optional if all users of the image specify a command.
 	Entrypoint []string
-	// Layers are uncompressed tar files, lowest first. A layer that several
-	// images of one archive use is stored once.
+	// Layers lists uncompressed tar files, the lowest layer first. An archive
+	// stores a layer that several images share once.
 	Layers []string
-	// Architecture is Go's name of it; this machine's when empty.
+	// Architecture is a GOARCH. It defaults to the architecture of this program.
 	Architecture string
-	// Created is when it was made; the beginning of 1970 when zero, so that
-	// the same content gives the same digest.
+	// Created is the creation time. Its zero value stands for the start of 1970,
+	// so that the same content results in the same digest.
 	Created time.Time
-	// Labels are those of the image's configuration.
+	// Labels are the labels in the image's configuration.
 	Labels map[string]string
-	// Compress packs the layers, as registries like them; without it an
-	// archive for the same machine is made faster.
+	// Compress compresses the layers, which registries expect. Archives for the
+	// same machine are written faster without it.
 	Compress bool
 }
 
-// Platform is what the image runs on.
+// Platform returns the operating system and the architecture of the image.
 func (i Image) Platform() v1.Platform {
 	if i.Architecture == "" {
 		return v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
@@ -58,7 +58,7 @@ func (i Image) Platform() v1.Platform {
 	return v1.Platform{OS: "linux", Architecture: i.Architecture}
 }
 
-// Build makes the image. Its layers are read from their files when it is
+// Build builds the image. The files of its layers are read when the image is
 // written or pushed.
 func (i Image) Build() (v1.Image, error) {
 	platform, created := i.Platform(), i.Created
@@ -95,7 +95,7 @@ func (i Image) layer(path string) (v1.Layer, error) {
 	return newPlainLayer(path)
 }
 
-// plainLayer is an uncompressed layer, which the library does not write.
+// plainLayer is an uncompressed layer, which the library does not support.
 type plainLayer struct {
 	path   string
 	digest v1.Hash
@@ -107,32 +107,32 @@ func newPlainLayer(path string) (*plainLayer, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close() //nolint:errcheck // read-only file
 	l := &plainLayer{path: path}
 	l.digest, l.size, err = v1.SHA256(f)
 	return l, err
 }
 
-// Digest is that of the file.
+// Digest returns the digest of the file.
 func (l *plainLayer) Digest() (v1.Hash, error) { return l.digest, nil }
 
-// DiffID is the same, because nothing is packed.
+// DiffID returns the same digest, because the layer is not compressed.
 func (l *plainLayer) DiffID() (v1.Hash, error) { return l.digest, nil }
 
-// Compressed is the file.
+// Compressed opens the file.
 func (l *plainLayer) Compressed() (io.ReadCloser, error) { return os.Open(l.path) }
 
-// Uncompressed is the file.
+// Uncompressed opens the file.
 func (l *plainLayer) Uncompressed() (io.ReadCloser, error) { return os.Open(l.path) }
 
-// Size is the file's.
+// Size returns the size of the file.
 func (l *plainLayer) Size() (int64, error) { return l.size, nil }
 
-// MediaType says that it is not packed.
+// MediaType returns the type of uncompressed layers.
 func (l *plainLayer) MediaType() (types.MediaType, error) { return types.OCIUncompressedLayer, nil }
 
-// WriteFile writes the archive to path, by way of a temporary file beside it,
-// so that path is either whole or absent.
+// WriteFile writes the archive to a temporary file and renames it to path, so that
+// path is either complete or absent.
 func WriteFile(path string, images ...Image) (err error) {
 	f, err := os.Create(path + ".tmp")
 	if err != nil {
@@ -152,7 +152,7 @@ func WriteFile(path string, images ...Image) (err error) {
 	return Write(f, images...)
 }
 
-// Write writes an archive that holds the images.
+// Write writes an archive with the images.
 func Write(w io.Writer, images ...Image) error {
 	a := &archive{tw: tar.NewWriter(w), blobs: map[v1.Hash]bool{}}
 	if err := a.file("oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
@@ -176,13 +176,13 @@ func Write(w io.Writer, images ...Image) error {
 	return a.tw.Close()
 }
 
-// archive is a layout while it is written.
+// archive is an image layout that is being written.
 type archive struct {
 	tw    *tar.Writer
 	blobs map[v1.Hash]bool
 }
 
-// image writes an image's blobs and returns what the index says of it.
+// image writes the blobs of an image and returns its descriptor for the index.
 func (a *archive) image(i Image) (v1.Descriptor, error) {
 	none := v1.Descriptor{}
 	img, err := i.Build()
@@ -206,7 +206,7 @@ func (a *archive) image(i Image) (v1.Descriptor, error) {
 	platform := i.Platform()
 	d := v1.Descriptor{
 		MediaType: types.OCIManifestSchema1, Size: int64(len(raw)), Platform: &platform,
-		// containerd takes the image's name from the first, others from the second.
+		// containerd reads the name from the first annotation, other tools from the second.
 		Annotations: map[string]string{"io.containerd.image.name": i.Name, "org.opencontainers.image.ref.name": i.Name},
 	}
 	d.Digest, err = img.Digest()
@@ -223,7 +223,7 @@ func (a *archive) layer(l v1.Layer) error {
 	if err != nil {
 		return err
 	}
-	defer r.Close() //nolint:errcheck // only read
+	defer r.Close() //nolint:errcheck // read-only file
 	a.blobs[digest] = true
 	return a.entry(blobPath(digest), size, r)
 }

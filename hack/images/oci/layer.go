@@ -15,11 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// capabilityXattr is the extended attribute that holds a file's capabilities.
+// capabilityXattr is the extended attribute with the capabilities of a file.
 const capabilityXattr = "security.capability"
 
-// Layer writes the tar file of one image layer. The zero time is used for all
-// entries, so that the same content gives the same digest.
+// Layer writes the tar file of one image layer. All entries that Dir, File, Bytes
+// and Link add have the time 1970, so that the same content results in the same
+// digest.
 type Layer struct {
 	tw   *tar.Writer
 	dirs map[string]bool
@@ -32,7 +33,7 @@ func NewLayer(w io.Writer) *Layer {
 	return &Layer{tw: tar.NewWriter(w), dirs: map[string]bool{}}
 }
 
-// WriteLayer makes the layer file at path; fill adds its entries.
+// WriteLayer writes a layer to the file path. fill adds its entries.
 func WriteLayer(path string, fill func(*Layer) error) (err error) {
 	f, err := os.Create(path + ".tmp")
 	if err != nil {
@@ -46,7 +47,7 @@ func WriteLayer(path string, fill func(*Layer) error) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
-// Dir adds a directory and the parents it needs.
+// Dir adds a directory and its missing parents.
 func (l *Layer) Dir(name string, mode int64) error {
 	name = filepath.Clean("/" + name)[1:]
 	if name == "" || l.dirs[name] {
@@ -67,9 +68,8 @@ func (l *Layer) Bytes(name string, mode int64, content []byte) error {
 	return l.add(&tar.Header{Name: clean(name), Mode: mode, Size: int64(len(content))}, content)
 }
 
-// File adds a copy of the file at path. caps are capabilities that the file
-// gives when it is executed (effective and permitted), for example
-// unix.CAP_NET_BIND_SERVICE.
+// File adds a copy of the file at path. caps lists the effective and permitted
+// file capabilities, for example unix.CAP_NET_BIND_SERVICE.
 func (l *Layer) File(name string, mode int64, path string, caps ...int) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -118,9 +118,9 @@ func capabilities(caps []int) []byte {
 	return out
 }
 
-// Tree adds everything below root as it is: owners, modes, links and file
-// capabilities. Paths (relative to root) for which skip is true are left out,
-// with everything below them.
+// Tree adds all files below root with their owners, modes, links and file
+// capabilities. It omits sockets, devices, and the paths (relative to root) for
+// which skip returns true, including their contents.
 func (l *Layer) Tree(root string, skip func(path string) bool) error {
 	inodes := map[uint64]string{}
 	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -171,7 +171,7 @@ func (l *Layer) node(path, rel string, inodes map[uint64]string) error {
 	return l.regular(path, h, inodes)
 }
 
-// regular adds a file, or a hard link when the same inode was added before.
+// regular adds a file, or a hard link if the layer already contains its inode.
 func (l *Layer) regular(path string, h *tar.Header, inodes map[uint64]string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
@@ -195,7 +195,7 @@ func (l *Layer) regular(path string, h *tar.Header, inodes map[uint64]string) er
 	if err != nil {
 		return err
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close() //nolint:errcheck // read-only file
 	_, err = io.Copy(l.tw, f)
 	return err
 }

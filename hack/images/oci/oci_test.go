@@ -35,7 +35,7 @@ func TestWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(first.Bytes(), second.Bytes()) {
-		t.Error("the same images gave different archives")
+		t.Error("the same images result in different archives")
 	}
 	files := read(t, &first)
 	var idx v1.IndexManifest
@@ -51,9 +51,9 @@ func TestWrite(t *testing.T) {
 	}
 	layer := read(t, bytes.NewReader(files["blobs/sha256/"+m.Layers[0].Digest.Hex]))
 	if string(layer["prog"]) != "ELF" || layer["etc/passwd"] == nil {
-		t.Errorf("the layer has %d files", len(layer))
+		t.Errorf("the layer has %d files and lacks prog or etc/passwd", len(layer))
 	}
-	if len(files) != 5 { // layout, layer, configuration, manifest, index: all shared
+	if len(files) != 5 { // layout, index, and the shared layer, configuration and manifest
 		t.Errorf("the archive has %d files, want 5", len(files))
 	}
 }
@@ -70,7 +70,7 @@ func TestCapabilities(t *testing.T) {
 	for {
 		h, err := r.Next()
 		if err != nil {
-			t.Fatal("the layer has no usr/bin/p:", err)
+			t.Fatal("the layer does not contain usr/bin/p:", err)
 		}
 		if h.Name != "usr/bin/p" {
 			continue

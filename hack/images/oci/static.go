@@ -7,10 +7,9 @@ import (
 	"path/filepath"
 )
 
-// StaticImage describes an image with nothing but one static program, which
-// becomes its entry point, an account file and a /tmp. layer is the file to
-// write the image's only layer to; the caller may remove it once the archive is
-// written.
+// StaticImage returns an image with one static program, which is its entry point,
+// /etc/passwd and /tmp. It writes the only layer to the file layer, which the
+// caller can remove after writing the archive.
 func StaticImage(name, user, program, layer string) (Image, error) {
 	entry := "/" + filepath.Base(program)
 	err := WriteLayer(layer, func(l *Layer) error {

@@ -17,12 +17,12 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 )
 
-// Bill is the program's bill of materials in CycloneDX JSON: the modules that
-// are linked into it, as the program itself has them recorded.
+// Bill returns the bill of materials of a program as CycloneDX JSON. It lists the
+// linked modules, which the Go compiler records in the program.
 func Bill(p Program, program, version string, created time.Time) ([]byte, error) {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
-		return nil, fmt.Errorf("read what %s is made of: %w", p.Name, err)
+		return nil, fmt.Errorf("read the build information of %s: %w", p.Name, err)
 	}
 	binary, err := os.ReadFile(program)
 	if err != nil {
@@ -57,7 +57,7 @@ func Bill(p Program, program, version string, created time.Time) ([]byte, error)
 	return out.Bytes(), nil
 }
 
-// component is a linked module, the one that replaces it if there is one.
+// component returns the component of a linked module or of its replacement.
 func component(m *debug.Module) cdx.Component {
 	if m.Replace != nil {
 		m = m.Replace
@@ -69,13 +69,13 @@ func module(path, version, sum string) cdx.Component {
 	url := "pkg:golang/" + path + "@" + version
 	c := cdx.Component{BOMRef: url, Type: cdx.ComponentTypeLibrary, Name: path, Version: version, PackageURL: url}
 	if sum != "" {
-		// Go's own digest of a module's files (golang.org/x/mod/sumdb/dirhash).
+		// The digest of the module's files in go.sum (golang.org/x/mod/sumdb/dirhash).
 		c.Properties = &[]cdx.Property{{Name: "go:sum", Value: sum}}
 	}
 	return c
 }
 
-// properties are the settings of the compiler that the program records.
+// properties returns the compiler settings that are recorded in the program.
 func properties(info *debug.BuildInfo) *[]cdx.Property {
 	var out []cdx.Property
 	for _, s := range info.Settings {

@@ -27,8 +27,8 @@ import (
 // (https://github.com/opencontainers/image-spec/blob/main/annotations.md).
 const refName = "org.opencontainers.image.ref.name"
 
-// Build makes the images of the programs for the architectures into an OCI
-// layout at dir, and prints their digests and sizes.
+// Build builds the images of programs for architectures, writes them to an OCI
+// layout in dir, and prints their digests and sizes.
 func Build(ctx context.Context, o Options, dir string, programs []Program, architectures []string, out io.Writer) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
@@ -56,7 +56,7 @@ func Build(ctx context.Context, o Options, dir string, programs []Program, archi
 			}})
 		}
 		if err := target.AppendIndex(index, layout.WithAnnotations(map[string]string{refName: p.Name})); err != nil {
-			return fmt.Errorf("write the image of %s: %w", p.Name, err)
+			return fmt.Errorf("write the index of %s: %w", p.Name, err)
 		}
 		digest, err := index.Digest()
 		if err != nil {
@@ -67,7 +67,8 @@ func Build(ctx context.Context, o Options, dir string, programs []Program, archi
 	return table.Flush()
 }
 
-// one makes the image of a program for an architecture and prints a line on it.
+// one builds the image of a program for an architecture and prints a line of the
+// table.
 func (o Options) one(ctx context.Context, p Program, arch string, out io.Writer) (v1.Image, error) {
 	program, err := o.Compile(ctx, p, arch)
 	if err != nil {
@@ -95,20 +96,21 @@ func (o Options) one(ctx context.Context, p Program, arch string, out io.Writer)
 	return img, nil
 }
 
-// Push says where images go.
+// Push configures the upload of images.
 type Push struct {
-	// Registry is host and path, Tag the images' tag there.
+	// Registry is the host and path, and Tag is the tag of the images.
 	Registry, Tag string
-	// MustGatherBase is an image with bash and tar, of which `oc adm
-	// must-gather` calls both; empty pushes the program alone.
+	// MustGatherBase is an optional image with bash and tar, which `oc adm
+	// must-gather` calls. It becomes the base of must-gather.
 	MustGatherBase string
 }
 
-// Run pushes every index of the layout at dir and prints what it is called then.
+// Run pushes every index of the layout in dir and prints its reference with the
+// digest.
 func (p Push) Run(ctx context.Context, dir string, out io.Writer) error {
 	root, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
-		return fmt.Errorf("%s holds no images (make images): %w", dir, err)
+		return fmt.Errorf("read the image layout %s, which \"make images\" writes: %w", dir, err)
 	}
 	manifest, err := root.IndexManifest()
 	if err != nil {
@@ -142,8 +144,9 @@ func (p Push) Run(ctx context.Context, dir string, out io.Writer) error {
 	return nil
 }
 
-// onto lays the images of an index over those of a base image for the same
-// platforms. The base decides who runs it: oc writes as root.
+// onto appends the layers of each image of an index to the base image of the same
+// platform. The configuration of the base applies, including its user, because oc
+// expects to write as root.
 func onto(index v1.ImageIndex, base string, options []remote.Option) (v1.ImageIndex, error) {
 	ref, err := name.ParseReference(base)
 	if err != nil {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package release makes the images that meshvm is delivered as: one static
-// program each, for several architectures, the same bytes whenever and wherever
-// they are made by the same version of Go.
+// Package release builds the released images of meshvm. Each image contains one
+// static program. The images are reproducible: the same sources and the same
+// version of Go result in the same digests.
 package release
 
 import (
@@ -19,28 +19,28 @@ import (
 	"meshvm.io/meshvm/hack/images/oci"
 )
 
-// Program is one that is delivered in an image of its own.
+// Program is a program that is released in a separate image.
 type Program struct {
-	// Name is that of the image, and Package what it is compiled from.
+	// Name is the name of the image, and Package is the path of the Go package.
 	Name, Package string
 	// User is the image's "uid:gid".
 	User string
-	// File is where the program is in the image.
+	// File is the path of the program in the image.
 	File string
-	// Title says in a few words what it is.
+	// Title is a short description for labels and the bill of materials.
 	Title string
 }
 
-// Programs are all that are delivered.
+// Programs lists all released programs.
 var Programs = []Program{
 	{"manager", "./cmd/manager", "65532:65532", "manager", "The meshvm operator"},
-	// It needs capabilities that only root has in a pod; the Job's security
-	// context takes the others away.
+	// The rule-writer needs capabilities that only root has in a pod. The security
+	// context of the Job drops the other capabilities.
 	{"rule-writer", "./cmd/rule-writer", "0:0", "rule-writer", "Writes meshvm's nftables rules on a node"},
-	{"must-gather", "./cmd/must-gather", "65532:65532", "usr/bin/gather", "Collects what support needs to know of meshvm"},
+	{"must-gather", "./cmd/must-gather", "65532:65532", "usr/bin/gather", "Collects support data about meshvm"},
 }
 
-// ByPackage finds a program by what it is compiled from.
+// ByPackage returns the program that is compiled from a package.
 func ByPackage(pkg string) (Program, bool) {
 	for _, p := range Programs {
 		if p.Package == pkg {
@@ -50,32 +50,32 @@ func ByPackage(pkg string) (Program, bool) {
 	return Program{}, false
 }
 
-// Architectures are those that images are made for.
+// Architectures lists the architectures of the released images.
 var Architectures = []string{"amd64", "arm64", "ppc64le", "s390x"}
 
-// Options say how images are made.
+// Options configures the build of images.
 type Options struct {
-	// Repo is the checkout.
+	// Repo is the root directory of the repository.
 	Repo string
-	// Work takes programs and layers; the layers have to stay until an image
-	// was written or pushed.
+	// Work is the directory for programs and layers. The files of layers must
+	// exist until the image is written or pushed.
 	Work string
-	// Version is that of the release.
+	// Version is the version of the release.
 	Version string
-	// Created is the time in the images: SOURCE_DATE_EPOCH, or the beginning
+	// Created is the creation time of the images: SOURCE_DATE_EPOCH or the start
 	// of 1970.
 	Created time.Time
 }
 
-// Compile makes a static program without the path that it was made in, and
-// returns its file.
+// Compile compiles a static program, which does not contain the path of the build
+// directory, and returns the path of its file.
 func (o Options) Compile(ctx context.Context, p Program, arch string) (string, error) {
 	out := filepath.Join(o.Work, arch, p.Name)
 	flags := "-s -w -buildid= -X meshvm.io/meshvm/internal/version.Version=" + o.Version
 	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", out, p.Package)
 	command.Dir = o.Repo
 	command.Stderr = os.Stderr
-	// What else the environment says of the compiler must not matter.
+	// Override settings of the environment that would change the binary.
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOWORK=off", "GOFLAGS=",
 		"GOAMD64=v1", "GOARM64=v8.0", "GOPPC64=power8", "GOEXPERIMENT=")
 	if err := command.Run(); err != nil {
@@ -84,8 +84,8 @@ func (o Options) Compile(ctx context.Context, p Program, arch string) (string, e
 	return out, nil
 }
 
-// Image describes the image of a program that Compile made: the program, its
-// bill of materials, an account file and a /tmp.
+// Image returns the image of a compiled program. It contains the program, its bill
+// of materials, /etc/passwd and /tmp.
 func (o Options) Image(p Program, arch, program, name string) (oci.Image, error) {
 	bill, err := Bill(p, program, o.Version, o.Created)
 	if err != nil {
@@ -110,23 +110,23 @@ func (o Options) Image(p Program, arch, program, name string) (oci.Image, error)
 			"org.opencontainers.image.title":    "meshvm " + p.Name,
 			"org.opencontainers.image.version":  o.Version,
 			"org.opencontainers.image.licenses": "Apache-2.0",
-			// OpenShift's console and catalogs read these of an image.
+			// OpenShift's console and catalogs read these labels.
 			"name": "meshvm/" + p.Name, "version": o.Version, "summary": p.Title, "description": p.Title, "vendor": "meshvm",
 		},
 	}, err
 }
 
-// BillFile is where the bill of materials of a program is written to.
+// BillFile returns the path of the bill of materials of a program.
 func BillFile(program string) string { return program + ".cdx.json" }
 
-// Created is the time that images are to carry.
+// Created parses SOURCE_DATE_EPOCH and returns the creation time of images.
 func Created(sourceDateEpoch string) (time.Time, error) {
 	if strings.TrimSpace(sourceDateEpoch) == "" {
 		return time.Unix(0, 0).UTC(), nil
 	}
 	var seconds int64
 	if _, err := fmt.Sscan(sourceDateEpoch, &seconds); err != nil {
-		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH is %q, want seconds since 1970: %w", sourceDateEpoch, err)
+		return time.Time{}, fmt.Errorf("invalid SOURCE_DATE_EPOCH %q: must be seconds since 1970: %w", sourceDateEpoch, err)
 	}
 	return time.Unix(seconds, 0).UTC(), nil
 }

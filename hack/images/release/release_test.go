@@ -29,13 +29,14 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// small are programs that compile in seconds, delivered as the real ones are.
+// small lists programs that compile in seconds.
 var small = []Program{
 	{"rule-writer", "./cmd/rule-writer", "0:0", "rule-writer", "Writes rules"},
-	{"must-gather", "./cmd/rule-writer", "65532:65532", "usr/bin/gather", "The rule-writer again, under the name of must-gather, which takes minutes to compile"},
+	{"must-gather", "./cmd/rule-writer", "65532:65532", "usr/bin/gather", "The rule-writer in place of must-gather, which takes minutes to compile"},
 }
 
-// build makes the small programs for two architectures at a place of its own.
+// build builds the small programs for two architectures in a new directory, and
+// returns the directory and the printed table.
 func build(t *testing.T, repo string, created time.Time) (dir string, printed string) {
 	t.Helper()
 	dir = filepath.Join(t.TempDir(), "images")
@@ -47,7 +48,7 @@ func build(t *testing.T, repo string, created time.Time) (dir string, printed st
 	return dir, out.String()
 }
 
-// copyRepo copies the sources, so that they are at another path.
+// copyRepo copies the sources to another path.
 func copyRepo(t *testing.T, from string) string {
 	t.Helper()
 	to := t.TempDir()
@@ -77,20 +78,20 @@ func root(t *testing.T) string {
 	return filepath.Join(filepath.Dir(file), "..", "..", "..")
 }
 
-// TestSameDigestTwice makes images from two places, some time apart.
+// TestSameDigestTwice checks that builds in two directories have the same digests.
 func TestSameDigestTwice(t *testing.T) {
 	if testing.Short() {
-		t.Skip("compiles programs for another architecture; not with -short")
+		t.Skip("compiles programs for two architectures: not run with -short")
 	}
 	repo := root(t)
 	first, printed := build(t, repo, time.Unix(0, 0))
 	second, again := build(t, copyRepo(t, repo), time.Unix(0, 0))
 	if printed != again {
-		t.Errorf("other digests at another path:\n%s\n%s", printed, again)
+		t.Errorf("different digests in another directory:\n%s\n%s", printed, again)
 	}
 	t.Logf("\n%s", printed)
 	if _, later := build(t, repo, time.Unix(1700000000, 0)); later == printed {
-		t.Error("SOURCE_DATE_EPOCH is not in the images")
+		t.Error("SOURCE_DATE_EPOCH does not change the images")
 	}
 	for _, dir := range []string{first, second} {
 		inspect(t, dir)
@@ -98,7 +99,7 @@ func TestSameDigestTwice(t *testing.T) {
 	push(t, first)
 }
 
-// inspect looks into the image of each program and architecture.
+// inspect checks the contents of the image of each program and architecture.
 func inspect(t *testing.T, dir string) {
 	t.Helper()
 	index, err := layout.ImageIndexFromPath(dir)
@@ -134,11 +135,11 @@ func inspect(t *testing.T, dir string) {
 				t.Fatal(err)
 			}
 			if config.Config.User != small[i].User || config.Architecture != d.Platform.Architecture || !config.Created.Equal(time.Unix(0, 0)) {
-				t.Errorf("%s: user %s, architecture %s of %s, made at %s", small[i].Name, config.Config.User, config.Architecture, d.Platform.Architecture, config.Created)
+				t.Errorf("%s: user %s, architecture %s (index: %s), created %s", small[i].Name, config.Config.User, config.Architecture, d.Platform.Architecture, config.Created)
 			}
 			files := contents(t, img)
 			if len(files[small[i].File]) == 0 || len(files) != 3 {
-				t.Errorf("%s: the image has %d files", small[i].Name, len(files))
+				t.Errorf("%s: the image has %d files, want 3 with the program", small[i].Name, len(files))
 			}
 			checkBill(t, files["usr/share/doc/meshvm/"+small[i].Name+".cdx.json"])
 		}
@@ -163,7 +164,7 @@ func contents(t *testing.T, img v1.Image) map[string][]byte {
 			}
 		}
 		if !h.ModTime.Equal(time.Unix(0, 0)) {
-			t.Errorf("%s is of %s", h.Name, h.ModTime)
+			t.Errorf("%s has the time %s, want 1970", h.Name, h.ModTime)
 		}
 	}
 }
@@ -190,7 +191,7 @@ func checkBill(t *testing.T, text []byte) {
 	}
 }
 
-// push sends the images to a registry of the library's own, and gets them back.
+// push pushes the images to go-containerregistry's registry and pulls them.
 func push(t *testing.T, dir string) {
 	t.Helper()
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
@@ -232,7 +233,7 @@ func push(t *testing.T, dir string) {
 			t.Fatal(err)
 		}
 		if h, err := got.Digest(); err != nil || h.String() != digest {
-			t.Errorf("the registry has %s of %s, printed was %s", h, ref, digest)
+			t.Errorf("%s has digest %s in the registry, but %s was printed", ref, h, digest)
 		}
 		img, err := remote.Image(tag, remote.WithPlatform(v1.Platform{OS: "linux", Architecture: "s390x"}))
 		if err != nil {
@@ -242,7 +243,7 @@ func push(t *testing.T, dir string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := 1 + i; len(layers) != want { // must-gather has its base's too
+		if want := 1 + i; len(layers) != want { // must-gather also has the layer of its base
 			t.Errorf("%s has %d layers, want %d", ref, len(layers), want)
 		}
 	}
@@ -255,6 +256,6 @@ func TestCreated(t *testing.T) {
 		}
 	}
 	if _, err := Created("yesterday"); err == nil || !strings.Contains(err.Error(), "SOURCE_DATE_EPOCH") {
-		t.Errorf("no number: %v", err)
+		t.Errorf("invalid number: got %v, want an error", err)
 	}
 }
