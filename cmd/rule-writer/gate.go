@@ -13,13 +13,13 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// gateMode is the first argument that makes the program the gate of a pod, which
-// needs no privilege at all.
+// gateMode is the first argument that selects the gate, which runs in the
+// guest's pod without privileges.
 const gateMode = "gate"
 
-// runGate runs until it is informed to end, or until a gate that was open is shut.
-// With -wait it ends with 0 as soon as the gate is open, which is what an init
-// container delays the guest by; with -check it looks once, for a probe.
+// runGate runs until it is terminated, or until an open gate is shut. With
+// -wait it exits with 0 as soon as the gate is open, which an init container
+// uses to delay the guest. With -check it checks once, for a probe.
 func runGate(ctx context.Context, args []string, _, stderr io.Writer) ruleio.ExitCode {
 	flags := flag.NewFlagSet("rule-writer "+gateMode, flag.ContinueOnError)
 	flags.SetOutput(stderr)

@@ -1,19 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command rule-writer writes meshvm's nftables table into the network
-// namespaces of virt-launcher pods on its node and reads it back. It
-// runs as a Job, takes its request from a file and answers in the container's
-// termination message and on standard output.
+// namespaces of virt-launcher pods on its node and reads it back. It runs as a
+// Job, reads its request from a file, and writes the result to the container's
+// termination message and to standard output.
 //
 //	rule-writer [-request FILE] [-result FILE] [-proc DIR]
 //	rule-writer trace -pod-uid UID [...]
 //	rule-writer gate [-wait|-check]
 //
-// The second form follows a flow through the pod's rules instead (docs/trace.md).
-// The third runs in the pod itself, without any privilege, and delays the
-// guest until the pod's rules were verified (docs/start-gate.md). The others need the host's PID namespace and the capabilities NET_ADMIN (nf_tables),
+// The second form traces a flow through the pod's rules (docs/trace.md). The
+// third form runs in the guest's pod without privileges and delays the guest
+// until the pod's rules are verified (docs/start-gate.md). The first two
+// require the host PID namespace and the capabilities NET_ADMIN (nf_tables),
 // SYS_ADMIN (setns) and SYS_PTRACE (/proc/PID/ns of other users' processes).
-// Its exit status is a ruleio.ExitCode.
+// The exit status is a ruleio.ExitCode.
 package main
 
 import (

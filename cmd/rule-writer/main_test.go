@@ -14,7 +14,8 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// TestLinksNoKubernetes keeps the privileged program small.
+// TestLinksNoKubernetes checks that the privileged program does not link
+// Kubernetes code.
 func TestLinksNoKubernetes(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	if err != nil {
@@ -35,7 +36,7 @@ func TestRun(t *testing.T) {
 		request string
 		args    []string
 		want    ruleio.ExitCode
-		// noResult means that no result can be written.
+		// noResult is the exit status if the result cannot be written.
 		noResult bool
 	}{
 		"pod gone":            {request: gone, want: ruleio.ExitTargetGone},

@@ -18,8 +18,7 @@ import (
 	"meshvm.io/meshvm/internal/trace"
 )
 
-// traceMode is the first argument that makes the program trace instead of
-// write.
+// traceMode is the first argument that selects the trace.
 const traceMode = "trace"
 
 // traceFlags are the arguments of a trace.
@@ -75,7 +74,7 @@ func port(p *uint16) func(string) error {
 	}
 }
 
-// runTrace is run for the trace mode.
+// runTrace runs the trace mode.
 func runTrace(ctx context.Context, args []string, stdout, stderr io.Writer) ruleio.ExitCode {
 	f, err := parseTraceFlags(args, stderr)
 	if err == nil && f.request != "" {
@@ -120,8 +119,8 @@ func (f traceFlags) report(r trace.Result, out io.Writer) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// traceExitCode is the exit status for an outcome. A trace that saw nothing is
-// one that worked.
+// traceExitCode returns the exit status of an outcome. A trace without packets
+// is successful.
 func traceExitCode(o trace.Outcome) ruleio.ExitCode {
 	switch o {
 	case trace.OutcomeTraced, trace.OutcomeNothingSeen:

@@ -26,7 +26,7 @@ func TestRunTrace(t *testing.T) {
 	for name, tc := range map[string]struct {
 		args []string
 		want ruleio.ExitCode
-		// reports is part of the output or of the error.
+		// reports is a substring of the output or of the error.
 		says string
 	}{
 		"pod gone":            {[]string{"-pod-uid", "gone", "-protocol", "tcp", "-dport", "8080"}, ruleio.ExitTargetGone, "no process of the pod"},

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conntrack lists and deletes the flows that the kernel tracks in the
-// network namespace of the calling thread.
+// Package conntrack lists and deletes tracked flows in the network namespace of
+// the calling thread.
 package conntrack
 
 import (
@@ -9,13 +9,14 @@ import (
 	"net/netip"
 )
 
-// ErrUnsupported means that the operating system tracks no flows.
+// ErrUnsupported means that the operating system does not support connection
+// tracking.
 var ErrUnsupported = errors.New("connection tracking needs Linux")
 
 // Tuple is one direction of a flow.
 type Tuple struct {
-	// Source and Destination are the addresses, with ports where the
-	// protocol has them.
+	// Source and Destination are the addresses, with ports if the protocol has
+	// ports.
 	Source, Destination netip.AddrPort
 }
 
@@ -25,18 +26,18 @@ type Flow struct {
 	Protocol byte
 	// Original is the direction of the first packet, before translation.
 	Original Tuple
-	// Reply is the other direction: its source is where the first packet went
-	// after translation.
+	// Reply is the direction of answers. Its source is the destination of the
+	// first packet after translation.
 	Reply Tuple
-	// Mark is the connection's mark, and Zone its conntrack zone, 0 for none.
+	// Mark is the mark of the connection. Zone is its conntrack zone, or 0.
 	Mark uint32
 	Zone uint16
 
-	// identity are the attributes by which the kernel finds the flow again.
+	// identity are the attributes that identify the flow in the kernel.
 	identity []attribute
 }
 
-// attribute is an attribute of a netlink message, as it came.
+// attribute is an encoded attribute of a netlink message.
 type attribute struct {
 	kind uint16
 	data []byte

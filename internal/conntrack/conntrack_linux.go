@@ -63,8 +63,9 @@ func List() ([]Flow, error) {
 	return flows, nil
 }
 
-// Delete makes the kernel forget flows that List returned, and returns how many
-// there still were. The next packet of a flow is then treated as its first.
+// Delete deletes flows that List returned from the kernel's table, and returns
+// how many of them existed. The next packet of a deleted flow is handled as its
+// first packet.
 func Delete(flows []Flow) (int, error) {
 	if len(flows) == 0 {
 		return 0, nil
@@ -101,14 +102,14 @@ func message(kind uint16, flags netlink.HeaderFlags, family byte, attributes []a
 	for i, a := range attributes {
 		list[i] = netlink.Attribute{Type: a.kind, Data: a.data}
 	}
-	// Attributes that were decoded can be encoded.
+	// Decoded attributes can always be encoded.
 	if encoded, err := netlink.MarshalAttributes(list); err == nil {
 		data = append(data, encoded...)
 	}
 	return netlink.Message{Header: netlink.Header{Type: messageType(kind), Flags: flags}, Data: data}
 }
 
-// decode reads the attributes of a flow.
+// decode decodes the attributes of a flow.
 func decode(data []byte) (Flow, error) {
 	var f Flow
 	ad, err := decoder(data)

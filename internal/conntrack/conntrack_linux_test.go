@@ -18,7 +18,7 @@ func encode(t testing.TB, attributes ...netlink.Attribute) []byte {
 	return b
 }
 
-// tuple is a TCP tuple as the kernel sends it.
+// tuple encodes a TCP tuple like the kernel.
 func tuple(t testing.TB, kind uint16) netlink.Attribute {
 	t.Helper()
 	ip := encode(t, netlink.Attribute{Type: ipv4Source, Data: []byte{10, 0, 2, 2}}, netlink.Attribute{Type: ipv4Destination, Data: []byte{192, 0, 2, 1}})
@@ -41,7 +41,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// FuzzDecode looks for messages that panic.
+// FuzzDecode decodes arbitrary messages, which must not cause a panic.
 func FuzzDecode(f *testing.F) {
 	f.Add(encode(f, tuple(f, attributeOriginal)))
 	f.Fuzz(func(_ *testing.T, b []byte) { _, _ = decode(b) })

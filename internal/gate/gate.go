@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package gate shows from inside a pod, without any privilege, whether our table
-// is in the kernel of this very network namespace and was verified.
+// Package gate detects from inside a pod, without privileges, whether a
+// verified table of meshvm is active in the pod's network namespace.
 //
-// The table is seen by a packet. In its verified state, and in no other, it has
-// a rule in the output hook that leads a connection from 127.0.0.1 to
-// 127.0.0.1:Port to 127.0.0.1:AnswerPort. Check listens there, connects to
-// Port, and takes nothing but its own connection for an answer. A server
-// elsewhere cannot give it: not a proxy that accepts everything, and not a guest
-// to which others' rules send 127.0.0.1 when ours are gone.
+// It detects the table by a packet. Only a verified table has a rule in the
+// output hook that redirects a connection from 127.0.0.1 to 127.0.0.1:Port to
+// 127.0.0.1:AnswerPort. Check listens on AnswerPort, connects to Port, and
+// accepts only its own connection as an answer. Other servers cannot produce
+// this answer: neither a proxy that accepts all connections, nor a guest to
+// which other rules forward 127.0.0.1 if meshvm's rules are missing.
 package gate
 
 import (
@@ -22,14 +22,15 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// limit bounds one check: all of it happens within one network namespace.
+// limit is the timeout of one check, which uses only the local network
+// namespace.
 const limit = time.Second
 
-// ErrShut means that the connection did not come back: there is no table, or
-// one that was not verified.
+// ErrShut means that the connection was not redirected: the table does not
+// exist or is not verified.
 var ErrShut = errors.New("the rules of this pod are not there, or were not verified")
 
-// Check is nil when the gate is open.
+// Check returns nil if the gate is open.
 func Check(ctx context.Context) error {
 	return check(ctx, ruleio.GatePort, ruleio.GateAnswerPort)
 }
@@ -56,7 +57,7 @@ func check(ctx context.Context, port, answerPort uint16) error {
 		}
 	}
 	for {
-		// The handshake is over, so the connection is in the queue already.
+		// The handshake is complete, so the connection is already in the queue.
 		got, err := l.Accept()
 		if err != nil {
 			return fmt.Errorf("%w: the connection ended somewhere else", ErrShut)
@@ -69,7 +70,7 @@ func check(ctx context.Context, port, answerPort uint16) error {
 	}
 }
 
-// abort ends a connection without the minute that TIME_WAIT would take.
+// abort closes a connection without the TIME_WAIT state.
 func abort(c net.Conn) {
 	if t, ok := c.(*net.TCPConn); ok {
 		_ = t.SetLinger(0)

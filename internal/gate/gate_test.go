@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// serve answers on a port of its choice, and relays to another if it is not 0.
+// serve listens on a free port and relays connections to another port if it is
+// not 0.
 func serve(t *testing.T, relayTo uint16) uint16 {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -54,7 +55,7 @@ func TestCheck(t *testing.T) {
 		port uint16
 		want error
 	}{
-		// In place of the rule: the port itself is that of the answer.
+		// Replaces the redirect rule: both ports are the same.
 		"the connection comes back":          {answer, nil},
 		"nobody answers":                     {freePort(t), ErrShut},
 		"another server answers":             {serve(t, 0), ErrShut},

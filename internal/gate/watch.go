@@ -14,7 +14,7 @@ const Interval = 2 * time.Second
 // WaitInterval is the time between two checks of Wait.
 const WaitInterval = 100 * time.Millisecond
 
-// Wait checks until the gate is open. It fails with the context's error.
+// Wait checks until the gate is open. It returns an error if ctx is done.
 func Wait(ctx context.Context, tick <-chan time.Time, check func(context.Context) error) error {
 	for check(ctx) != nil {
 		select {
@@ -26,15 +26,15 @@ func Wait(ctx context.Context, tick <-chan time.Time, check func(context.Context
 	return nil
 }
 
-// patience is how many checks in a row must fail before an open gate counts as
-// shut: a change of the rules replaces the table by one that is verified some
-// milliseconds later.
-const patience = 3
+// maxFailures is the number of consecutive failed checks after which an open
+// gate is considered shut. A change of the rules replaces the table by a table
+// that is verified a few milliseconds later.
+const maxFailures = 3
 
-// Watch checks until the context ends, which gives nil. As long as the gate was
-// never open it waits. When a gate that was open is shut for good, it returns
-// why: a container that ends with that is not ready, and its start-up probe
-// holds it there until the gate is open again.
+// Watch checks until ctx is done, and then returns nil. Until the gate has been
+// open once, failed checks are ignored. If an open gate is shut, it returns the
+// reason. A container that exits with this error is not ready, and its start-up
+// probe keeps it not ready until the gate is open again.
 func Watch(ctx context.Context, tick <-chan time.Time, check func(context.Context) error) error {
 	open, failures := false, 0
 	for {
@@ -45,8 +45,8 @@ func Watch(ctx context.Context, tick <-chan time.Time, check func(context.Contex
 		case err == nil:
 			open, failures = true, 0
 		case open:
-			if failures++; failures == patience {
-				return fmt.Errorf("%d checks in a row: %w", patience, err)
+			if failures++; failures == maxFailures {
+				return fmt.Errorf("%d checks in a row: %w", maxFailures, err)
 			}
 		}
 		select {

@@ -15,8 +15,8 @@ import (
 	"meshvm.io/meshvm/internal/launcherpod"
 )
 
-// TestIsLauncher has the ways in which a user who can create pods imitates a
-// virt-launcher pod. Each changes a real one in one place.
+// TestIsLauncher contains pods by which a user who can create pods imitates a
+// virt-launcher pod. Each differs from a virt-launcher pod in one field.
 func TestIsLauncher(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(p *corev1.Pod)

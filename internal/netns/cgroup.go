@@ -9,11 +9,11 @@ import (
 	"strings"
 )
 
-// maxUID is longer than any pod UID (36 characters, or 32 of a static pod).
+// maxUID is longer than any pod UID (36 characters, or 32 for a static pod).
 const maxUID = 64
 
-// checkUID refuses what cannot be the UID of a pod: it becomes part of a
-// comparison with cgroup paths.
+// checkUID rejects strings that cannot be the UID of a pod, because the UID is
+// compared with parts of cgroup paths.
 func checkUID(uid string) error {
 	if uid == "" || len(uid) > maxUID {
 		return fmt.Errorf("%w: length %d", ErrInvalidUID, len(uid))
@@ -26,20 +26,21 @@ func checkUID(uid string) error {
 	return nil
 }
 
-// inPod reports whether a /proc/PID/cgroup file (proc(5), cgroups(7)) is that of a
-// process of the pod. The shapes are, each in v1 with a line for every
-// controller and in v2 with one line:
+// inPod reports whether a /proc/PID/cgroup file (proc(5), cgroups(7)) belongs
+// to a process of the pod. The files have the following formats, in v1 with one
+// line per controller and in v2 with a single line:
 //
 //	cgroupfs  /kubepods/burstable/pod<uid>/<container>
 //	systemd   /kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod<uid>.slice/cri-containerd-<container>.scope
 //
-// with underscores for the dashes of the UID in systemd's, possibly below a
-// cgroup root of the kubelet's, and beginning with /.. as seen from within
-// another cgroup namespace. Source: kubelet, pkg/kubelet/cm/cgroup_manager_linux.go.
+// The systemd format replaces the dashes of the UID by underscores. Paths can
+// be below a cgroup root of the kubelet, and start with /.. if read from
+// another cgroup namespace. Source: kubelet,
+// pkg/kubelet/cm/cgroup_manager_linux.go.
 func inPod(cgroup []byte, uid string) bool {
 	lines := bufio.NewScanner(bytes.NewReader(cgroup))
 	for lines.Scan() {
-		// HIERARCHY:CONTROLLERS:PATH; the path may contain colons.
+		// HIERARCHY:CONTROLLERS:PATH, where the path can contain colons.
 		fields := strings.SplitN(lines.Text(), ":", 3)
 		if len(fields) == 3 && pathInPod(fields[2], uid) {
 			return true
@@ -62,8 +63,8 @@ func segmentIsPod(segment, uid string) bool {
 	if !slice {
 		return segment == "pod"+uid
 	}
-	// systemd spells the parents of a slice into its name, with dashes
-	// between them, so a dash of the UID has become an underscore.
+	// In systemd, the name of a slice contains its parents separated by dashes,
+	// so dashes of the UID are replaced by underscores.
 	_, last, found := strings.Cut(name, "-pod"+strings.ReplaceAll(uid, "-", "_"))
 	return found && last == ""
 }

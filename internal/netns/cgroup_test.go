@@ -12,7 +12,8 @@ const uid = "0b6e5a54-7c5e-4f6e-9c52-7d2f6a1c9e11"
 
 var escaped = strings.ReplaceAll(uid, "-", "_")
 
-// cgroupFiles are /proc/PID/cgroup files of processes, of our pod or of others.
+// cgroupFiles are /proc/PID/cgroup files of processes of the pod and of other
+// pods.
 var cgroupFiles = map[string]struct {
 	file string
 	want bool
@@ -82,7 +83,8 @@ func TestCheckUID(t *testing.T) {
 	}
 }
 
-// FuzzInPod looks for files that are taken for another pod's, or panic.
+// FuzzInPod checks arbitrary files, which must not match another pod or cause a
+// panic.
 func FuzzInPod(f *testing.F) {
 	for _, tc := range cgroupFiles {
 		f.Add([]byte(tc.file), uid)

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package netns finds the network namespace of a pod by the pod's UID and runs
-// functions inside it. It reads /proc of the host, so its process has to share
-// the host's PID namespace.
+// Package netns finds the network namespace of a pod by the UID of the pod and
+// runs functions in it. It reads /proc of the host, so the process must run in
+// the host PID namespace.
 //
-// Finding is by cgroup: the kubelet puts all containers of a pod, and the
-// sandbox, below one cgroup named by the pod's UID, for every runtime and both
-// cgroup versions.
+// Processes are found by their cgroup: for every container runtime and both
+// cgroup versions, the kubelet places all containers of a pod and the sandbox
+// below a cgroup whose name contains the UID of the pod.
 package netns
 
 import (
@@ -14,37 +14,37 @@ import (
 	"net/netip"
 )
 
-// Errors of this package, distinguished with errors.Is.
+// Errors of this package. Test them with errors.Is.
 var (
 	// ErrNotFound means that no process of the pod runs on the node.
 	ErrNotFound = errors.New("no process of the pod on this node")
-	// ErrHostNetwork means that the pod's processes are in the host's own
-	// network namespace, which must not be touched.
+	// ErrHostNetwork means that the pod's processes use the host's network
+	// namespace, which must not be changed.
 	ErrHostNetwork = errors.New("the pod uses the host's network namespace")
-	// ErrHiddenProcesses means that the caller cannot see the processes of
-	// the host, so that finding none proves nothing.
+	// ErrHiddenProcesses means that the process cannot see the processes of the
+	// host, so an empty result is not reliable.
 	ErrHiddenProcesses = errors.New("the host's processes are not visible")
-	// ErrUnreadable means that processes of the pod were found, but none of
-	// their namespaces could be opened.
+	// ErrUnreadable means that processes of the pod exist but none of their
+	// namespaces could be opened.
 	ErrUnreadable = errors.New("the namespaces of the pod's processes cannot be opened")
-	// ErrInvalidUID means that a pod UID cannot be one.
+	// ErrInvalidUID means that a string cannot be the UID of a pod.
 	ErrInvalidUID = errors.New("invalid pod UID")
-	// ErrUnsupported means that the operating system has no network
+	// ErrUnsupported means that the operating system does not support network
 	// namespaces.
 	ErrUnsupported = errors.New("network namespaces need Linux")
 )
 
 // Address is an IP address of an interface.
 type Address struct {
-	// Interface is the interface's name.
+	// Interface is the name of the interface.
 	Interface string
 	// IP is the address, without a zone.
 	IP netip.Addr
 }
 
-// Finder looks for the namespaces of pods.
+// Finder finds the network namespaces of pods.
 type Finder struct {
-	// Root is where the host's proc file system is mounted; empty means
+	// Root is the mount point of the host's proc file system. Defaults to
 	// /proc.
 	Root string
 }

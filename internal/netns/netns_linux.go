@@ -19,8 +19,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Namespace is an open network namespace. It lives on, even without processes,
-// until Close.
+// Namespace is an open network namespace. It exists until Close, even without
+// processes.
 type Namespace struct {
 	file      *os.File
 	inode     uint64
@@ -28,9 +28,11 @@ type Namespace struct {
 	firstPID  int
 }
 
-// Find opens the network namespaces of the pod's processes: one, unless a
-// container has made itself another. The one with the most processes comes
-// first, of equals the one with the oldest process. The caller closes them all.
+// Find opens the network namespaces of the pod's processes. There is a single
+// one, unless a container has created another. The namespace with the most
+// processes is the first. Among namespaces with the same number of processes,
+// the one with the oldest process is the first. The caller must close all of
+// them.
 //
 // It fails with ErrNotFound, ErrHostNetwork, ErrHiddenProcesses, ErrUnreadable
 // or ErrInvalidUID.
@@ -53,7 +55,8 @@ func (f Finder) Find(podUID string) ([]*Namespace, error) {
 	return s.result()
 }
 
-// hostInode identifies the host's own network namespace: that of process 1.
+// hostInode returns the inode of the host's network namespace, the network
+// namespace of process 1.
 func (f Finder) hostInode() (uint64, error) {
 	if self, err := os.Readlink(filepath.Join(f.root(), "self")); err == nil && self == "1" {
 		return 0, fmt.Errorf("%w: this process is the first of its PID namespace", ErrHiddenProcesses)
@@ -80,14 +83,14 @@ func (f Finder) pids() ([]int, error) {
 	return pids, nil
 }
 
-// inPod reports whether the process belongs to the pod; one that has ended does
-// not.
+// inPod reports whether the process belongs to the pod. It returns false for a
+// process that has exited.
 func (f Finder) inPod(pid int, uid string) bool {
 	b, err := os.ReadFile(filepath.Join(f.root(), strconv.Itoa(pid), "cgroup"))
 	return err == nil && inPod(b, uid)
 }
 
-// search collects the namespaces of one pod.
+// search collects the network namespaces of one pod.
 type search struct {
 	finder     Finder
 	uid        string
@@ -109,7 +112,7 @@ func (s *search) visit(pid int) {
 		return
 	}
 	info, err := file.Stat()
-	// The number of a process that has ended may be another's by now.
+	// The PID of a process that has exited can be reused.
 	if err != nil || !s.finder.inPod(pid, s.uid) {
 		_ = file.Close()
 		return
@@ -118,7 +121,7 @@ func (s *search) visit(pid int) {
 	known := s.found[inode]
 	switch {
 	case inode == s.host:
-		// A runtime's own helper, such as conmon, in the pod's cgroup.
+		// A helper of the runtime, for example conmon, in the pod's cgroup.
 		s.onHost++
 		_ = file.Close()
 	case known != nil:
@@ -149,7 +152,7 @@ func (s *search) result() ([]*Namespace, error) {
 	}
 }
 
-// withoutPath drops the number of the process from an error of package os.
+// withoutPath removes the PID from an error of package os.
 func withoutPath(err error) error {
 	if pe, ok := errors.AsType[*fs.PathError](err); ok {
 		return pe.Err
@@ -164,8 +167,7 @@ func inodeOf(info fs.FileInfo) uint64 {
 	return 0
 }
 
-// Open opens the network namespace that a file such as /proc/PID/ns/net refers
-// to.
+// Open opens the network namespace of a file such as /proc/PID/ns/net.
 func Open(path string) (*Namespace, error) {
 	file, err := os.Open(path)
 	if err != nil {
@@ -178,16 +180,16 @@ func Open(path string) (*Namespace, error) {
 	return &Namespace{file: file, inode: inodeOf(info)}, nil
 }
 
-// Inode identifies the namespace on this node for as long as it exists.
+// Inode identifies the namespace on this node while it exists.
 func (n *Namespace) Inode() uint64 { return n.inode }
 
-// Fd is the file descriptor that keeps the namespace open, valid until Close.
+// Fd returns the file descriptor of the namespace, which is valid until Close.
 func (n *Namespace) Fd() uintptr { return n.file.Fd() }
 
-// Close gives the namespace back.
+// Close closes the namespace.
 func (n *Namespace) Close() error { return n.file.Close() }
 
-// Addresses are those of all interfaces in the namespace.
+// Addresses returns the addresses of all interfaces in the namespace.
 func (n *Namespace) Addresses() ([]Address, error) {
 	var out []Address
 	err := n.Do(func() error {
@@ -211,27 +213,27 @@ func (n *Namespace) Addresses() ([]Address, error) {
 	return out, err
 }
 
-// Do runs f in the namespace, on an OS thread that nothing else uses meanwhile.
-// Goroutines that f starts run elsewhere. If the thread cannot return to its own
-// namespace, it ends with f; no other goroutine ever runs on it.
+// Do runs f in the namespace on a dedicated OS thread. Goroutines that f starts
+// run in other namespaces. If the thread cannot return to its original
+// namespace, it is terminated, and no other goroutine uses it.
 //
-// Joining needs CAP_SYS_ADMIN here and in the user namespace that owns the
-// network namespace (setns(2)).
+// Do requires CAP_SYS_ADMIN in the current user namespace and in the user
+// namespace that owns the network namespace (setns(2)).
 func (n *Namespace) Do(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		result := errEnded
-		// Also when f ends its goroutine, as testing.T.FailNow does.
+		// Also if f exits its goroutine, like testing.T.FailNow.
 		defer func() { done <- result }()
 		result = n.do(f)
 	}()
 	return <-done
 }
 
-// errEnded means that a function run by Do ended its goroutine.
+// errEnded means that a function called by Do exited its goroutine.
 var errEnded = errors.New("the function did not return")
 
-// do is Do on a separate goroutine.
+// do runs Do in a separate goroutine.
 func (n *Namespace) do(f func() error) error {
 	runtime.LockOSThread()
 	back, err := os.Open("/proc/thread-self/ns/net")
@@ -245,8 +247,8 @@ func (n *Namespace) do(f func() error) error {
 		return fmt.Errorf("join network namespace %d: %w", n.inode, err)
 	}
 	defer func() {
-		// A goroutine that ends locked takes its thread with it
-		// (runtime.LockOSThread).
+		// A goroutine that exits while it is locked to a thread terminates the
+		// thread (runtime.LockOSThread).
 		if unix.Setns(int(back.Fd()), unix.CLONE_NEWNET) == nil {
 			runtime.UnlockOSThread()
 		}

@@ -21,17 +21,17 @@ const (
 	otherCgroup = "0::/system.slice/other.service\n"
 )
 
-// process is an entry of a proc file system made for a test.
+// process is an entry of an artificial proc file system.
 type process struct {
 	pid    int
 	cgroup string
-	// ns names the network namespace; equal names are the same. Empty means
-	// that there is none to open: the process is ending.
+	// ns names the network namespace. Processes with equal names share it.
+	// Empty means that it cannot be opened because the process is exiting.
 	ns string
 }
 
-// procOf makes a proc file system. Files stand for namespaces: Find looks at
-// their inodes only.
+// procOf creates a proc file system. Regular files represent namespaces,
+// because Find uses only their inodes.
 func procOf(t *testing.T, processes ...process) string {
 	t.Helper()
 	root := t.TempDir()
@@ -59,10 +59,10 @@ func procOf(t *testing.T, processes ...process) string {
 
 var host = process{1, "0::/init.scope\n", "host"}
 
-// findings are hosts with what Find must find there.
+// findings are hosts with the expected result of Find.
 var findings = map[string]struct {
 	processes []process
-	// want are the names of the namespaces in order.
+	// want are the names of the expected namespaces in order.
 	want []string
 	err  error
 }{
@@ -173,7 +173,7 @@ func TestFindRefusesUID(t *testing.T) {
 	}
 }
 
-// TestDo joins a real namespace and comes back.
+// TestDo enters a network namespace and returns.
 func TestDo(t *testing.T) {
 	ns := newNamespace(t)
 	before, err := Open("/proc/thread-self/ns/net")
@@ -221,14 +221,14 @@ func TestDoNeedsANamespace(t *testing.T) {
 	}
 }
 
-// newNamespace makes a network namespace, or skips the test without the right
-// to.
+// newNamespace creates a network namespace. It skips the test without the
+// required capability.
 func newNamespace(t *testing.T) *Namespace {
 	t.Helper()
 	var ns *Namespace
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // The thread ends with this goroutine.
+		runtime.LockOSThread() // The thread is terminated with this goroutine.
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		if err == nil {
 			ns, err = Open("/proc/thread-self/ns/net")
@@ -245,8 +245,8 @@ func newNamespace(t *testing.T) *Namespace {
 	return ns
 }
 
-// FuzzFind looks for hosts on which Find takes the host's own namespace, or that
-// of a process that is not the pod's, for the pod's.
+// FuzzFind runs Find on arbitrary hosts, on which it must not return the host's
+// network namespace or the namespace of another pod.
 func FuzzFind(f *testing.F) {
 	for _, tc := range findings {
 		var cgroups [3]string
@@ -281,5 +281,5 @@ func FuzzFind(f *testing.F) {
 	})
 }
 
-// fuzzedNamespaces are by two bits.
+// fuzzedNamespaces are selected by two bits.
 var fuzzedNamespaces = []string{"", "host", "pod", "nested"}

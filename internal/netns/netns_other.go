@@ -4,7 +4,7 @@
 
 package netns
 
-// Namespace is an open network namespace; only Linux has any.
+// Namespace is an open network namespace, which exists only on Linux.
 type Namespace struct{}
 
 // Find fails with ErrUnsupported.
@@ -13,10 +13,10 @@ func (Finder) Find(string) ([]*Namespace, error) { return nil, ErrUnsupported }
 // Open fails with ErrUnsupported.
 func Open(string) (*Namespace, error) { return nil, ErrUnsupported }
 
-// Inode is 0.
+// Inode returns 0.
 func (*Namespace) Inode() uint64 { return 0 }
 
-// Fd is 0.
+// Fd returns 0.
 func (*Namespace) Fd() uintptr { return 0 }
 
 // Close does nothing.

@@ -2,19 +2,19 @@
 
 package ruleio
 
-// Ports of the gate, on 127.0.0.1 of the pod. They are part of the contract
-// between rules and containers that may be of different releases: they never
-// change. No guest can offer them.
+// Ports of the gate on 127.0.0.1 of the pod. They are part of the contract
+// between rules and containers, which can belong to different releases, so they
+// never change. Guests cannot use these ports.
 const (
-	// GatePort is where the container of the gate connects to.
+	// GatePort is the port that the gate container connects to.
 	GatePort uint16 = 15901
-	// GateAnswerPort is where the connection arrives, by a rule that is in
-	// effect only once the table was verified.
+	// GateAnswerPort is the port to which a rule redirects the connection once
+	// the table is verified.
 	GateAnswerPort uint16 = 15902
 )
 
-// Gate is how the container that delays the guest sees that the table was
-// verified (package gate).
+// Gate specifies the ports by which the container that delays the guest detects
+// a verified table (package gate).
 type Gate struct {
 	// Port is GatePort.
 	Port uint16 `json:"port"`

@@ -12,11 +12,11 @@ import (
 	"strings"
 )
 
-// PortRange is a closed range of ports. In JSON a single port is a number, and
-// a range the text "FIRST-LAST".
+// PortRange is a closed range of ports. Its JSON form is a number for a single
+// port and the string "FIRST-LAST" for a range.
 type PortRange struct{ First, Last uint16 }
 
-// Ports are ranges of one port each.
+// Ports converts ports to ranges of one port each.
 func Ports(ports ...uint16) []PortRange {
 	out := make([]PortRange, len(ports))
 	for i, p := range ports {
@@ -25,10 +25,10 @@ func Ports(ports ...uint16) []PortRange {
 	return out
 }
 
-// Contains reports whether the range has the port.
+// Contains reports whether the port is in the range.
 func (r PortRange) Contains(port uint16) bool { return r.First <= port && port <= r.Last }
 
-// String is the range in nft's spelling.
+// String returns the range in nft's notation.
 func (r PortRange) String() string {
 	first := strconv.Itoa(int(r.First))
 	if r.First == r.Last {
@@ -37,7 +37,7 @@ func (r PortRange) String() string {
 	return first + "-" + strconv.Itoa(int(r.Last))
 }
 
-// MarshalJSON spells a range.
+// MarshalJSON encodes a range.
 func (r PortRange) MarshalJSON() ([]byte, error) {
 	if r.First == r.Last {
 		return []byte(r.String()), nil
@@ -64,7 +64,8 @@ func (r *PortRange) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Union sorts ranges and joins those that overlap; nil when there are none.
+// Union sorts ranges and merges overlapping ranges. It returns nil for an empty
+// list.
 func Union(lists ...[]PortRange) []PortRange {
 	sorted := slices.Concat(lists...)
 	slices.SortFunc(sorted, func(a, b PortRange) int { return cmp.Compare(a.First, b.First) })

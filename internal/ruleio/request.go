@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package ruleio is the contract between the manager and the rule-writer Job:
-// a versioned Request that travels in an annotation of the Job's pod, and a
-// versioned Result that comes back in its termination message. It imports
-// nothing of Kubernetes, because the privileged rule-writer links it.
+// Package ruleio is the contract between the manager and the rule-writer Job: a
+// versioned Request in an annotation of the Job's pod, and a versioned Result
+// in its termination message. It does not import Kubernetes packages, because
+// the privileged rule-writer links it.
 package ruleio
 
 import (
@@ -16,59 +16,61 @@ import (
 	"meshvm.io/meshvm/internal/strictjson"
 )
 
-// RequestVersion names the request format that this package writes.
+// RequestVersion is the request format that this package writes.
 const RequestVersion = requestPrefix + "1"
 
-// MaxRequestBytes bounds a decoded request. Annotations of an object may hold
-// 256 KiB in all (k8s.io/apimachinery/pkg/api/validation, TotalAnnotationSizeLimitB).
+// MaxRequestBytes is the maximum length of a request. The annotations of an
+// object are limited to 256 KiB in total
+// (k8s.io/apimachinery/pkg/api/validation, TotalAnnotationSizeLimitB).
 const MaxRequestBytes = 256 << 10
 
-// Operation is what the rule-writer does with a target.
+// Operation is the operation of the rule-writer on a target.
 type Operation string
 
 const (
-	// OperationApply replaces the target's table by that of the plan and
+	// OperationApply replaces the target's table with the table of the plan and
 	// reads it back.
 	OperationApply Operation = "Apply"
-	// OperationRemove removes the target's table; a target without one is
-	// already done.
+	// OperationRemove removes the target's table. It succeeds if the table does
+	// not exist.
 	OperationRemove Operation = "Remove"
-	// OperationVerify reads the target's table back and compares it with that
-	// of the plan; it writes nothing.
+	// OperationVerify reads the target's table and compares it with the table
+	// of the plan. It does not write.
 	OperationVerify Operation = "Verify"
 )
 
-// Request shows the rule-writer what to do in the network namespaces of one
-// node.
+// Request specifies operations in the network namespaces of one node.
 type Request struct {
 	// Version is RequestVersion.
 	Version string `json:"version"`
-	// Targets are independent of each other: one that fails does not keep
-	// the others from being handled.
+	// Targets are independent of each other: the failure of one does not affect
+	// the others.
 	Targets []Target `json:"targets"`
 }
 
 // Target is one pod sandbox.
 type Target struct {
-	// Operation is what to do.
+	// Operation is the operation on the target.
 	Operation Operation `json:"operation"`
-	// PodUID finds the pod's processes by their cgroup.
+	// PodUID identifies the pod's processes by their cgroup.
 	PodUID string `json:"podUID"`
-	// PodIPs are addresses of which at least one must be set on an interface
-	// inside the namespace that is found; otherwise it is refused.
+	// PodIPs are addresses of the pod. At least one of them must be set on an
+	// interface in the namespace, otherwise the namespace is rejected.
 	PodIPs []string `json:"podIPs"`
-	// Plan is the wanted state; nil for OperationRemove and only for it.
+	// Plan is the desired state. It must be nil for OperationRemove and only
+	// then.
 	Plan *Plan `json:"plan,omitempty"`
-	// Reset makes OperationApply end the established flows that go otherwise
-	// than the table reports that was written, whenever they began; all others
-	// stay. Without it every established flow keeps its way.
+	// Reset makes OperationApply terminate all established flows whose path
+	// differs from the path in the new table, regardless of their age. Other
+	// flows are not affected. Without Reset all established flows keep their
+	// path.
 	Reset bool `json:"reset,omitempty"`
 }
 
-// ErrInvalidRequest marks a request that no retry can make valid.
+// ErrInvalidRequest indicates a request that no retry can make valid.
 var ErrInvalidRequest = errors.New("invalid request")
 
-// Encode returns the canonical JSON form of the request.
+// Encode returns the canonical JSON encoding of the request.
 func (r Request) Encode() ([]byte, error) {
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -80,8 +82,9 @@ func (r Request) Encode() ([]byte, error) {
 	return b, nil
 }
 
-// Digest is the lower-case hex SHA-256 of the encoded request. It names the
-// Job and comes back in the result, so that neither can be taken for another.
+// Digest returns the SHA-256 digest of the encoded request in lower-case
+// hexadecimal. It is part of the name of the Job and of the result, so that
+// results cannot be confused.
 func (r Request) Digest() (string, error) {
 	b, err := r.Encode()
 	if err != nil {
@@ -90,20 +93,21 @@ func (r Request) Digest() (string, error) {
 	return DigestOf(b), nil
 }
 
-// DigestOf is the lower-case hex SHA-256 of b.
+// DigestOf returns the SHA-256 digest of b in lower-case hexadecimal.
 func DigestOf(b []byte) string {
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:])
 }
 
-// DecodeRequest reads a request and refuses unknown versions, unknown fields
+// DecodeRequest decodes a request. It rejects unknown versions, unknown fields
 // and trailing data with an error that wraps ErrInvalidRequest.
 func DecodeRequest(b []byte) (Request, error) {
 	var r Request
 	if len(b) > MaxRequestBytes {
 		return r, fmt.Errorf("%w: %d bytes, more than %d", ErrInvalidRequest, len(b), MaxRequestBytes)
 	}
-	// The version first: what else is wrong may come from another format.
+	// The version is checked first, because other errors can be caused by
+	// another format.
 	if version, err := versionOf(b); err == nil {
 		if err := checkVersion(version, requestPrefix, requestFormat); err != nil {
 			return r, fmt.Errorf("%w: %w", ErrInvalidRequest, err)

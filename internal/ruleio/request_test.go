@@ -60,7 +60,7 @@ func TestDecodeRequestRefuses(t *testing.T) {
 	}
 	for name, tc := range map[string]struct {
 		text string
-		// want is a part of the message.
+		// want is a substring of the error.
 		want string
 	}{
 		"nothing":           {"", "EOF"},
@@ -104,8 +104,8 @@ func TestEncodeRefusesTooMuch(t *testing.T) {
 	}
 }
 
-// FuzzDecodeRequest looks for input that panics, or that is decoded to
-// something that is encoded and decoded to something else.
+// FuzzDecodeRequest decodes arbitrary input, which must not cause a panic. An
+// accepted request must be unchanged after encoding and decoding.
 func FuzzDecodeRequest(f *testing.F) {
 	b, err := request().Encode()
 	if err != nil {

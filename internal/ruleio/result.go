@@ -8,120 +8,123 @@ import (
 	"fmt"
 )
 
-// ResultVersion names the result format that this package writes.
+// ResultVersion is the result format that this package writes.
 const ResultVersion = resultPrefix + "1"
 
 // MaxResultBytes is the limit of a container's termination message
 // (kubelet, pkg/kubelet/container, MaxContainerTerminationMessageLength).
 const MaxResultBytes = 4096
 
-// Outcome describes how a target ended.
+// Outcome is the result of the operation on a target.
 type Outcome string
 
 const (
-	// OutcomeApplied means that the table was written, read back and found
-	// equal to the plan.
+	// OutcomeApplied means that the table was written, and that the table that
+	// was read back matches the plan.
 	OutcomeApplied Outcome = "Applied"
-	// OutcomeRemoved means that the target has no table of meshvm.
+	// OutcomeRemoved means that the target does not have a table of meshvm.
 	OutcomeRemoved Outcome = "Removed"
-	// OutcomeTargetGone means that no process of the pod was found on the
-	// node.
+	// OutcomeTargetGone means that no process of the pod runs on the node.
 	OutcomeTargetGone Outcome = "TargetGone"
-	// OutcomeIdentityMismatch means that the namespace found has none of the
-	// pod's addresses: nothing was written.
+	// OutcomeIdentityMismatch means that the network namespace has none of the
+	// pod's addresses. Nothing was written.
 	OutcomeIdentityMismatch Outcome = "IdentityMismatch"
-	// OutcomeUnsupported means that the node's kernel cannot hold the rules,
-	// for example for want of inet nat chains (Linux before 5.2).
+	// OutcomeUnsupported means that the node's kernel does not support the
+	// rules, for example because inet nat chains are missing (Linux before
+	// 5.2).
 	OutcomeUnsupported Outcome = "Unsupported"
-	// OutcomeInvalid means that the request itself was refused.
+	// OutcomeInvalid means that the request was rejected.
 	OutcomeInvalid Outcome = "Invalid"
-	// OutcomeFailed means that writing or reading failed in a way that may
-	// go better next time; an older table is still in place.
+	// OutcomeFailed means that writing or reading failed and that a retry can
+	// succeed. The previous table is still in place.
 	OutcomeFailed Outcome = "Failed"
-	// OutcomeMismatch means that the table read back differs from the one
-	// written.
+	// OutcomeMismatch means that the table that was read back differs from the
+	// table that was written.
 	OutcomeMismatch Outcome = "Mismatch"
-	// OutcomeVerified means that the table was read and found equal to the
-	// plan.
+	// OutcomeVerified means that the table was read and matches the plan.
 	OutcomeVerified Outcome = "Verified"
-	// OutcomeDrifted means that the table was read and found to differ from
-	// the plan, or that there is none; Message describes what differs. Nothing
-	// was written.
+	// OutcomeDrifted means that the table was read and differs from the plan,
+	// or that it does not exist. Message describes the differences. Nothing was
+	// written.
 	OutcomeDrifted Outcome = "Drifted"
 )
 
-// ExitCode is the rule-writer's exit status. The Job's podFailurePolicy maps
-// it: terminal and gone end the Job, retryable is tried again.
+// ExitCode is the exit status of the rule-writer. The Job's podFailurePolicy
+// evaluates it: terminal and gone terminate the Job, and retryable retries it.
 type ExitCode int
 
 const (
-	// ExitOK means that every target was handled and proven.
+	// ExitOK means that every target was handled and verified.
 	ExitOK ExitCode = 0
-	// ExitRetryable means that at least one target may succeed when tried again.
+	// ExitRetryable means that at least one target can succeed in a retry.
 	ExitRetryable ExitCode = 10
 	// ExitTerminal means that no retry of the same request can succeed.
 	ExitTerminal ExitCode = 11
-	// ExitTargetGone means that every target that was not handled is gone.
+	// ExitTargetGone means that the only failures are targets that no longer
+	// exist.
 	ExitTargetGone ExitCode = 12
 )
 
-// Result is what the rule-writer did and saw.
+// Result is the result of a request.
 type Result struct {
 	// Version is ResultVersion.
 	Version string `json:"version"`
-	// RequestDigest is DigestOf the request as received.
+	// RequestDigest is DigestOf the received request.
 	RequestDigest string `json:"requestDigest"`
-	// Message explains why no target was handled at all; empty otherwise.
+	// Message contains the reason if no target was handled.
 	Message string `json:"message,omitempty"`
-	// Targets has one entry for each target of the request, in its order.
+	// Targets contains one entry for each target of the request, in the same
+	// order.
 	Targets []TargetResult `json:"targets,omitempty"`
 }
 
-// TargetResult is the ending of one target.
+// TargetResult is the result for one target.
 type TargetResult struct {
-	// PodUID is that of the request.
+	// PodUID is the UID in the request.
 	PodUID string `json:"podUID"`
-	// Outcome is how it ended.
+	// Outcome is the result of the operation.
 	Outcome Outcome `json:"outcome"`
-	// TableDigest is the hex SHA-256 of the normalised table as read back
-	// from the kernel; empty when nothing was read back.
+	// TableDigest is the SHA-256 digest, in hexadecimal, of the normalized
+	// table that was read back from the kernel. It is empty if nothing was read
+	// back.
 	TableDigest string `json:"tableDigest,omitempty"`
 	// NetnsInode identifies the network namespace (the inode of its
-	// /proc/PID/ns/net); a recreated sandbox has another one.
+	// /proc/PID/ns/net). A recreated sandbox has another network namespace.
 	NetnsInode uint64 `json:"netnsInode,omitempty"`
-	// Rules is the number of rules read back.
+	// Rules is the number of rules that were read back.
 	Rules int `json:"rules,omitempty"`
-	// DurationMicroseconds is the time from entering the namespace to the
-	// end of the read-back.
+	// DurationMicroseconds is the time from entering the namespace until the
+	// table was read back.
 	DurationMicroseconds int64 `json:"durationMicroseconds,omitempty"`
-	// Counters are totals of the table read back, of OperationApply and
-	// OperationVerify. They begin at zero whenever the table is written.
+	// Counters are totals of the table that was read back by OperationApply or
+	// OperationVerify. They restart at zero whenever the table is written.
 	Counters *Counters `json:"counters,omitempty"`
-	// ResetFlows is the number of established flows that were ended for
-	// Target.Reset.
+	// ResetFlows is the number of established flows that were terminated
+	// because of Target.Reset.
 	ResetFlows int `json:"resetFlows,omitempty"`
-	// Message explains an outcome other than Applied, Removed and Verified,
-	// in one short sentence without volatile parts.
+	// Message explains outcomes other than Applied, Removed and Verified in one
+	// short sentence without volatile parts.
 	Message string `json:"message,omitempty"`
 }
 
-// Counters are totals of what the rules of a table have counted: connections
-// for Captured and Direct, because only the first packet of a connection passes
-// nat chains, and packets for Dropped.
+// Counters are totals of rule counters. Captured and Direct count connections,
+// because only the first packet of a connection traverses nat chains. Dropped
+// counts packets.
 type Counters struct {
-	// Captured are connections that were sent to the mesh proxy.
+	// Captured is the number of connections that were redirected to the mesh
+	// proxy.
 	Captured uint64 `json:"captured"`
-	// Direct are connections that were sent bypassing the proxy.
+	// Direct is the number of connections that bypassed the proxy.
 	Direct uint64 `json:"direct"`
-	// Dropped are packets that were dropped.
+	// Dropped is the number of packets that were dropped.
 	Dropped uint64 `json:"dropped"`
 }
 
-// ExitCode maps the outcome of one target to the class of the process's exit.
+// ExitCode returns the class of exit status for the outcome of one target.
 func (o Outcome) ExitCode() ExitCode {
 	switch o {
 	case OutcomeApplied, OutcomeRemoved, OutcomeVerified, OutcomeDrifted:
-		return ExitOK // A drift found is what the audit was for.
+		return ExitOK // Finding drift is a successful audit.
 	case OutcomeTargetGone:
 		return ExitTargetGone
 	case OutcomeUnsupported, OutcomeInvalid:
@@ -133,9 +136,9 @@ func (o Outcome) ExitCode() ExitCode {
 	}
 }
 
-// ExitCode is the exit status for the whole result: retryable if any target
-// may still succeed, else terminal if any target failed for good, else gone if
-// any is gone, else OK.
+// ExitCode returns the exit status for the result: retryable if a retry of any
+// target can succeed, otherwise terminal if any target failed permanently,
+// otherwise gone if any target is gone, otherwise OK.
 func (r Result) ExitCode() ExitCode {
 	if len(r.Targets) == 0 {
 		return ExitTerminal
@@ -152,12 +155,12 @@ func (r Result) ExitCode() ExitCode {
 	return ExitOK
 }
 
-// ErrInvalidResult marks a termination message that is not a result.
+// ErrInvalidResult indicates a termination message that is not a result.
 var ErrInvalidResult = errors.New("invalid result")
 
-// Encode returns the JSON form, at most MaxResultBytes long. Of targets that
-// were only looked at, what reports nothing about a difference goes first; then
-// messages are shortened, and at last left out.
+// Encode returns the JSON encoding with at most MaxResultBytes. If necessary,
+// it omits the details of targets that were verified without differences, then
+// shortens messages, and finally omits messages.
 func (r Result) Encode() ([]byte, error) {
 	r.Targets = append([]TargetResult(nil), r.Targets...)
 	b, err := r.within(512)
@@ -177,7 +180,7 @@ func (r Result) Encode() ([]byte, error) {
 	return nil, fmt.Errorf("%w: %d targets do not fit in %d bytes", ErrInvalidResult, len(r.Targets), MaxResultBytes)
 }
 
-// within is the JSON form with messages of at most limit characters.
+// within returns the JSON encoding with messages of at most limit characters.
 func (r Result) within(limit int) ([]byte, error) {
 	r.Message = shorten(r.Message, limit)
 	for i := range r.Targets {
@@ -201,8 +204,8 @@ func shorten(s string, limit int) string {
 	return string(r[:limit-1]) + "…"
 }
 
-// DecodeResult reads a termination message. Unknown fields are ignored: a
-// newer rule-writer may report more.
+// DecodeResult decodes a termination message. It ignores unknown fields,
+// because a newer rule-writer can add fields.
 func DecodeResult(b []byte) (Result, error) {
 	var r Result
 	if err := json.Unmarshal(b, &r); err != nil {

@@ -32,8 +32,8 @@ func TestResultRoundTrip(t *testing.T) {
 	}
 }
 
-// TestAuditFitsIntoATerminationMessage has most of a node's pods as they should
-// be: what their plan shows anyway makes room.
+// TestAuditFitsIntoATerminationMessage encodes an audit of a full node in which
+// most pods match their plans. Their details are omitted.
 func TestAuditFitsIntoATerminationMessage(t *testing.T) {
 	r := Result{Version: ResultVersion, RequestDigest: strings.Repeat("a", 64)}
 	for range 20 {

@@ -10,11 +10,11 @@ import (
 	"strings"
 )
 
-// Formats of this release. A program reads its own format and the one before it
-// (N and N-1), so that manager and rule-writer may be one release apart, either
-// way, while one of them is replaced. From the first release on, every new field
-// is a new format, and a request is written in the lowest format that can report
-// what it has to (docs/upgrade.md).
+// Formats of this release. A program reads its current format and the previous
+// format (N and N-1), so that manager and rule-writer can differ by one release
+// in either direction during an upgrade. After the first release, every new
+// field requires a new format. A request is written in the lowest format that
+// has all its fields (docs/upgrade.md).
 const (
 	requestFormat = 1
 	resultFormat  = 1
@@ -23,11 +23,12 @@ const (
 	resultPrefix  = "meshvm.io/rule-result/v"
 )
 
-// ErrVersion marks a request or a result whose format is not among those that
-// this program reads.
+// ErrVersion indicates a request or a result in a format that this program does
+// not read.
 var ErrVersion = errors.New("the format is not known")
 
-// checkVersion reports whether a program whose own format is own reads text.
+// checkVersion reports whether a program with the current format own can read
+// text.
 func checkVersion(text, prefix string, own int) error {
 	digits, ours := strings.CutPrefix(text, prefix)
 	n, err := strconv.Atoi(digits)
@@ -43,8 +44,8 @@ func checkVersion(text, prefix string, own int) error {
 	return nil
 }
 
-// versionOf reads nothing but the version, so that what else is in a newer
-// format does not matter.
+// versionOf decodes only the version, so that other fields of a newer format do
+// not matter.
 func versionOf(b []byte) (string, error) {
 	var v struct {
 		Version string `json:"version"`

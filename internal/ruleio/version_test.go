@@ -15,12 +15,13 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the list of the formats' fields")
 
-// TestCheckVersion has programs of several formats read each other's.
+// TestCheckVersion exchanges messages between programs with different formats.
 func TestCheckVersion(t *testing.T) {
 	for name, tc := range map[string]struct {
 		own  int
 		text string
-		// want is a part of the message; empty if it is read.
+		// want is a substring of the error. If empty, the message must be
+		// accepted.
 		want string
 	}{
 		"the first reads its own":    {1, requestPrefix + "1", ""},
@@ -42,8 +43,8 @@ func TestCheckVersion(t *testing.T) {
 	}
 }
 
-// TestOtherFormats are what the two programs of this release report to requests and
-// results of the next one, with fields that they do not know.
+// TestOtherFormats checks the response of both programs of this release to
+// requests and results of the next release that contain unknown fields.
 func TestOtherFormats(t *testing.T) {
 	_, err := DecodeRequest([]byte(`{"version":"` + requestPrefix + `2","targets":[],"later":{}}`))
 	if !errors.Is(err, ErrVersion) || !errors.Is(err, ErrInvalidRequest) || !strings.Contains(err.Error(), requestPrefix+"2") || !strings.Contains(err.Error(), RequestVersion) {
@@ -55,8 +56,9 @@ func TestOtherFormats(t *testing.T) {
 	}
 }
 
-// TestFormatIsFrozen reads messages as an earlier program wrote them, and wants
-// them written again to the byte: the digest of a request names its Job.
+// TestFormatIsFrozen decodes messages of an earlier program and checks that
+// encoding them again results in the same bytes, because the digest of a
+// request is part of the name of its Job.
 func TestFormatIsFrozen(t *testing.T) {
 	for file, again := range map[string]func([]byte) ([]byte, error){
 		"testdata/request-v1.json": func(b []byte) ([]byte, error) {
@@ -90,8 +92,8 @@ func TestFormatIsFrozen(t *testing.T) {
 	}
 }
 
-// TestFieldsOfTheFormats lists every field of both formats. A change of the list
-// is a new format, once there is a release of this one.
+// TestFieldsOfTheFormats lists all fields of both formats. After the first
+// release, a change of the list requires a new format.
 func TestFieldsOfTheFormats(t *testing.T) {
 	got := strings.Join(append(fields("request", reflect.TypeFor[Request]()), fields("result", reflect.TypeFor[Result]())...), "\n") + "\n"
 	const file = "testdata/fields-v1.txt"

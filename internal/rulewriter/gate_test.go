@@ -60,7 +60,8 @@ func TestGateOpensOnlyAfterTheReadBack(t *testing.T) {
 	}
 }
 
-// TestShutGateIsDrift has a rule-writer die between its two transactions.
+// TestShutGateIsDrift simulates a rule-writer that is killed between its two
+// transactions.
 func TestShutGateIsDrift(t *testing.T) {
 	want, err := nftrules.Build(*gatedPlan())
 	if err != nil {

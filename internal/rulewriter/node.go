@@ -10,7 +10,7 @@ import (
 	"meshvm.io/meshvm/internal/nftrules"
 )
 
-// OnNode are the dependencies on a real node.
+// OnNode returns the dependencies for a node.
 func OnNode(f netns.Finder) Deps {
 	return Deps{
 		Find: func(podUID string) ([]Namespace, error) {

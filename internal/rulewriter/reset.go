@@ -13,36 +13,38 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// Flows lists and deletes tracked flows in the namespace of the calling thread.
+// Flows lists and deletes tracked flows in the network namespace of the calling
+// thread.
 type Flows interface {
-	// List returns all.
+	// List returns all flows.
 	List() ([]conntrack.Flow, error)
-	// Delete forgets some and returns how many there still were.
+	// Delete deletes flows and returns how many of them existed.
 	Delete(flows []conntrack.Flow) (int, error)
 }
 
-// way is what a table does with a flow.
-type way struct{ zone, translation, filter nft.Statement }
+// path contains the statements that a table applies to a flow.
+type path struct{ zone, translation, filter nft.Statement }
 
-// reset ends the flows that go otherwise than the table that was read back reports.
-// It needs to know nothing of the table that was there before, so that a
-// rule-writer that ended between writing and this is made good by the next one.
-// Deleting a flow's entry makes its next packet a first one; as no end expects it
-// on its new way, the flow is reset.
+// reset terminates the flows whose path differs from the path in the table that
+// was read back. It does not depend on the previous table, so the next
+// rule-writer completes the work of one that was killed after writing. After a
+// flow's entry is deleted, its next packet is handled as a first packet. The
+// other end does not expect this packet on the new path and resets the
+// connection.
 func (d Deps) reset(plan *ruleio.Plan, t nft.Table, out *ruleio.TargetResult) error {
 	flows, err := d.Flows.List()
 	if err != nil {
 		return fmt.Errorf("reset flows: %w", err)
 	}
-	strays := slices.DeleteFunc(flows, func(f conntrack.Flow) bool { return goes(plan, f, wayOf(plan, t, f)) })
+	strays := slices.DeleteFunc(flows, func(f conntrack.Flow) bool { return matchesRules(plan, f, pathOf(plan, t, f)) })
 	if out.ResetFlows, err = d.Flows.Delete(strays); err != nil {
 		return fmt.Errorf("reset flows: %w", err)
 	}
 	return nil
 }
 
-// one reports whether an address is that of one of the plan's families.
-func one(plan *ruleio.Plan, a netip.Addr, address func(ruleio.Family) string) bool {
+// hasAddress reports whether an address belongs to one of the plan's families.
+func hasAddress(plan *ruleio.Plan, a netip.Addr, address func(ruleio.Family) string) bool {
 	return slices.ContainsFunc(plan.Families, func(family ruleio.Family) bool {
 		b, err := netip.ParseAddr(address(family))
 		return err == nil && a == b
@@ -53,24 +55,25 @@ func guestOf(f ruleio.Family) string   { return f.Guest }
 func podOf(f ruleio.Family) string     { return f.Pod }
 func gatewayOf(f ruleio.Family) string { return f.Gateway }
 
-// wayOf shows by a flow's source and mark where its first packet came from, and
-// asks the table. ztunnel connects to the guest from the client's own address.
-func wayOf(plan *ruleio.Plan, t nft.Table, f conntrack.Flow) way {
+// pathOf determines from the source and the mark of a flow where its first
+// packet came from, and evaluates the table for this packet. ztunnel connects
+// to the guest with the address of the client.
+func pathOf(plan *ruleio.Plan, t nft.Table, f conntrack.Flow) path {
 	p := nft.Packet{
 		Source: f.Original.Source.Addr(), Destination: f.Original.Destination.Addr(),
 		Protocol: f.Protocol, DestinationPort: f.Original.Destination.Port(),
 	}
 	hook := nft.HookPrerouting
 	switch {
-	case one(plan, p.Source, guestOf):
+	case hasAddress(plan, p.Source, guestOf):
 		p.Input, p.Output = plan.Bridge, plan.PodInterface
 	case f.Mark&nftrules.MarkFromProxy != 0 || p.Source.IsLoopback() || p.Source.String() == nftrules.UpstreamIPv6 ||
-		one(plan, p.Source, podOf) || one(plan, p.Source, gatewayOf):
+		hasAddress(plan, p.Source, podOf) || hasAddress(plan, p.Source, gatewayOf):
 		hook = nft.HookOutput
 	default:
 		p.Input, p.Output = plan.PodInterface, plan.Bridge
 	}
-	w := way{translation: t.Evaluate(hook, "nat", p)}
+	w := path{translation: t.Evaluate(hook, "nat", p)}
 	if hook == nft.HookPrerouting {
 		w.zone = t.Evaluate(hook, "filter", p)
 		w.filter = t.Evaluate(nft.HookForward, "filter", p)
@@ -78,10 +81,10 @@ func wayOf(plan *ruleio.Plan, t nft.Table, f conntrack.Flow) way {
 	return w
 }
 
-// goes reports whether the flow goes as the way reports. Our table leaves some flows to
-// the rules of others; those go as they should, unless our table drops them where
-// they are forwarded.
-func goes(plan *ruleio.Plan, f conntrack.Flow, w way) bool {
+// matchesRules reports whether the flow takes the path that the table
+// prescribes. Flows that the table leaves to other rules match, unless the
+// table drops them when they are forwarded.
+func matchesRules(plan *ruleio.Plan, f conntrack.Flow, w path) bool {
 	to := f.Reply.Source
 	switch {
 	case w.filter.Kind == nft.StatementDrop && forwarded(plan, f),
@@ -100,20 +103,21 @@ func goes(plan *ruleio.Plan, f conntrack.Flow, w way) bool {
 	}
 }
 
-// forwarded reports whether the flow, which did not begin in the pod, passes it.
+// forwarded reports whether a flow that was not opened in the pod is forwarded
+// by the pod.
 func forwarded(plan *ruleio.Plan, f conntrack.Flow) bool {
 	to := f.Reply.Source.Addr()
-	if one(plan, f.Original.Source.Addr(), guestOf) {
-		return !one(plan, to, gatewayOf) && !one(plan, to, podOf) && !to.IsLoopback() && !to.IsMulticast()
+	if hasAddress(plan, f.Original.Source.Addr(), guestOf) {
+		return !hasAddress(plan, to, gatewayOf) && !hasAddress(plan, to, podOf) && !to.IsLoopback() && !to.IsMulticast()
 	}
-	return one(plan, to, guestOf)
+	return hasAddress(plan, to, guestOf)
 }
 
-// kernelFlows are those of the node.
+// kernelFlows are the flows in the kernel of the node.
 type kernelFlows struct{}
 
 // List returns all flows.
 func (kernelFlows) List() ([]conntrack.Flow, error) { return conntrack.List() }
 
-// Delete forgets flows.
+// Delete deletes flows.
 func (kernelFlows) Delete(flows []conntrack.Flow) (int, error) { return conntrack.Delete(flows) }

@@ -14,7 +14,7 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// flows are tracked flows in memory.
+// flows stores tracked flows in memory.
 type flows struct {
 	list    []conntrack.Flow
 	deleted []conntrack.Flow
@@ -28,8 +28,7 @@ func (f *flows) Delete(list []conntrack.Flow) (int, error) {
 	return len(list), f.err
 }
 
-// tcpFlow is a flow whose first packet went to a place other than its
-// destination.
+// tcpFlow is a flow whose first packet was translated to another destination.
 func tcpFlow(source, destination, went string) conntrack.Flow {
 	from, to := netip.MustParseAddrPort(source), netip.MustParseAddrPort(destination)
 	return conntrack.Flow{
@@ -81,8 +80,8 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// unaffected are flows that go as TestReset's newer table reports, or as the rules
-// of others do.
+// unaffected are flows that match the new table of TestReset or the rules of
+// other programs.
 func unaffected() []conntrack.Flow {
 	return []conntrack.Flow{
 		tcpFlow("10.1.1.1:1", "10.244.0.8:8080", "10.244.0.8:15006"),
@@ -95,8 +94,8 @@ func unaffected() []conntrack.Flow {
 	}
 }
 
-// TestGoes shows of flows whether they go as the table of a plan reports.
-func TestGoes(t *testing.T) {
+// TestMatchesRules compares flows with the table of a plan.
+func TestMatchesRules(t *testing.T) {
 	dropping := func(p *ruleio.Plan) { p.Unmeshed = ruleio.UnmeshedDrop }
 	ambient := func(p *ruleio.Plan) { p.DataPlane = ruleio.DataPlaneAmbient }
 	captured := func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053} }
@@ -141,7 +140,7 @@ func TestGoes(t *testing.T) {
 			if tc.plan != nil {
 				tc.plan(p)
 			}
-			if got := goes(p, tc.flow, wayOf(p, build(t, *p), tc.flow)); got != tc.want {
+			if got := matchesRules(p, tc.flow, pathOf(p, build(t, *p), tc.flow)); got != tc.want {
 				t.Errorf("matches the rules: %v, want %v", got, tc.want)
 			}
 		})

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rulewriter is the program of the rule-writer Job: it takes a
-// ruleio.Request, brings the network namespace of each target to what the
-// request reports, and reports what it read back. Everything that touches the node
-// is injected.
+// Package rulewriter implements the rule-writer Job: it reads a ruleio.Request,
+// brings the network namespace of each target to the requested state, and
+// reports the state that it read back. All dependencies on the node are
+// injected.
 //
 //	request -> find the pod's namespace -> check that it is the pod's
 //	        -> one transaction -> read back -> compare -> result
@@ -25,48 +25,48 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// Namespace is a network namespace; *netns.Namespace is one.
+// Namespace is a network namespace. *netns.Namespace implements it.
 type Namespace interface {
-	// Inode identifies it on the node.
+	// Inode identifies the namespace on the node.
 	Inode() uint64
-	// Addresses are those of its interfaces.
+	// Addresses returns the addresses of its interfaces.
 	Addresses() ([]netns.Address, error)
-	// Do runs a function inside.
+	// Do runs a function in the namespace.
 	Do(f func() error) error
-	// Close gives it back.
+	// Close closes the namespace.
 	Close() error
 }
 
-// Kernel writes and reads the table in the namespace of the calling thread;
-// kernel.Handle is one.
+// Kernel writes and reads the table in the network namespace of the calling
+// thread. kernel.Handle implements it.
 type Kernel interface {
 	// Replace writes the table in one transaction.
 	Replace(t nft.Table) error
-	// AddElements adds the elements to the set of that name. It fails with
-	// kernel.ErrChanged when rules were changed since the generation.
+	// AddElements adds the elements to the set of this name. It fails with
+	// kernel.ErrChanged if rules have changed since the generation.
 	AddElements(s nft.Set, generation uint32) error
-	// Remove deletes the table; having none is success.
+	// Remove deletes the table. It succeeds if the table does not exist.
 	Remove() error
 	// Read returns the table, or kernel.ErrNoTable.
 	Read() (nft.Snapshot, error)
 }
 
-// Deps is what Run needs of the node.
+// Deps are the dependencies of Run on the node.
 type Deps struct {
-	// Find opens the namespaces of a pod's processes with the errors of
-	// netns.Finder.Find; Run closes them.
+	// Find opens the network namespaces of a pod's processes with the errors of
+	// netns.Finder.Find. Run closes them.
 	Find func(podUID string) ([]Namespace, error)
-	// Kernel is used inside a namespace.
+	// Kernel is called in a namespace.
 	Kernel Kernel
-	// Flows is used inside a namespace, for targets with Reset.
+	// Flows is called in a namespace, for targets with Reset.
 	Flows Flows
-	// Now is the time, for durations.
+	// Now returns the current time.
 	Now func() time.Time
 }
 
-// Run handles the targets of an encoded request one after the other. It always
-// returns a result that can be encoded: a request that cannot be read gives one
-// without targets. Once ctx is done, the targets that are left fail.
+// Run handles the targets of an encoded request sequentially. It always returns
+// a result that can be encoded. The result of an invalid request does not
+// contain targets. When ctx is done, the remaining targets fail.
 func Run(ctx context.Context, d Deps, request []byte) ruleio.Result {
 	result := ruleio.Result{Version: ruleio.ResultVersion, RequestDigest: ruleio.DigestOf(request)}
 	r, err := ruleio.DecodeRequest(request)
@@ -80,7 +80,7 @@ func Run(ctx context.Context, d Deps, request []byte) ruleio.Result {
 	return result
 }
 
-// handle brings one target to its wanted state.
+// handle brings one target to its desired state.
 func (d Deps) handle(ctx context.Context, t ruleio.Target) ruleio.TargetResult {
 	out := ruleio.TargetResult{PodUID: t.PodUID}
 	err := ctx.Err()
@@ -93,7 +93,8 @@ func (d Deps) handle(ctx context.Context, t ruleio.Target) ruleio.TargetResult {
 	return out
 }
 
-// reach fills in everything of out but the ending of a failure.
+// reach performs the operation and sets all fields of out, except for the
+// outcome of a failure.
 func (d Deps) reach(t ruleio.Target, out *ruleio.TargetResult) error {
 	w, err := wantedOf(t)
 	if err != nil {
@@ -152,12 +153,12 @@ func (d Deps) apply(t ruleio.Target, want nftrules.Table, out *ruleio.TargetResu
 	return nil
 }
 
-// gateAttempts bounds how often the gate is tried to be opened: KubeVirt and
-// Istio, which write rules at the same time, each make a few changes.
+// gateAttempts limits the attempts to open the gate. KubeVirt and Istio can
+// write rules at the same time, with a few changes each.
 const gateAttempts = 50
 
-// openGate opens the gate of a table that was written shut, in the very state of
-// the ruleset in which it was read back and found equal.
+// openGate opens the gate of a table that was written shut. It requires the
+// same generation of the ruleset in which the table was read back and compared.
 func (d Deps) openGate(want nftrules.Table, out *ruleio.TargetResult) error {
 	for range gateAttempts {
 		got, err := d.readBack(want.Shut(), out)
@@ -187,7 +188,7 @@ func (d Deps) readBack(want nftrules.Table, out *ruleio.TargetResult) (nft.Snaps
 	return got, nil
 }
 
-// verify describes how the table differs from the wanted one and writes nothing.
+// verify compares the table with the desired table. It does not write.
 func (d Deps) verify(want nftrules.Table, out *ruleio.TargetResult) error {
 	got, err := d.Kernel.Read()
 	if errors.Is(err, kernel.ErrNoTable) {
@@ -204,8 +205,8 @@ func (d Deps) verify(want nftrules.Table, out *ruleio.TargetResult) error {
 	return nil
 }
 
-// describe fills in what a read-back shows and returns how it differs from what
-// is wanted, empty if it does not.
+// describe sets the fields of the result from the table that was read back. It
+// returns the differences from the desired table, or an empty string.
 func describe(want nftrules.Table, got nft.Snapshot, out *ruleio.TargetResult) string {
 	out.TableDigest, out.Rules = got.Table.Digest(), got.Table.RuleCount()
 	counters := nftrules.Totals(want, got)
@@ -213,7 +214,7 @@ func describe(want nftrules.Table, got nft.Snapshot, out *ruleio.TargetResult) s
 	return strings.Join(nft.Compare(want.Table, got.Table), "; ")
 }
 
-// remove deletes the table and proves that it is gone.
+// remove deletes the table and verifies that it does not exist.
 func (d Deps) remove(out *ruleio.TargetResult) error {
 	if err := d.Kernel.Remove(); err != nil {
 		return fmt.Errorf("remove the table: %w", err)
@@ -230,14 +231,14 @@ func (d Deps) remove(out *ruleio.TargetResult) error {
 	}
 }
 
-// wanted is a target's request in the terms of this package.
+// wanted is the request of a target in terms of this package.
 type wanted struct {
 	podIPs       []netip.Addr
 	podInterface string
 	table        nftrules.Table
 }
 
-// errTarget marks a target of a request that no retry can make valid.
+// errTarget indicates a target that no retry can make valid.
 var errTarget = errors.New("invalid target")
 
 func wantedOf(t ruleio.Target) (wanted, error) {
@@ -265,11 +266,11 @@ func wantedOf(t ruleio.Target) (wanted, error) {
 	return w, nil
 }
 
-// errIdentity means that no namespace found is the pod's.
+// errIdentity means that no network namespace belongs to the pod.
 var errIdentity = errors.New("the namespace is not the pod's")
 
-// choose returns the first namespace that has one of the pod's addresses, and
-// refuses it if the rules would look at the wrong interface.
+// choose returns the first namespace that has one of the pod's addresses. It
+// rejects the namespace if the rules would match the wrong interface.
 func (w wanted) choose(candidates []Namespace) (Namespace, error) {
 	for _, ns := range candidates {
 		addresses, err := ns.Addresses()
@@ -288,10 +289,11 @@ func (w wanted) choose(candidates []Namespace) (Namespace, error) {
 	return nil, fmt.Errorf("%w: no interface has one of the pod's addresses", errIdentity)
 }
 
-// errMismatch means that what was read back is not what was wanted.
+// errMismatch means that the table that was read back differs from the desired
+// table.
 var errMismatch = errors.New("the kernel has something else")
 
-// outcomeOf maps an error of reach to the ending that it stands for.
+// outcomeOf returns the outcome for an error of reach.
 func outcomeOf(err error) ruleio.Outcome {
 	for _, m := range []struct {
 		is      error

@@ -37,20 +37,21 @@ func plan() *ruleio.Plan {
 	}
 }
 
-// node is a node with one pod, in memory. Its zero values fail nothing.
+// node is an in-memory node with one pod. With zero values nothing fails.
 type node struct {
 	table *nft.Table
 
 	findErr, addressErr, enterErr, replaceErr, readErr, removeErr error
-	// spoil changes the table as it is written.
+	// spoil changes the table while it is written.
 	spoil func(t *nft.Table)
-	// keep makes the table survive its removal.
+	// keep prevents the removal of the table.
 	keep bool
-	// addresses are those in the pod's namespace; nil means the usual ones.
+	// addresses are the addresses in the pod's namespace. If nil, the default
+	// addresses are used.
 	addresses []netns.Address
 
-	// meddle is called before each opening of the gate, which fails if it
-	// changes the generation.
+	// meddle is called before each opening of the gate, which fails if the
+	// generation changes.
 	meddle     func(n *node)
 	generation uint32
 
@@ -68,7 +69,7 @@ func (n *node) deps() Deps {
 				return nil, netns.ErrNotFound
 			}
 			n.opened += 2
-			// The first is a container's own.
+			// The first namespace was created by a container.
 			return []Namespace{namespace{n, 1}, namespace{n, inode}}, nil
 		},
 		Kernel: fakeKernel{n},
@@ -176,13 +177,13 @@ func toVerification(t *ruleio.Target) { t.Operation = ruleio.OperationVerify }
 
 func toRemoval(t *ruleio.Target) { t.Operation, t.Plan = ruleio.OperationRemove, nil }
 
-// ending is a target with the outcome that it must have.
+// ending is a target with the expected outcome.
 type ending struct {
 	node   node
 	target func(t *ruleio.Target)
 	want   ruleio.Outcome
 	code   ruleio.ExitCode
-	// message is a part of the message.
+	// message is a substring of the message.
 	message string
 }
 
@@ -201,7 +202,7 @@ var written = func() *nft.Table {
 	return &table.Table
 }()
 
-// shortened is the table of plan without its last chain.
+// shortened is the table of plan without the last chain.
 func shortened() *nft.Table {
 	table := *written
 	table.Chains = table.Chains[:len(table.Chains)-1]

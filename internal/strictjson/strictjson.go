@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package strictjson decodes JSON that another version of this project may have
+// Package strictjson decodes JSON that another version of this project can have
 // written.
 package strictjson
 
@@ -11,11 +11,11 @@ import (
 	"io"
 )
 
-// errTrailing means that the value is not all.
+// errTrailing means that the value is followed by more data.
 var errTrailing = errors.New("data after the value")
 
-// Decode fills in the value that v points to, and refuses fields that it has not
-// and data after it.
+// Decode decodes the value that v points to. It rejects unknown fields and
+// trailing data.
 func Decode(b []byte, v any) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()

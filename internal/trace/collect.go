@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Bounds of what a Collector keeps.
+// Limits of the data that a Collector stores.
 const (
 	maxPackets    = 512
 	maxHops       = 64
@@ -15,54 +15,55 @@ const (
 	maxConnection = 4096
 )
 
-// Role explains why a packet is traced: a rule of the own table has matched it.
+// Role is the reason for which a packet is traced: the rule of the trace's
+// table that matched it.
 type Role string
 
-// Roles are the comments of the rules of the own table.
+// Roles are the comments of the rules of the trace's table.
 const (
-	// RoleFlow is a first packet of the described flow.
+	// RoleFlow is the first packet of the requested flow.
 	RoleFlow Role = "flow"
-	// RoleProxy is a first packet of a connection that the proxy opens.
+	// RoleProxy is the first packet of a connection that the proxy opens.
 	RoleProxy Role = "proxy"
 )
 
-// Link is an interface of the namespace.
+// Link is an interface of the network namespace.
 type Link struct {
-	// Name is the interface's name.
+	// Name is the name of the interface.
 	Name string
 	// Prefixes are its addresses with their networks.
 	Prefixes []netip.Prefix
 }
 
-// Namespace is what a Collector has to know of the network namespace.
+// Namespace contains the facts about the network namespace that a Collector
+// needs.
 type Namespace struct {
-	// Links are known by their index.
+	// Links are the interfaces by index.
 	Links map[uint32]Link
-	// Listens reports whether a process in the namespace listens; nil means that
-	// are not known.
+	// Listens reports whether a process in the namespace listens on an address.
+	// If nil, this is not known.
 	Listens func(protocol uint8, to netip.AddrPort) bool
-	// Rules are those of a dump.
+	// Rules are the rules of a dump.
 	Rules Ruleset
-	// Roles of the own table's rules by handle.
+	// Roles are the roles of the rules in the trace's table by handle.
 	Roles map[uint64]Role
 }
 
-// Collector puts trace messages and conntrack events together. It is pure: the
-// time comes with each message.
+// Collector correlates trace messages and conntrack events. It is pure: each
+// message contains its time.
 type Collector struct {
 	request Request
 	ns      Namespace
-	// traversals are packets on their way through a base chain, by the
-	// kernel's trace id.
+	// traversals are packets in a base chain by the kernel's trace ID.
 	traversals map[uint32]*traversal
-	// packets are known by what no translation changes.
+	// packets are the packets by fields that no translation changes.
 	packets map[fingerprint]*journey
-	// connections are conntrack's, by their original tuple.
+	// connections are the conntrack entries by their original tuple.
 	connections map[Tuple]*connection
-	// flows are in the order of their beginning.
+	// flows are in the order of their first packet.
 	flows  []*journey
 	byFlow map[Tuple]*journey
-	// dropped counts what did not fit.
+	// dropped is the number of items that exceeded the limits.
 	dropped int
 }
 
@@ -74,41 +75,41 @@ type traversal struct {
 	matched bool
 }
 
-// step is a hop in the kernel's terms.
+// step is a hop with the kernel's identifiers.
 type step struct {
 	event  Event
 	base   ChainKey
 	packet Tuple
 }
 
-// journey is a packet's way through all hooks.
+// journey is the path of a packet through all hooks.
 type journey struct {
 	packet Packet
 	entry  ChainKey
 	roles  map[Role]bool
 	input  uint32
 	steps  []step
-	// repeated counts packets of the same connection.
+	// repeated is the number of further packets of the same connection.
 	repeated    int
 	first, last time.Time
-	// lastSeen is the packet as the last hop saw it.
+	// lastSeen is the packet as of the last hop.
 	lastSeen Packet
-	// repeat marks a packet whose connection has a journey already.
+	// repeat marks a packet whose connection already has a journey.
 	repeat bool
 }
 
-// connection is what conntrack reported of a connection.
+// connection is the state of a connection according to conntrack.
 type connection struct {
 	event ConntrackEvent
 	gone  bool
-	// replied reports whether an answer was ever seen.
+	// replied reports whether an answer was seen.
 	replied bool
 	// reset reports whether the connection was closed by a reset.
 	reset    bool
 	from, to time.Time
 }
 
-// NewCollector returns one for a request with its defaults.
+// NewCollector returns a collector for a request whose defaults are set.
 func NewCollector(r Request, ns Namespace) *Collector {
 	return &Collector{
 		request: r.WithDefaults(), ns: ns,
@@ -117,7 +118,7 @@ func NewCollector(r Request, ns Namespace) *Collector {
 	}
 }
 
-// Trace takes a trace message.
+// Trace processes a trace message.
 func (c *Collector) Trace(at time.Time, e Event) {
 	key := ChainKey{Family: e.Family, Table: e.Table, Chain: e.Chain}
 	t := c.traversals[e.ID]
@@ -145,13 +146,13 @@ func (c *Collector) Trace(at time.Time, e Event) {
 	if e.Kind == EventRule {
 		t.matched = true
 	} else if !e.ends() && (t.matched || e.Kind == EventReturn) {
-		return // Only the end of a chain in which nothing matched reports something.
+		return // Only the end of a chain without a matching rule contains information.
 	}
 	j.steps = append(j.steps, step{event: e, base: t.base, packet: t.packet.Tuple})
 }
 
-// journey finds the packet of an event with headers, or begins one in the own
-// table. A packet that enters where it has entered before is another one.
+// journey returns the packet of an event with headers. In the trace's table it
+// creates a new packet, also if the same packet enters a second time.
 func (c *Collector) journey(at time.Time, key ChainKey, e Event) *journey {
 	f := e.Packet.fingerprint()
 	known := c.packets[f]
@@ -177,12 +178,12 @@ func (c *Collector) journey(at time.Time, key ChainKey, e Event) *journey {
 	return j
 }
 
-// Conntrack takes a conntrack event.
+// Conntrack processes a conntrack event.
 func (c *Collector) Conntrack(at time.Time, e ConntrackEvent) {
 	known := c.connections[e.Original]
 	if known == nil || (known.gone && e.Kind == ConntrackSeen) {
 		if e.Kind == ConntrackGone && known == nil && c.byFlow[e.Original] == nil {
-			return // It began before the trace.
+			return // The connection was opened before the trace.
 		}
 		c.forget()
 		known = &connection{event: e, from: at}
@@ -197,8 +198,8 @@ func (c *Collector) Conntrack(at time.Time, e ConntrackEvent) {
 	known.gone = known.gone || e.Kind == ConntrackGone
 }
 
-// forget makes room: first for what is gone, then for anything, but not of a
-// packet that was seen.
+// forget frees space: deleted connections first, then any connection, except
+// for connections of traced packets.
 func (c *Collector) forget() {
 	if len(c.connections) < maxConnection {
 		return
@@ -215,8 +216,8 @@ func (c *Collector) forget() {
 	}
 }
 
-// AddRules adds the rules of a later dump; those that are known stay, for they
-// may be gone by now.
+// AddRules adds the rules of a later dump. Known rules are kept because they
+// may have been deleted.
 func (c *Collector) AddRules(r Ruleset) {
 	for k, v := range r.Chains {
 		if _, known := c.ns.Rules.Chains[k]; !known {
@@ -230,10 +231,10 @@ func (c *Collector) AddRules(r Ruleset) {
 	}
 }
 
-// SetListeners replaces what is known of the sockets.
+// SetListeners replaces the listening sockets.
 func (c *Collector) SetListeners(l Listeners) { c.ns.Listens = l.Listens }
 
-// Unconnected reports whether conntrack has reported nothing of a connection.
+// Unconnected reports whether a connection without a conntrack event exists.
 func (c *Collector) Unconnected() bool {
 	for _, j := range c.flows {
 		if c.connections[j.packet.Tuple] == nil {
@@ -243,7 +244,7 @@ func (c *Collector) Unconnected() bool {
 	return false
 }
 
-// UnknownRules reports whether a packet matched a rule that the dump did not have.
+// UnknownRules reports whether a packet matched a rule that is not in the dump.
 func (c *Collector) UnknownRules() bool {
 	for _, j := range c.flows {
 		for _, s := range j.steps {

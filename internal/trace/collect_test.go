@@ -12,17 +12,17 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// start is when the scenes begin.
+// start is the start time of the scenes.
 var start = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
-// Interfaces of the scenes' namespace.
+// Interfaces of the network namespace in the scenes.
 const (
 	linkLo     = 1
 	linkPod    = 2
 	linkBridge = 3
 )
 
-// Rules of the scenes: handles that are unique over all chains.
+// Rules of the scenes. Handles are unique in all chains.
 const (
 	ruleFlow = iota + 1
 	ruleProxy
@@ -73,11 +73,11 @@ func sceneRules() Ruleset {
 	return r
 }
 
-// scene plays messages to a collector.
+// scene sends messages to a collector.
 type scene struct {
 	c  *Collector
 	at time.Time
-	// id is the kernel's trace id of the packet on its way.
+	// id is the kernel's trace ID of the current packet.
 	id     uint32
 	packet Packet
 	input  uint32
@@ -100,7 +100,7 @@ func newScene(change func(*Request)) *scene {
 	})}
 }
 
-// enter begins a packet in the own table.
+// enter starts a packet in the trace's table.
 func (s *scene) enter(chain ChainKey, rule uint64, input uint32, protocol uint8, from, to string, id uint16) {
 	s.at = s.at.Add(time.Millisecond)
 	s.packet = Packet{Tuple: Tuple{protocol, endpoint(from), endpoint(to)}, ID: id, Sequence: 1000 + uint32(endpoint(from).Port()), Length: 60}
@@ -108,15 +108,15 @@ func (s *scene) enter(chain ChainKey, rule uint64, input uint32, protocol uint8,
 	s.hop(chain, rule, verdictContinue)
 }
 
-// hop is a rule in a base chain, with headers and a separate id: the kernel's
-// ids need not be the same on all hooks.
+// hop is a rule in a base chain with headers and a new ID. The kernel's IDs can
+// differ between hooks.
 func (s *scene) hop(chain ChainKey, rule uint64, verdict int32) {
 	s.id++
 	p := s.packet
 	s.c.Trace(s.at, s.event(chain, rule, verdict, &p))
 }
 
-// within is a rule further on in the same base chain.
+// within is another rule in the same base chain.
 func (s *scene) within(chain ChainKey, rule uint64, verdict int32) {
 	s.c.Trace(s.at, s.event(chain, rule, verdict, nil))
 }
@@ -128,10 +128,10 @@ func (s *scene) event(chain ChainKey, rule uint64, verdict int32, p *Packet) Eve
 	}
 }
 
-// translate changes the packet's destination.
+// translate changes the destination of the packet.
 func (s *scene) translate(to string) { s.packet.Destination = endpoint(to) }
 
-// conntrack shows of a connection from the addresses to where it is answered.
+// conntrack sends the event of a connection with its reply direction.
 func (s *scene) conntrack(protocol uint8, from, to, answeredBy string, status uint32) {
 	s.c.Conntrack(s.at, connectionEvent(protocol, from, to, answeredBy, status))
 }
@@ -167,14 +167,14 @@ func (s *scene) outbound() {
 	s.conntrack(numberTCP, guest, "203.0.113.9:443", "10.0.2.1:15001", statusSeenReply)
 }
 
-// proxy opens a connection of the proxy's.
+// proxy opens a connection from the proxy.
 func (s *scene) proxy(from, to, answeredBy string) {
 	s.enter(ownOutput, ruleProxy, 0, numberTCP, from, to, 9)
 	s.hop(ourOutput, ruleUpstream, verdictAccept)
 	s.conntrack(numberTCP, from, to, answeredBy, statusSeenReply)
 }
 
-// verdict is what a report reports about a flow, without its hops.
+// verdict is the report of a flow without its hops.
 type verdict struct {
 	From    From
 	Ending  Ending
@@ -222,8 +222,8 @@ func TestCollector(t *testing.T) {
 func TestDone(t *testing.T) {
 	for name, tc := range map[string]struct {
 		play func(*scene)
-		// early and late report whether the trace is done a quarter of a second
-		// and a long time after the last packet.
+		// early and late report whether the trace is done 250 milliseconds and
+		// a long time after the last packet.
 		early, late bool
 	}{
 		"nothing":              {func(*scene) {}, false, false},
@@ -251,7 +251,7 @@ func TestDone(t *testing.T) {
 	}
 }
 
-// TestCollectorIsBounded floods a collector.
+// TestCollectorIsBounded sends more messages than the limits of a collector.
 func TestCollectorIsBounded(t *testing.T) {
 	s := newScene(func(*Request) {})
 	s.inbound()

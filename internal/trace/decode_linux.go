@@ -16,7 +16,7 @@ import (
 // version, resource (linux/netfilter/nfnetlink.h, struct nfgenmsg).
 const nfgenmsgSize = 4
 
-// errMessage marks a message that is not what it should be.
+// errMessage indicates an invalid message.
 var errMessage = errors.New("malformed netlink message")
 
 // attributes calls each with the attributes after the nfnetlink header.
@@ -38,8 +38,9 @@ func attributes(data []byte, each func(*netlink.AttributeDecoder)) error {
 	return nil
 }
 
-// decodeTrace reads the payload of a trace message (linux/netfilter/nf_tables.h,
-// enum nft_trace_attributes). Attributes that it does not know are left out.
+// decodeTrace decodes the payload of a trace message
+// (linux/netfilter/nf_tables.h, enum nft_trace_attributes). It ignores unknown
+// attributes.
 func decodeTrace(data []byte) (Event, error) {
 	var e Event
 	var network, transport []byte
@@ -78,7 +79,7 @@ func decodeTrace(data []byte) (Event, error) {
 	return e, err
 }
 
-// decodeNumber reads what is left of enum nft_trace_attributes.
+// decodeNumber decodes the numeric attributes of enum nft_trace_attributes.
 func (e *Event) decodeNumber(ad *netlink.AttributeDecoder) {
 	switch ad.Type() {
 	case unix.NFTA_TRACE_ID:
@@ -88,7 +89,7 @@ func (e *Event) decodeNumber(ad *netlink.AttributeDecoder) {
 	}
 }
 
-// decodeVerdict reads enum nft_verdict_attributes.
+// decodeVerdict decodes enum nft_verdict_attributes.
 func (e *Event) decodeVerdict(ad *netlink.AttributeDecoder) error {
 	for ad.Next() {
 		switch ad.Type() {
@@ -135,7 +136,7 @@ const (
 	conntrackDelete = 2
 )
 
-// decodeConntrack reads the payload of a conntrack message.
+// decodeConntrack decodes the payload of a conntrack message.
 func decodeConntrack(message uint16, data []byte) (ConntrackEvent, error) {
 	var e ConntrackEvent
 	if message == conntrackDelete {

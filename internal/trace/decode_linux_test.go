@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Payloads of messages as Linux 6.18 sent them for a SYN to 127.0.0.1:77.
+// Payloads of messages that Linux 6.18 sent for a SYN to 127.0.0.1:77.
 const (
 	// traceContinue is a rule with headers, traceEnd the end of its chain as
-	// newer kernels report it, tracePolicy the policy after it, traceDrop a rule
-	// that dropped, with what conntrack knew.
+	// reported by newer kernels, tracePolicy the policy after it, and traceDrop
+	// a rule that dropped, with the conntrack state.
 	traceContinue = "0100000008000f0000000002080004000000000308000600fe650f7d060002006f00000006000100740000000c00030000000000000000030c00050008000100ffffffff08000c000000000106000d0003040000180008004500003c5ae740004006e1d27f0000017f00000118000900ae62004dfa5327cb00000000a002ffd7fe300000"
 	traceEnd      = "0100000008000f0000000002080004000000000308000600fe650f7d060002006f00000006000100740000000c00050008000100ffffffff"
 	tracePolicy   = "0100000008000f0000000002080004000000000108000600fe650f7d060002006f00000006000100740000000800100000000001"
@@ -162,8 +162,8 @@ func TestDecodeRefuses(t *testing.T) {
 	})
 }
 
-// FuzzDecode looks for messages that panic in the decoders or in what is made of
-// their events.
+// FuzzDecode decodes arbitrary messages and processes the events, which must
+// not cause a panic.
 func FuzzDecode(f *testing.F) {
 	for _, text := range []string{traceContinue, traceEnd, tracePolicy, traceDrop} {
 		f.Add(unhex(f, text), false)
@@ -200,7 +200,7 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// decodeOwn is a packet in the trace's own table.
+// decodeOwn is a packet in the trace's table.
 func decodeOwn(t testing.TB) Event {
 	t.Helper()
 	e, err := decodeTrace(unhex(t, traceContinue))

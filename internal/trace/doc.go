@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package trace follows the first packets of a described flow through the
-// network namespace of a pod and describes in words where the flow ended.
+// Package trace follows the first packets of a flow through the network
+// namespace of a pod and reports the path of the flow.
 //
-// It adds one small table, inet meshvm_trace, whose two chains run
-// before all others and switch on the kernel's rule tracing for the packets that
-// match (nft(8), "meta nftrace set 1"). The kernel then reports every rule that
-// such a packet matches, whichever program wrote it (linux/netfilter/nf_tables.h,
-// NFT_MSG_TRACE). Conntrack's events describe what became of the connection: where
-// its packets go after all translations, and whether there was an answer.
+// It adds a small table, inet meshvm_trace, whose two chains run before all
+// other chains and enable rule tracing for the packets that match (nft(8),
+// "meta nftrace set 1"). The kernel then reports every rule that matches such a
+// packet, regardless of its table (linux/netfilter/nf_tables.h, NFT_MSG_TRACE).
+// Conntrack events report the state of the connection: its destination after
+// all translations, and whether an answer was received.
 //
 //	Request --> own table --> trace messages ----> Collector --> Result
 //	            rule dump --> handle to text -----/   |
 //	            conntrack --> events -----------------+
 //
-// A redirected connection ends at the proxy, which opens a second one. The
-// second leg is traced too: it is a new connection of the proxy's user, joined
-// to the first by the destination that the first had before its redirection.
+// A redirected connection ends at the proxy, which opens a second connection.
+// The second leg is also traced: it is a new connection of the proxy's user,
+// and is correlated with the first leg by the destination of the first leg
+// before its redirection.
 //
-// Request, Result, Collector and all that judges and words are pure; only
-// files named _linux.go talk to a kernel.
+// Request, Result, Collector and the evaluation are pure. Only files named
+// _linux.go use the kernel.
 package trace

@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dumpAttempts bounds how often a dump starts over because the rules changed
-// under it.
+// dumpAttempts limits the number of restarts of a dump due to concurrent
+// changes.
 const dumpAttempts = 5
 
-// dump reads all rules of the calling thread's namespace, and the roles of those
-// in the own table by their handle.
+// dump returns all rules of the calling thread's network namespace, and the
+// roles of the rules in the trace's table by handle.
 func dump() (Ruleset, map[uint64]Role, error) {
 	var errs error
 	for range dumpAttempts {
@@ -77,7 +77,7 @@ func chainInfo(c *nftables.Chain) ChainInfo {
 	return info
 }
 
-// hookNames are nft's names of the hooks (linux/netfilter.h, enum
+// hookNames are the names of hooks in nft (linux/netfilter.h, enum
 // nf_inet_hooks).
 var hookNames = map[uint32]string{
 	unix.NF_INET_PRE_ROUTING:  "prerouting",
@@ -87,11 +87,11 @@ var hookNames = map[uint32]string{
 	unix.NF_INET_POST_ROUTING: "postrouting",
 }
 
-// maxElements bounds how many elements of an anonymous set are spelled out.
+// maxElements is the maximum number of elements of an anonymous set in a text.
 const maxElements = 16
 
-// anonymousSets reads the elements of a table's anonymous sets. Sets that cannot be
-// read stays a name: words only depend on it.
+// anonymousSets returns the elements of a table's anonymous sets. A set that
+// cannot be read is shown by its name. Only texts depend on the elements.
 func anonymousSets(conn *nftables.Conn, table *nftables.Table) map[string][][]byte {
 	out := map[string][][]byte{}
 	sets, err := conn.GetSets(table)
@@ -113,7 +113,7 @@ func anonymousSets(conn *nftables.Conn, table *nftables.Table) map[string][][]by
 	return out
 }
 
-// ownComments are the comments of the own table's rules.
+// ownComments returns the comments of the rules in the trace's table.
 func ownComments(conn *netlink.Conn) ([]string, error) {
 	ae := netlink.NewAttributeEncoder()
 	ae.String(unix.NFTA_RULE_TABLE, TableName)

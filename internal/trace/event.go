@@ -2,14 +2,14 @@
 
 package trace
 
-// EventKind describes what a trace message reports.
+// EventKind is the kind of a trace message.
 type EventKind uint32
 
 // Kinds of trace messages (linux/netfilter/nf_tables.h, enum nft_trace_types).
 const (
-	// EventPolicy is the end of a base chain: no rule has decided.
+	// EventPolicy is the end of a base chain without a decision of a rule.
 	EventPolicy EventKind = 1
-	// EventReturn is the end of a chain that was jumped to.
+	// EventReturn is the end of a chain that was the target of a jump.
 	EventReturn EventKind = 2
 	// EventRule is a rule that matched.
 	EventRule EventKind = 3
@@ -31,32 +31,32 @@ const (
 
 // Event is a decoded trace message.
 type Event struct {
-	// ID connects the messages of one packet in one base chain.
+	// ID identifies the messages of one packet in one base chain.
 	ID uint32
-	// Family is the nftables family of the table (linux/netfilter.h, NFPROTO_*).
+	// Family is the nftables family of the table (linux/netfilter.h,
+	// NFPROTO_*).
 	Family uint8
-	// Table and Chain are where the packet is.
+	// Table and Chain are the current position of the packet.
 	Table, Chain string
-	// Handle is the rule's, for EventRule.
+	// Handle is the handle of the rule, for EventRule.
 	Handle uint64
-	// Kind is what is reported.
+	// Kind is the kind of the message.
 	Kind EventKind
-	// Verdict is the rule's.
+	// Verdict is the verdict of the rule.
 	Verdict int32
-	// Target is the chain that a jump or goto leads to.
+	// Target is the target of a jump or goto.
 	Target string
-	// Policy is the base chain's verdict, for EventPolicy.
+	// Policy is the verdict of the base chain, for EventPolicy.
 	Policy uint32
-	// Input is the index of the interface that the packet came through, 0 if
-	// there is none.
+	// Input is the index of the input interface, or 0.
 	Input uint32
-	// Packet has the headers, which only the first message of a packet in a
-	// base chain carries.
+	// Packet contains the headers, which are only in the first message of a
+	// packet in a base chain.
 	Packet *Packet
 }
 
-// ends reports whether the packet goes no further by this event, dropped or taken
-// away.
+// ends reports whether the packet is not processed any further after this event
+// because it was dropped or stolen.
 func (e Event) ends() bool {
 	switch e.Kind {
 	case EventRule:
@@ -71,7 +71,7 @@ func (e Event) ends() bool {
 	}
 }
 
-// verdictWords is the verdict in nft's spelling.
+// verdictWords returns the verdict in nft's notation.
 func (e Event) verdictWords() string {
 	if e.Kind == EventPolicy {
 		if e.Policy == verdictDrop {
@@ -103,20 +103,20 @@ func (e Event) verdictWords() string {
 	}
 }
 
-// ConntrackKind describes what happened to a connection.
+// ConntrackKind is the kind of a conntrack event.
 type ConntrackKind uint8
 
 // Kinds of conntrack events (linux/netfilter/nfnetlink_conntrack.h,
 // enum cntl_msg_types).
 const (
-	// ConntrackSeen is an entry that was new, updated or found in a dump.
+	// ConntrackSeen is an entry that is new, updated or part of a dump.
 	ConntrackSeen ConntrackKind = iota
 	// ConntrackGone is an entry that was deleted.
 	ConntrackGone
 )
 
-// Bits of an entry's status (linux/netfilter/nf_conntrack_common.h,
-// enum ip_conntrack_status).
+// Bits of the status of an entry (linux/netfilter/nf_conntrack_common.h, enum
+// ip_conntrack_status).
 const (
 	statusSeenReply = 1 << 1
 	statusAssured   = 1 << 2
@@ -128,15 +128,15 @@ const tcpClose = 8
 
 // ConntrackEvent is a decoded conntrack message.
 type ConntrackEvent struct {
-	// Kind is what happened.
+	// Kind is the kind of the event.
 	Kind ConntrackKind
-	// Original is the first packet as it came.
+	// Original is the tuple of the first packet.
 	Original Tuple
-	// Reply is an answer as it must look like: its source is where the
-	// connection goes after all translations.
+	// Reply is the tuple of an answer. Its source is the destination of the
+	// connection after all translations.
 	Reply Tuple
-	// Status is a set of bits.
+	// Status is a set of status bits.
 	Status uint32
-	// TCPState is the state of a TCP connection, 0 if it is not reported.
+	// TCPState is the state of a TCP connection, or 0 if it is not reported.
 	TCPState uint8
 }

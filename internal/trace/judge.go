@@ -9,38 +9,38 @@ import (
 	"time"
 )
 
-// How long a Collector waits before it takes a flow for ended.
+// Times after which a Collector considers a flow as ended.
 const (
-	// quiet is for messages that are still on their way: trace messages and
-	// conntrack's events come on two sockets.
+	// quiet allows for pending messages: trace messages and conntrack events
+	// are received on two sockets.
 	quiet = 200 * time.Millisecond
-	// patience is for answers and for the proxy's second leg; a client repeats
-	// its first packet after one second (RFC 6298).
-	patience = 3 * time.Second
-	// joinWindow is how long after the first leg a second leg may begin that
-	// is joined by time alone.
+	// replyTimeout is the time to wait for answers and for the proxy's second
+	// leg. A client repeats its first packet after one second (RFC 6298).
+	replyTimeout = 3 * time.Second
+	// joinWindow is the maximum time between the two legs if they are
+	// correlated only by time.
 	joinWindow = 3 * time.Second
 )
 
-// judged is a journey with what it means.
+// judged is a journey with its evaluation.
 type judged struct {
 	*journey
 	ending Ending
 	answer Answer
 	// source and final are the addresses after all translations.
 	source, final netip.AddrPort
-	// decisive is the rule that set the destination, nil if none did.
+	// decisive is the rule that set the destination, or nil.
 	decisive *step
-	// excluded is the last rule that returned from a chain of Istio's.
+	// excluded is the last rule that returned from a chain of Istio.
 	excluded *step
-	// fatal is the step that ended the packet's way.
+	// fatal is the step that ended the path of the packet.
 	fatal *step
-	// second is the proxy's own connection for this one.
+	// second is the connection that the proxy opened for this connection.
 	second *judged
 	likely bool
 }
 
-// judge specifies where a packet went.
+// judge evaluates the path of a packet.
 func (c *Collector) judge(j *journey) *judged {
 	out := &judged{journey: j, source: j.lastSeen.Source, final: j.lastSeen.Destination}
 	for i := range j.steps {
@@ -56,14 +56,14 @@ func (c *Collector) judge(j *journey) *judged {
 	case out.fatal != nil && out.answer != AnswerYes:
 		out.ending, out.answer = EndingDropped, AnswerNone
 	case out.ending == EndingNoListener && out.answer == AnswerYes:
-		out.ending = EndingPod // It listened then.
+		out.ending = EndingPod // It was listening at that time.
 	case out.ending == EndingNoListener:
 		out.answer = AnswerRefused
 	}
 	return out
 }
 
-// weigh notes what a step decides.
+// weigh records the effect of a step.
 func (c *Collector) weigh(out *judged, s *step) {
 	if s.event.ends() {
 		out.fatal = s
@@ -85,16 +85,17 @@ func (c *Collector) weigh(out *judged, s *step) {
 	}
 }
 
-// translates reports whether the step's rule sets a destination. A rule that is
-// not known is taken for one.
+// translates reports whether the rule of the step sets a destination. Unknown
+// rules are assumed to do so.
 func (c *Collector) translates(s *step) bool {
 	r, ok := c.ns.Rules.Rules[s.rule()]
 	text := strings.ToLower(r.Text)
 	return !ok || strings.Contains(text, "dnat") || strings.Contains(text, "redirect")
 }
 
-// answerOf describes what conntrack knows of an answer. A reset in answer to the
-// first packet deletes the entry immediately (Linux, nf_conntrack_proto_tcp.c).
+// answerOf returns the answer according to conntrack. A reset in response to
+// the first packet deletes the entry immediately (Linux,
+// nf_conntrack_proto_tcp.c).
 func answerOf(known *connection, protocol uint8) Answer {
 	switch {
 	case known == nil:
@@ -108,7 +109,7 @@ func answerOf(known *connection, protocol uint8) Answer {
 	}
 }
 
-// place reports whose an address is.
+// place returns the location of an address.
 func (c *Collector) place(to netip.AddrPort, protocol uint8) Ending {
 	local, onBridge := c.whose(to.Addr())
 	ported := protocol == numberTCP || protocol == numberUDP
@@ -134,8 +135,8 @@ func (c *Collector) place(to netip.AddrPort, protocol uint8) Ending {
 	}
 }
 
-// whose reports whether an address is the namespace's own, and whether it is on
-// the guest's link.
+// whose reports whether an address is local to the network namespace, and
+// whether it is on the link to the guest.
 func (c *Collector) whose(a netip.Addr) (local, onBridge bool) {
 	local = a.IsLoopback()
 	for _, l := range c.ns.Links {
@@ -147,12 +148,13 @@ func (c *Collector) whose(a netip.Addr) (local, onBridge bool) {
 	return local, onBridge
 }
 
-// proxied reports whether the proxy has the connection now.
+// proxied reports whether the proxy has accepted the connection.
 func (j *judged) proxied() bool {
 	return j.ending == EndingProxyInbound || j.ending == EndingProxyOutbound
 }
 
-// judgeAll judges the described flows and joins the proxy's second legs.
+// judgeAll evaluates the requested flows and correlates the second legs of the
+// proxy.
 func (c *Collector) judgeAll() []*judged {
 	var flows, candidates []*judged
 	for _, j := range c.flows {
@@ -180,10 +182,10 @@ func (c *Collector) judgeAll() []*judged {
 	return flows
 }
 
-// join picks the proxy's own connection for a redirected one: one to the
-// original destination if there is one, which is what a proxy does that does not
-// know the destination; otherwise, outbound, the next one. It returns the
-// candidates that are left.
+// join returns the proxy's connection for a redirected connection: a connection
+// to the original destination if one exists, because a proxy that does not know
+// the destination connects to it, otherwise, outbound, the next connection. It
+// also returns the remaining candidates.
 func (j *judged) join(candidates []*judged) []*judged {
 	exact := slices.IndexFunc(candidates, func(v *judged) bool {
 		return !v.first.Before(j.first) && v.packet.Destination == j.packet.Destination
@@ -208,8 +210,8 @@ func (j *judged) join(candidates []*judged) []*judged {
 	return slices.Delete(candidates, picked, picked+1)
 }
 
-// answersOther reports whether the packet is an answer of a connection that began
-// the other way round, as datagrams of a loosely described flow can be.
+// answersOther reports whether the packet is an answer of a connection in the
+// opposite direction. Datagrams of a loosely described flow can be answers.
 func (c *Collector) answersOther(j *journey) bool {
 	if j.packet.Protocol == numberTCP || c.connections[j.packet.Tuple] != nil {
 		return false
@@ -222,7 +224,7 @@ func (c *Collector) answersOther(j *journey) bool {
 	return false
 }
 
-// settled reports whether nothing more is expected of a flow.
+// settled reports whether no further messages of a flow are expected.
 func (j *judged) settled(now time.Time) bool {
 	since := now.Sub(j.last)
 	switch {
@@ -231,17 +233,17 @@ func (j *judged) settled(now time.Time) bool {
 	case j.ending == EndingDropped, j.ending == EndingNoListener, j.answer == AnswerRefused:
 		return true
 	case j.answer != AnswerYes:
-		return since >= patience
+		return since >= replyTimeout
 	case !j.proxied():
 		return true
 	case j.second != nil:
 		return j.second.settled(now)
 	default:
-		return since >= patience
+		return since >= replyTimeout
 	}
 }
 
-// Done reports whether as many flows have ended as the request wants.
+// Done reports whether the requested number of flows have ended.
 func (c *Collector) Done(now time.Time) bool {
 	settled := 0
 	for _, f := range c.judgeAll() {
@@ -252,7 +254,7 @@ func (c *Collector) Done(now time.Time) bool {
 	return settled >= c.request.MaxFlows
 }
 
-// from specifies where the packet entered.
+// from returns where the packet entered.
 func (c *Collector) from(j *journey) From {
 	switch name := c.ns.Links[j.input].Name; {
 	case j.entry.Chain == chainOutput || name == "lo":
@@ -264,7 +266,7 @@ func (c *Collector) from(j *journey) From {
 	}
 }
 
-// Names of the own table's chains.
+// Names of the chains in the trace's table.
 const (
 	chainPrerouting = "prerouting"
 	chainOutput     = "output"

@@ -15,17 +15,17 @@ import (
 // Socket states of /proc/net/tcp and /proc/net/udp (linux/tcp_states.h).
 const (
 	stateListen      = "0A" // TCP_LISTEN
-	stateUnconnected = "07" // TCP_CLOSE, which a datagram socket without a peer is in
+	stateUnconnected = "07" // TCP_CLOSE, the state of a datagram socket without a peer
 )
 
-// Listeners are the sockets that take new connections.
+// Listeners are the sockets that accept new connections.
 type Listeners struct {
-	// TCP and UDP are their addresses.
+	// TCP and UDP are the addresses of the sockets.
 	TCP, UDP []netip.AddrPort
 }
 
-// Listens reports whether a socket takes what goes to the address. A socket on
-// :: takes IPv4 as well.
+// Listens reports whether a socket receives traffic to the address. A socket on
+// :: also receives IPv4.
 func (l Listeners) Listens(protocol uint8, to netip.AddrPort) bool {
 	sockets := l.TCP
 	if protocol == numberUDP {
@@ -41,8 +41,8 @@ func (l Listeners) Listens(protocol uint8, to netip.AddrPort) bool {
 	return false
 }
 
-// parseSockets reads the sockets in one state from a file of the form of
-// /proc/net/tcp (proc(5)). Lines that it does not understand are left out.
+// parseSockets returns the sockets in one state from a file in the format of
+// /proc/net/tcp (proc(5)). It ignores invalid lines.
 func parseSockets(b []byte, state string) []netip.AddrPort {
 	var out []netip.AddrPort
 	lines := bufio.NewScanner(bytes.NewReader(b))
@@ -58,8 +58,8 @@ func parseSockets(b []byte, state string) []netip.AddrPort {
 	return out
 }
 
-// parseSocket reads "0100007F:1F90": the address in words of the machine's byte
-// order, and the port.
+// parseSocket parses "0100007F:1F90": the address as words in host byte order,
+// and the port.
 func parseSocket(text string) (netip.AddrPort, bool) {
 	host, port, found := strings.Cut(text, ":")
 	b, err := hex.DecodeString(host)

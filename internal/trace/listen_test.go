@@ -13,7 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// procLine is a line of /proc/net/tcp on this machine.
+// procLine returns a line of /proc/net/tcp in host byte order.
 func procLine(socket, state string) string {
 	a := netip.MustParseAddrPort(socket)
 	b := a.Addr().AsSlice()

@@ -9,22 +9,23 @@ import (
 	"time"
 )
 
-// Errors of a trace, distinguished with errors.Is.
+// Errors of a trace. Test them with errors.Is.
 var (
-	// ErrBusy means that another trace runs in the namespace.
+	// ErrBusy means that another trace is running in the network namespace.
 	ErrBusy = errors.New("another trace runs in this pod")
-	// ErrUnsupported means that the kernel cannot trace rules.
+	// ErrUnsupported means that the kernel does not support rule tracing.
 	ErrUnsupported = errors.New("the kernel cannot trace rules")
 )
 
-// grace is how long after its end a trace may still need for removing its table.
+// grace is the time after the end of a trace within which it removes its table.
 const grace = 5 * time.Second
 
 // commentPrefix and the deadline after it are in the comment of every rule of
-// the own table, so that a table left behind can be reported from one in use.
+// the trace's table. They distinguish a table of a killed trace from a table in
+// use.
 const commentPrefix = "meshvm trace until "
 
-// Comment is that of a rule of the own table.
+// Comment returns the comment of a rule in the trace's table.
 func Comment(deadline time.Time, role Role) string {
 	return commentPrefix + deadline.UTC().Format(time.RFC3339) + ", " + string(role)
 }
@@ -37,8 +38,9 @@ func parseComment(comment string) (deadline time.Time, role Role, ok bool) {
 	return deadline, Role(name), found && separated && err == nil
 }
 
-// mayRemove reports whether a table that already exists was left behind, by the
-// comments of its rules. Otherwise the error reports whose it is.
+// mayRemove reports whether an existing table was left by a killed trace, based
+// on the comments of its rules. Otherwise it returns an error that describes
+// the owner.
 func mayRemove(comments []string, now time.Time) error {
 	var latest time.Time
 	for _, c := range comments {

@@ -10,28 +10,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownRule is a rule of the own table.
+// ownRule is a rule of the trace's table.
 type ownRule struct {
 	chain string
 	role  Role
 	exprs []expr.Any
 }
 
-// ownPriority puts the own chains before all others but defragmentation
-// (linux/netfilter_ipv4.h, NF_IP_PRI_RAW is -300).
+// ownPriority places the trace's chains before all other chains except
+// defragmentation (linux/netfilter_ipv4.h, NF_IP_PRI_RAW is -300).
 const ownPriority = -350
 
-// Bounds of the kernel's own, in packets per second: beyond them packets pass
-// untraced.
+// Rate limits of the kernel in packets per second. Packets above the limits are
+// not traced.
 const (
 	flowRate  = 20
 	proxyRate = 50
 )
 
-// register is the one that all expressions use.
+// register is the register of all expressions.
 const register = unix.NFT_REG_1
 
-// ownRules are the rules for a request with its defaults.
+// ownRules returns the rules for a request whose defaults are set.
 func ownRules(r Request) []ownRule {
 	var out []ownRule
 	for _, protocol := range protocols(r.Flow.Protocol) {
@@ -46,10 +46,10 @@ func ownRules(r Request) []ownRule {
 		}
 	}
 	if r.Flow.Protocol != ProtocolTCP && r.Flow.Protocol != ProtocolAny {
-		return out // A proxy takes TCP only.
+		return out // Proxies carry only TCP.
 	}
-	// The second leg has the first one's destination, or one that only the
-	// proxy knows.
+	// The second leg has the destination of the first leg, or a destination
+	// that only the proxy knows.
 	to := Flow{Destination: r.Flow.Destination, DestinationPort: r.Flow.DestinationPort}
 	for _, key := range []expr.MetaKey{expr.MetaKeySKUID, expr.MetaKeySKGID} {
 		out = append(out,
@@ -76,7 +76,7 @@ func protocols(p Protocol) []uint8 {
 	}
 }
 
-// interfaces are those through which the flow may enter.
+// interfaces returns the interfaces through which the flow can enter.
 func interfaces(r Request) []string {
 	switch r.Flow.From {
 	case FromGuest:
@@ -90,7 +90,7 @@ func interfaces(r Request) []string {
 	}
 }
 
-// mark is a rule that switches tracing on for what matches.
+// mark returns a rule that enables tracing for packets that match.
 func mark(rate uint64, matches ...[]expr.Any) []expr.Any {
 	var out []expr.Any
 	for _, m := range matches {
@@ -106,21 +106,21 @@ func equal(load expr.Any, data []byte) []expr.Any {
 	return []expr.Any{load, &expr.Cmp{Op: expr.CmpOpEq, Register: register, Data: data}}
 }
 
-// interfaceMatch compares the name as a string, so that the interface need not
-// exist yet.
+// interfaceMatch compares the name as a string, so the interface does not have
+// to exist yet.
 func interfaceMatch(name string) []expr.Any {
 	data := make([]byte, unix.IFNAMSIZ)
 	copy(data, name)
 	return equal(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: register}, data)
 }
 
-// proxyMatch matches the user or the group of the socket's maker.
+// proxyMatch matches the user or the group that created the socket.
 func proxyMatch(key expr.MetaKey, id uint32) []expr.Any {
 	return equal(&expr.Meta{Key: key, Register: register}, binary.NativeEndian.AppendUint32(nil, id))
 }
 
-// flowMatch matches first packets: of TCP those with SYN and without FIN, RST
-// and ACK (RFC 9293).
+// flowMatch matches first packets. For TCP these are packets with SYN and
+// without FIN, RST and ACK (RFC 9293).
 func flowMatch(f Flow, protocol uint8) []expr.Any {
 	out := append(addressMatch(f.Source, 12, 8), addressMatch(f.Destination, 16, 24)...)
 	out = append(out, equal(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: register}, []byte{protocol})...)
@@ -142,9 +142,8 @@ func portMatch(port uint16, offset uint32) []expr.Any {
 		binary.BigEndian.AppendUint16(nil, port))
 }
 
-// addressMatch compares the address at one of two offsets, that of IPv4 (RFC
-// 791) or of IPv6 (RFC 8200). The text has been validated; an empty one matches
-// all.
+// addressMatch compares the address at the offset of IPv4 (RFC 791) or IPv6
+// (RFC 8200). The text has been validated. An empty text matches all addresses.
 func addressMatch(text string, offset4, offset6 uint32) []expr.Any {
 	a, err := netip.ParseAddr(text)
 	if err != nil {

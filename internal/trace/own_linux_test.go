@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestOwnRules wants the own table to match first packets of the described flow,
-// and connections of the proxy.
+// TestOwnRules checks that the trace's table matches first packets of the
+// requested flow and connections of the proxy.
 func TestOwnRules(t *testing.T) {
 	const (
 		syn   = " tcp flags & 0x17 == 0x02"

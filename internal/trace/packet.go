@@ -15,33 +15,34 @@ const (
 	numberICMPv6 = 58
 )
 
-// Tuple is the address part of a packet: what conntrack shows connections apart
-// by. ICMP has the identifier of an echo in place of both ports.
+// Tuple contains the addresses of a packet, by which conntrack identifies
+// connections. For ICMP, the identifier of an echo replaces both ports.
 type Tuple struct {
-	// Protocol is the transport protocol's number.
+	// Protocol is the number of the transport protocol.
 	Protocol uint8
-	// Source is who sent the packet.
+	// Source is the source of the packet.
 	Source netip.AddrPort
-	// Destination is who shall get it.
+	// Destination is the destination of the packet.
 	Destination netip.AddrPort
 }
 
-// Packet is what a trace message shows of a packet's headers.
+// Packet contains the fields of a packet in a trace message.
 type Packet struct {
 	Tuple
-	// ID is the identification of an IPv4 packet (RFC 791), 0 in IPv6.
+	// ID is the identification field of IPv4 (RFC 791). It is 0 for IPv6.
 	ID uint16
-	// Sequence is TCP's sequence number (RFC 9293), which no translation
-	// changes; of an echo it is identifier and number.
+	// Sequence is the TCP sequence number (RFC 9293), which no translation
+	// changes. For an ICMP echo it is identifier and sequence number.
 	Sequence uint32
-	// Length is the length of the packet, IPv6's without its header.
+	// Length is the length of the packet, for IPv6 without the header.
 	Length uint16
 }
 
-// fingerprint identifies a packet on its way through all hooks. The kernel's own
-// trace id does not: it is made from the packet's addresses and interface too
-// (Linux, net/netfilter/nf_tables_trace.c). Addresses change, what is in here
-// does not, but for a source port in the last hook.
+// fingerprint identifies a packet in all hooks. The kernel's trace ID does not,
+// because it also depends on addresses and the interface (Linux,
+// net/netfilter/nf_tables_trace.c). Addresses change between hooks. The fields
+// of the fingerprint do not change, except for the source port in the last
+// hook.
 type fingerprint struct {
 	protocol   uint8
 	sourcePort uint16
@@ -58,9 +59,10 @@ func (p Packet) fingerprint() fingerprint {
 	return f
 }
 
-// parsePacket reads the headers of a trace message (linux/netfilter/nf_tables.h,
-// NFTA_TRACE_NETWORK_HEADER and NFTA_TRACE_TRANSPORT_HEADER). Either may be cut
-// short; what is missing stays zero.
+// parsePacket parses the headers of a trace message
+// (linux/netfilter/nf_tables.h, NFTA_TRACE_NETWORK_HEADER and
+// NFTA_TRACE_TRANSPORT_HEADER). Headers can be truncated. Missing fields are
+// zero.
 func parsePacket(network, transport []byte) (Packet, bool) {
 	var p Packet
 	if len(network) == 0 {
@@ -73,7 +75,8 @@ func parsePacket(network, transport []byte) (Packet, bool) {
 		p.Protocol = network[9]
 		source, destination = netip.AddrFrom4([4]byte(network[12:16])), netip.AddrFrom4([4]byte(network[16:20]))
 	case network[0]>>4 == 6 && len(network) >= 40:
-		// Extension headers are not followed: first packets have none.
+		// IPv6 extension headers are not parsed, because first packets do not
+		// have any.
 		p.Length, p.Protocol = binary.BigEndian.Uint16(network[4:]), network[6]
 		source, destination = netip.AddrFrom16([16]byte(network[8:24])), netip.AddrFrom16([16]byte(network[24:40]))
 	default:
@@ -99,7 +102,7 @@ func parsePacket(network, transport []byte) (Packet, bool) {
 	return p, true
 }
 
-// protocolName is nft's name of a protocol.
+// protocolName returns the name of a protocol in nft.
 func protocolName(number uint8) string {
 	switch number {
 	case numberTCP:
@@ -115,7 +118,7 @@ func protocolName(number uint8) string {
 	}
 }
 
-// text is the endpoint of a packet of the protocol.
+// text returns the text of an endpoint of the protocol.
 func (t Tuple) text(e netip.AddrPort) string {
 	if t.Protocol == numberTCP || t.Protocol == numberUDP {
 		return e.String()
@@ -123,5 +126,5 @@ func (t Tuple) text(e netip.AddrPort) string {
 	return e.Addr().String()
 }
 
-// String is "source -> destination".
+// String returns "source -> destination".
 func (t Tuple) String() string { return t.text(t.Source) + " -> " + t.text(t.Destination) }

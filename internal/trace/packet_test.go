@@ -18,7 +18,7 @@ var (
 	tcpHeader = []byte{0xae, 0x62, 0x01, 0xbb, 0xfa, 0x53, 0x27, 0xcb, 0, 0, 0, 0, 0xa0, 0x02}
 )
 
-// addresses lets cmp look at addresses.
+// addresses makes cmp compare addresses.
 var addresses = cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})
 
 func endpoint(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Report is what was seen so far.
+// Report returns the flows that have been seen so far.
 func (c *Collector) Report() []FlowReport {
 	var out []FlowReport
 	for _, v := range c.judgeAll() {
@@ -19,7 +19,7 @@ func (c *Collector) Report() []FlowReport {
 	return out
 }
 
-// Lost is how many packets were seen that did not fit into the report.
+// Lost returns the number of packets that exceeded the limits of the report.
 func (c *Collector) Lost() int {
 	return c.dropped + max(0, len(c.judgeAll())-c.request.MaxFlows)
 }
@@ -74,7 +74,7 @@ func (c *Collector) leg(v *judged) Leg {
 	return l
 }
 
-// ref names the rule of a step, or the chain of a policy.
+// ref returns the rule of a step, or the chain of a policy.
 func (c *Collector) ref(s *step) RuleRef {
 	k := s.rule()
 	if s.event.Kind != EventRule {
@@ -91,12 +91,13 @@ func (c *Collector) ref(s *step) RuleRef {
 	return ref
 }
 
-// decides reports whether the hop sets a destination or ends the packet's way.
+// decides reports whether the hop sets a destination or ends the path of the
+// packet.
 func (h Hop) decides() bool {
 	return h.Verdict == "drop" || h.Verdict == "policy drop" || h.Verdict == "accept"
 }
 
-// words names a rule in a sentence.
+// words returns the name of a rule for a sentence.
 func (r RuleRef) words() string {
 	place := fmt.Sprintf("chain %s of table %s %s", r.Chain, r.Family, r.Table)
 	switch {
@@ -113,7 +114,7 @@ func (r RuleRef) words() string {
 	}
 }
 
-// by is "by <rule>", or reports that there was none.
+// by returns "by <rule>", or that no rule decided.
 func (c *Collector) by(s *step, none string) string {
 	if s == nil {
 		return none
@@ -121,7 +122,7 @@ func (c *Collector) by(s *step, none string) string {
 	return "by " + c.ref(s).words()
 }
 
-// summary describes in words where a flow ended.
+// summary returns a sentence that describes where the flow ended.
 func (c *Collector) summary(v *judged, from From) string {
 	if !v.proxied() {
 		return sentence(c.ended(v, from))
@@ -151,10 +152,10 @@ func (c *Collector) summary(v *judged, from From) string {
 	}
 }
 
-// ztunnel is the name of the proxy of Istio's ambient mode.
+// ztunnel is the name of the proxy in Istio's ambient mode.
 const ztunnel = "ztunnel"
 
-// proxy is what people call the pod's proxy.
+// proxy returns the name of the pod's proxy for sentences.
 func (c *Collector) proxy() string {
 	if c.ns.Rules.ambient() {
 		return ztunnel
@@ -162,7 +163,7 @@ func (c *Collector) proxy() string {
 	return "the proxy"
 }
 
-// ended specifies where one connection ended that no proxy took.
+// ended returns where a connection that did not reach a proxy ended.
 func (c *Collector) ended(v *judged, from From) string {
 	to := v.packet.text(v.final)
 	switch v.ending {
@@ -247,7 +248,8 @@ func answerWords(who string, a Answer) string {
 	}
 }
 
-// sentence begins with a capital and ends in a period.
+// sentence returns text with a capital letter at the start and a period at the
+// end.
 func sentence(s string) string {
 	return strings.ToUpper(s[:1]) + s[1:] + "."
 }

@@ -12,38 +12,38 @@ import (
 	"meshvm.io/meshvm/internal/strictjson"
 )
 
-// RequestVersion names the request format that this package writes and reads.
+// RequestVersion is the request format that this package writes and reads.
 const RequestVersion = "meshvm.io/trace-request/v1"
 
 // Limits of a request.
 const (
-	// MaxDuration bounds how long a trace runs.
+	// MaxDuration is the maximum duration of a trace.
 	MaxDuration = 5 * time.Minute
-	// MaxFlows bounds how many flows a trace reports.
+	// MaxFlows is the maximum number of flows in a report.
 	MaxFlows = 32
-	// MaxRequestBytes bounds an encoded request.
+	// MaxRequestBytes is the maximum length of an encoded request.
 	MaxRequestBytes = 64 << 10
-	// maxInterfaceName is the longest name of an interface (linux/if.h,
-	// IFNAMSIZ less the final zero).
+	// maxInterfaceName is the maximum length of an interface name (linux/if.h,
+	// IFNAMSIZ without the terminating zero).
 	maxInterfaceName = 15
 )
 
-// From specifies where a flow begins.
+// From specifies where a flow starts.
 type From string
 
 const (
-	// FromAny is any of the others.
+	// FromAny matches all values.
 	FromAny From = ""
-	// FromGuest is a flow that the guest opens: it enters through the bridge.
+	// FromGuest is a flow that the guest opens. It enters through the bridge.
 	FromGuest From = "guest"
-	// FromOutside is a flow from outside the pod: it enters through the pod's
+	// FromOutside is a flow from outside the pod. It enters through the pod's
 	// interface.
 	FromOutside From = "outside"
-	// FromPod is a flow that a process in the pod opens, the proxy included.
+	// FromPod is a flow that a process in the pod opens, including the proxy.
 	FromPod From = "pod"
 )
 
-// Protocol is a transport protocol by nft's name.
+// Protocol is the name of a transport protocol in nft.
 type Protocol string
 
 // Protocols that flows can have.
@@ -56,54 +56,58 @@ const (
 	ProtocolICMPv6 Protocol = "icmpv6"
 )
 
-// Request describes what to follow, and where.
+// Request specifies the flow to trace and the pod.
 type Request struct {
 	// Version is RequestVersion.
 	Version string `json:"version"`
-	// PodUID finds the pod's processes by their cgroup.
+	// PodUID identifies the pod's processes by their cgroup.
 	PodUID string `json:"podUID"`
-	// PodIPs are addresses of which at least one must be set on an interface
-	// inside the namespace that is found; empty means that any will do.
+	// PodIPs are addresses of the pod. At least one of them must be set on an
+	// interface in the network namespace. If empty, the addresses are not
+	// checked.
 	PodIPs []string `json:"podIPs,omitempty"`
-	// PodInterface is the pod's primary interface; empty means "eth0".
+	// PodInterface is the primary interface of the pod. Defaults to "eth0".
 	PodInterface string `json:"podInterface,omitempty"`
-	// Bridge is the interface through which the guest's packets come; empty
-	// means "k6t-" and the pod's interface.
+	// Bridge is the interface through which packets of the guest enter.
+	// Defaults to "k6t-" and the name of the pod's interface.
 	Bridge string `json:"bridge,omitempty"`
-	// Proxy is the mesh proxy in the pod; empty fields mean Istio's.
+	// Proxy specifies the mesh proxy in the pod. Empty fields default to the
+	// values of Istio.
 	Proxy Proxy `json:"proxy,omitzero"`
-	// Flow is what to follow.
+	// Flow is the flow to trace.
 	Flow Flow `json:"flow"`
-	// DurationMilliseconds bounds the trace; 0 means 10 seconds.
+	// DurationMilliseconds is the maximum duration of the trace. Defaults to 10
+	// seconds.
 	DurationMilliseconds int64 `json:"durationMilliseconds,omitempty"`
-	// MaxFlows ends the trace early when so many flows have ended; 0 means 1.
+	// MaxFlows is the number of flows after which the trace ends. Defaults to
+	// 1.
 	MaxFlows int `json:"maxFlows,omitempty"`
 }
 
-// Proxy describes the mesh proxy.
+// Proxy specifies the mesh proxy.
 type Proxy struct {
-	// UID is the number of the proxy's user, and of its group: Istio's sidecar
-	// runs as both, its ztunnel as the group only.
+	// UID is the user ID and the group ID of the proxy. Istio's sidecar uses it
+	// for both, ztunnel only for the group.
 	UID uint32 `json:"uid,omitempty"`
-	// InboundPort takes redirected inbound TCP.
+	// InboundPort receives redirected inbound TCP connections.
 	InboundPort uint16 `json:"inboundPort,omitempty"`
-	// OutboundPort takes the guest's redirected TCP.
+	// OutboundPort receives the guest's redirected TCP connections.
 	OutboundPort uint16 `json:"outboundPort,omitempty"`
-	// TunnelPort takes inbound connections of other proxies (HBONE, Istio's
-	// ambient data plane).
+	// TunnelPort receives inbound connections of other proxies (HBONE, Istio's
+	// ambient mode).
 	TunnelPort uint16 `json:"tunnelPort,omitempty"`
 }
 
-// Flow describes flows by their first packet, as it enters the namespace. What
-// is empty matches everything.
+// Flow matches flows by their first packet as it enters the network namespace.
+// Empty fields match everything.
 type Flow struct {
-	// From is where the flow begins.
+	// From is where the flow starts.
 	From From `json:"from,omitempty"`
 	// Protocol is the transport protocol.
 	Protocol Protocol `json:"protocol,omitempty"`
-	// Source is an address of the client.
+	// Source is the address of the client.
 	Source string `json:"source,omitempty"`
-	// SourcePort is the client's port.
+	// SourcePort is the port of the client.
 	SourcePort uint16 `json:"sourcePort,omitempty"`
 	// Destination is the address that the client connects to.
 	Destination string `json:"destination,omitempty"`
@@ -111,11 +115,11 @@ type Flow struct {
 	DestinationPort uint16 `json:"destinationPort,omitempty"`
 }
 
-// ErrInvalidRequest marks a request that no retry can make valid.
+// ErrInvalidRequest indicates a request that no retry can make valid.
 var ErrInvalidRequest = errors.New("invalid trace request")
 
-// DecodeRequest reads a request and refuses unknown versions, unknown fields and
-// trailing data with an error that wraps ErrInvalidRequest.
+// DecodeRequest decodes a request. It rejects unknown versions, unknown fields
+// and trailing data with an error that wraps ErrInvalidRequest.
 func DecodeRequest(b []byte) (Request, error) {
 	var r Request
 	if len(b) > MaxRequestBytes {
@@ -130,7 +134,7 @@ func DecodeRequest(b []byte) (Request, error) {
 	return r, r.WithDefaults().Validate()
 }
 
-// Istio's and KubeVirt's usual values, for what a request leaves out.
+// Default values of Istio and KubeVirt.
 const (
 	defaultPodInterface = "eth0"
 	defaultBridgePrefix = "k6t-"
@@ -141,7 +145,7 @@ const (
 	defaultDuration     = 10 * time.Second
 )
 
-// WithDefaults fills in what the request leaves out.
+// WithDefaults returns the request with defaults for empty fields.
 func (r Request) WithDefaults() Request {
 	setDefault(&r.Version, RequestVersion)
 	setDefault(&r.PodInterface, defaultPodInterface)
@@ -162,12 +166,12 @@ func setDefault[T comparable](field *T, value T) {
 	}
 }
 
-// Duration is how long the trace runs at most.
+// Duration returns the maximum duration of the trace.
 func (r Request) Duration() time.Duration {
 	return time.Duration(r.DurationMilliseconds) * time.Millisecond
 }
 
-// Validate refuses what cannot be traced, with an error that wraps
+// Validate rejects requests that cannot be traced with an error that wraps
 // ErrInvalidRequest.
 func (r Request) Validate() error {
 	for _, name := range []string{r.PodInterface, r.Bridge} {
@@ -221,7 +225,8 @@ func (f Flow) validate() error {
 	return nil
 }
 
-// address parses an optional address; the zero value stands for none.
+// address parses an optional address. It returns the zero value for an empty
+// text.
 func address(field, text string) (netip.Addr, error) {
 	if text == "" {
 		return netip.Addr{}, nil
@@ -233,7 +238,7 @@ func address(field, text string) (netip.Addr, error) {
 	return a.Unmap(), nil
 }
 
-// String describes the flow in words.
+// String returns a description of the flow.
 func (f Flow) String() string {
 	words := []string{"any protocol"}
 	if f.Protocol != ProtocolAny {

@@ -29,7 +29,8 @@ func TestDecodeRequest(t *testing.T) {
 	valid := encode(func(*Request) {})
 	for name, tc := range map[string]struct {
 		text string
-		// want is part of the error, empty for none.
+		// want is a substring of the error. If empty, the request must be
+		// accepted.
 		want string
 	}{
 		"valid":                 {valid, ""},
@@ -80,8 +81,8 @@ func TestFlowString(t *testing.T) {
 	}
 }
 
-// FuzzDecodeRequest looks for requests that panic, or that are accepted and
-// cannot be made into rules.
+// FuzzDecodeRequest decodes arbitrary requests, which must not cause a panic.
+// Accepted requests must result in rules.
 func FuzzDecodeRequest(f *testing.F) {
 	b, err := json.Marshal(validRequest(func(*Request) {}))
 	if err != nil {

@@ -8,30 +8,31 @@ import (
 	"fmt"
 )
 
-// ResultVersion names the result format that this package writes and reads.
+// ResultVersion is the result format that this package writes and reads.
 const ResultVersion = "meshvm.io/trace-result/v1"
 
-// Outcome describes how the trace itself ended.
+// Outcome is the outcome of the trace.
 type Outcome string
 
 const (
 	// OutcomeTraced means that at least one packet of the flow was seen.
 	OutcomeTraced Outcome = "Traced"
-	// OutcomeNothingSeen means that no packet of the flow came in time.
+	// OutcomeNothingSeen means that no packet of the flow was seen within the
+	// time.
 	OutcomeNothingSeen Outcome = "NothingSeen"
-	// OutcomeBusy means that another trace runs in the pod.
+	// OutcomeBusy means that another trace is running in the pod.
 	OutcomeBusy Outcome = "Busy"
 	// OutcomeTargetGone means that no process of the pod was found.
 	OutcomeTargetGone Outcome = "TargetGone"
-	// OutcomeInvalid means that the request was refused.
+	// OutcomeInvalid means that the request was rejected.
 	OutcomeInvalid Outcome = "Invalid"
-	// OutcomeUnsupported means that the kernel cannot trace.
+	// OutcomeUnsupported means that the kernel does not support rule tracing.
 	OutcomeUnsupported Outcome = "Unsupported"
-	// OutcomeFailed means that something else failed.
+	// OutcomeFailed means that another error occurred.
 	OutcomeFailed Outcome = "Failed"
 )
 
-// Ending specifies where a connection's packets went.
+// Ending is the destination that the packets of a connection reached.
 type Ending string
 
 const (
@@ -41,19 +42,19 @@ const (
 	EndingProxyInbound Ending = "ProxyInbound"
 	// EndingProxyOutbound is the proxy's port for outbound connections.
 	EndingProxyOutbound Ending = "ProxyOutbound"
-	// EndingPod is a process in the pod, the proxy's other ports included.
+	// EndingPod is a process in the pod, or another port of the proxy.
 	EndingPod Ending = "Pod"
-	// EndingOutside is somewhere outside the pod.
+	// EndingOutside is a destination outside the pod.
 	EndingOutside Ending = "Outside"
-	// EndingDropped is nowhere: a rule dropped the packet, or took it away.
+	// EndingDropped means that a rule dropped or stole the packet.
 	EndingDropped Ending = "Dropped"
-	// EndingNoListener is the pod itself, where nothing listens.
+	// EndingNoListener is a port of the pod on which no process listens.
 	EndingNoListener Ending = "NoListener"
-	// EndingUnknown means that too little was seen.
+	// EndingUnknown means that not enough packets were seen.
 	EndingUnknown Ending = "Unknown"
 )
 
-// Answer describes what came back.
+// Answer is the answer to the first packet.
 type Answer string
 
 const (
@@ -61,115 +62,117 @@ const (
 	AnswerYes Answer = "Answered"
 	// AnswerRefused means that the connection was refused.
 	AnswerRefused Answer = "Refused"
-	// AnswerNone means that nothing came back while the trace ran.
+	// AnswerNone means that no answer was received during the trace.
 	AnswerNone Answer = "None"
-	// AnswerUnknown means that conntrack reported nothing.
+	// AnswerUnknown means that conntrack did not report the connection.
 	AnswerUnknown Answer = "Unknown"
 )
 
-// Result is what a trace saw.
+// Result is the result of a trace.
 type Result struct {
 	// Version is ResultVersion.
 	Version string `json:"version"`
-	// PodUID is that of the request.
+	// PodUID is the UID in the request.
 	PodUID string `json:"podUID,omitempty"`
 	// NetnsInode identifies the network namespace.
 	NetnsInode uint64 `json:"netnsInode,omitempty"`
-	// Outcome is how the trace ended.
+	// Outcome is the outcome of the trace.
 	Outcome Outcome `json:"outcome"`
-	// Message reports more in one sentence.
+	// Message is a sentence with details.
 	Message string `json:"message,omitempty"`
-	// Flows are in the order in which they began.
+	// Flows are in the order of their first packet.
 	Flows []FlowReport `json:"flows,omitempty"`
-	// Notes describe what may be missing from the report.
+	// Notes describe possible gaps of the report.
 	Notes []string `json:"notes,omitempty"`
-	// DurationMilliseconds is how long the trace ran.
+	// DurationMilliseconds is the duration of the trace.
 	DurationMilliseconds int64 `json:"durationMilliseconds,omitempty"`
 }
 
-// FlowReport is the way of one flow.
+// FlowReport describes the path of one flow.
 type FlowReport struct {
-	// From is where the flow began.
+	// From is where the flow started.
 	From From `json:"from"`
-	// Summary describes in words where the flow ended, and why.
+	// Summary describes where the flow ended and the reason.
 	Summary string `json:"summary"`
-	// Ending and Answer are those of the last leg.
+	// Ending and Answer are the ending and the answer of the last leg.
 	Ending Ending `json:"ending"`
 	Answer Answer `json:"answer"`
-	// ViaProxy reports whether the proxy took the flow.
+	// ViaProxy reports whether the proxy accepted the flow.
 	ViaProxy bool `json:"viaProxy"`
-	// Proxy is "ztunnel" if that is the proxy that took the flow, empty for a
-	// sidecar or none.
+	// Proxy is "ztunnel" if ztunnel accepted the flow. It is empty for a
+	// sidecar or without a proxy.
 	Proxy string `json:"proxy,omitempty"`
-	// BypassedBy is meshvm's rule that led the flow bypassing the proxy.
+	// BypassedBy is meshvm's rule by which the flow bypassed the proxy.
 	BypassedBy *RuleRef `json:"bypassedBy,omitempty"`
 	// DroppedBy is the rule or chain that dropped a packet of the flow.
 	DroppedBy *RuleRef `json:"droppedBy,omitempty"`
-	// Legs are the connections that the flow consists of: one, or two if the
-	// proxy took it.
+	// Legs are the connections of the flow: one, or two if the proxy accepted
+	// it.
 	Legs []Leg `json:"legs"`
-	// Packets is how many first packets were seen: more than one are
-	// repetitions, because no answer came.
+	// Packets is the number of first packets. More than one are repetitions due
+	// to a missing answer.
 	Packets int `json:"packets"`
 }
 
 // Leg is one connection.
 type Leg struct {
-	// Protocol, Source and Destination are those of the first packet as it
+	// Protocol, Source and Destination are the fields of the first packet as it
 	// entered.
 	Protocol    string `json:"protocol"`
 	Source      string `json:"source"`
 	Destination string `json:"destination"`
-	// TranslatedSource and TranslatedDestination are those after all
-	// translations, empty if they are the same.
+	// TranslatedSource and TranslatedDestination are the addresses after all
+	// translations. They are empty if they did not change.
 	TranslatedSource      string `json:"translatedSource,omitempty"`
 	TranslatedDestination string `json:"translatedDestination,omitempty"`
-	// Ending is where the packets went.
+	// Ending is the destination that the packets reached.
 	Ending Ending `json:"ending"`
-	// Answer is what came back.
+	// Answer is the answer to the first packet.
 	Answer Answer `json:"answer"`
-	// Likely marks a second leg that was joined by time alone.
+	// Likely marks a second leg that was correlated only by time.
 	Likely bool `json:"likely,omitempty"`
 	// Hops are the rules that the packet matched, in order.
 	Hops []Hop `json:"hops,omitempty"`
 }
 
-// RuleRef names a rule.
+// RuleRef identifies a rule.
 type RuleRef struct {
-	// Writer describes in words who wrote it.
+	// Writer is the name of the component that wrote the rule.
 	Writer string `json:"writer"`
-	// Family, Table and Chain report where it is.
+	// Family, Table and Chain are the location of the rule.
 	Family string `json:"family"`
 	Table  string `json:"table"`
 	Chain  string `json:"chain"`
-	// Handle is the kernel's number of the rule, 0 for a chain's policy.
+	// Handle is the kernel's handle of the rule, or 0 for the policy of a
+	// chain.
 	Handle uint64 `json:"handle,omitempty"`
-	// Text is the rule in nft's spelling.
+	// Text is the rule in nft's notation.
 	Text string `json:"text,omitempty"`
-	// Comment is the rule's own.
+	// Comment is the comment of the rule.
 	Comment string `json:"comment,omitempty"`
-	// Repairs are the names of the repairs that the rule is part of.
+	// Repairs are the names of the defects that the rule corrects.
 	Repairs []string `json:"repairs,omitempty"`
 }
 
 // Hop is one step of a packet.
 type Hop struct {
 	RuleRef
-	// Hook is where the base chain is, and Priority its place there.
+	// Hook and Priority are the position of the base chain.
 	Hook     string `json:"hook,omitempty"`
 	Priority int32  `json:"priority"`
-	// Verdict is what the rule reported.
+	// Verdict is the verdict of the rule.
 	Verdict string `json:"verdict"`
-	// Packet has the addresses with which the packet came to the base chain.
+	// Packet contains the addresses of the packet at the start of the base
+	// chain.
 	Packet string `json:"packet,omitempty"`
 }
 
-// ErrInvalidResult marks what is not a result.
+// ErrInvalidResult indicates data that is not a result.
 var ErrInvalidResult = errors.New("invalid trace result")
 
-// Encode returns the JSON form with at most limit bytes, 0 for any number. What
-// does not fit is left out in this order: hops that decide nothing, all hops,
-// flows from the last on.
+// Encode returns the JSON encoding with at most limit bytes, or without a limit
+// if limit is 0. If necessary, it omits, in this order: hops without a
+// decision, all hops, flows from the end.
 func (r Result) Encode(limit int) ([]byte, error) {
 	for _, shorter := range []func(Result) Result{
 		func(r Result) Result { return r },
@@ -194,7 +197,7 @@ func (r Result) Encode(limit int) ([]byte, error) {
 	return nil, fmt.Errorf("%w: it does not fit in %d bytes", ErrInvalidResult, limit)
 }
 
-// withHops is a copy that has only some of the hops.
+// withHops returns a copy with only the selected hops.
 func (r Result) withHops(keep func(Hop) bool) Result {
 	flows := make([]FlowReport, len(r.Flows))
 	for i, f := range r.Flows {
@@ -216,8 +219,8 @@ func (r Result) withHops(keep func(Hop) bool) Result {
 	return r
 }
 
-// DecodeResult reads a result. Unknown fields are ignored: a newer program may
-// report more.
+// DecodeResult decodes a result. It ignores unknown fields, because a newer
+// program can add fields.
 func DecodeResult(b []byte) (Result, error) {
 	var r Result
 	if err := json.Unmarshal(b, &r); err != nil {

@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// TableName is the name of this package's own table, in the family inet.
+// TableName is the name of the trace's table in the family inet.
 const TableName = "meshvm_trace"
 
-// Names of the table that holds the repairs.
+// Names of meshvm's table.
 const (
 	repairTable  = "meshvm"
 	repairFamily = "inet"
 )
 
-// Writers of rules, in words.
+// Names of the components that write rules.
 const (
 	writerMeshvm   = "meshvm"
 	writerTrace    = "meshvm trace"
@@ -25,49 +25,49 @@ const (
 	writerOther    = "another writer"
 )
 
-// Ruleset is what a dump reports about the rules of a namespace, for the words of a
-// report.
+// Ruleset contains the rules of a network namespace for texts of a report.
 type Ruleset struct {
-	// Chains are known by family, table and name.
+	// Chains are the chains by family, table and name.
 	Chains map[ChainKey]ChainInfo
-	// Rules are known by chain and handle.
+	// Rules are the rules by chain and handle.
 	Rules map[RuleKey]RuleInfo
 }
 
 // ChainKey identifies a chain in a network namespace.
 type ChainKey struct {
-	// Family is the number of the table's family (linux/netfilter.h, NFPROTO_*).
+	// Family is the number of the table's family (linux/netfilter.h,
+	// NFPROTO_*).
 	Family uint8
-	// Table and Chain are names.
+	// Table and Chain are the names.
 	Table, Chain string
 }
 
 // RuleKey identifies a rule in a network namespace.
 type RuleKey struct {
 	ChainKey
-	// Handle is the kernel's number of the rule, unique in a table.
+	// Handle is the kernel's handle of the rule, which is unique in a table.
 	Handle uint64
 }
 
-// ChainInfo is what a report reports about a chain.
+// ChainInfo describes a chain in a report.
 type ChainInfo struct {
-	// Hook is the hook of a base chain by nft's name, empty otherwise.
+	// Hook is the name of the hook in nft. It is empty for a regular chain.
 	Hook string
-	// Type is "nat", "filter" or "route", empty for a regular chain.
+	// Type is "nat", "filter" or "route". It is empty for a regular chain.
 	Type string
-	// Priority orders the base chains of a hook.
+	// Priority determines the order of the base chains of a hook.
 	Priority int32
 }
 
-// RuleInfo is what a report reports about a rule.
+// RuleInfo describes a rule in a report.
 type RuleInfo struct {
-	// Text is the rule in nft's spelling, without counter and comment.
+	// Text is the rule in nft's notation without counter and comment.
 	Text string
-	// Comment is the rule's comment.
+	// Comment is the comment of the rule.
 	Comment string
 }
 
-// familyName is nft's name of a family.
+// familyName returns the name of a family in nft.
 func familyName(family uint8) string {
 	switch family {
 	case familyInet:
@@ -91,13 +91,13 @@ const (
 // isRepair reports whether the chain is in meshvm's table.
 func (k ChainKey) isRepair() bool { return k.Family == familyInet && k.Table == repairTable }
 
-// isOwn reports whether the chain is in the table of a trace.
+// isOwn reports whether the chain is in the trace's table.
 func (k ChainKey) isOwn() bool { return k.Family == familyInet && k.Table == TableName }
 
-// writer reports whose a chain is. KubeVirt and Istio's iptables rules share the
-// tables "ip nat" and "ip6 nat"; iptables' own chains are in capitals, KubeVirt's
-// base chains are not (KubeVirt, pkg/network/setup/netpod/masquerade; Istio,
-// tools/istio-iptables).
+// writer returns the component that wrote a chain. KubeVirt's rules and Istio's
+// iptables rules share the tables "ip nat" and "ip6 nat". The base chains of
+// iptables have names in capitals, unlike KubeVirt's base chains (KubeVirt,
+// pkg/network/setup/netpod/masquerade; Istio, tools/istio-iptables).
 func (r Ruleset) writer(k ChainKey) string {
 	switch {
 	case k.isRepair():
@@ -119,9 +119,9 @@ func (r Ruleset) writer(k ChainKey) string {
 	}
 }
 
-// ambient reports whether the pod's proxy is ztunnel, by chains that only rules of
-// Istio's ambient mode have (Istio, cni/pkg/iptables and cni/pkg/nftables), or
-// meshvm's for it.
+// ambient reports whether the pod's proxy is ztunnel. It detects chains that
+// exist only in ambient mode (Istio, cni/pkg/iptables and cni/pkg/nftables) and
+// meshvm's chains for ambient mode.
 func (r Ruleset) ambient() bool {
 	for k := range r.Chains {
 		if strings.HasPrefix(k.Table, "istio-ambient-") || k.Chain == "ISTIO_PRERT" || k.isRepair() && k.Chain == "mark_prerouting" {
@@ -131,7 +131,7 @@ func (r Ruleset) ambient() bool {
 	return false
 }
 
-// hasChain reports whether the table has a chain whose name begins so.
+// hasChain reports whether the table has a chain whose name has the prefix.
 func (r Ruleset) hasChain(k ChainKey, prefix string) bool {
 	for other := range r.Chains {
 		if other.Family == k.Family && other.Table == k.Table && strings.HasPrefix(other.Chain, prefix) {
@@ -141,11 +141,12 @@ func (r Ruleset) hasChain(k ChainKey, prefix string) bool {
 	return false
 }
 
-// repairNames match what a comment in meshvm's table begins with: "N1: " or
-// "N2, N5: ".
+// repairNames matches the prefix of a comment in meshvm's table: "N1: " or "N2,
+// N5: ".
 var repairNames = regexp.MustCompile(`^(N\d+(?:, N\d+)*): `)
 
-// repairs are the names of the repairs that a comment of meshvm's begins with.
+// repairs returns the names of the defects in the prefix of a comment in
+// meshvm's table.
 func repairs(comment string) []string {
 	m := repairNames.FindStringSubmatch(comment)
 	if m == nil {

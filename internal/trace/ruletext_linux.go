@@ -9,10 +9,10 @@ import (
 	"github.com/google/nftables/expr"
 )
 
-// ruleText is a rule in nft's spelling, as far as the expressions of KubeVirt's,
-// Istio's and meshvm's rules go; what is unknown appears in brackets by the name
-// of its expression. Sets maps names of anonymous sets to their elements as the
-// kernel has them. Counters are left out.
+// ruleText returns a rule in nft's notation. It supports the expressions in
+// rules of KubeVirt, Istio and meshvm, and shows the names of other expressions
+// in brackets. sets maps names of anonymous sets to their elements in the
+// kernel's representation. Counters are omitted.
 func ruleText(exprs []expr.Any, sets map[string][][]byte) string {
 	w := ruleWords{registers: map[uint32]operand{}, sets: sets}
 	for _, e := range exprs {
@@ -21,7 +21,7 @@ func ruleText(exprs []expr.Any, sets map[string][][]byte) string {
 	return strings.Join(w.parts, " ")
 }
 
-// operand is what a register holds: a field of the packet, or a value.
+// operand is the content of a register: a field of the packet, or a value.
 type operand struct {
 	field string
 	mask  []byte
@@ -33,7 +33,7 @@ type ruleWords struct {
 	registers map[uint32]operand
 	sets      map[string][][]byte
 	parts     []string
-	// transport is the protocol that an earlier match has fixed.
+	// transport is the protocol that a previous match requires.
 	transport string
 }
 
@@ -70,7 +70,7 @@ func (w *ruleWords) expression(e expr.Any) {
 	}
 }
 
-// statement is the text of what happens to a packet.
+// statement returns the text of a statement.
 func (w *ruleWords) statement(e expr.Any) string {
 	switch e := e.(type) {
 	case *expr.Verdict:
@@ -129,7 +129,7 @@ func (w *ruleWords) ct(e *expr.Ct) {
 	w.registers[e.Register] = operand{field: field}
 }
 
-// source is the text of what a register holds.
+// source returns the text of a register.
 func (w *ruleWords) source(field string, register uint32) string {
 	if o := w.registers[register]; o.field == "" {
 		return value(field, o.value)
@@ -137,14 +137,15 @@ func (w *ruleWords) source(field string, register uint32) string {
 	return w.registers[register].field
 }
 
-// headerPlace is a place in a header.
+// headerPlace is a position in a header.
 type headerPlace struct {
 	base   expr.PayloadBase
 	offset uint32
 }
 
-// headerFields are those of IPv4 (RFC 791), IPv6 (RFC 8200), TCP (RFC 9293) and
-// UDP (RFC 768), with the lengths that show them from other fields.
+// headerFields are the fields of IPv4 (RFC 791), IPv6 (RFC 8200), TCP (RFC
+// 9293) and UDP (RFC 768), with the length that distinguishes them from other
+// fields.
 var headerFields = map[headerPlace]struct {
 	name     string
 	min, max uint32
@@ -212,7 +213,7 @@ func (w *ruleWords) compare(e *expr.Cmp) {
 	w.match(o.field, not(e.Op)+text)
 }
 
-// match adds a match, and takes away the one that it implies, as nft does.
+// match adds a match and removes a match that it implies, like nft.
 func (w *ruleWords) match(field, text string) {
 	implied := ""
 	switch {
@@ -229,7 +230,7 @@ func (w *ruleWords) match(field, text string) {
 	w.add("%s %s", field, text)
 }
 
-// prefixLength describes how long the prefix is that a mask leaves, if it is one.
+// prefixLength returns the prefix length of a mask, if the mask is a prefix.
 func prefixLength(mask []byte) (int, bool) {
 	bits, ended := 0, false
 	for _, b := range mask {

@@ -12,8 +12,8 @@ import (
 	"github.com/google/nftables/xt"
 )
 
-// value is the text of bytes that a field is compared with. Fields of packets
-// are in network byte order, the others in that of the machine.
+// value returns the text of bytes that are compared with a field. Fields of
+// packets are in network byte order, other fields are in host byte order.
 func value(field string, b []byte) string {
 	switch {
 	case strings.HasSuffix(field, "ifname"):
@@ -57,7 +57,8 @@ func protocolText(number byte) string {
 	return fmt.Sprint(number)
 }
 
-// addressText is an address, or the prefix of which fewer bytes are compared.
+// addressText returns the text of an address, or of a prefix if fewer bytes are
+// compared.
 func addressText(field string, b []byte) string {
 	size := 4
 	if strings.HasPrefix(field, "ip6") {
@@ -73,7 +74,8 @@ func addressText(field string, b []byte) string {
 	return a.String()
 }
 
-// matchText is a match of iptables' that has no form in nftables.
+// matchText returns the text of an iptables match without an nftables
+// equivalent.
 func matchText(e *expr.Match) string {
 	info, ok := e.Info.(*xt.Unknown)
 	if e.Name != "owner" || !ok || len(*info) < 18 {
@@ -97,7 +99,8 @@ func matchText(e *expr.Match) string {
 	return "xt match owner"
 }
 
-// targetText is a target of iptables' that has no form in nftables.
+// targetText returns the text of an iptables target without an nftables
+// equivalent.
 func targetText(e *expr.Target) string {
 	var port uint16
 	switch info := e.Info.(type) {

@@ -16,14 +16,14 @@ import (
 	"meshvm.io/meshvm/internal/netns"
 )
 
-// tick is how often a trace looks whether it is done.
+// tick is the interval at which a trace checks whether it is done.
 const tick = 100 * time.Millisecond
 
-// Run traces in the pod's network namespace until as many flows have ended as
-// the request wants, its time is over, or ctx is done. In each of these endings,
-// and after an error, the own table is gone when Run returns.
+// Run traces in the pod's network namespace until the requested number of flows
+// have ended, the duration has elapsed, or ctx is done. In all cases, including
+// errors, it removes the trace's table before it returns.
 //
-// It needs the capabilities SYS_ADMIN (setns(2)) and NET_ADMIN.
+// It requires the capabilities SYS_ADMIN (setns(2)) and NET_ADMIN.
 func Run(ctx context.Context, f netns.Finder, r Request) Result {
 	r = r.WithDefaults()
 	start := time.Now()
@@ -46,7 +46,7 @@ func Run(ctx context.Context, f netns.Finder, r Request) Result {
 	return out
 }
 
-// outcomeOf maps an error to the outcome that it stands for.
+// outcomeOf returns the outcome for an error.
 func outcomeOf(err error) Outcome {
 	for _, m := range []struct {
 		is      error
@@ -66,10 +66,10 @@ func outcomeOf(err error) Outcome {
 	return OutcomeFailed
 }
 
-// errIdentity means that no namespace found is the pod's.
+// errIdentity means that no network namespace belongs to the pod.
 var errIdentity = errors.New("no interface has one of the pod's addresses")
 
-// inPod calls do with the pod's namespace.
+// inPod calls do with the pod's network namespace.
 func inPod(f netns.Finder, r Request, do func(*netns.Namespace) error) error {
 	found, err := f.Find(r.PodUID)
 	if err != nil {
@@ -99,7 +99,7 @@ func isOneOf(a netip.Addr, texts []string) bool {
 	})
 }
 
-// runIn traces in the namespace.
+// runIn traces in the network namespace.
 func runIn(ctx context.Context, ns *netns.Namespace, r Request, out *Result) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, r.Duration())
 	defer cancel()
@@ -118,8 +118,8 @@ func runIn(ctx context.Context, ns *netns.Namespace, r Request, out *Result) (er
 	return err
 }
 
-// describe reads what a Collector has to know of the calling thread's
-// namespace.
+// describe returns the facts about the calling thread's network namespace that
+// a Collector needs.
 func describe() (Namespace, error) {
 	ns := Namespace{Links: map[uint32]Link{}, Listens: listeners().Listens}
 	interfaces, err := net.Interfaces()
@@ -143,12 +143,13 @@ func describe() (Namespace, error) {
 	return ns, err
 }
 
-// listeners reads the sockets of the calling thread's namespace (proc(5)).
+// listeners returns the listening sockets of the calling thread's network
+// namespace (proc(5)).
 func listeners() Listeners {
 	read := func(name, state string) []netip.AddrPort {
 		b, err := os.ReadFile(filepath.Join("/proc/thread-self/net", name))
 		if err != nil {
-			return nil // A kernel without IPv6.
+			return nil // The kernel does not support IPv6.
 		}
 		return parseSockets(b, state)
 	}

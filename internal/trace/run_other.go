@@ -10,7 +10,7 @@ import (
 	"meshvm.io/meshvm/internal/netns"
 )
 
-// Run fails: nf_tables is part of Linux.
+// Run fails because nf_tables exists only on Linux.
 func Run(_ context.Context, _ netns.Finder, r Request) Result {
 	return Result{Version: ResultVersion, PodUID: r.PodUID, Outcome: OutcomeUnsupported, Message: ErrUnsupported.Error()}
 }

@@ -4,7 +4,7 @@ package trace
 
 import "time"
 
-// sceneCase is a sequence of messages with what a report must report.
+// sceneCase is a sequence of messages with the expected report.
 type sceneCase struct {
 	name string
 	play func(*scene)

@@ -14,25 +14,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// receiveBuffer is that of the sockets, in bytes: what comes faster than it is
-// read is lost, and reported to be.
+// receiveBuffer is the size of the sockets' receive buffers in bytes. Messages
+// that exceed it are lost, which the kernel reports.
 const receiveBuffer = 4 << 20
 
-// conntrackGroups are the multicast groups of conntrack's events.
+// conntrackGroups are the multicast groups of conntrack events.
 var conntrackGroups = []uint32{unix.NFNLGRP_CONNTRACK_NEW, unix.NFNLGRP_CONNTRACK_UPDATE, unix.NFNLGRP_CONNTRACK_DESTROY}
 
-// session is a trace that runs.
+// session is a running trace.
 type session struct {
 	ns    Namespace
 	table *ownTable
-	// traces and connections hear messages, requests asks for dumps.
+	// traces and connections receive messages. requests sends requests for
+	// dumps.
 	traces, connections, requests *netlink.Conn
 	lost                          atomic.Int64
 	undecoded                     atomic.Int64
 }
 
-// open begins a trace in the calling thread's namespace: it listens before it
-// writes the table. Sockets stay in the namespace that they were made in.
+// open starts a trace in the calling thread's network namespace. It subscribes
+// to messages before it writes the table. Sockets stay in the network namespace
+// in which they were created.
 func open(r Request) (*session, error) {
 	s := &session{}
 	err := s.open(r)
@@ -60,7 +62,7 @@ func (s *session) open(r Request) (err error) {
 	return err
 }
 
-// hear opens a netfilter socket that listens to the groups.
+// hear opens a netfilter socket that is subscribed to the groups.
 func hear(groups ...uint32) (*netlink.Conn, error) {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
@@ -71,12 +73,12 @@ func hear(groups ...uint32) (*netlink.Conn, error) {
 			return nil, errors.Join(fmt.Errorf("join netlink group %d: %w", g, err), conn.Close())
 		}
 	}
-	// A smaller buffer only loses more.
+	// With a smaller buffer, more messages can be lost.
 	_ = conn.SetReadBuffer(receiveBuffer)
 	return conn, nil
 }
 
-// close removes the table and gives the sockets back.
+// close removes the table and closes the sockets.
 func (s *session) close() error {
 	var errs []error
 	if s.table != nil {
@@ -92,13 +94,13 @@ func (s *session) close() error {
 	return errors.Join(errs...)
 }
 
-// received is a message as it came.
+// received is a received message.
 type received struct {
 	at      time.Time
 	message netlink.Message
 }
 
-// run feeds the collector until it is done or ctx is.
+// run passes messages to the collector until it is done or ctx is done.
 func (s *session) run(ctx context.Context, c *Collector) {
 	ctx, stop := context.WithCancel(ctx)
 	messages := make(chan received)
@@ -107,7 +109,7 @@ func (s *session) run(ctx context.Context, c *Collector) {
 		readers.Go(func() { s.read(ctx, conn, messages) })
 	}
 	defer readers.Wait()
-	// A deadline in the past ends a pending read.
+	// A deadline in the past interrupts a pending read.
 	defer func() {
 		stop()
 		_ = s.traces.SetReadDeadline(time.Unix(1, 0))
@@ -129,7 +131,7 @@ func (s *session) run(ctx context.Context, c *Collector) {
 	}
 }
 
-// read passes messages on until ctx is done.
+// read receives messages until ctx is done.
 func (s *session) read(ctx context.Context, conn *netlink.Conn, to chan<- received) {
 	for {
 		messages, err := conn.Receive()
@@ -154,7 +156,7 @@ func (s *session) read(ctx context.Context, conn *netlink.Conn, to chan<- receiv
 	}
 }
 
-// take decodes a message and gives it to the collector.
+// take decodes a message and passes it to the collector.
 func (s *session) take(c *Collector, r received) {
 	subsystem, message := uint16(r.message.Header.Type)>>8, uint16(r.message.Header.Type)&0xff
 	var err error
@@ -175,9 +177,9 @@ func (s *session) take(c *Collector, r received) {
 	}
 }
 
-// complete asks for what no message reported: the entries of connections that began
-// before the trace, or whose events the kernel does not send (sysctl
-// net.netfilter.nf_conntrack_events), rules that changed, and sockets.
+// complete requests information that no message contained: connections that
+// were opened before the trace, or whose events are disabled (sysctl
+// net.netfilter.nf_conntrack_events), changed rules, and sockets.
 func (s *session) complete(c *Collector) error {
 	c.SetListeners(listeners())
 	if c.UnknownRules() {
@@ -207,7 +209,7 @@ func (s *session) complete(c *Collector) error {
 	return nil
 }
 
-// notes describe what may be missing.
+// notes returns descriptions of possible gaps.
 func (s *session) notes(c *Collector) []string {
 	var out []string
 	if n := s.lost.Load(); n > 0 {

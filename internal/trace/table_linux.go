@@ -14,31 +14,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tableOwner is the flag of a table that ends with the socket that made it, and
-// so with its process (linux/netfilter/nf_tables.h, NFT_TABLE_F_OWNER; Linux
-// 5.12).
+// tableOwner is the flag of a table that the kernel deletes when the socket
+// that created it is closed, at the latest with the process
+// (linux/netfilter/nf_tables.h, NFT_TABLE_F_OWNER; Linux 5.12).
 const tableOwner = 2
 
-// ownTable is the table while it is there.
+// ownTable is the existing table of a trace.
 type ownTable struct {
 	conn *netlink.Conn
-	// owned reports whether the kernel removes the table with the socket.
+	// owned reports whether the kernel deletes the table with the socket.
 	owned bool
 }
 
-// install writes the table in the namespace of the calling thread. One that a
-// killed trace has left is replaced; one in use is ErrBusy.
+// install writes the table in the network namespace of the calling thread. It
+// replaces the table of a killed trace, and fails with ErrBusy if the table is
+// in use.
 func install(rules []ownRule, deadline, now time.Time) (*ownTable, error) {
 	owned := true
 	t, err := newOwnTable(rules, deadline, owned)
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EINVAL) {
-		// Before Linux 5.12 there is no owner flag.
+		// Linux before 5.12 does not support the owner flag.
 		owned = false
 		t, err = newOwnTable(rules, deadline, owned)
 	}
 	if errors.Is(err, unix.EEXIST) || errors.Is(err, unix.EPERM) {
-		// EPERM is about a table with an owner, unless this process may
-		// nothing at all.
+		// EPERM means that the table has an owner, unless this process has no
+		// privileges.
 		if err = sweep(now); err == nil {
 			t, err = newOwnTable(rules, deadline, owned)
 		}
@@ -78,7 +79,8 @@ func sweep(now time.Time) (err error) {
 	return removeTable(conn)
 }
 
-// remove deletes the table and closes its socket. Without the table it succeeds.
+// remove deletes the table and closes its socket. It succeeds if the table does
+// not exist.
 func (t *ownTable) remove() error {
 	return errors.Join(removeTable(t.conn), t.conn.Close())
 }
@@ -131,7 +133,8 @@ func encodeRule(ae *netlink.AttributeEncoder, r ownRule, deadline time.Time) err
 	return nil
 }
 
-// removeTable deletes the own table; having none is success.
+// removeTable deletes the trace's table. It succeeds if the table does not
+// exist.
 func removeTable(conn *netlink.Conn) error {
 	var b batch
 	b.add(unix.NFT_MSG_DELTABLE, 0, func(ae *netlink.AttributeEncoder) error {
@@ -144,19 +147,19 @@ func removeTable(conn *netlink.Conn) error {
 	return nil
 }
 
-// messageType is the netlink type of an nf_tables message.
+// messageType returns the netlink type of an nf_tables message.
 func messageType(message uint16) netlink.HeaderType {
 	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | message)
 }
 
-// header is that of all nfnetlink messages (linux/netfilter/nfnetlink.h, struct
-// nfgenmsg).
+// header returns the header of nfnetlink messages (linux/netfilter/nfnetlink.h,
+// struct nfgenmsg).
 func header(family byte, resource uint16) []byte {
 	return binary.BigEndian.AppendUint16([]byte{family, unix.NFNETLINK_V0}, resource)
 }
 
-// batch is a list of messages that the kernel takes all of or none (Linux,
-// net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
+// batch is a list of messages that the kernel applies in one transaction
+// (Linux, net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
 type batch struct {
 	messages []netlink.Message
 	err      error
@@ -174,9 +177,9 @@ func (b *batch) add(message uint16, flags netlink.HeaderFlags, attributes func(*
 	})
 }
 
-// commit sends the batch and waits for the answer to its last message, which
-// comes after the commit; an error comes always. After an error, more of
-// them may wait in the socket.
+// commit sends the batch and waits for the reply to its last message, which is
+// sent after the commit. Errors are always sent. After an error, the socket can
+// contain further errors.
 func (b *batch) commit(conn *netlink.Conn) error {
 	if b.err != nil {
 		return b.err

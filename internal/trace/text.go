@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Text is the result for people.
+// Text returns the result as text.
 func (r Result) Text() string {
 	var b strings.Builder
 	if r.Message != "" {
@@ -26,7 +26,7 @@ func (r Result) Text() string {
 	return b.String()
 }
 
-// fromWords report where a flow began.
+// fromWords are descriptions of where a flow started.
 var fromWords = map[From]string{FromGuest: "from the guest", FromOutside: "from outside", FromPod: "from the pod"}
 
 func (f FlowReport) write(b *strings.Builder) {
@@ -69,7 +69,7 @@ func (l Leg) write(b *strings.Builder) {
 	}
 }
 
-// words are one line about a step.
+// words returns one line about a step.
 func (h Hop) words() string {
 	where := fmt.Sprintf("%s %s %s", h.Family, h.Table, h.Chain)
 	if h.Handle == 0 {
