@@ -56,7 +56,7 @@ func everyRuleOf(families ...family) ruleio.Plan {
 // TestDocumentedRules publishes the rules of a plan that uses every list.
 func TestDocumentedRules(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("| Chain | Rule, without counter and comment | What it does | Repairs, or serves |\n|---|---|---|---|\n")
+	b.WriteString("| Chain | Rule, without counter and comment | Purpose | Defect or function |\n|---|---|---|---|\n")
 	table := rulesOf(t, everyRuleOf(ipv4))
 	for _, c := range table.Chains {
 		for i, r := range c.Rules {
