@@ -23,8 +23,8 @@ const gateMode = "gate"
 func runGate(ctx context.Context, args []string, _, stderr io.Writer) ruleio.ExitCode {
 	flags := flag.NewFlagSet("rule-writer "+gateMode, flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	wait := flags.Bool("wait", false, "end with 0 as soon as the gate is open")
-	once := flags.Bool("check", false, "look once and end with 0 if the gate is open")
+	wait := flags.Bool("wait", false, "exit with 0 as soon as the gate is open")
+	once := flags.Bool("check", false, "check once and exit with 0 if the gate is open")
 	if err := flags.Parse(args); err != nil {
 		return ruleio.ExitTerminal
 	}

@@ -50,9 +50,9 @@ func main() {
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) ruleio.ExitCode {
 	flags := flag.NewFlagSet("rule-writer", flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	request := flags.String("request", "/etc/meshvm/request/request.json", "file that holds the request")
-	result := flags.String("result", "/dev/termination-log", "file to write the result to")
-	proc := flags.String("proc", netns.DefaultRoot, "the host's proc file system")
+	request := flags.String("request", "/etc/meshvm/request/request.json", "file with the request")
+	result := flags.String("result", "/dev/termination-log", "output file for the result")
+	proc := flags.String("proc", netns.DefaultRoot, "mount point of the host's proc file system")
 	if err := flags.Parse(args); err != nil {
 		return ruleio.ExitTerminal
 	}

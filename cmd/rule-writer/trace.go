@@ -32,12 +32,12 @@ func parseTraceFlags(args []string, stderr io.Writer) (traceFlags, error) {
 	flags := flag.NewFlagSet("rule-writer "+traceMode, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	r := &f.trace
-	flags.StringVar(&f.proc, "proc", netns.DefaultRoot, "the host's proc file system")
+	flags.StringVar(&f.proc, "proc", netns.DefaultRoot, "mount point of the host's proc file system")
 	flags.StringVar(&f.output, "output", "text", "text or json")
-	flags.StringVar(&f.request, "request", "", "file that holds the whole request, in place of the flags that describe it")
-	flags.StringVar(&f.result, "result", "", "file to write the result to as JSON, as much of it as a termination message holds")
+	flags.StringVar(&f.request, "request", "", "file with the complete request, replaces the flags that describe it")
+	flags.StringVar(&f.result, "result", "", "output file for the result as JSON, limited to the size of a termination message")
 	flags.StringVar(&r.PodUID, "pod-uid", "", "UID of the pod")
-	flags.Func("pod-ip", "address that the pod must have; may be repeated", func(s string) error {
+	flags.Func("pod-ip", "address that the pod must have; can be repeated", func(s string) error {
 		r.PodIPs = append(r.PodIPs, s)
 		return nil
 	})
@@ -54,7 +54,7 @@ func parseTraceFlags(args []string, stderr io.Writer) (traceFlags, error) {
 	flags.StringVar(&r.Flow.Destination, "destination", "", "address that the client connects to")
 	flags.Func("sport", "port of the client", port(&r.Flow.SourcePort))
 	flags.Func("dport", "port that the client connects to", port(&r.Flow.DestinationPort))
-	flags.IntVar(&r.MaxFlows, "flows", 1, "end when so many flows have ended")
+	flags.IntVar(&r.MaxFlows, "flows", 1, "number of flows after which the trace ends")
 	duration := flags.Duration("duration", 10*time.Second, "maximum duration")
 	if err := flags.Parse(args); err != nil {
 		return f, err

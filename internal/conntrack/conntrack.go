@@ -11,7 +11,7 @@ import (
 
 // ErrUnsupported means that the operating system does not support connection
 // tracking.
-var ErrUnsupported = errors.New("connection tracking needs Linux")
+var ErrUnsupported = errors.New("connection tracking requires Linux")
 
 // Tuple is one direction of a flow.
 type Tuple struct {

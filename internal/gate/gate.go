@@ -28,7 +28,7 @@ const limit = time.Second
 
 // ErrShut means that the connection was not redirected: the table does not
 // exist or is not verified.
-var ErrShut = errors.New("the rules of this pod are not there, or were not verified")
+var ErrShut = errors.New("the rules of this pod are missing or not verified")
 
 // Check returns nil if the gate is open.
 func Check(ctx context.Context) error {
@@ -60,7 +60,7 @@ func check(ctx context.Context, port, answerPort uint16) error {
 		// The handshake is complete, so the connection is already in the queue.
 		got, err := l.Accept()
 		if err != nil {
-			return fmt.Errorf("%w: the connection ended somewhere else", ErrShut)
+			return fmt.Errorf("%w: the connection was accepted by another server", ErrShut)
 		}
 		own := got.RemoteAddr().String() == c.LocalAddr().String()
 		abort(got)

@@ -46,7 +46,7 @@ func Watch(ctx context.Context, tick <-chan time.Time, check func(context.Contex
 			open, failures = true, 0
 		case open:
 			if failures++; failures == maxFailures {
-				return fmt.Errorf("%d checks in a row: %w", maxFailures, err)
+				return fmt.Errorf("%d consecutive checks failed: %w", maxFailures, err)
 			}
 		}
 		select {

@@ -31,7 +31,7 @@ var (
 	ErrInvalidUID = errors.New("invalid pod UID")
 	// ErrUnsupported means that the operating system does not support network
 	// namespaces.
-	ErrUnsupported = errors.New("network namespaces need Linux")
+	ErrUnsupported = errors.New("network namespaces require Linux")
 )
 
 // Address is an IP address of an interface.

@@ -18,17 +18,17 @@ func Compare(want, got Table) []string {
 	}
 	var out []string
 	if w, g := want.Family+" "+want.Name, got.Family+" "+got.Name; w != g {
-		out = append(out, fmt.Sprintf("table %s: found %s", w, g))
+		out = append(out, fmt.Sprintf("table must be %s, found %s", w, g))
 	}
 	if !slices.Equal(want.Flags, got.Flags) {
-		out = append(out, fmt.Sprintf("table flags %q: found %q", want.Flags, got.Flags))
+		out = append(out, fmt.Sprintf("table flags must be %q, found %q", want.Flags, got.Flags))
 	}
 	setName := func(s Set) string { return s.Name }
 	out = append(out, compareNamed("set", want.Sets, got.Sets, setName, compareSets)...)
 	chainName := func(c Chain) string { return c.Name }
 	out = append(out, compareNamed("chain", want.Chains, got.Chains, chainName, compareChains)...)
 	if len(out) == 0 && want.Text() != got.Text() {
-		out = append(out, "sets or chains are in another order")
+		out = append(out, "sets or chains are in a different order")
 	}
 	return out
 }
@@ -48,7 +48,7 @@ func compareNamed[T any](kind string, want, got []T, name func(T) string, compar
 	}
 	for _, g := range got {
 		if find(want, name(g)) < 0 {
-			out = append(out, fmt.Sprintf("%s %s is not ours", kind, name(g)))
+			out = append(out, fmt.Sprintf("unexpected %s %s", kind, name(g)))
 		}
 	}
 	return out
@@ -57,7 +57,7 @@ func compareNamed[T any](kind string, want, got []T, name func(T) string, compar
 func compareSets(want, got Set) []string {
 	var out []string
 	if want.Type != got.Type || !slices.Equal(want.Flags, got.Flags) {
-		out = append(out, fmt.Sprintf("set %s has type %s, flags %q: found %s, flags %q",
+		out = append(out, fmt.Sprintf("set %s must have type %s and flags %q, found type %s and flags %q",
 			want.Name, want.Type, want.Flags, got.Type, got.Flags))
 	}
 	return append(out, compareLists("set "+want.Name, "element", want.Elements, got.Elements)...)
@@ -66,7 +66,7 @@ func compareSets(want, got Set) []string {
 func compareChains(want, got Chain) []string {
 	var out []string
 	if w, g := want.hookText(StylePortable), got.hookText(StylePortable); w != g {
-		out = append(out, fmt.Sprintf("chain %s has %q: found %q", want.Name, w, g))
+		out = append(out, fmt.Sprintf("chain %s must have %q, found %q", want.Name, w, g))
 	}
 	return append(out, compareLists("chain "+want.Name, "rule", ruleTexts(want), ruleTexts(got))...)
 }
@@ -88,13 +88,13 @@ func compareLists(place, item string, want, got []string) []string {
 	missing, extra := without(want, got), without(got, want)
 	var out []string
 	if len(missing) > 0 {
-		out = append(out, fmt.Sprintf("%s lacks the %s %s", place, item, strings.Join(missing, ", ")))
+		out = append(out, fmt.Sprintf("%s does not contain the %s %s", place, item, strings.Join(missing, ", ")))
 	}
 	if len(extra) > 0 {
-		out = append(out, fmt.Sprintf("%s has the foreign %s %s", place, item, strings.Join(extra, ", ")))
+		out = append(out, fmt.Sprintf("%s contains an unexpected %s %s", place, item, strings.Join(extra, ", ")))
 	}
 	if len(out) == 0 {
-		out = append(out, fmt.Sprintf("%s has its %ss in another order", place, item))
+		out = append(out, fmt.Sprintf("%s contains its %ss in a different order", place, item))
 	}
 	return out
 }

@@ -98,14 +98,14 @@ func ParseElement(t DataType, text string) (Interval, error) {
 
 func parseKey(t DataType, text string) (Key, error) {
 	if t != TypePort && !t.IsAddress() {
-		return Key{}, fmt.Errorf("%w: no set has elements of type %s", ErrValue, t)
+		return Key{}, fmt.Errorf("%w: sets of type %s are not supported", ErrValue, t)
 	}
 	b, err := EncodeValue(t, text)
 	if err != nil {
 		return Key{}, err
 	}
 	if len(b) != int(t.Size()) {
-		return Key{}, fmt.Errorf("%w: %q is no element of type %s", ErrValue, text, t)
+		return Key{}, fmt.Errorf("%w: %q is not an element of type %s", ErrValue, text, t)
 	}
 	return KeyFromBytes(b), nil
 }

@@ -145,7 +145,7 @@ func encodePrefix(t DataType, text string) ([]byte, error) {
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil || !IsAddressOf(t, p.Addr()) || p != p.Masked() || p.Bits() == 0 || p.Bits()%8 != 0 {
-		return nil, fmt.Errorf("%w: %q is no %s and no prefix on a byte boundary", ErrValue, text, t)
+		return nil, fmt.Errorf("%w: %q is neither a value of type %s nor a prefix on a byte boundary", ErrValue, text, t)
 	}
 	return p.Addr().AsSlice()[:p.Bits()/8], nil
 }
@@ -183,7 +183,7 @@ func DecodeValue(t DataType, b []byte) (string, error) {
 			return MarkText(binary.NativeEndian.Uint32(b)), nil
 		}
 	}
-	return "", fmt.Errorf("%w: % x is no %s", ErrValue, b, t)
+	return "", fmt.Errorf("%w: % x is not a value of type %s", ErrValue, b, t)
 }
 
 // decodePrefix is the inverse of encodePrefix.

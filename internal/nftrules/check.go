@@ -86,7 +86,7 @@ func checkRanges(field string, ranges []ruleio.PortRange) error {
 			return err
 		}
 		if r.Last < r.First {
-			return invalid(at, "%s ends before it begins", r)
+			return invalid(at, "%s ends before it starts", r)
 		}
 		if int(r.First) <= last {
 			return invalid(at, "%s does not follow %d: the list must be ascending and without duplicates", r, last)
@@ -138,7 +138,7 @@ func checkFamilies(families []ruleio.Family) error {
 		case seen[f.Name]:
 			errs = append(errs, invalid(field+".name", "%q occurs twice", f.Name))
 		case f.Name == ruleio.FamilyIPv4 && seen[ruleio.FamilyIPv6]:
-			errs = append(errs, invalid(field+".name", "%q has to come before %q", f.Name, ruleio.FamilyIPv6))
+			errs = append(errs, invalid(field+".name", "%q must precede %q", f.Name, ruleio.FamilyIPv6))
 		}
 		seen[f.Name] = true
 		s := stacks[i]

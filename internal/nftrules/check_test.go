@@ -27,7 +27,7 @@ func TestCheckRefuses(t *testing.T) {
 		"family twice":                   {func(p *ruleio.Plan) { p.Families = append(p.Families, p.Families[0]) }, "plan.families[1].name"},
 		"family unknown":                 {func(p *ruleio.Plan) { p.Families[0].Name = "arp" }, `plan.families[0].name "arp" is neither "ip" nor "ip6"`},
 		"IPv4 as IPv6":                   {func(p *ruleio.Plan) { p.Families[0].Name = "ip6" }, `plan.families[0].guest "10.0.2.2" is not an IPv6 address`},
-		"IPv6 first":                     {func(p *ruleio.Plan) { p.Families = append([]ruleio.Family{plantest.IPv6}, p.Families...) }, `plan.families[1].name "ip" has to come before "ip6"`},
+		"IPv6 first":                     {func(p *ruleio.Plan) { p.Families = append([]ruleio.Family{plantest.IPv6}, p.Families...) }, `plan.families[1].name "ip" must precede "ip6"`},
 		"guest in long form":             {func(p *ruleio.Plan) { p.Families[0] = ruleio.Family{Name: "ip6", Guest: "fd10:0:2:0::2"} }, "plan.families[0].guest"},
 		"pod on IPv6 loopback":           {func(p *ruleio.Plan) { p.Families[0] = plantest.IPv6; p.Families[0].Pod = "::1" }, "plan.families[0].pod"},
 		"pod of IPv4 in IPv6":            {func(p *ruleio.Plan) { p.Families[0] = plantest.IPv6; p.Families[0].Pod = "::ffff:10.0.0.1" }, "plan.families[0].pod"},

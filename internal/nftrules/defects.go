@@ -37,21 +37,21 @@ const (
 func (r Defect) Summary() string {
 	switch r {
 	case DefectOutboundExclusions:
-		return "outbound exclusions never apply to the guest's traffic"
+		return "outbound exclusions do not apply to the guest's traffic"
 	case DefectInboundExclusions:
-		return "an excluded inbound port is refused instead of bypassing the proxy"
+		return "connections to an excluded inbound port are refused instead of bypassing the proxy"
 	case DefectInboundUDP:
-		return "inbound UDP is dead once injection is on"
+		return "with injection, inbound UDP is not forwarded to the guest"
 	case DefectDNS:
-		return "Istio's DNS capture kills the guest's DNS"
+		return "Istio's DNS capture breaks the guest's DNS"
 	case DefectInjection:
-		return "injection without the VMI annotation bypasses the mesh inbound, and the proxy's own ports go to the guest"
+		return "without the VMI annotation, inbound connections bypass the mesh, and the proxy's ports are forwarded to the guest"
 	case DefectAmbient:
-		return "in ambient mode connections to the guest never complete"
+		return "in ambient mode, connections to the guest are never established"
 	case DefectIPv6:
-		return "over IPv6 the proxy cannot hand connections on to the guest"
+		return "over IPv6, the proxy cannot connect to the guest"
 	case DefectClosedPorts:
-		return "a port that is not listed reaches the guest when KubeVirt has no port list"
+		return "connections to unlisted ports reach the guest if KubeVirt does not have a list of ports"
 	default:
 		return ""
 	}

@@ -77,7 +77,7 @@ func (r Request) Encode() ([]byte, error) {
 		return nil, fmt.Errorf("encode request: %w", err)
 	}
 	if len(b) > MaxRequestBytes {
-		return nil, fmt.Errorf("%w: %d bytes, more than the %d that fit in a pod's annotations", ErrInvalidRequest, len(b), MaxRequestBytes)
+		return nil, fmt.Errorf("%w: %d bytes exceed the limit of %d for the annotations of a pod", ErrInvalidRequest, len(b), MaxRequestBytes)
 	}
 	return b, nil
 }
@@ -130,11 +130,11 @@ func (r Request) validate() error {
 		case len(t.PodIPs) == 0:
 			return fmt.Errorf("%w: targets[%d].podIPs is empty", ErrInvalidRequest, i)
 		case t.Operation != OperationApply && t.Operation != OperationRemove && t.Operation != OperationVerify:
-			return fmt.Errorf("%w: targets[%d].operation %q is not known", ErrInvalidRequest, i, t.Operation)
+			return fmt.Errorf("%w: targets[%d].operation %q is unknown", ErrInvalidRequest, i, t.Operation)
 		case (t.Operation == OperationRemove) != (t.Plan == nil):
-			return fmt.Errorf("%w: targets[%d].plan must be there, but not for %s", ErrInvalidRequest, i, OperationRemove)
+			return fmt.Errorf("%w: targets[%d].plan must be set, except for %s", ErrInvalidRequest, i, OperationRemove)
 		case t.Reset && t.Operation != OperationApply:
-			return fmt.Errorf("%w: targets[%d].reset is for %s only", ErrInvalidRequest, i, OperationApply)
+			return fmt.Errorf("%w: targets[%d].reset is valid only for %s", ErrInvalidRequest, i, OperationApply)
 		}
 	}
 	return nil

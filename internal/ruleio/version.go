@@ -37,9 +37,9 @@ func checkVersion(text, prefix string, own int) error {
 	case !ours || err != nil || n < 1 || strconv.Itoa(n) != digits:
 		return fmt.Errorf("%w: version %q, want %s%d", ErrVersion, text, prefix, own)
 	case n > own:
-		return fmt.Errorf("%w: version %q is newer than %s%d: manager and rule-writer are more than one release apart, give them images of one release", ErrVersion, text, prefix, own)
+		return fmt.Errorf("%w: version %q is newer than %s%d: manager and rule-writer are more than one release apart; use images of the same release", ErrVersion, text, prefix, own)
 	case n < oldest:
-		return fmt.Errorf("%w: version %q is older than %s%d: manager and rule-writer are more than one release apart, give them images of one release", ErrVersion, text, prefix, oldest)
+		return fmt.Errorf("%w: version %q is older than %s%d: manager and rule-writer are more than one release apart; use images of the same release", ErrVersion, text, prefix, oldest)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func TestCheckVersion(t *testing.T) {
 		"its own":                    {3, requestPrefix + "3", ""},
 		"a new writer, an old one":   {3, requestPrefix + "2", ""},
 		"two before":                 {3, requestPrefix + "1", "older than " + requestPrefix + "2"},
-		"one after":                  {3, requestPrefix + "4", "images of one release"},
+		"one after":                  {3, requestPrefix + "4", "images of the same release"},
 		"another kind of message":    {1, resultPrefix + "1", "want"},
 		"none":                       {1, "", "want"},
 		"no number":                  {1, requestPrefix + "one", "want"},

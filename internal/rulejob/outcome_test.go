@@ -188,7 +188,7 @@ func TestReadOutcome(t *testing.T) {
 			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", `{"version":"meshvm.io/rule-result/v2"}`))},
 			want: brief{
 				State: failed, Reason: "WriteFailed", Retryable: true, FinishedAt: podEnd,
-				Message: `the rule-writer's answer was not understood: invalid result: the format is not known: version "meshvm.io/rule-result/v2" is newer than meshvm.io/rule-result/v1: manager and rule-writer are more than one release apart, give them images of one release`,
+				Message: `the rule-writer's answer was not understood: invalid result: the format is not known: version "meshvm.io/rule-result/v2" is newer than meshvm.io/rule-result/v1: manager and rule-writer are more than one release apart; use images of the same release`,
 			},
 		},
 		"no target, request of another version": {

@@ -173,7 +173,7 @@ func (d Deps) openGate(want nftrules.Table, out *ruleio.TargetResult) error {
 			return fmt.Errorf("open the gate: %w", err)
 		}
 	}
-	return fmt.Errorf("open the gate: %w, each of %d times", kernel.ErrChanged, gateAttempts)
+	return fmt.Errorf("open the gate: %w in each of %d attempts", kernel.ErrChanged, gateAttempts)
 }
 
 // readBack reads the table and compares it.
@@ -224,10 +224,10 @@ func (d Deps) remove(out *ruleio.TargetResult) error {
 		out.Outcome = ruleio.OutcomeRemoved
 		return nil
 	case err != nil:
-		return fmt.Errorf("look for the removed table: %w", err)
+		return fmt.Errorf("check that the table is removed: %w", err)
 	default:
 		out.TableDigest, out.Rules = got.Table.Digest(), got.Table.RuleCount()
-		return fmt.Errorf("%w: the table is still there", errMismatch)
+		return fmt.Errorf("%w: the table still exists", errMismatch)
 	}
 }
 
@@ -267,7 +267,7 @@ func wantedOf(t ruleio.Target) (wanted, error) {
 }
 
 // errIdentity means that no network namespace belongs to the pod.
-var errIdentity = errors.New("the namespace is not the pod's")
+var errIdentity = errors.New("the network namespace does not belong to the pod")
 
 // choose returns the first namespace that has one of the pod's addresses. It
 // rejects the namespace if the rules would match the wrong interface.
@@ -291,7 +291,7 @@ func (w wanted) choose(candidates []Namespace) (Namespace, error) {
 
 // errMismatch means that the table that was read back differs from the desired
 // table.
-var errMismatch = errors.New("the kernel has something else")
+var errMismatch = errors.New("the table in the kernel differs from the desired table")
 
 // outcomeOf returns the outcome for an error of reach.
 func outcomeOf(err error) ruleio.Outcome {

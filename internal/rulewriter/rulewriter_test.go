@@ -276,7 +276,7 @@ var endings = map[string]ending{
 	"removal unprovable": {node: node{readErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
 	"removal without effect": {
 		node: node{table: written, keep: true}, target: toRemoval,
-		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "still there",
+		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "still exists",
 	},
 }
 

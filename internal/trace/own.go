@@ -12,9 +12,9 @@ import (
 // Errors of a trace. Test them with errors.Is.
 var (
 	// ErrBusy means that another trace is running in the network namespace.
-	ErrBusy = errors.New("another trace runs in this pod")
+	ErrBusy = errors.New("another trace is running in this pod")
 	// ErrUnsupported means that the kernel does not support rule tracing.
-	ErrUnsupported = errors.New("the kernel cannot trace rules")
+	ErrUnsupported = errors.New("the kernel does not support rule tracing")
 )
 
 // grace is the time after the end of a trace within which it removes its table.

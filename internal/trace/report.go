@@ -146,7 +146,7 @@ func (c *Collector) summary(v *judged, from From) string {
 	case v.second != nil:
 		return first + " " + sentence(fmt.Sprintf("%s's own connection to %s %s", proxy, v.second.packet.Destination, c.ended(v.second, FromPod)))
 	case v.answer == AnswerYes:
-		return first + " " + sentence(proxy+" accepted it, but opened no connection that was seen: it may use one that it has, answer itself, or refuse the client")
+		return first + " " + sentence(proxy+" accepted it, but no new connection of the proxy was seen: the proxy may reuse a connection, answer itself, or reject the client")
 	default:
 		return first + " " + sentence(answerWords(proxy, v.answer))
 	}
@@ -188,7 +188,7 @@ func (c *Collector) ended(v *judged, from From) string {
 	case EndingUnknown:
 		fallthrough
 	default:
-		return "ended where neither rules nor conntrack show it"
+		return "ended at a location that neither rules nor conntrack events show"
 	}
 }
 
@@ -240,7 +240,7 @@ func answerWords(who string, a Answer) string {
 	case AnswerRefused:
 		return who + " refused the connection (reset): nothing listens there"
 	case AnswerNone:
-		return who + " did not answer while the trace ran"
+		return who + " did not answer during the trace"
 	case AnswerUnknown:
 		fallthrough
 	default:

@@ -41,7 +41,7 @@ func Run(ctx context.Context, f netns.Finder, r Request) Result {
 		out.Outcome, out.Message = outcomeOf(err), err.Error()
 	case len(out.Flows) == 0:
 		out.Outcome = OutcomeNothingSeen
-		out.Message = fmt.Sprintf("No packet of the described flow (%s) came in %s.", r.Flow, time.Since(start).Round(time.Second/10))
+		out.Message = fmt.Sprintf("No packet of the flow (%s) was seen within %s.", r.Flow, time.Since(start).Round(time.Second/10))
 	}
 	return out
 }

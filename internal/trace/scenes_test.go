@@ -50,7 +50,7 @@ func proxyScenes() []sceneCase {
 				s.proxy("10.244.0.8:40001", "203.0.113.9:443", "203.0.113.9:443")
 			},
 			[]verdict{{From: FromOutside, Ending: EndingProxyInbound, Answer: AnswerYes, Via: true, Legs: 1, Packets: 1}},
-			"opened no connection",
+			"no new connection of the proxy",
 		},
 		{
 			"outbound to the same address", func(s *scene) {

@@ -213,13 +213,13 @@ func (s *session) complete(c *Collector) error {
 func (s *session) notes(c *Collector) []string {
 	var out []string
 	if n := s.lost.Load(); n > 0 {
-		out = append(out, fmt.Sprintf("messages of the kernel were lost %d times: there was more traffic than could be read", n))
+		out = append(out, fmt.Sprintf("messages from the kernel were lost %d times because of high traffic", n))
 	}
 	if n := s.undecoded.Load(); n > 0 {
-		out = append(out, fmt.Sprintf("%d messages of the kernel were not understood", n))
+		out = append(out, fmt.Sprintf("%d messages from the kernel could not be decoded", n))
 	}
 	if n := c.Lost(); n > 0 {
-		out = append(out, fmt.Sprintf("%d more flows were seen; ask for more, or describe the flow more closely", n))
+		out = append(out, fmt.Sprintf("%d more flows were seen: increase the number of flows, or describe the flow more precisely", n))
 	}
 	return out
 }

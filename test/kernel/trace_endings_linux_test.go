@@ -87,7 +87,7 @@ func TestTraceProxyWithoutSecondLeg(t *testing.T) {
 			From: trace.FromOutside, Ending: trace.EndingProxyInbound, Answer: trace.AnswerYes, ViaProxy: true,
 			Legs: []trace.Ending{trace.EndingProxyInbound},
 		},
-		says: []string{"opened no connection"},
+		says: []string{"no new connection of the proxy"},
 	})
 }
 

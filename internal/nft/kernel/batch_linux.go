@@ -143,7 +143,7 @@ func (b *batch) await(conn *netlink.Conn, sent []netlink.Message) error {
 func (b *batch) explain(err error, sent []netlink.Message) error {
 	var oe *netlink.OpError
 	if !errors.As(err, &oe) {
-		return fmt.Errorf("read the answer to the batch: %w", err)
+		return fmt.Errorf("read the reply to the batch: %w", err)
 	}
 	if errors.Is(oe.Err, unix.ERESTART) {
 		return ErrChanged

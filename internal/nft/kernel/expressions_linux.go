@@ -75,7 +75,7 @@ func load(f nft.Field) (expr.Any, error) {
 	case nft.FieldUnrecognised:
 		fallthrough
 	default:
-		return nil, fmt.Errorf("%w: field %q cannot be written", nft.ErrValue, f)
+		return nil, fmt.Errorf("%w: field %q is not supported", nft.ErrValue, f)
 	}
 }
 
@@ -191,6 +191,6 @@ func statementExpressions(s nft.Statement) ([]expr.Any, error) {
 	case nft.StatementNone:
 		return nil, nil
 	default:
-		return nil, fmt.Errorf("%w: statement %q cannot be written", nft.ErrValue, s.Kind)
+		return nil, fmt.Errorf("%w: statement %q is not supported", nft.ErrValue, s.Kind)
 	}
 }

@@ -15,7 +15,7 @@ var (
 	// ErrUnsupported means that the kernel and its modules do not support the
 	// table: no nf_tables, no nat chains in the family inet (Linux before 5.2),
 	// or no redirect or nat expression.
-	ErrUnsupported = errors.New("the kernel cannot hold the rules")
+	ErrUnsupported = errors.New("the kernel does not support the rules")
 	// ErrBusy means that other processes changed the rules during every attempt
 	// to read them.
 	ErrBusy = errors.New("the rules changed while they were read")
