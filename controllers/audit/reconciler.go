@@ -20,6 +20,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/launcherpod"
+	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -208,7 +209,7 @@ func auditable(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod, node strin
 	if pod.UID != config.Spec.Pod.UID || pod.Spec.NodeName != node || launcherpod.Ended(pod) || !config.DeletionTimestamp.IsZero() || len(pod.Status.PodIPs) == 0 {
 		return none, false
 	}
-	request, err := rulejob.ApplyRequest(config, pod)
+	request, err := natplan.ApplyRequest(config, pod)
 	if err != nil { // The status of the PodNATConfiguration reports it.
 		return none, false
 	}

@@ -12,6 +12,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -40,7 +41,7 @@ func TestAuditable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pod := builders.LauncherPod(builders.VMI("web").Obj(), "abcde").Node("node-a").IP("10.244.0.7").Obj()
 			config := builders.PodNAT("web", pod).Obj()
-			request, err := rulejob.ApplyRequest(config, pod)
+			request, err := natplan.ApplyRequest(config, pod)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -115,7 +115,7 @@ func (r *Reconciler) buildRequest(s *scope) error {
 	case !s.alive() || !s.sandboxReady():
 		return nil
 	case !s.config.DeletionTimestamp.IsZero():
-		request = rulejob.RemoveRequest(s.config, s.pod)
+		request = natplan.RemoveRequest(s.config, s.pod)
 	case !launcherpod.IsLauncher(s.pod):
 		s.invalid = &natplan.Invalid{
 			Reason: v1alpha1.ReasonNotALauncherPod, Field: "spec.pod.name",
@@ -126,7 +126,7 @@ func (r *Reconciler) buildRequest(s *scope) error {
 		return nil
 	default:
 		var err error
-		request, err = rulejob.ApplyRequest(s.config, s.pod)
+		request, err = natplan.ApplyRequest(s.config, s.pod)
 		if invalid, ok := natplan.FirstInvalid(err); ok {
 			s.invalid = invalid
 			return nil

@@ -15,6 +15,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -26,7 +27,7 @@ func auditTargets(t *testing.T, n int) []rulejob.AuditTarget {
 	for i := range n {
 		pod := b.LauncherPod(b.VMI(fmt.Sprintf("web-%d", i)).Obj(), "abcde").IP("10.244.0.7").Obj()
 		config := b.PodNAT(fmt.Sprintf("web-%d", i), pod).Obj()
-		request, err := rulejob.ApplyRequest(config, pod)
+		request, err := natplan.ApplyRequest(config, pod)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package rulejob
+package natplan
 
 import (
 	corev1 "k8s.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
 // ApplyRequest asks for the rules of the configuration in its pod, which must
-// have an address. Its errors are those of natplan.Plan.
+// have an address. Its errors are those of Plan.
 func ApplyRequest(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod) (ruleio.Request, error) {
 	target := targetOf(config, pod, ruleio.OperationApply)
-	plan, err := natplan.Plan(config.Spec, target.PodIPs)
+	plan, err := Plan(config.Spec, target.PodIPs)
 	if err != nil {
 		return ruleio.Request{}, err
 	}
@@ -22,7 +21,7 @@ func ApplyRequest(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod) (ruleio
 	return request(target), nil
 }
 
-// RemoveRequest asks for the removal of our table from the pod.
+// RemoveRequest asks for the removal of meshvm's table from the pod.
 func RemoveRequest(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod) ruleio.Request {
 	return request(targetOf(config, pod, ruleio.OperationRemove))
 }
