@@ -11,8 +11,8 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/builders"
-	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 

@@ -32,7 +32,7 @@ func PodNAT(name string, pod *corev1.Pod) *PodNATBuilder {
 				InboundPort: 15006, OutboundPort: 15001,
 				LocalPorts: []int32{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090},
 			},
-			Inbound: v1alpha1.InboundPlan{Mesh: []int32{8080}},
+			Inbound: v1alpha1.InboundRules{Mesh: []int32{8080}},
 		},
 	}}
 }

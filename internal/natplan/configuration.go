@@ -53,11 +53,11 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 	if err != nil {
 		return spec, err
 	}
-	outbound, err := normaliseOutbound(v1alpha1.OutboundPlan(mvm.Spec.Capture.Outbound), field.NewPath("spec", "capture", "outbound"))
+	outbound, err := normaliseOutbound(v1alpha1.OutboundRules(mvm.Spec.Capture.Outbound), field.NewPath("spec", "capture", "outbound"))
 	if err != nil {
 		return v1alpha1.PodNATConfigurationSpec{}, err
 	}
-	spec.Inbound = inboundPlan(mvm.Spec.Ports, mvm.Spec.Capture.Inbound.ExcludePorts)
+	spec.Inbound = inboundRules(mvm.Spec.Ports, mvm.Spec.Capture.Inbound.ExcludePorts)
 	spec.Outbound = outbound
 	spec.Unmeshed = mvm.Spec.Capture.Unmeshed
 	spec.DNS = mvm.Spec.Capture.DNS
@@ -169,8 +169,8 @@ func podInterface(f Facts, network string) string {
 	return defaultPodInterface
 }
 
-func inboundPlan(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1.InboundPlan {
-	in := v1alpha1.InboundPlan{ExcludePorts: normaliseRanges(excluded)}
+func inboundRules(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1.InboundRules {
+	in := v1alpha1.InboundRules{ExcludePorts: normaliseRanges(excluded)}
 	for _, p := range ports {
 		switch {
 		case p.ProtocolOrDefault() == v1alpha1.PortProtocolUDP:
@@ -188,18 +188,18 @@ func inboundPlan(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1.
 }
 
 // normaliseOutbound sorts the lists and leaves out what another entry covers.
-func normaliseOutbound(o v1alpha1.OutboundPlan, path *field.Path) (v1alpha1.OutboundPlan, error) {
+func normaliseOutbound(o v1alpha1.OutboundRules, path *field.Path) (v1alpha1.OutboundRules, error) {
 	c := &checker{}
 	c.outbound(v1alpha1.OutboundCapture(o), path)
 	if err := errors.Join(c.errs...); err != nil {
-		return v1alpha1.OutboundPlan{}, err
+		return v1alpha1.OutboundRules{}, err
 	}
 	excluded, err := normaliseCIDRs(o.ExcludeCIDRs)
 	if err != nil {
-		return v1alpha1.OutboundPlan{}, err
+		return v1alpha1.OutboundRules{}, err
 	}
 	included, err := normaliseCIDRs(o.IncludeCIDRs)
-	return v1alpha1.OutboundPlan{ExcludePorts: normaliseRanges(o.ExcludePorts), ExcludeCIDRs: excluded, IncludeCIDRs: included}, err
+	return v1alpha1.OutboundRules{ExcludePorts: normaliseRanges(o.ExcludePorts), ExcludeCIDRs: excluded, IncludeCIDRs: included}, err
 }
 
 func normaliseCIDRs(cidrs []string) ([]string, error) {

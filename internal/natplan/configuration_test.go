@@ -27,7 +27,7 @@ func TestConfigurationSpec(t *testing.T) {
 				InboundPort: 15006, OutboundPort: 15001,
 				LocalPorts: []int32{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090},
 			},
-			Inbound: v1alpha1.InboundPlan{Mesh: []int32{8080}},
+			Inbound: v1alpha1.InboundRules{Mesh: []int32{8080}},
 		}
 	}
 	for name, tc := range map[string]struct {
@@ -40,14 +40,14 @@ func TestConfigurationSpec(t *testing.T) {
 			mvm: b.MVM("web").Ports(b.UDP("ntp", 123), b.UDP("dns", 53), b.Direct("vnc", 5900), b.Direct("ssh", 22), b.TLS("tls", 443, 8443), b.HTTP("http", 80, 8080)),
 			vmi: b.VMI("web"),
 			change: func(s *v1alpha1.PodNATConfigurationSpec) {
-				s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{8080, 8443}, DirectTCP: []int32{22, 5900}, DirectUDP: []int32{53, 123}}
+				s.Inbound = v1alpha1.InboundRules{Mesh: []int32{8080, 8443}, DirectTCP: []int32{22, 5900}, DirectUDP: []int32{53, 123}}
 			},
 		},
 		"exclusions in canonical form": {
 			mvm: b.MVM("web").ExcludePorts(9000, 25, 9000).ExcludeCIDRs("192.168.1.0/24", "10.1.0.0/16", "10.0.0.0/8", "10.0.0.0/8", "192.168.1.0/25"),
 			vmi: b.VMI("web"),
 			change: func(s *v1alpha1.PodNATConfigurationSpec) {
-				s.Outbound = v1alpha1.OutboundPlan{ExcludePorts: []v1alpha1.PortRange{{Port: 25}, {Port: 9000}}, ExcludeCIDRs: []string{"10.0.0.0/8", "192.168.1.0/24"}}
+				s.Outbound = v1alpha1.OutboundRules{ExcludePorts: []v1alpha1.PortRange{{Port: 25}, {Port: 9000}}, ExcludeCIDRs: []string{"10.0.0.0/8", "192.168.1.0/24"}}
 			},
 		},
 		"ranges, what the mesh cannot carry, reset": {
@@ -57,7 +57,7 @@ func TestConfigurationSpec(t *testing.T) {
 			vmi: b.VMI("web"),
 			change: func(s *v1alpha1.PodNATConfigurationSpec) {
 				s.Inbound.ExcludePorts = []v1alpha1.PortRange{{Port: 1000, EndPort: 3000}}
-				s.Outbound = v1alpha1.OutboundPlan{
+				s.Outbound = v1alpha1.OutboundRules{
 					ExcludePorts: []v1alpha1.PortRange{{Port: 5}, {Protocol: "UDP", Port: 100, EndPort: 200}},
 					IncludeCIDRs: []string{"10.0.0.0/8"},
 				}
@@ -74,7 +74,7 @@ func TestConfigurationSpec(t *testing.T) {
 		"networks of both families": {
 			mvm: b.MVM("web").ExcludeCIDRs("fd00:98::/32", "10.0.0.0/8", "FD00:98:1:0::/64").IncludeCIDRs("::/0"), vmi: b.VMI("web"),
 			change: func(s *v1alpha1.PodNATConfigurationSpec) {
-				s.Outbound = v1alpha1.OutboundPlan{ExcludeCIDRs: []string{"10.0.0.0/8", "fd00:98::/32"}, IncludeCIDRs: []string{"::/0"}}
+				s.Outbound = v1alpha1.OutboundRules{ExcludeCIDRs: []string{"10.0.0.0/8", "fd00:98::/32"}, IncludeCIDRs: []string{"::/0"}}
 			},
 		},
 		"CNI with another primary interface": {
@@ -232,8 +232,8 @@ func TestConfigurationLike(t *testing.T) {
 	other := v1alpha1.PodNATConfigurationSpec{
 		Pod:        v1alpha1.PodTarget{Name: "another", UID: "another"},
 		Interfaces: v1alpha1.PodInterfaces{Pod: "eth1", Bridge: "k6t-eth1"},
-		Inbound:    v1alpha1.InboundPlan{Mesh: []int32{5432}, ExcludePorts: []v1alpha1.PortRange{{Port: 9}}},
-		Outbound:   v1alpha1.OutboundPlan{ExcludeCIDRs: []string{"10.0.0.0/8"}},
+		Inbound:    v1alpha1.InboundRules{Mesh: []int32{5432}, ExcludePorts: []v1alpha1.PortRange{{Port: 9}}},
+		Outbound:   v1alpha1.OutboundRules{ExcludeCIDRs: []string{"10.0.0.0/8"}},
 		Unmeshed:   v1alpha1.UnmeshedPolicyDrop, DNS: v1alpha1.DNSPolicyProxy, OnChange: v1alpha1.ChangePolicyReset,
 	}
 	refused := b.MVM("web").Ports(b.Direct("db", 5432)).Obj()

@@ -23,7 +23,7 @@ var interfaceShape = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,15}$`)
 // sorted, without duplicates. It refuses what would take a port away from the
 // proxy, because that would cut the pod off from the mesh, and what would close
 // a port that the kubelet probes.
-func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan, error) {
+func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.NATPlan, error) {
 	path := field.NewPath("spec")
 	c := &checker{}
 	c.interfaces(spec.Interfaces, path.Child("interfaces"))
@@ -43,7 +43,7 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.Plan,
 	if err := errors.Join(c.errs...); err != nil {
 		return nil, err
 	}
-	return &ruleio.Plan{
+	return &ruleio.NATPlan{
 		PodInterface: spec.Interfaces.Pod,
 		DataPlane:    dataPlane(spec.DataPlane),
 		Bridge:       spec.Interfaces.Bridge,

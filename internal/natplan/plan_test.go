@@ -42,9 +42,9 @@ func TestPlanOfTheExample(t *testing.T) {
 func TestPlan(t *testing.T) {
 	got, err := natplan.Plan(podNAT(func(s *v1alpha1.PodNATConfigurationSpec) {
 		s.Proxy.LocalPorts = []int32{15090, 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15000, 16000}
-		s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{8443, 8080}, DirectTCP: []int32{5900, 22}, DirectUDP: []int32{8080, 53}, ExcludePorts: []v1alpha1.PortRange{{Port: 20, EndPort: 30}, {Protocol: "UDP", Port: 54, EndPort: 60}}}
+		s.Inbound = v1alpha1.InboundRules{Mesh: []int32{8443, 8080}, DirectTCP: []int32{5900, 22}, DirectUDP: []int32{8080, 53}, ExcludePorts: []v1alpha1.PortRange{{Port: 20, EndPort: 30}, {Protocol: "UDP", Port: 54, EndPort: 60}}}
 		s.Unmeshed, s.DNS, s.Proxy.DNSPort = v1alpha1.UnmeshedPolicyDrop, v1alpha1.DNSPolicyProxy, 15053
-		s.Outbound = v1alpha1.OutboundPlan{
+		s.Outbound = v1alpha1.OutboundRules{
 			ExcludePorts: []v1alpha1.PortRange{{Port: 443}, {Port: 25}, {Port: 443}, {Protocol: "UDP", Port: 150, EndPort: 250}, {Protocol: "UDP", Port: 100, EndPort: 200}},
 			IncludeCIDRs: []string{"192.168.0.0/16", "192.168.1.0/24"},
 			ExcludeCIDRs: []string{"10.0.1.0/24", "10.0.0.0/23", "172.16.0.0/12", "10.0.0.0/24"},
@@ -53,7 +53,7 @@ func TestPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &ruleio.Plan{
+	want := &ruleio.NATPlan{
 		PodInterface: "eth0",
 		Bridge:       "k6t-eth0",
 		Families:     []ruleio.Family{{Name: "ip", Guest: "10.0.2.2", Gateway: "10.0.2.1", Pod: "10.244.0.8"}},
@@ -106,7 +106,7 @@ func TestPlanRefuses(t *testing.T) {
 		},
 		"no such ports": {
 			change: func(s *spec) {
-				s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{0}, DirectTCP: []int32{70000}, DirectUDP: []int32{-1}}
+				s.Inbound = v1alpha1.InboundRules{Mesh: []int32{0}, DirectTCP: []int32{70000}, DirectUDP: []int32{-1}}
 				s.Outbound.ExcludePorts = []v1alpha1.PortRange{{Port: 65536}}
 			},
 			want: refusals{
@@ -116,7 +116,7 @@ func TestPlanRefuses(t *testing.T) {
 		},
 		"listed twice": {
 			change: func(s *spec) {
-				s.Inbound = v1alpha1.InboundPlan{Mesh: []int32{80, 80}, DirectTCP: []int32{80}, DirectUDP: []int32{53, 53}}
+				s.Inbound = v1alpha1.InboundRules{Mesh: []int32{80, 80}, DirectTCP: []int32{80}, DirectUDP: []int32{53, 53}}
 			},
 			want: refusals{"InvalidPort spec.inbound.mesh[1]", "InvalidPort spec.inbound.directTCP[0]", "InvalidPort spec.inbound.directUDP[1]"},
 		},

@@ -79,7 +79,7 @@ func probedPorts(spec *kubevirtv1.VirtualMachineInstanceSpec) []int32 {
 }
 
 // isOpen reports whether connections to a TCP port reach the guest.
-func isOpen(in v1alpha1.InboundPlan, port int32) bool {
+func isOpen(in v1alpha1.InboundRules, port int32) bool {
 	return slices.Contains(in.Mesh, port) || slices.Contains(in.DirectTCP, port) ||
 		slices.ContainsFunc(in.ExcludePorts, func(r v1alpha1.PortRange) bool {
 			return r.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && r.Port <= port && port <= r.EndPortOrDefault()
@@ -89,7 +89,7 @@ func isOpen(in v1alpha1.InboundPlan, port int32) bool {
 // probes refuses a probe of a port that would be closed: the kubelet would then
 // take the guest for dead.
 func (c *checker) probes(mvm *v1alpha1.MeshedVirtualMachine, spec *kubevirtv1.VirtualMachineInstanceSpec, path *field.Path) {
-	open := inboundPlan(mvm.Spec.Ports, mvm.Spec.Capture.Inbound.ExcludePorts)
+	open := inboundRules(mvm.Spec.Ports, mvm.Spec.Capture.Inbound.ExcludePorts)
 	for _, p := range probesOf(spec, path) {
 		switch {
 		case p.port == 0:

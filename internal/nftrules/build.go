@@ -53,7 +53,7 @@ const loopback = "127.0.0.0/8"
 
 // Build returns the table of a plan. Equal plans result in equal tables. It
 // returns the errors of Check.
-func Build(p ruleio.Plan) (Table, error) {
+func Build(p ruleio.NATPlan) (Table, error) {
 	if err := Check(p); err != nil {
 		return Table{}, err
 	}
@@ -98,7 +98,7 @@ func (b *builder) addChain(c nft.Chain, rules []Rule) {
 
 // builder builds the sets of one table.
 type builder struct {
-	plan  ruleio.Plan
+	plan  ruleio.NATPlan
 	table Table
 	// sets are the sets with elements. order contains their names in order.
 	sets  map[string]nft.Set

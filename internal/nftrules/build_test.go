@@ -22,11 +22,11 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // goldenPlans have golden files in testdata in the format of an nft listing.
 var goldenPlans = plantest.All()
 
-func fullPlan() ruleio.Plan { return plantest.Full() }
+func fullPlan() ruleio.NATPlan { return plantest.Full() }
 
-func dualPlan() ruleio.Plan { return plantest.Dual() }
+func dualPlan() ruleio.NATPlan { return plantest.Dual() }
 
-func with(change func(p *ruleio.Plan)) ruleio.Plan { return plantest.With(change) }
+func with(change func(p *ruleio.NATPlan)) ruleio.NATPlan { return plantest.With(change) }
 
 func TestBuildGolden(t *testing.T) {
 	for name, p := range goldenPlans {

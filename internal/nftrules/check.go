@@ -15,7 +15,7 @@ import (
 )
 
 // ErrInvalidPlan indicates a plan from which no table can be built. The message
-// contains the JSON path of the field in ruleio.Plan.
+// contains the JSON path of the field in ruleio.NATPlan.
 var ErrInvalidPlan = errors.New("invalid plan")
 
 func invalid(field, format string, args ...any) error {
@@ -25,7 +25,7 @@ func invalid(field, format string, args ...any) error {
 // Check returns all errors of the plan, joined, or nil. Each error wraps
 // ErrInvalidPlan. It checks only whether a table can be built. The manager
 // validates the intent.
-func Check(p ruleio.Plan) error {
+func Check(p ruleio.NATPlan) error {
 	return errors.Join(
 		checkInterface("plan.podInterface", p.PodInterface),
 		checkInterface("plan.bridge", p.Bridge),
@@ -115,7 +115,7 @@ func notInInterfaceName(r rune) bool {
 	return r <= ' ' || r > '~' || strings.ContainsRune(`/:*"\`, r)
 }
 
-func checkDistinctInterfaces(p ruleio.Plan) error {
+func checkDistinctInterfaces(p ruleio.NATPlan) error {
 	if p.Bridge != "" && p.Bridge == p.PodInterface {
 		return invalid("plan.bridge", "%q is also plan.podInterface", p.Bridge)
 	}
@@ -197,7 +197,7 @@ func checkPorts(field string, ports []uint16) error {
 }
 
 // checkDisjoint rejects a TCP port that two rules would match.
-func checkDisjoint(p ruleio.Plan) error {
+func checkDisjoint(p ruleio.NATPlan) error {
 	var errs []error
 	owner := map[uint16]string{}
 	for _, l := range []struct {

@@ -2,7 +2,7 @@
 
 // Package nftrules builds meshvm's nftables table from a plan.
 //
-//	ruleio.Plan --Build--> Table --Text-----> the output of `nft -s list table`
+//	ruleio.NATPlan --Build--> Table --Text-----> the output of `nft -s list table`
 //	                         |  \--Digest---> hex SHA-256 of that text
 //	                         |
 //	                         +--kernel.Handle.Replace--> one netlink batch

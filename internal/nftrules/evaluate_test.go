@@ -11,7 +11,7 @@ import (
 )
 
 func TestEvaluate(t *testing.T) {
-	table, err := Build(with(func(p *ruleio.Plan) {
+	table, err := Build(with(func(p *ruleio.NATPlan) {
 		p.Unmeshed = ruleio.UnmeshedDrop
 		p.Inbound.DirectTCP = []ruleio.PortRange{{First: 22, Last: 22}, {First: 9000, Last: 9100}}
 	}))

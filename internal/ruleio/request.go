@@ -59,7 +59,7 @@ type Target struct {
 	PodIPs []string `json:"podIPs"`
 	// Plan is the desired state. It must be nil for OperationRemove and only
 	// then.
-	Plan *Plan `json:"plan,omitempty"`
+	Plan *NATPlan `json:"plan,omitempty"`
 	// Reset makes OperationApply terminate all established flows whose path
 	// differs from the path in the new table, regardless of their age. Other
 	// flows are not affected. Without Reset all established flows keep their

@@ -17,7 +17,7 @@ func request() Request {
 		Targets: []Target{
 			{
 				Operation: OperationApply, PodUID: "uid-1", PodIPs: []string{"10.244.0.8"},
-				Plan: &Plan{
+				Plan: &NATPlan{
 					PodInterface: "eth0", Bridge: "k6t-eth0",
 					Families: []Family{{Name: FamilyIPv4, Guest: "10.0.2.2", Gateway: "10.0.2.1", Pod: "10.244.0.8"}},
 					Proxy:    Proxy{InboundPort: 15006, OutboundPort: 15001, LocalPorts: []uint16{15021}},
@@ -77,7 +77,7 @@ func TestDecodeRequestRefuses(t *testing.T) {
 		"no plan to verify": {valid(func(r *Request) { r.Targets[1].Operation = OperationVerify }), "targets[1].plan"},
 		"reset to verify":   {valid(func(r *Request) { r.Targets[0].Operation, r.Targets[0].Reset = OperationVerify, true }), "targets[0].reset"},
 		"text in a range":   {strings.Replace(valid(func(*Request) {}), "[5432]", `["1-x"]`, 1), "port range"},
-		"plan for removal":  {valid(func(r *Request) { r.Targets[1].Plan = &Plan{} }), "targets[1].plan"},
+		"plan for removal":  {valid(func(r *Request) { r.Targets[1].Plan = &NATPlan{} }), "targets[1].plan"},
 		"port too large":    {strings.Replace(valid(func(*Request) {}), "[5432]", "[65536]", 1), "port range"},
 		"negative port":     {strings.Replace(valid(func(*Request) {}), "[5432]", "[-1]", 1), "port range"},
 		"too long":          {strings.Repeat(" ", MaxRequestBytes+1), "more than"},

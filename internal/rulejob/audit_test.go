@@ -14,8 +14,8 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	b "meshvm.io/meshvm/internal/builders"
-	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 

@@ -37,7 +37,7 @@ func removal() ruleio.Request {
 func application() ruleio.Request {
 	r := removal()
 	r.Targets[0].Operation = ruleio.OperationApply
-	r.Targets[0].Plan = &ruleio.Plan{
+	r.Targets[0].Plan = &ruleio.NATPlan{
 		PodInterface: "eth0", Bridge: "k6t-eth0",
 		Families: []ruleio.Family{{Name: ruleio.FamilyIPv4, Guest: "10.0.2.2", Gateway: "10.0.2.1", Pod: "10.244.0.8"}},
 		Proxy:    ruleio.Proxy{InboundPort: 15006, OutboundPort: 15001, LocalPorts: []uint16{15001, 15006}},

@@ -31,7 +31,7 @@ type path struct{ zone, translation, filter nft.Statement }
 // flow's entry is deleted, its next packet is handled as a first packet. The
 // other end does not expect this packet on the new path and resets the
 // connection.
-func (d Deps) reset(plan *ruleio.Plan, t nft.Table, out *ruleio.TargetResult) error {
+func (d Deps) reset(plan *ruleio.NATPlan, t nft.Table, out *ruleio.TargetResult) error {
 	flows, err := d.Flows.List()
 	if err != nil {
 		return fmt.Errorf("reset flows: %w", err)
@@ -44,7 +44,7 @@ func (d Deps) reset(plan *ruleio.Plan, t nft.Table, out *ruleio.TargetResult) er
 }
 
 // hasAddress reports whether an address belongs to one of the plan's families.
-func hasAddress(plan *ruleio.Plan, a netip.Addr, address func(ruleio.Family) string) bool {
+func hasAddress(plan *ruleio.NATPlan, a netip.Addr, address func(ruleio.Family) string) bool {
 	return slices.ContainsFunc(plan.Families, func(family ruleio.Family) bool {
 		b, err := netip.ParseAddr(address(family))
 		return err == nil && a == b
@@ -58,7 +58,7 @@ func gatewayOf(f ruleio.Family) string { return f.Gateway }
 // pathOf determines from the source and the mark of a flow where its first
 // packet came from, and evaluates the table for this packet. ztunnel connects
 // to the guest with the address of the client.
-func pathOf(plan *ruleio.Plan, t nft.Table, f conntrack.Flow) path {
+func pathOf(plan *ruleio.NATPlan, t nft.Table, f conntrack.Flow) path {
 	p := nft.Packet{
 		Source: f.Original.Source.Addr(), Destination: f.Original.Destination.Addr(),
 		Protocol: f.Protocol, DestinationPort: f.Original.Destination.Port(),
@@ -84,7 +84,7 @@ func pathOf(plan *ruleio.Plan, t nft.Table, f conntrack.Flow) path {
 // matchesRules reports whether the flow takes the path that the table
 // prescribes. Flows that the table leaves to other rules match, unless the
 // table drops them when they are forwarded.
-func matchesRules(plan *ruleio.Plan, f conntrack.Flow, w path) bool {
+func matchesRules(plan *ruleio.NATPlan, f conntrack.Flow, w path) bool {
 	to := f.Reply.Source
 	switch {
 	case w.filter.Kind == nft.StatementDrop && forwarded(plan, f),
@@ -105,7 +105,7 @@ func matchesRules(plan *ruleio.Plan, f conntrack.Flow, w path) bool {
 
 // forwarded reports whether a flow that was not opened in the pod is forwarded
 // by the pod.
-func forwarded(plan *ruleio.Plan, f conntrack.Flow) bool {
+func forwarded(plan *ruleio.NATPlan, f conntrack.Flow) bool {
 	to := f.Reply.Source.Addr()
 	if hasAddress(plan, f.Original.Source.Addr(), guestOf) {
 		return !hasAddress(plan, to, gatewayOf) && !hasAddress(plan, to, podOf) && !to.IsLoopback() && !to.IsMulticast()

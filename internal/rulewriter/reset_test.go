@@ -96,9 +96,9 @@ func unaffected() []conntrack.Flow {
 
 // TestMatchesRules compares flows with the table of a plan.
 func TestMatchesRules(t *testing.T) {
-	dropping := func(p *ruleio.Plan) { p.Unmeshed = ruleio.UnmeshedDrop }
-	ambient := func(p *ruleio.Plan) { p.DataPlane = ruleio.DataPlaneAmbient }
-	captured := func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053} }
+	dropping := func(p *ruleio.NATPlan) { p.Unmeshed = ruleio.UnmeshedDrop }
+	ambient := func(p *ruleio.NATPlan) { p.DataPlane = ruleio.DataPlaneAmbient }
+	captured := func(p *ruleio.NATPlan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053} }
 	flow := func(protocol byte, source, destination, went string) conntrack.Flow {
 		f := tcpFlow(source, destination, went)
 		f.Protocol = protocol
@@ -112,7 +112,7 @@ func TestMatchesRules(t *testing.T) {
 	tracked := query
 	tracked.Zone = 1
 	for name, tc := range map[string]struct {
-		plan func(*ruleio.Plan)
+		plan func(*ruleio.NATPlan)
 		flow conntrack.Flow
 		want bool
 	}{
@@ -147,7 +147,7 @@ func TestMatchesRules(t *testing.T) {
 	}
 }
 
-func build(t *testing.T, p ruleio.Plan) nft.Table {
+func build(t *testing.T, p ruleio.NATPlan) nft.Table {
 	t.Helper()
 	table, err := nftrules.Build(p)
 	if err != nil {

@@ -27,8 +27,8 @@ const (
 	inode  = 4026532000
 )
 
-func plan() *ruleio.Plan {
-	return &ruleio.Plan{
+func plan() *ruleio.NATPlan {
+	return &ruleio.NATPlan{
 		PodInterface: "eth0",
 		Bridge:       "k6t-eth0",
 		Families:     []ruleio.Family{{Name: ruleio.FamilyIPv4, Guest: "10.0.2.2", Gateway: "10.0.2.1", Pod: podIP}},

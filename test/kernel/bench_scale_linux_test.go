@@ -43,7 +43,7 @@ func BenchmarkScale(b *testing.B) {
 }
 
 // excluding is a plan that excludes so many outbound ports.
-func excluding(n int) ruleio.Plan {
+func excluding(n int) ruleio.NATPlan {
 	p := plan()
 	p.Outbound = ruleio.Outbound{}
 	for i := range n {

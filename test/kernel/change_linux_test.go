@@ -34,7 +34,7 @@ func hold(server string) func(net.Conn) {
 }
 
 // heldPlan has three ports to the guest bypassing the proxy, and one port outside.
-func (c column) heldPlan() ruleio.Plan {
+func (c column) heldPlan() ruleio.NATPlan {
 	p := c.startPlan()
 	p.Inbound = ruleio.Inbound{Mesh: []uint16{heldMesh}, DirectTCP: ruleio.Ports(heldDirect, heldClosing, heldJoining), DirectUDP: ruleio.Ports(udpPort)}
 	p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(heldExcluded)}
@@ -42,7 +42,7 @@ func (c column) heldPlan() ruleio.Plan {
 }
 
 // heldChange closes a port, moves one to the mesh, and captures one less.
-func (c column) heldChange() ruleio.Plan {
+func (c column) heldChange() ruleio.NATPlan {
 	p := c.heldPlan()
 	p.Inbound.Mesh, p.Inbound.DirectTCP = []uint16{heldMesh, heldJoining}, ruleio.Ports(heldDirect)
 	p.Outbound.ExcludePorts = ruleio.Ports(heldCaptured, heldExcluded)
@@ -145,7 +145,7 @@ func TestLiveChange(t *testing.T) {
 }
 
 // target is the apply of a plan.
-func (l *lab) target(p ruleio.Plan, reset bool) ruleio.Target {
+func (l *lab) target(p ruleio.NATPlan, reset bool) ruleio.Target {
 	return ruleio.Target{Operation: ruleio.OperationApply, PodUID: podUID, PodIPs: l.podIPs(), Plan: &p, Reset: reset}
 }
 

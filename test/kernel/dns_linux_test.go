@@ -47,7 +47,7 @@ func eachDNS(t *testing.T, writers []istio, do func(*testing.T, column)) {
 // expectDNS asks before there is a table, and with the plan's DNS in both modes.
 // The guest's socket is connected, so that only an answer from the resolver that
 // it asked counts.
-func (l *lab) expectDNS(t *testing.T, c column, p ruleio.Plan) {
+func (l *lab) expectDNS(t *testing.T, c column, p ruleio.NATPlan) {
 	t.Helper()
 	udp := probe{name: "guest asks over UDP", from: fromGuest, network: "udp4", host: outsideIP, port: dnsPort}
 	tcp := probe{name: "guest asks over TCP", from: fromGuest, network: "tcp4", host: outsideIP, port: dnsPort}

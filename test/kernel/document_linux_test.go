@@ -43,7 +43,7 @@ func section(t *testing.T, name, want string) {
 }
 
 // everyRuleOf is a plan of the families that uses every list.
-func everyRuleOf(families ...family) ruleio.Plan {
+func everyRuleOf(families ...family) ruleio.NATPlan {
 	p := unmeshedPlan(families...)
 	p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: resolverPort}
 	for _, f := range families {

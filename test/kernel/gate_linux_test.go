@@ -16,7 +16,7 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-func gatedPlan() ruleio.Plan {
+func gatedPlan() ruleio.NATPlan {
 	p := plan()
 	p.Gate = &ruleio.Gate{Port: ruleio.GatePort, AnswerPort: ruleio.GateAnswerPort}
 	return p

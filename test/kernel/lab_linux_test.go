@@ -43,7 +43,7 @@ type lab struct {
 	// proxy and Istio's rules know.
 	families, mesh []family
 	// applied is the plan of the table in the pod, nil if there is none.
-	applied *ruleio.Plan
+	applied *ruleio.NATPlan
 	// probes counts those that were sent.
 	probes atomic.Uint32
 	// standIns stop the proxy stand-in's capture ports.

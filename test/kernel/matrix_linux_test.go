@@ -83,7 +83,7 @@ func (c column) newLab(t testing.TB) *lab {
 
 // startPlan is the plan that the column's VM starts with, and changedPlan what
 // it becomes: matrix.txt describes what is in them.
-func (c column) startPlan() ruleio.Plan {
+func (c column) startPlan() ruleio.NATPlan {
 	p := planOf(c.families...)
 	if c.istio.ambient {
 		direct := p.Inbound.DirectTCP
@@ -97,7 +97,7 @@ func (c column) startPlan() ruleio.Plan {
 	return p
 }
 
-func (c column) changedPlan() ruleio.Plan {
+func (c column) changedPlan() ruleio.NATPlan {
 	p := c.startPlan()
 	p.Inbound.Mesh = []uint16{meshPort, latePort}
 	p.Outbound.ExcludePorts = ruleio.Ports(databasePort, lateDatabasePort, adminPort)

@@ -42,7 +42,7 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 
 // expectNeeded takes away one rule of the plan's table at a time: in some lab some
 // probe must then end otherwise.
-func expectNeeded(t *testing.T, p ruleio.Plan, labs []stockLab) {
+func expectNeeded(t *testing.T, p ruleio.NATPlan, labs []stockLab) {
 	t.Helper()
 	for ci, c := range build(t, p).Chains {
 		for ri, r := range c.Rules {

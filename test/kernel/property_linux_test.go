@@ -29,7 +29,7 @@ var (
 )
 
 // randomPlan draws from the pools, beside a plan's proxy and families.
-func randomPlan(r *rand.Rand, p ruleio.Plan, families []family) ruleio.Plan {
+func randomPlan(r *rand.Rand, p ruleio.NATPlan, families []family) ruleio.NATPlan {
 	p.Inbound, p.Outbound = ruleio.Inbound{}, ruleio.Outbound{}
 	single := func(port uint16) ruleio.PortRange { return ruleio.PortRange{First: port, Last: port} }
 	for _, port := range guestPool {
@@ -88,7 +88,7 @@ func randomProbe(r *rand.Rand, families []family, ambient bool) probe {
 
 // model reports from the plan alone what becomes of a connection or a datagram that
 // is the first of its flow. It knows nothing of rules, nor of earlier flows.
-func model(p ruleio.Plan, c probe) outcome {
+func model(p ruleio.NATPlan, c probe) outcome {
 	if c.host == familyOf(c.host).pod {
 		return modelInbound(p, c)
 	}
@@ -105,7 +105,7 @@ func (p probe) within(networks []string) bool {
 	return slices.ContainsFunc(networks, func(n string) bool { return netip.MustParsePrefix(n).Contains(netip.MustParseAddr(p.host)) })
 }
 
-func modelInbound(p ruleio.Plan, c probe) outcome {
+func modelInbound(p ruleio.NATPlan, c probe) outcome {
 	f := familyOf(c.host)
 	mesh, udp, client := slices.Contains(p.Inbound.Mesh, c.port), c.network == f.udp(), f.gateway
 	if p.DataPlane == ruleio.DataPlaneAmbient {
@@ -129,7 +129,7 @@ func modelInbound(p ruleio.Plan, c probe) outcome {
 	}
 }
 
-func modelOutbound(p ruleio.Plan, c probe) outcome {
+func modelOutbound(p ruleio.NATPlan, c probe) outcome {
 	f := familyOf(c.host)
 	udp, included := c.network == f.udp(), len(p.Outbound.IncludeCIDRs) == 0 || c.within(p.Outbound.IncludeCIDRs)
 	switch {
@@ -214,7 +214,7 @@ func (l *lab) randomPlan(t *testing.T, lab column, number uint64) int {
 }
 
 // replanned is the plan as it comes out of a request.
-func replanned(t *testing.T, p ruleio.Plan) ruleio.Plan {
+func replanned(t *testing.T, p ruleio.NATPlan) ruleio.NATPlan {
 	t.Helper()
 	text, err := ruleio.Request{Version: ruleio.RequestVersion, Targets: []ruleio.Target{
 		{Operation: ruleio.OperationApply, PodUID: podUID, PodIPs: []string{podIP}, Plan: &p},

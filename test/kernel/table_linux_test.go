@@ -18,24 +18,24 @@ import (
 )
 
 // plans are plans whose tables differ in shape.
-func plans() map[string]ruleio.Plan {
-	change := func(f func(p *ruleio.Plan)) ruleio.Plan {
+func plans() map[string]ruleio.NATPlan {
+	change := func(f func(p *ruleio.NATPlan)) ruleio.NATPlan {
 		p := plan()
 		f(&p)
 		return p
 	}
-	return map[string]ruleio.Plan{
+	return map[string]ruleio.NATPlan{
 		"everything": plan(),
-		"nothing listed": change(func(p *ruleio.Plan) {
+		"nothing listed": change(func(p *ruleio.NATPlan) {
 			p.Proxy.LocalPorts, p.Inbound, p.Outbound = nil, ruleio.Inbound{}, ruleio.Outbound{}
 		}),
-		"all networks, extreme ports": change(func(p *ruleio.Plan) {
+		"all networks, extreme ports": change(func(p *ruleio.NATPlan) {
 			p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(1, 2, 3, 65534, 65535), ExcludeCIDRs: []string{"0.0.0.0/0"}}
 		}),
-		"neighbouring networks": change(func(p *ruleio.Plan) {
+		"neighbouring networks": change(func(p *ruleio.NATPlan) {
 			p.Outbound.ExcludeCIDRs = []string{"0.0.0.0/32", "0.0.0.1/32", "10.0.0.0/9", "10.128.0.0/9", "192.0.2.6/31", "255.255.255.255/32"}
 		}),
-		"very many": change(func(p *ruleio.Plan) {
+		"very many": change(func(p *ruleio.NATPlan) {
 			p.Outbound = ruleio.Outbound{}
 			for i := range 2000 {
 				p.Outbound.ExcludePorts = append(p.Outbound.ExcludePorts, ruleio.Ports(uint16(2*i+1))...)
@@ -47,12 +47,12 @@ func plans() map[string]ruleio.Plan {
 			p.Families = planOf(ipv4, ipv6).Families
 		}),
 		"unmeshed dropped, ranges":  unmeshedPlan(ipv4),
-		"DNS direct":                change(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: resolverPort} }),
-		"DNS to the proxy":          change(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: resolverPort} }),
+		"DNS direct":                change(func(p *ruleio.NATPlan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: resolverPort} }),
+		"DNS to the proxy":          change(func(p *ruleio.NATPlan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: resolverPort} }),
 		"both families":             planOf(ipv4, ipv6),
 		"IPv6 only":                 planOf(ipv6),
 		"both families, everything": everyRuleOf(ipv4, ipv6),
-		"IPv6 networks": change(func(p *ruleio.Plan) {
+		"IPv6 networks": change(func(p *ruleio.NATPlan) {
 			p.Families = planOf(ipv6).Families
 			p.Outbound.ExcludeCIDRs = []string{"::/96", "2001:db8::/33", "2001:db8:8000::/64", "2001:db8:8000:1::/65", "fd00::/127", "fd00::2/128", "ff00::/8"}
 			p.Outbound.IncludeCIDRs = []string{"::/0"}
@@ -60,7 +60,7 @@ func plans() map[string]ruleio.Plan {
 		"gate":                   gatedPlan(),
 		"ambient":                ambientPlan(ipv4),
 		"ambient, both families": ambientPlan(ipv4, ipv6),
-		"other names and addresses": change(func(p *ruleio.Plan) {
+		"other names and addresses": change(func(p *ruleio.NATPlan) {
 			p.Bridge = "k6t-0123456789a"
 			p.Families[0].Guest, p.Families[0].Gateway = "172.30.255.6", "172.30.255.5"
 		}),
@@ -70,13 +70,13 @@ func plans() map[string]ruleio.Plan {
 // meshvmTable is meshvm's table in the namespace of the calling thread.
 var meshvmTable = kernel.Handle{Table: nftrules.TableName}
 
-func build(t testing.TB, p ruleio.Plan) nft.Table {
+func build(t testing.TB, p ruleio.NATPlan) nft.Table {
 	t.Helper()
 	return rulesOf(t, p).Table
 }
 
 // rulesOf is the table of a plan with the purpose of each rule.
-func rulesOf(t testing.TB, p ruleio.Plan) nftrules.Table {
+func rulesOf(t testing.TB, p ruleio.NATPlan) nftrules.Table {
 	t.Helper()
 	table, err := nftrules.Build(p)
 	if err != nil {
@@ -331,12 +331,12 @@ func TestCounters(t *testing.T) {
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		change func(l *lab, p *ruleio.Plan)
+		change func(l *lab, p *ruleio.NATPlan)
 		want   ruleio.Outcome
 	}{
-		"another pod's namespace": {func(l *lab, _ *ruleio.Plan) { l.pod = l.guest }, ruleio.OutcomeIdentityMismatch},
-		"the host's namespace":    {func(l *lab, _ *ruleio.Plan) { l.pod = l.peer }, ruleio.OutcomeIdentityMismatch},
-		"another interface":       {func(_ *lab, p *ruleio.Plan) { p.PodInterface = "net1" }, ruleio.OutcomeInvalid},
+		"another pod's namespace": {func(l *lab, _ *ruleio.NATPlan) { l.pod = l.guest }, ruleio.OutcomeIdentityMismatch},
+		"the host's namespace":    {func(l *lab, _ *ruleio.NATPlan) { l.pod = l.peer }, ruleio.OutcomeIdentityMismatch},
+		"another interface":       {func(_ *lab, p *ruleio.NATPlan) { p.PodInterface = "net1" }, ruleio.OutcomeInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)

@@ -12,7 +12,7 @@ import (
 )
 
 // unmeshedPlan drops what no proxy carries, and uses ranges.
-func unmeshedPlan(families ...family) ruleio.Plan {
+func unmeshedPlan(families ...family) ruleio.NATPlan {
 	p := planOf(families...)
 	p.Unmeshed = ruleio.UnmeshedDrop
 	p.Inbound.DirectUDP = []ruleio.PortRange{{First: udpPort - 10, Last: udpPort + 10}}

@@ -184,11 +184,11 @@ func joinPorts(ports ...int) string {
 }
 
 // plan is what the lab's user wants of a pod with IPv4.
-func plan() ruleio.Plan { return planOf(ipv4) }
+func plan() ruleio.NATPlan { return planOf(ipv4) }
 
 // planOf is what the lab's user wants of a pod whose mesh has the families.
-func planOf(families ...family) ruleio.Plan {
-	p := ruleio.Plan{
+func planOf(families ...family) ruleio.NATPlan {
+	p := ruleio.NATPlan{
 		PodInterface: podInterface,
 		Bridge:       bridge,
 		Proxy: ruleio.Proxy{
@@ -236,7 +236,7 @@ func (l *lab) proc() string {
 }
 
 // request runs the rule-writer on the lab's pod and returns its ending.
-func (l *lab) request(operation ruleio.Operation, p *ruleio.Plan) ruleio.TargetResult {
+func (l *lab) request(operation ruleio.Operation, p *ruleio.NATPlan) ruleio.TargetResult {
 	l.t.Helper()
 	return l.handle(ruleio.Target{Operation: operation, PodUID: podUID, PodIPs: l.podIPs(), Plan: p})
 }
@@ -265,7 +265,7 @@ func (l *lab) handle(target ruleio.Target) ruleio.TargetResult {
 }
 
 // apply has the rule-writer write the plan and wants success.
-func (l *lab) apply(p ruleio.Plan) ruleio.TargetResult {
+func (l *lab) apply(p ruleio.NATPlan) ruleio.TargetResult {
 	l.t.Helper()
 	r := l.request(ruleio.OperationApply, &p)
 	if r.Outcome != ruleio.OutcomeApplied {

@@ -46,7 +46,7 @@ func ambientArguments(i istio, families []family) []string {
 }
 
 // ambientPlan is planOf in ambient mode.
-func ambientPlan(families ...family) ruleio.Plan {
+func ambientPlan(families ...family) ruleio.NATPlan {
 	p := planOf(families...)
 	p.DataPlane = ruleio.DataPlaneAmbient
 	p.Proxy.LocalPorts = []uint16{outboundPort, inboundPort, tunnelPort, resolverPort}

@@ -7,8 +7,8 @@ package plantest
 import "meshvm.io/meshvm/internal/ruleio"
 
 // Full returns a plan with all lists.
-func Full() ruleio.Plan {
-	return ruleio.Plan{
+func Full() ruleio.NATPlan {
+	return ruleio.NATPlan{
 		PodInterface: "eth0",
 		Bridge:       "k6t-eth0",
 		Families:     []ruleio.Family{{Name: ruleio.FamilyIPv4, Guest: "10.0.2.2", Gateway: "10.0.2.1", Pod: "10.244.0.8"}},
@@ -33,7 +33,7 @@ func Full() ruleio.Plan {
 var IPv6 = ruleio.Family{Name: ruleio.FamilyIPv6, Guest: "fd10:0:2::2", Gateway: "fd10:0:2::1", Pod: "fd00:244::8"}
 
 // Dual returns a plan with all lists of both families.
-func Dual() ruleio.Plan {
+func Dual() ruleio.NATPlan {
 	p := Full()
 	p.Families = append(p.Families, IPv6)
 	p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, "fd00:98::/32", "fd00:99::7/128")
@@ -44,55 +44,55 @@ func Dual() ruleio.Plan {
 }
 
 // With returns Full after a change.
-func With(change func(p *ruleio.Plan)) ruleio.Plan {
+func With(change func(p *ruleio.NATPlan)) ruleio.NATPlan {
 	p := Full()
 	change(&p)
 	return p
 }
 
 // All returns plans by the name of their golden file.
-func All() map[string]ruleio.Plan {
-	return map[string]ruleio.Plan{
+func All() map[string]ruleio.NATPlan {
+	return map[string]ruleio.NATPlan{
 		"full": Full(),
-		"nothing-listed": With(func(p *ruleio.Plan) {
+		"nothing-listed": With(func(p *ruleio.NATPlan) {
 			p.Proxy.LocalPorts, p.Inbound, p.Outbound = nil, ruleio.Inbound{}, ruleio.Outbound{}
 		}),
-		"mesh-only": With(func(p *ruleio.Plan) {
+		"mesh-only": With(func(p *ruleio.NATPlan) {
 			p.Inbound, p.Outbound = ruleio.Inbound{Mesh: []uint16{443}}, ruleio.Outbound{}
 		}),
-		"direct-only": With(func(p *ruleio.Plan) {
+		"direct-only": With(func(p *ruleio.NATPlan) {
 			p.Inbound, p.Outbound = ruleio.Inbound{DirectTCP: ruleio.Ports(22)}, ruleio.Outbound{}
 		}),
-		"gate": With(func(p *ruleio.Plan) {
+		"gate": With(func(p *ruleio.NATPlan) {
 			p.Inbound, p.Outbound = ruleio.Inbound{Mesh: []uint16{443}}, ruleio.Outbound{}
 			p.Gate = &ruleio.Gate{Port: ruleio.GatePort, AnswerPort: ruleio.GateAnswerPort}
 		}),
-		"unmeshed-dropped": With(func(p *ruleio.Plan) {
+		"unmeshed-dropped": With(func(p *ruleio.NATPlan) {
 			p.Unmeshed = ruleio.UnmeshedDrop
 			p.Inbound.DirectTCP = []ruleio.PortRange{{First: 22, Last: 22}, {First: 9000, Last: 9100}}
 			p.Inbound.DirectUDP = []ruleio.PortRange{{First: 10000, Last: 20000}}
 			p.Outbound.ExcludeUDP = []ruleio.PortRange{{First: 50, Last: 60}, {First: 123, Last: 123}}
 			p.Outbound.IncludeCIDRs = []string{"10.0.0.0/8", "172.16.0.0/12"}
 		}),
-		"dns-direct": With(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053} }),
-		"dns-proxy":  With(func(p *ruleio.Plan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: 15053} }),
+		"dns-direct": With(func(p *ruleio.NATPlan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053} }),
+		"dns-proxy":  With(func(p *ruleio.NATPlan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSProxy, CapturePort: 15053} }),
 		"dual-stack": Dual(),
-		"ipv6-only": With(func(p *ruleio.Plan) {
+		"ipv6-only": With(func(p *ruleio.NATPlan) {
 			p.Families = []ruleio.Family{IPv6}
 			p.Unmeshed = ruleio.UnmeshedDrop
 			p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053}
 			p.Outbound = ruleio.Outbound{ExcludeCIDRs: []string{"::/0"}, IncludeCIDRs: []string{"10.0.0.0/8"}}
 		}),
-		"ipv4-beside-ipv6": With(func(p *ruleio.Plan) {
+		"ipv4-beside-ipv6": With(func(p *ruleio.NATPlan) {
 			p.Unmeshed = ruleio.UnmeshedDrop
 			p.Outbound.ExcludeCIDRs = append(p.Outbound.ExcludeCIDRs, "fd00:98::/32")
 		}),
-		"ambient": With(func(p *ruleio.Plan) {
+		"ambient": With(func(p *ruleio.NATPlan) {
 			p.DataPlane = ruleio.DataPlaneAmbient
 			p.Proxy.LocalPorts = []uint16{15001, 15006, 15008, 15053}
 			p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053}
 		}),
-		"everything-excluded": With(func(p *ruleio.Plan) {
+		"everything-excluded": With(func(p *ruleio.NATPlan) {
 			p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(1, 65535), ExcludeCIDRs: []string{"0.0.0.0/0"}}
 		}),
 	}

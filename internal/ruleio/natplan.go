@@ -2,11 +2,11 @@
 
 package ruleio
 
-// Plan specifies the NAT of one virt-launcher pod. It is the complete input of
+// NATPlan specifies the NAT of one virt-launcher pod. It is the complete input of
 // the rules: equal plans result in equal tables. It contains facts and
 // decisions but no rules, so that users cannot pass rules to the privileged
 // rule-writer.
-type Plan struct {
+type NATPlan struct {
 	// PodInterface is the pod's primary interface, for example "eth0".
 	PodInterface string `json:"podInterface"`
 	// Bridge is the interface through which packets of the guest enter the
@@ -70,7 +70,7 @@ const (
 
 // Unmeshed specifies how traffic that no mesh proxy carries is handled:
 // protocols other than TCP, and all traffic of an address family that is not in
-// Plan.Families.
+// NATPlan.Families.
 type Unmeshed string
 
 const (

@@ -2,10 +2,10 @@
 
 package v1alpha1
 
-// InboundPlan specifies how connections to the pod's address are handled.
+// InboundRules specifies how connections to the pod's address are handled.
 //
 // +kubebuilder:validation:MinProperties=1
-type InboundPlan struct {
+type InboundRules struct {
 	// mesh are TCP ports whose connections pass through the proxy.
 	//
 	// +optional
@@ -47,11 +47,11 @@ type InboundPlan struct {
 	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
 }
 
-// OutboundPlan specifies which TCP connections of the guest bypass the proxy.
+// OutboundRules specifies which TCP connections of the guest bypass the proxy.
 // All other connections pass through it.
 //
 // +kubebuilder:validation:MinProperties=1
-type OutboundPlan struct {
+type OutboundRules struct {
 	// excludePorts are destination ports that bypass the proxy, and UDP ports
 	// that unmeshed does not drop.
 	//
