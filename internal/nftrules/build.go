@@ -31,6 +31,12 @@ const (
 	SetOutboundIncludeIPv6 = "outbound_include_ipv6"
 	SetLocalIPv6           = "local_ipv6"
 	SetGate                = "gate"
+	SetNeverIPv4           = "guest_never_ipv4"
+	SetNeverIPv6           = "guest_never_ipv6"
+	SetGatewayIPv4         = "gateway_ipv4"
+	SetGatewayIPv6         = "gateway_ipv6"
+	SetGuestLocalTCP       = "guest_local_tcp"
+	SetGuestLocalUDP       = "guest_local_udp"
 )
 
 // Priorities of the base chains, just before the priority -100 of KubeVirt and
@@ -71,6 +77,8 @@ func Build(p ruleio.NATPlan) (Table, error) {
 		b.filterChain(chainRaw, nft.HookPrerouting, priorityRaw, zones)
 	}
 	b.markChains()
+	b.filterChain(chainLocalPrerouting, nft.HookPrerouting, priorityLocal, b.each(b.addressedLocally))
+	b.filterChain(chainLocalInput, nft.HookInput, priorityFilter, b.deliveredLocally())
 	for _, name := range b.order {
 		if b.used[name] {
 			b.table.Sets = append(b.table.Sets, b.sets[name])
@@ -139,6 +147,7 @@ func (b *builder) addSets() {
 	}
 	b.add(SetOutboundExcludeIPv6, nft.TypeIPv6Address, stacks[1].in(p.Outbound.ExcludeCIDRs))
 	b.add(SetOutboundIncludeIPv6, nft.TypeIPv6Address, stacks[1].in(p.Outbound.IncludeCIDRs))
+	b.addLocalSets()
 	if g := p.Gate; g != nil {
 		b.add(SetGate, nft.TypePort, portTexts([]uint16{g.Port}))
 	}
@@ -326,6 +335,11 @@ func portTexts(ports []uint16) []string {
 		out[i] = strconv.Itoa(int(p))
 	}
 	return out
+}
+
+func sortedPorts(ports []uint16) []string {
+	slices.Sort(ports)
+	return portTexts(slices.Compact(ports))
 }
 
 func sortedAddresses(texts ...string) []string {

@@ -28,6 +28,9 @@ const (
 	// DefectIPv6: KubeVirt's rules for IPv6 match neither the pod's address nor
 	// the address of the proxy's upstream connections.
 	DefectIPv6 Defect = "N7"
+	// DefectLocalPorts: a guest reaches the ports of its own proxy on local
+	// addresses of the pod.
+	DefectLocalPorts Defect = "N10"
 	// DefectClosedPorts: if KubeVirt forwards all ports, connections to
 	// unlisted ports reach the guest without passing through the mesh.
 	DefectClosedPorts Defect = "closed"
@@ -50,6 +53,8 @@ func (r Defect) Summary() string {
 		return "in ambient mode, connections to the guest are never established"
 	case DefectIPv6:
 		return "over IPv6, the proxy cannot connect to the guest"
+	case DefectLocalPorts:
+		return "a guest reaches its own proxy's administration interface and other local ports of the pod"
 	case DefectClosedPorts:
 		return "connections to unlisted ports reach the guest if KubeVirt does not have a list of ports"
 	default:

@@ -20,7 +20,13 @@ type stack struct {
 	// source and destination are the address fields.
 	source, destination nft.Field
 	// Names of the family's sets.
-	excluded, included, local string
+	excluded, included, local, never, gateways string
+	// neverNetworks are the networks that a guest never addresses legitimately:
+	// loopback, unspecified and, for IPv6, embedded IPv4 addresses (RFC 6890, RFC
+	// 4291).
+	neverNetworks []string
+	// linkLocal are the networks of link-local addresses that the bridge has.
+	linkLocal []string
 	// loopback is the address at which processes in the pod reach each other.
 	loopback string
 	// notLocalhost are matches that every exclusion must include.
@@ -46,6 +52,8 @@ var stacks = []stack{
 		name: ruleio.FamilyIPv4, title: "IPv4", addresses: nft.TypeIPv4Address,
 		is: ipv4, source: nft.FieldSourceAddress, destination: nft.FieldDestinationAddress,
 		excluded: SetOutboundExcludeIPv4, included: SetOutboundIncludeIPv4, local: SetLocalIPv4,
+		never: SetNeverIPv4, gateways: SetGatewayIPv4,
+		neverNetworks:   []string{"0.0.0.0/8", loopback},
 		loopback:        "127.0.0.1",
 		notLocalhost:    []nft.Match{{Field: nft.FieldDestinationAddress, Not: true, Value: loopback}},
 		upstream:        nft.Match{Field: nft.FieldSourceAddress, Value: loopback},
@@ -56,10 +64,13 @@ var stacks = []stack{
 		name: ruleio.FamilyIPv6, title: "IPv6", addresses: nft.TypeIPv6Address,
 		is: ipv6, source: nft.FieldSourceIPv6, destination: nft.FieldDestinationIPv6,
 		excluded: SetOutboundExcludeIPv6, included: SetOutboundIncludeIPv6, local: SetLocalIPv6,
-		loopback: "::1",
-		upstream: nft.Match{Field: nft.FieldSourceIPv6, Value: UpstreamIPv6},
-		probes:   "fd16:9254:7127:1337:ffff:ffff:ffff:ffff",
-		defects:  []Defect{DefectIPv6},
+		never: SetNeverIPv6, gateways: SetGatewayIPv6,
+		neverNetworks: []string{"::/96", "::ffff:0.0.0.0/96"},
+		linkLocal:     []string{"fe80::/10"},
+		loopback:      "::1",
+		upstream:      nft.Match{Field: nft.FieldSourceIPv6, Value: UpstreamIPv6},
+		probes:        "fd16:9254:7127:1337:ffff:ffff:ffff:ffff",
+		defects:       []Defect{DefectIPv6},
 	},
 }
 

@@ -88,6 +88,7 @@ func matchesRules(plan *ruleio.NATPlan, f conntrack.Flow, w path) bool {
 	to := f.Reply.Source
 	switch {
 	case w.filter.Kind == nft.StatementDrop && forwarded(plan, f),
+		w.zone.Kind == nft.StatementDrop,
 		w.zone.Kind == nft.StatementZone && w.zone.Zone != f.Zone:
 		return false
 	}

@@ -219,7 +219,7 @@ var endings = map[string]ending{
 		target: toVerification, want: ruleio.OutcomeDrifted, message: "the table is missing",
 	},
 	"table differs": {
-		node: node{table: shortened()}, target: toVerification, want: ruleio.OutcomeDrifted, message: "chain forward is missing",
+		node: node{table: shortened()}, target: toVerification, want: ruleio.OutcomeDrifted, message: "chain local_input is missing",
 	},
 	"verification fails": {
 		node: node{readErr: kernel.ErrBusy}, target: toVerification,
@@ -270,7 +270,7 @@ var endings = map[string]ending{
 	},
 	"read-back differs": {
 		node: node{spoil: func(t *nft.Table) { t.Chains = t.Chains[:3] }},
-		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "chain forward is missing",
+		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "chain local_input is missing",
 	},
 	"removal fails":      {node: node{removeErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
 	"removal unprovable": {node: node{readErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},

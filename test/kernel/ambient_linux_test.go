@@ -223,6 +223,8 @@ func TestEveryAmbientRuleIsNeeded(t *testing.T) {
 		for _, x := range ambientFlows(ipv4) {
 			s.wants = append(s.wants, wanted{x.probe, x.afterFor(stock.kubevirt)})
 		}
+		s.serveTCP(s.pod, ipv4.wildcard, healthPort, answer(serverProxy))
+		s.wants = append(s.wants, localProbes(s.lab, ipv4)...)
 		labs = append(labs, s)
 	}
 	expectNeeded(t, ambientPlan(ipv4), labs)

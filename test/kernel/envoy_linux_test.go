@@ -60,10 +60,18 @@ type envoy struct {
 // pilot/pkg/networking/core/listener_builder.go).
 func (l *lab) startEnvoy(t testing.TB, program string) *envoy {
 	t.Helper()
-	config, err := json.Marshal(map[string]any{"static_resources": map[string]any{
+	return l.startEnvoyWith(t, program, nil)
+}
+
+// startEnvoyWith is startEnvoy with further parts of Envoy's bootstrap.
+func (l *lab) startEnvoyWith(t testing.TB, program string, bootstrap map[string]any) *envoy {
+	t.Helper()
+	full := map[string]any{"static_resources": map[string]any{
 		"listeners": []any{l.envoyListener(inboundPort), l.envoyListener(outboundPort)},
 		"clusters":  []any{l.envoyCluster(inboundPort, true), l.envoyCluster(outboundPort, false)},
-	}})
+	}}
+	maps.Copy(full, bootstrap)
+	config, err := json.Marshal(full)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -232,7 +232,7 @@ func TestMatrixIsWhole(t *testing.T) {
 			t.Errorf("%s: %s repairs nothing", x.name, x.repair)
 		}
 	}
-	for _, n := range []string{"N1", "N2", "N3", "N4", "N5", "N6", "N7", "N8", "N9"} {
+	for _, n := range []string{"N1", "N2", "N3", "N4", "N5", "N6", "N7", "N8", "N9", "N10"} {
 		if !slices.ContainsFunc(matrix(t), func(x *flow) bool { return x.repair == n }) {
 			t.Errorf("no flow shows %s", n)
 		}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"debug/elf"
 	"io"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -33,11 +34,27 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 				for _, x := range steady(t, c) {
 					s.wants = append(s.wants, wanted{x.probe, x.want})
 				}
+				s.wants = append(s.wants, localProbes(s.lab, f)...)
 				labs = append(labs, s)
 			}
 			expectNeeded(t, planOf(f), labs)
 		})
 	}
+}
+
+// localProbes are connections of the guest to its proxy's health port at local addresses of
+// the pod: by the gateway, by the pod, by the address from which the proxy connects to
+// the guest, and by a further address that is in an excluded network. A server listens
+// on that port.
+func localProbes(l *lab, f family) []wanted {
+	l.t.Helper()
+	further := netip.MustParseAddr(f.excluded).Next().String()
+	l.in(l.pod, func() error { return addTo("lo", further, f.length) })
+	var out []wanted
+	for _, host := range []string{f.loopback, f.gateway, f.pod, f.upstream, further} {
+		out = append(out, wanted{probe{name: "guest to a local port", from: fromGuest, network: f.tcp(), host: host, port: healthPort}, noAnswer})
+	}
+	return append(out, wanted{probe{name: "guest to UDP of the pod", from: fromGuest, network: f.udp(), host: f.gateway, port: ntpPort}, noAnswer})
 }
 
 // expectNeeded takes away one rule of the plan's table at a time: in some lab some
