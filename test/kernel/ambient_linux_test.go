@@ -10,18 +10,19 @@ import (
 	"meshvm.io/meshvm/internal/netns"
 )
 
-// ambientFlow is a flow with its ends.
+// ambientFlow is a flow with its expected outcomes.
 type ambientFlow struct {
 	probe
-	// repair names the defect, empty for what works always.
+	// repair names the defect. It is empty for flows that always work.
 	repair string
-	// before has the end with KubeVirt's and Istio's rules alone, by the name
-	// of KubeVirt's variant; annotated stands for its Istio branch, and "" for
-	// all that are not named.
+	// before contains the outcomes with the rules of KubeVirt and Istio only,
+	// by the name of KubeVirt's variant. "annotated" is its Istio variant, and
+	// "" is the default for other variants.
 	before map[string]outcome
-	// after is the end with our table.
+	// after is the outcome with meshvm's table.
 	after outcome
-	// afterIn has what differs from after, as in before.
+	// afterIn contains outcomes that differ from after, in the format of
+	// before.
 	afterIn map[string]outcome
 }
 
@@ -42,13 +43,13 @@ func (x ambientFlow) afterFor(k kubevirt) outcome {
 	return x.after
 }
 
-// timesOut is the outcome of a probe that ztunnel takes and whose onward
-// connection that nothing answers.
+// timesOut is the outcome of a probe that ztunnel accepts and whose onward
+// connection is not answered.
 func (p probe) timesOut(port string) outcome {
 	return outcome{Proxy: port, Original: p.destination(), Failure: "no-answer"}
 }
 
-// ambientFlows are those of a family, in the order of the documentation.
+// ambientFlows returns the flows of a family in the order of the documentation.
 func ambientFlows(f family) []ambientFlow {
 	all := func(o outcome) map[string]outcome { return map[string]outcome{"": o} }
 	tcpFrom := func(from func(*lab) *netns.Namespace, name, host string, port uint16) probe {
@@ -77,9 +78,9 @@ func ambientFlows(f family) []ambientFlow {
 	closedUDP := probe{name: "client to a UDP port that is not listed", from: fromPeer, network: f.udp(), host: f.pod, port: closedPort}
 
 	guestSees, outside := directly(serverGuest, f.peer), directly(serverOutside, f.pod)
-	// stuck is the end of a connection that ztunnel opens to the pod's address
-	// in KubeVirt's Istio branch: the guest gets it over IPv4, and the pod
-	// itself over IPv6.
+	// stuck is the outcome of a connection that ztunnel opens to the pod's
+	// address in KubeVirt's Istio variant: it reaches the guest over IPv4 and
+	// the pod itself over IPv6.
 	stuck := func(p probe, port string) outcome {
 		if f.number == ipv6.number {
 			return p.only(port)
@@ -142,7 +143,7 @@ func ambientFlows(f family) []ambientFlow {
 		},
 	}
 	if f.number == ipv6.number {
-		return flows // Nothing answers to ::1 from a link.
+		return flows // Packets from a link to ::1 are not answered.
 	}
 	return append(
 		flows,
@@ -160,7 +161,8 @@ func ambientFlows(f family) []ambientFlow {
 	)
 }
 
-// newAmbientLab is a lab with stock rules of ambient mode and all servers.
+// newAmbientLab creates a lab with the stock rules of ambient mode and all
+// servers.
 func newAmbientLab(t testing.TB, i istio, k kubevirt, families ...family) *lab {
 	t.Helper()
 	l := newLab(t, families...)
@@ -173,7 +175,8 @@ func newAmbientLab(t testing.TB, i istio, k kubevirt, families ...family) *lab {
 	return l
 }
 
-// TestAmbient sends every flow with the stock rules and again with our table.
+// TestAmbient sends all flows with the stock rules and again with meshvm's
+// table.
 func TestAmbient(t *testing.T) {
 	for _, families := range [][]family{{ipv4}, {ipv6}, {ipv4, ipv6}} {
 		for _, k := range kubevirts {
@@ -195,7 +198,7 @@ func TestAmbient(t *testing.T) {
 	}
 }
 
-// expectFlows sends all flows of the lab's families at the same time.
+// expectFlows sends all flows of the lab's families in parallel.
 func (l *lab) expectFlows(t *testing.T, when string, want func(ambientFlow) outcome) {
 	t.Helper()
 	var sent sync.WaitGroup
@@ -231,7 +234,7 @@ func TestEveryAmbientRuleIsNeeded(t *testing.T) {
 }
 
 // TestAmbientDNS is TestDNS in ambient mode, in which Istio captures DNS unless
-// the pod's annotation reports otherwise.
+// an annotation of the pod disables it.
 func TestAmbientDNS(t *testing.T) {
 	eachDNS(t, []istio{ambientIptables, ambientNftables}, func(t *testing.T, c column) {
 		t.Helper()

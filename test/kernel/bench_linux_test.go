@@ -117,7 +117,7 @@ func applyAndCompare(table nft.Table) error {
 	}
 	s, err := k.Read()
 	if err == nil && len(nft.Compare(table, s.Table)) > 0 {
-		err = errors.New("read back something else")
+		err = errors.New("the table that was read back differs")
 	}
 	return err
 }
@@ -189,7 +189,7 @@ func (l *lab) bareBatch(b *testing.B, table nft.Table) []netlink.Message {
 		}
 		s, err := meshvmTable.Read()
 		if err == nil && len(nft.Compare(table, s.Table)) > 0 {
-			err = errors.New("the bare batch writes something else")
+			err = errors.New("the bare batch writes a different table")
 		}
 		return err
 	})

@@ -15,18 +15,19 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// sizes are numbers of rules, or of elements of a set.
+// sizes are numbers of rules or of elements of a set.
 var sizes = []int{1, 10, 100, 1000}
 
-// BenchmarkScale measures for growing numbers, one iteration after the other:
+// BenchmarkScale measures in turn, for increasing sizes:
 //
-//	bare   one netlink batch, encoded beforehand, and its acknowledgement
+//	bare   one netlink batch, encoded in advance, and its acknowledgment
 //	ours   plan, write, read back and compare
-//	istio  Istio's istio-iptables from start to end, in a fresh namespace
+//	istio  Istio's istio-iptables from start to exit, in a new network namespace
 //
-// In "elements" the guest's user excludes so many outbound ports: these are
-// elements of one set with us, and rules with Istio. In "rules" our table has so
-// many rules, which no plan makes; Istio's the same as before.
+// In "elements", the user excludes this number of outbound ports. These are
+// elements of one set in meshvm's table and rules in Istio's tables. In
+// "rules", meshvm's table has this number of rules, which no plan requires.
+// Istio's tables are the same as before.
 func BenchmarkScale(b *testing.B) {
 	for _, n := range sizes {
 		p := excluding(n)
@@ -42,7 +43,7 @@ func BenchmarkScale(b *testing.B) {
 	}
 }
 
-// excluding is a plan that excludes so many outbound ports.
+// excluding returns a plan that excludes the given number of outbound ports.
 func excluding(n int) ruleio.NATPlan {
 	p := plan()
 	p.Outbound = ruleio.Outbound{}
@@ -52,7 +53,7 @@ func excluding(n int) ruleio.NATPlan {
 	return p
 }
 
-// manyRules is a table with one chain of so many rules.
+// manyRules returns a table with one chain that has the given number of rules.
 func manyRules(t nft.Table, n int) nft.Table {
 	chain := t.Chains[0]
 	rule := chain.Rules[len(chain.Rules)-1]

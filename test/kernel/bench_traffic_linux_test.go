@@ -162,7 +162,7 @@ func (l *lab) transfer(b *testing.B, port int) time.Duration {
 		b.Fatal(err)
 	}
 	if _, err := io.ReadFull(c, block[:1]); err != nil {
-		b.Fatal(fmt.Errorf("the guest did not get it all: %w", err))
+		b.Fatal(fmt.Errorf("the guest did not receive all data: %w", err))
 	}
 	took := time.Since(begin)
 	_ = c.Close()

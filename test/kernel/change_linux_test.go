@@ -15,7 +15,7 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// Ports of servers that hold their connections.
+// Ports of servers that keep their connections open.
 const (
 	heldMesh     = 6001
 	heldDirect   = 6002
@@ -25,7 +25,7 @@ const (
 	heldJoining  = 6006
 )
 
-// hold answers and then sends back whatever comes.
+// hold sends a greeting and then echoes all data.
 func hold(server string) func(net.Conn) {
 	return func(c net.Conn) {
 		answer(server)(c)
@@ -33,7 +33,8 @@ func hold(server string) func(net.Conn) {
 	}
 }
 
-// heldPlan has three ports to the guest bypassing the proxy, and one port outside.
+// heldPlan returns a plan with three guest ports that bypass the proxy, and one
+// outside port that does.
 func (c column) heldPlan() ruleio.NATPlan {
 	p := c.startPlan()
 	p.Inbound = ruleio.Inbound{Mesh: []uint16{heldMesh}, DirectTCP: ruleio.Ports(heldDirect, heldClosing, heldJoining), DirectUDP: ruleio.Ports(udpPort)}
@@ -41,7 +42,8 @@ func (c column) heldPlan() ruleio.NATPlan {
 	return p
 }
 
-// heldChange closes a port, moves one to the mesh, and captures one less.
+// heldChange closes a port, changes the route of a port to Mesh, and captures
+// one port less.
 func (c column) heldChange() ruleio.NATPlan {
 	p := c.heldPlan()
 	p.Inbound.Mesh, p.Inbound.DirectTCP = []uint16{heldMesh, heldJoining}, ruleio.Ports(heldDirect)
@@ -49,14 +51,14 @@ func (c column) heldChange() ruleio.NATPlan {
 	return p
 }
 
-// held is a connection that stays open over a change.
+// held is a connection that stays open during a change.
 type held struct {
 	probe
-	// affected reports whether heldChange treats it otherwise.
+	// affected reports whether heldChange changes the path of the connection.
 	affected bool
 }
 
-// held are the connections of a column's lab.
+// held returns the connections for the lab of a column.
 func (c column) held() []held {
 	var out []held
 	for _, f := range c.families {
@@ -89,7 +91,8 @@ func (c column) held() []held {
 	return out
 }
 
-// newHeldLab is a column's lab with servers that hold their connections.
+// newHeldLab creates the lab of a column with servers that keep their
+// connections open.
 func (c column) newHeldLab(t *testing.T) *lab {
 	t.Helper()
 	l := c.newLab(t)
@@ -104,7 +107,7 @@ func (c column) newHeldLab(t *testing.T) *lab {
 	return l
 }
 
-// changeColumns are the labs whose plans change under flows.
+// changeColumns are the labs whose plans change while flows are established.
 var changeColumns = []column{
 	{istioIptables, annotated, []family{ipv4}},
 	{istioNftables, annotated, []family{ipv4, ipv6}},
@@ -112,7 +115,7 @@ var changeColumns = []column{
 	{ambientNftables, annotated, []family{ipv4, ipv6}},
 }
 
-// TestLiveChange changes the plan under established flows.
+// TestLiveChange changes the plan while flows are established.
 func TestLiveChange(t *testing.T) {
 	for _, c := range changeColumns {
 		for _, reset := range []bool{false, true} {
@@ -144,12 +147,12 @@ func TestLiveChange(t *testing.T) {
 	}
 }
 
-// target is the apply of a plan.
+// target returns the target that applies a plan.
 func (l *lab) target(p ruleio.NATPlan, reset bool) ruleio.Target {
 	return ruleio.Target{Operation: ruleio.OperationApply, PodUID: podUID, PodIPs: l.podIPs(), Plan: &p, Reset: reset}
 }
 
-// open opens a connection and waits until its server answered.
+// open opens a connection and waits for the answer of its server.
 func (l *lab) open(t *testing.T, p probe) *bufio.ReadWriter {
 	t.Helper()
 	port := p.port
@@ -183,7 +186,8 @@ func (l *lab) open(t *testing.T, p probe) *bufio.ReadWriter {
 	}
 }
 
-// echoes reports whether the connection still carries data both ways.
+// echoes reports whether the connection still transports data in both
+// directions.
 func echoes(rw *bufio.ReadWriter) bool {
 	if _, err := rw.WriteString("still there?\n"); err != nil {
 		return false
@@ -195,9 +199,9 @@ func echoes(rw *bufio.ReadWriter) bool {
 	return err == nil && line == "still there?\n"
 }
 
-// TestTrackedFlow sends datagrams of one flow under plans that treat it
-// otherwise. It found that random plans disagreed with their model whenever two
-// probes happened to come from the same port.
+// TestTrackedFlow sends datagrams of one flow under plans with different paths
+// for it. It is a regression test: results of random plans differed from the
+// model if two probes had the same source port.
 func TestTrackedFlow(t *testing.T) {
 	t.Parallel()
 	c := column{istioNftables, annotatedWithoutList, []family{ipv4, ipv6}}
@@ -215,7 +219,7 @@ func TestTrackedFlow(t *testing.T) {
 			l.apply(closed)
 			l.expect(t, tracked, guest)
 			l.expect(t, fresh, refused)
-			// As if a rule-writer had ended before it reset the flow.
+			// As if a rule-writer had been killed before it reset the flow.
 			if r := l.handle(l.target(closed, true)); r.ResetFlows != 1 {
 				t.Errorf("ended with %s (%s), %d flows reset, want 1", r.Outcome, r.Message, r.ResetFlows)
 			}

@@ -9,7 +9,7 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// TestDNS asks a resolver outside over UDP and TCP.
+// TestDNS sends queries to an outside resolver over UDP and TCP.
 func TestDNS(t *testing.T) {
 	eachDNS(t, []istio{istioIptables, istioNftables}, func(t *testing.T, c column) {
 		t.Helper()
@@ -23,8 +23,8 @@ func TestDNS(t *testing.T) {
 	})
 }
 
-// eachDNS runs a test with each writer of Istio's rules and each of KubeVirt's
-// variants, with Istio's DNS capture and without.
+// eachDNS runs a test with each implementation of Istio's rules and each
+// variant of KubeVirt's rules, with and without Istio's DNS capture.
 func eachDNS(t *testing.T, writers []istio, do func(*testing.T, column)) {
 	t.Helper()
 	for _, k := range kubevirts {
@@ -44,9 +44,9 @@ func eachDNS(t *testing.T, writers []istio, do func(*testing.T, column)) {
 	}
 }
 
-// expectDNS asks before there is a table, and with the plan's DNS in both modes.
-// The guest's socket is connected, so that only an answer from the resolver that
-// it asked counts.
+// expectDNS sends queries without a table, and with both DNS modes of the plan.
+// The guest's socket is connected, so it accepts only answers from the queried
+// resolver.
 func (l *lab) expectDNS(t *testing.T, c column, p ruleio.NATPlan) {
 	t.Helper()
 	udp := probe{name: "guest asks over UDP", from: fromGuest, network: "udp4", host: outsideIP, port: dnsPort}
@@ -56,8 +56,8 @@ func (l *lab) expectDNS(t *testing.T, c column, p ruleio.NATPlan) {
 
 	stock := outside
 	if c.istio.dns && c.kubevirt.name != withoutList.name {
-		// Without a port list KubeVirt sends all that is new to the guest, even
-		// answers that it does not know.
+		// Without a list of ports, KubeVirt forwards all new packets to the
+		// guest, including answers without a conntrack entry.
 		stock = noAnswer
 	}
 	l.expect(t, udp, stock)

@@ -8,8 +8,8 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// TestDNSOverIPv6 has the guest of a pod with both families ask over each while
-// its DNS is to go to the proxy's resolver, which over IPv6 it cannot.
+// TestDNSOverIPv6 sends DNS queries over both families in a dual-stack pod
+// whose DNS mode is Proxy. Queries over IPv6 cannot reach the proxy's resolver.
 func TestDNSOverIPv6(t *testing.T) {
 	t.Parallel()
 	for _, i := range []istio{istioIptables, istioNftables} {

@@ -29,7 +29,7 @@ func section(t *testing.T, name, want string) {
 	head, rest, begun := strings.Cut(string(text), begin)
 	got, tail, ended := strings.Cut(rest, end)
 	if !begun || !ended {
-		t.Fatalf("%s lacks the generated section %q", document, name)
+		t.Fatalf("%s does not contain the generated section %q", document, name)
 	}
 	if *update {
 		if err := os.WriteFile(document, []byte(head+begin+want+end+tail), 0o644); err != nil {

@@ -240,7 +240,7 @@ func (e *envoy) stop(t testing.TB, clients ...string) {
 		}
 	}
 	if err := e.command.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Errorf("end Envoy: %v", err)
+		t.Errorf("stop Envoy: %v", err)
 	}
 	for range e.changed {
 	}
@@ -270,7 +270,7 @@ func (l *lab) throughEnvoy(t *testing.T, program string, c column) int {
 	for _, when := range []string{after, before} {
 		if when == before {
 			if r := l.request(ruleio.OperationRemove, nil); r.Outcome != ruleio.OutcomeRemoved {
-				t.Fatalf("the rule-writer ended with %s: %s", r.Outcome, r.Message)
+				t.Fatalf("the rule-writer returned %s: %s", r.Outcome, r.Message)
 			}
 		}
 		var sent sync.WaitGroup

@@ -11,32 +11,34 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// family is an address family of a lab, with everybody's address in it.
+// family is an address family of a lab with the addresses of all participants.
 type family struct {
-	// name is what people call it.
+	// name is the name for texts.
 	name string
-	// number is its digit in the networks of package net, nft its name there.
+	// number is the digit in the networks of package net. nft is the name in
+	// nftables.
 	number, nft string
-	// pod, peer, guest and gateway are the addresses on the links: the pod's
-	// and the peer's on one, the guest's and the bridge's on the other.
+	// pod, peer, guest and gateway are the addresses on the links: pod and peer
+	// on one link, guest and bridge on the other.
 	pod, peer, guest, gateway string
-	// outside is any host outside, in outsideCIDR; excluded is one in
-	// excludedCIDR.
+	// outside is a host in outsideCIDR. excluded is a host in excludedCIDR.
 	outside, outsideCIDR, excluded, excludedCIDR string
-	// loopback is where the proxy and its agent talk to themselves.
+	// loopback is the address that the proxy and its agent use for local
+	// connections.
 	loopback string
-	// wildcard is what a server listens on to be reached by all.
+	// wildcard is the address for servers that listen on all addresses.
 	wildcard string
-	// upstream is the proxy's address on its way inwards (Istio,
+	// upstream is the source address of the proxy's inbound connections (Istio,
 	// pilot/pkg/networking/core, InboundPassthroughBindIpv4 and -Ipv6).
 	upstream string
-	// kubelet is the source of its probes in ambient mode (Istio,
-	// cni/pkg/nodeagent, DefaultHostProbeSNATIP and DefaultHostProbeSNATIPV6).
+	// kubelet is the source address of the kubelet's probes in ambient mode
+	// (Istio, cni/pkg/nodeagent, DefaultHostProbeSNATIP and
+	// DefaultHostProbeSNATIPV6).
 	kubelet string
-	// length is that of the links' prefixes in bits, and guestLength that of
-	// the guest's link.
+	// length is the prefix length of the link between pod and peer. guestLength
+	// is the prefix length of the guest's link.
 	length, guestLength int
-	// forwarding turns routing on, below /proc/sys/net.
+	// forwarding is the setting below /proc/sys/net that enables routing.
 	forwarding string
 }
 
@@ -58,11 +60,11 @@ var (
 	}
 )
 
-// tcp and udp are the family's networks for probes.
+// tcp and udp return the networks for probes of the family.
 func (f family) tcp() string { return "tcp" + f.number }
 func (f family) udp() string { return "udp" + f.number }
 
-// familyOf is the family of an address.
+// familyOf returns the family of an address.
 func familyOf(host string) family {
 	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
 		return ipv6
@@ -70,7 +72,7 @@ func familyOf(host string) family {
 	return ipv4
 }
 
-// defaultRoute sends everything of the gateway's family there.
+// defaultRoute adds a default route through the gateway.
 func defaultRoute(gateway string) error {
 	everything := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 	if familyOf(gateway).number == ipv6.number {
@@ -79,8 +81,8 @@ func defaultRoute(gateway string) error {
 	return netlink.RouteAdd(&netlink.Route{Dst: everything, Gw: net.ParseIP(gateway)})
 }
 
-// address is an address that can be used immediately, without the detection of
-// duplicates.
+// address returns an address without duplicate address detection, which can be
+// used immediately.
 func address(host string, length int) *netlink.Addr {
 	bits := 32
 	if familyOf(host).number == ipv6.number {

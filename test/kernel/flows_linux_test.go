@@ -69,7 +69,7 @@ func parseMatrix(text string) ([]*flow, error) {
 		case !indented:
 			flows = append(flows, heading(words))
 		case len(flows) == 0:
-			err = fmt.Errorf("%q belongs to no flow", words)
+			err = fmt.Errorf("%q does not belong to a flow", words)
 		case flows[len(flows)-1].network == "":
 			err = flows[len(flows)-1].opened(words)
 		default:
@@ -127,7 +127,7 @@ func (x *flow) ending(words string) error {
 		if !slices.ContainsFunc(columns(), func(col column) bool {
 			return slices.ContainsFunc(col.families, func(f family) bool { return slices.Contains(col.words(f), c) })
 		}) {
-			return fmt.Errorf("no column is %q", c)
+			return fmt.Errorf("no column matches %q", c)
 		}
 	}
 	x.ends[phase] = append(x.ends[phase], e)
@@ -161,7 +161,7 @@ func cells(t testing.TB, c column, when string) []cell {
 			})
 			if i < 0 {
 				if len(x.ends[when]) > 0 {
-					t.Fatalf("matrix.txt does not show where %q ends %s in %s", x.name, when, c)
+					t.Fatalf("matrix.txt does not specify the outcome of %q %s in %s", x.name, when, c)
 				}
 				continue
 			}
@@ -244,7 +244,7 @@ func parseOutcome(text string, p probe, f family) (outcome, error) {
 	}
 	switch server, client, sees := strings.Cut(text, " sees "); {
 	case sees && f.address(client) == "":
-		return o, fmt.Errorf("no client is called %q", client)
+		return o, fmt.Errorf("unknown client %q", client)
 	case sees:
 		o.Server, o.Client = server, f.address(client)
 	case text == "refused":
@@ -256,7 +256,7 @@ func parseOutcome(text string, p probe, f family) (outcome, error) {
 	case text == "proven":
 		o = proven
 	default:
-		return o, fmt.Errorf("%q is no end", text)
+		return o, fmt.Errorf("%q is not an outcome", text)
 	}
 	return o, nil
 }

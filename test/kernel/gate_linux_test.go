@@ -57,11 +57,11 @@ func TestGate(t *testing.T) {
 			l.writeIstio(stock.istio)
 			l.wantGate(t, "Istio's rules", false)
 			l.in(l.pod, func() error { return meshvmTable.Replace(table.Shut().Table) })
-			l.wantGate(t, "our table, written and not verified", false)
+			l.wantGate(t, "meshvm's table, written and not verified", false)
 			r := l.apply(gatedPlan())
-			l.wantGate(t, "verified, before there is a bridge", true)
+			l.wantGate(t, "verified, without a bridge", true)
 			if r.TableDigest != table.Digest() {
-				t.Errorf("digest %s, want that of the table with an open gate, %s", r.TableDigest, table.Digest())
+				t.Errorf("digest %s, want the digest of the table with an open gate, %s", r.TableDigest, table.Digest())
 			}
 			l.addGuest()
 			l.writeKubeVirt(stock.kubevirt)
@@ -133,19 +133,19 @@ func TestGateProgram(t *testing.T) {
 	go func() { ended <- waiting.Wait() }()
 	select {
 	case err := <-ended:
-		t.Fatalf("it did not wait for the rules: %v", err)
+		t.Fatalf("the program did not wait for the rules: %v", err)
 	case <-time.After(absenceLimit):
 	}
 	begin := time.Now()
 	l.apply(gatedPlan())
 	select {
 	case err := <-ended:
-		t.Logf("ended with %v, %d ms after the rules were asked for", err, time.Since(begin).Milliseconds())
+		t.Logf("exited with %v, %d ms after the rules were requested", err, time.Since(begin).Milliseconds())
 		if err != nil {
 			t.Error(err)
 		}
 	case <-time.After(waitLimit):
-		t.Error("it still waits")
+		t.Error("the program is still waiting")
 	}
 	if err := run("-check").Wait(); err != nil {
 		t.Errorf("an open gate did not pass the check: %v", err)

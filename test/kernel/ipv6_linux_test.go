@@ -9,8 +9,8 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// TestIPv6BesideAnIPv4Mesh sends IPv6 through a pod with both families whose
-// mesh has IPv4 only.
+// TestIPv6BesideAnIPv4Mesh sends IPv6 traffic through a dual-stack pod whose
+// mesh carries only IPv4.
 func TestIPv6BesideAnIPv4Mesh(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, ipv4, ipv6)

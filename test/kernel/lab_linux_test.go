@@ -168,7 +168,7 @@ func newNamespace(t testing.TB) *netns.Namespace {
 	}()
 	m := <-result
 	if m.err != nil {
-		t.Fatalf("make a network namespace: %v", m.err)
+		t.Fatalf("create a network namespace: %v", m.err)
 	}
 	t.Cleanup(func() { _ = m.ns.Close() })
 	return m.ns

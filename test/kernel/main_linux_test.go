@@ -61,12 +61,12 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	manyAtOnce()
 	if err := lacking(); err != nil {
-		fmt.Fprintf(os.Stderr, "tests with real packets are left out: %v\n", err)
+		fmt.Fprintf(os.Stderr, "skipping the tests with packets: %v\n", err)
 	}
 	before := ownTables()
 	code := m.Run()
 	if after := ownTables(); after != before {
-		fmt.Fprintf(os.Stderr, "the machine's own network namespace had the tables %q and now has %q: a test left its lab\n", before, after)
+		fmt.Fprintf(os.Stderr, "the tables %q in the machine's network namespace changed to %q: a test did not use its lab\n", before, after)
 		code = max(code, 1)
 	}
 	os.Exit(code)
@@ -107,7 +107,7 @@ func need(t testing.TB) {
 	switch err := lacking(); {
 	case err == nil:
 	case os.Getenv(requireEnv) == "1":
-		t.Fatalf("%v (%s=1 forbids to skip)", err, requireEnv)
+		t.Fatalf("%v (%s=1 forbids skipping)", err, requireEnv)
 	default:
 		t.Skip(err)
 	}
@@ -121,7 +121,7 @@ func missing() error {
 		{"iptables-restore", "apt-get install iptables"},
 	} {
 		if _, err := exec.LookPath(p.program); err != nil {
-			errs = append(errs, fmt.Errorf("the program %s is missing (%s)", p.program, p.install))
+			errs = append(errs, fmt.Errorf("program %s not found (%s)", p.program, p.install))
 		}
 	}
 	if err := mayMakeNamespaces(); err != nil {
@@ -137,7 +137,7 @@ func mayMakeNamespaces() error {
 	go func() {
 		runtime.LockOSThread()
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			result <- fmt.Errorf("no right to make network namespaces: %w", err)
+			result <- fmt.Errorf("not allowed to create network namespaces: %w", err)
 			return
 		}
 		result <- asUser(proxyUID, func() error { return nil })

@@ -221,20 +221,20 @@ func TestMatrixIsWhole(t *testing.T) {
 		for when, ends := range x.ends {
 			for _, e := range ends {
 				if !used[e] {
-					t.Errorf("%s: no column has the line %s %s: %s", x.name, when, strings.Join(e.conditions, ", "), e.text)
+					t.Errorf("%s: no column for the line %s %s: %s", x.name, when, strings.Join(e.conditions, ", "), e.text)
 				}
 			}
 		}
 		if len(x.ends[before]) == 0 || len(x.ends[after]) == 0 {
-			t.Errorf("%s: matrix.txt does not show where it ends before and after", x.name)
+			t.Errorf("%s: matrix.txt does not specify the outcome before and after", x.name)
 		}
 		if x.repair != "" && !repairs[x] {
-			t.Errorf("%s: %s repairs nothing", x.name, x.repair)
+			t.Errorf("%s: %s does not repair a flow", x.name, x.repair)
 		}
 	}
 	for _, n := range []string{"N1", "N2", "N3", "N4", "N5", "N6", "N7", "N8", "N9", "N10"} {
 		if !slices.ContainsFunc(matrix(t), func(x *flow) bool { return x.repair == n }) {
-			t.Errorf("no flow shows %s", n)
+			t.Errorf("no flow demonstrates %s", n)
 		}
 	}
 }

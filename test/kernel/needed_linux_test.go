@@ -71,7 +71,7 @@ func expectNeeded(t *testing.T, p ruleio.NATPlan, labs []stockLab) {
 					l.in(l.pod, func() error { return meshvmTable.Replace(table) })
 					return l.misbehaves(t)
 				}) {
-					t.Error("no probe noticed that the rule is not there")
+					t.Error("removing the rule did not change the outcome of any probe")
 				}
 			})
 		}
@@ -85,8 +85,8 @@ func TestIstioWithoutTheBridge(t *testing.T) {
 	c := column{istioBlind, annotated, []family{ipv4}}
 	l := c.newLab(t)
 	p := probe{name: "guest to anywhere", from: fromGuest, network: "tcp4", host: outsideIP, port: webPort}
-	if stock := l.run(p, patience{waitLimit, waitLimit}); stock.Proxy == "15001" {
-		t.Errorf("before: %s; there is nothing to repair", stock.words())
+	if stock := l.run(p, replyTimeout{waitLimit, waitLimit}); stock.Proxy == "15001" {
+		t.Errorf("before: %s; no defect to repair", stock.words())
 	}
 	l.apply(plan())
 	l.sendAll(t, after, steady(t, c))
@@ -117,7 +117,7 @@ func (l stockLab) misbehaves(t *testing.T) bool {
 		if got[i] == w.want {
 			continue
 		}
-		if got[i].Failure == noAnswer.Failure && l.run(w.probe, patience{surely, surely}) == w.want {
+		if got[i].Failure == noAnswer.Failure && l.run(w.probe, replyTimeout{surely, surely}) == w.want {
 			continue // It only took long.
 		}
 		t.Logf("%s: %s", w.probe, got[i].words())
@@ -153,7 +153,7 @@ func TestProgram(t *testing.T) {
 		t.Errorf("result %s, want digest %s applied", text, want.Digest())
 	}
 	if listed := l.ourTable(); listed != want.TextIn(l.nftStyle()) {
-		t.Errorf("in the pod there is\n%s", listed)
+		t.Errorf("table in the pod:\n%s", listed)
 	}
 }
 

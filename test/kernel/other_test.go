@@ -7,5 +7,5 @@ package kernel
 import "testing"
 
 func TestKernel(t *testing.T) {
-	t.Skip("the kernel tests need Linux: netfilter and network namespaces")
+	t.Skip("the kernel tests require Linux: netfilter and network namespaces")
 }

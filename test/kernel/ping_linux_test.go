@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// pings numbers the echo requests, so that each is a separate flow.
+// pings is the number of the last echo request, so that each request is a
+// separate flow.
 var pings atomic.Uint32
 
 // ping sends an ICMP echo request and waits for its reply.
@@ -18,7 +19,7 @@ func (l *lab) ping(p probe, limit time.Duration) outcome {
 	v6 := familyOf(p.host).number == ipv6.number
 	request, reply := byte(8), byte(0) // RFC 792
 	if v6 {
-		request, reply = 128, 129 // RFC 4443; the kernel makes the checksum.
+		request, reply = 128, 129 // RFC 4443. The kernel computes the checksum.
 	}
 	var c *net.IPConn
 	l.in(p.from(l), func() error {

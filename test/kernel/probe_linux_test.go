@@ -16,38 +16,42 @@ import (
 	"meshvm.io/meshvm/internal/netns"
 )
 
-// absenceLimit is how long a probe waits where nothing may come. Nothing in a
-// lab loses packets, so that only rules can delay an answer.
+// absenceLimit is the time to wait for an answer that must not arrive. Labs do
+// not lose packets, so only rules can delay an answer.
 const absenceLimit = 500 * time.Millisecond
 
 // probe is one connection.
 type probe struct {
-	// name is what a user would call it.
+	// name is a description for users.
 	name string
-	// from picks the namespace that the connection comes from.
+	// from selects the network namespace of the client.
 	from func(*lab) *netns.Namespace
-	// network is "tcp4", "udp4", the same with 6, or "icmp", which has no port.
+	// network is "tcp4", "udp4", the same with 6, or "icmp", which does not
+	// have ports.
 	network string
 	host    string
 	port    uint16
-	// source is the client's address, empty for any.
+	// source is the client's address. If empty, the kernel selects it.
 	source string
-	// sourcePort is the client's port, 0 for one that no other probe has.
+	// sourcePort is the client's port. If 0, it is a port that no other probe
+	// uses.
 	sourcePort int
-	// tunnel means that the client talks to ztunnel's port 15008, which it
-	// asks for a connection to host and port.
+	// tunnel means that the client connects to ztunnel's port 15008 and
+	// requests a connection to host and port.
 	tunnel bool
 }
 
-// Source ports of probes lie above the servers' and below those that the kernel
-// gives to sockets, so that no two probes are of one flow: the second would go
-// the way on which the first began, whatever the rules are by then.
+// Source ports of probes are above the ports of servers and below the ephemeral
+// ports of the kernel, so that no two probes belong to the same flow. The
+// second packet of a flow would take the path of the first, regardless of the
+// current rules.
 const (
 	firstSourcePort = 20000
 	sourcePorts     = 32768 - firstSourcePort
 )
 
-// nextSourcePort is one that no other probe of the lab has, or had lately.
+// nextSourcePort returns a port that no other probe of the lab uses or has used
+// recently.
 func (l *lab) nextSourcePort() int {
 	return firstSourcePort + int(l.probes.Add(1)-1)%sourcePorts
 }
@@ -56,22 +60,22 @@ func fromPeer(l *lab) *netns.Namespace  { return l.peer }
 func fromPod(l *lab) *netns.Namespace   { return l.pod }
 func fromGuest(l *lab) *netns.Namespace { return l.guest }
 
-// outcome is what became of a probe.
+// outcome is the outcome of a probe.
 type outcome struct {
-	// Proxy is the capture port of the proxy that took the connection,
-	// empty if none did.
+	// Proxy is the capture port of the proxy that accepted the connection, if
+	// any.
 	Proxy string
-	// Original is the destination that the proxy saw.
+	// Original is the destination that the proxy determined.
 	Original string
-	// Server is the server that answered, empty for none.
+	// Server is the server that answered, if any.
 	Server string
-	// Client is whom the server took for the client.
+	// Client is the client's address according to the server.
 	Client string
-	// Failure explains why there was no answer.
+	// Failure is the reason for a missing answer.
 	Failure string
 }
 
-// words are the outcome as the documentation has it.
+// words returns the outcome in the words of the documentation.
 func (o outcome) words() string {
 	var parts []string
 	if o.Proxy != "" {
@@ -93,7 +97,7 @@ func (o outcome) words() string {
 }
 
 // run sends the probe and waits for its outcome.
-func (l *lab) run(p probe, limit patience) outcome {
+func (l *lab) run(p probe, limit replyTimeout) outcome {
 	l.t.Helper()
 	switch p.network {
 	case "icmp":
@@ -105,9 +109,9 @@ func (l *lab) run(p probe, limit patience) outcome {
 	return o
 }
 
-// send sends a probe of TCP or UDP; local is the address that it had, empty if
-// there was no connection.
-func (l *lab) send(p probe, limit patience) (o outcome, local string) {
+// send sends a TCP or UDP probe. local is its local address, or empty without a
+// connection.
+func (l *lab) send(p probe, limit replyTimeout) (o outcome, local string) {
 	l.t.Helper()
 	var c net.Conn
 	datagram := strings.HasPrefix(p.network, "udp")
@@ -148,27 +152,27 @@ func (l *lab) send(p probe, limit patience) (o outcome, local string) {
 	return read(c, datagram, limit.rest), c.LocalAddr().String()
 }
 
-// patience is how long a probe waits for the first answer, and after the proxy's
-// for the next.
-type patience struct{ first, rest time.Duration }
+// replyTimeout is the time to wait for the first answer and, after the answer
+// of the proxy, for the next.
+type replyTimeout struct{ first, rest time.Duration }
 
-// impatient waits for nothing that can be late.
-var impatient = patience{absenceLimit, absenceLimit}
+// impatient uses short timeouts.
+var impatient = replyTimeout{absenceLimit, absenceLimit}
 
-// limit is how long to wait: longer for an answer that must come, a refusal for
-// example, than for one that must not.
-func (o outcome) limit() patience {
+// limit returns the timeout. It is longer for an answer that must arrive, for
+// example a refusal, than for an answer that must not arrive.
+func (o outcome) limit() replyTimeout {
 	switch {
 	case o.Failure != noAnswer.Failure:
-		return patience{waitLimit, waitLimit}
+		return replyTimeout{waitLimit, waitLimit}
 	case o.Proxy != "":
-		return patience{waitLimit, absenceLimit}
+		return replyTimeout{waitLimit, absenceLimit}
 	default:
 		return impatient
 	}
 }
 
-// read parses the lines of the servers on the way.
+// read parses the lines of the servers on the path.
 func read(c net.Conn, datagram bool, rest time.Duration) outcome {
 	var o outcome
 	lines := bufio.NewScanner(c)
@@ -196,12 +200,13 @@ func read(c net.Conn, datagram bool, rest time.Duration) outcome {
 	return o
 }
 
-// only is the outcome of a probe that the proxy takes and cannot pass on.
+// only returns the outcome of a probe that the proxy accepts and cannot
+// forward.
 func (p probe) only(port string) outcome {
 	return outcome{Proxy: port, Original: p.destination(), Failure: "refused"}
 }
 
-// expect runs the probe and compares.
+// expect runs the probe and compares the outcome.
 func (l *lab) expect(t *testing.T, p probe, want outcome) {
 	t.Helper()
 	got := l.run(p, want.limit())
@@ -210,25 +215,26 @@ func (l *lab) expect(t *testing.T, p probe, want outcome) {
 	}
 }
 
-// destination is where the probe goes, as a proxy should see it.
+// destination returns the destination of the probe as a proxy should determine
+// it.
 func (p probe) destination() string {
 	return netip.AddrPortFrom(netip.MustParseAddr(p.host), p.port).String()
 }
 
-// through is the outcome of a probe that the proxy passes on.
+// through returns the outcome of a probe that the proxy forwards.
 func (p probe) through(port, server, client string) outcome {
 	return outcome{Proxy: port, Original: p.destination(), Server: server, Client: client}
 }
 
-// directly is the outcome of a probe that no proxy sees.
+// directly returns the outcome of a probe that bypasses the proxy.
 func directly(server, client string) outcome {
 	return outcome{Server: server, Client: client}
 }
 
-// refused is the outcome of a probe that meets a closed port.
+// refused returns the outcome of a probe to a closed port.
 var refused = outcome{Failure: "refused"}
 
-// noAnswer is the outcome of a probe whose packets are dropped.
+// noAnswer returns the outcome of a probe whose packets are dropped.
 var noAnswer = outcome{Failure: "no-answer"}
 
 func (p probe) String() string {

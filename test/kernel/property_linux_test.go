@@ -146,7 +146,7 @@ func modelOutbound(p ruleio.NATPlan, c probe) outcome {
 // about it, so that a plan can be run again alone.
 var (
 	seed      = flag.Uint64("seed", 19, "number of the first random plan")
-	planCount = flag.Uint64("plans", 50, "how many random plans each lab gets")
+	planCount = flag.Uint64("plans", 50, "number of random plans for each lab")
 )
 
 // TestRandomPlans writes random plans: each is read back as it was built, its
@@ -191,10 +191,10 @@ func (l *lab) randomPlan(t *testing.T, lab column, number uint64) int {
 	p := randomPlan(r, lab.startPlan(), l.families)
 	again := fmt.Sprintf("go -C test test ./kernel -run '%s' -seed=%d -plans=1", strings.ReplaceAll(t.Name(), "/", "$/^")+"$", number)
 	if r := l.handle(l.target(p, true)); r.Outcome != ruleio.OutcomeApplied {
-		t.Fatalf("plan %+v: ended with %s: %s\nagain: %s", p, r.Outcome, r.Message, again)
+		t.Fatalf("plan %+v: outcome %s: %s\nto repeat: %s", p, r.Outcome, r.Message, again)
 	}
 	if read := l.mustRead().Table; read.Digest() != build(t, replanned(t, p)).Digest() {
-		t.Fatalf("plan %+v: read back otherwise: %q\nagain: %s", p, nft.Compare(build(t, p), read), again)
+		t.Fatalf("plan %+v: the table that was read back differs: %q\nto repeat: %s", p, nft.Compare(build(t, p), read), again)
 	}
 	var sent sync.WaitGroup
 	for range probes {
@@ -202,13 +202,13 @@ func (l *lab) randomPlan(t *testing.T, lab column, number uint64) int {
 		sent.Go(func() {
 			want := model(p, c)
 			if diff := cmp.Diff(want, l.run(c, want.limit())); diff != "" {
-				t.Errorf("%s, plan %+v (-model +kernel):\n%s\nagain: %s", c, p, diff, again)
+				t.Errorf("%s, plan %+v (-model +kernel):\n%s\nto repeat: %s", c, p, diff, again)
 			}
 		})
 	}
 	sent.Wait()
 	if r := l.handle(l.target(p, true)); r.ResetFlows != 0 {
-		t.Errorf("plan %+v: of the flows that it led, %d are taken for those of another plan\nagain: %s", p, r.ResetFlows, again)
+		t.Errorf("plan %+v: %d of its flows would be reset\nto repeat: %s", p, r.ResetFlows, again)
 	}
 	return probes
 }

@@ -99,7 +99,7 @@ func (r *report) markdown(t *testing.T, plane string) string {
 func (r *report) check(t *testing.T) {
 	t.Helper()
 	if len(r.seen) != len(columns()) {
-		t.Log("not every flow was sent: the published report is left alone")
+		t.Log("not all flows were sent: the published report is not updated")
 		return
 	}
 	cells := map[string]int{}
@@ -113,9 +113,9 @@ func (r *report) check(t *testing.T) {
 		cells[""], len(matrix(t)), len(columns()), cells[before], cells[started], cells[after])
 	t.Run("Envoy", func(t *testing.T) {
 		if _, err := envoyProgram(); err != nil {
-			t.Skipf("only the proxy stand-in took connections: %v", err)
+			t.Skipf("only the proxy stand-in accepted connections: %v", err)
 		}
-		t.Logf("%d cells again, with Envoy in place of the proxy stand-in", r.envoy)
+		t.Logf("%d cells again with Envoy instead of the proxy stand-in", r.envoy)
 	})
 	for _, plane := range []string{"sidecar", "ambient"} {
 		want := r.markdown(t, plane)

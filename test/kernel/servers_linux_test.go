@@ -241,7 +241,7 @@ func as(id int, set func(int) (int, error), f func() error) error {
 	// setfsuid(2) and setfsgid(2) report no errors; asking for an impossible
 	// number shows.
 	if now, err := set(-1); err != nil || now != id {
-		return fmt.Errorf("no right to be user or group %d", id)
+		return fmt.Errorf("not allowed to use user or group %d", id)
 	}
 	return f()
 }

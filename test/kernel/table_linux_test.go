@@ -126,7 +126,7 @@ func TestNftReadsText(t *testing.T) {
 			want := build(t, p)
 			l.output(l.pod, want.Text(), "nft", "-f", "-")
 			if differences := nft.Compare(want, l.mustRead().Table); len(differences) > 0 {
-				t.Errorf("read back from nft's own writing:\n%s", strings.Join(differences, "\n"))
+				t.Errorf("read back after writing with nft:\n%s", strings.Join(differences, "\n"))
 			}
 		})
 	}
@@ -146,7 +146,7 @@ func TestWritingTwiceLeavesTheSameTable(t *testing.T) {
 		t.Errorf("the result changed (-first +second):\n%s", diff)
 	}
 	if want := build(t, plan()).Digest(); second.TableDigest != want {
-		t.Errorf("digest %s, want that of the plan's table, %s", second.TableDigest, want)
+		t.Errorf("digest %s, want the digest of the plan's table, %s", second.TableDigest, want)
 	}
 }
 
@@ -177,7 +177,7 @@ func TestFailingBatchKeepsTheOldTable(t *testing.T) {
 			tc.change(&table)
 			l.in(l.pod, func() error {
 				err := meshvmTable.Replace(table)
-				t.Logf("refused: %v", err)
+				t.Logf("rejected: %v", err)
 				if err == nil || tc.want != nil && !errors.Is(err, tc.want) {
 					t.Errorf("error %v, want %v", err, tc.want)
 				}
@@ -200,10 +200,10 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	l.apply(plan())
 	for _, attempt := range []string{"first", "again"} {
 		if r := l.request(ruleio.OperationRemove, nil); r.Outcome != ruleio.OutcomeRemoved {
-			t.Errorf("%s: ended with %s: %s", attempt, r.Outcome, r.Message)
+			t.Errorf("%s: outcome %s: %s", attempt, r.Outcome, r.Message)
 		}
 		if diff := cmp.Diff(before, l.ruleset()); diff != "" {
-			t.Errorf("%s: left something (-before +after):\n%s", attempt, diff)
+			t.Errorf("%s: not restored (-before +after):\n%s", attempt, diff)
 		}
 	}
 	if _, err := l.read(); !errors.Is(err, kernel.ErrNoTable) {
@@ -254,7 +254,7 @@ func TestConcurrentWriters(t *testing.T) {
 						return err
 					}
 					if _, whole := tables[s.Table.Digest()]; err == nil && !whole {
-						return fmt.Errorf("saw a table that no writer wrote:\n%s", s.Table.Text())
+						return fmt.Errorf("read a table that no writer wrote:\n%s", s.Table.Text())
 					}
 				}
 				return nil
@@ -266,7 +266,7 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 	wg.Wait()
 	if _, whole := tables[l.mustRead().Table.Digest()]; !whole {
-		t.Errorf("in the end there is a table that no writer wrote:\n%s", l.ourTable())
+		t.Errorf("the final table was not written by any writer:\n%s", l.ourTable())
 	}
 }
 
@@ -300,7 +300,7 @@ func TestForeignChangesAreSeen(t *testing.T) {
 			differences := nft.Compare(want, got)
 			t.Log(strings.Join(differences, "; "))
 			if len(differences) == 0 || got.Digest() == want.Digest() {
-				t.Errorf("not seen, digest %s, table:\n%s", got.Digest(), got.Text())
+				t.Errorf("change not detected, digest %s, table:\n%s", got.Digest(), got.Text())
 			}
 			l.apply(plan())
 		})
@@ -345,10 +345,10 @@ func TestIdentity(t *testing.T) {
 			before := l.ruleset()
 			r := l.request(ruleio.OperationApply, &p)
 			if r.Outcome != tc.want {
-				t.Errorf("ended with %s (%s), want %s", r.Outcome, r.Message, tc.want)
+				t.Errorf("outcome %s (%s), want %s", r.Outcome, r.Message, tc.want)
 			}
 			if diff := cmp.Diff(before, l.ruleset()); diff != "" {
-				t.Errorf("something was written:\n%s", diff)
+				t.Errorf("rules were written:\n%s", diff)
 			}
 		})
 	}

@@ -132,7 +132,7 @@ func TestTraceProgramEnds(t *testing.T) {
 				}
 			})
 			if (err == nil) == (signal == syscall.SIGKILL) {
-				t.Errorf("it ended with %v: %s", err, out)
+				t.Errorf("exited with %v: %s", err, out)
 			}
 			l.expectNoTraceTable(t)
 		})
@@ -183,7 +183,7 @@ func TestTraceProgram(t *testing.T) {
 				"--output", tc.output, "--result", result, "--proc", l.proc())
 			f := tc.column.families[0]
 			out, err := l.runTraceProgram(c, func() {
-				l.run(probe{from: fromPeer, network: f.tcp(), host: f.pod, port: meshPort}, patience{waitLimit, waitLimit})
+				l.run(probe{from: fromPeer, network: f.tcp(), host: f.pod, port: meshPort}, replyTimeout{waitLimit, waitLimit})
 			})
 			if err != nil || !strings.Contains(out, tc.want) {
 				t.Errorf("%v: %s", err, out)
@@ -238,7 +238,7 @@ func TestTraceSweeps(t *testing.T) {
 		var second trace.Result
 		first := l.trace(r, func() { second = run() })
 		if first.Outcome != trace.OutcomeNothingSeen || second.Outcome != trace.OutcomeBusy {
-			t.Errorf("the first ended with %s, the second with %s: %s", first.Outcome, second.Outcome, second.Message)
+			t.Errorf("the first returned %s, the second returned %s: %s", first.Outcome, second.Outcome, second.Message)
 		}
 		l.expectNoTraceTable(t)
 	})
@@ -315,7 +315,7 @@ func TestTraceIsBounded(t *testing.T) {
 			t.Errorf("flow ended with %s: %s", f.Ending, f.Summary)
 		}
 	}
-	t.Logf("%d datagrams gave %d flows with %d packets, %q", datagrams, len(got.Flows), packets, got.Notes)
+	t.Logf("%d datagrams resulted in %d flows with %d packets, %q", datagrams, len(got.Flows), packets, got.Notes)
 	// The kernel lets 20 pass immediately and 20 more in each second.
 	if len(got.Flows) == 0 || packets > 60 {
 		t.Errorf("%d flows with %d packets", len(got.Flows), packets)

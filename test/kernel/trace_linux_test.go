@@ -60,7 +60,7 @@ func (l *lab) awaitTraceTable(ended <-chan struct{}) bool {
 		case <-ended:
 			return false
 		case <-limit.Done():
-			l.t.Error("the trace has written no table")
+			l.t.Error("the trace has not written a table")
 			return false
 		case <-poll.C:
 		}
@@ -77,7 +77,7 @@ func (l *lab) hasTraceTable() bool {
 func (l *lab) expectNoTraceTable(t *testing.T) {
 	t.Helper()
 	if l.hasTraceTable() {
-		t.Errorf("the trace has left its table:\n%s", l.output(l.pod, "", "nft", "list", "table", "inet", trace.TableName))
+		t.Errorf("the trace has not removed its table:\n%s", l.output(l.pod, "", "nft", "list", "table", "inet", trace.TableName))
 	}
 }
 
@@ -267,7 +267,7 @@ func TestTrace(t *testing.T) {
 
 func (l *lab) expectTrace(t *testing.T, tc traceCase) {
 	t.Helper()
-	limit := patience{waitLimit, waitLimit}
+	limit := replyTimeout{waitLimit, waitLimit}
 	if tc.want.Answer == trace.AnswerNone {
 		limit = impatient
 	}
@@ -282,7 +282,7 @@ func (l *lab) expectTrace(t *testing.T, tc traceCase) {
 	}
 	for _, part := range tc.says {
 		if !strings.Contains(r.Flows[0].Summary, part) {
-			t.Errorf("the summary does not show %q: %s", part, r.Flows[0].Summary)
+			t.Errorf("the summary does not contain %q: %s", part, r.Flows[0].Summary)
 		}
 	}
 }

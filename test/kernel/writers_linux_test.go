@@ -259,7 +259,7 @@ func (l *lab) handle(target ruleio.Target) ruleio.TargetResult {
 	}
 	r := rulewriter.Run(context.Background(), rulewriter.OnNode(netns.Finder{Root: l.proc()}), request)
 	if len(r.Targets) != 1 {
-		l.t.Fatalf("the rule-writer handled nothing: %s", r.Message)
+		l.t.Fatalf("the rule-writer did not handle the target: %s", r.Message)
 	}
 	return r.Targets[0]
 }
@@ -269,7 +269,7 @@ func (l *lab) apply(p ruleio.NATPlan) ruleio.TargetResult {
 	l.t.Helper()
 	r := l.request(ruleio.OperationApply, &p)
 	if r.Outcome != ruleio.OutcomeApplied {
-		l.t.Fatalf("the rule-writer ended with %s: %s", r.Outcome, r.Message)
+		l.t.Fatalf("the rule-writer returned %s: %s", r.Outcome, r.Message)
 	}
 	l.applied = &p
 	return r

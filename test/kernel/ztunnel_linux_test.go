@@ -17,17 +17,17 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// Istio's rules of ambient mode, as istio-cni writes them into a pod that it
-// enrols.
+// The rules of ambient mode that istio-cni writes into a pod that it enrolls.
 var (
 	ambientIptables = istio{name: "ambient, iptables", ambient: true}
 	ambientNftables = istio{name: "ambient, nftables", ambient: true, native: true}
-	// ambientBlind lacks the annotation istio.io/reroute-virtual-interfaces.
+	// ambientBlind does not have the annotation
+	// istio.io/reroute-virtual-interfaces.
 	ambientBlind = istio{name: "ambient, iptables, without the bridge", ambient: true, blind: true}
 )
 
-// ambientArguments are those of the program that calls istio-cni's own package
-// (test/upstream/istio/cmd/ambient).
+// ambientArguments returns the arguments of the program that calls istio-cni's
+// package (test/upstream/istio/cmd/ambient).
 func ambientArguments(i istio, families []family) []string {
 	var args []string
 	if i.native {
@@ -56,16 +56,17 @@ func ambientPlan(families ...family) ruleio.NATPlan {
 
 const (
 	tunnelPort = 15008
-	// ztunnelMark is that of ztunnel's sockets (Istio, cni/pkg/config).
+	// ztunnelMark is the mark of ztunnel's sockets (Istio, cni/pkg/config).
 	ztunnelMark = 0x539
 )
 
-// startZtunnel starts a stand-in for ztunnel in the pod's namespace, where
-// ztunnel has its sockets too. It does what ztunnel does as far as the packet
-// filter can show: all sockets carry its mark and upstream ones its group, listeners and inbound upstream
-// connections are transparent, and those come from the client's own address
-// (ztunnel, src/proxy.rs, freebind_connect). There is no TLS in it: its port
-// 15008 reads the destination from a line "CONNECT ADDRESS:PORT".
+// startZtunnel starts a stand-in for ztunnel in the pod's network namespace, in
+// which ztunnel also has its sockets. It behaves like ztunnel as far as packet
+// filters are concerned: all sockets have its mark, upstream sockets have its
+// group, listeners and inbound upstream connections are transparent, and
+// inbound upstream connections have the client's address as their source
+// (ztunnel, src/proxy.rs, freebind_connect). It does not use TLS: on port 15008
+// it reads the destination from a line "CONNECT ADDRESS:PORT".
 func (l *lab) startZtunnel() {
 	l.t.Helper()
 	l.serveAsZtunnel(tunnelPort, func(c net.Conn) {
@@ -114,8 +115,8 @@ func (l *lab) serveAsZtunnel(port int, serve func(net.Conn)) {
 	}
 }
 
-// ztunnelSocket gives a socket ztunnel's mark, and the right to addresses that
-// are not the pod's.
+// ztunnelSocket sets ztunnel's mark on a socket and allows it to bind to
+// foreign addresses.
 func ztunnelSocket(network, _ string, c syscall.RawConn) error {
 	var failure error
 	set := func(fd uintptr, level, option, value int) {
@@ -137,7 +138,7 @@ func ztunnelSocket(network, _ string, c syscall.RawConn) error {
 	return failure
 }
 
-// passCaptured passes on a connection that was redirected here.
+// passCaptured forwards a connection that was redirected to the stand-in.
 func (l *lab) passCaptured(c net.Conn, name string, from netip.Addr) {
 	to, err := originalDestination(c)
 	if err != nil {
@@ -145,15 +146,15 @@ func (l *lab) passCaptured(c net.Conn, name string, from netip.Addr) {
 		return
 	}
 	if slices.Contains([]uint16{tunnelPort, inboundPort, outboundPort}, to.Port()) {
-		// ztunnel refuses connections to itself (src/proxy, illegal_ports).
+		// ztunnel rejects connections to itself (src/proxy, illegal_ports).
 		_, _ = fmt.Fprintf(c, "proxy %s %s\nfailed self-call\n", name, to)
 		return
 	}
 	l.passAsZtunnel(c, name, from, to)
 }
 
-// passAsZtunnel shows the client which port took the connection and where it
-// goes, connects there, from an address if one is given, and passes on the
+// passAsZtunnel sends the capture port and the destination to the client,
+// connects to the destination, from the given address if any, and forwards the
 // answer.
 func (l *lab) passAsZtunnel(c net.Conn, name string, from netip.Addr, to netip.AddrPort) {
 	_, _ = fmt.Fprintf(c, "proxy %s %s\n", name, to)
@@ -173,8 +174,8 @@ func (l *lab) passAsZtunnel(c net.Conn, name string, from netip.Addr, to netip.A
 	})
 }
 
-// addKubelet gives the node the address that istio-cni's rules on the host give
-// to the kubelet's probes.
+// addKubelet adds to the node the address that istio-cni's rules on the host
+// assign to the kubelet's probes.
 func (l *lab) addKubelet() {
 	l.t.Helper()
 	for _, f := range l.families {
