@@ -130,7 +130,7 @@ func TestLocalPorts(t *testing.T) {
 				}
 				// A connection that is allowed still works, so that silence is no
 				// failure of the lab.
-				if got := l.run(probe{name: "guest to outside", from: fromGuest, network: ipv4.tcp(), host: outsideIP, port: webPort}, patience{waitLimit, waitLimit}); got.Server != serverOutside {
+				if got := l.run(probe{name: "guest to outside", from: fromGuest, network: ipv4.tcp(), host: outsideIP, port: webPort}, replyTimeout{waitLimit, waitLimit}); got.Server != serverOutside {
 					t.Errorf("a legitimate connection of the guest ends with %+v", got)
 				}
 				mu.Lock()
