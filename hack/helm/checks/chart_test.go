@@ -43,7 +43,7 @@ func install(t *testing.T, namespace, set string) (*release.Release, error) {
 	in := action.NewInstall(action.NewConfiguration(action.ConfigurationSetLogger(slog.DiscardHandler)))
 	in.DryRunStrategy = action.DryRunClient
 	in.ReleaseName, in.Namespace = "meshvm", namespace
-	// Helm's default would be older than kubeVersion in Chart.yaml.
+	// The oldest version that kubeVersion in Chart.yaml allows.
 	in.KubeVersion = &common.KubeVersion{Version: "v1.31.0", Major: "1", Minor: "31"}
 	r, err := in.Run(chart, values)
 	if err != nil {
