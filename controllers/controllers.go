@@ -117,12 +117,15 @@ func ClientOptions() client.Options {
 	return client.Options{Cache: &client.CacheOptions{Unstructured: true}}
 }
 
-// trim drops what no controller reads: managed fields, and everything but the
-// metadata of objects that belong to others. Those matter only because they may
-// stand in the way.
+// trim drops the fields that no controller reads: managed fields, and everything but
+// the metadata of objects that the operator does not manage. Such objects matter only
+// when they have the name of a child. The exception is PeerAuthentication, because
+// those of other clients can apply to the guest's pods.
 func trim(o any) (any, error) {
 	if u, ok := o.(*unstructured.Unstructured); ok && u.GetLabels()[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue {
-		unstructured.RemoveNestedField(u.Object, "spec")
+		if u.GroupVersionKind().GroupKind() != children.PeerAuthenticationKind.GroupKind() {
+			unstructured.RemoveNestedField(u.Object, "spec")
+		}
 		unstructured.RemoveNestedField(u.Object, "status")
 	}
 	return cache.TransformStripManagedFields()(o)

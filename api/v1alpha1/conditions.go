@@ -69,6 +69,15 @@ const (
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
+	// ConditionMeshPolicyEffective reports whether Istio applies the declared
+	// mutual TLS modes to the pods of the guest. Of several PeerAuthentications
+	// that select a pod, Istio applies only the oldest.
+	//
+	// Possible reasons when True: Effective.
+	// When False: Shadowed.
+	// When Unknown: Pending.
+	ConditionMeshPolicyEffective ConditionType = "MeshPolicyEffective"
+
 	// ConditionVirtualMachineReady reports the condition Ready of the KubeVirt
 	// VirtualMachine.
 	//
@@ -200,6 +209,11 @@ const (
 	ReasonGuestNotReady ConditionReason = "GuestNotReady"
 	// ReasonApplied: the object is applied as specified.
 	ReasonApplied ConditionReason = "Applied"
+	// ReasonEffective: no other policy changes the declared modes.
+	ReasonEffective ConditionReason = "Effective"
+	// ReasonShadowed: another policy has precedence over the declared one. The
+	// message names it.
+	ReasonShadowed ConditionReason = "Shadowed"
 	// ReasonApplyFailed: writing the object failed. The operator retries.
 	ReasonApplyFailed ConditionReason = "ApplyFailed"
 	// ReasonOutOfDate: the object differs from the spec and is not updated

@@ -24,7 +24,7 @@ import (
 // conditions computes every condition of the object from the scope.
 func (s *scope) conditions() []conditions.Condition {
 	positive := []conditions.Condition{
-		s.accepted(), s.dependenciesAvailable(), s.serviceReady(), s.meshPolicyApplied(),
+		s.accepted(), s.dependenciesAvailable(), s.serviceReady(), s.meshPolicyApplied(), s.meshPolicyEffective(),
 		s.virtualMachineReady(), s.natProgrammed(),
 	}
 	if s.paused {
@@ -83,6 +83,9 @@ func (s *scope) progress(positive []conditions.Condition) conditions.Progress {
 	}
 	stalled = stalled || slices.ContainsFunc(s.guestPods, guestPod.stalled)
 	if stalled {
+		return conditions.Stalled
+	}
+	if effective, _ := conditions.Find(positive, v1alpha1.ConditionMeshPolicyEffective); effective.Reason == v1alpha1.ReasonShadowed {
 		return conditions.Stalled
 	}
 	vm, _ := conditions.Find(positive, v1alpha1.ConditionVirtualMachineReady)

@@ -69,7 +69,7 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.dependenciesKnown = true
-	if err := errors.Join(r.gather(ctx, s), r.gatherNATs(ctx, s)); err != nil {
+	if err := errors.Join(r.gather(ctx, s), r.gatherNATs(ctx, s), r.gatherPolicies(ctx, s)); err != nil {
 		return err
 	}
 	if s.invalid != nil {
@@ -78,7 +78,7 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 		err = r.applyChildren(ctx, s)
 	}
 	// The running state is reported whatever the result of the previous step.
-	return errors.Join(err, s.gatherVM())
+	return errors.Join(err, s.gatherVM(), s.ownPolicy())
 }
 
 // applyFunc applies a desired object, or only compares it with the live one.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sort"
 
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,6 +61,8 @@ type scope struct {
 	// those that could not be applied.
 	children map[apply.Key]*unstructured.Unstructured
 	failures map[apply.Key]error
+	// policies are the PeerAuthentications that can apply to the pods.
+	policies []*securityv1.PeerAuthentication
 	// vm is the VirtualMachine as found or written, nil when none exists.
 	vm *kubevirtv1.VirtualMachine
 

