@@ -29,19 +29,19 @@ func every(d time.Duration) func(*controllers.Options) {
 	return func(o *controllers.Options) { o.AuditInterval = audit.Every(d) }
 }
 
-// tables stands in for the kernels that audits read: what it reports is true of
-// every pod, or of only one.
+// tables simulates the kernels that audits read. Its state applies to all pods,
+// or to a single pod.
 type tables struct {
 	mu       sync.Mutex
 	drift    string
 	only     string
 	counters ruleio.Counters
 	audits   int
-	// sizes are how many targets the audits had.
+	// sizes are the numbers of targets of the audits.
 	sizes []int
 }
 
-// become changes what the kernels hold.
+// become changes the state of the kernels.
 func (k *tables) become(drift string, counters ruleio.Counters) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -78,11 +78,11 @@ func (k *tables) verify(request ruleio.Request) []ruleio.TargetResult {
 	return out
 }
 
-// answerAudits does what the nodes do with audits, as long as the test runs.
+// answerAudits answers audits like the nodes until the end of the test.
 func (s *suite) answerAudits() *tables {
 	s.Helper()
 	k := &tables{}
-	// The nodes go on while the test is cleaned up.
+	// The nodes continue while the test is cleaned up.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
 	done := make(chan struct{})
 	go func() {
@@ -113,30 +113,30 @@ func (s *suite) answerOnce(ctx context.Context, k *tables) {
 		encoded := []byte(p.Annotations[v1alpha1.AnnotationRuleRequest])
 		request, err := ruleio.DecodeRequest(encoded)
 		if err != nil {
-			s.Errorf("an audit's request: %v", err)
+			s.Errorf("decode the request of an audit: %v", err)
 			return
 		}
 		for _, t := range request.Targets {
 			if t.Operation != ruleio.OperationVerify {
-				s.Errorf("an audit asks to %s", t.Operation)
+				s.Errorf("operation of an audit is %s", t.Operation)
 			}
 		}
 		after := p.DeepCopy()
 		if err := terminate(after, ruleio.Result{Version: ruleio.ResultVersion, RequestDigest: ruleio.DigestOf(encoded), Targets: k.verify(request)}); err != nil {
-			s.Errorf("an audit's result: %v", err)
+			s.Errorf("encode the result of an audit: %v", err)
 			return
 		}
-		if err := s.Status().Patch(ctx, after, client.MergeFrom(p)); err == nil { // The next turn tries again.
+		if err := s.Status().Patch(ctx, after, client.MergeFrom(p)); err == nil { // The next iteration tries again.
 			k.answered(len(request.Targets))
 		}
 	}
 }
 
-// awaitAudits waits until so many more audits were answered.
+// awaitAudits waits until the given number of further audits were answered.
 func (s *suite) awaitAudits(k *tables, more int) {
 	s.Helper()
 	first := k.count()
-	s.eventually(fmt.Sprintf("%d audits were made", more), func() error {
+	s.eventually(fmt.Sprintf("%d audits were created", more), func() error {
 		if n := k.count() - first; n < more {
 			return fmt.Errorf("%d so far", n)
 		}
@@ -144,7 +144,7 @@ func (s *suite) awaitAudits(k *tables, more int) {
 	})
 }
 
-// metric is the sum of a metric over its labels.
+// metric returns the sum of a metric over its labels.
 func (s *suite) metric(name string) (sum float64) {
 	s.Helper()
 	families, err := metrics.Registry.Gather()
@@ -189,7 +189,7 @@ func TestAuditFindsDriftAndItIsRepaired(t *testing.T) {
 	}
 }
 
-// otherWrites are the operator's writes other than Jobs and events.
+// otherWrites are the operator's writes except for Jobs and events.
 func (s *suite) otherWrites() []string {
 	var out []string
 	for line := range strings.Lines(s.calls.table()) {
@@ -206,21 +206,22 @@ func TestIdleAuditsWriteNothingButTheirJobs(t *testing.T) {
 	o := s.web()
 	pod := s.converge(o)
 	kernel := s.answerAudits()
-	// The first counters, even of no traffic, are new.
+	// The first counters are new, even if no traffic has passed.
 	s.awaitCounters(pod, 0)
 	before, beforeMVM := s.awaitNAT(pod), s.mvm(o.Name)
 	s.calls.reset(nil)
 	const audits = 6
 	s.awaitAudits(kernel, audits)
 	if w := s.otherWrites(); len(w) > 0 {
-		t.Errorf("idle, but written: %q", w)
+		t.Errorf("writes without changes: %q", w)
 	}
 	if after := s.awaitNAT(pod); after.ResourceVersion != before.ResourceVersion || s.mvm(o.Name).ResourceVersion != beforeMVM.ResourceVersion {
-		t.Error("a status was written although nothing was new")
+		t.Error("a status was written without changes")
 	}
 	t.Logf("API calls of the operator in %d audits of an idle node:\n%s", audits, s.calls.table())
 
-	// Traffic is news once, and totals go on when the table is written again.
+	// Changed counters are written, and totals continue when the table is
+	// written again.
 	s.calls.reset(nil)
 	kernel.become("", ruleio.Counters{Captured: 5, Direct: 2})
 	s.awaitCounters(pod, 5)
@@ -235,7 +236,7 @@ func TestIdleAuditsWriteNothingButTheirJobs(t *testing.T) {
 	if c, a := nat.Status.Counters, nat.Status.Applied.Counters; ptr.Deref(c.Direct, -1) != 2 || ptr.Deref(c.Dropped, -1) != 0 || ptr.Deref(a.Captured, -1) != 3 {
 		t.Errorf("totals %+v, of this table %+v", c, a)
 	}
-	s.eventually("no audit Job is left over for long", func() error {
+	s.eventually("all audit Jobs are deleted", func() error {
 		if n := s.auditJobs(); n > 1 {
 			return fmt.Errorf("%d", n)
 		}
@@ -256,8 +257,8 @@ func (s *suite) awaitCounters(pod *corev1.Pod, captured int64) *v1alpha1.PodNATC
 	return nat
 }
 
-// auditJobs counts the audits that look at pods of this test: one of an earlier
-// test's operator may be left.
+// auditJobs counts the audits of pods of this test. An audit of a previous test
+// can still exist.
 func (s *suite) auditJobs() (n int) {
 	s.Helper()
 	var jobs batchv1.JobList
@@ -294,7 +295,7 @@ func TestFightEndsInACondition(t *testing.T) {
 	if r := nat.Status.Repairs; r.Count != 3 || r.Recent != 3 || nat.Status.Applied.Repair != 2 {
 		t.Errorf("contended after %+v, applied for %d", r, nat.Status.Applied.Repair)
 	}
-	// Nothing is written for the rest of the window, not even status.
+	// Nothing is written for the rest of the window, including the status.
 	s.quiet()
 	s.calls.reset(nil)
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
@@ -348,7 +349,7 @@ func TestEventsRepairWithoutAnAudit(t *testing.T) {
 	pod := s.converge(o)
 	nat := s.awaitNAT(pod)
 	if a := nat.Status.Applied; a.Node != "node-a" || a.BootID != "first-boot" || a.SandboxTime == nil {
-		t.Fatalf("applied does not show for which boot and sandbox: %+v", a)
+		t.Fatalf("applied does not contain the boot ID and the sandbox time: %+v", a)
 	}
 	repaired := func(t *testing.T, count int32, reason v1alpha1.ConditionReason) {
 		t.Helper()
@@ -378,6 +379,6 @@ func TestEventsRepairWithoutAnAudit(t *testing.T) {
 		repaired(t, 2, v1alpha1.ReasonNodeRebooted)
 	})
 	if n := s.auditJobs(); n > 0 {
-		t.Errorf("%d audit Jobs although audits are off", n)
+		t.Errorf("%d audit Jobs although audits are disabled", n)
 	}
 }

@@ -15,10 +15,10 @@ import (
 )
 
 // TestEveryWriteOfARepairMayFail breaks each of the operator's writes between a
-// drift and its repair, once before it reaches the API server and once after it
-// was committed: the drift is counted once all the same.
+// drift and its repair, before it reaches the API server and after it was
+// committed. The drift must be counted once.
 func TestEveryWriteOfARepairMayFail(t *testing.T) {
-	const writes = 6 // An audit's Job, status, the repair's Job, status, and both Jobs' ends.
+	const writes = 6 // The Job of the audit, the status, the Job of the repair, the status, and the deletion of both Jobs.
 	for at := 1; at <= writes; at++ {
 		for _, committed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("write %d of %d, committed %v", at, writes, committed), func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestEveryWriteOfARepairMayFail(t *testing.T) {
 				s.awaitNoJobs(nat)
 				s.awaitAudits(kernel, 1)
 				if !f.done {
-					t.Errorf("there were fewer than %d writes", at)
+					t.Errorf("fewer than %d writes", at)
 				}
 				if st := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, ""}).Status; st.Repairs.Count != 1 || st.Applied.Repair != 1 || st.Attempts != 0 {
 					t.Errorf("after the repair: %+v, applied for %d, attempts %d", st.Repairs, st.Applied.Repair, st.Attempts)
@@ -47,8 +47,8 @@ func TestEveryWriteOfARepairMayFail(t *testing.T) {
 	}
 }
 
-// TestResultThatIsLost deletes audits before their nodes answer, and lets one
-// fail: the next audit finds the drift.
+// TestResultThatIsLost deletes audits before their nodes answer and makes an
+// audit fail. The next audit must find the drift.
 func TestResultThatIsLost(t *testing.T) {
 	s := start(t, every(time.Second))
 	o := s.web()
@@ -59,7 +59,7 @@ func TestResultThatIsLost(t *testing.T) {
 			return err
 		}
 		if len(jobs.Items) == 0 {
-			return errors.New("there is none")
+			return errors.New("not found")
 		}
 		return s.Delete(s.Context(), &jobs.Items[0], client.PropagationPolicy("Background"))
 	})
@@ -68,7 +68,7 @@ func TestResultThatIsLost(t *testing.T) {
 	s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonDrifted})
 }
 
-// TestAManagerThatStartsAnewGoesOn ends the operator while a repair is due.
+// TestAManagerThatStartsAnewGoesOn stops the operator while a repair is due.
 func TestAManagerThatStartsAnewGoesOn(t *testing.T) {
 	env := shared.Get(t)
 	s := startOn(t, env, every(time.Second))

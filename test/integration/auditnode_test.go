@@ -33,7 +33,7 @@ func TestANodeOfManyPodsTakesFewJobs(t *testing.T) {
 		}
 	}
 	kernel := s.answerAudits()
-	s.eventually("two Jobs of one round look at all pods", func() error {
+	s.eventually("two Jobs of one round audit all pods", func() error {
 		kernel.mu.Lock()
 		defer kernel.mu.Unlock()
 		last := slices.Clone(kernel.sizes[max(0, len(kernel.sizes)-2):])
@@ -43,7 +43,7 @@ func TestANodeOfManyPodsTakesFewJobs(t *testing.T) {
 		}
 		return nil
 	})
-	// One drifts, and only that one is repaired.
+	// One pod drifts, and only this pod is repaired.
 	var nats v1alpha1.PodNATConfigurationList
 	if err := s.List(s.Context(), &nats, client.InNamespace(s.namespace)); err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func TestANodeOfManyPodsTakesFewJobs(t *testing.T) {
 	s.runWriter(victim.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	kernel.become("", ruleio.Counters{})
 	s.awaitAudits(kernel, 2)
-	s.eventually("one was repaired and no other", func() error {
+	s.eventually("only one pod was repaired", func() error {
 		if err := s.List(s.Context(), &nats, client.InNamespace(s.namespace)); err != nil {
 			return err
 		}
@@ -74,14 +74,14 @@ func TestANodeOfManyPodsTakesFewJobs(t *testing.T) {
 	})
 }
 
-// programmed waits until the pod has its rules.
+// programmed waits until the rules of the pod are programmed.
 func (s *suite) programmed(pod *corev1.Pod) {
 	s.Helper()
 	s.runWriter(s.awaitNAT(pod).UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, v1alpha1.ReasonProgrammed})
 }
 
-// TestPodsThatEndAreNotAudited ends a guest between two audits.
+// TestPodsThatEndAreNotAudited stops a guest between two audits.
 func TestPodsThatEndAreNotAudited(t *testing.T) {
 	s := start(t, every(time.Second))
 	o := s.web()
@@ -92,8 +92,8 @@ func TestPodsThatEndAreNotAudited(t *testing.T) {
 	s.vmIs(o.Name, func(st *kubevirtv1.VirtualMachineStatus) { st.Ready = false })
 	s.quiet()
 	n := kernel.count()
-	time.Sleep(3 * time.Second) // Several intervals in which nothing must happen.
+	time.Sleep(3 * time.Second) // No audit may happen for several intervals.
 	if more := kernel.count() - n; more > 0 {
-		t.Errorf("%d audits of a node without live pods", more)
+		t.Errorf("%d audits of a node without running pods", more)
 	}
 }

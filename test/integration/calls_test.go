@@ -22,15 +22,15 @@ type recorder struct {
 }
 
 // fault fails the n-th write from now on, before or after it reached the API
-// server: as a crash or a lost answer would.
+// server, like a crash or a lost response.
 type fault struct {
 	at        int
 	committed bool
 	done      bool
 }
 
-// errInjected is the failure that a fault makes.
-var errInjected = errors.New("injected: the connection broke")
+// errInjected is the error of a fault.
+var errInjected = errors.New("injected: connection lost")
 
 func (r *recorder) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(req *http.Request) (*http.Response, error) {
@@ -52,7 +52,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// classify names a request as RBAC would.
+// classify returns the RBAC verb and resource of a request.
 func classify(req *http.Request) (verb, resource string) {
 	parts := strings.Split(strings.Trim(req.URL.Path, "/"), "/")
 	if len(parts) > 0 && parts[0] == "api" {
@@ -107,7 +107,7 @@ func (r *recorder) note(verb, resource string) (fail, committed bool) {
 		r.counts = map[string]int{}
 	}
 	r.counts[verb+" "+resource]++
-	// Events are best effort and come in their own time.
+	// Events are best effort and asynchronous.
 	if slices.Contains(readVerbs, verb) || resource == "events" {
 		return false, false
 	}
@@ -119,7 +119,7 @@ func (r *recorder) note(verb, resource string) (fail, committed bool) {
 	return false, false
 }
 
-// reset forgets what was counted and arms a fault, if there is one.
+// reset resets the counts and sets a fault, if any.
 func (r *recorder) reset(f *fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -132,7 +132,7 @@ func (r *recorder) writeCount() int {
 	return r.writes
 }
 
-// table lists the calls by verb and resource, writes first.
+// table returns the calls by verb and resource, writes first.
 func (r *recorder) table() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

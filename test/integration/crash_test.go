@@ -11,9 +11,9 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// TestEveryWriteMayFail breaks each of the operator's writes in turn, once
-// before it reaches the API server and once after it was committed, and wants
-// the same end state each time.
+// TestEveryWriteMayFail breaks each of the operator's writes in turn, before it
+// reaches the API server and after it was committed. The end state must be the
+// same each time.
 func TestEveryWriteMayFail(t *testing.T) {
 	fresh := func(t *testing.T, f *fault) (map[string]any, int) {
 		t.Helper()
@@ -24,27 +24,28 @@ func TestEveryWriteMayFail(t *testing.T) {
 		s.quiet()
 		writes := s.calls.writeCount()
 		if f != nil && !f.done {
-			// Status patches coalesce differently from run to run.
-			t.Skipf("this run needed fewer than %d writes: none was broken", f.at)
+			// The number of status patches differs between runs.
+			t.Skipf("fewer than %d writes: none failed", f.at)
 		}
 		return s.endState(o), writes
 	}
 	var reference map[string]any
 	writes := 0
-	t.Run("none fails", func(t *testing.T) { reference, writes = fresh(t, nil) })
+	t.Run("no write fails", func(t *testing.T) { reference, writes = fresh(t, nil) })
 	for at := 1; at <= writes; at++ {
 		for _, committed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("write %d of %d, committed %v", at, writes, committed), func(t *testing.T) {
 				got, _ := fresh(t, &fault{at: at, committed: committed})
 				if diff := cmp.Diff(reference, got); diff != "" {
-					t.Errorf("another end state:\n%s", diff)
+					t.Errorf("different end state:\n%s", diff)
 				}
 			})
 		}
 	}
 }
 
-// endState is what users see of a guest, without what differs from run to run.
+// endState returns the state of a guest without values that differ between
+// runs.
 func (s *suite) endState(o *v1alpha1.MeshedVirtualMachine) map[string]any {
 	s.Helper()
 	out := map[string]any{}
@@ -70,8 +71,8 @@ func (s *suite) endState(o *v1alpha1.MeshedVirtualMachine) map[string]any {
 	return out
 }
 
-// stable is an object's spec without addresses that the API server allots and
-// with the test's namespace out of its names.
+// stable returns the spec of an object without addresses that the API server
+// allocates and without the name of the test's namespace.
 func stable(u *unstructured.Unstructured, namespace string) string {
 	spec, _, _ := unstructured.NestedMap(u.Object, "spec")
 	for _, f := range []string{"clusterIP", "clusterIPs"} {

@@ -18,13 +18,13 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// families are the address families of a Service, in order, and its policy.
+// families are the address families of a Service in order, and its policy.
 type families struct {
 	policy corev1.IPFamilyPolicy
 	of     []corev1.IPFamily
 }
 
-// serviceFamilies reads them from the Service, and from its addresses.
+// serviceFamilies returns the families of the Service and checks its addresses.
 func (s *suite) serviceFamilies(name string) (families, error) {
 	var svc corev1.Service
 	if err := s.Get(s.Context(), client.ObjectKey{Namespace: s.namespace, Name: name}, &svc); err != nil {
@@ -47,13 +47,13 @@ func (s *suite) serviceFamilies(name string) (families, error) {
 		}
 	}
 	if !slices.Equal(have, f.of) {
-		return f, fmt.Errorf("the addresses %v are not of the families %v", svc.Spec.ClusterIPs, f.of)
+		return f, fmt.Errorf("the addresses %v do not match the families %v", svc.Spec.ClusterIPs, f.of)
 	}
 	return f, nil
 }
 
-// TestServiceFamilies changes the policy of one Service again and again, on API
-// servers with both families in either order, and with IPv6 alone.
+// TestServiceFamilies changes the policy of one Service repeatedly, on
+// dual-stack API servers with both orders of families, and with IPv6 only.
 func TestServiceFamilies(t *testing.T) {
 	const (
 		single  = v1alpha1.ServiceIPFamilyPolicySingleStack
@@ -118,7 +118,8 @@ func TestServiceFamilies(t *testing.T) {
 	}
 }
 
-// awaitRefusedService waits for the status that shows of the API server's verdict.
+// awaitRefusedService waits until the status reports the error of the API
+// server.
 func (s *suite) awaitRefusedService(name string) {
 	s.Helper()
 	m := s.awaitMVM(name,
@@ -128,7 +129,7 @@ func (s *suite) awaitRefusedService(name string) {
 		if c.Type == string(v1alpha1.ConditionServiceReady) {
 			s.Logf("%s: %s", c.Type, c.Message)
 			if !strings.Contains(c.Message, "ipFamilyPolicy") {
-				s.Errorf("the message names no field: %s", c.Message)
+				s.Errorf("the message does not contain a field: %s", c.Message)
 			}
 		}
 	}

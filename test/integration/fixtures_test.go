@@ -13,12 +13,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// web is a guest with a port of each kind.
+// web returns a guest with a port of each kind.
 func (s *suite) web() *v1alpha1.MeshedVirtualMachine {
 	o := builders.MVM("web").Namespace(s.namespace).
 		Ports(builders.HTTP("http", 80, 8080), builders.Direct("ssh", 22), builders.UDP("echo", 9000)).
 		Obj()
-	o.UID, o.Generation = "", 0 // The API server gives these.
+	o.UID, o.Generation = "", 0 // The API server sets these.
 	return o
 }
 
@@ -33,7 +33,7 @@ func (s *suite) edit(name string, change func(*v1alpha1.MeshedVirtualMachineSpec
 	}
 }
 
-// onlyNAT is the only PodNATConfiguration of the namespace.
+// onlyNAT returns the only PodNATConfiguration of the namespace.
 func (s *suite) onlyNAT() *v1alpha1.PodNATConfiguration {
 	s.Helper()
 	var list v1alpha1.PodNATConfigurationList
@@ -41,29 +41,29 @@ func (s *suite) onlyNAT() *v1alpha1.PodNATConfiguration {
 		s.Fatal(err)
 	}
 	if len(list.Items) != 1 {
-		s.Fatalf("there are %d PodNATConfigurations, want one", len(list.Items))
+		s.Fatalf("found %d PodNATConfigurations, want one", len(list.Items))
 	}
 	return &list.Items[0]
 }
 
-// quiet waits until the operator has made no request for half a second: every
-// event that is under way then has been handled.
+// quiet waits until the operator has not sent a request for half a second, so
+// that all pending events have been handled.
 func (s *suite) quiet() {
 	s.Helper()
 	last, since := "", time.Now()
-	s.eventually("the operator is quiet", func() error {
+	s.eventually("the operator is idle", func() error {
 		if now := s.calls.table(); now != last {
 			last, since = now, time.Now()
 		}
 		if d := time.Since(since); d < 500*time.Millisecond {
-			return fmt.Errorf("quiet for %s only", d)
+			return fmt.Errorf("idle for only %s", d)
 		}
 		return nil
 	})
 }
 
-// reconciles is how often the controllers of that name in this process have
-// reconciled so far, as controller-runtime counts it.
+// reconciles returns the number of reconciles of the controllers with this name
+// in this process, from the metrics of controller-runtime.
 func (s *suite) reconciles(controller string) (n float64) {
 	s.Helper()
 	families, err := metrics.Registry.Gather()

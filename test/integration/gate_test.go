@@ -35,8 +35,9 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// serveGate has the API server call our webhook as config/webhook reports, by an
-// address of this machine instead of a Service, until stop is called.
+// serveGate makes the API server call the webhook as configured in
+// config/webhook, but at an address of this machine instead of a Service, until
+// stop is called.
 func (s *suite) serveGate() (stop func()) {
 	s.Helper()
 	text, err := os.ReadFile(filepath.Join(testenv.Root(), "config/webhook/configuration.yaml"))
@@ -73,7 +74,8 @@ func (s *suite) serveGate() (stop func()) {
 		Scheme: testenv.Scheme(), Metrics: server.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
 		WebhookServer: crwebhook.NewServer(crwebhook.Options{
 			Host: "127.0.0.1", Port: port, CertDir: dir,
-			// A connection that is kept would be used after the server's end.
+			// A connection that is kept alive would be used after the server
+			// has stopped.
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }},
 		}),
 	})
@@ -87,16 +89,16 @@ func (s *suite) serveGate() (stop func()) {
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			s.Errorf("the webhook server ended with: %v", err)
+			s.Errorf("webhook server: %v", err)
 		}
 	})
 	s.Cleanup(stop)
-	s.eventually("the webhook answers", func() error { return mgr.GetWebhookServer().StartedChecker()(nil) })
+	s.eventually("the webhook responds", func() error { return mgr.GetWebhookServer().StartedChecker()(nil) })
 	return stop
 }
 
-// gateIs describes what a kubelet reports about the gate, and with it of the guest's
-// container.
+// gateIs sets the state of the gate container that a kubelet would report, and
+// the state of the guest's container accordingly.
 func (s *suite) gateIs(pod *corev1.Pod, open bool) {
 	s.Helper()
 	s.podIs(pod, func(st *corev1.PodStatus) {
@@ -112,8 +114,8 @@ func (s *suite) gateIs(pod *corev1.Pod, open bool) {
 	})
 }
 
-// podStatus is what status reports about a pod. It is found by its UID, because pods made in
-// the same second are in no order of their ages.
+// podStatus returns the status of a pod by its UID, because the order of pods
+// that were created in the same second is not defined.
 func podStatus(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) v1alpha1.PodStatus {
 	for _, p := range o.Status.Pods {
 		if p.UID == pod.UID {
@@ -123,8 +125,8 @@ func podStatus(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) v1alpha1.PodSt
 	return v1alpha1.PodStatus{}
 }
 
-// TestGate has the API server call the webhook for pods made as KubeVirt makes
-// them, for a start and for a migration.
+// TestGate makes the API server call the webhook for pods like those that
+// KubeVirt creates for a start and for a migration.
 func TestGate(t *testing.T) {
 	s := start(t)
 	stop := s.serveGate()
@@ -134,11 +136,11 @@ func TestGate(t *testing.T) {
 	}
 	vmi, pod := s.startGuest(o.Name, "node-a")
 	if !startgate.HasGate(pod) {
-		t.Fatalf("the pod was stored without a gate: %+v", pod.Spec.InitContainers)
+		t.Fatalf("the pod was created without a gate: %+v", pod.Spec.InitContainers)
 	}
 	s.gateIs(pod, false)
 
-	// The rules are made while the pod is Pending.
+	// The rules are programmed while the pod is Pending.
 	nat := s.awaitNAT(pod, want{v1alpha1.ConditionTargetResolved, yes, v1alpha1.ReasonResolved})
 	held := s.awaitMVM(o.Name,
 		want{v1alpha1.ConditionVirtualMachineReady, no, v1alpha1.ReasonStarting},
@@ -155,12 +157,12 @@ func TestGate(t *testing.T) {
 		t.Errorf("start is %q, want Released", got)
 	}
 
-	// A migration: the object stays ready while its target waits.
+	// During a migration the object remains ready while its target waits.
 	target := s.launcher(vmi, "node-b")
 	s.node("node-b", corev1.ConditionTrue)
 	s.gateIs(target, false)
 	targetNAT := s.awaitNAT(target)
-	s.eventually("status names the target, held", func() error {
+	s.eventually("the status contains the target with start Held", func() error {
 		m := s.mvm(o.Name)
 		if got := podStatus(m, target); got.Start != v1alpha1.PodStartHeld || got.Role != v1alpha1.PodRoleMigrationTarget {
 			return fmt.Errorf("pods %+v", m.Status.Pods)
@@ -171,21 +173,21 @@ func TestGate(t *testing.T) {
 	s.runWriter(targetNAT.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	s.gateIs(target, true)
 	s.podIs(pod, func(st *corev1.PodStatus) { st.Phase = corev1.PodSucceeded })
-	s.eventually("the source's PodNATConfiguration goes with its pod", func() error {
+	s.eventually("the source's PodNATConfiguration is deleted with its pod", func() error {
 		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat))
 	})
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 
-	// Fail closed; and no other pod is delayed.
+	// The webhook fails closed, and other pods are not affected.
 	stop()
 	refused := target.DeepCopy()
 	refused.UID, refused.ResourceVersion, refused.Name = "", "", ""
 	if err := s.Create(s.Context(), refused, client.DryRunAll); err == nil || !strings.Contains(err.Error(), "gate.meshvm.io") {
-		t.Errorf("without the webhook a pod was made: %v", err)
+		t.Errorf("a pod was created without the webhook: %v", err)
 	}
 	delete(refused.Labels, v1alpha1.LabelStartGate)
 	if err := s.Create(s.Context(), refused, client.DryRunAll); err != nil {
-		t.Errorf("a pod that asks for no gate was refused: %v", err)
+		t.Errorf("a pod without the label was rejected: %v", err)
 	}
 }
 
@@ -196,7 +198,8 @@ func gone(err error) error {
 	return client.IgnoreNotFound(err)
 }
 
-// released records whom the operator unpaused, as KubeVirt's API would be asked.
+// released records the guests that the operator unpauses, instead of calling
+// KubeVirt's API.
 type released struct {
 	mu     sync.Mutex
 	guests []types.NamespacedName
@@ -215,8 +218,8 @@ func (r *released) count() int {
 	return len(r.guests)
 }
 
-// TestImmediateIsWatched: nothing holds the guest, and its pod is not ready before
-// its rules were verified.
+// TestImmediateIsWatched checks that the guest is not delayed, and that its pod
+// is not ready before its rules are verified.
 func TestImmediateIsWatched(t *testing.T) {
 	s := start(t)
 	s.serveGate()
@@ -227,20 +230,20 @@ func TestImmediateIsWatched(t *testing.T) {
 	}
 	_, pod := s.startGuest(o.Name, "node-a")
 	if startgate.HasGate(pod) || !startgate.HasWatch(pod) || pod.Spec.InitContainers[0].ReadinessProbe == nil || pod.Spec.InitContainers[0].StartupProbe != nil {
-		t.Fatalf("the pod was stored with the init containers %+v", pod.Spec.InitContainers)
+		t.Fatalf("the pod was created with the init containers %+v", pod.Spec.InitContainers)
 	}
 	nat := s.awaitNAT(pod)
 	if nat.Spec.Gate.Port == 0 {
-		t.Error("the rules have no gate, which the container looks for")
+		t.Error("the rules do not contain the gate that the container requires")
 	}
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	got := s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
 	if p := podStatus(got, pod).Start; p != v1alpha1.PodStartNotHeld {
-		t.Errorf("status calls its start %s", p)
+		t.Errorf("start in status is %s", p)
 	}
 }
 
-// TestStartPaused is without a webhook.
+// TestStartPaused runs without a webhook.
 func TestStartPaused(t *testing.T) {
 	guests := &released{}
 	pause := func(o *controllers.Options) { o.StartGate, o.Unpauser = children.StartGatePause, guests }
@@ -265,10 +268,10 @@ func TestStartPaused(t *testing.T) {
 	nat := s.awaitNAT(pod, want{v1alpha1.ConditionTargetResolved, yes, v1alpha1.ReasonResolved})
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionVirtualMachineReady, no, v1alpha1.ReasonStarting})
 	if guests.count() != 0 {
-		t.Fatal("the guest runs before its rules were verified")
+		t.Fatal("the guest is running before its rules are verified")
 	}
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
-	s.eventually("the guest is let run, once", func() error {
+	s.eventually("the guest is unpaused once", func() error {
 		if n := guests.count(); n != 1 || podStatus(s.mvm(o.Name), pod).Start != v1alpha1.PodStartReleased {
 			return fmt.Errorf("%d times, %+v", n, s.mvm(o.Name).Status.Pods)
 		}
@@ -277,12 +280,12 @@ func TestStartPaused(t *testing.T) {
 	paused(corev1.ConditionFalse)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 
-	// Who pauses it later means it, and another operator knows that too.
+	// A guest that is paused later remains paused, also by another operator.
 	paused(corev1.ConditionTrue)
 	s.quiet()
 	s.restart(pause)
 	s.quiet()
 	if n := guests.count(); n != 1 {
-		t.Errorf("the guest was let run %d times", n)
+		t.Errorf("the guest was unpaused %d times", n)
 	}
 }

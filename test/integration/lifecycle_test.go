@@ -27,8 +27,8 @@ const (
 	unknown = metav1.ConditionUnknown
 )
 
-// singletons are the kinds of which a guest with mesh ports has one object each,
-// named as the MeshedVirtualMachine.
+// singletons are the kinds of which a guest with mesh ports has one object,
+// with the name of the MeshedVirtualMachine.
 var singletons = []schema.GroupVersionKind{
 	children.ServiceKind, children.DestinationRuleKind, children.VirtualServiceKind,
 	children.PeerAuthenticationKind, children.VirtualMachineKind,
@@ -55,10 +55,10 @@ func (s *suite) converge(o *v1alpha1.MeshedVirtualMachine) *corev1.Pod {
 	return pod
 }
 
-// awaitNoJobs waits until the finished Job of a configuration is cleaned up.
+// awaitNoJobs waits until the finished Job of a configuration is deleted.
 func (s *suite) awaitNoJobs(nat *v1alpha1.PodNATConfiguration) {
 	s.Helper()
-	s.eventually("the finished rule-writer Job is gone", func() error {
+	s.eventually("the finished rule-writer Job is deleted", func() error {
 		if n := len(s.jobs(nat.UID)); n > 0 {
 			return fmt.Errorf("%d left", n)
 		}
@@ -72,7 +72,7 @@ func TestLifecycle(t *testing.T) {
 	if err := s.Create(s.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	// Nothing runs yet: every condition is present nevertheless.
+	// Nothing is running yet, but all conditions are present.
 	s.awaitMVM(o.Name,
 		want{v1alpha1.ConditionReady, no, ""},
 		want{v1alpha1.ConditionReconciling, yes, v1alpha1.ReasonProgressing},
@@ -101,7 +101,7 @@ func TestLifecycle(t *testing.T) {
 	)
 	nat := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonProgramming}, want{v1alpha1.ConditionTargetResolved, yes, v1alpha1.ReasonResolved})
 	if mode := s.mvm(o.Name).Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeDisable {
-		t.Errorf("effective mTLS mode is %s before the rules were read back, want Disable", mode)
+		t.Errorf("effective mTLS mode is %s before the rules are verified, want Disable", mode)
 	}
 
 	request := s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
@@ -127,9 +127,9 @@ func TestLifecycle(t *testing.T) {
 	}
 	s.awaitNoJobs(nat)
 	if c := meta.FindStatusCondition(ready.Status.Conditions, string(v1alpha1.ConditionReconciling)); c != nil {
-		t.Error("Reconciling is still there")
+		t.Error("Reconciling is still present")
 	}
-	t.Logf("API calls of the operator for one MeshedVirtualMachine, from nothing to Ready:\n%s", s.calls.table())
+	t.Logf("API calls of the operator for one MeshedVirtualMachine, from its creation to Ready:\n%s", s.calls.table())
 }
 
 func TestNoWritesOnceConverged(t *testing.T) {
@@ -197,7 +197,7 @@ func TestDriftIsRepaired(t *testing.T) {
 			s.eventually(kind.Kind+" exists again", func() error {
 				u, err := s.read(kind, o.Name)
 				if err == nil && u.GetUID() == original.GetUID() {
-					err = errors.New("it is still the old one")
+					err = errors.New("the previous object still exists")
 				}
 				return err
 			})
@@ -213,7 +213,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		if err := s.Patch(s.Context(), &svc, client.MergeFrom(before)); err != nil {
 			s.Fatal(err)
 		}
-		s.eventually("the port is gone", func() error {
+		s.eventually("the port is removed", func() error {
 			if err := s.Get(s.Context(), client.ObjectKeyFromObject(o), &svc); err != nil {
 				return err
 			}
@@ -230,7 +230,7 @@ func TestDriftIsRepaired(t *testing.T) {
 		if err := s.Patch(s.Context(), nat, client.MergeFrom(before)); err != nil {
 			s.Fatal(err)
 		}
-		s.eventually("the edit is undone", func() error {
+		s.eventually("the edit is reverted", func() error {
 			if nat := s.onlyNAT(); !slices.Equal(nat.Spec.Inbound.DirectTCP, []int32{22}) {
 				return fmt.Errorf("directTCP %v", nat.Spec.Inbound.DirectTCP)
 			}
@@ -239,7 +239,7 @@ func TestDriftIsRepaired(t *testing.T) {
 	})
 }
 
-// drifts are edits of a field of the spec, by kind.
+// drifts are changes of a field of the spec, by kind.
 var drifts = map[string]struct {
 	path  []string
 	value any
@@ -251,7 +251,7 @@ var drifts = map[string]struct {
 	"VirtualMachine":     {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
 }
 
-// editSpec changes a field of an object's spec and waits until it is as before.
+// editSpec changes a field of an object's spec and waits until it is restored.
 func (s *suite) editSpec(kind schema.GroupVersionKind, name string) {
 	s.Helper()
 	drift := drifts[kind.Kind]
@@ -261,7 +261,7 @@ func (s *suite) editSpec(kind schema.GroupVersionKind, name string) {
 	}
 	original, found, err := unstructured.NestedFieldCopy(before.Object, drift.path...)
 	if err != nil || !found {
-		s.Fatalf("%s has no %v: %v", kind.Kind, drift.path, err)
+		s.Fatalf("%s does not have %v: %v", kind.Kind, drift.path, err)
 	}
 	edited := before.DeepCopy()
 	if err := unstructured.SetNestedField(edited.Object, drift.value, drift.path...); err != nil {
@@ -287,7 +287,7 @@ func TestPruned(t *testing.T) {
 	o := s.web()
 	pod := s.converge(o)
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports = spec.Ports[1:2] })
-	s.eventually("the VirtualService of a guest without mesh ports is gone", func() error {
+	s.eventually("the VirtualService of a guest without mesh ports is deleted", func() error {
 		_, err := s.read(children.VirtualServiceKind, o.Name)
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -295,11 +295,11 @@ func TestPruned(t *testing.T) {
 		return errors.Join(err, errors.New("it exists"))
 	})
 	if _, err := s.read(children.ServiceKind, o.Name); err != nil {
-		t.Errorf("the Service was pruned too: %v", err)
+		t.Errorf("the Service was also pruned: %v", err)
 	}
 	nat := s.awaitNAT(pod)
 	s.podIs(pod, func(st *corev1.PodStatus) { st.Phase = corev1.PodSucceeded })
-	s.eventually("the PodNATConfiguration of the ended pod is gone", func() error {
+	s.eventually("the PodNATConfiguration of the ended pod is deleted", func() error {
 		err := s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat)
 		if apierrors.IsNotFound(err) {
 			return nil
@@ -323,12 +323,12 @@ func TestEditIsCarriedOutOnTheSamePod(t *testing.T) {
 	}
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 	if nat := s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, ""}); nat.UID != old.UID || nat.Status.Applied.RequestDigest == old.Status.Applied.RequestDigest {
-		t.Errorf("the same PodNATConfiguration has to hold another digest: %s %+v", nat.UID, nat.Status.Applied)
+		t.Errorf("the same PodNATConfiguration must have another digest: %s %+v", nat.UID, nat.Status.Applied)
 	}
 }
 
-// TestRevertedEdit takes an edit back while its rule-writer may already have
-// written: what was proven before proves nothing any more.
+// TestRevertedEdit reverts an edit while its rule-writer may already have
+// written. The previous verification is no longer valid.
 func TestRevertedEdit(t *testing.T) {
 	s := start(t)
 	o := s.web()
@@ -340,7 +340,7 @@ func TestRevertedEdit(t *testing.T) {
 	exclude("10.96.0.0/16")
 	edited, _ := s.writer(nat.UID, ruleio.OperationApply)
 	exclude()
-	s.eventually("the edit's rule-writer is requested to end", func() error {
+	s.eventually("the rule-writer of the edit is deleted", func() error {
 		p := edited.DeepCopy()
 		if err := s.Get(s.Context(), client.ObjectKeyFromObject(edited), p); err != nil {
 			return err
@@ -353,14 +353,14 @@ func TestRevertedEdit(t *testing.T) {
 	s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonProgramming})
 	s.quiet()
 	if n := len(s.jobs(nat.UID)); n != 0 {
-		t.Errorf("%d Jobs while another rule-writer is at work, want none", n)
+		t.Errorf("%d Jobs while another rule-writer is running, want none", n)
 	}
-	// The kubelet ends it.
+	// The kubelet terminates it.
 	if err := s.Delete(s.Context(), edited, client.GracePeriodSeconds(0)); err != nil {
 		t.Fatal(err)
 	}
 	if request := s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied); len(request.Targets[0].Plan.Outbound.ExcludeCIDRs) != 0 {
-		t.Errorf("the rules of the edit are written: %+v", request.Targets[0].Plan.Outbound)
+		t.Errorf("the rules of the reverted edit are reported: %+v", request.Targets[0].Plan.Outbound)
 	}
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 }

@@ -32,14 +32,14 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// process is the manager's program on a real API server, with the rights that
-// config/ gives it and no others.
+// process is the manager's program on an API server, with only the permissions
+// in config/.
 type process struct {
 	*testing.T
 	env     *testenv.Env
 	dir     string
 	version int
-	// Addresses of its servers.
+	// The addresses of its servers.
 	metrics, webhook, health string
 	command                  *exec.Cmd
 	log                      *logBuffer
@@ -64,7 +64,7 @@ func (l *logBuffer) String() string {
 	return l.b.String()
 }
 
-// configure writes the manager's file as the kubelet does.
+// configure replaces the manager's file like the kubelet.
 func (p *process) configure(text string) {
 	p.Helper()
 	p.version++
@@ -126,8 +126,8 @@ func (p *process) apply(paths ...string) {
 	}
 }
 
-// newProcess compiles the manager, with a cluster where it is installed without
-// the rights that only OpenShift needs.
+// newProcess compiles the manager and installs it in a cluster, without the
+// permissions that only OpenShift needs.
 func newProcess(t *testing.T) *process {
 	t.Helper()
 	p := &process{T: t, env: testenv.Start(t, testenv.Options{}), dir: t.TempDir(), log: &logBuffer{}, ended: make(chan error, 1)}
@@ -160,7 +160,7 @@ func newProcess(t *testing.T) *process {
 	return p
 }
 
-// start runs the manager with a configuration, until it is ready.
+// start runs the manager with a configuration and waits until it is ready.
 func (p *process) start(configuration string) {
 	p.Helper()
 	p.configure(configuration)
@@ -169,12 +169,12 @@ func (p *process) start(configuration string) {
 	}
 	go func() { p.ended <- p.command.Wait() }()
 	p.Cleanup(func() {
-		_ = p.command.Process.Kill() // It may have ended.
+		_ = p.command.Process.Kill() // It may have exited.
 		if p.Failed() {
 			p.Logf("the manager's log:\n%s", p.log)
 		}
 	})
-	p.eventually("it is ready", func() error {
+	p.eventually("the manager is ready", func() error {
 		r, err := http.Get("http://" + p.health + "/readyz")
 		if err != nil {
 			return err
@@ -188,31 +188,31 @@ func (p *process) start(configuration string) {
 	})
 }
 
-// servers puts the servers on ports of this test.
+// servers returns a configuration with the ports of this test.
 func (p *process) servers() string {
 	return fmt.Sprintf("metrics: {bindAddress: %q}\nwebhook: {bindAddress: %q}\nhealth: {bindAddress: %q}\n", p.metrics, p.webhook, p.health)
 }
 
 func (p *process) eventually(what string, check func() error) {
 	p.Helper()
-	deadline := time.Now().Add(2 * patience)
+	deadline := time.Now().Add(2 * waitTimeout)
 	for {
 		err := check()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.Fatalf("waited %s until %s: %v", 2*patience, what, err)
+			p.Fatalf("waited %s until %s: %v", 2*waitTimeout, what, err)
 		}
 		select {
 		case err := <-p.ended:
-			p.Fatalf("the manager ended before %s: %v", what, err)
-		case <-time.After(50 * time.Millisecond): // It is another process.
+			p.Fatalf("the manager exited before %s: %v", what, err)
+		case <-time.After(50 * time.Millisecond): // The manager is another process.
 		}
 	}
 }
 
-// get asks for /metrics with at most a version of TLS.
+// get requests /metrics with at most the given TLS version.
 func (p *process) get(token string, most uint16) (int, string, error) {
 	c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -234,7 +234,7 @@ func (p *process) get(token string, most uint16) (int, string, error) {
 	return res.StatusCode, string(text), err
 }
 
-// token makes a service account and a token for it.
+// token creates a service account and a token for it.
 func (p *process) token(name string) string {
 	p.Helper()
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: name}}
@@ -251,7 +251,7 @@ func (p *process) token(name string) string {
 // event waits for an event about the manager's pod.
 func (p *process) event(reason, note string) {
 	p.Helper()
-	p.eventually("there is an event "+reason, func() error {
+	p.eventually("an event exists with "+reason, func() error {
 		var list eventsv1.EventList
 		if err := p.env.Client.List(p.Context(), &list, client.InNamespace(operatorNamespace)); err != nil {
 			return err
@@ -265,14 +265,14 @@ func (p *process) event(reason, note string) {
 	})
 }
 
-// TestManagerProgram runs the program itself: who may read its metrics, which
-// TLS it offers, and what becomes of it when its configuration changes.
+// TestManagerProgram runs the program and checks the access to its metrics, its
+// TLS settings, and the effect of configuration changes.
 func TestManagerProgram(t *testing.T) {
 	p := newProcess(t)
 	p.apply("openshift/tls_profile_role.yaml")
 	p.start(p.servers())
 
-	// Its metrics are for those who may read them.
+	// Only authorized clients can read the metrics.
 	stranger, reader := p.token("stranger"), p.token("reader")
 	if err := p.env.Client.Create(t.Context(), &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: "reader"},
@@ -291,13 +291,13 @@ func TestManagerProgram(t *testing.T) {
 			return err
 		})
 	}
-	// The filter calls a token that was not issued an error.
+	// The filter reports an error for a token that was not issued.
 	if status, _, err := p.get("nonsense", 0); err != nil || status == http.StatusOK {
 		t.Errorf("metrics for a token that was not issued: %d, %v", status, err)
 	}
 	metric := func(want string) {
 		t.Helper()
-		p.eventually("the metrics report "+want, func() error {
+		p.eventually("the metrics contain "+want, func() error {
 			status, text, err := p.get(reader, 0)
 			if err != nil || status != http.StatusOK || !strings.Contains(text, want+"\n") {
 				return fmt.Errorf("status %d, %d bytes, %w", status, len(text), err)
@@ -315,22 +315,23 @@ func TestManagerProgram(t *testing.T) {
 	p.configure(p.servers() + "audit: {intervalSeconds: 50}\nlogging: {level: Debug}\n")
 	p.event("ConfigurationChanged", "audit.intervalSeconds, logging.level")
 	metric("meshvm_configuration_last_reload_successful 1")
-	p.eventually("it writes debug messages", func() error {
+	p.eventually("the manager logs debug messages", func() error {
 		if !strings.Contains(p.log.String(), `"level":"debug"`) {
 			return errors.New("none yet")
 		}
 		return nil
 	})
 
-	// What cannot change live ends it, without an error and without its lease.
+	// A change that requires a restart makes the manager exit without an error
+	// and release its lease.
 	p.configure(p.servers() + "controllers: {workers: 2}\n")
 	select {
 	case err := <-p.ended:
 		if err != nil {
-			t.Errorf("the manager ended with: %v", err)
+			t.Errorf("the manager exited with: %v", err)
 		}
-	case <-time.After(2 * patience):
-		t.Fatal("the manager did not end for its new configuration")
+	case <-time.After(2 * waitTimeout):
+		t.Fatal("the manager did not exit because of its new configuration")
 	}
 	p.ended <- nil
 	p.event("RestartForConfiguration", "controllers.workers")
@@ -342,6 +343,6 @@ func TestManagerProgram(t *testing.T) {
 		t.Errorf("the lease is still held by %q", *lease.Spec.HolderIdentity)
 	}
 	if strings.Contains(p.log.String(), "forbidden") {
-		t.Errorf("config/ gives it too few rights:\n%s", p.log)
+		t.Errorf("the permissions in config/ are not sufficient:\n%s", p.log)
 	}
 }

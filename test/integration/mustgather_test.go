@@ -22,8 +22,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestMustGather collects from a cluster with an installation and a tenant. There
-// is no kubelet, so that the logs are a stand-in's.
+// TestMustGather collects from a cluster with an installation and a tenant.
+// Without a kubelet, the logs are simulated.
 func TestMustGather(t *testing.T) {
 	s := start(t)
 	labels := map[string]string{"app.kubernetes.io/name": "meshvm"}
@@ -93,7 +93,7 @@ func TestMustGather(t *testing.T) {
 	} {
 		text, err := os.ReadFile(filepath.Join(g.Dir, file))
 		if err != nil || !strings.Contains(string(text), want) {
-			t.Errorf("%s: %v, %d bytes, want %q in it", file, err, len(text), want)
+			t.Errorf("%s: %v, %d bytes, want it to contain %q", file, err, len(text), want)
 		}
 	}
 	err := filepath.WalkDir(g.Dir, func(path string, d fs.DirEntry, err error) error {
@@ -102,7 +102,7 @@ func TestMustGather(t *testing.T) {
 		}
 		text, err := os.ReadFile(path)
 		if strings.Contains(string(text), "hunter2") {
-			t.Errorf("%s has a secret", path)
+			t.Errorf("%s contains a secret", path)
 		}
 		return err
 	})

@@ -16,9 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestPodsOfARefusedSpec: one edit lets a port bypass the mesh and has something
-// that is refused. Pods that start then get the rules of the spec before it, which
-// the PeerAuthentication is still of.
+// TestPodsOfARefusedSpec makes an edit that lets a port bypass the mesh and is
+// also invalid. Pods that start then get the rules of the previous spec, which
+// the PeerAuthentication also has.
 func TestPodsOfARefusedSpec(t *testing.T) {
 	s := start(t)
 	o := s.web()
@@ -38,16 +38,17 @@ func TestPodsOfARefusedSpec(t *testing.T) {
 	next := s.launcher(vmi, "node-b")
 	got := s.awaitNAT(next)
 	if diff := cmp.Diff(before.Spec.Inbound, got.Spec.Inbound); diff != "" {
-		t.Errorf("the new pod has not the ports of the spec before: %s", diff)
+		t.Errorf("the new pod does not have the ports of the previous spec: %s", diff)
 	}
 	s.runWriter(got.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, metav1.ConditionUnknown, v1alpha1.ReasonPending})
 
-	// A pod that is gone leaves nothing behind.
+	// A deleted pod does not leave a configuration.
 	s.end(first)
-	s.eventually("one PodNATConfiguration is left", func() error { return s.natsAre(next) })
+	s.eventually("one PodNATConfiguration remains", func() error { return s.natsAre(next) })
 
-	// After the last one its configuration shows the rules of those to come.
+	// After the last pod is deleted, its configuration contains the rules for
+	// new pods.
 	s.end(next)
 	if err := s.Delete(s.Context(), vmi); err != nil {
 		t.Fatal(err)
@@ -55,12 +56,12 @@ func TestPodsOfARefusedSpec(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNoPod})
 	_, last := s.startGuest(o.Name, "node-b")
 	if diff := cmp.Diff(before.Spec.Inbound, s.awaitNAT(last).Spec.Inbound); diff != "" {
-		t.Errorf("after a restart the pod has not the ports of the spec before: %s", diff)
+		t.Errorf("the pod after a restart does not have the ports of the previous spec: %s", diff)
 	}
-	s.eventually("one PodNATConfiguration is left", func() error { return s.natsAre(last) })
+	s.eventually("one PodNATConfiguration remains", func() error { return s.natsAre(last) })
 }
 
-// end removes a pod as a kubelet does when its containers have ended.
+// end removes a pod like a kubelet after its containers have exited.
 func (s *suite) end(pod *corev1.Pod) {
 	s.Helper()
 	if err := s.Delete(s.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
@@ -68,20 +69,21 @@ func (s *suite) end(pod *corev1.Pod) {
 	}
 }
 
-// natsAre reports whether the only PodNATConfiguration is that of the pod.
+// natsAre checks that the only PodNATConfiguration belongs to the pod.
 func (s *suite) natsAre(pod *corev1.Pod) error {
 	var list v1alpha1.PodNATConfigurationList
 	if err := s.List(s.Context(), &list, client.InNamespace(s.namespace)); err != nil {
 		return err
 	}
 	if len(list.Items) != 1 || list.Items[0].Spec.Pod.UID != pod.UID {
-		return fmt.Errorf("there are %d", len(list.Items))
+		return fmt.Errorf("found %d", len(list.Items))
 	}
 	return nil
 }
 
-// TestFailuresKeepNoRulesOfPodsThatAreGone: a child with another owner
-// keeps the operator from pruning what an edit left over, not what a pod did.
+// TestFailuresKeepNoRulesOfPodsThatAreGone checks that a child with another
+// owner prevents pruning of objects of earlier specs, but not of objects of
+// deleted pods.
 func TestFailuresKeepNoRulesOfPodsThatAreGone(t *testing.T) {
 	s := start(t)
 	o := s.web()
@@ -99,5 +101,5 @@ func TestFailuresKeepNoRulesOfPodsThatAreGone(t *testing.T) {
 	next := s.launcher(vmi, "node-a")
 	s.awaitNAT(next)
 	s.end(pod)
-	s.eventually("one PodNATConfiguration is left", func() error { return s.natsAre(next) })
+	s.eventually("one PodNATConfiguration remains", func() error { return s.natsAre(next) })
 }

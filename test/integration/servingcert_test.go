@@ -41,7 +41,8 @@ import (
 )
 
 // calledWebhook is a webhook that admits ConfigMaps of one namespace, with
-// failurePolicy Fail: when the API server cannot call it, they are refused.
+// failurePolicy Fail. If the API server cannot call it, ConfigMaps are
+// rejected.
 type calledWebhook struct {
 	*testing.T
 	env       *testenv.Env
@@ -51,11 +52,11 @@ type calledWebhook struct {
 
 	mu    sync.Mutex
 	calls int
-	// serials are those of the certificates that calls were answered with.
+	// serials are the serial numbers of the certificates during calls.
 	serials map[string]bool
 }
 
-// newCalledWebhook registers the webhook; serve starts it.
+// newCalledWebhook registers the webhook. serve starts it.
 func newCalledWebhook(t *testing.T, caBundle []byte) *calledWebhook {
 	t.Helper()
 	w := &calledWebhook{T: t, env: shared.Get(t), serials: map[string]bool{}}
@@ -115,7 +116,7 @@ func (w *calledWebhook) serve(certDir string, cacheOptions cache.Options, setup 
 		WebhookServer: webhook.NewServer(webhook.Options{
 			Host: "127.0.0.1", Port: w.port, CertDir: certDir,
 			TLSOpts: []func(*tls.Config){func(c *tls.Config) {
-				// With HTTP/1.1 every call can be a separate handshake.
+				// With HTTP/1.1, every call can have a separate handshake.
 				c.NextProtos = []string{"http/1.1"}
 				if authority != nil {
 					c.GetCertificate = authority.GetCertificate
@@ -145,13 +146,13 @@ func (w *calledWebhook) serve(certDir string, cacheOptions cache.Options, setup 
 	w.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			w.Errorf("the manager ended with: %v", err)
+			w.Errorf("the manager exited with: %v", err)
 		}
 	})
 }
 
-// call makes the API server call the webhook, and remembers the certificate
-// that the server has at that time.
+// call makes the API server call the webhook, and records the server's current
+// certificate.
 func (w *calledWebhook) call(n int) error {
 	before := w.count()
 	err := w.env.Client.Create(w.Context(), &corev1.ConfigMap{
@@ -177,9 +178,9 @@ func (w *calledWebhook) count() int {
 	return w.calls
 }
 
-// leaf is the certificate that the server has now.
+// leaf returns the server's current certificate.
 func (w *calledWebhook) leaf() (*x509.Certificate, error) {
-	// Whether it is right is the API server's business in this test.
+	// In this test, only the API server validates the certificate.
 	conn, err := tls.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", w.port), &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // only looked at
 	if err != nil {
 		return nil, err
@@ -188,23 +189,23 @@ func (w *calledWebhook) leaf() (*x509.Certificate, error) {
 	return conn.ConnectionState().PeerCertificates[0], nil
 }
 
-// awaitCalls waits until the webhook is called at all.
+// awaitCalls waits until the webhook is called.
 func (w *calledWebhook) awaitCalls() {
 	w.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for {
 		err := w.call(0)
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.Fatalf("waited %s for the webhook to be called: %v", patience, err)
+			w.Fatalf("waited %s for the webhook to be called: %v", waitTimeout, err)
 		}
 		time.Sleep(50 * time.Millisecond) // The API server is another process.
 	}
 }
 
-// callFor calls until the time is over; each call has to succeed.
+// callFor calls the webhook for a duration. Each call must succeed.
 func (w *calledWebhook) callFor(d time.Duration, during func(elapsed time.Duration)) int {
 	w.Helper()
 	begin, n := time.Now(), 1
@@ -213,13 +214,13 @@ func (w *calledWebhook) callFor(d time.Duration, during func(elapsed time.Durati
 		if err := w.call(n); err != nil {
 			w.Fatalf("call %d, %s after the first: %v", n, time.Since(begin).Round(time.Millisecond), err)
 		}
-		time.Sleep(100 * time.Millisecond) // A call every now and then.
+		time.Sleep(100 * time.Millisecond) // One call per interval.
 	}
 	return n
 }
 
 // TestSelfManagedCertificates lets the authority and its certificates expire
-// several times over, and calls the webhook all the while.
+// several times while the webhook is called.
 func TestSelfManagedCertificates(t *testing.T) {
 	w := newCalledWebhook(t, nil)
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: w.namespace}}
@@ -262,13 +263,13 @@ func TestSelfManagedCertificates(t *testing.T) {
 	}
 }
 
-// TestMountedCertificates is for the certificates that others issue and the
-// kubelet mounts: the files are replaced as the kubelet does it, before those in
-// use expire.
+// TestMountedCertificates tests certificates that another component issues and
+// the kubelet mounts. The files are replaced before the certificates expire,
+// like the kubelet does.
 func TestMountedCertificates(t *testing.T) {
 	for name, sameAuthority := range map[string]bool{
-		"OLM, cert-manager: the same authority":               true,
-		"OpenShift service-CA: its authority is replaced too": false,
+		"OLM, cert-manager: same authority":             true,
+		"OpenShift service CA: authority also replaced": false,
 	} {
 		t.Run(name, func(t *testing.T) {
 			const lifetime = 8 * time.Second
@@ -276,7 +277,8 @@ func TestMountedCertificates(t *testing.T) {
 			if sameAuthority {
 				second = first
 			}
-			// An administrator who replaces an authority trusts both for a while.
+			// An administrator who replaces an authority trusts both for a
+			// while.
 			w := newCalledWebhook(t, append(first.pem(), second.pem()...))
 			dir := t.TempDir()
 			mount(t, dir, "1", first, lifetime)
@@ -297,7 +299,7 @@ func TestMountedCertificates(t *testing.T) {
 	}
 }
 
-// issuer stands in for service-CA, OLM or cert-manager.
+// issuer simulates service CA, OLM or cert-manager.
 type issuer struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -316,7 +318,8 @@ func (i issuer) pem() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.cert.Raw})
 }
 
-// signed makes a certificate for localhost; without a parent it is an authority.
+// signed creates a certificate for localhost. Without a parent it is an
+// authority.
 func signed(t *testing.T, parent *x509.Certificate, signer, key *ecdsa.PrivateKey, lifetime time.Duration) *x509.Certificate {
 	t.Helper()
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 100))
@@ -343,9 +346,10 @@ func signed(t *testing.T, parent *x509.Certificate, signer, key *ecdsa.PrivateKe
 	return out
 }
 
-// mount lays a certificate into dir as the kubelet does with a Secret: a
-// separate directory, the link ..data changed over to it in one step, and the
-// earlier directory removed (k8s.io/kubernetes/pkg/volume/util, AtomicWriter).
+// mount writes a certificate to dir like the kubelet for a Secret: it creates a
+// separate directory, changes the symbolic link ..data to it in one step, and
+// removes the previous directory (k8s.io/kubernetes/pkg/volume/util,
+// AtomicWriter).
 func mount(t *testing.T, dir, version string, i issuer, lifetime time.Duration) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

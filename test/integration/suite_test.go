@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package integration runs the operator against a real API server with
-// KubeVirt's and Istio's own CRDs and the real Job and garbage collection
-// controllers. There is no node: what KubeVirt's controllers and a kubelet
-// would do is done by the stand-ins in upstream_test.go. test/cluster has the
-// real ones.
+// Package integration runs the operator with an API server, the CRDs of
+// KubeVirt and Istio, and the Job and garbage collection controllers. It runs
+// without nodes: the stand-ins in upstream_test.go simulate KubeVirt's
+// controllers and kubelets. test/cluster runs the complete components.
 package integration
 
 import (
@@ -37,13 +36,13 @@ import (
 )
 
 const (
-	// operatorNamespace is where rule-writer Jobs run.
+	// operatorNamespace is the namespace of rule-writer Jobs.
 	operatorNamespace = "meshvm-system"
-	// patience is how long a test waits for the operator.
-	patience = 30 * time.Second
+	// waitTimeout is the time for which a test waits for the operator.
+	waitTimeout = 30 * time.Second
 )
 
-// namespaces counts the namespaces that tests got.
+// namespaces is the number of namespaces that were created for tests.
 var namespaces atomic.Int64
 
 var shared = testenv.Shared{Options: testenv.Options{KubeVirt: true, Istio: true, Controllers: testenv.DefaultControllers}}
@@ -53,7 +52,7 @@ func TestMain(m *testing.M) {
 	shared.Main(m)
 }
 
-// suite is one operator on one API server, with one namespace for the test.
+// suite is one operator on one API server with a namespace for the test.
 type suite struct {
 	*testing.T
 	client.Client
@@ -63,14 +62,15 @@ type suite struct {
 	stop      func()
 }
 
-// start gives the test a namespace and an operator on the shared API server.
+// start creates a namespace for the test and starts an operator on the shared
+// API server.
 func start(t *testing.T, changes ...func(*controllers.Options)) *suite {
 	t.Helper()
 	return startOn(t, shared.Get(t), changes...)
 }
 
-// startOn starts an operator; it ends with the test, so that only one runs at
-// a time.
+// startOn starts an operator. It stops at the end of the test, so that only one
+// operator runs at a time.
 func startOn(t *testing.T, env *testenv.Env, changes ...func(*controllers.Options)) *suite {
 	t.Helper()
 	s := &suite{T: t, Client: env.Client, calls: &recorder{}}
@@ -87,10 +87,10 @@ func startOn(t *testing.T, env *testenv.Env, changes ...func(*controllers.Option
 	return s
 }
 
-// run starts an operator, which s.stop ends.
+// run starts an operator. s.stop stops it.
 func (s *suite) run(changes []func(*controllers.Options)) {
 	s.Helper()
-	// The operator outlives the test's context, to clean up.
+	// The operator continues after the end of the test's context, to clean up.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
 	done := make(chan error, 1)
 	mgr := newManager(ctx, s.T, s.config, changes)
@@ -98,12 +98,12 @@ func (s *suite) run(changes []func(*controllers.Options)) {
 	s.stop = func() {
 		cancel()
 		if err := <-done; err != nil {
-			s.Errorf("the operator ended with: %v", err)
+			s.Errorf("the operator exited with: %v", err)
 		}
 	}
 }
 
-// restart ends the operator and starts another.
+// restart stops the operator and starts another.
 func (s *suite) restart(changes ...func(*controllers.Options)) {
 	s.Helper()
 	s.stop()
@@ -119,7 +119,7 @@ func newManager(ctx context.Context, t *testing.T, cfg *rest.Config, changes []f
 		Client:                 controllers.ClientOptions(),
 		Metrics:                server.Options{BindAddress: "0"},
 		HealthProbeBindAddress: "0",
-		// One process holds several operators, one after the other.
+		// One process runs several operators sequentially.
 		Controller: config.Controller{SkipNameValidation: &skip},
 	})
 	if err != nil {
@@ -147,8 +147,8 @@ func (s *suite) makeNamespace(name string) {
 	}
 }
 
-// cleanUp takes away what the test made, while the operator still runs: an
-// object with a finalizer would stay for ever otherwise.
+// cleanUp deletes the objects of the test while the operator is running.
+// Otherwise, objects with a finalizer would not be deleted.
 func (s *suite) cleanUp() {
 	ctx := context.WithoutCancel(s.Context())
 	for _, o := range []client.Object{&v1alpha1.MeshedVirtualMachine{}, &corev1.Pod{}, &v1alpha1.PodNATConfiguration{}} {
@@ -159,29 +159,29 @@ func (s *suite) cleanUp() {
 	if s.Failed() {
 		return
 	}
-	s.eventually("the PodNATConfigurations are gone", func() error {
+	s.eventually("the PodNATConfigurations are deleted", func() error {
 		var list v1alpha1.PodNATConfigurationList
 		if err := s.List(ctx, &list, client.InNamespace(s.namespace)); err != nil {
 			return err
 		}
 		if len(list.Items) > 0 {
-			return fmt.Errorf("%d are left, the first with finalizers %v", len(list.Items), list.Items[0].Finalizers)
+			return fmt.Errorf("%d remain, the first with finalizers %v", len(list.Items), list.Items[0].Finalizers)
 		}
 		return nil
 	})
 }
 
-// eventually waits until check finds nothing wrong.
+// eventually waits until check returns nil.
 func (s *suite) eventually(what string, check func() error) {
 	s.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for {
 		err := check()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.Fatalf("waited %s until %s: %v", patience, what, err)
+			s.Fatalf("waited %s until %s: %v", waitTimeout, what, err)
 		}
 		time.Sleep(20 * time.Millisecond) // The API server is another process.
 	}
@@ -197,33 +197,34 @@ func (s *suite) mvm(name string) *v1alpha1.MeshedVirtualMachine {
 	return &o
 }
 
-// want is what a condition has to report.
+// want is the expected value of a condition.
 type want struct {
 	t      v1alpha1.ConditionType
 	status metav1.ConditionStatus
 	reason v1alpha1.ConditionReason
 }
 
-// check reports whether the conditions are as wanted, at the object's generation.
+// check compares the conditions with the expected values, at the generation of
+// the object.
 func (w want) check(all []metav1.Condition, generation int64) error {
 	c := meta.FindStatusCondition(all, string(w.t))
 	switch {
 	case c == nil:
-		return fmt.Errorf("there is no condition %s", w.t)
+		return fmt.Errorf("condition %s not found", w.t)
 	case c.ObservedGeneration != generation:
-		return fmt.Errorf("%s is about generation %d, not %d", w.t, c.ObservedGeneration, generation)
+		return fmt.Errorf("%s has generation %d, want %d", w.t, c.ObservedGeneration, generation)
 	case c.Status != w.status || (w.reason != "" && c.Reason != string(w.reason)):
 		return fmt.Errorf("%s is %s/%s (%s), want %s/%s", w.t, c.Status, c.Reason, c.Message, w.status, w.reason)
 	}
 	return nil
 }
 
-// awaitMVM waits until a MeshedVirtualMachine has the conditions, and checks
-// that kstatus reads it as a person would.
+// awaitMVM waits until a MeshedVirtualMachine has the conditions, and compares
+// them with the result of kstatus.
 func (s *suite) awaitMVM(name string, wants ...want) *v1alpha1.MeshedVirtualMachine {
 	s.Helper()
 	var o *v1alpha1.MeshedVirtualMachine
-	s.eventually("MeshedVirtualMachine "+name+" says so", func() error {
+	s.eventually("MeshedVirtualMachine "+name+" has the conditions", func() error {
 		o = s.mvm(name)
 		var errs []error
 		for _, w := range wants {
@@ -239,7 +240,7 @@ func (s *suite) awaitMVM(name string, wants ...want) *v1alpha1.MeshedVirtualMach
 func (s *suite) awaitNAT(pod *corev1.Pod, wants ...want) *v1alpha1.PodNATConfiguration {
 	s.Helper()
 	var found *v1alpha1.PodNATConfiguration
-	s.eventually("the PodNATConfiguration of pod "+pod.Name+" says so", func() error {
+	s.eventually("the PodNATConfiguration of pod "+pod.Name+" has the conditions", func() error {
 		var list v1alpha1.PodNATConfigurationList
 		if err := s.List(s.Context(), &list, client.InNamespace(s.namespace)); err != nil {
 			return err
@@ -254,7 +255,7 @@ func (s *suite) awaitNAT(pod *corev1.Pod, wants ...want) *v1alpha1.PodNATConfigu
 				return errors.Join(errs...)
 			}
 		}
-		return errors.New("there is none")
+		return errors.New("not found")
 	})
 	if len(wants) > 0 {
 		s.kstatusAgrees(found)
@@ -262,7 +263,7 @@ func (s *suite) awaitNAT(pod *corev1.Pod, wants ...want) *v1alpha1.PodNATConfigu
 	return found
 }
 
-// kstatusAgrees holds the object's Ready against what Flux and kpt make of it.
+// kstatusAgrees compares Ready with the result of Flux and kpt.
 func (s *suite) kstatusAgrees(o client.Object) {
 	s.Helper()
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
@@ -296,7 +297,7 @@ func (s *suite) kstatusAgrees(o client.Object) {
 		expected = status.CurrentStatus
 	}
 	if result.Status != expected {
-		s.Errorf("kstatus calls %s %s %s (%s), want %s", gvk.Kind, o.GetName(), result.Status, result.Message, expected)
+		s.Errorf("kstatus of %s %s is %s (%s), want %s", gvk.Kind, o.GetName(), result.Status, result.Message, expected)
 	}
 	if os.Getenv("MESHVM_VERBOSE") != "" {
 		s.Logf("kstatus: %s %s is %s", gvk.Kind, o.GetName(), result.Status)

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// offers12 waits until the manager does, or does not, speak TLS 1.2.
+// offers12 waits until the manager accepts or rejects TLS 1.2.
 func (p *process) offers12(want bool) {
 	p.Helper()
 	p.eventually(fmt.Sprintf("TLS 1.2 is offered: %t", want), func() error {
@@ -23,7 +23,7 @@ func (p *process) offers12(want bool) {
 	})
 }
 
-// clusterProfile is OpenShift's object with a profile.
+// clusterProfile returns the OpenShift object with a profile.
 func clusterProfile(kind string) *unstructured.Unstructured {
 	return &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "config.openshift.io/v1", "kind": "APIServer", "metadata": map[string]any{"name": "cluster"},
@@ -31,7 +31,7 @@ func clusterProfile(kind string) *unstructured.Unstructured {
 	}}
 }
 
-// openShift brings OpenShift's kind to the cluster, with a profile.
+// openShift installs the OpenShift kind and an object with a profile.
 func (p *process) openShift(kind string) *unstructured.Unstructured {
 	p.Helper()
 	o := clusterProfile(kind)
@@ -44,8 +44,8 @@ func (p *process) openShift(kind string) *unstructured.Unstructured {
 	return o
 }
 
-// followsTLSProfile brings OpenShift's kind to the cluster while the manager
-// runs, and changes its object.
+// followsTLSProfile installs the OpenShift kind while the manager is running
+// and changes its object.
 func (p *process) followsTLSProfile() {
 	p.Helper()
 	p.offers12(true)
@@ -58,17 +58,18 @@ func (p *process) followsTLSProfile() {
 	p.offers12(true)
 }
 
-// TestManagerWithoutRightToTLSProfile runs the manager as config/default has it
-// on a cluster with OpenShift's kind: it may not read the profile, works, and
-// takes it over once it may and is asked to.
+// TestManagerWithoutRightToTLSProfile runs the manager of config/default on a
+// cluster with the OpenShift kind. It is not allowed to read the profile but
+// works, and applies the profile after permission is granted and it is
+// restarted.
 func TestManagerWithoutRightToTLSProfile(t *testing.T) {
 	p := newProcess(t)
 	p.openShift("Modern")
 	p.start(p.servers())
 	p.offers12(true)
-	p.eventually("its log names the missing profile", func() error {
+	p.eventually("the log reports the missing permission", func() error {
 		if !strings.Contains(p.log.String(), "config/openshift/tls_profile_role.yaml") {
-			return fmt.Errorf("%d bytes do not mention it", len(p.log.String()))
+			return fmt.Errorf("%d bytes of log without it", len(p.log.String()))
 		}
 		return nil
 	})

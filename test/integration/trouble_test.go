@@ -55,27 +55,27 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 				want{v1alpha1.ConditionStalled, yes, v1alpha1.ReasonConflict})
 			c := meta.FindStatusCondition(got.Status.Conditions, string(v1alpha1.ConditionConflicted))
 			if !strings.Contains(c.Message, kind.Kind+" "+s.namespace+"/"+o.Name) {
-				s.Errorf("the message does not name the object: %s", c.Message)
+				s.Errorf("the message does not contain the object: %s", c.Message)
 			}
 			live, err := s.read(kind, o.Name)
 			if err != nil {
 				s.Fatal(err)
 			}
 			if live.GetResourceVersion() != foreign.GetResourceVersion() {
-				s.Errorf("the foreign %s was written: %s -> %s", kind.Kind, foreign.GetResourceVersion(), live.GetResourceVersion())
+				s.Errorf("the foreign %s was changed: %s -> %s", kind.Kind, foreign.GetResourceVersion(), live.GetResourceVersion())
 			}
-			// It recovers automatically when the cause goes.
+			// It recovers automatically when the cause is removed.
 			if err := s.Delete(s.Context(), foreign); err != nil {
 				s.Fatal(err)
 			}
-			s.eventually("our own "+kind.Kind+" is there", func() error {
+			s.eventually("our own "+kind.Kind+" exists", func() error {
 				u, err := s.read(kind, o.Name)
 				if err == nil && !metav1.IsControlledBy(u, o) {
 					err = errors.New("it is not ours")
 				}
 				return err
 			})
-			s.eventually("Conflicted is gone", func() error {
+			s.eventually("Conflicted is removed", func() error {
 				if c := meta.FindStatusCondition(s.mvm(o.Name).Status.Conditions, string(v1alpha1.ConditionConflicted)); c != nil {
 					return errors.New(c.Message)
 				}
@@ -113,7 +113,7 @@ func TestMissingUpstreamsComeAndGo(t *testing.T) {
 	}
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionDependenciesAvailable, no, v1alpha1.ReasonIstioMissing})
 	if _, err := s.read(singletons[0], o.Name); err != nil {
-		t.Errorf("the Service was lost with Istio: %v", err)
+		t.Errorf("the Service was deleted when Istio was removed: %v", err)
 	}
 	if err := env.InstallIstio(s.Context()); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestMissingUpstreamsComeAndGo(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied})
 	for _, kind := range singletons {
 		if _, err := s.read(kind, o.Name); err != nil {
-			t.Errorf("after Istio came back: %v", err)
+			t.Errorf("after Istio was installed again: %v", err)
 		}
 	}
 }
@@ -144,15 +144,15 @@ func TestRefusedSpecs(t *testing.T) {
 		want{v1alpha1.ConditionReady, no, v1alpha1.ReasonBridgeBinding},
 		want{v1alpha1.ConditionStalled, yes, v1alpha1.ReasonBridgeBinding})
 	if m := meta.FindStatusCondition(got.Status.Conditions, string(v1alpha1.ConditionAccepted)).Message; !strings.Contains(m, "spec.virtualMachine") || !strings.Contains(m, "masquerade") {
-		t.Errorf("the message names neither the field nor the way out: %s", m)
+		t.Errorf("the message contains neither the field nor the resolution: %s", m)
 	}
 	for _, kind := range singletons {
 		if _, err := s.read(kind, o.Name); err != nil {
-			t.Errorf("a refused edit cost an object: %v", err)
+			t.Errorf("a rejected edit deleted an object: %v", err)
 		}
 	}
 	if len(got.Status.RelatedObjects) != 6 {
-		t.Errorf("related objects are forgotten: %v", got.Status.RelatedObjects)
+		t.Errorf("related objects are not reported: %v", got.Status.RelatedObjects)
 	}
 	s.edit(o.Name, masquerade)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionAccepted, yes, v1alpha1.ReasonAccepted}, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
@@ -183,10 +183,10 @@ func TestPaused(t *testing.T) {
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Mesh.MTLS.Mode = v1alpha1.MTLSModePermissive })
 	edited := s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyApplied, no, v1alpha1.ReasonOutOfDate})
 	if mode := edited.Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeDisable {
-		t.Errorf("an edit that was not carried out is called %s", mode)
+		t.Errorf("the state after a rejected edit is %s", mode)
 	}
 	if _, err := s.read(singletons[0], o.Name); !apierrors.IsNotFound(err) {
-		t.Errorf("a paused operator made the Service again: %v", err)
+		t.Errorf("a paused operator recreated the Service: %v", err)
 	}
 	annotate("false")
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionServiceReady, yes, ""}, want{v1alpha1.ConditionReady, yes, ""})
@@ -197,7 +197,7 @@ func TestRuleWriterEndings(t *testing.T) {
 		outcome ruleio.Outcome
 		reason  v1alpha1.ConditionReason
 		stalled bool
-		// cure removes the cause of what no repetition mends.
+		// cure removes a cause that retries cannot resolve.
 		cure func(*suite)
 	}{
 		"write failed":       {ruleio.OutcomeFailed, v1alpha1.ReasonWriteFailed, false, nil},
@@ -207,7 +207,7 @@ func TestRuleWriterEndings(t *testing.T) {
 		"request refused": {ruleio.OutcomeInvalid, v1alpha1.ReasonRequestRefused, true, func(s *suite) {
 			s.restart(func(o *controllers.Options) { o.Jobs.Image = "localhost/meshvm/rule-writer:next" })
 		}},
-		"pod gone from node": {ruleio.OutcomeTargetGone, v1alpha1.ReasonTargetGone, false, nil},
+		"pod deleted from the node": {ruleio.OutcomeTargetGone, v1alpha1.ReasonTargetGone, false, nil},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -228,7 +228,7 @@ func TestRuleWriterEndings(t *testing.T) {
 				s.awaitMVM(o.Name, want{v1alpha1.ConditionStalled, yes, tc.reason})
 				tc.cure(s)
 			}
-			// It is tried again, and the next one succeeds.
+			// The Job is retried, and the retry succeeds.
 			s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 			s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 			if n := s.awaitNAT(pod).Status.Attempts; n != 0 {
@@ -251,7 +251,7 @@ func TestNodeThatIsDown(t *testing.T) {
 	s.node("node-down", corev1.ConditionTrue)
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
-	// The state of rules is unknown on a node that does not answer.
+	// The state of the rules on a node that is not ready is unknown.
 	s.node("node-down", corev1.ConditionUnknown)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNodeNotReady})
 	s.node("node-down", corev1.ConditionTrue)
@@ -271,7 +271,7 @@ func TestPodThatVanishesBeforeTheJobRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNoPod})
-	s.eventually("its PodNATConfiguration and Job are gone", func() error {
+	s.eventually("its PodNATConfiguration and Job are deleted", func() error {
 		if err := s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat.DeepCopy()); !apierrors.IsNotFound(err) {
 			return errors.Join(err, errors.New("the PodNATConfiguration exists"))
 		}
@@ -294,9 +294,9 @@ func TestRulesAreRemovedFromAPodThatLivesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.runWriter(nat.UID, ruleio.OperationRemove, ruleio.OutcomeRemoved)
-	s.eventually("another PodNATConfiguration takes its place", func() error {
+	s.eventually("another PodNATConfiguration replaces it", func() error {
 		if n := s.awaitNAT(pod); n.UID == nat.UID {
-			return errors.New("it is still the old one")
+			return errors.New("the previous object still exists")
 		}
 		return nil
 	})
@@ -320,10 +320,10 @@ func TestDeletionWithANodeThatIsGone(t *testing.T) {
 	if err := s.Delete(s.Context(), o); err != nil {
 		t.Fatal(err)
 	}
-	s.eventually("everything is gone", func() error {
+	s.eventually("all objects are deleted", func() error {
 		for _, kind := range append(singletons, v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine")) {
 			if _, err := s.read(kind, o.Name); !apierrors.IsNotFound(err) {
-				return fmt.Errorf("%s is there (%w)", kind.Kind, err)
+				return fmt.Errorf("%s exists (%w)", kind.Kind, err)
 			}
 		}
 		err := s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat.DeepCopy())

@@ -18,8 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// node makes a node whose kubelet reports that it is ready, or not: stand-in for a
-// kubelet.
+// node creates a node with the given Ready condition, like a kubelet.
 func (s *suite) node(name string, ready corev1.ConditionStatus) {
 	s.Helper()
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -38,7 +37,7 @@ func (s *suite) node(name string, ready corev1.ConditionStatus) {
 	}
 }
 
-// boot has a node started again.
+// boot simulates a reboot of a node.
 func (s *suite) boot(name, id string) {
 	s.Helper()
 	node := &corev1.Node{}
@@ -52,7 +51,7 @@ func (s *suite) boot(name, id string) {
 	}
 }
 
-// startGuest does what KubeVirt's controllers and a kubelet do for a
+// startGuest simulates KubeVirt's controllers and a kubelet for a
 // VirtualMachine: an instance, a launcher pod with a sandbox, and status.
 func (s *suite) startGuest(name, node string) (*kubevirtv1.VirtualMachineInstance, *corev1.Pod) {
 	s.Helper()
@@ -81,7 +80,7 @@ func (s *suite) startGuest(name, node string) (*kubevirtv1.VirtualMachineInstanc
 	return vmi, s.launcher(vmi, node)
 }
 
-// launcher makes one more virt-launcher pod for a guest.
+// launcher creates another virt-launcher pod for a guest.
 func (s *suite) launcher(vmi *kubevirtv1.VirtualMachineInstance, node string) *corev1.Pod {
 	s.Helper()
 	labels := map[string]string{kubevirtv1.AppLabel: "virt-launcher", kubevirtv1.CreatedByLabel: string(vmi.UID)}
@@ -118,7 +117,7 @@ func (s *suite) awaitVM(name string) *kubevirtv1.VirtualMachine {
 	return vm
 }
 
-// vmIs writes a VirtualMachine's status.
+// vmIs writes the status of a VirtualMachine.
 func (s *suite) vmIs(name string, change func(*kubevirtv1.VirtualMachineStatus)) {
 	s.Helper()
 	before := s.awaitVM(name)
@@ -129,7 +128,7 @@ func (s *suite) vmIs(name string, change func(*kubevirtv1.VirtualMachineStatus))
 	}
 }
 
-// podIs writes a pod's status.
+// podIs writes the status of a pod.
 func (s *suite) podIs(pod *corev1.Pod, change func(*corev1.PodStatus)) {
 	s.Helper()
 	before := &corev1.Pod{}
@@ -143,13 +142,13 @@ func (s *suite) podIs(pod *corev1.Pod, change func(*corev1.PodStatus)) {
 	}
 }
 
-// writer waits for the pod of the rule-writer Job that works for a
-// PodNATConfiguration and returns it with its request.
+// writer waits for the pod of the rule-writer Job of a PodNATConfiguration and
+// returns it with its request.
 func (s *suite) writer(owner types.UID, op ruleio.Operation) (*corev1.Pod, ruleio.Request) {
 	s.Helper()
 	var found *corev1.Pod
 	var request ruleio.Request
-	s.eventually(fmt.Sprintf("a rule-writer pod exists to %s", op), func() error {
+	s.eventually(fmt.Sprintf("a rule-writer pod exists for the operation %s", op), func() error {
 		var pods corev1.PodList
 		if err := s.List(s.Context(), &pods, client.InNamespace(operatorNamespace), client.MatchingLabels{v1alpha1.LabelPodNATConfiguration: string(owner)}); err != nil {
 			return err
@@ -168,14 +167,14 @@ func (s *suite) writer(owner types.UID, op ruleio.Operation) (*corev1.Pod, rulei
 				return nil
 			}
 		}
-		return errors.New("there is none")
+		return errors.New("not found")
 	})
 	return found, request
 }
 
-// runWriter does what a node's kubelet and the rule-writer on it do: it ends
-// the waiting rule-writer pod with the outcome. The real ones run in
-// test/kernel and test/cluster.
+// runWriter simulates the kubelet and the rule-writer of a node: the waiting
+// rule-writer pod exits with the outcome. test/kernel and test/cluster run the
+// rule-writer.
 func (s *suite) runWriter(owner types.UID, op ruleio.Operation, outcome ruleio.Outcome) ruleio.Request {
 	s.Helper()
 	pod, request := s.writer(owner, op)
@@ -187,13 +186,13 @@ func (s *suite) runWriter(owner types.UID, op ruleio.Operation, outcome ruleio.O
 	if outcome == ruleio.OutcomeApplied {
 		target.TableDigest, target.Rules = ruleio.DigestOf([]byte(digest)), 9
 	} else {
-		target.Message = "stand-in says " + string(outcome)
+		target.Message = "stand-in: " + string(outcome)
 	}
 	s.endWriter(pod, ruleio.Result{Version: ruleio.ResultVersion, RequestDigest: digest, Targets: []ruleio.TargetResult{target}})
 	return request
 }
 
-// endWriter ends a rule-writer's pod with the result.
+// endWriter makes the rule-writer's pod exit with the result.
 func (s *suite) endWriter(pod *corev1.Pod, result ruleio.Result) {
 	s.Helper()
 	ended := pod.DeepCopy()
@@ -203,7 +202,8 @@ func (s *suite) endWriter(pod *corev1.Pod, result ruleio.Result) {
 	s.podIs(pod, func(st *corev1.PodStatus) { *st = ended.Status })
 }
 
-// terminate is how a kubelet reports that the rule-writer ended.
+// terminate returns the status that a kubelet reports after the rule-writer has
+// exited.
 func terminate(pod *corev1.Pod, result ruleio.Result) error {
 	message, err := result.Encode()
 	if err != nil {
@@ -223,7 +223,7 @@ func terminate(pod *corev1.Pod, result ruleio.Result) error {
 	return nil
 }
 
-// jobs lists the rule-writer Jobs of a PodNATConfiguration.
+// jobs returns the rule-writer Jobs of a PodNATConfiguration.
 func (s *suite) jobs(owner types.UID) []batchv1.Job {
 	s.Helper()
 	var jobs batchv1.JobList
