@@ -223,7 +223,7 @@ lint-api: $(LINT) ## Run kube-api-linter on the API types.
 
 .PHONY: prose
 prose: $(VALE) ## Check spelling and language of documents, comments and messages, and count the habits of hack/prose/habits.go.
-	MESHVM_VALE='$(VALE)' go -C hack/prose test .
+	MESHVM_VALE='$(VALE)' go -C hack/prose test -count=1 .
 	go -C hack/prose run . -lint '$(CURDIR)' | xargs $(VALE) --config=hack/prose/vale.ini --output=line
 	go -C hack/prose run . '$(CURDIR)'
 

@@ -36,6 +36,9 @@ make --no-print-directory check
 step "lint"
 make --no-print-directory lint-api lint
 
+step "spelling and language"
+make --no-print-directory prose
+
 step "nothing changed"
 if [[ -n "$(git status --porcelain)" ]]; then
   git status --short

@@ -21,7 +21,7 @@ import (
 )
 
 // gatherPolicies reads the PeerAuthentications that can apply to the guest's pods:
-// those of the pods' namespace and of Istio's root namespace, whoever created them.
+// those of the pods' namespace and of Istio's root namespace, regardless of their owner.
 func (r *Reconciler) gatherPolicies(ctx context.Context, s *scope) error {
 	s.policies = []*securityv1.PeerAuthentication{}
 	namespaces := []string{s.mvm.Namespace, meshpolicy.RootNamespace}

@@ -41,6 +41,7 @@ func TestLinter(t *testing.T) {
 				"// +kubebuilder:validation:XValidation:rule=\"true\",message=\"this says it\"\ntype B struct{}\n",
 			[]string{"Actors", "Words", "Possessives", "Verbs"},
 		},
+		{"identifiers.go", "// Package natplan is istio in natplen.\npackage natplan\n", []string{"SpellingGo"}},
 		{"comments.yaml", "# Nobody is there.\na: b\n# A kubelte\nc: kubelte\n", []string{"Actors", "Existence"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -99,7 +99,7 @@ func TestDesiredGolden(t *testing.T) {
 		// Nothing for the mesh to route: no VirtualService.
 		"direct only": input(b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).MTLS(v1alpha1.MTLSModeDisable).
 			Ports(b.Direct("ssh", 22), b.UDP("syslog", 514)), nil),
-		// TLS settings of the proxy stay away from ports past the guest's proxy.
+		// TLS settings of the proxy do not apply to ports that bypass the guest's proxy.
 		"policy with tls": input(b.MVM("web").ServiceType(v1alpha1.ServiceTypeNodePort).
 			Ports(b.HTTP("http", 80, 8080), b.Direct("ssh", 22), b.Direct("vnc", 5900)).
 			TrafficPolicy(&networkingv1alpha3.TrafficPolicy{

@@ -28,7 +28,7 @@ const (
 	// DefectIPv6: KubeVirt's rules for IPv6 match neither the pod's address nor
 	// the address of the proxy's upstream connections.
 	DefectIPv6 Defect = "N7"
-	// DefectLocalPorts: a guest reaches the ports of its own proxy on local
+	// DefectLocalPorts: a guest reaches the ports of its proxy on local
 	// addresses of the pod.
 	DefectLocalPorts Defect = "N10"
 	// DefectClosedPorts: if KubeVirt forwards all ports, connections to

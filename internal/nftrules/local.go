@@ -12,7 +12,7 @@ import (
 // The rules of this file repair N10. A guest can route 127.0.0.0/8 to its gateway.
 // KubeVirt sets route_localnet on the bridge, and a proxy connects to the original
 // destination of a redirected connection, so that a guest would reach the ports of
-// its own proxy, such as Envoy's administration interface, on every local address
+// its proxy, such as Envoy's administration interface, on every local address
 // of the pod: directly, or through the outbound port.
 
 // priorityLocal is after connection tracking (-200) and Istio's mangle chains

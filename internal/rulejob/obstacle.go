@@ -103,7 +103,7 @@ func obstacleOf(pod *corev1.Pod) string {
 	return ""
 }
 
-// waitingObstacle maps the reasons for which a kubelet holds a container back
+// waitingObstacle maps the reasons for which a kubelet does not start a container
 // (kubelet, pkg/kubelet/images and pkg/kubelet/container). Image pulls swing
 // between two of them.
 func waitingObstacle(reason string) string {

@@ -6,6 +6,6 @@
 // nothing behind but files in the cache directory.
 //
 // Go tests and the demo use this package; people use the command
-// test/cluster/cmd/local-cluster. README.md beside this file describes what is real
-// and what is a stand-in.
+// test/cluster/cmd/local-cluster. README.md in this directory lists the real
+// components and the stand-ins.
 package cluster

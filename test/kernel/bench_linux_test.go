@@ -19,15 +19,15 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// BenchmarkRuleWriter measures, in one run and one iteration after the other,
+// BenchmarkRuleWriter measures in turn:
 //
-//	bare     one netlink batch with our rules, encoded beforehand, and its acknowledgement
-//	apply    encode, batch, read back, compare: what the rule-writer does in a namespace
-//	process  the rule-writer's program from start to end
-//	istio    Istio's istio-iptables from start to end, in a fresh namespace
+//	bare     one netlink batch with meshvm's rules, encoded in advance, and its acknowledgment
+//	apply    encode, batch, read back, compare: the rule-writer's work in a network namespace
+//	process  the rule-writer's process from start to exit
+//	istio    Istio's istio-iptables from start to exit, in a new network namespace
 //
-// and reports medians and their ratios, which mean more than times on a busy
-// machine.
+// It reports medians and their ratios, which are more reliable than times on a
+// busy machine.
 func BenchmarkRuleWriter(b *testing.B) {
 	l := newLab(b)
 	table := build(b, plan())
@@ -62,7 +62,8 @@ func BenchmarkRuleWriter(b *testing.B) {
 	report("apply/istio", apply, istio)
 }
 
-// BenchmarkApply is the rule-writer's work in a namespace, for its allocations.
+// BenchmarkApply measures the allocations of the rule-writer's work in a
+// network namespace.
 func BenchmarkApply(b *testing.B) {
 	table := build(b, plan())
 	l := newLab(b)
@@ -77,7 +78,7 @@ func BenchmarkApply(b *testing.B) {
 	})
 }
 
-// BenchmarkBareBatch is BenchmarkApply's measure.
+// BenchmarkBareBatch is the baseline of BenchmarkApply.
 func BenchmarkBareBatch(b *testing.B) {
 	l := newLab(b)
 	messages := l.bareBatch(b, build(b, plan()))
@@ -92,7 +93,7 @@ func BenchmarkBareBatch(b *testing.B) {
 	})
 }
 
-// timed runs f in the pod's namespace and takes its time alone.
+// timed runs f in the pod's network namespace and measures only its time.
 func (l *lab) timed(f func() error) (took time.Duration) {
 	l.t.Helper()
 	l.in(l.pod, func() error {
@@ -122,7 +123,8 @@ func applyAndCompare(table nft.Table) error {
 	return err
 }
 
-// requestFiles writes the lab's request, and names a file for the result.
+// requestFiles writes the lab's request and returns its file and a file for the
+// result.
 func (l *lab) requestFiles(b testing.TB) (request, result string) {
 	b.Helper()
 	p := plan()
@@ -141,7 +143,8 @@ func (l *lab) requestFiles(b testing.TB) (request, result string) {
 	return request, filepath.Join(dir, "result")
 }
 
-// send is a bare batch: everything is encoded, one acknowledgement is awaited.
+// send sends a bare batch: all messages are encoded, and one acknowledgment is
+// received.
 func send(messages []netlink.Message) error {
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
 	if err != nil {
@@ -160,8 +163,8 @@ func send(messages []netlink.Message) error {
 	return err
 }
 
-// bareBatch returns the messages of a batch that writes the table that is in
-// the pod, encoded by the plain means of google/nftables.
+// bareBatch returns the messages of a batch that writes the pod's table,
+// encoded directly with google/nftables.
 func (l *lab) bareBatch(b *testing.B, table nft.Table) []netlink.Message {
 	b.Helper()
 	var messages []netlink.Message
@@ -173,7 +176,7 @@ func (l *lab) bareBatch(b *testing.B, table nft.Table) []netlink.Message {
 		messages, err = copied(table)
 		return err
 	})
-	// Only the last message is acknowledged, and nothing is echoed.
+	// Only the last message is acknowledged, and no message is echoed.
 	last := len(messages) - 2
 	for i := range messages {
 		h := &messages[i].Header
@@ -196,11 +199,11 @@ func (l *lab) bareBatch(b *testing.B, table nft.Table) []netlink.Message {
 	return messages
 }
 
-// errCaptured keeps the messages of a batch from being sent.
+// errCaptured prevents the messages of a batch from being sent.
 var errCaptured = errors.New("captured")
 
-// copied reads the table with google/nftables and has it encode a batch that
-// replaces the table by an equal one.
+// copied reads the table with google/nftables and encodes a batch that replaces
+// the table with an equal table.
 func copied(table nft.Table) ([]netlink.Message, error) {
 	var messages []netlink.Message
 	in := &nftables.Conn{}

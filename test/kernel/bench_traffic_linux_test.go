@@ -11,23 +11,24 @@ import (
 	"time"
 )
 
-// Ports of the benchmarks' servers in the guest: one behind the proxy, one past
-// it that KubeVirt lets through always.
+// Ports of the benchmark's servers in the guest: one behind the proxy, and one
+// that bypasses the proxy and that KubeVirt always forwards.
 const (
 	benchMeshPort   = meshPort
 	benchDirectPort = sshPort
 )
 
-// transferred is how much a throughput benchmark sends immediately.
+// transferred is the number of bytes that a throughput benchmark sends per
+// iteration.
 const transferred = 32 << 20
 
-// BenchmarkTraffic sends the same through two pods that differ in our table
-// alone, in turns, and reports medians with the table and their ratios to those
-// without. The proxy is Envoy.
+// BenchmarkTraffic sends the same traffic in turn through two pods that differ
+// only in meshvm's table. It reports the medians with the table and their
+// ratios to the medians without the table. The proxy is Envoy.
 //
-//	connect  open a connection, send a byte, and have it back
-//	round    send a byte on an open connection and have it back
-//	send     32 MiB to the guest, until the guest has it all
+//	connect  open a connection, send a byte, and receive it back
+//	round    send a byte on an open connection and receive it back
+//	send     32 MiB to the guest, until the guest has received all of it
 func BenchmarkTraffic(b *testing.B) {
 	without, with := trafficLab(b), trafficLab(b)
 	with.apply(plan())
@@ -67,7 +68,7 @@ func BenchmarkTraffic(b *testing.B) {
 	}
 }
 
-// trafficLab is a lab whose guest sends back what it gets on two ports.
+// trafficLab is a lab whose guest echoes data on two ports.
 func trafficLab(b *testing.B) *lab {
 	b.Helper()
 	l := newLab(b)
@@ -84,8 +85,8 @@ func trafficLab(b *testing.B) *lab {
 	return l
 }
 
-// sendBack sends everything back, or, after a first byte "s", nothing but one
-// byte when the client has sent all.
+// sendBack echoes all data or, if the first byte is "s", sends a single byte
+// after it has received everything.
 func sendBack(c net.Conn) {
 	first := make([]byte, 1)
 	if _, err := io.ReadFull(c, first); err != nil {
@@ -100,7 +101,7 @@ func sendBack(c net.Conn) {
 	_, _ = io.Copy(c, c)
 }
 
-// compareTraffic measures without and with the table in turns.
+// compareTraffic measures in turn without and with the table.
 func compareTraffic(b *testing.B, without, with *lab, measure func(*lab) time.Duration) {
 	b.Helper()
 	var stock, ours []time.Duration
@@ -114,7 +115,7 @@ func compareTraffic(b *testing.B, without, with *lab, measure func(*lab) time.Du
 	b.ReportMetric(float64(median(ours))/float64(median(stock)), "with/without")
 }
 
-// dialGuest opens a connection from the thread's namespace.
+// dialGuest opens a connection from the thread's network namespace.
 func dialGuest(port int) (net.Conn, error) {
 	return net.DialTimeout("tcp4", net.JoinHostPort(podIP, strconv.Itoa(port)), waitLimit)
 }
@@ -141,7 +142,7 @@ func roundTrip(b *testing.B, c net.Conn) {
 	}
 }
 
-// transfer sends much and waits until the guest has it all.
+// transfer sends the data and waits until the guest has received it.
 func (l *lab) transfer(b *testing.B, port int) time.Duration {
 	b.Helper()
 	c, ok := l.dialGuest(b, port).(*net.TCPConn)

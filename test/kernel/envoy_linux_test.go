@@ -25,10 +25,10 @@ import (
 	"meshvm.io/meshvm/test/cluster/builder"
 )
 
-// envoyEnv names the Envoy program to use.
+// envoyEnv is the environment variable with the path of Envoy.
 const envoyEnv = "MESHVM_ENVOY"
 
-// envoyProgram finds or fetches the Envoy program once.
+// envoyProgram finds or downloads Envoy once.
 var envoyProgram = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv(envoyEnv); path != "" {
 		return path, nil
@@ -40,23 +40,24 @@ var envoyProgram = sync.OnceValues(func() (string, error) {
 	return b.Envoy(context.Background())
 })
 
-// envoy is a running Envoy in a lab's pod, in place of the proxy stand-in's two
-// capture ports.
+// envoy is a running Envoy in a lab's pod, which replaces the stand-in on the
+// two capture ports.
 type envoy struct {
 	command *exec.Cmd
 	logs    io.Closer
 	mu      sync.Mutex
-	// taken has what the proxy reports about a connection, by the client's address.
+	// taken contains the entries of the access log by client address.
 	taken map[string]outcome
-	// changed gets a value after taken has grown, and is closed at the end.
+	// changed receives a value after taken has grown. It is closed when Envoy
+	// exits.
 	changed chan struct{}
-	// stderr is for people.
+	// stderr is shown in failures.
 	stderr bytes.Buffer
 }
 
 // startEnvoy starts Envoy as the proxy's user. Its two listeners are the
-// essence of what Istio configures: they ask the kernel for the original
-// destination and connect there, inwards from 127.0.0.6 and ::6 (Istio,
+// essential part of Istio's configuration: they get the original destination
+// from the kernel and connect to it, inbound from 127.0.0.6 and ::6 (Istio,
 // pilot/pkg/networking/core/listener_builder.go).
 func (l *lab) startEnvoy(t testing.TB, program string) *envoy {
 	t.Helper()
@@ -75,7 +76,8 @@ func (l *lab) startEnvoyWith(t testing.TB, program string, bootstrap map[string]
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The proxy's user may not see where the program is, so it gets it opened.
+	// The file is opened here because the proxy's user may not have access to
+	// the directory of the program.
 	file, err := os.Open(program)
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +102,7 @@ func (l *lab) startEnvoyWith(t testing.TB, program string, bootstrap map[string]
 	return e
 }
 
-// envoyListener is a listener on all families of the mesh.
+// envoyListener returns a listener for all families of the mesh.
 func (l *lab) envoyListener(port int) map[string]any {
 	name := strconv.Itoa(port)
 	var addresses []any
@@ -124,7 +126,7 @@ func (l *lab) envoyListener(port int) map[string]any {
 	}
 }
 
-// envoyCluster connects to the original destination.
+// envoyCluster returns the cluster that connects to the original destination.
 func (l *lab) envoyCluster(port int, inwards bool) map[string]any {
 	c := map[string]any{
 		"name": strconv.Itoa(port), "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED",
@@ -147,14 +149,14 @@ func socketAddress(host string, port int) map[string]any {
 	return map[string]any{"socket_address": map[string]any{"address": host, "port_value": port}}
 }
 
-// typed is an extension of Envoy's with its configuration.
+// typed returns an Envoy extension with its configuration.
 func typed(message, category string, config map[string]any) map[string]any {
 	out := map[string]any{"@type": "type.googleapis.com/envoy.extensions." + category + message}
 	maps.Copy(out, config)
 	return map[string]any{"name": message, "typed_config": out}
 }
 
-// read reads the access log until Envoy ends.
+// read reads the access log until Envoy exits.
 func (e *envoy) read(log io.Reader) {
 	lines := bufio.NewScanner(log)
 	for lines.Scan() {
@@ -180,7 +182,8 @@ func (e *envoy) read(log io.Reader) {
 	close(e.changed)
 }
 
-// awaitListeners waits until so many sockets listen on the two capture ports.
+// awaitListeners waits until the given number of sockets listen on the two
+// capture ports.
 func (l *lab) awaitListeners(t testing.TB, want int, stderr fmt.Stringer) {
 	t.Helper()
 	for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
@@ -198,8 +201,8 @@ func (l *lab) awaitListeners(t testing.TB, want int, stderr fmt.Stringer) {
 	}
 }
 
-// listeners counts the sockets that listen on ports in the thread's namespace
-// (proc_net_tcp.txt of the kernel's documentation).
+// listeners returns the number of sockets that listen on the ports in the
+// thread's network namespace (proc_net_tcp.txt of the kernel's documentation).
 func listeners(ports ...int) (int, error) {
 	n := 0
 	for _, name := range []string{"tcp", "tcp6"} {
@@ -208,7 +211,7 @@ func listeners(ports ...int) (int, error) {
 			return 0, err
 		}
 		for line := range strings.Lines(string(table)) {
-			// The local address, and state 0A: TCP_LISTEN.
+			// The local address and the state 0A, TCP_LISTEN.
 			fields := strings.Fields(line)
 			for _, port := range ports {
 				if strings.HasSuffix(fields[1], fmt.Sprintf(":%04X", port)) && fields[3] == "0A" {
@@ -220,7 +223,7 @@ func listeners(ports ...int) (int, error) {
 	return n, nil
 }
 
-// stop ends Envoy when it has written of the clients' connections, or after
+// stop stops Envoy after it has logged the connections of the clients, or after
 // waitLimit.
 func (e *envoy) stop(t testing.TB, clients ...string) {
 	t.Helper()
@@ -250,14 +253,16 @@ func (e *envoy) stop(t testing.TB, clients ...string) {
 	_ = e.logs.Close()
 }
 
-// throughEnvoy sends the TCP flows of a column again, through Envoy in place of
-// the stand-in: first with our table, then without. It returns how many.
+// throughEnvoy sends the TCP flows of a column again through Envoy instead of
+// the stand-in, first with meshvm's table and then without it. It returns the
+// number of flows.
 func (l *lab) throughEnvoy(t *testing.T, program string, c column) int {
 	t.Helper()
 	for _, stop := range l.standIns {
 		stop()
 	}
-	// A program that is about to start has its sockets for a moment longer.
+	// The sockets of the stand-in can still exist for a short time while a
+	// program starts.
 	l.awaitListeners(t, 0, &bytes.Buffer{})
 	e := l.startEnvoy(t, program)
 	type attempt struct {

@@ -14,31 +14,31 @@ import (
 	"meshvm.io/meshvm/internal/netns"
 )
 
-// When a flow of the matrix is sent.
+// The phases in which flows are sent.
 const (
 	before  = "before"
 	started = "started"
 	after   = "after"
 )
 
-// networkRules is the network of a flow that asks for the rules.
+// networkRules is the network of a flow that lists the rules.
 const networkRules = "rules"
 
 // flow is a paragraph of matrix.txt.
 type flow struct {
-	// repair names the defect that the flow shows, empty for none.
+	// repair names the defect that the flow demonstrates, if any.
 	repair, name string
 	// from, network and host are words of matrix.txt.
 	from, network, host string
 	port                uint16
-	// family is the number of the only one, and plane the name of the only data
-	// plane; empty for all.
+	// family is the number of the only family, and plane the name of the only
+	// data plane. Both are empty for all.
 	family, plane string
-	// ends are in the order of the file, by when.
+	// ends are in the order of the file, by phase.
 	ends map[string][]*end
 }
 
-// end is a line of matrix.txt that specifies where a flow ends.
+// end is a line of matrix.txt that specifies the outcome of a flow.
 type end struct {
 	conditions []string
 	text       string
@@ -49,7 +49,7 @@ var matrixText string
 
 var readMatrix = sync.OnceValues(func() ([]*flow, error) { return parseMatrix(matrixText) })
 
-// matrix is what matrix.txt reports.
+// matrix returns the flows in matrix.txt.
 func matrix(t testing.TB) []*flow {
 	t.Helper()
 	flows, err := readMatrix()
@@ -90,7 +90,7 @@ func heading(words string) *flow {
 	return f
 }
 
-// opened reads what a flow opens, as in "client tcp pod:8080".
+// opened parses the first line of a flow, for example "client tcp pod:8080".
 func (x *flow) opened(words string) error {
 	if words == networkRules {
 		x.network = networkRules
@@ -112,7 +112,8 @@ func (x *flow) opened(words string) error {
 	return nil
 }
 
-// ending reads a line, as in "before label, no-ports: refused".
+// ending parses a line with an outcome, for example "before label, no-ports:
+// refused".
 func (x *flow) ending(words string) error {
 	when, text, found := strings.Cut(words, ": ")
 	phase, conditions, _ := strings.Cut(when, " ")
@@ -134,7 +135,7 @@ func (x *flow) ending(words string) error {
 	return nil
 }
 
-// cell is a flow in a column, and where it has to end.
+// cell is a flow in a column with its expected outcome.
 type cell struct {
 	flow   *flow
 	end    *end
@@ -143,7 +144,7 @@ type cell struct {
 	want   outcome
 }
 
-// cells are those of the matrix in one column.
+// cells returns the cells of the matrix in one column.
 func cells(t testing.TB, c column, when string) []cell {
 	t.Helper()
 	var out []cell
@@ -177,7 +178,7 @@ func cells(t testing.TB, c column, when string) []cell {
 	return out
 }
 
-// steady are the cells of a lab whose plan does not change.
+// steady returns the cells of a lab whose plan does not change.
 func steady(t testing.TB, c column) []cell {
 	t.Helper()
 	return slices.DeleteFunc(cells(t, c, after), func(x cell) bool {
@@ -200,7 +201,7 @@ func (x *flow) probe(f family) probe {
 	return p
 }
 
-// address is that of a word of matrix.txt.
+// address returns the address of a word of matrix.txt.
 func (f family) address(word string) string {
 	return map[string]string{
 		"client": f.peer, "guest": f.guest, "pod": f.pod, "outside": f.outside,
@@ -236,7 +237,8 @@ func (f family) end(o outcome, p probe) string {
 	return text
 }
 
-// parseOutcome reads an end of matrix.txt, as in "15006, guest sees gateway".
+// parseOutcome parses an outcome in matrix.txt, for example "15006, guest sees
+// gateway".
 func parseOutcome(text string, p probe, f family) (outcome, error) {
 	var o outcome
 	if proxy, rest, found := strings.Cut(text, ", "); found {

@@ -22,7 +22,7 @@ func gatedPlan() ruleio.NATPlan {
 	return p
 }
 
-// wantGate looks through the gate as its container does.
+// wantGate checks the gate like the gate container.
 func (l *lab) wantGate(t *testing.T, when string, open bool) {
 	t.Helper()
 	var err error
@@ -36,8 +36,9 @@ func (l *lab) wantGate(t *testing.T, when string, open bool) {
 	}
 }
 
-// TestGate looks through the gate at each step of a pod's life. The guest listens
-// on both of its ports, and some of KubeVirt's rules lead 127.0.0.1 to it.
+// TestGate checks the gate at each step of a pod's life cycle. The guest
+// listens on both ports of the gate, and some variants of KubeVirt's rules
+// forward 127.0.0.1 to it.
 func TestGate(t *testing.T) {
 	t.Parallel()
 	for name, stock := range map[string]struct {
@@ -84,8 +85,8 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// TestGateStaysShutAfterAChange changes a rule between the read-back and the
-// opening: what was verified is not the existing state.
+// TestGateStaysShutAfterAChange changes a rule between reading back and opening
+// the gate, so the verified state is not the current state.
 func TestGateStaysShutAfterAChange(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -108,8 +109,8 @@ func TestGateStaysShutAfterAChange(t *testing.T) {
 	}
 }
 
-// TestGateProgram runs the containers' program as they do, as a user without any
-// right: it waits, and ends when the rules were verified.
+// TestGateProgram runs the program like the gate container, as a user without
+// privileges. It waits, and exits after the rules are verified.
 func TestGateProgram(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -119,7 +120,8 @@ func TestGateProgram(t *testing.T) {
 	}
 	defer func() { _ = program.Close() }()
 	run := func(args ...string) *exec.Cmd {
-		// By its descriptor, because the user may not see the directory.
+		// By its descriptor, because the user may not have access to the
+		// directory.
 		c := exec.CommandContext(t.Context(), "/proc/self/fd/3", append([]string{"gate"}, args...)...)
 		c.ExtraFiles = []*os.File{program}
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: proxyUID, Gid: proxyUID, NoSetGroups: true}}

@@ -26,33 +26,33 @@ const (
 	peerIP       = "10.244.0.1"
 	guestIP      = "10.0.2.2"
 	gatewayIP    = "10.0.2.1"
-	// outsideIP is any host outside; excludedIP is one in excludedCIDR.
+	// outsideIP is a host outside. excludedIP is a host in excludedCIDR.
 	outsideIP    = "203.0.113.9"
 	excludedIP   = "198.51.100.7"
 	excludedCIDR = "198.51.100.0/24"
 )
 
-// proxyUID is the user of Istio's proxy.
+// proxyUID is the user ID of Istio's proxy.
 const proxyUID = 1337
 
-// lab is a pod with its surroundings.
+// lab is a pod with its environment.
 type lab struct {
 	t                testing.TB
 	pod, peer, guest *netns.Namespace
-	// families are those that all links have; mesh are those of them that the
-	// proxy and Istio's rules know.
+	// families are the families of all links. mesh are the families that the
+	// proxy and Istio's rules carry.
 	families, mesh []family
-	// applied is the plan of the table in the pod, nil if there is none.
+	// applied is the plan of the table in the pod, or nil.
 	applied *ruleio.NATPlan
-	// probes counts those that were sent.
+	// probes is the number of probes that were sent.
 	probes atomic.Uint32
-	// standIns stop the proxy stand-in's capture ports.
+	// standIns stop the capture ports of the proxy stand-in.
 	standIns []func()
 }
 
-// newLab makes the three namespaces and the pod's own interface, with IPv4 if no
-// family is named. The link to the guest comes with addGuest, as in KubeVirt,
-// where Istio's rules are written first.
+// newLab creates the three network namespaces and the pod's interface, with
+// IPv4 if no family is given. addGuest adds the link to the guest later, as in
+// KubeVirt, where Istio's rules are written first.
 func newLab(t testing.TB, families ...family) *lab {
 	t.Helper()
 	need(t)
@@ -61,8 +61,8 @@ func newLab(t testing.TB, families ...family) *lab {
 	}
 	l := &lab{t: t, pod: newNamespace(t), peer: newNamespace(t), guest: newNamespace(t), families: families, mesh: families}
 	for _, ns := range []*netns.Namespace{l.pod, l.peer, l.guest} {
-		// Nothing waits for duplicates of an address, and every datagram to a
-		// closed port is answered, not only some in a second.
+		// Without duplicate address detection, and without a rate limit for
+		// answers to datagrams to closed ports.
 		l.in(ns, func() error {
 			return errors.Join(sysctl("ipv6/conf/default/accept_dad", "0"),
 				sysctl("ipv4/icmp_ratelimit", "0"), sysctl("ipv6/icmp/ratelimit", "0"))
@@ -85,9 +85,10 @@ func newLab(t testing.TB, families ...family) *lab {
 	return l
 }
 
-// addGuest makes what virt-handler makes before it writes rules: the bridge
-// with its address, forwarding, and route_localnet on the bridge (KubeVirt,
-// pkg/network/setup/netpod/netpod.go). A veth stands for the tap device.
+// addGuest creates the objects that virt-handler creates before it writes
+// rules: the bridge with its address, forwarding, and route_localnet on the
+// bridge (KubeVirt, pkg/network/setup/netpod/netpod.go). A veth replaces the
+// tap device.
 func (l *lab) addGuest() {
 	l.t.Helper()
 	l.in(l.pod, func() error {
@@ -101,8 +102,8 @@ func (l *lab) addGuest() {
 	l.veth(l.pod, "tap0", l.guest, "eth0")
 	l.in(l.pod, func() error { return errors.Join(setMaster("tap0", bridge), setUp("tap0")) })
 	l.in(l.guest, func() error {
-		// Loopback stays down, so that the guest can try to send to
-		// 127.0.0.0/8 through its gateway, as a hostile one would.
+		// Loopback is down, so that the guest can try to send packets to
+		// 127.0.0.0/8 through its gateway like a hostile guest.
 		return errors.Join(setUp("eth0"), sysctl("ipv4/conf/eth0/route_localnet", "1"))
 	})
 	for _, f := range l.families {
@@ -115,7 +116,7 @@ func (l *lab) addGuest() {
 	}
 }
 
-// in runs f in a namespace and ends the test if it fails.
+// in runs f in a network namespace and fails the test if f fails.
 func (l *lab) in(ns *netns.Namespace, f func() error) {
 	l.t.Helper()
 	if err := ns.Do(f); err != nil {
@@ -123,7 +124,7 @@ func (l *lab) in(ns *netns.Namespace, f func() error) {
 	}
 }
 
-// veth makes a pair with one end in each namespace.
+// veth creates a pair with one end in each network namespace.
 func (l *lab) veth(a *netns.Namespace, aName string, b *netns.Namespace, bName string) {
 	l.t.Helper()
 	path := l.procPath(b)
@@ -143,12 +144,14 @@ func (l *lab) veth(a *netns.Namespace, aName string, b *netns.Namespace, bName s
 	})
 }
 
-// procPath is a path that opens the namespace from anywhere in this process.
+// procPath returns a path by which this process can open the network namespace
+// from any thread.
 func (l *lab) procPath(ns *netns.Namespace) string {
 	return filepath.Join("/proc", strconv.Itoa(os.Getpid()), "fd", strconv.Itoa(int(ns.Fd())))
 }
 
-// newNamespace makes a network namespace that ends with the test.
+// newNamespace creates a network namespace that exists until the end of the
+// test.
 func newNamespace(t testing.TB) *netns.Namespace {
 	t.Helper()
 	type made struct {
@@ -157,7 +160,7 @@ func newNamespace(t testing.TB) *netns.Namespace {
 	}
 	result := make(chan made)
 	go func() {
-		// The thread is never unlocked, so it ends with the goroutine.
+		// The thread remains locked, so it is terminated with the goroutine.
 		runtime.LockOSThread()
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 			result <- made{err: err}
@@ -205,7 +208,7 @@ func setMaster(name, master string) error {
 	return netlink.LinkSetMaster(link, m)
 }
 
-// sysctl sets a value below /proc/sys/net of the thread's namespace.
+// sysctl sets a value below /proc/sys/net in the thread's network namespace.
 func sysctl(name, value string) error {
 	return os.WriteFile(filepath.Join("/proc/sys/net", name), []byte(value), 0o644)
 }

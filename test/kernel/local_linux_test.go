@@ -92,7 +92,7 @@ func (l *lab) reachedFromGuest(t *testing.T, targets []localTarget, limit time.D
 }
 
 // TestLocalPorts is N10: a root user in the guest routes loopback addresses to the
-// gateway and tries to reach the local ports of its own proxy, directly and through
+// gateway and tries to reach the local ports of its proxy, directly and through
 // the proxy's outbound port. The proxy is Envoy, with its administration interface
 // on loopback as Istio's bootstrap has it. The other ports are served by stand-ins.
 func TestLocalPorts(t *testing.T) {

@@ -54,7 +54,7 @@ var upstream = sync.OnceValues(func() (programs, error) {
 	return p, nil
 })
 
-// lacking describes what the tests lack here, nil if nothing.
+// lacking is the missing requirement of the tests, or nil.
 var lacking = sync.OnceValue(missing)
 
 func TestMain(m *testing.M) {
@@ -72,11 +72,10 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// labsAtOnce is how many labs there may be at the same time: they wait for most
-// of their time.
+// labsAtOnce is the number of parallel labs. Labs wait most of the time.
 const labsAtOnce = 8
 
-// manyAtOnce sets -parallel, unless it is given.
+// manyAtOnce sets -parallel unless the flag is set.
 func manyAtOnce() {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
@@ -85,8 +84,8 @@ func manyAtOnce() {
 	}
 }
 
-// ownTables lists the tables of this project's names in the namespace that the
-// tests are started in, where none of them belongs.
+// ownTables returns the tables of this project in the network namespace in
+// which the tests were started. It must not contain any.
 func ownTables() string {
 	out, err := exec.Command("nft", "list", "tables").Output()
 	if err != nil {
@@ -101,7 +100,8 @@ func ownTables() string {
 	return strings.Join(own, ", ")
 }
 
-// need skips the test where it cannot run, or fails it if that is forbidden.
+// need skips the test if its requirements are not met, or fails it if skipping
+// is forbidden.
 func need(t testing.TB) {
 	t.Helper()
 	switch err := lacking(); {
@@ -113,7 +113,7 @@ func need(t testing.TB) {
 	}
 }
 
-// missing describes what these tests lack here, nil if nothing.
+// missing returns the missing requirement of the tests, or nil.
 func missing() error {
 	var errs []error
 	for _, p := range []struct{ program, install string }{
@@ -130,8 +130,8 @@ func missing() error {
 	return errors.Join(errs...)
 }
 
-// mayMakeNamespaces tries, on a thread that ends afterwards, what every lab
-// does.
+// mayMakeNamespaces tries the operations of every lab on a thread that is
+// terminated afterwards.
 func mayMakeNamespaces() error {
 	result := make(chan error)
 	go func() {

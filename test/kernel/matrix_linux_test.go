@@ -21,7 +21,7 @@ type column struct {
 	families []family
 }
 
-// columns are all of the matrix.
+// columns returns all columns of the matrix.
 func columns() []column {
 	var out []column
 	for _, i := range []istio{
@@ -40,7 +40,7 @@ func columns() []column {
 	return out
 }
 
-// words are the conditions of matrix.txt that hold for flows of a family.
+// words returns the conditions of matrix.txt that apply to flows of a family.
 func (c column) words(f family) []string {
 	return append(c.kubevirt.words(), c.istio.name, f.name, c.breadth(), c.plane())
 }
@@ -67,7 +67,7 @@ func (c column) String() string {
 	return fmt.Sprintf("Istio %s, KubeVirt %s, %s, %s", c.istio.name, c.kubevirt.name, families, c.plane())
 }
 
-// newLab makes the lab of a column.
+// newLab creates the lab of a column.
 func (c column) newLab(t testing.TB) *lab {
 	t.Helper()
 	if c.istio.ambient {
@@ -81,8 +81,8 @@ func (c column) newLab(t testing.TB) *lab {
 	return l
 }
 
-// startPlan is the plan that the column's VM starts with, and changedPlan what
-// it becomes: matrix.txt describes what is in them.
+// startPlan is the initial plan of the column's VM. changedPlan is the plan
+// after the change. matrix.txt describes both.
 func (c column) startPlan() ruleio.NATPlan {
 	p := planOf(c.families...)
 	if c.istio.ambient {
@@ -104,8 +104,8 @@ func (c column) changedPlan() ruleio.NATPlan {
 	return p
 }
 
-// TestMatrix sends every flow of matrix.txt in every column: with the stock
-// rules, with our table, and with our table changed.
+// TestMatrix sends all flows of matrix.txt in all columns: with the stock
+// rules, with meshvm's table, and with meshvm's table after a change.
 func TestMatrix(t *testing.T) {
 	var r report
 	t.Run("column", func(t *testing.T) {
@@ -119,7 +119,7 @@ func TestMatrix(t *testing.T) {
 	r.check(t)
 }
 
-// send sends every flow of a column.
+// send sends all flows of a column.
 func (c column) send(t *testing.T, r *report) {
 	t.Helper()
 	l := c.newLab(t)
@@ -137,13 +137,13 @@ func (c column) send(t *testing.T, r *report) {
 	}
 }
 
-// sighting is a cell and what was seen in it.
+// sighting is a cell with its actual outcome.
 type sighting struct {
 	cell
 	got outcome
 }
 
-// sendAll sends flows at the same time and compares.
+// sendAll sends flows in parallel and compares the outcomes.
 func (l *lab) sendAll(t *testing.T, when string, cells []cell) []sighting {
 	t.Helper()
 	seen := make([]sighting, len(cells))
@@ -162,18 +162,18 @@ func (l *lab) sendAll(t *testing.T, when string, cells []cell) []sighting {
 	return seen
 }
 
-// Results of a request to list the rules.
+// Results of listing the rules.
 var (
-	// unreadable is the answer of iptables, the tool that Istio's
-	// documentation names.
+	// unreadable is the result of iptables, the tool that Istio's documentation
+	// recommends.
 	unreadable = outcome{Failure: "iptables-cannot-list-them"}
-	// proven is that the rule-writer has read our table back and found it as
-	// planned.
+	// proven means that the rule-writer has read meshvm's table and that it
+	// matches the plan.
 	proven = outcome{Server: "read back"}
 )
 
-// rules asks which rules there are: the rule-writer where there is a table of
-// ours, and otherwise iptables.
+// rules lists the rules with the rule-writer if meshvm's table exists,
+// otherwise with iptables.
 func (l *lab) rules(p probe) outcome {
 	l.t.Helper()
 	if l.applied != nil {
@@ -198,8 +198,8 @@ func (l *lab) rules(p probe) outcome {
 	return outcome{Failure: strings.ReplaceAll(fmt.Sprintf("%s %v", out, err), " ", "-")}
 }
 
-// TestMatrixIsWhole wants every line of matrix.txt to be about some column, and
-// every repair to be of something that is broken in some column.
+// TestMatrixIsWhole checks that every line of matrix.txt applies to a column,
+// and that every repair fixes a flow that fails in a column.
 func TestMatrixIsWhole(t *testing.T) {
 	used, repairs := map[*end]bool{}, map[*flow]bool{}
 	for _, c := range columns() {

@@ -18,8 +18,8 @@ import (
 	"meshvm.io/meshvm/test/cluster/builder"
 )
 
-// TestEveryRuleIsNeeded takes away one rule at a time: with some stock rules,
-// some probe must then go another way.
+// TestEveryRuleIsNeeded removes one rule at a time. With some stock rules, the
+// outcome of a probe must change.
 func TestEveryRuleIsNeeded(t *testing.T) {
 	for _, f := range []family{ipv4, ipv6} {
 		t.Run(f.name, func(t *testing.T) {
@@ -57,8 +57,8 @@ func localProbes(l *lab, f family) []wanted {
 	return append(out, wanted{probe{name: "guest to UDP of the pod", from: fromGuest, network: f.udp(), host: f.gateway, port: ntpPort}, noAnswer})
 }
 
-// expectNeeded takes away one rule of the plan's table at a time: in some lab some
-// probe must then end otherwise.
+// expectNeeded removes one rule of the plan's table at a time. In one of the
+// labs, the outcome of a probe must change.
 func expectNeeded(t *testing.T, p ruleio.NATPlan, labs []stockLab) {
 	t.Helper()
 	for ci, c := range build(t, p).Chains {
@@ -78,8 +78,8 @@ func expectNeeded(t *testing.T, p ruleio.NATPlan, labs []stockLab) {
 	}
 }
 
-// TestIstioWithoutTheBridge shows that the guest's traffic passes the proxy even
-// if Istio's rules do not know the bridge.
+// TestIstioWithoutTheBridge checks that the guest's traffic passes through the
+// proxy even if Istio's rules do not match the bridge.
 func TestIstioWithoutTheBridge(t *testing.T) {
 	t.Parallel()
 	c := column{istioBlind, annotated, []family{ipv4}}
@@ -92,19 +92,20 @@ func TestIstioWithoutTheBridge(t *testing.T) {
 	l.sendAll(t, after, steady(t, c))
 }
 
-// stockLab is a lab and what has to happen in it with our table.
+// stockLab is a lab with the expected outcomes with meshvm's table.
 type stockLab struct {
 	*lab
 	wants []wanted
 }
 
-// wanted is a probe and its end.
+// wanted is a probe with its expected outcome.
 type wanted struct {
 	probe probe
 	want  outcome
 }
 
-// misbehaves reports whether a probe ends otherwise than with our whole table.
+// misbehaves reports whether the outcome of a probe differs from its outcome
+// with the complete table.
 func (l stockLab) misbehaves(t *testing.T) bool {
 	t.Helper()
 	got := make([]outcome, len(l.wants))
@@ -118,7 +119,7 @@ func (l stockLab) misbehaves(t *testing.T) bool {
 			continue
 		}
 		if got[i].Failure == noAnswer.Failure && l.run(w.probe, replyTimeout{surely, surely}) == w.want {
-			continue // It only took long.
+			continue // It only timed out.
 		}
 		t.Logf("%s: %s", w.probe, got[i].words())
 		return true
@@ -126,10 +127,11 @@ func (l stockLab) misbehaves(t *testing.T) bool {
 	return false
 }
 
-// surely is how long what comes at all takes at most, with many labs immediately.
+// surely is the time within which an expected answer arrives, even with many
+// parallel labs.
 const surely = 4 * absenceLimit
 
-// TestProgram runs the rule-writer as the Job does.
+// TestProgram runs the rule-writer like the Job.
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -157,7 +159,7 @@ func TestProgram(t *testing.T) {
 	}
 }
 
-// checkStatic refuses a program that needs anything else in its image.
+// checkStatic fails if the program depends on other files in its image.
 func checkStatic(t *testing.T, program string) {
 	t.Helper()
 	f, err := elf.Open(program)
@@ -175,7 +177,7 @@ func checkStatic(t *testing.T, program string) {
 	t.Logf("%s: %d bytes, static", program, info.Size())
 }
 
-// ruleWriterProgram builds the rule-writer once, as its image has it.
+// ruleWriterProgram builds the rule-writer as in its image, once.
 func ruleWriterProgram(t testing.TB) string {
 	t.Helper()
 	program, err := builtRuleWriter()

@@ -36,7 +36,7 @@ func (l *lab) ping(p probe, limit time.Duration) outcome {
 		l.t.Fatal(err)
 	}
 	// Type, code 0, checksum, identifier and sequence number.
-	id := uint16(pings.Add(1)) //nolint:gosec // It may begin anew.
+	id := uint16(pings.Add(1)) //nolint:gosec // It may wrap around.
 	message := []byte{request, 0, 0, 0, byte(id >> 8), byte(id), 0, 1}
 	sum := uint32(0)
 	for i := 0; i < len(message); i += 2 {

@@ -17,8 +17,8 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// Pools that random plans and packets are made of. Of a family's networks the
-// second is inside the first.
+// Values of random plans and packets. The second network of each family is
+// inside the first.
 var (
 	guestPool   = []uint16{1000, 1001, 1002, 1003, 1004, 1005}
 	outsidePool = []uint16{2000, 2001, 2002, 2003}
@@ -28,7 +28,8 @@ var (
 	}
 )
 
-// randomPlan draws from the pools, beside a plan's proxy and families.
+// randomPlan returns a plan with random values, except for the proxy and the
+// families.
 func randomPlan(r *rand.Rand, p ruleio.NATPlan, families []family) ruleio.NATPlan {
 	p.Inbound, p.Outbound = ruleio.Inbound{}, ruleio.Outbound{}
 	single := func(port uint16) ruleio.PortRange { return ruleio.PortRange{First: port, Last: port} }
@@ -72,7 +73,7 @@ func randomNetworks(r *rand.Rand, families []family) []string {
 	return out
 }
 
-// randomProbe is a connection or a datagram inwards or outwards.
+// randomProbe returns a random inbound or outbound connection or datagram.
 func randomProbe(r *rand.Rand, families []family, ambient bool) probe {
 	f := families[r.IntN(len(families))]
 	network := []string{f.tcp(), f.tcp(), f.udp()}[r.IntN(3)]
@@ -86,8 +87,8 @@ func randomProbe(r *rand.Rand, families []family, ambient bool) probe {
 	return probe{name: "guest to outside", from: fromGuest, network: network, host: host, port: outsidePool[r.IntN(len(outsidePool))]}
 }
 
-// model reports from the plan alone what becomes of a connection or a datagram that
-// is the first of its flow. It knows nothing of rules, nor of earlier flows.
+// model computes the outcome of the first packet of a flow from the plan only.
+// It does not depend on rules or on earlier flows.
 func model(p ruleio.NATPlan, c probe) outcome {
 	if c.host == familyOf(c.host).pod {
 		return modelInbound(p, c)
@@ -95,12 +96,12 @@ func model(p ruleio.NATPlan, c probe) outcome {
 	return modelOutbound(p, c)
 }
 
-// has shows whether the probe's port is in one of the ranges.
+// has reports whether the probe's port is in one of the ranges.
 func (p probe) has(ranges []ruleio.PortRange) bool {
 	return slices.ContainsFunc(ranges, func(r ruleio.PortRange) bool { return r.First <= p.port && p.port <= r.Last })
 }
 
-// within shows whether the probe goes to one of the networks.
+// within reports whether the probe's destination is in one of the networks.
 func (p probe) within(networks []string) bool {
 	return slices.ContainsFunc(networks, func(n string) bool { return netip.MustParsePrefix(n).Contains(netip.MustParseAddr(p.host)) })
 }
@@ -142,16 +143,17 @@ func modelOutbound(p ruleio.NATPlan, c probe) outcome {
 	}
 }
 
-// Flags of TestRandomPlans. A plan's number is the seed of all that is random
-// about it, so that a plan can be run again alone.
+// Flags of TestRandomPlans. The number of a plan is the seed of all its random
+// values, so that a plan can be repeated.
 var (
 	seed      = flag.Uint64("seed", 19, "number of the first random plan")
 	planCount = flag.Uint64("plans", 50, "number of random plans for each lab")
 )
 
-// TestRandomPlans writes random plans: each is read back as it was built, its
-// table is the same after the plan's way through a request, all packets go where
-// the model reports, and none of their flows is one that a reset would end.
+// TestRandomPlans writes random plans and checks for each that it is read back
+// as built, that its table does not change if the plan is converted to a
+// request and back, that all outcomes match the model, and that a reset would
+// not terminate any of its flows.
 func TestRandomPlans(t *testing.T) {
 	for _, c := range []column{
 		{istioNftables, annotatedWithoutList, []family{ipv4}},
@@ -182,8 +184,8 @@ func TestRandomPlans(t *testing.T) {
 	}
 }
 
-// randomPlan is TestRandomPlans with one plan in one lab. It returns how many
-// connections it made.
+// randomPlan runs TestRandomPlans with one plan in one lab. It returns the
+// number of connections.
 func (l *lab) randomPlan(t *testing.T, lab column, number uint64) int {
 	t.Helper()
 	const probes = 24
@@ -213,7 +215,7 @@ func (l *lab) randomPlan(t *testing.T, lab column, number uint64) int {
 	return probes
 }
 
-// replanned is the plan as it comes out of a request.
+// The result of replanned is the plan after conversion to a request and back.
 func replanned(t *testing.T, p ruleio.NATPlan) ruleio.NATPlan {
 	t.Helper()
 	text, err := ruleio.Request{Version: ruleio.RequestVersion, Targets: []ruleio.Target{

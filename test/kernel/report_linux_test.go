@@ -10,11 +10,11 @@ import (
 	"testing"
 )
 
-// report is what was seen in the matrix.
+// report contains the outcomes of the matrix.
 type report struct {
 	mu   sync.Mutex
-	seen map[string]map[string][]sighting // by column and when
-	// envoy counts the cells that were seen through Envoy too.
+	seen map[string]map[string][]sighting // by column and phase
+	// envoy is the number of cells that were also sent through Envoy.
 	envoy int
 }
 
@@ -36,8 +36,8 @@ func (r *report) add(c column, when string, seen []sighting) {
 	r.seen[c.String()][when] = seen
 }
 
-// published are the columns of the published table: each joins columns of the
-// matrix.
+// published are the columns of the published table. Each column combines
+// columns of the matrix.
 var published = []struct {
 	heading, when string
 	has           func(column) bool
@@ -49,8 +49,8 @@ var published = []struct {
 	{"With meshvm, without Istio's rules", after, func(c column) bool { return c.istio.none }},
 }
 
-// row are the cells of a flow in the published table. Cells that differ
-// in columns of the matrix that are joined is separated by "or".
+// row returns the cells of a flow in the published table. Different outcomes in
+// combined columns are separated by "or".
 func (r *report) row(x *flow, plane string) []string {
 	out := make([]string, len(published))
 	for i, p := range published {
@@ -70,7 +70,7 @@ func (r *report) row(x *flow, plane string) []string {
 	return out
 }
 
-// markdown is the published table of a data plane.
+// markdown returns the published table of a data plane.
 func (r *report) markdown(t *testing.T, plane string) string {
 	t.Helper()
 	var b strings.Builder
@@ -95,7 +95,7 @@ func (r *report) markdown(t *testing.T, plane string) string {
 	return b.String()
 }
 
-// check prints the report and compares it with the published one.
+// check prints the report and compares it with the published table.
 func (r *report) check(t *testing.T) {
 	t.Helper()
 	if len(r.seen) != len(columns()) {

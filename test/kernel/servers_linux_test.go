@@ -26,10 +26,10 @@ const (
 	directPort   = 9000 // also in Istio's excludeInboundPorts
 	sshPort      = 22
 	udpPort      = 5353
-	closedPort   = 7777 // the guest listens, but it is not listed
-	latePort     = 8181 // also, until the plan changes
+	closedPort   = 7777 // the guest listens, but the port is not listed
+	latePort     = 8181 // not listed until the plan changes
 	dnsPort      = 53
-	resolverPort = 15053 // of the proxy, on 127.0.0.1 only
+	resolverPort = 15053 // of the proxy, only on 127.0.0.1
 	ntpPort      = 123
 	webPort      = 443
 	databasePort = 5432 // in the outbound exclusions
@@ -38,23 +38,23 @@ const (
 	inboundPort      = 15006
 	outboundPort     = 15001
 	healthPort       = 15021
-	adminPort        = 15000 // on 127.0.0.1 only
+	adminPort        = 15000 // only on 127.0.0.1
 	statsPort        = 15090
 	agentPort        = 15020
 )
 
-// Names by which servers answer.
+// Names of the servers in their answers.
 const (
 	serverGuest   = "guest"
 	serverOutside = "outside"
 	serverProxy   = "proxy"
 )
 
-// waitLimit bounds waiting for what must come, on a busy machine.
+// waitLimit is the time to wait for expected events on a busy machine.
 const waitLimit = 20 * time.Second
 
-// startServers starts the guest's, the outside's and the sidecar's servers. They
-// end with the test.
+// startServers starts the servers of the guest, the outside and the sidecar.
+// They run until the end of the test.
 func (l *lab) startServers() {
 	l.t.Helper()
 	l.startEndpoints()
@@ -67,7 +67,7 @@ func (l *lab) startServers() {
 	}
 }
 
-// startEndpoints starts the guest's and the outside's servers.
+// startEndpoints starts the servers of the guest and the outside.
 func (l *lab) startEndpoints() {
 	l.t.Helper()
 	for _, f := range l.families {
@@ -118,7 +118,7 @@ func (l *lab) serve(listener net.Listener, serve func(net.Conn)) (stop func()) {
 			}
 			running.Go(func() {
 				defer func() { _ = c.Close() }()
-				// A flow that was reset at the other end ends here too.
+				// The connection was reset by the other end.
 				defer context.AfterFunc(ctx, func() { _ = c.Close() })()
 				serve(c)
 			})
@@ -136,7 +136,7 @@ func (l *lab) serveUDP(ns *netns.Namespace, host string, port int, server string
 	})
 }
 
-// serveUDPHere is serveUDP in the namespace of the calling thread.
+// serveUDPHere is serveUDP in the network namespace of the calling thread.
 func (l *lab) serveUDPHere(host string, port int, server string) {
 	l.t.Helper()
 	conn, err := net.ListenPacket(familyOf(host).udp(), net.JoinHostPort(host, strconv.Itoa(port)))
@@ -156,7 +156,7 @@ func (l *lab) serveUDPHere(host string, port int, server string) {
 	}()
 }
 
-// answer reports who answers and whom the server sees as the client.
+// answer returns the name of the server and the address of the client.
 func answer(server string) func(net.Conn) {
 	return func(c net.Conn) { _, _ = io.WriteString(c, answerLine(server, c.RemoteAddr())) }
 }
@@ -166,9 +166,9 @@ func answerLine(server string, client net.Addr) string {
 	return fmt.Sprintf("server %s %s\n", server, host)
 }
 
-// standIn serves one of the proxy's two capture ports: it shows the client
-// which port took the connection and its original destination, connects there
-// as the proxy's user, and passes on the answer.
+// standIn serves one of the proxy's two capture ports. It sends the capture
+// port and the original destination to the client, connects to the original
+// destination as the proxy's user, and forwards the answer.
 func (l *lab) standIn(name, upstreamFrom string) func(net.Conn) {
 	return func(c net.Conn) {
 		to, err := originalDestination(c)
@@ -181,8 +181,8 @@ func (l *lab) standIn(name, upstreamFrom string) func(net.Conn) {
 	}
 }
 
-// passOn connects and passes on what both ends report, until one of them ends. A
-// client that goes away ends the connecting too.
+// passOn connects and forwards data in both directions until one end closes the
+// connection. It stops connecting if the client disconnects.
 func passOn(c net.Conn, dial func(context.Context) (net.Conn, error)) {
 	ctx, cancel := context.WithTimeout(context.Background(), waitLimit)
 	defer cancel()
@@ -223,11 +223,11 @@ func (l *lab) dialAsProxy(ctx context.Context, from string, to netip.AddrPort) (
 }
 
 // asUser runs f with another file system user on the current thread, which is
-// locked. Netfilter's skuid looks at the file system user of the thread that
-// made the socket; the thread's capabilities for networks stay.
+// locked. Netfilter's skuid matches the file system user of the thread that
+// created the socket. The network capabilities of the thread do not change.
 func asUser(uid int, f func() error) error { return as(uid, unix.SetfsuidRetUid, f) }
 
-// asGroup is asUser with the group, for skgid.
+// asGroup is asUser for the group, which skgid matches.
 func asGroup(gid int, f func() error) error { return as(gid, unix.SetfsgidRetGid, f) }
 
 func as(id int, set func(int) (int, error), f func() error) error {
@@ -238,17 +238,18 @@ func as(id int, set func(int) (int, error), f func() error) error {
 		return err
 	}
 	defer func() { _, _ = set(before) }()
-	// setfsuid(2) and setfsgid(2) report no errors; asking for an impossible
-	// number shows.
+	// setfsuid(2) and setfsgid(2) do not report errors. Setting an invalid ID
+	// returns the current one.
 	if now, err := set(-1); err != nil || now != id {
 		return fmt.Errorf("not allowed to use user or group %d", id)
 	}
 	return f()
 }
 
-// originalDestination is where the connection went before it was redirected
-// (linux/netfilter_ipv4.h, SO_ORIGINAL_DST, and linux/netfilter_ipv6/ip6_tables.h,
-// IP6T_SO_ORIGINAL_DST, which have the same number).
+// originalDestination returns the destination of the connection before it was
+// redirected (linux/netfilter_ipv4.h, SO_ORIGINAL_DST, and
+// linux/netfilter_ipv6/ip6_tables.h, IP6T_SO_ORIGINAL_DST, which have the same
+// number).
 func originalDestination(c net.Conn) (netip.AddrPort, error) {
 	tcp, ok := c.(*net.TCPConn)
 	if !ok {
@@ -266,7 +267,7 @@ func originalDestination(c net.Conn) (netip.AddrPort, error) {
 	var optErr error
 	err = raw.Control(func(fd uintptr) {
 		if familyOf(host).number == ipv6.number {
-			// A struct sockaddr_in6 is the beginning of an ip6_mtuinfo.
+			// An ip6_mtuinfo starts with a struct sockaddr_in6.
 			m, err := unix.GetsockoptIPv6MTUInfo(int(fd), unix.IPPROTO_IPV6, unix.SO_ORIGINAL_DST)
 			if err != nil {
 				optErr = err
@@ -287,7 +288,7 @@ func originalDestination(c net.Conn) (netip.AddrPort, error) {
 	return out, errors.Join(err, optErr)
 }
 
-// reason is an error of a connection in one word.
+// reason returns a one-word description of a connection error.
 func reason(err error) string {
 	var ne net.Error
 	switch {

@@ -17,7 +17,7 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// plans are plans whose tables differ in shape.
+// plans have tables of different shapes.
 func plans() map[string]ruleio.NATPlan {
 	change := func(f func(p *ruleio.NATPlan)) ruleio.NATPlan {
 		p := plan()
@@ -67,7 +67,7 @@ func plans() map[string]ruleio.NATPlan {
 	}
 }
 
-// meshvmTable is meshvm's table in the namespace of the calling thread.
+// meshvmTable is meshvm's table in the network namespace of the calling thread.
 var meshvmTable = kernel.Handle{Table: nftrules.TableName}
 
 func build(t testing.TB, p ruleio.NATPlan) nft.Table {
@@ -75,7 +75,7 @@ func build(t testing.TB, p ruleio.NATPlan) nft.Table {
 	return rulesOf(t, p).Table
 }
 
-// rulesOf is the table of a plan with the purpose of each rule.
+// rulesOf returns the table of a plan with the purpose of each rule.
 func rulesOf(t testing.TB, p ruleio.NATPlan) nftrules.Table {
 	t.Helper()
 	table, err := nftrules.Build(p)
@@ -85,7 +85,7 @@ func rulesOf(t testing.TB, p ruleio.NATPlan) nftrules.Table {
 	return table
 }
 
-// read is the table in the lab's pod.
+// read returns the table in the lab's pod.
 func (l *lab) read() (s nft.Snapshot, err error) {
 	l.in(l.pod, func() error {
 		s, err = meshvmTable.Read()
@@ -116,8 +116,8 @@ func TestTextIsWhatNftLists(t *testing.T) {
 	}
 }
 
-// TestNftReadsText has nft write the table from its text: the kernel then has
-// what we write through netlink.
+// TestNftReadsText writes the table with nft from its text and compares it with
+// the table that was written through netlink.
 func TestNftReadsText(t *testing.T) {
 	t.Parallel()
 	for name, p := range plans() {
@@ -150,7 +150,8 @@ func TestWritingTwiceLeavesTheSameTable(t *testing.T) {
 	}
 }
 
-// TestFailingBatchKeepsTheOldTable has the kernel refuse a batch at its end.
+// TestFailingBatchKeepsTheOldTable sends a batch that the kernel rejects at its
+// end.
 func TestFailingBatchKeepsTheOldTable(t *testing.T) {
 	t.Parallel()
 	bad := map[string]struct {
@@ -158,7 +159,7 @@ func TestFailingBatchKeepsTheOldTable(t *testing.T) {
 		want   error
 	}{
 		"chain that the kernel cannot have": {
-			// Address translation cannot come before connection tracking.
+			// Address translation is not possible before connection tracking.
 			func(t *nft.Table) { t.Chains[2].Priority = -250 }, kernel.ErrUnsupported,
 		},
 		"overlapping elements": {
@@ -211,8 +212,8 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestWrittenBeforeTheBridge is the way of a migration target: our table comes
-// first, then KubeVirt's link and everyone's rules.
+// TestWrittenBeforeTheBridge simulates the target of a migration: meshvm's
+// table is written first, then KubeVirt's link and the other rules.
 func TestWrittenBeforeTheBridge(t *testing.T) {
 	t.Parallel()
 	for _, i := range []istio{istioIptables, istioNftables} {
@@ -228,8 +229,8 @@ func TestWrittenBeforeTheBridge(t *testing.T) {
 	}
 }
 
-// TestConcurrentWriters has writers with different plans race. Each of their
-// tables must be whole whenever anyone looks, and the last one stays.
+// TestConcurrentWriters runs concurrent writers with different plans. Every
+// table that is read must be complete, and the last one must remain.
 func TestConcurrentWriters(t *testing.T) {
 	t.Parallel()
 	const writers, rounds = 4, 25
@@ -270,7 +271,7 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 }
 
-// TestForeignChangesAreSeen changes our table behind our back.
+// TestForeignChangesAreSeen changes meshvm's table with nft.
 func TestForeignChangesAreSeen(t *testing.T) {
 	t.Parallel()
 	first := "insert rule inet meshvm prerouting "
@@ -307,7 +308,7 @@ func TestForeignChangesAreSeen(t *testing.T) {
 	}
 }
 
-// TestCounters proves by a rule's count that a connection took it.
+// TestCounters checks by the counter of a rule that a connection matched it.
 func TestCounters(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -327,7 +328,8 @@ func TestCounters(t *testing.T) {
 	}
 }
 
-// TestIdentity sends the rule-writer to namespaces that are not the pod's.
+// TestIdentity runs the rule-writer on network namespaces that do not belong to
+// the pod.
 func TestIdentity(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

@@ -18,10 +18,10 @@ import (
 	"meshvm.io/meshvm/internal/trace"
 )
 
-// shortTrace is long enough to write a table and read all rules.
+// shortTrace is sufficient to write a table and read all rules.
 const shortTrace = 500 * time.Millisecond
 
-// TestTraceFailures traces connections that nothing answers.
+// TestTraceFailures traces connections without an answer.
 func TestTraceFailures(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -72,7 +72,8 @@ func (l *lab) expectTraceNamed(t *testing.T, tc traceCase) {
 	t.Run(tc.name, func(t *testing.T) { l.expectTrace(t, tc) })
 }
 
-// TestTraceProxyWithoutSecondLeg traces a connection that the proxy keeps.
+// TestTraceProxyWithoutSecondLeg traces a connection that the proxy does not
+// forward.
 func TestTraceProxyWithoutSecondLeg(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -87,11 +88,12 @@ func TestTraceProxyWithoutSecondLeg(t *testing.T) {
 			From: trace.FromOutside, Ending: trace.EndingProxyInbound, Answer: trace.AnswerYes, ViaProxy: true,
 			Legs: []trace.Ending{trace.EndingProxyInbound},
 		},
-		says: []string{"no new connection of the proxy"},
+		reports: []string{"no new connection of the proxy"},
 	})
 }
 
-// TestTraceSeesNothing wants an empty trace to report it, in time.
+// TestTraceSeesNothing checks that a trace without packets ends in time and
+// reports that.
 func TestTraceSeesNothing(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -116,8 +118,8 @@ func TestTraceEndsWithItsContext(t *testing.T) {
 	l.expectNoTraceTable(t)
 }
 
-// TestTraceProgramEnds ends the program by signals. After SIGKILL it is the
-// kernel that removes the table.
+// TestTraceProgramEnds terminates the program by signals. After SIGKILL, the
+// kernel removes the table.
 func TestTraceProgramEnds(t *testing.T) {
 	t.Parallel()
 	program := ruleWriterProgram(t)
@@ -139,8 +141,8 @@ func TestTraceProgramEnds(t *testing.T) {
 	}
 }
 
-// runTraceProgram starts the program and, as soon as its table exists, does do.
-// It returns what the program wrote.
+// runTraceProgram starts the program and calls do as soon as the trace's table
+// exists. It returns the output of the program.
 func (l *lab) runTraceProgram(c *exec.Cmd, do func()) (string, error) {
 	l.t.Helper()
 	var out bytes.Buffer
@@ -161,7 +163,7 @@ func (l *lab) runTraceProgram(c *exec.Cmd, do func()) (string, error) {
 	return out.String(), err
 }
 
-// TestTraceProgram traces as a user does, with both outputs.
+// TestTraceProgram runs the program with both output formats.
 func TestTraceProgram(t *testing.T) {
 	program := ruleWriterProgram(t)
 	sidecar, ambient := column{istioIptables, annotated, []family{ipv4}}, column{ambientNftables, annotated, []family{ipv6}}
@@ -199,8 +201,8 @@ func TestTraceProgram(t *testing.T) {
 	}
 }
 
-// TestTraceSweeps finds a table that a killed trace has left on a kernel without
-// tables that end with their process, and one of a trace that runs.
+// TestTraceSweeps finds the table of a killed trace on a kernel without owner
+// tables, and the table of a running trace.
 func TestTraceSweeps(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -244,8 +246,8 @@ func TestTraceSweeps(t *testing.T) {
 	})
 }
 
-// TestTraceWithoutEvents traces where conntrack sends no events: its table is
-// read in the end.
+// TestTraceWithoutEvents traces with conntrack events disabled. The conntrack
+// table is read at the end.
 func TestTraceWithoutEvents(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -287,7 +289,7 @@ func TestTraceIPv6(t *testing.T) {
 	}
 }
 
-// TestTraceIsBounded floods a loosely described trace.
+// TestTraceIsBounded sends many flows that match a trace.
 func TestTraceIsBounded(t *testing.T) {
 	l := newLab(t)
 	r := traceRequest(trace.Flow{Protocol: trace.ProtocolUDP})
@@ -316,7 +318,7 @@ func TestTraceIsBounded(t *testing.T) {
 		}
 	}
 	t.Logf("%d datagrams resulted in %d flows with %d packets, %q", datagrams, len(got.Flows), packets, got.Notes)
-	// The kernel lets 20 pass immediately and 20 more in each second.
+	// The kernel traces 20 packets immediately and 20 more per second.
 	if len(got.Flows) == 0 || packets > 60 {
 		t.Errorf("%d flows with %d packets", len(got.Flows), packets)
 	}

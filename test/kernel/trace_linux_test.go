@@ -17,7 +17,7 @@ import (
 	"meshvm.io/meshvm/internal/trace"
 )
 
-// traceRequest is a trace of the lab's pod that ends with the first flow.
+// traceRequest returns a trace of the lab's pod that ends with the first flow.
 func traceRequest(f trace.Flow) trace.Request {
 	return trace.Request{
 		Version: trace.RequestVersion, PodUID: podUID, PodIPs: []string{podIP}, PodInterface: podInterface, Bridge: bridge,
@@ -25,7 +25,7 @@ func traceRequest(f trace.Flow) trace.Request {
 	}
 }
 
-// trace runs a trace and, as soon as its table exists, do.
+// trace runs a trace and calls do as soon as the trace's table exists.
 func (l *lab) trace(r trace.Request, do func()) trace.Result {
 	l.t.Helper()
 	return l.traceUntil(l.t.Context(), r, do)
@@ -48,7 +48,7 @@ func (l *lab) traceUntil(ctx context.Context, r trace.Request, do func()) trace.
 }
 
 // awaitTraceTable waits until the trace's table exists, or the trace has ended
-// without one.
+// without a table.
 func (l *lab) awaitTraceTable(ended <-chan struct{}) bool {
 	l.t.Helper()
 	limit, cancel := context.WithTimeout(l.t.Context(), waitLimit)
@@ -73,7 +73,7 @@ func (l *lab) hasTraceTable() bool {
 	return strings.Contains(l.output(l.pod, "", "nft", "list", "tables"), "table inet "+trace.TableName)
 }
 
-// expectNoTraceTable wants the table gone.
+// expectNoTraceTable checks that the table is removed.
 func (l *lab) expectNoTraceTable(t *testing.T) {
 	t.Helper()
 	if l.hasTraceTable() {
@@ -81,17 +81,17 @@ func (l *lab) expectNoTraceTable(t *testing.T) {
 	}
 }
 
-// traced is what a trace must report about a flow.
+// traced is the expected report of a flow.
 type traced struct {
 	From     trace.From
 	Ending   trace.Ending
 	Answer   trace.Answer
 	ViaProxy bool
 	Proxy    string
-	// Legs are where each leg ended.
+	// Legs are the endings of the legs.
 	Legs []trace.Ending
-	// Bypass and Drop name the rules that decided, by their writer and comment
-	// or text.
+	// Bypass and Drop are the deciding rules, by their writer and comment or
+	// text.
 	Bypass, Drop string
 }
 
@@ -114,21 +114,21 @@ func named(r *trace.RuleRef) string {
 	}
 }
 
-// traceCase is a flow with what a trace must report about it.
+// traceCase is a flow with its expected report.
 type traceCase struct {
 	name  string
 	probe probe
 	flow  trace.Flow
 	want  traced
-	// reports are parts of the summary.
-	says []string
+	// reports are substrings of the summary.
+	reports []string
 }
 
 func tcpTo(from trace.From, host string, port uint16) trace.Flow {
 	return trace.Flow{From: from, Protocol: trace.ProtocolTCP, Destination: host, DestinationPort: port}
 }
 
-// repaired are flows of a family with meshvm's table.
+// repaired returns flows of a family with meshvm's table.
 func (c column) repaired(f family) []traceCase {
 	proxied := func(from trace.From, by, end trace.Ending) traced {
 		return traced{From: from, Ending: end, Answer: trace.AnswerYes, ViaProxy: true, Proxy: c.proxyName(), Legs: []trace.Ending{by, end}}
@@ -200,7 +200,7 @@ func (c column) repaired(f family) []traceCase {
 		out[len(out)-1].want = traced{
 			From: trace.FromPod, Ending: trace.EndingNoListener, Answer: trace.AnswerRefused, Legs: []trace.Ending{trace.EndingNoListener},
 		}
-		out[len(out)-1].says = []string{"delivered to [::1]:8080 in the pod, where nothing listens", "N5, closed: keep all other local connections local"}
+		out[len(out)-1].reports = []string{"delivered to [::1]:8080 in the pod, where nothing listens", "N5, closed: keep all other local connections local"}
 	}
 	if !c.istio.ambient {
 		return out
@@ -222,7 +222,7 @@ func (c column) repaired(f family) []traceCase {
 	)
 }
 
-// proxyName is what a report calls the proxy that took a flow.
+// proxyName returns the name in a report of the proxy that accepted a flow.
 func (c column) proxyName() string {
 	if c.istio.ambient {
 		return "ztunnel"
@@ -230,8 +230,7 @@ func (c column) proxyName() string {
 	return ""
 }
 
-// TestTrace traces flows with real packets, with the stock rules and with
-// meshvm's.
+// TestTrace traces flows with the stock rules and with meshvm's rules.
 func TestTrace(t *testing.T) {
 	both := []family{ipv4, ipv6}
 	for _, c := range []column{
@@ -280,15 +279,15 @@ func (l *lab) expectTrace(t *testing.T, tc traceCase) {
 	if diff := gocmp.Diff(tc.want, tracedOf(r.Flows[0])); diff != "" {
 		t.Errorf("flow (-want +got):\n%s", diff)
 	}
-	for _, part := range tc.says {
+	for _, part := range tc.reports {
 		if !strings.Contains(r.Flows[0].Summary, part) {
 			t.Errorf("the summary does not contain %q: %s", part, r.Flows[0].Summary)
 		}
 	}
 }
 
-// traceRefused wants to hear who refuses a port that Istio lets through and
-// KubeVirt does not forward.
+// traceRefused checks that a trace reports which component refuses a port that
+// Istio accepts and KubeVirt does not forward.
 func (l *lab) traceRefused(t *testing.T) {
 	t.Helper()
 	l.expectTrace(t, traceCase{
@@ -298,11 +297,11 @@ func (l *lab) traceRefused(t *testing.T) {
 			From: trace.FromOutside, Ending: trace.EndingNoListener, Answer: trace.AnswerRefused,
 			Legs: []trace.Ending{trace.EndingNoListener},
 		},
-		says: []string{"efused by the pod itself", "nothing listens", "Istio's rule \"tcp dport 9000 return\""},
+		reports: []string{"efused by the pod itself", "nothing listens", "Istio's rule \"tcp dport 9000 return\""},
 	})
 }
 
-// writeFirewall writes a rule of another program's that drops.
+// writeFirewall writes a rule of another program that drops packets.
 func (l *lab) writeFirewall() {
 	l.t.Helper()
 	l.output(l.pod, `table inet firewall {
@@ -314,7 +313,8 @@ func (l *lab) writeFirewall() {
 	`, "nft", "-f", "-")
 }
 
-// traceDropped wants a foreign rule named that drops the packet.
+// traceDropped checks that a trace reports the rule of another program that
+// drops the packet.
 func (l *lab) traceDropped(t *testing.T, f family) {
 	t.Helper()
 	l.expectTrace(t, traceCase{
@@ -324,12 +324,12 @@ func (l *lab) traceDropped(t *testing.T, f family) {
 			From: trace.FromOutside, Ending: trace.EndingDropped, Answer: trace.AnswerNone,
 			Legs: []trace.Ending{trace.EndingDropped}, Drop: "another writer: no remote access",
 		},
-		says: []string{"dropped in forward", "tcp dport 22 drop"},
+		reports: []string{"dropped in forward", "tcp dport 22 drop"},
 	})
 }
 
-// traceStockOutbound wants Istio's rule named that takes the guest's connection
-// to an excluded port.
+// traceStockOutbound checks that a trace reports Istio's rule that redirects
+// the guest's connection to an excluded port.
 func (l *lab) traceStockOutbound(t *testing.T) {
 	t.Helper()
 	l.expectTrace(t, traceCase{
@@ -339,6 +339,6 @@ func (l *lab) traceStockOutbound(t *testing.T) {
 			From: trace.FromGuest, Ending: trace.EndingOutside, Answer: trace.AnswerYes, ViaProxy: true,
 			Legs: []trace.Ending{trace.EndingProxyOutbound, trace.EndingOutside},
 		},
-		says: []string{"redirected by Istio's rule \"meta l4proto tcp redirect to :15001\""},
+		reports: []string{"redirected by Istio's rule \"meta l4proto tcp redirect to :15001\""},
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// unmeshedPlan drops what no proxy carries, and uses ranges.
+// unmeshedPlan returns a plan that drops unmeshed traffic and uses ranges.
 func unmeshedPlan(families ...family) ruleio.NATPlan {
 	p := planOf(families...)
 	p.Unmeshed = ruleio.UnmeshedDrop
@@ -47,8 +47,8 @@ func unmeshedFlows() []unmeshedFlow {
 	}
 }
 
-// TestUnmeshed sends what no proxy carries, past rules of KubeVirt's that
-// forward everything.
+// TestUnmeshed sends unmeshed traffic with a variant of KubeVirt's rules that
+// forwards everything.
 func TestUnmeshed(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
@@ -80,7 +80,7 @@ func TestUnmeshed(t *testing.T) {
 	}
 }
 
-// TestIncludedNetworks captures some networks only.
+// TestIncludedNetworks captures only some networks.
 func TestIncludedNetworks(t *testing.T) {
 	t.Parallel()
 	p := plan()

@@ -22,14 +22,16 @@ import (
 	"meshvm.io/meshvm/internal/rulewriter"
 )
 
-// output runs a program in a namespace and ends the test if it fails.
+// output runs a program in a network namespace and fails the test if the
+// program fails.
 func (l *lab) output(ns *netns.Namespace, stdin, program string, args ...string) string {
 	l.t.Helper()
 	var stdout, stderr bytes.Buffer
 	l.in(ns, func() error {
 		c := exec.Command(program, args...)
 		c.Stdin, c.Stdout, c.Stderr = strings.NewReader(stdin), &stdout, &stderr
-		// A program started from a locked thread is in its namespaces.
+		// A program that is started from a locked thread runs in the namespaces
+		// of the thread.
 		if err := c.Run(); err != nil {
 			return fmt.Errorf("%s %s: %w\n%s%s", filepath.Base(program), strings.Join(args, " "), err, &stdout, &stderr)
 		}
@@ -38,22 +40,23 @@ func (l *lab) output(ns *netns.Namespace, stdin, program string, args ...string)
 	return stdout.String()
 }
 
-// istio describes how Istio's rules are written.
+// istio specifies how Istio's rules are written.
 type istio struct {
 	name string
-	// native is nftables instead of iptables.
+	// native selects nftables instead of iptables.
 	native bool
-	// dns is Istio's DNS capture.
+	// dns enables Istio's DNS capture.
 	dns bool
-	// ipv4Only means that Istio lacks its setting ISTIO_DUAL_STACK: the mesh of
-	// a pod with both families has IPv4 only.
+	// ipv4Only disables Istio's setting ISTIO_DUAL_STACK: the mesh of a
+	// dual-stack pod carries only IPv4.
 	ipv4Only bool
-	// ambient is istio-cni's rules of ambient mode instead of a sidecar's.
+	// ambient selects istio-cni's rules of ambient mode instead of the rules of
+	// a sidecar.
 	ambient bool
-	// blind means that Istio does not know the bridge: the annotation
-	// kubevirtInterfaces is missing, or without effect (istio#57662).
+	// blind means that Istio's rules do not match the bridge: the annotation
+	// kubevirtInterfaces is missing or has no effect (istio#57662).
 	blind bool
-	// none means that there are no rules of Istio's.
+	// none means that Istio's rules are not written.
 	none bool
 }
 
@@ -64,9 +67,10 @@ var (
 	istioNone     = istio{name: "no-istio", none: true}
 )
 
-// istioArguments are those with which Istio's injector starts istio-init in a
-// virt-launcher pod whose user has excluded a network, a port and an inbound
-// port (Istio, manifests/charts/istio-control/istio-discovery/files/injection-template.yaml).
+// istioArguments returns the arguments with which Istio's injector starts
+// istio-init in a virt-launcher pod whose user has excluded a network, a port
+// and an inbound port (Istio,
+// manifests/charts/istio-control/istio-discovery/files/injection-template.yaml).
 func istioArguments(i istio, families []family) []string {
 	var excluded []string
 	for _, f := range families {
@@ -94,8 +98,8 @@ func istioArguments(i istio, families []family) []string {
 func (l *lab) writeIstio(i istio) {
 	l.t.Helper()
 	if i.none {
-		// What else Istio's writer makes: the proxy's address on its way
-		// inwards (Istio, tools/common/tproxy/run_linux.go).
+		// Other objects that Istio creates: the source address of the proxy's
+		// inbound connections (Istio, tools/common/tproxy/run_linux.go).
 		for _, f := range l.mesh {
 			if f.number == ipv6.number {
 				l.in(l.pod, func() error { return addTo("lo", f.upstream, 128) })
@@ -112,17 +116,17 @@ func (l *lab) writeIstio(i istio) {
 	}
 	args := istioArguments(i, l.mesh)
 	if i.dns {
-		// The port of the resolver is Istio's own; the resolvers are those of
-		// /etc/resolv.conf unless all are captured.
+		// The port of the resolver is fixed in Istio. The resolvers are read
+		// from /etc/resolv.conf unless all are captured.
 		args = append(args, "--redirect-dns", "--capture-all-dns")
 	}
 	l.output(l.pod, "", upstreamPrograms(l.t).pilotAgent, args...)
 }
 
-// kubevirt specifies which of KubeVirt's rules are written.
+// kubevirt specifies which variant of KubeVirt's rules is written.
 type kubevirt struct {
 	name string
-	// istio is KubeVirt's Istio branch: the VMI has the annotation.
+	// istio selects KubeVirt's Istio variant: the VMI has the annotation.
 	istio bool
 	// ports reports whether the VMI's interface lists ports.
 	ports bool
@@ -133,13 +137,13 @@ var (
 	annotatedWithoutList = kubevirt{name: "annotation, no port list", istio: true}
 	labelled             = kubevirt{name: "label only", ports: true}
 	withoutList          = kubevirt{name: "label only, no port list"}
-	// kubevirts are all variants.
+	// These are all variants of KubeVirt's rules.
 	kubevirts = []kubevirt{
 		annotated, annotatedWithoutList, labelled, withoutList,
 	}
 )
 
-// words are the conditions of matrix.txt that hold.
+// words returns the conditions of matrix.txt that apply.
 func (k kubevirt) words() []string {
 	words := []string{"label", "no-ports"}
 	if k.istio {
@@ -183,10 +187,11 @@ func joinPorts(ports ...int) string {
 	return strings.Join(texts, ",")
 }
 
-// plan is what the lab's user wants of a pod with IPv4.
+// plan returns the plan of the lab's user for a pod with IPv4.
 func plan() ruleio.NATPlan { return planOf(ipv4) }
 
-// planOf is what the lab's user wants of a pod whose mesh has the families.
+// planOf returns the plan of the lab's user for a pod whose mesh carries the
+// families.
 func planOf(families ...family) ruleio.NATPlan {
 	p := ruleio.NATPlan{
 		PodInterface: podInterface,
@@ -206,11 +211,11 @@ func planOf(families ...family) ruleio.NATPlan {
 	return p
 }
 
-// podUID is that of the lab's pod.
+// podUID is the UID of the lab's pod.
 const podUID = "0b6e5a54-7c5e-4f6e-9c52-7d2f6a1c9e11"
 
-// proc makes a proc file system in which the lab's pod has one process and the
-// host another.
+// proc creates a proc file system with one process of the lab's pod and one
+// process of the host.
 func (l *lab) proc() string {
 	l.t.Helper()
 	root := l.t.TempDir()
@@ -235,13 +240,13 @@ func (l *lab) proc() string {
 	return root
 }
 
-// request runs the rule-writer on the lab's pod and returns its ending.
+// request runs the rule-writer on the lab's pod and returns the result.
 func (l *lab) request(operation ruleio.Operation, p *ruleio.NATPlan) ruleio.TargetResult {
 	l.t.Helper()
 	return l.handle(ruleio.Target{Operation: operation, PodUID: podUID, PodIPs: l.podIPs(), Plan: p})
 }
 
-// podIPs are the pod's addresses.
+// podIPs returns the addresses of the pod.
 func (l *lab) podIPs() []string {
 	out := make([]string, len(l.families))
 	for i, f := range l.families {
@@ -250,7 +255,7 @@ func (l *lab) podIPs() []string {
 	return out
 }
 
-// handle runs the rule-writer on a target and returns its ending.
+// handle runs the rule-writer on a target and returns the result.
 func (l *lab) handle(target ruleio.Target) ruleio.TargetResult {
 	l.t.Helper()
 	request, err := json.Marshal(ruleio.Request{Version: ruleio.RequestVersion, Targets: []ruleio.Target{target}})
@@ -264,7 +269,7 @@ func (l *lab) handle(target ruleio.Target) ruleio.TargetResult {
 	return r.Targets[0]
 }
 
-// apply has the rule-writer write the plan and wants success.
+// apply writes the plan with the rule-writer and requires success.
 func (l *lab) apply(p ruleio.NATPlan) ruleio.TargetResult {
 	l.t.Helper()
 	r := l.request(ruleio.OperationApply, &p)
@@ -275,28 +280,28 @@ func (l *lab) apply(p ruleio.NATPlan) ruleio.TargetResult {
 	return r
 }
 
-// ruleset is what the nft program lists, without counts.
+// ruleset returns the listing of the nft program without counters.
 func (l *lab) ruleset() string {
 	l.t.Helper()
 	return l.output(l.pod, "", "nft", "-s", "list", "ruleset")
 }
 
-// ourTable is what the nft program lists of meshvm.
+// ourTable returns the listing of meshvm's table by the nft program.
 func (l *lab) ourTable() string {
 	l.t.Helper()
 	return l.output(l.pod, "", "nft", "-s", "list", "table", nft.FamilyInet, nftrules.TableName)
 }
 
-// ours matches our table in a listing of the ruleset.
+// ours matches meshvm's table in a listing of the ruleset.
 var ours = regexp.MustCompile(`(?ms)^table inet meshvm \{\n.*?^\}\n`)
 
-// foreignTables is the ruleset without our table.
+// foreignTables returns the ruleset without meshvm's table.
 func (l *lab) foreignTables() string {
 	l.t.Helper()
 	return ours.ReplaceAllString(l.ruleset(), "")
 }
 
-// nftStyle is the spelling of the installed nft.
+// nftStyle returns the notation of the installed nft.
 func (l *lab) nftStyle() nft.Style {
 	l.t.Helper()
 	if version := l.output(l.pod, "", "nft", "--version"); strings.Contains(version, "v1.0.") {

@@ -117,7 +117,7 @@ func webhookRules(t *testing.T, key string, w v1alpha1.WebhookDescription) {
 	}
 }
 
-// v1Kinds are the supported kinds of objects: operator-registry,
+// v1ObjectKinds are the supported kinds of objects: operator-registry,
 // pkg/lib/bundle/supported_resources.go, without PodMonitor and
 // VerticalPodAutoscaler, which only one of OLM v0 and v1 supports.
 var v1ObjectKinds = []string{

@@ -65,7 +65,7 @@ func (b *Builder) MeshImages(ctx context.Context) (path, proxy string, err error
 	path, err = b.product(ctx, "images/mesh", inputs, func(_ context.Context, path string) error {
 		layer := path + ".layer"
 		defer os.Remove(layer) //nolint:errcheck // it is in the archive
-		// What is where follows pilot/docker/Dockerfile.proxyv2 of Istio.
+		// The paths follow pilot/docker/Dockerfile.proxyv2 of Istio.
 		err := oci.WriteLayer(layer, func(l *oci.Layer) error {
 			return errors.Join(
 				l.File("usr/local/bin/pilot-agent", 0o755, programs["pilot-agent"]),

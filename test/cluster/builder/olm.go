@@ -89,7 +89,7 @@ func (b *Builder) OLMImages(ctx context.Context) (string, error) {
 	return b.product(ctx, "images/olm", inputs, func(_ context.Context, path string) error {
 		olm, opm := path+".olm", path+".opm"
 		defer os.Remove(olm) //nolint:errcheck // it is in the archive
-		defer os.Remove(opm) //nolint:errcheck // likewise
+		defer os.Remove(opm) //nolint:errcheck // it is in the archive
 		bin := func(l *oci.Layer, name string) error { return l.File("bin/"+name, 0o755, programs[name]) }
 		err := errors.Join(
 			oci.WriteLayer(olm, func(l *oci.Layer) error {
@@ -122,8 +122,8 @@ func (b *Builder) CatalogImage(ctx context.Context, name, dir string) (string, e
 	return b.treeImage(ctx, "images/catalog", name, dir, "configs", opm)
 }
 
-// treeImage packs a directory at the place to in an image, beside opm if that is
-// not empty.
+// treeImage packs a directory at the place to in an image, and opm if that is not
+// empty.
 func (b *Builder) treeImage(ctx context.Context, product, name, dir, to, opm string) (string, error) {
 	sum, err := fileDigest(dir)
 	if err != nil {

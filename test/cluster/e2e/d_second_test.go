@@ -140,7 +140,7 @@ func nothingLeft(t *testing.T, cluster string, before footprint) {
 	}
 }
 
-// TestSecondCluster starts another cluster beside whatever runs, until its node
+// TestSecondCluster starts another cluster in addition to the running one, until its node
 // is Ready, and checks that stopping it leaves nothing.
 func TestSecondCluster(t *testing.T) {
 	skip(t)

@@ -170,7 +170,7 @@ func TestIdle(t *testing.T) {
 	ctx := testContext(t, 5*time.Minute)
 	setAuditInterval(ctx, t, p.Scenario, noAudits)
 	defer setAuditInterval(ctx, t, p.Scenario, 0)
-	// What was begun has an end first.
+	// Pending work is completed first.
 	writes := func(since time.Time) (out []string) {
 		calls, err := p.Calls(since)
 		if err != nil {

@@ -33,7 +33,7 @@ func TestGate(t *testing.T) {
 	if err := s.DeployOperator(testContext(t, 5*time.Minute)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { removeHeld(t, s) }) // it would run beside all later tests
+	t.Cleanup(func() { removeHeld(t, s) }) // it would run in parallel to all later tests
 	for _, way := range []struct {
 		name string
 		run  func(h *held)

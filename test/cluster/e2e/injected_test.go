@@ -57,7 +57,7 @@ func TestInjectedPod(t *testing.T) {
 	}
 }
 
-// warnings collects what the API server's webhooks report beside their verdict.
+// warnings collects the warnings that the API server's webhooks return with their verdict.
 type warnings struct {
 	mu  sync.Mutex
 	all []string

@@ -51,7 +51,7 @@ func run(m *testing.M) int {
 	if skipReason() != "" || *attach != "" {
 		return m.Run()
 	}
-	// What a killed run left is not this run's.
+	// A killed run may have left a cluster.
 	if err := cluster.Down(options, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		return 1

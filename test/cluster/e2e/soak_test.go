@@ -38,7 +38,7 @@ const (
 )
 
 // TestSoak makes machines, restarts and deletes them again and again. A cycle goes
-// on as soon as the rules of a pod were verified: its guest need not boot, which
+// on as soon as the rules of a pod were verified: its guest does not need to boot, which
 // is what costs in software emulation. In the end nothing may be left, and the
 // operator may not have grown.
 func TestSoak(t *testing.T) {

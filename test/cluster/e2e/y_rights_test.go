@@ -22,7 +22,7 @@ import (
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
-// excuse explains why the operator has rights that it need not use in these tests. In
+// excuse explains why the operator has permissions that it does not need in these tests. In
 // some runs it does.
 type excuse struct {
 	verb      string
@@ -252,7 +252,7 @@ func expand(namespace string, rules []rbacv1.PolicyRule) []right {
 }
 
 // printRights prints the rights of each resource with how often each was used;
-// a star is at those that were not, and need not be.
+// a star is at those that were not used and do not need to be.
 func printRights(t *testing.T, rights []right, used map[right]call) {
 	t.Helper()
 	var table strings.Builder

@@ -55,7 +55,7 @@ func (s *Scenario) Snapshot(ctx context.Context, pod *corev1.Pod) (Snapshot, err
 		snap.Kept[of.kind+" uid"] = string(u.GetUID())
 		switch of.kind {
 		case "MeshedVirtualMachine":
-			// What is read has the defaults of fields that a newer version added.
+			// The object has the defaults of fields that a newer version added.
 			snap.Kept[of.kind+" generation"] = fmt.Sprint(u.GetGeneration())
 		case "VirtualMachine":
 			// The labels of the next instance may become others; what it consists of may not.

@@ -39,7 +39,7 @@ type Event struct {
 	Object string
 	// UID is the pod's.
 	UID types.UID
-	// What happened.
+	// The description of the event.
 	What string
 }
 

@@ -11,7 +11,7 @@
 //	          "/slow?milliseconds=500" takes that long;
 //	          "/flaky?key=a&fail=2" answers 503 to the first two requests with a key;
 //	          "/hold?name=a&addr=10.0.0.1:80" opens a connection that is kept busy,
-//	          "/held?name=a" tells what became of it (package flow)
+//	          "/held?name=a" returns its state (package flow)
 //	22/tcp    a banner, in place of an SSH server
 //	9000/tcp  a banner, for a port that no manifest names
 //	9100/tcp  returns lines
@@ -139,7 +139,7 @@ func connect(network, address, send string) (res result) {
 	if err != nil {
 		return result{Error: err.Error()}
 	}
-	defer c.Close() //nolint:errcheck // nothing more to say
+	defer c.Close() //nolint:errcheck // the result is complete
 	res.Local, res.Remote = c.LocalAddr().String(), c.RemoteAddr().String()
 	_ = c.SetDeadline(time.Now().Add(dialPatience))
 	if send == "" {

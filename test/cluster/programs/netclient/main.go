@@ -11,7 +11,7 @@
 //	netclient held NAME           prints what became of it (package flow)
 //	netclient tcp ADDRESS [TEXT]   connects, sends, prints the first answer
 //	netclient udp ADDRESS [TEXT]
-//	netclient watch NAME=TARGET...  repeats until its input ends, then says what failed
+//	netclient watch NAME=TARGET...  repeats until its input ends, then reports failures
 package main
 
 import (
@@ -98,7 +98,7 @@ func ask(network, address, text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer c.Close() //nolint:errcheck // nothing more is said
+	defer c.Close() //nolint:errcheck // the result is complete
 	if err := c.SetDeadline(time.Now().Add(timeout)); err != nil {
 		return "", err
 	}
