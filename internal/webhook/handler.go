@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Package webhook serves the admission webhook that adds the start gate to
+// virt-launcher pods. The patch is computed by package startgate.
 package webhook
 
 import (
