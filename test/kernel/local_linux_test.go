@@ -153,7 +153,8 @@ func TestLocalPorts(t *testing.T) {
 		i := slices.IndexFunc(localPorts, func(p struct {
 			port int
 			name string
-		}) bool {
+		},
+		) bool {
 			return p.port == x.port
 		})
 		if before[x.String()] > 0 {
