@@ -88,46 +88,6 @@ const (
 	UnmeshedPolicyDrop UnmeshedPolicy = "Drop"
 )
 
-// PortRange is a port or a range of ports, as in a NetworkPolicy.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.endPort) || self.endPort >= self.port",message="endPort must be greater than or equal to port"
-type PortRange struct {
-	// protocol is the transport protocol of the ports. Defaults to TCP.
-	//
-	// +optional
-	Protocol PortProtocol `json:"protocol,omitempty"`
-
-	// port is the port, or the first port of the range.
-	//
-	// +required
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=65535
-	Port int32 `json:"port,omitempty"`
-
-	// endPort is the last port of the range. Defaults to port.
-	//
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=65535
-	EndPort int32 `json:"endPort,omitempty"`
-}
-
-// InboundCapture specifies which connections to the guest bypass the mesh proxy
-// although their ports are not part of the Service.
-//
-// +kubebuilder:validation:MinProperties=1
-type InboundCapture struct {
-	// excludePorts are guest ports that clients reach directly, in addition to
-	// the ports with route Direct.
-	//
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:XValidation:rule="self.all(r, (has(r.protocol) && r.protocol == 'UDP') || ![15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153].exists(p, p >= r.port && p <= (has(r.endPort) ? r.endPort : r.port)))",message="a range contains a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; exclude these ports from the range"
-	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
-}
-
 // OutboundCapture specifies which connections of the guest bypass the mesh
 // proxy. By default, all TCP connections of the guest pass through the proxy.
 //

@@ -18,7 +18,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 // rejectedRetry is the delay before an object that the API server or a webhook
@@ -60,8 +60,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 // is retried; the facts that the status reports are left in the scope.
 func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	s.paused = s.mvm.PausedByUser()
-	err := natplan.CheckSpec(s.mvm)
-	s.invalid, _ = natplan.FirstInvalid(err)
+	err := validate.Spec(s.mvm)
+	s.invalid, _ = validate.FirstInvalid(err)
 	if err != nil && s.invalid == nil {
 		return err
 	}
@@ -89,10 +89,6 @@ type applyFunc func(ctx context.Context, desired apply.Object, owner types.UID) 
 // longer exist are pruned even after a failure. While paused it only compares.
 func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 	desired, err := children.Desired(r.input(s))
-	if invalid, ok := natplan.FirstInvalid(err); ok {
-		s.invalid = invalid
-		return r.keepLastAccepted(ctx, s)
-	}
 	if err != nil {
 		return err
 	}

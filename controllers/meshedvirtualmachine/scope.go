@@ -23,7 +23,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/launcherpod"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 // scope holds everything that one reconcile knows. The steps fill it in the order
@@ -46,7 +46,7 @@ type scope struct {
 	missing   *dependency
 	retrySoon bool
 	// invalid is the reason for which the spec is not accepted.
-	invalid *natplan.Invalid
+	invalid *validate.Invalid
 
 	// vmi is the running guest, nil when none exists.
 	vmi *kubevirtv1.VirtualMachineInstance

@@ -25,7 +25,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 // world is a scope in which everything is as it should be.
@@ -98,7 +98,7 @@ func TestConditions(t *testing.T) {
 	}{
 		"all is well": {world(), []string{"Ready=True/Ready", "NATProgrammed=True/Programmed", "VirtualMachineReady=True/Running"}},
 		"refused spec": {
-			world(func(s *scope) { s.invalid = &natplan.Invalid{Reason: v1alpha1.ReasonBridgeBinding} }),
+			world(func(s *scope) { s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonBridgeBinding} }),
 			[]string{"Accepted=False/BridgeBinding", "ServiceReady=Unknown/Pending", "VirtualMachineReady=True/Running", "Ready=False/BridgeBinding", "Stalled=True/BridgeBinding"},
 		},
 		"KubeVirt missing": {
@@ -225,7 +225,7 @@ func TestConditions(t *testing.T) {
 // that, and no others do.
 func TestPausedIsTold(t *testing.T) {
 	differs := fails(children.PeerAuthenticationKind, fmt.Errorf("x %w", apply.ErrDiffers))
-	refused := func(s *scope) { s.invalid = &natplan.Invalid{Reason: v1alpha1.ReasonBridgeBinding} }
+	refused := func(s *scope) { s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonBridgeBinding} }
 	for name, tc := range map[string]struct {
 		scope  *scope
 		paused bool
@@ -318,7 +318,7 @@ func TestMTLSOfARefusedSpec(t *testing.T) {
 		"a policy is gone": {func(s *scope) { delete(s.children, key(children.PeerAuthenticationKind)) }, v1alpha1.MTLSModeDisable},
 	} {
 		s := world(func(s *scope) {
-			s.invalid = &natplan.Invalid{Reason: v1alpha1.ReasonInvalidSpec}
+			s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonInvalidSpec}
 			s.mvm.Status.MTLS = before
 		}, tc.mod)
 		s.writeStatus()

@@ -20,6 +20,7 @@ import (
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 // scope holds everything that one reconcile knows. gather fills the first part,
@@ -46,7 +47,7 @@ type scope struct {
 	request *ruleio.Request
 	digest  string
 	// invalid is the reason for which the spec is not accepted, nil when it is.
-	invalid *natplan.Invalid
+	invalid *validate.Invalid
 	// outcome is the state of the Job for request, nil when no Job exists.
 	outcome *rulejob.Outcome
 	// proven is set when this reconcile read the result of request, and provenJob
@@ -117,7 +118,7 @@ func (r *Reconciler) buildRequest(s *scope) error {
 	case !s.config.DeletionTimestamp.IsZero():
 		request = natplan.RemoveRequest(s.config, s.pod)
 	case !launcherpod.IsLauncher(s.pod):
-		s.invalid = &natplan.Invalid{
+		s.invalid = &validate.Invalid{
 			Reason: v1alpha1.ReasonNotALauncherPod, Field: "spec.pod.name",
 			Message: "the pod is not a virt-launcher pod of KubeVirt: only the operator creates PodNATConfigurations",
 		}
@@ -127,7 +128,7 @@ func (r *Reconciler) buildRequest(s *scope) error {
 	default:
 		var err error
 		request, err = natplan.ApplyRequest(s.config, s.pod)
-		if invalid, ok := natplan.FirstInvalid(err); ok {
+		if invalid, ok := validate.FirstInvalid(err); ok {
 			s.invalid = invalid
 			return nil
 		}

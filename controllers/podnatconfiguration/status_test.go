@@ -17,9 +17,9 @@ import (
 	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/launcherpod"
-	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 // waiting is a scope whose Job has just been made.
@@ -49,7 +49,7 @@ func inAmbient(redirection string) func(*scope) {
 	return func(s *scope) {
 		s.pod = builders.LauncherPod(builders.VMI("web").Obj(), "abcde").Node("node-a").IP("10.244.0.7").Ambient(redirection, false).Obj()
 		s.config.Spec.DataPlane = v1alpha1.DataPlaneAmbient
-		s.config.Spec.Proxy.LocalPorts = natplan.AmbientLocalPorts
+		s.config.Spec.Proxy.LocalPorts = validate.AmbientLocalPorts
 	}
 }
 

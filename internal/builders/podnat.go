@@ -3,11 +3,14 @@
 package builders
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 // PodNATBuilder builds a PodNATConfiguration.
@@ -29,8 +32,8 @@ func PodNAT(name string, pod *corev1.Pod) *PodNATBuilder {
 				Family: v1alpha1.IPFamilyIPv4, Guest: "10.0.2.2", Gateway: "10.0.2.1",
 			}},
 			Proxy: v1alpha1.ProxyPorts{
-				InboundPort: 15006, OutboundPort: 15001,
-				LocalPorts: []int32{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090},
+				InboundPort: validate.ProxyInboundPort, OutboundPort: validate.ProxyOutboundPort,
+				LocalPorts: slices.Clone(validate.ProxyLocalPorts),
 			},
 			Inbound: v1alpha1.InboundRules{Mesh: []int32{8080}},
 		},

@@ -4,7 +4,6 @@ package children_test
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -25,7 +24,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -112,6 +111,9 @@ func TestDesiredGolden(t *testing.T) {
 			}), nil),
 	} {
 		t.Run(name, func(t *testing.T) {
+			if err := validate.Spec(in.MVM); err != nil {
+				t.Fatal(err)
+			}
 			before := in.MVM.DeepCopy()
 			objects, err := children.Desired(in)
 			if err != nil {
@@ -252,21 +254,12 @@ func TestDesiredSkipsPods(t *testing.T) {
 	}
 }
 
-func TestDesiredRefuses(t *testing.T) {
-	for name, tc := range map[string]struct {
-		mvm  *v1alpha1.MeshedVirtualMachine
-		want v1alpha1.ConditionReason
-	}{
-		"nothing": {want: v1alpha1.ReasonInvalidSpec},
-		"bridge":  {mvm: b.MVM("web").Interface(b.Bridge("default"), b.PodNetwork("")).Obj(), want: v1alpha1.ReasonBridgeBinding},
-	} {
-		t.Run(name, func(t *testing.T) {
-			objects, err := children.Desired(children.Input{MVM: tc.mvm})
-			var invalid *natplan.Invalid
-			if len(objects) != 0 || !errors.As(err, &invalid) || invalid.Reason != tc.want {
-				t.Errorf("got %d objects and %v, want a refusal for %s", len(objects), err, tc.want)
-			}
-		})
+// TestDesiredOfABridge checks that no object is returned when the template cannot
+// be completed.
+func TestDesiredOfABridge(t *testing.T) {
+	objects, err := children.Desired(children.Input{MVM: b.MVM("web").Interface(b.Bridge("default"), b.PodNetwork("")).Obj()})
+	if invalid, ok := validate.FirstInvalid(err); len(objects) != 0 || !ok || invalid.Reason != v1alpha1.ReasonBridgeBinding {
+		t.Errorf("got %d objects and %v, want reason %s", len(objects), err, v1alpha1.ReasonBridgeBinding)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
 )
 
 // Upstream is the project that defines a kind.
@@ -106,12 +105,9 @@ func Prunable() []schema.GroupVersionKind {
 	return out
 }
 
-// Desired returns the desired objects in the order in which to apply them. It
-// returns the errors of natplan.CheckSpec for a spec that is not acceptable.
+// Desired returns the desired objects in the order in which to apply them. The
+// spec must be one that validate.Spec accepts.
 func Desired(in Input) ([]Object, error) {
-	if err := natplan.CheckSpec(in.MVM); err != nil {
-		return nil, err
-	}
 	var objects []Object
 	for _, k := range kinds {
 		built, err := k.build(in)

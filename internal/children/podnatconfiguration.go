@@ -31,7 +31,7 @@ func podNATConfiguration(in Input, pod *corev1.Pod) *v1alpha1.PodNATConfiguratio
 	var spec v1alpha1.PodNATConfigurationSpec
 	var err error
 	if in.LastAccepted != nil {
-		spec, err = natplan.ConfigurationLike(*in.LastAccepted, in.MVM, facts)
+		spec, err = natplan.ConfigurationWithRulesOf(*in.LastAccepted, in.MVM, facts)
 	} else {
 		spec, err = natplan.ConfigurationSpec(in.MVM, facts)
 	}

@@ -10,7 +10,7 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 func virtualMachines(in Input) ([]Object, error) {
@@ -54,8 +54,8 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 func requestSidecar(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMeta) {
 	template.Labels[v1alpha1.LabelSidecarInject] = "true"
 	template.Annotations[v1alpha1.LabelSidecarInject] = "true"
-	if _, own := template.Annotations[natplan.ProxyConfigAnnotation]; !own && mvm.Spec.Capture.DNS == v1alpha1.DNSPolicyProxy {
-		template.Annotations[natplan.ProxyConfigAnnotation] = `{"proxyMetadata":{"` + natplan.DNSCapture + `":"true"}}`
+	if _, own := template.Annotations[validate.ProxyConfigAnnotation]; !own && mvm.Spec.Capture.DNS == v1alpha1.DNSPolicyProxy {
+		template.Annotations[validate.ProxyConfigAnnotation] = `{"proxyMetadata":{"` + validate.DNSCapture + `":"true"}}`
 	}
 }
 
@@ -66,7 +66,7 @@ func requestSidecar(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectM
 func requestAmbient(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMeta) {
 	template.Labels[v1alpha1.LabelDataPlaneMode] = v1alpha1.DataPlaneModeAmbient
 	template.Labels[v1alpha1.LabelSidecarInject] = "false"
-	template.Annotations[v1alpha1.AnnotationAmbientDNSCapture] = natplan.AmbientDNSCapture(mvm)
+	template.Annotations[v1alpha1.AnnotationAmbientDNSCapture] = validate.AmbientDNSCapture(mvm)
 }
 
 // applyStartGate requests the start gate: the guest does not run before its rules
@@ -87,7 +87,7 @@ func applyStartGate(in Input, template *kubevirtv1.VirtualMachineInstanceTemplat
 // useMasquerade sets the binding of the primary interface when the user's spec
 // does not: KubeVirt's default depends on a setting of the cluster.
 func useMasquerade(spec *kubevirtv1.VirtualMachineInstanceSpec) error {
-	primary, err := natplan.PrimaryInterface(spec, field.NewPath("spec", "virtualMachine", "template", "spec"))
+	primary, err := validate.PrimaryInterface(spec, field.NewPath("spec", "virtualMachine", "template", "spec"))
 	if err != nil {
 		return err
 	}

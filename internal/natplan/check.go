@@ -3,165 +3,102 @@
 package natplan
 
 import (
-	"errors"
-	"regexp"
 	"slices"
-	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/validate"
 )
 
-// MaxNameLength is the longest name of a virtual machine with which live
-// migration works.
-const MaxNameLength = 47
+// The checks of this file are of PodNATConfigurations, which the operator writes.
+// They repeat rules of the CRD and of package validate, because users who are
+// allowed to can edit these objects.
 
-var nameShape = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
-
-// checker collects refusals.
-type checker struct{ errs []error }
-
-func (c *checker) add(err error) {
-	if err != nil {
-		c.errs = append(c.errs, err)
+func checkInterfaces(e *validate.Errors, in v1alpha1.PodInterfaces, path *field.Path) {
+	for _, i := range []struct {
+		path *field.Path
+		name string
+	}{{path.Child("pod"), in.Pod}, {path.Child("bridge"), in.Bridge}} {
+		if !interfaceShape.MatchString(i.name) {
+			e.Reject(v1alpha1.ReasonInvalidSpec, i.path, "invalid name %q of a network interface: must have 1 to 15 characters from A-Z, a-z, 0-9, '_', '.' and '-'", i.name)
+		}
+	}
+	if in.Pod == in.Bridge {
+		e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("bridge"), "must differ from interfaces.pod")
 	}
 }
 
-func (c *checker) refuse(reason v1alpha1.ConditionReason, path *field.Path, format string, args ...any) {
-	c.errs = append(c.errs, invalidf(reason, path.String(), format, args...))
-}
-
-// CheckSpec refuses specs that cannot be carried out. It reports all that CEL
-// cannot report, and again what CEL reports, for objects that are older than the
-// rule. The error joins one *Invalid for each fault.
-func CheckSpec(mvm *v1alpha1.MeshedVirtualMachine) error {
-	c := &checker{}
-	if mvm == nil {
-		c.refuse(v1alpha1.ReasonInvalidSpec, nil, "there is no MeshedVirtualMachine")
-		return errors.Join(c.errs...)
+func checkProxy(e *validate.Errors, p v1alpha1.ProxyPorts, d v1alpha1.DataPlane, path *field.Path) {
+	missing := func(port int32) {
+		e.Reject(v1alpha1.ReasonReservedPort, path.Child("localPorts"), "must contain port %d of the mesh proxy", port)
 	}
-	spec := field.NewPath("spec")
-	c.name(mvm.Name)
-	c.virtualMachine(mvm, spec.Child("virtualMachine"))
-	c.ports(mvm.Spec.Ports, spec.Child("ports"))
-	c.dataPlane(mvm, spec.Child("mesh"))
-	c.mtls(mvm, spec.Child("mesh", "mtls"))
-	c.traffic(mvm, spec.Child("mesh", "traffic"))
-	c.capture(mvm, spec.Child("capture"))
-	return errors.Join(c.errs...)
-}
-
-func (c *checker) name(name string) {
-	path := field.NewPath("metadata", "name")
-	if len(name) > MaxNameLength {
-		c.refuse(v1alpha1.ReasonNameTooLong, path,
-			"at most %d characters, because live migration of the virtual machine fails past that: choose a shorter name", MaxNameLength)
-		return
+	for _, port := range []struct {
+		path   *field.Path
+		number int32
+	}{{path.Child("inboundPort"), p.InboundPort}, {path.Child("outboundPort"), p.OutboundPort}} {
+		e.PortNumber(port.number, port.path)
+		if !slices.Contains(p.LocalPorts, port.number) {
+			missing(port.number)
+		}
 	}
-	if !nameShape.MatchString(name) {
-		c.refuse(v1alpha1.ReasonInvalidSpec, path, "must be a DNS label that starts with a letter, because it also names the Service")
+	if p.InboundPort == p.OutboundPort {
+		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("inboundPort"), "must differ from outboundPort")
+	}
+	for i, port := range p.LocalPorts {
+		e.PortNumber(port, path.Child("localPorts").Index(i))
+	}
+	for _, port := range localPorts(d) {
+		if !slices.Contains(p.LocalPorts, port) && port != p.InboundPort && port != p.OutboundPort {
+			missing(port)
+		}
 	}
 }
 
-func (c *checker) ports(ports []v1alpha1.Port, path *field.Path) {
-	names := map[string]bool{}
-	type key struct {
-		protocol v1alpha1.PortProtocol
-		number   int32
+func checkInbound(e *validate.Errors, spec v1alpha1.PodNATConfigurationSpec, path *field.Path) {
+	tcp := map[int32]bool{}
+	for _, list := range []struct {
+		name  string
+		ports []int32
+	}{{"mesh", spec.Inbound.Mesh}, {"directTCP", spec.Inbound.DirectTCP}} {
+		for i, p := range list.ports {
+			at := path.Child(list.name).Index(i)
+			e.PortNumber(p, at)
+			if validate.IsReserved(p) || slices.Contains(spec.Proxy.LocalPorts, p) {
+				e.RejectReserved(p, at)
+			}
+			if tcp[p] {
+				e.Reject(v1alpha1.ReasonInvalidPort, at, "duplicate TCP port %d: list it once, in mesh or in directTCP", p)
+			}
+			tcp[p] = true
+		}
 	}
-	published, targets := map[key]bool{}, map[key]bool{}
-	if len(ports) == 0 {
-		c.refuse(v1alpha1.ReasonInvalidPort, path, "name at least one port of the guest")
+	udp := map[int32]bool{}
+	for i, p := range spec.Inbound.DirectUDP {
+		at := path.Child("directUDP").Index(i)
+		e.PortNumber(p, at)
+		if udp[p] {
+			e.Reject(v1alpha1.ReasonInvalidPort, at, "duplicate UDP port %d: list it once", p)
+		}
+		udp[p] = true
 	}
-	for i, p := range ports {
+}
+
+// checkProbedPorts rejects specs that would close a port that the kubelet probes.
+// A running guest keeps its probes until it is restarted, even if they are removed
+// from the template.
+func checkProbedPorts(e *validate.Errors, spec v1alpha1.PodNATConfigurationSpec, path *field.Path) {
+	for i, port := range spec.ProbedPorts {
 		at := path.Index(i)
-		c.port(p, at)
-		if names[p.Name] {
-			c.refuse(v1alpha1.ReasonInvalidPort, at.Child("name"), "two ports are named %q: give each its own name", p.Name)
-		}
-		names[p.Name] = true
-		if k := (key{p.ProtocolOrDefault(), p.Port}); published[k] {
-			c.refuse(v1alpha1.ReasonInvalidPort, at.Child("port"), "two ports share %s port %d: give each its own port", k.protocol, k.number)
-		} else {
-			published[k] = true
-		}
-		if k := (key{p.ProtocolOrDefault(), p.TargetPortOrDefault()}); targets[k] {
-			c.refuse(v1alpha1.ReasonInvalidPort, targetPath(p, at), "two ports share the guest's %s port %d: expose a guest port once", k.protocol, k.number)
-		} else {
-			targets[k] = true
+		e.PortNumber(port, at)
+		if !opensTCP(spec.Inbound, port) {
+			e.Reject(v1alpha1.ReasonInvalidPort, at,
+				"TCP port %d must stay open, because the kubelet probes the running guest on it: keep it in ports or capture.inbound.excludePorts of the MeshedVirtualMachine until the guest is restarted without the probe", port)
 		}
 	}
 }
 
-// targetPath is the field that reports on which port the guest listens.
-func targetPath(p v1alpha1.Port, path *field.Path) *field.Path {
-	if p.TargetPort != 0 {
-		return path.Child("targetPort")
-	}
-	return path.Child("port")
-}
-
-func (c *checker) port(p v1alpha1.Port, path *field.Path) {
-	if p.Name == "" {
-		c.refuse(v1alpha1.ReasonInvalidPort, path.Child("name"), "give the port a name")
-	}
-	if p.Port < 1 || p.Port > maxPort {
-		c.refuse(v1alpha1.ReasonInvalidPort, path.Child("port"), "%d is no port: choose one from 1 to %d", p.Port, maxPort)
-	}
-	if p.TargetPort < 0 || p.TargetPort > maxPort {
-		c.refuse(v1alpha1.ReasonInvalidPort, path.Child("targetPort"), "%d is no port: choose one from 1 to %d", p.TargetPort, maxPort)
-	}
-	switch p.ProtocolOrDefault() {
-	case v1alpha1.PortProtocolTCP:
-		if isReserved(p.TargetPortOrDefault()) {
-			c.refuse(v1alpha1.ReasonReservedPort, targetPath(p, path), "%s", reservedMessage(p.TargetPortOrDefault()))
-		}
-	case v1alpha1.PortProtocolUDP:
-		if p.RouteOrDefault() == v1alpha1.PortRouteMesh {
-			c.refuse(v1alpha1.ReasonInvalidPort, path.Child("route"), "the mesh cannot carry UDP: leave this field out or set it to Direct")
-		}
-		if p.AppProtocol != "" {
-			c.refuse(v1alpha1.ReasonInvalidPort, path.Child("appProtocol"), "it chooses how the mesh treats TCP: leave it out for UDP")
-		}
-	default:
-		c.refuse(v1alpha1.ReasonInvalidPort, path.Child("protocol"), "%q is neither TCP nor UDP", p.Protocol)
-	}
-	if r := p.RouteOrDefault(); r != v1alpha1.PortRouteMesh && r != v1alpha1.PortRouteDirect {
-		c.refuse(v1alpha1.ReasonInvalidPort, path.Child("route"), "%q is neither Mesh nor Direct", p.Route)
-	}
-}
-
-func (c *checker) mtls(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
-	seen := map[string]bool{}
-	for i, m := range mvm.Spec.Mesh.MTLS.Ports {
-		at := path.Child("ports").Index(i).Child("name")
-		p := slices.IndexFunc(mvm.Spec.Ports, func(p v1alpha1.Port) bool { return p.Name == m.Name })
-		switch {
-		case seen[m.Name]:
-			c.refuse(v1alpha1.ReasonInvalidPort, at, "port %q is listed twice: keep one entry", m.Name)
-		case p < 0:
-			c.refuse(v1alpha1.ReasonInvalidPort, at, "no entry of spec.ports is named %q: correct the name or remove the entry", m.Name)
-		case mvm.Spec.Ports[p].RouteOrDefault() == v1alpha1.PortRouteDirect:
-			c.refuse(v1alpha1.ReasonInvalidPort, at,
-				"port %q bypasses the proxy, so that no mutual TLS mode applies to it: remove the entry or set the port's route to Mesh", m.Name)
-		}
-		seen[m.Name] = true
-	}
-}
-
-func (c *checker) traffic(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
-	t := mvm.Spec.Mesh.Traffic
-	if t.Timeout != "" {
-		// Istio refuses shorter and finer durations (pkg/config/validation/agent).
-		d, err := time.ParseDuration(t.Timeout)
-		if err != nil || d < time.Millisecond || d%time.Millisecond != 0 {
-			c.refuse(v1alpha1.ReasonInvalidSpec, path.Child("timeout"),
-				"must be a duration of at least one millisecond, for example 5s; leave it out for no bound")
-		}
-	}
-	if (t.Timeout != "" || t.Retries != nil) && !slices.ContainsFunc(mvm.Spec.Ports, v1alpha1.Port.IsMeshedHTTP) {
-		c.refuse(v1alpha1.ReasonInvalidSpec, path,
-			"timeout and retries shape HTTP requests, but no port takes HTTP through the mesh: set appProtocol: http on one, or remove them")
-	}
+// opensTCP reports whether connections to a TCP port reach the guest.
+func opensTCP(in v1alpha1.InboundRules, port int32) bool {
+	return slices.Contains(in.Mesh, port) || slices.Contains(in.DirectTCP, port) || validate.CoversTCP(in.ExcludePorts, port)
 }

@@ -5,7 +5,6 @@ package natplan
 import (
 	"encoding/json"
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -15,39 +14,37 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/launcherpod"
-	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 const (
-	// defaultPodInterface is the pod's primary interface unless the VMI's
-	// status reports otherwise (KubeVirt, pkg/network/namescheme).
+	// defaultPodInterface is the pod's primary interface unless the status of
+	// the VMI contains another one (KubeVirt, pkg/network/namescheme).
 	defaultPodInterface = "eth0"
-	// hashedPrefix starts the names of interfaces that KubeVirt names by
-	// hash, and is left out of the bridge's name (KubeVirt,
-	// pkg/network/link/names.go).
+	// hashedPrefix is the prefix of interfaces that KubeVirt names by a hash.
+	// The name of the bridge omits it (KubeVirt, pkg/network/link/names.go).
 	hashedPrefix = "pod"
 	bridgePrefix = "k6t-"
-	launcherApp  = "virt-launcher"
-	// multusStatus is the annotation in which Multus shows of a pod's networks
-	// (Network Plumbing Working Group, NetworkAttachmentDefinition, 5.4).
+	// multusStatus is the annotation in which Multus reports the networks of a
+	// pod (Network Plumbing Working Group, NetworkAttachmentDefinition, 5.4).
 	multusStatus = "k8s.v1.cni.cncf.io/network-status"
 )
 
-// ErrIncompleteFacts means that the pod or the VMI is not known yet.
-var ErrIncompleteFacts = errors.New("the virt-launcher pod or its VirtualMachineInstance is not known yet")
+// ErrIncompleteFacts means that the pod or the VMI does not exist yet.
+var ErrIncompleteFacts = errors.New("waiting for the virt-launcher pod and its VirtualMachineInstance")
 
-// Facts are what is known of one live virt-launcher pod.
+// Facts are the observed objects of one live virt-launcher pod.
 type Facts struct {
 	// Pod is the virt-launcher pod.
 	Pod *corev1.Pod
-	// VMI is the VirtualMachineInstance that the pod runs.
+	// VMI is the VirtualMachineInstance that runs in the pod.
 	VMI *kubevirtv1.VirtualMachineInstance
 }
 
-// ConfigurationSpec derives the NAT configuration of one pod. Ports and
-// exclusions are those of the MeshedVirtualMachine; names and addresses are
-// those of the running VMI, which keeps them until it is restarted. The families
-// are known with the pod's addresses: until then it fails with ErrNoPodAddress.
+// ConfigurationSpec returns the spec of a pod's PodNATConfiguration. Ports and
+// exclusions are from the MeshedVirtualMachine. Names and addresses are from the
+// running VMI, which keeps them until it is restarted. It returns ErrNoPodAddress
+// until the pod has an address, because the address families depend on it.
 func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfigurationSpec, error) {
 	spec, err := podPart(mvm, f)
 	if err != nil {
@@ -65,10 +62,11 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 	return spec, nil
 }
 
-// ConfigurationLike derives the NAT configuration of one pod with the ports and
-// exclusions of another configuration instead of the MeshedVirtualMachine's,
-// whose spec may be one that was refused. Errors are those of ConfigurationSpec.
-func ConfigurationLike(other v1alpha1.PodNATConfigurationSpec, mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfigurationSpec, error) {
+// ConfigurationWithRulesOf returns the spec of a pod's PodNATConfiguration with
+// the ports and exclusions of another PodNATConfiguration. The operator uses it
+// while the spec of the MeshedVirtualMachine is rejected. Errors are as for
+// ConfigurationSpec.
+func ConfigurationWithRulesOf(other v1alpha1.PodNATConfigurationSpec, mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfigurationSpec, error) {
 	spec, err := podPart(mvm, f)
 	if err != nil {
 		return spec, err
@@ -79,7 +77,7 @@ func ConfigurationLike(other v1alpha1.PodNATConfigurationSpec, mvm *v1alpha1.Mes
 	return spec, nil
 }
 
-// podPart is what follows from the pod and the guest that it runs.
+// podPart returns the fields that depend on the pod and on its running guest.
 func podPart(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfigurationSpec, error) {
 	var none v1alpha1.PodNATConfigurationSpec
 	if mvm == nil || f.Pod == nil || f.VMI == nil {
@@ -97,37 +95,39 @@ func podPart(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.PodNATConfig
 		Interfaces: interfaces,
 		Families:   families,
 		Proxy: v1alpha1.ProxyPorts{
-			InboundPort:  ProxyInboundPort,
-			OutboundPort: ProxyOutboundPort,
-			LocalPorts:   slices.Clone(ProxyLocalPorts),
+			InboundPort:  validate.ProxyInboundPort,
+			OutboundPort: validate.ProxyOutboundPort,
+			LocalPorts:   slices.Clone(validate.ProxyLocalPorts),
 			DNSPort:      dnsPort(f.Pod),
 		},
-		ProbedPorts: probedPorts(&f.VMI.Spec),
+		ProbedPorts: validate.ProbedPorts(&f.VMI.Spec),
 		Gate:        gatePorts(f.Pod),
 	}
 	setDataPlane(&spec, f.Pod)
 	return spec, nil
 }
 
-// checkPod refuses pods that are not the guest's own: the namespace is the
-// boundary that no rules may cross.
+// checkPod rejects pods of other guests. Rules are never written across
+// namespaces.
 func checkPod(mvm *v1alpha1.MeshedVirtualMachine, f Facts) error {
+	path := field.NewPath("spec", "pod")
 	switch {
 	case f.Pod.Namespace != mvm.Namespace || f.VMI.Namespace != mvm.Namespace:
-		return invalidf(v1alpha1.ReasonNotALauncherPod, "spec.pod", "the pod is not in the namespace of the MeshedVirtualMachine")
+		return validate.Invalidf(v1alpha1.ReasonNotALauncherPod, path, "the pod is not in the namespace of the MeshedVirtualMachine")
 	case !launcherpod.HasLabel(f.Pod):
-		return invalidf(v1alpha1.ReasonNotALauncherPod, "spec.pod", "the pod is not a virt-launcher pod")
+		return validate.Invalidf(v1alpha1.ReasonNotALauncherPod, path, "the pod is not a virt-launcher pod")
 	case launcherpod.CreatedBy(f.Pod) != f.VMI.UID:
-		return invalidf(v1alpha1.ReasonNotALauncherPod, "spec.pod", "the pod runs another VirtualMachineInstance")
+		return validate.Invalidf(v1alpha1.ReasonNotALauncherPod, path, "the pod belongs to another VirtualMachineInstance")
 	default:
 		return nil
 	}
 }
 
+// derive returns the interfaces of the pod, and the guest's addresses.
 func derive(f Facts) (v1alpha1.PodInterfaces, []v1alpha1.AddressFamily, error) {
 	var interfaces v1alpha1.PodInterfaces
 	path := field.NewPath("spec")
-	primary, err := PrimaryInterface(&f.VMI.Spec, path)
+	primary, err := validate.PrimaryInterface(&f.VMI.Spec, path)
 	if err != nil {
 		return interfaces, nil, err
 	}
@@ -145,10 +145,10 @@ func derive(f Facts) (v1alpha1.PodInterfaces, []v1alpha1.AddressFamily, error) {
 	return interfaces, addresses, nil
 }
 
-// podInterface is the pod's interface behind the guest's primary one: what the
-// VMI's status reports, and until it reports something, what KubeVirt will take it
-// from: the pod's default network as Multus reports it (KubeVirt,
-// pkg/network/multus/status.go).
+// podInterface returns the name of the pod's interface for the guest's primary
+// interface: from the status of the VMI, or, until KubeVirt has set it, from the
+// pod's default network as reported by Multus, which is where KubeVirt reads it
+// (KubeVirt, pkg/network/multus/status.go).
 func podInterface(f Facts, network string) string {
 	for _, i := range f.VMI.Status.Interfaces {
 		if i.Name == network && network != "" && i.PodInterfaceName != "" {
@@ -169,6 +169,7 @@ func podInterface(f Facts, network string) string {
 	return defaultPodInterface
 }
 
+// inboundRules sorts the ports of a spec by route and protocol.
 func inboundRules(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1.InboundRules {
 	in := v1alpha1.InboundRules{ExcludePorts: normaliseRanges(excluded)}
 	for _, p := range ports {
@@ -187,11 +188,12 @@ func inboundRules(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1
 	return in
 }
 
-// normaliseOutbound sorts the lists and leaves out what another entry covers.
+// normaliseOutbound sorts the lists and removes entries that another entry
+// contains.
 func normaliseOutbound(o v1alpha1.OutboundRules, path *field.Path) (v1alpha1.OutboundRules, error) {
-	c := &checker{}
-	c.outbound(v1alpha1.OutboundCapture(o), path)
-	if err := errors.Join(c.errs...); err != nil {
+	e := &validate.Errors{}
+	e.Outbound(o, path)
+	if err := e.Join(); err != nil {
 		return v1alpha1.OutboundRules{}, err
 	}
 	excluded, err := normaliseCIDRs(o.ExcludeCIDRs)
@@ -200,47 +202,4 @@ func normaliseOutbound(o v1alpha1.OutboundRules, path *field.Path) (v1alpha1.Out
 	}
 	included, err := normaliseCIDRs(o.IncludeCIDRs)
 	return v1alpha1.OutboundRules{ExcludePorts: normaliseRanges(o.ExcludePorts), ExcludeCIDRs: excluded, IncludeCIDRs: included}, err
-}
-
-func normaliseCIDRs(cidrs []string) ([]string, error) {
-	networks := make([]netip.Prefix, 0, len(cidrs))
-	for _, s := range cidrs {
-		n, err := parseCIDR(s)
-		if err != nil {
-			return nil, err
-		}
-		networks = append(networks, n)
-	}
-	return withoutNested(networks), nil
-}
-
-// normaliseRanges puts TCP before UDP, sorts, joins what overlaps, and leaves
-// out what is so by default.
-func normaliseRanges(ranges []v1alpha1.PortRange) []v1alpha1.PortRange {
-	var out []v1alpha1.PortRange
-	for _, protocol := range []v1alpha1.PortProtocol{v1alpha1.PortProtocolTCP, v1alpha1.PortProtocolUDP} {
-		for _, r := range rangesOf(ranges, protocol) {
-			one := v1alpha1.PortRange{Port: int32(r.First)}
-			if r.Last != r.First {
-				one.EndPort = int32(r.Last)
-			}
-			if protocol != v1alpha1.PortProtocolTCP {
-				one.Protocol = protocol
-			}
-			out = append(out, one)
-		}
-	}
-	return out
-}
-
-// rangesOf are the ranges of a protocol, ascending, joined where they overlap,
-// and without what is none.
-func rangesOf(ranges []v1alpha1.PortRange, protocol v1alpha1.PortProtocol) []ruleio.PortRange {
-	var out []ruleio.PortRange
-	for _, r := range ranges {
-		if last := r.EndPortOrDefault(); r.ProtocolOrDefault() == protocol && r.Port >= 1 && last <= maxPort && r.Port <= last {
-			out = append(out, ruleio.PortRange{First: uint16(r.Port), Last: uint16(last)}) //nolint:gosec // Within 1 to 65535.
-		}
-	}
-	return ruleio.Union(out)
 }

@@ -15,6 +15,7 @@ import (
 	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 func TestConfigurationSpec(t *testing.T) {
@@ -25,7 +26,7 @@ func TestConfigurationSpec(t *testing.T) {
 			Families:   []v1alpha1.AddressFamily{{Family: "IPv4", Guest: "10.0.2.2", Gateway: "10.0.2.1"}},
 			Proxy: v1alpha1.ProxyPorts{
 				InboundPort: 15006, OutboundPort: 15001,
-				LocalPorts: []int32{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090},
+				LocalPorts: validate.ProxyLocalPorts,
 			},
 			Inbound: v1alpha1.InboundRules{Mesh: []int32{8080}},
 		}
@@ -213,7 +214,7 @@ func TestConfigurationSpecRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := natplan.ConfigurationSpec(tc.mvm, tc.facts)
-			invalid, ok := natplan.FirstInvalid(err)
+			invalid, ok := validate.FirstInvalid(err)
 			switch {
 			case tc.is != nil && (!errors.Is(err, tc.is) || ok):
 				t.Errorf("got %v, want %v", err, tc.is)
@@ -237,7 +238,7 @@ func TestConfigurationLike(t *testing.T) {
 		Unmeshed:   v1alpha1.UnmeshedPolicyDrop, DNS: v1alpha1.DNSPolicyProxy, OnChange: v1alpha1.ChangePolicyReset,
 	}
 	refused := b.MVM("web").Ports(b.Direct("db", 5432)).Obj()
-	got, err := natplan.ConfigurationLike(other, refused, facts)
+	got, err := natplan.ConfigurationWithRulesOf(other, refused, facts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,7 +250,7 @@ func TestConfigurationLike(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if _, err := natplan.ConfigurationLike(other, refused, natplan.Facts{}); !errors.Is(err, natplan.ErrIncompleteFacts) {
+	if _, err := natplan.ConfigurationWithRulesOf(other, refused, natplan.Facts{}); !errors.Is(err, natplan.ErrIncompleteFacts) {
 		t.Errorf("without facts: %v", err)
 	}
 }
@@ -270,7 +271,7 @@ func TestProbesOfTheRunningGuest(t *testing.T) {
 		"and is in a range":     {b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 8081, EndPort: 8090}), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if err := natplan.CheckSpec(tc.mvm.Obj()); err != nil {
+			if err := validate.Spec(tc.mvm.Obj()); err != nil {
 				t.Fatal(err)
 			}
 			spec, err := natplan.ConfigurationSpec(tc.mvm.Obj(), f)
@@ -282,7 +283,7 @@ func TestProbesOfTheRunningGuest(t *testing.T) {
 			}
 			_, err = natplan.Plan(spec, []string{"10.244.0.8"})
 			got := ""
-			if invalid, ok := natplan.FirstInvalid(err); ok {
+			if invalid, ok := validate.FirstInvalid(err); ok {
 				got = invalid.Field
 			}
 			if got != tc.want {

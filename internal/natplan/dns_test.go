@@ -9,12 +9,13 @@ import (
 
 	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 // TestDNSPort reads from the injected pod whether Istio captures its DNS.
 func TestDNSPort(t *testing.T) {
 	proxy := func(value string) corev1.Container {
-		return corev1.Container{Name: "istio-proxy", Env: []corev1.EnvVar{{Name: natplan.DNSCapture, Value: value}}}
+		return corev1.Container{Name: "istio-proxy", Env: []corev1.EnvVar{{Name: validate.DNSCapture, Value: value}}}
 	}
 	vmi := b.VMI("web").Obj()
 	for name, tc := range map[string]struct {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package natplan turns what users declare and what KubeVirt reports into the
-// plan of one pod's NAT, or into a refusal that names the field and the way
-// out. It is pure: equal input gives equal output, and nothing is read or
-// written.
+// Package natplan computes the NAT of a virt-launcher pod: from an accepted
+// MeshedVirtualMachine and the pod the spec of a PodNATConfiguration, and from
+// that spec the plan and the request for the rule-writer. Package validate decides
+// which specs are accepted. The package is pure: equal input results in equal
+// output, and it performs no I/O.
 package natplan

@@ -5,10 +5,14 @@ package natplan_test
 import (
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,30 +22,55 @@ import (
 	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/validate"
+	"meshvm.io/meshvm/internal/validate/validatetest"
 )
 
 func podNAT(change func(*v1alpha1.PodNATConfigurationSpec)) v1alpha1.PodNATConfigurationSpec {
 	return b.PodNAT("web", b.LauncherPod(b.VMI("web").Obj(), "abcde").Obj()).Spec(change).Obj().Spec
 }
 
-// TestPlanOfTheExample plans the object that the bundle shows.
+// uint16s returns the ports in ascending order.
+func uint16s(ports []int32) []uint16 {
+	var out []uint16
+	for _, p := range slices.Sorted(slices.Values(ports)) {
+		out = append(out, uint16(p)) //nolint:gosec // Ports.
+	}
+	return out
+}
+
+var (
+	update       = flag.Bool("update", false, "write the proxy's ports to the example")
+	exampledList = regexp.MustCompile(`localPorts: \[.*\]`)
+)
+
+// TestPlanOfTheExample plans the example in the bundle, which lists all ports of
+// the proxy.
 func TestPlanOfTheExample(t *testing.T) {
-	raw, err := os.ReadFile("../../config/manifests/examples/podnatconfiguration.yaml")
+	const path = "../../config/manifests/examples/podnatconfiguration.yaml"
+	raw, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if *update {
+		list := strings.ReplaceAll(strings.Trim(fmt.Sprint(uint16s(validate.ProxyLocalPorts)), "[]"), " ", ", ")
+		raw = exampledList.ReplaceAll(raw, []byte("localPorts: ["+list+"]"))
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var o v1alpha1.PodNATConfiguration
 	if err := yaml.UnmarshalStrict(raw, &o); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := natplan.Plan(o.Spec, []string{"10.244.0.7"}); err != nil {
-		t.Error(err)
+		t.Errorf("%s: %v; -update writes the list of ports", path, err)
 	}
 }
 
 func TestPlan(t *testing.T) {
 	got, err := natplan.Plan(podNAT(func(s *v1alpha1.PodNATConfigurationSpec) {
-		s.Proxy.LocalPorts = []int32{15090, 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15000, 16000}
+		s.Proxy.LocalPorts = slices.Concat([]int32{60000}, validate.ProxyLocalPorts, validate.ProxyLocalPorts[:1])
 		s.Inbound = v1alpha1.InboundRules{Mesh: []int32{8443, 8080}, DirectTCP: []int32{5900, 22}, DirectUDP: []int32{8080, 53}, ExcludePorts: []v1alpha1.PortRange{{Port: 20, EndPort: 30}, {Protocol: "UDP", Port: 54, EndPort: 60}}}
 		s.Unmeshed, s.DNS, s.Proxy.DNSPort = v1alpha1.UnmeshedPolicyDrop, v1alpha1.DNSPolicyProxy, 15053
 		s.Outbound = v1alpha1.OutboundRules{
@@ -59,7 +88,7 @@ func TestPlan(t *testing.T) {
 		Families:     []ruleio.Family{{Name: "ip", Guest: "10.0.2.2", Gateway: "10.0.2.1", Pod: "10.244.0.8"}},
 		Proxy: ruleio.Proxy{
 			InboundPort: 15006, OutboundPort: 15001,
-			LocalPorts: []uint16{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 16000},
+			LocalPorts: append(uint16s(validate.ProxyLocalPorts), 60000),
 		},
 		Inbound: ruleio.Inbound{Mesh: []uint16{8080, 8443}, DirectTCP: []ruleio.PortRange{{First: 20, Last: 30}, {First: 5900, Last: 5900}}, DirectUDP: []ruleio.PortRange{{First: 53, Last: 53}, {First: 54, Last: 60}, {First: 8080, Last: 8080}}},
 		Outbound: ruleio.Outbound{
@@ -79,37 +108,37 @@ func TestPlanRefuses(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(*spec)
 		ips    []string
-		want   refusals
+		want   []string
 	}{
-		"mesh port of the proxy":    {change: func(s *spec) { s.Inbound.Mesh = []int32{15021} }, want: refusals{"ReservedPort spec.inbound.mesh[0]"}},
-		"direct port of the proxy":  {change: func(s *spec) { s.Inbound.DirectTCP = []int32{15000} }, want: refusals{"ReservedPort spec.inbound.directTCP[0]"}},
-		"direct port of migration":  {change: func(s *spec) { s.Inbound.DirectTCP = []int32{49153} }, want: refusals{"ReservedPort spec.inbound.directTCP[0]"}},
-		"port of a further service": {change: func(s *spec) { s.Proxy.LocalPorts = append(s.Proxy.LocalPorts, 8080) }, want: refusals{"ReservedPort spec.inbound.mesh[0]"}},
+		"mesh port of the proxy":    {change: func(s *spec) { s.Inbound.Mesh = []int32{15021} }, want: []string{"ReservedPort spec.inbound.mesh[0]"}},
+		"direct port of the proxy":  {change: func(s *spec) { s.Inbound.DirectTCP = []int32{15000} }, want: []string{"ReservedPort spec.inbound.directTCP[0]"}},
+		"direct port of migration":  {change: func(s *spec) { s.Inbound.DirectTCP = []int32{49153} }, want: []string{"ReservedPort spec.inbound.directTCP[0]"}},
+		"port of a further service": {change: func(s *spec) { s.Proxy.LocalPorts = append(s.Proxy.LocalPorts, 8080) }, want: []string{"ReservedPort spec.inbound.mesh[0]"}},
 		"a probe cut off": {
-			change: func(s *spec) { s.ProbedPorts = []int32{8080, 8081} }, want: refusals{"InvalidPort spec.probedPorts[1]"},
+			change: func(s *spec) { s.ProbedPorts = []int32{8080, 8081} }, want: []string{"InvalidPort spec.probedPorts[1]"},
 		},
 		"a probe of a UDP port": {
 			change: func(s *spec) { s.ProbedPorts, s.Inbound.DirectUDP = []int32{9050}, []int32{9050} },
-			want:   refusals{"InvalidPort spec.probedPorts[0]"},
+			want:   []string{"InvalidPort spec.probedPorts[0]"},
 		},
 		"guard taken away": {
 			change: func(s *spec) {
 				s.Proxy.LocalPorts = slices.DeleteFunc(s.Proxy.LocalPorts, func(p int32) bool { return p == 15021 })
 			},
-			want: refusals{"ReservedPort spec.proxy.localPorts"},
+			want: []string{"ReservedPort spec.proxy.localPorts"},
 		},
 		"redirect target not kept local": {
-			change: func(s *spec) { s.Proxy.InboundPort = 16006 }, want: refusals{"ReservedPort spec.proxy.localPorts"},
+			change: func(s *spec) { s.Proxy.InboundPort = 16006 }, want: []string{"ReservedPort spec.proxy.localPorts"},
 		},
 		"one redirect target for both": {
-			change: func(s *spec) { s.Proxy.InboundPort = 15001 }, want: refusals{"InvalidPort spec.proxy.inboundPort"},
+			change: func(s *spec) { s.Proxy.InboundPort = 15001 }, want: []string{"InvalidPort spec.proxy.inboundPort"},
 		},
 		"no such ports": {
 			change: func(s *spec) {
 				s.Inbound = v1alpha1.InboundRules{Mesh: []int32{0}, DirectTCP: []int32{70000}, DirectUDP: []int32{-1}}
 				s.Outbound.ExcludePorts = []v1alpha1.PortRange{{Port: 65536}}
 			},
-			want: refusals{
+			want: []string{
 				"InvalidPort spec.inbound.mesh[0]", "InvalidPort spec.inbound.directTCP[0]", "InvalidPort spec.inbound.directUDP[0]",
 				"InvalidPort spec.outbound.excludePorts[0].port",
 			},
@@ -118,34 +147,34 @@ func TestPlanRefuses(t *testing.T) {
 			change: func(s *spec) {
 				s.Inbound = v1alpha1.InboundRules{Mesh: []int32{80, 80}, DirectTCP: []int32{80}, DirectUDP: []int32{53, 53}}
 			},
-			want: refusals{"InvalidPort spec.inbound.mesh[1]", "InvalidPort spec.inbound.directTCP[0]", "InvalidPort spec.inbound.directUDP[1]"},
+			want: []string{"InvalidPort spec.inbound.mesh[1]", "InvalidPort spec.inbound.directTCP[0]", "InvalidPort spec.inbound.directUDP[1]"},
 		},
-		"gate's ports":    {change: func(s *spec) { s.Gate = v1alpha1.GatePorts{Port: 80, AnswerPort: 81} }, want: refusals{"InvalidPort spec.gate"}},
-		"no resolver":     {change: func(s *spec) { s.DNS = v1alpha1.DNSPolicyProxy }, want: refusals{"InvalidSpec spec.dns"}},
-		"resolver's port": {change: func(s *spec) { s.Proxy.DNSPort = 65536 }, want: refusals{"InvalidPort spec.proxy.dnsPort"}},
-		"network":         {change: func(s *spec) { s.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8", "x"} }, want: refusals{"InvalidCIDR spec.outbound.excludeCIDRs[1]"}},
-		"interface names": {change: func(s *spec) { s.Interfaces = v1alpha1.PodInterfaces{Pod: `e"; flush`, Bridge: "k6t-much-too-long"} }, want: refusals{"InvalidSpec spec.interfaces.pod", "InvalidSpec spec.interfaces.bridge"}},
-		"one interface":   {change: func(s *spec) { s.Interfaces.Bridge = "eth0" }, want: refusals{"InvalidSpec spec.interfaces.bridge"}},
-		"no family":       {change: func(s *spec) { s.Families = nil }, want: refusals{"InvalidSpec spec.families"}},
-		"IPv4 as IPv6":    {change: func(s *spec) { s.Families[0].Family = "IPv6" }, want: refusals{"InvalidSpec spec.families[0].guest"}},
-		"unknown family":  {change: func(s *spec) { s.Families[0].Family = "IPX" }, want: refusals{"InvalidSpec spec.families[0].family"}},
-		"family twice":    {change: func(s *spec) { s.Families = append(s.Families, s.Families[0]) }, want: refusals{"InvalidSpec spec.families[1].family"}},
-		"host bits":       {change: func(s *spec) { s.Outbound.ExcludeCIDRs = []string{"10.96.0.5/16"} }, want: refusals{"InvalidCIDR spec.outbound.excludeCIDRs[0]"}},
-		"IPv4 in IPv6":    {change: func(s *spec) { s.Outbound.IncludeCIDRs = []string{"::ffff:10.0.0.0/104"} }, want: refusals{"InvalidCIDR spec.outbound.includeCIDRs[0]"}},
+		"gate's ports":    {change: func(s *spec) { s.Gate = v1alpha1.GatePorts{Port: 80, AnswerPort: 81} }, want: []string{"InvalidPort spec.gate"}},
+		"no resolver":     {change: func(s *spec) { s.DNS = v1alpha1.DNSPolicyProxy }, want: []string{"InvalidSpec spec.dns"}},
+		"resolver's port": {change: func(s *spec) { s.Proxy.DNSPort = 65536 }, want: []string{"InvalidPort spec.proxy.dnsPort"}},
+		"network":         {change: func(s *spec) { s.Outbound.ExcludeCIDRs = []string{"10.0.0.0/8", "x"} }, want: []string{"InvalidCIDR spec.outbound.excludeCIDRs[1]"}},
+		"interface names": {change: func(s *spec) { s.Interfaces = v1alpha1.PodInterfaces{Pod: `e"; flush`, Bridge: "k6t-much-too-long"} }, want: []string{"InvalidSpec spec.interfaces.pod", "InvalidSpec spec.interfaces.bridge"}},
+		"one interface":   {change: func(s *spec) { s.Interfaces.Bridge = "eth0" }, want: []string{"InvalidSpec spec.interfaces.bridge"}},
+		"no family":       {change: func(s *spec) { s.Families = nil }, want: []string{"InvalidSpec spec.families"}},
+		"IPv4 as IPv6":    {change: func(s *spec) { s.Families[0].Family = "IPv6" }, want: []string{"InvalidSpec spec.families[0].guest"}},
+		"unknown family":  {change: func(s *spec) { s.Families[0].Family = "IPX" }, want: []string{"InvalidSpec spec.families[0].family"}},
+		"family twice":    {change: func(s *spec) { s.Families = append(s.Families, s.Families[0]) }, want: []string{"InvalidSpec spec.families[1].family"}},
+		"host bits":       {change: func(s *spec) { s.Outbound.ExcludeCIDRs = []string{"10.96.0.5/16"} }, want: []string{"InvalidCIDR spec.outbound.excludeCIDRs[0]"}},
+		"IPv4 in IPv6":    {change: func(s *spec) { s.Outbound.IncludeCIDRs = []string{"::ffff:10.0.0.0/104"} }, want: []string{"InvalidCIDR spec.outbound.includeCIDRs[0]"}},
 		"DNS to a resolver on ::1": {
 			change: func(s *spec) {
 				s.Families = []v1alpha1.AddressFamily{{Family: "IPv6", Guest: "fd10:0:2::2", Gateway: "fd10:0:2::1"}}
 				s.DNS, s.Proxy.DNSPort = v1alpha1.DNSPolicyProxy, 15053
 			},
-			ips: []string{"fd00::8"}, want: refusals{"InvalidSpec spec.dns"},
+			ips: []string{"fd00::8"}, want: []string{"InvalidSpec spec.dns"},
 		},
-		"guest address":    {change: func(s *spec) { s.Families[0].Guest = "fd10::2" }, want: refusals{"InvalidSpec spec.families[0].guest"}},
-		"gateway address":  {change: func(s *spec) { s.Families[0].Gateway = "" }, want: refusals{"InvalidSpec spec.families[0].gateway"}},
-		"guest is gateway": {change: func(s *spec) { s.Families[0].Gateway = "10.0.2.2" }, want: refusals{"InvalidSpec spec.families[0].guest"}},
+		"guest address":    {change: func(s *spec) { s.Families[0].Guest = "fd10::2" }, want: []string{"InvalidSpec spec.families[0].guest"}},
+		"gateway address":  {change: func(s *spec) { s.Families[0].Gateway = "" }, want: []string{"InvalidSpec spec.families[0].gateway"}},
+		"guest is gateway": {change: func(s *spec) { s.Families[0].Gateway = "10.0.2.2" }, want: []string{"InvalidSpec spec.families[0].guest"}},
 		"pod in the guest's network": {
-			change: func(*spec) {}, ips: []string{"10.0.2.2"}, want: refusals{"InvalidCIDR spec.families[0].guest"},
+			change: func(*spec) {}, ips: []string{"10.0.2.2"}, want: []string{"InvalidCIDR spec.families[0].guest"},
 		},
-		"pod without IPv4": {change: func(*spec) {}, ips: []string{"fd00::8"}, want: refusals{"InvalidSpec status.podIPs"}},
+		"pod without IPv4": {change: func(*spec) {}, ips: []string{"fd00::8"}, want: []string{"InvalidSpec status.podIPs"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ips := tc.ips
@@ -156,8 +185,8 @@ func TestPlanRefuses(t *testing.T) {
 			if plan != nil {
 				t.Errorf("a refused configuration gave a plan")
 			}
-			if diff := cmp.Diff(tc.want, list(t, err)); diff != "" {
-				t.Errorf("refusals (-want +got):\n%s", diff)
+			if diff := cmp.Diff(tc.want, validatetest.Rejections(err)); diff != "" {
+				t.Errorf("rejections (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -165,7 +194,7 @@ func TestPlanRefuses(t *testing.T) {
 
 func TestPlanWithoutPodAddress(t *testing.T) {
 	_, err := natplan.Plan(podNAT(func(*v1alpha1.PodNATConfigurationSpec) {}), nil)
-	if _, invalid := natplan.FirstInvalid(err); !errors.Is(err, natplan.ErrNoPodAddress) || invalid {
+	if _, invalid := validate.FirstInvalid(err); !errors.Is(err, natplan.ErrNoPodAddress) || invalid {
 		t.Errorf("got %v, want only %v", err, natplan.ErrNoPodAddress)
 	}
 }
@@ -174,7 +203,7 @@ func TestPlanWithoutPodAddress(t *testing.T) {
 // plan, and that it fits in a request.
 func TestPlanOfConfiguration(t *testing.T) {
 	mvm := b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("ssh", 22), b.UDP("dns", 53)).ExcludePorts(25).ExcludeCIDRs("10.96.0.0/16").Obj()
-	if err := natplan.CheckSpec(mvm); err != nil {
+	if err := validate.Spec(mvm); err != nil {
 		t.Fatal(err)
 	}
 	vmi := b.VMI("web").Obj()

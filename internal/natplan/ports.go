@@ -3,48 +3,58 @@
 package natplan
 
 import (
-	"fmt"
 	"slices"
 
+	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/ruleio"
+	"meshvm.io/meshvm/internal/validate"
 )
 
-// Ports on which Istio's sidecar takes redirected connections (Istio,
-// tools/istio-iptables/pkg/constants).
-const (
-	ProxyInboundPort  int32 = 15006
-	ProxyOutboundPort int32 = 15001
-)
-
-// ProxyLocalPorts are the TCP ports that Istio's sidecar serves itself, and
-// that KubeVirt keeps away from the guest (KubeVirt, pkg/network/istio/ports.go):
-// admin, outbound, debug, inbound, tunnel, secure network, merged telemetry,
-// health, DNS and telemetry.
-var ProxyLocalPorts = []int32{15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090}
-
-// MigrationPorts are the TCP ports of KubeVirt's legacy live migration
-// transport (KubeVirt, pkg/network/setup/netpod/masquerade).
-var MigrationPorts = []int32{49152, 49153}
-
-// GatePorts are the TCP ports of the container that delays the guest.
-var GatePorts = []int32{int32(ruleio.GatePort), int32(ruleio.GateAnswerPort)}
-
-// ReservedPorts are the TCP ports that a guest cannot offer: ProxyLocalPorts,
-// GatePorts and MigrationPorts.
-var ReservedPorts = slices.Concat(ProxyLocalPorts, GatePorts, MigrationPorts)
-
-const maxPort = 65535
-
-func isReserved(port int32) bool { return slices.Contains(ReservedPorts, port) }
-
-// reservedMessage reports whose port it is and what to do about it.
-func reservedMessage(port int32) string {
-	owner := "the mesh proxy"
-	switch {
-	case slices.Contains(MigrationPorts, port):
-		owner = "KubeVirt's live migration"
-	case slices.Contains(GatePorts, port):
-		owner = "the start gate"
+// normaliseRanges sorts ranges, TCP before UDP, merges overlapping ranges, and
+// omits fields that have their default value.
+func normaliseRanges(ranges []v1alpha1.PortRange) []v1alpha1.PortRange {
+	var out []v1alpha1.PortRange
+	for _, protocol := range []v1alpha1.PortProtocol{v1alpha1.PortProtocolTCP, v1alpha1.PortProtocolUDP} {
+		for _, r := range rangesOf(ranges, protocol) {
+			normal := v1alpha1.PortRange{Port: int32(r.First)}
+			if r.Last != r.First {
+				normal.EndPort = int32(r.Last)
+			}
+			if protocol != v1alpha1.PortProtocolTCP {
+				normal.Protocol = protocol
+			}
+			out = append(out, normal)
+		}
 	}
-	return fmt.Sprintf("port %d belongs to %s: let the guest listen on another port", port, owner)
+	return out
+}
+
+// rangesOf returns the valid ranges of a protocol in ascending order. Overlapping
+// ranges are merged.
+func rangesOf(ranges []v1alpha1.PortRange, protocol v1alpha1.PortProtocol) []ruleio.PortRange {
+	var out []ruleio.PortRange
+	for _, r := range ranges {
+		if last := r.EndPortOrDefault(); r.ProtocolOrDefault() == protocol && r.Port >= 1 && last <= validate.MaxPort && r.Port <= last {
+			out = append(out, ruleio.PortRange{First: uint16(r.Port), Last: uint16(last)}) //nolint:gosec // Between 1 and 65535.
+		}
+	}
+	return ruleio.Union(out)
+}
+
+// directRanges returns the ports of a protocol whose connections bypass the proxy.
+func directRanges(ports []int32, excluded []v1alpha1.PortRange, protocol v1alpha1.PortProtocol) []ruleio.PortRange {
+	return ruleio.Union(ruleio.Ports(portList(ports)...), rangesOf(excluded, protocol))
+}
+
+// portList returns the valid port numbers in ascending order without duplicates,
+// nil if there are none.
+func portList(ports []int32) []uint16 {
+	var out []uint16
+	for _, p := range ports {
+		if p >= 1 && p <= validate.MaxPort {
+			out = append(out, uint16(p))
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

@@ -9,8 +9,8 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// ApplyRequest asks for the rules of the configuration in its pod, which must
-// have an address. Its errors are those of Plan.
+// ApplyRequest returns the request to write the rules of the configuration into
+// its pod. The pod must have an address. Errors are as for Plan.
 func ApplyRequest(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod) (ruleio.Request, error) {
 	target := targetOf(config, pod, ruleio.OperationApply)
 	plan, err := Plan(config.Spec, target.PodIPs)
@@ -21,17 +21,13 @@ func ApplyRequest(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod) (ruleio
 	return request(target), nil
 }
 
-// RemoveRequest asks for the removal of meshvm's table from the pod.
+// RemoveRequest returns the request to remove meshvm's table from the pod.
 func RemoveRequest(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod) ruleio.Request {
 	return request(targetOf(config, pod, ruleio.OperationRemove))
 }
 
 func targetOf(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod, op ruleio.Operation) ruleio.Target {
-	target := ruleio.Target{Operation: op, PodUID: string(config.Spec.Pod.UID)}
-	for _, ip := range pod.Status.PodIPs {
-		target.PodIPs = append(target.PodIPs, ip.IP)
-	}
-	return target
+	return ruleio.Target{Operation: op, PodUID: string(config.Spec.Pod.UID), PodIPs: addressesOf(pod)}
 }
 
 func request(t ruleio.Target) ruleio.Request {

@@ -11,7 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/validate"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/test/testenv"
@@ -44,7 +44,7 @@ func TestDocumentedMachines(t *testing.T) {
 				if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, mvm); err != nil {
 					t.Fatal(err)
 				}
-				if err := natplan.CheckSpec(mvm); err != nil {
+				if err := validate.Spec(mvm); err != nil {
 					t.Errorf("rejected by the operator: %v", err)
 				}
 			}

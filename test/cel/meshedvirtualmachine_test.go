@@ -3,8 +3,12 @@
 package cel
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+
+	"meshvm.io/meshvm/internal/validate"
 )
 
 const meshedVirtualMachine = `
@@ -24,8 +28,20 @@ spec:
   - {name: ssh, port: 22, route: Direct}
 `
 
+// reservedPorts is the part of two messages that lists the reserved ports.
+var reservedPorts = portList(validate.ProxyLocalPorts) + " are used by the mesh proxy, " + portList(validate.GatePorts) +
+	" by the start gate, " + portList(validate.MigrationPorts) + " by KubeVirt live migration"
+
+// portList returns ports in ascending order, for example "1, 2 and 3".
+func portList(ports []int32) string {
+	texts := strings.Fields(strings.Trim(fmt.Sprint(slices.Sorted(slices.Values(ports))), "[]"))
+	last := len(texts) - 1
+	return strings.Join(texts[:last], ", ") + " and " + texts[last]
+}
+
+var reserved = "targetPort (defaults to port) is reserved: " + reservedPorts + "; use another port in the guest"
+
 const (
-	reserved = "targetPort (defaults to port) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; use another port in the guest"
 	hostBits = "must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
 	cidr     = "must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
 )
@@ -190,7 +206,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"inbound ranges":                {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 20000, 30000), portRange("UDP", 10000, 20000)}}},
 	"inbound range over a reserved port": {
 		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 14000, 15000)}},
-		want: []string{"spec.capture.inbound.excludePorts", "a range contains a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; exclude these ports from the range"},
+		want: []string{"spec.capture.inbound.excludePorts", "a range contains a reserved TCP port: " + reservedPorts + "; exclude these ports from the range"},
 	},
 	"inbound range over a mesh port": {
 		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 8000, 8100)}},

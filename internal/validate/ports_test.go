@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package natplan_test
+package validate_test
 
 import (
 	"os"
@@ -13,12 +13,12 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 var portNumber = regexp.MustCompile(`\b\d{4,5}\b`)
 
-// TestReservedPortsInTheCRD fails when a port is added to natplan.ReservedPorts and
+// TestReservedPortsInTheCRD fails when a port is added to validate.ReservedPorts and
 // not to the CEL rules, and their messages, in api/v1alpha1, or the other way round.
 func TestReservedPortsInTheCRD(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", "meshvm.io_meshedvirtualmachines.yaml"))
@@ -29,7 +29,7 @@ func TestReservedPortsInTheCRD(t *testing.T) {
 	if err := yaml.Unmarshal(text, &crd); err != nil {
 		t.Fatal(err)
 	}
-	want := slices.Sorted(slices.Values(natplan.ReservedPorts))
+	want := slices.Sorted(slices.Values(validate.ReservedPorts))
 	found := 0
 	for _, rule := range validations(crd) {
 		message, _ := rule["message"].(string)
@@ -48,7 +48,7 @@ func TestReservedPortsInTheCRD(t *testing.T) {
 				got = append(got, int32(n))
 			}
 			if slices.Sort(got); !slices.Equal(got, want) {
-				t.Errorf("the %s %q lists %v, and natplan.ReservedPorts lists %v: change the markers in api/v1alpha1 and run make manifests", part, text, got, want)
+				t.Errorf("the %s %q lists %v, and validate.ReservedPorts lists %v: change the markers in api/v1alpha1 and run make manifests", part, text, got, want)
 			}
 		}
 	}

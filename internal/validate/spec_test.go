@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package natplan_test
+package validate_test
 
 import (
 	"errors"
@@ -16,7 +16,8 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	b "meshvm.io/meshvm/internal/builders"
-	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/validate"
+	"meshvm.io/meshvm/internal/validate/validatetest"
 )
 
 func binding(set func(*kubevirtv1.Interface)) *b.MVMBuilder {
@@ -46,13 +47,10 @@ func probedAt(port intstr.IntOrString, host string) func(*kubevirtv1.VirtualMach
 	}
 }
 
-// refusals are written as "Reason field".
-type refusals []string
-
-func TestCheckSpec(t *testing.T) {
+func TestSpec(t *testing.T) {
 	for name, tc := range map[string]struct {
 		mvm  *b.MVMBuilder
-		want refusals
+		want []string
 	}{
 		"smallest":                  {mvm: b.MVM("web")},
 		"masquerade named":          {mvm: b.MVM("web").Interface(b.Masquerade("default"), b.PodNetwork(""))},
@@ -77,15 +75,15 @@ func TestCheckSpec(t *testing.T) {
 		},
 		"DNS to a resolver that is off": {
 			mvm:  b.MVM("web").DNS(v1alpha1.DNSPolicyProxy).TemplateAnnotation("proxy.istio.io/config", "concurrency: 2"),
-			want: refusals{"InvalidSpec spec.virtualMachine.template.metadata.annotations[proxy.istio.io/config]"},
+			want: []string{"InvalidSpec spec.virtualMachine.template.metadata.annotations[proxy.istio.io/config]"},
 		},
-		"DNS elsewhere": {mvm: b.MVM("web").DNS("Mesh"), want: refusals{"InvalidSpec spec.capture.dns"}},
+		"DNS elsewhere": {mvm: b.MVM("web").DNS("Mesh"), want: []string{"InvalidSpec spec.capture.dns"}},
 		"probes of open ports": {
 			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 9000, EndPort: 9100}).VM(probes(8080, 9050)),
 		},
 		"probes of closed ports": {
 			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.UDP("echo", 9050)).VM(probes(80, 9050)),
-			want: refusals{
+			want: []string{
 				"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port",
 				"InvalidPort spec.virtualMachine.template.spec.livenessProbe.httpGet.port",
 			},
@@ -99,11 +97,11 @@ func TestCheckSpec(t *testing.T) {
 			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080)).
 				Interface(kubevirtv1.Interface{Name: "default", Ports: []kubevirtv1.Port{{Name: "web", Port: 8080}, {Name: "admin", Port: 9000}}}, b.PodNetwork("")).
 				VM(probedAt(intstr.FromString("admin"), "")),
-			want: refusals{"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port"},
+			want: []string{"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port"},
 		},
 		"a probe by an unknown name": {
 			mvm:  b.MVM("web").Ports(b.HTTP("web", 80, 8080)).VM(probedAt(intstr.FromString("web"), "")),
-			want: refusals{"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port"},
+			want: []string{"InvalidPort spec.virtualMachine.template.spec.readinessProbe.tcpSocket.port"},
 		},
 		"a probe of another host": {
 			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080)).VM(probedAt(intstr.FromInt(9000), "192.0.2.1")),
@@ -112,7 +110,7 @@ func TestCheckSpec(t *testing.T) {
 			mvm: b.MVM("web").ExcludeRanges(v1alpha1.PortRange{Port: 10, EndPort: 9}, v1alpha1.PortRange{Protocol: "ICMP", Port: 1}).
 				ExcludeInbound(v1alpha1.PortRange{Port: 15002, EndPort: 15004}, v1alpha1.PortRange{Port: 8000, EndPort: 9000}).
 				IncludeCIDRs("fd00::1/8").Unmeshed("Reject"),
-			want: refusals{
+			want: []string{
 				"InvalidPort spec.capture.outbound.excludePorts[0].endPort", "InvalidPort spec.capture.outbound.excludePorts[1].protocol",
 				"InvalidCIDR spec.capture.outbound.includeCIDRs[0]",
 				"ReservedPort spec.capture.inbound.excludePorts[0]", "InvalidPort spec.capture.inbound.excludePorts[1]",
@@ -122,145 +120,145 @@ func TestCheckSpec(t *testing.T) {
 		"exclusions": {mvm: b.MVM("web").ExcludePorts(5432, 15020).ExcludeCIDRs("10.96.0.0/16", "10.0.0.0/8", "0.0.0.0/0", "fd00::/8", "::/0")},
 
 		"name of 47": {mvm: b.MVM(strings.Repeat("a", 47))},
-		"name of 48": {mvm: b.MVM(strings.Repeat("a", 48)), want: refusals{"NameTooLong metadata.name"}},
+		"name of 48": {mvm: b.MVM(strings.Repeat("a", 48)), want: []string{"NameTooLong metadata.name"}},
 		"name with a dot": {
-			mvm: b.MVM("web.shop"), want: refusals{"InvalidSpec metadata.name"},
+			mvm: b.MVM("web.shop"), want: []string{"InvalidSpec metadata.name"},
 		},
 		"no template": {
 			mvm:  b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) { s.Template = nil }),
-			want: refusals{"InvalidSpec spec.virtualMachine.template"},
+			want: []string{"InvalidSpec spec.virtualMachine.template"},
 		},
 		"bridge": {
 			mvm:  b.MVM("web").Interface(b.Bridge("default"), b.PodNetwork("")),
-			want: refusals{"BridgeBinding spec.virtualMachine.template.spec.domain.devices.interfaces[0].bridge"},
+			want: []string{"BridgeBinding spec.virtualMachine.template.spec.domain.devices.interfaces[0].bridge"},
 		},
 		"passt": {
 			mvm:  binding(func(i *kubevirtv1.Interface) { i.PasstBinding = &kubevirtv1.InterfacePasstBinding{} }),
-			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].passtBinding"},
+			want: []string{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].passtBinding"},
 		},
 		"old passt": {
 			mvm:  binding(func(i *kubevirtv1.Interface) { i.DeprecatedPasst = &kubevirtv1.DeprecatedInterfacePasst{} }),
-			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].passt"},
+			want: []string{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].passt"},
 		},
 		"slirp": {
 			mvm:  binding(func(i *kubevirtv1.Interface) { i.DeprecatedSlirp = &kubevirtv1.DeprecatedInterfaceSlirp{} }),
-			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].slirp"},
+			want: []string{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].slirp"},
 		},
 		"macvtap": {
 			mvm:  binding(func(i *kubevirtv1.Interface) { i.DeprecatedMacvtap = &kubevirtv1.DeprecatedInterfaceMacvtap{} }),
-			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].macvtap"},
+			want: []string{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].macvtap"},
 		},
 		"SR-IOV": {
 			mvm:  binding(func(i *kubevirtv1.Interface) { i.SRIOV = &kubevirtv1.InterfaceSRIOV{} }),
-			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].sriov"},
+			want: []string{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].sriov"},
 		},
 		"binding plugin": {
 			mvm:  binding(func(i *kubevirtv1.Interface) { i.Binding = &kubevirtv1.PluginBinding{Name: "x"} }),
-			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].binding"},
+			want: []string{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].binding"},
 		},
 		"absent interface": {
 			mvm:  binding(func(i *kubevirtv1.Interface) { i.State = kubevirtv1.InterfaceStateAbsent }),
-			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].state"},
+			want: []string{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces[0].state"},
 		},
 		"no pod network": {
 			mvm:  b.MVM("web").Interface(b.Bridge("lan"), b.MultusNetwork("lan")),
-			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.networks"},
+			want: []string{"NoMasqueradeInterface spec.virtualMachine.template.spec.networks"},
 		},
 		"interface of another name": {
 			mvm: b.MVM("web").Interface(b.Masquerade("a"), b.PodNetwork("")).VM(func(s *kubevirtv1.VirtualMachineSpec) {
 				s.Template.Spec.Networks[0].Name = "other"
 			}),
-			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces"},
+			want: []string{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.interfaces"},
 		},
 		"pod interface not attached": {
 			mvm: b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) {
 				s.Template.Spec.Domain.Devices.AutoattachPodInterface = new(false)
 			}),
-			want: refusals{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.autoattachPodInterface"},
+			want: []string{"NoMasqueradeInterface spec.virtualMachine.template.spec.domain.devices.autoattachPodInterface"},
 		},
 		"reserved port of the interface": {
 			mvm:  b.MVM("web").Interface(b.Masquerade("default", kubevirtv1.Port{Port: 80}, kubevirtv1.Port{Port: 15021}), b.PodNetwork("")),
-			want: refusals{"ReservedPort spec.virtualMachine.template.spec.domain.devices.interfaces[0].ports[1].port"},
+			want: []string{"ReservedPort spec.virtualMachine.template.spec.domain.devices.interfaces[0].ports[1].port"},
 		},
 		"reserved port range": {
 			mvm: binding(func(i *kubevirtv1.Interface) {
 				i.PortRanges = []kubevirtv1.PortRange{{Protocol: "UDP", Start: 15000, End: 15100}, {Protocol: "TCP", Start: 49000, End: 50000}}
 			}),
-			want: refusals{"ReservedPort spec.virtualMachine.template.spec.domain.devices.interfaces[0].portRanges[1]"},
+			want: []string{"ReservedPort spec.virtualMachine.template.spec.domain.devices.interfaces[0].portRanges[1]"},
 		},
 		"guest network is IPv6": {
 			mvm:  b.MVM("web").Interface(b.Masquerade("default"), b.PodNetwork("fd10:0:2::/120")),
-			want: refusals{"InvalidCIDR spec.virtualMachine.template.spec.networks[0].pod.vmNetworkCIDR"},
+			want: []string{"InvalidCIDR spec.virtualMachine.template.spec.networks[0].pod.vmNetworkCIDR"},
 		},
 		"guest network too small": {
 			mvm:  b.MVM("web").Interface(b.Masquerade("default"), b.PodNetwork("10.0.2.0/31")),
-			want: refusals{"InvalidCIDR spec.virtualMachine.template.spec.networks[0].pod.vmNetworkCIDR"},
+			want: []string{"InvalidCIDR spec.virtualMachine.template.spec.networks[0].pod.vmNetworkCIDR"},
 		},
 		"version label differs": {
 			mvm:  b.MVM("web").TemplateLabel("version", "v2"),
-			want: refusals{"InvalidSpec spec.virtualMachine.template.metadata.labels[version]"},
+			want: []string{"InvalidSpec spec.virtualMachine.template.metadata.labels[version]"},
 		},
 		"another's label": {
 			mvm:  b.MVM("web").TemplateLabel(v1alpha1.LabelMeshedVirtualMachine, "db"),
-			want: refusals{"InvalidSpec spec.virtualMachine.template.metadata.labels[meshvm.io/meshed-virtual-machine]"},
+			want: []string{"InvalidSpec spec.virtualMachine.template.metadata.labels[meshvm.io/meshed-virtual-machine]"},
 		},
 		"injection switched off": {
 			mvm: b.MVM("web").TemplateLabel(v1alpha1.LabelSidecarInject, "false").TemplateAnnotation(v1alpha1.LabelSidecarInject, "false"),
-			want: refusals{
+			want: []string{
 				"InvalidSpec spec.virtualMachine.template.metadata.labels[sidecar.istio.io/inject]",
 				"InvalidSpec spec.virtualMachine.template.metadata.annotations[sidecar.istio.io/inject]",
 			},
 		},
 
 		"proxy's port": {
-			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 15006)), want: refusals{"ReservedPort spec.ports[0].targetPort"},
+			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 15006)), want: []string{"ReservedPort spec.ports[0].targetPort"},
 		},
 		"migration's port": {
-			mvm: b.MVM("web").Ports(b.Direct("x", 49152)), want: refusals{"ReservedPort spec.ports[0].port"},
+			mvm: b.MVM("web").Ports(b.Direct("x", 49152)), want: []string{"ReservedPort spec.ports[0].port"},
 		},
 		"port taken twice": {
-			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 80, 8081)), want: refusals{"InvalidPort spec.ports[1].port"},
+			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 80, 8081)), want: []string{"InvalidPort spec.ports[1].port"},
 		},
 		"target taken twice": {
-			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)), want: refusals{"InvalidPort spec.ports[1].targetPort"},
+			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)), want: []string{"InvalidPort spec.ports[1].targetPort"},
 		},
 		"name taken twice": {
-			mvm: b.MVM("web").Ports(b.TCP("a", 80), b.TCP("a", 81)), want: refusals{"InvalidPort spec.ports[1].name"},
+			mvm: b.MVM("web").Ports(b.TCP("a", 80), b.TCP("a", 81)), want: []string{"InvalidPort spec.ports[1].name"},
 		},
 		"no such port": {
-			mvm: b.MVM("web").Ports(b.HTTP("a", 0, 70000)), want: refusals{"InvalidPort spec.ports[0].port", "InvalidPort spec.ports[0].targetPort"},
+			mvm: b.MVM("web").Ports(b.HTTP("a", 0, 70000)), want: []string{"InvalidPort spec.ports[0].port", "InvalidPort spec.ports[0].targetPort"},
 		},
 		"UDP through the mesh": {
 			mvm: b.MVM("web").Ports(v1alpha1.Port{
 				Name: "u", Port: 53, Protocol: v1alpha1.PortProtocolUDP, Route: v1alpha1.PortRouteMesh, AppProtocol: "http",
 			}),
-			want: refusals{"InvalidPort spec.ports[0].route", "InvalidPort spec.ports[0].appProtocol"},
+			want: []string{"InvalidPort spec.ports[0].route", "InvalidPort spec.ports[0].appProtocol"},
 		},
 		"unknown protocol and route": {
 			mvm:  b.MVM("web").Ports(v1alpha1.Port{Name: "s", Port: 1, Protocol: "SCTP"}, v1alpha1.Port{Name: "r", Port: 2, Route: "Detour"}),
-			want: refusals{"InvalidPort spec.ports[0].protocol", "InvalidPort spec.ports[1].route"},
+			want: []string{"InvalidPort spec.ports[0].protocol", "InvalidPort spec.ports[1].route"},
 		},
 		"mutual TLS of unknown, direct and repeated ports": {
 			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("ssh", 22)).
 				PortMTLS("http", v1alpha1.MTLSModePermissive).PortMTLS("http", v1alpha1.MTLSModeDisable).
 				PortMTLS("htpp", v1alpha1.MTLSModeDisable).PortMTLS("ssh", v1alpha1.MTLSModeStrict),
-			want: refusals{
+			want: []string{
 				"InvalidPort spec.mesh.mtls.ports[1].name", "InvalidPort spec.mesh.mtls.ports[2].name", "InvalidPort spec.mesh.mtls.ports[3].name",
 			},
 		},
 		"timeout of nothing": {
-			mvm: b.MVM("web").Timeout("0s"), want: refusals{"InvalidSpec spec.mesh.traffic.timeout"},
+			mvm: b.MVM("web").Timeout("0s"), want: []string{"InvalidSpec spec.mesh.traffic.timeout"},
 		},
 		"timeout without a unit": {
-			mvm: b.MVM("web").Timeout("50"), want: refusals{"InvalidSpec spec.mesh.traffic.timeout"},
+			mvm: b.MVM("web").Timeout("50"), want: []string{"InvalidSpec spec.mesh.traffic.timeout"},
 		},
 		"retries without HTTP": {
 			mvm:  b.MVM("web").Ports(b.TCP("db", 5432)).Retries(&networkingv1alpha3.HTTPRetry{Attempts: 2}),
-			want: refusals{"InvalidSpec spec.mesh.traffic"},
+			want: []string{"InvalidSpec spec.mesh.traffic"},
 		},
 		"exclusions that do not parse": {
 			mvm: b.MVM("web").ExcludePorts(0, 1, 65536).ExcludeCIDRs("10.0.0.0", "fd00::", "::ffff:10.0.0.0/104", "10.0.0.0/33"),
-			want: refusals{
+			want: []string{
 				"InvalidPort spec.capture.outbound.excludePorts[0].port", "InvalidPort spec.capture.outbound.excludePorts[2].port",
 				"InvalidCIDR spec.capture.outbound.excludeCIDRs[0]", "InvalidCIDR spec.capture.outbound.excludeCIDRs[1]",
 				"InvalidCIDR spec.capture.outbound.excludeCIDRs[2]", "InvalidCIDR spec.capture.outbound.excludeCIDRs[3]",
@@ -268,60 +266,39 @@ func TestCheckSpec(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := list(t, natplan.CheckSpec(tc.mvm.Obj()))
+			got := validatetest.Rejections(validate.Spec(tc.mvm.Obj()))
 			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("refusals (-want +got):\n%s", diff)
+				t.Errorf("rejections (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// list returns the refusals that err joins, each of which must report something.
-func list(t *testing.T, err error) refusals {
-	t.Helper()
-	if err == nil {
-		return nil
-	}
-	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) {
-		t.Fatalf("error %v does not join refusals", err)
-	}
-	var out refusals
-	for _, e := range joined.Unwrap() {
-		invalid, ok := natplan.FirstInvalid(e)
-		if !ok || invalid.Message == "" {
-			t.Fatalf("%#v is no refusal with a message", e)
-		}
-		out = append(out, fmt.Sprintf("%s %s", invalid.Reason, invalid.Field))
-	}
-	return out
-}
-
-func TestCheckSpecOfNothing(t *testing.T) {
+func TestSpecOfNothing(t *testing.T) {
 	for name, mvm := range map[string]*v1alpha1.MeshedVirtualMachine{"nil": nil, "zero": {}} {
 		t.Run(name, func(t *testing.T) {
-			if _, ok := natplan.FirstInvalid(natplan.CheckSpec(mvm)); !ok {
-				t.Error("not refused")
+			if _, ok := validate.FirstInvalid(validate.Spec(mvm)); !ok {
+				t.Error("not rejected")
 			}
 		})
 	}
 }
 
 func TestFirstInvalid(t *testing.T) {
-	first := &natplan.Invalid{Reason: v1alpha1.ReasonInvalidPort, Field: "a", Message: "one"}
-	second := &natplan.Invalid{Reason: v1alpha1.ReasonInvalidCIDR, Field: "b", Message: "two"}
+	first := &validate.Invalid{Reason: v1alpha1.ReasonInvalidPort, Field: "a", Message: "one"}
+	second := &validate.Invalid{Reason: v1alpha1.ReasonInvalidCIDR, Field: "b", Message: "two"}
 	for name, tc := range map[string]struct {
 		err  error
-		want *natplan.Invalid
+		want *validate.Invalid
 	}{
 		"nil":     {},
 		"other":   {err: errors.New("x")},
-		"typed":   {err: (*natplan.Invalid)(nil)},
+		"typed":   {err: (*validate.Invalid)(nil)},
 		"wrapped": {err: fmt.Errorf("plan: %w", first), want: first},
 		"joined":  {err: errors.Join(errors.New("x"), first, second), want: first},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, ok := natplan.FirstInvalid(tc.err)
+			got, ok := validate.FirstInvalid(tc.err)
 			if got != tc.want && tc.want != nil || ok != (tc.want != nil) {
 				t.Errorf("got %v, %v; want %v", got, ok, tc.want)
 			}
@@ -329,15 +306,24 @@ func TestFirstInvalid(t *testing.T) {
 	}
 }
 
-// TestHostBits wants the refusal to name the network that was meant.
-func TestHostBits(t *testing.T) {
-	err := natplan.CheckSpec(b.MVM("web").ExcludeCIDRs("10.96.0.5/16", "fd00:96::5/112").Obj())
-	for _, want := range []string{
-		`spec.capture.outbound.excludeCIDRs[0]: "10.96.0.5/16" has host bits set: write 10.96.0.0/16`,
-		`spec.capture.outbound.excludeCIDRs[1]: "fd00:96::5/112" has host bits set: write fd00:96::/112`,
+// TestMessages checks the complete text of rejections: the field, the problem and
+// the solution.
+func TestMessages(t *testing.T) {
+	const template = "spec.virtualMachine.template"
+	for want, mvm := range map[string]*b.MVMBuilder{
+		`spec.capture.outbound.excludeCIDRs[0]: "10.96.0.5/16" has host bits set: use 10.96.0.0/16 for the network, or 10.96.0.5/32 for the single host`:            b.MVM("web").ExcludeCIDRs("10.96.0.5/16"),
+		`spec.capture.outbound.excludeCIDRs[0]: "fd00:96::5/112" has host bits set: use fd00:96::/112 for the network, or fd00:96::5/128 for the single host`:       b.MVM("web").ExcludeCIDRs("fd00:96::5/112"),
+		`spec.ports[0].targetPort: port 15006 is reserved for the mesh proxy: use another port in the guest`:                                                        b.MVM("web").Ports(b.HTTP("http", 80, 15006)),
+		`spec.ports[0].targetPort: port 15901 is reserved for the start gate: use another port in the guest`:                                                        b.MVM("web").Ports(b.HTTP("http", 80, 15901)),
+		`spec.ports[0].port: port 49152 is reserved for KubeVirt live migration: use another port in the guest`:                                                     b.MVM("web").Ports(b.Direct("x", 49152)),
+		`spec.ports[0].targetPort: invalid port 70000: must be between 1 and 65535`:                                                                                 b.MVM("web").Ports(b.HTTP("http", 80, 70000)),
+		`spec.capture.inbound.excludePorts[0]: the range contains port 8080, whose route is Mesh: set the route of the port to Direct, or remove it from the range`: b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 8000, EndPort: 9000}),
+		template + `.spec.readinessProbe.tcpSocket.port: TCP port 9000 is closed: add it to spec.ports or spec.capture.inbound.excludePorts, or remove the probe`:   b.MVM("web").VM(probedAt(intstr.FromInt32(9000), "")),
 	} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v lacks %q", err, want)
-		}
+		t.Run(want, func(t *testing.T) {
+			if err := validate.Spec(mvm.Obj()); err == nil || err.Error() != want {
+				t.Errorf("got %v, want %s", err, want)
+			}
+		})
 	}
 }

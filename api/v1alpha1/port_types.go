@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// The two CEL rules of this file about reserved ports repeat
+// internal/validate/ports.go, because markers are constants. A test compares them.
+
+// PortProtocol is the transport protocol of a port.
+//
+// +kubebuilder:validation:Enum=TCP;UDP
+type PortProtocol string
+
+const (
+	// PortProtocolTCP is TCP.
+	PortProtocolTCP PortProtocol = "TCP"
+	// PortProtocolUDP is UDP. Mesh proxies do not carry UDP.
+	PortProtocolUDP PortProtocol = "UDP"
+)
+
+// PortRoute specifies whether connections to a port pass through the mesh
+// proxy.
+//
+// +kubebuilder:validation:Enum=Mesh;Direct
+type PortRoute string
+
+const (
+	// PortRouteMesh sends connections through the proxy.
+	PortRouteMesh PortRoute = "Mesh"
+	// PortRouteDirect sends connections directly to the guest, bypassing the
+	// proxy.
+	PortRouteDirect PortRoute = "Direct"
+)
+
+// Port is a port that the guest exposes.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.route) || self.route == 'Direct'",message="the mesh does not carry UDP: omit route or set it to Direct"
+// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.appProtocol)",message="appProtocol applies only to TCP: omit it for UDP"
+// +kubebuilder:validation:XValidation:rule="(has(self.protocol) && self.protocol == 'UDP') || !((has(self.targetPort) ? self.targetPort : self.port) in [15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153])",message="targetPort (defaults to port) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; use another port in the guest"
+type Port struct {
+	// name identifies the port in the Service, in routes and in status.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name,omitempty"`
+
+	// port is the port number of the Service.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+
+	// targetPort is the port number on which the guest listens. Defaults to
+	// port.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	TargetPort int32 `json:"targetPort,omitempty"`
+
+	// protocol is the transport protocol of the port. Defaults to TCP.
+	//
+	// +optional
+	Protocol PortProtocol `json:"protocol,omitempty"`
+
+	// appProtocol is the application protocol of the port. The mesh routes
+	// http, http2, grpc, grpc-web and kubernetes.io/h2c as HTTP, https and tls
+	// by TLS server name, and all other protocols as TCP. Defaults to TCP
+	// routing.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Enum=http;http2;grpc;grpc-web;kubernetes.io/h2c;https;tls;tcp;mongo;mysql;redis
+	AppProtocol string `json:"appProtocol,omitempty"`
+
+	// route specifies whether connections pass through the mesh proxy. The mesh
+	// does not encrypt or authorize traffic to a port with route Direct. Such
+	// ports are listed in status.mtls.bypassedPorts. Defaults to Mesh for TCP
+	// and to Direct for UDP, which mesh proxies do not carry.
+	//
+	// +optional
+	Route PortRoute `json:"route,omitempty"`
+}
+
+// PortRange is a port or a range of ports, as in a NetworkPolicy.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.endPort) || self.endPort >= self.port",message="endPort must be greater than or equal to port"
+type PortRange struct {
+	// protocol is the transport protocol of the ports. Defaults to TCP.
+	//
+	// +optional
+	Protocol PortProtocol `json:"protocol,omitempty"`
+
+	// port is the port, or the first port of the range.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
+
+	// endPort is the last port of the range. Defaults to port.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	EndPort int32 `json:"endPort,omitempty"`
+}
+
+// InboundCapture specifies which connections to the guest bypass the mesh proxy
+// although their ports are not part of the Service.
+//
+// +kubebuilder:validation:MinProperties=1
+type InboundCapture struct {
+	// excludePorts are guest ports that clients reach directly, in addition to
+	// the ports with route Direct.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(r, (has(r.protocol) && r.protocol == 'UDP') || ![15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153].exists(p, p >= r.port && p <= (has(r.endPort) ? r.endPort : r.port)))",message="a range contains a reserved TCP port: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; exclude these ports from the range"
+	ExcludePorts []PortRange `json:"excludePorts,omitempty"`
+}

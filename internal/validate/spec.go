@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package validate
+
+import (
+	"regexp"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// MaxNameLength is the length of the longest name of a virtual machine that
+// KubeVirt can live-migrate.
+const MaxNameLength = 47
+
+var nameShape = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
+
+// Spec rejects specs that the operator cannot implement. It checks everything
+// that CEL rules cannot check, and repeats their checks for objects that were
+// stored before a rule existed. The error joins one *Invalid per rejected field.
+func Spec(mvm *v1alpha1.MeshedVirtualMachine) error {
+	e := &Errors{}
+	if mvm == nil {
+		e.Reject(v1alpha1.ReasonInvalidSpec, nil, "the MeshedVirtualMachine is missing")
+		return e.Join()
+	}
+	spec := field.NewPath("spec")
+	e.name(mvm.Name)
+	e.virtualMachine(mvm, spec.Child("virtualMachine"))
+	e.ports(mvm.Spec.Ports, spec.Child("ports"))
+	e.dataPlane(mvm, spec.Child("mesh"))
+	e.mtls(mvm, spec.Child("mesh", "mtls"))
+	e.traffic(mvm, spec.Child("mesh", "traffic"))
+	e.capture(mvm, spec.Child("capture"))
+	return e.Join()
+}
+
+func (e *Errors) name(name string) {
+	path := field.NewPath("metadata", "name")
+	if len(name) > MaxNameLength {
+		e.Reject(v1alpha1.ReasonNameTooLong, path,
+			"must be at most %d characters: KubeVirt cannot live-migrate a virtual machine with a longer name", MaxNameLength)
+		return
+	}
+	if !nameShape.MatchString(name) {
+		e.Reject(v1alpha1.ReasonInvalidSpec, path, "must be a DNS label that starts with a letter, because it also names the Service")
+	}
+}
+
+func (e *Errors) ports(ports []v1alpha1.Port, path *field.Path) {
+	names := map[string]bool{}
+	type key struct {
+		protocol v1alpha1.PortProtocol
+		number   int32
+	}
+	published, targets := map[key]bool{}, map[key]bool{}
+	if len(ports) == 0 {
+		e.Reject(v1alpha1.ReasonInvalidPort, path, "must contain at least one port of the guest")
+	}
+	for i, p := range ports {
+		at := path.Index(i)
+		e.port(p, at)
+		if names[p.Name] {
+			e.Reject(v1alpha1.ReasonInvalidPort, at.Child("name"), "duplicate name %q: give each port another name", p.Name)
+		}
+		names[p.Name] = true
+		if k := (key{p.ProtocolOrDefault(), p.Port}); published[k] {
+			e.Reject(v1alpha1.ReasonInvalidPort, at.Child("port"), "duplicate %s port %d: port must be unique per protocol", k.protocol, k.number)
+		} else {
+			published[k] = true
+		}
+		if k := (key{p.ProtocolOrDefault(), p.TargetPortOrDefault()}); targets[k] {
+			e.Reject(v1alpha1.ReasonInvalidPort, targetPath(p, at), "duplicate %s port %d of the guest: expose each guest port once", k.protocol, k.number)
+		} else {
+			targets[k] = true
+		}
+	}
+}
+
+// targetPath returns the field that contains the number of the guest's port.
+func targetPath(p v1alpha1.Port, path *field.Path) *field.Path {
+	if p.TargetPort != 0 {
+		return path.Child("targetPort")
+	}
+	return path.Child("port")
+}
+
+func (e *Errors) port(p v1alpha1.Port, path *field.Path) {
+	if p.Name == "" {
+		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("name"), "is required")
+	}
+	e.PortNumber(p.Port, path.Child("port"))
+	if p.TargetPort != 0 {
+		e.PortNumber(p.TargetPort, path.Child("targetPort"))
+	}
+	switch p.ProtocolOrDefault() {
+	case v1alpha1.PortProtocolTCP:
+		if IsReserved(p.TargetPortOrDefault()) {
+			e.RejectReserved(p.TargetPortOrDefault(), targetPath(p, path))
+		}
+	case v1alpha1.PortProtocolUDP:
+		if p.RouteOrDefault() == v1alpha1.PortRouteMesh {
+			e.Reject(v1alpha1.ReasonInvalidPort, path.Child("route"), "the mesh does not carry UDP: omit route or set it to Direct")
+		}
+		if p.AppProtocol != "" {
+			e.Reject(v1alpha1.ReasonInvalidPort, path.Child("appProtocol"), "appProtocol applies only to TCP: omit it for UDP")
+		}
+	default:
+		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("protocol"), "invalid protocol %q: must be TCP or UDP", p.Protocol)
+	}
+	if r := p.RouteOrDefault(); r != v1alpha1.PortRouteMesh && r != v1alpha1.PortRouteDirect {
+		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("route"), "invalid route %q: must be Mesh or Direct", p.Route)
+	}
+}
+
+func (e *Errors) mtls(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
+	seen := map[string]bool{}
+	for i, m := range mvm.Spec.Mesh.MTLS.Ports {
+		at := path.Child("ports").Index(i).Child("name")
+		p := slices.IndexFunc(mvm.Spec.Ports, func(p v1alpha1.Port) bool { return p.Name == m.Name })
+		switch {
+		case seen[m.Name]:
+			e.Reject(v1alpha1.ReasonInvalidPort, at, "duplicate name %q: keep one entry per port", m.Name)
+		case p < 0:
+			e.Reject(v1alpha1.ReasonInvalidPort, at, "spec.ports has no entry with the name %q: correct the name or remove the entry", m.Name)
+		case mvm.Spec.Ports[p].RouteOrDefault() == v1alpha1.PortRouteDirect:
+			e.Reject(v1alpha1.ReasonInvalidPort, at,
+				"no mTLS mode applies to port %q, because it bypasses the proxy: remove the entry or set the route of the port to Mesh", m.Name)
+		}
+		seen[m.Name] = true
+	}
+}
+
+func (e *Errors) traffic(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
+	t := mvm.Spec.Mesh.Traffic
+	if t.Timeout != "" {
+		// Istio rejects shorter durations and fractions of a millisecond
+		// (pkg/config/validation/agent).
+		d, err := time.ParseDuration(t.Timeout)
+		if err != nil || d < time.Millisecond || d%time.Millisecond != 0 {
+			e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("timeout"),
+				"must be a duration in whole milliseconds of at least 1ms, for example 5s: omit timeout for no limit")
+		}
+	}
+	if (t.Timeout != "" || t.Retries != nil) && !slices.ContainsFunc(mvm.Spec.Ports, v1alpha1.Port.IsMeshedHTTP) {
+		e.Reject(v1alpha1.ReasonInvalidSpec, path,
+			"timeout and retries apply only to HTTP, but no port with route Mesh has an HTTP appProtocol: set appProtocol: http on a port, or remove timeout and retries")
+	}
+}

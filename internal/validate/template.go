@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package validate
+
+import (
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+func (e *Errors) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
+	template := mvm.Spec.VirtualMachine.Template
+	if template == nil {
+		e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("template"), "is required: describe the guest as in a VirtualMachine of KubeVirt")
+		return
+	}
+	e.templateLabels(mvm, template, path.Child("template", "metadata"))
+	spec := path.Child("template", "spec")
+	e.probes(mvm, &template.Spec, spec)
+	primary, err := PrimaryInterface(&template.Spec, spec)
+	if err != nil {
+		e.Add(err)
+		return
+	}
+	if primary.Implicit {
+		return
+	}
+	e.forwardedPorts(template.Spec.Domain.Devices.Interfaces[primary.Interface],
+		spec.Child("domain", "devices", "interfaces").Index(primary.Interface))
+	network := &template.Spec.Networks[primary.Network]
+	for _, f := range []v1alpha1.IPFamily{v1alpha1.IPFamilyIPv4, v1alpha1.IPFamilyIPv6} {
+		_, err := GuestNetwork(f, network, spec.Child("networks").Index(primary.Network))
+		e.Add(err)
+	}
+}
+
+// annotationInterception selects how Istio's sidecar receives connections (Istio,
+// api/annotation, sidecar.istio.io/interceptionMode).
+const annotationInterception = "sidecar.istio.io/interceptionMode"
+
+// templateLabels rejects labels and annotations that contradict the spec, because
+// the operator would silently overwrite them.
+func (e *Errors) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *kubevirtv1.VirtualMachineInstanceTemplateSpec, path *field.Path) {
+	labels, annotations := path.Child("labels"), path.Child("annotations")
+	meta := template.ObjectMeta
+	if v, ok := meta.Labels[v1alpha1.LabelVersion]; ok && v != mvm.Spec.VersionOrDefault() {
+		e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelVersion),
+			"the value %q differs from spec.version, which is %q: set spec.version, or remove the label", v, mvm.Spec.VersionOrDefault())
+	}
+	if v, ok := meta.Labels[v1alpha1.LabelMeshedVirtualMachine]; ok && v != mvm.Name {
+		e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelMeshedVirtualMachine), "only the operator sets this label: remove it")
+	}
+	if _, ok := meta.Labels[v1alpha1.LabelStartGate]; ok {
+		e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelStartGate), "only the operator sets this label: remove it, and set spec.start")
+	}
+	if v := meta.Annotations[annotationInterception]; strings.EqualFold(v, "TPROXY") {
+		e.Reject(v1alpha1.ReasonInvalidSpec, annotations.Key(annotationInterception),
+			"mode TPROXY handles the guest's outbound connections as inbound connections: remove the annotation, so that the mode is REDIRECT")
+	}
+}
+
+// forwardedPorts rejects reserved ports in the port lists of the interface.
+// KubeVirt's NAT redirects every listed port to the guest, without an exception
+// for the proxy's ports, including local connections of the proxy (KubeVirt,
+// pkg/network/setup/netpod/masquerade). Ports that are only in spec.ports are
+// valid, because the rules do not depend on KubeVirt's lists.
+func (e *Errors) forwardedPorts(iface kubevirtv1.Interface, path *field.Path) {
+	for i, p := range iface.Ports {
+		if !strings.EqualFold(p.Protocol, "UDP") && IsReserved(p.Port) {
+			e.RejectReserved(p.Port, path.Child("ports").Index(i).Child("port"))
+		}
+	}
+	for i, r := range iface.PortRanges {
+		if strings.EqualFold(r.Protocol, "UDP") {
+			continue
+		}
+		if p, ok := firstIn(v1alpha1.PortRange{Port: r.Start, EndPort: r.End}, ReservedPorts); ok {
+			e.RejectReserved(p, path.Child("portRanges").Index(i))
+		}
+	}
+}
