@@ -4,8 +4,10 @@
 
 package conntrack
 
+import "meshvm.io/meshvm/internal/nfnetlink"
+
 // List fails with ErrUnsupported.
-func List() ([]Flow, error) { return nil, ErrUnsupported }
+func List() ([]nfnetlink.Flow, error) { return nil, ErrUnsupported }
 
 // Delete fails with ErrUnsupported.
-func Delete([]Flow) (int, error) { return 0, ErrUnsupported }
+func Delete([]nfnetlink.Flow) (int, error) { return 0, ErrUnsupported }

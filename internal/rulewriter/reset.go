@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"meshvm.io/meshvm/internal/conntrack"
+	"meshvm.io/meshvm/internal/nfnetlink"
 	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
@@ -17,9 +18,9 @@ import (
 // thread.
 type Flows interface {
 	// List returns all flows.
-	List() ([]conntrack.Flow, error)
+	List() ([]nfnetlink.Flow, error)
 	// Delete deletes flows and returns how many of them existed.
-	Delete(flows []conntrack.Flow) (int, error)
+	Delete(flows []nfnetlink.Flow) (int, error)
 }
 
 // path contains the statements that a table applies to a flow.
@@ -36,7 +37,7 @@ func (d Deps) reset(plan *ruleio.NATPlan, t nft.Table, out *ruleio.TargetResult)
 	if err != nil {
 		return fmt.Errorf("reset flows: %w", err)
 	}
-	strays := slices.DeleteFunc(flows, func(f conntrack.Flow) bool { return matchesRules(plan, f, pathOf(plan, t, f)) })
+	strays := slices.DeleteFunc(flows, func(f nfnetlink.Flow) bool { return matchesRules(plan, f, pathOf(plan, t, f)) })
 	if out.ResetFlows, err = d.Flows.Delete(strays); err != nil {
 		return fmt.Errorf("reset flows: %w", err)
 	}
@@ -58,10 +59,10 @@ func gatewayOf(f ruleio.Family) string { return f.Gateway }
 // pathOf determines from the source and the mark of a flow where its first
 // packet came from, and evaluates the table for this packet. ztunnel connects
 // to the guest with the address of the client.
-func pathOf(plan *ruleio.NATPlan, t nft.Table, f conntrack.Flow) path {
+func pathOf(plan *ruleio.NATPlan, t nft.Table, f nfnetlink.Flow) path {
 	p := nft.Packet{
 		Source: f.Original.Source.Addr(), Destination: f.Original.Destination.Addr(),
-		Protocol: f.Protocol, DestinationPort: f.Original.Destination.Port(),
+		Protocol: f.Original.Protocol, DestinationPort: f.Original.Destination.Port(),
 	}
 	hook := nft.HookPrerouting
 	switch {
@@ -84,7 +85,7 @@ func pathOf(plan *ruleio.NATPlan, t nft.Table, f conntrack.Flow) path {
 // matchesRules reports whether the flow takes the path that the table
 // prescribes. Flows that the table leaves to other rules match, unless the
 // table drops them when they are forwarded.
-func matchesRules(plan *ruleio.NATPlan, f conntrack.Flow, w path) bool {
+func matchesRules(plan *ruleio.NATPlan, f nfnetlink.Flow, w path) bool {
 	to := f.Reply.Source
 	switch {
 	case w.filter.Kind == nft.StatementDrop && forwarded(plan, f),
@@ -106,7 +107,7 @@ func matchesRules(plan *ruleio.NATPlan, f conntrack.Flow, w path) bool {
 
 // forwarded reports whether a flow that was not opened in the pod is forwarded
 // by the pod.
-func forwarded(plan *ruleio.NATPlan, f conntrack.Flow) bool {
+func forwarded(plan *ruleio.NATPlan, f nfnetlink.Flow) bool {
 	to := f.Reply.Source.Addr()
 	if hasAddress(plan, f.Original.Source.Addr(), guestOf) {
 		return !hasAddress(plan, to, gatewayOf) && !hasAddress(plan, to, podOf) && !to.IsLoopback() && !to.IsMulticast()
@@ -118,7 +119,7 @@ func forwarded(plan *ruleio.NATPlan, f conntrack.Flow) bool {
 type kernelFlows struct{}
 
 // List returns all flows.
-func (kernelFlows) List() ([]conntrack.Flow, error) { return conntrack.List() }
+func (kernelFlows) List() ([]nfnetlink.Flow, error) { return conntrack.List() }
 
 // Delete deletes flows.
-func (kernelFlows) Delete(flows []conntrack.Flow) (int, error) { return conntrack.Delete(flows) }
+func (kernelFlows) Delete(flows []nfnetlink.Flow) (int, error) { return conntrack.Delete(flows) }

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"testing"
 
-	"meshvm.io/meshvm/internal/conntrack"
+	"meshvm.io/meshvm/internal/nfnetlink"
 	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/ruleio"
@@ -16,25 +16,24 @@ import (
 
 // flows stores tracked flows in memory.
 type flows struct {
-	list    []conntrack.Flow
-	deleted []conntrack.Flow
+	list    []nfnetlink.Flow
+	deleted []nfnetlink.Flow
 	err     error
 }
 
-func (f *flows) List() ([]conntrack.Flow, error) { return f.list, f.err }
+func (f *flows) List() ([]nfnetlink.Flow, error) { return f.list, f.err }
 
-func (f *flows) Delete(list []conntrack.Flow) (int, error) {
+func (f *flows) Delete(list []nfnetlink.Flow) (int, error) {
 	f.deleted = append(f.deleted, list...)
 	return len(list), f.err
 }
 
 // tcpFlow is a flow whose first packet was translated to another destination.
-func tcpFlow(source, destination, went string) conntrack.Flow {
+func tcpFlow(source, destination, went string) nfnetlink.Flow {
 	from, to := netip.MustParseAddrPort(source), netip.MustParseAddrPort(destination)
-	return conntrack.Flow{
-		Protocol: 6,
-		Original: conntrack.Tuple{Source: from, Destination: to},
-		Reply:    conntrack.Tuple{Source: netip.MustParseAddrPort(went), Destination: from},
+	return nfnetlink.Flow{
+		Original: nfnetlink.Tuple{Protocol: 6, Source: from, Destination: to},
+		Reply:    nfnetlink.Tuple{Protocol: 6, Source: netip.MustParseAddrPort(went), Destination: from},
 	}
 }
 
@@ -47,13 +46,13 @@ func TestReset(t *testing.T) {
 	older, newer := build(t, *before), build(t, *after)
 	toGuest := tcpFlow("10.1.1.1:5", "10.244.0.8:9000", "10.0.2.2:9000")
 	captured := tcpFlow("10.0.2.2:6", "203.0.113.9:5432", "10.0.2.1:15001")
-	strays := []conntrack.Flow{toGuest, captured}
+	strays := []nfnetlink.Flow{toGuest, captured}
 	all := append(unaffected(), strays...)
 	for name, tc := range map[string]struct {
 		reset bool
 		table *nft.Table
 		err   error
-		want  []conntrack.Flow
+		want  []nfnetlink.Flow
 		ends  ruleio.Outcome
 	}{
 		"reset": {reset: true, table: &older, want: strays, ends: ruleio.OutcomeApplied},
@@ -72,7 +71,7 @@ func TestReset(t *testing.T) {
 			if got.Outcome != tc.ends || got.ResetFlows != len(tc.want) {
 				t.Errorf("ended with %s (%s), %d flows reset", got.Outcome, got.Message, got.ResetFlows)
 			}
-			same := func(a, b conntrack.Flow) bool { return a.Original == b.Original }
+			same := func(a, b nfnetlink.Flow) bool { return a.Original == b.Original }
 			if !slices.EqualFunc(tc.want, f.deleted, same) {
 				t.Errorf("deleted %v, want %v", f.deleted, tc.want)
 			}
@@ -82,8 +81,8 @@ func TestReset(t *testing.T) {
 
 // unaffected are flows that match the new table of TestReset or the rules of
 // other programs.
-func unaffected() []conntrack.Flow {
-	return []conntrack.Flow{
+func unaffected() []nfnetlink.Flow {
+	return []nfnetlink.Flow{
 		tcpFlow("10.1.1.1:1", "10.244.0.8:8080", "10.244.0.8:15006"),
 		tcpFlow("10.1.1.1:2", "10.244.0.8:22", "10.0.2.2:22"),
 		tcpFlow("10.0.2.2:3", "203.0.113.9:443", "10.0.2.1:15001"),
@@ -99,9 +98,9 @@ func TestMatchesRules(t *testing.T) {
 	dropping := func(p *ruleio.NATPlan) { p.Unmeshed = ruleio.UnmeshedDrop }
 	ambient := func(p *ruleio.NATPlan) { p.DataPlane = ruleio.DataPlaneAmbient }
 	captured := func(p *ruleio.NATPlan) { p.DNS = &ruleio.DNS{Mode: ruleio.DNSDirect, CapturePort: 15053} }
-	flow := func(protocol byte, source, destination, went string) conntrack.Flow {
+	flow := func(protocol byte, source, destination, went string) nfnetlink.Flow {
 		f := tcpFlow(source, destination, went)
-		f.Protocol = protocol
+		f.Original.Protocol, f.Reply.Protocol = protocol, protocol
 		return f
 	}
 	fromProxy := tcpFlow("10.1.1.1:1", "10.244.0.8:8080", "10.0.2.2:8080")
@@ -113,7 +112,7 @@ func TestMatchesRules(t *testing.T) {
 	tracked.Zone = 1
 	for name, tc := range map[string]struct {
 		plan func(*ruleio.NATPlan)
-		flow conntrack.Flow
+		flow nfnetlink.Flow
 		want bool
 	}{
 		"ztunnel's to a mesh port":             {ambient, fromProxy, true},

@@ -5,6 +5,8 @@ package trace
 import (
 	"net/netip"
 	"time"
+
+	"meshvm.io/meshvm/internal/nfnetlink"
 )
 
 // Limits of the data that a Collector stores.
@@ -59,10 +61,10 @@ type Collector struct {
 	// packets are the packets by fields that no translation changes.
 	packets map[fingerprint]*journey
 	// connections are the conntrack entries by their original tuple.
-	connections map[Tuple]*connection
+	connections map[nfnetlink.Tuple]*connection
 	// flows are in the order of their first packet.
 	flows  []*journey
-	byFlow map[Tuple]*journey
+	byFlow map[nfnetlink.Tuple]*journey
 	// dropped is the number of items that exceeded the limits.
 	dropped int
 }
@@ -79,7 +81,7 @@ type traversal struct {
 type step struct {
 	event  Event
 	base   ChainKey
-	packet Tuple
+	packet nfnetlink.Tuple
 }
 
 // journey is the path of a packet through all hooks.
@@ -114,7 +116,7 @@ func NewCollector(r Request, ns Namespace) *Collector {
 	return &Collector{
 		request: r.WithDefaults(), ns: ns,
 		traversals: map[uint32]*traversal{}, packets: map[fingerprint]*journey{},
-		connections: map[Tuple]*connection{}, byFlow: map[Tuple]*journey{},
+		connections: map[nfnetlink.Tuple]*connection{}, byFlow: map[nfnetlink.Tuple]*journey{},
 	}
 }
 

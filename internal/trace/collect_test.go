@@ -103,7 +103,7 @@ func newScene(change func(*Request)) *scene {
 // enter starts a packet in the trace's table.
 func (s *scene) enter(chain ChainKey, rule uint64, input uint32, protocol uint8, from, to string, id uint16) {
 	s.at = s.at.Add(time.Millisecond)
-	s.packet = Packet{Tuple: Tuple{protocol, endpoint(from), endpoint(to)}, ID: id, Sequence: 1000 + uint32(endpoint(from).Port()), Length: 60}
+	s.packet = Packet{Tuple: tuple(protocol, endpoint(from), endpoint(to)), ID: id, Sequence: 1000 + uint32(endpoint(from).Port()), Length: 60}
 	s.input = input
 	s.hop(chain, rule, verdictContinue)
 }
@@ -138,7 +138,7 @@ func (s *scene) conntrack(protocol uint8, from, to, answeredBy string, status ui
 
 func connectionEvent(protocol uint8, from, to, answeredBy string, status uint32) ConntrackEvent {
 	return ConntrackEvent{
-		Original: Tuple{protocol, endpoint(from), endpoint(to)}, Reply: Tuple{protocol, endpoint(answeredBy), endpoint(from)}, Status: status,
+		Original: tuple(protocol, endpoint(from), endpoint(to)), Reply: tuple(protocol, endpoint(answeredBy), endpoint(from)), Status: status,
 	}
 }
 
@@ -259,8 +259,8 @@ func TestCollectorIsBounded(t *testing.T) {
 		p := uint16(i)
 		a := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
 		from, to := netip.AddrPortFrom(a, p), endpoint("10.244.0.8:80")
-		s.c.Conntrack(s.at, ConntrackEvent{Original: Tuple{numberTCP, from, to}, Reply: Tuple{numberTCP, to, from}})
-		s.packet = Packet{Tuple: Tuple{numberTCP, from, to}, Sequence: uint32(i), ID: p}
+		s.c.Conntrack(s.at, ConntrackEvent{Original: tuple(numberTCP, from, to), Reply: tuple(numberTCP, to, from)})
+		s.packet = Packet{Tuple: tuple(numberTCP, from, to), Sequence: uint32(i), ID: p}
 		s.hop(ownPrerouting, ruleFlow, verdictContinue)
 		s.hop(foreignForward, ruleQueue, verdictContinue)
 	}

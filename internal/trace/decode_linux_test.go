@@ -3,14 +3,14 @@
 package trace
 
 import (
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nfnetlink"
 )
 
 // Payloads of messages that Linux 6.18 sent for a SYN to 127.0.0.1:77.
@@ -35,7 +35,7 @@ func unhex(t testing.TB, text string) []byte {
 
 func TestDecodeTrace(t *testing.T) {
 	packet := &Packet{
-		Tuple: Tuple{numberTCP, endpoint("127.0.0.1:44642"), endpoint("127.0.0.1:77")},
+		Tuple: tuple(numberTCP, endpoint("127.0.0.1:44642"), endpoint("127.0.0.1:77")),
 		ID:    0x5ae7, Sequence: 0xfa5327cb, Length: 60,
 	}
 	const id = 0xfe650f7d
@@ -60,82 +60,24 @@ func TestDecodeTrace(t *testing.T) {
 	}
 }
 
-// conntrackMessage is the payload of a conntrack message.
-func conntrackMessage(t testing.TB, e ConntrackEvent) []byte {
-	t.Helper()
-	ae := netlink.NewAttributeEncoder()
-	ae.ByteOrder = binary.BigEndian
-	tuple := func(attribute uint16, v Tuple) {
-		ae.Nested(attribute, func(ae *netlink.AttributeEncoder) error {
-			ae.Nested(ctaTupleIP, func(ae *netlink.AttributeEncoder) error {
-				source, destination := uint16(ctaIPv4Source), uint16(ctaIPv4Destination)
-				if v.Source.Addr().Is6() {
-					source, destination = ctaIPv6Source, ctaIPv6Destination
-				}
-				ae.Bytes(source, v.Source.Addr().AsSlice())
-				ae.Bytes(destination, v.Destination.Addr().AsSlice())
-				return nil
-			})
-			ae.Nested(ctaTupleProto, func(ae *netlink.AttributeEncoder) error {
-				ae.Uint8(ctaProtoNumber, v.Protocol)
-				if v.Protocol == numberICMP {
-					ae.Uint16(ctaProtoICMPID, v.Source.Port())
-					return nil
-				}
-				ae.Uint16(ctaProtoSourcePort, v.Source.Port())
-				ae.Uint16(ctaProtoDestinationPort, v.Destination.Port())
-				return nil
-			})
-			return nil
-		})
-	}
-	tuple(ctaTupleOrig, e.Original)
-	tuple(ctaTupleReply, e.Reply)
-	ae.Uint32(ctaStatus, e.Status)
-	if e.TCPState != 0 {
-		ae.Nested(ctaProtoInfo, func(ae *netlink.AttributeEncoder) error {
-			ae.Nested(ctaProtoInfoTCP, func(ae *netlink.AttributeEncoder) error {
-				ae.Uint8(ctaProtoInfoTCPState, e.TCPState)
-				return nil
-			})
-			return nil
-		})
-	}
-	data, err := ae.Encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return append(header(unix.AF_INET, 0), data...)
-}
+// conntrackNew is the payload of a message about an established connection.
+const conntrackNew = "020000003400018014000180080001000a00020208000200cb0071091c000280050001000600000006000200000100000600030001bb00003400028014000180080001000a000201080002000a0002021c0002800500010006000000060002003a99000006000300000100000800030000000002080008000000000008000c0000000007100004800c0001800500010003000000"
 
 func TestDecodeConntrack(t *testing.T) {
-	for name, want := range map[string]ConntrackEvent{
-		"TCP": {
-			Original: Tuple{numberTCP, endpoint("10.0.2.2:1"), endpoint("203.0.113.9:443")},
-			Reply:    Tuple{numberTCP, endpoint("10.0.2.1:15001"), endpoint("10.0.2.2:1")},
-			Status:   statusSeenReply, TCPState: 3,
-		},
-		"UDP over IPv6": {
-			Original: Tuple{numberUDP, endpoint("[fd10::2]:1"), endpoint("[2001:db8::1]:53")},
-			Reply:    Tuple{numberUDP, endpoint("[2001:db8::1]:53"), endpoint("[2001:db8::2]:1")},
-		},
-		"ping": {
-			Original: Tuple{numberICMP, endpoint("10.0.2.2:7"), endpoint("203.0.113.9:7")},
-			Reply:    Tuple{numberICMP, endpoint("203.0.113.9:7"), endpoint("10.0.2.2:7")},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := decodeConntrack(conntrackNew, conntrackMessage(t, want))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(want, got, addresses); diff != "" {
-				t.Errorf("event (-want +got):\n%s", diff)
-			}
-			if got, err := decodeConntrack(conntrackDelete, conntrackMessage(t, want)); err != nil || got.Kind != ConntrackGone {
-				t.Errorf("deleted: %+v, %v", got, err)
-			}
-		})
+	want := ConntrackEvent{
+		Original: nfnetlink.Tuple{Protocol: numberTCP, Source: endpoint("10.0.2.2:1"), Destination: endpoint("203.0.113.9:443")},
+		Reply:    nfnetlink.Tuple{Protocol: numberTCP, Source: endpoint("10.0.2.1:15001"), Destination: endpoint("10.0.2.2:1")},
+		Status:   statusSeenReply, TCPState: 3,
+	}
+	for message, kind := range map[uint16]ConntrackKind{nfnetlink.ConntrackNew: ConntrackSeen, nfnetlink.ConntrackDelete: ConntrackGone} {
+		got, err := decodeConntrack(nfnetlink.Conntrack(message), unhex(t, conntrackNew))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.Kind = kind
+		if diff := cmp.Diff(want, got, addresses); diff != "" {
+			t.Errorf("event of message %d (-want +got):\n%s", message, diff)
+		}
 	}
 }
 
@@ -147,16 +89,16 @@ func TestDecodeRefuses(t *testing.T) {
 		"attribute too short": {1, 0, 0, 0, 1, 0, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := decodeTrace(b); !errors.Is(err, errMessage) {
+			if _, err := decodeTrace(b); !errors.Is(err, nfnetlink.ErrMessage) {
 				t.Errorf("trace: error %v", err)
 			}
-			if _, err := decodeConntrack(conntrackNew, b); !errors.Is(err, errMessage) {
+			if _, err := decodeConntrack(nfnetlink.Conntrack(nfnetlink.ConntrackNew), b); !errors.Is(err, nfnetlink.ErrMessage) {
 				t.Errorf("conntrack: error %v", err)
 			}
 		})
 	}
 	t.Run("number of another size", func(t *testing.T) {
-		if _, err := decodeTrace([]byte{1, 0, 0, 0, 6, 0, unix.NFTA_TRACE_ID, 0, 1, 2, 0, 0}); !errors.Is(err, errMessage) {
+		if _, err := decodeTrace([]byte{1, 0, 0, 0, 6, 0, unix.NFTA_TRACE_ID, 0, 1, 2, 0, 0}); !errors.Is(err, nfnetlink.ErrMessage) {
 			t.Errorf("error %v", err)
 		}
 	})
@@ -168,24 +110,21 @@ func FuzzDecode(f *testing.F) {
 	for _, text := range []string{traceContinue, traceEnd, tracePolicy, traceDrop} {
 		f.Add(unhex(f, text), false)
 	}
-	f.Add(conntrackMessage(f, ConntrackEvent{
-		Original: Tuple{numberTCP, endpoint("127.0.0.1:44642"), endpoint("127.0.0.1:77")},
-		Reply:    Tuple{numberTCP, endpoint("127.0.0.1:77"), endpoint("127.0.0.1:44642")},
-	}), true)
+	f.Add(unhex(f, conntrackNew), true)
 	f.Fuzz(func(t *testing.T, b []byte, conntrack bool) {
 		c := NewCollector(Request{}, Namespace{Roles: map[uint64]Role{3: RoleFlow}})
 		own := decodeOwn(t)
 		c.Trace(start, own)
 		if conntrack {
-			e, err := decodeConntrack(conntrackNew, b)
-			if err != nil && !errors.Is(err, errMessage) {
-				t.Errorf("error %v does not wrap errMessage", err)
+			e, err := decodeConntrack(nfnetlink.Conntrack(nfnetlink.ConntrackNew), b)
+			if err != nil && !errors.Is(err, nfnetlink.ErrMessage) {
+				t.Errorf("error %v does not wrap nfnetlink.ErrMessage", err)
 			}
 			c.Conntrack(start, e)
 		} else {
 			e, err := decodeTrace(b)
-			if err != nil && !errors.Is(err, errMessage) {
-				t.Errorf("error %v does not wrap errMessage", err)
+			if err != nil && !errors.Is(err, nfnetlink.ErrMessage) {
+				t.Errorf("error %v does not wrap nfnetlink.ErrMessage", err)
 			}
 			e.ID = own.ID
 			c.Trace(start, e)

@@ -11,6 +11,8 @@ import (
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nfnetlink"
 )
 
 // dumpAttempts limits the number of restarts of a dump due to concurrent
@@ -114,32 +116,38 @@ func anonymousSets(conn *nftables.Conn, table *nftables.Table) map[string][][]by
 }
 
 // ownComments returns the comments of the rules in the trace's table.
-func ownComments(conn *netlink.Conn) ([]string, error) {
-	ae := netlink.NewAttributeEncoder()
-	ae.String(unix.NFTA_RULE_TABLE, TableName)
-	data, err := ae.Encode()
+func ownComments(conn *netlink.Conn) (comments []string, err error) {
+	for range dumpAttempts {
+		comments, err = ownCommentsOnce(conn)
+		if !errors.Is(err, nfnetlink.ErrInterrupted) {
+			break
+		}
+	}
+	return comments, err
+}
+
+func ownCommentsOnce(conn *netlink.Conn) ([]string, error) {
+	request, err := nfnetlink.Request(nfnetlink.NFTables(unix.NFT_MSG_GETRULE), netlink.Dump, unix.NFPROTO_INET,
+		func(ae *netlink.AttributeEncoder) error {
+			ae.String(unix.NFTA_RULE_TABLE, TableName)
+			return nil
+		})
 	if err != nil {
 		return nil, err
 	}
-	replies, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: messageType(unix.NFT_MSG_GETRULE), Flags: netlink.Request | netlink.Dump},
-		Data:   append(header(unix.NFPROTO_INET, 0), data...),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read table %s: %w", TableName, err)
-	}
 	var out []string
-	for _, r := range replies {
+	err = nfnetlink.Query(conn, request, nfnetlink.NFTables(unix.NFT_MSG_NEWRULE), func(ad *netlink.AttributeDecoder) error {
 		var comment string
-		err := attributes(r.Data, func(ad *netlink.AttributeDecoder) {
+		for ad.Next() {
 			if ad.Type() == unix.NFTA_RULE_USERDATA {
 				comment, _ = userdata.GetString(ad.Bytes(), userdata.TypeComment)
 			}
-		})
-		if err != nil {
-			return nil, err
 		}
 		out = append(out, comment)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read table %s: %w", TableName, err)
 	}
 	return out, nil
 }

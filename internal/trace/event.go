@@ -2,6 +2,8 @@
 
 package trace
 
+import "meshvm.io/meshvm/internal/nfnetlink"
+
 // EventKind is the kind of a trace message.
 type EventKind uint32
 
@@ -131,10 +133,10 @@ type ConntrackEvent struct {
 	// Kind is the kind of the event.
 	Kind ConntrackKind
 	// Original is the tuple of the first packet.
-	Original Tuple
+	Original nfnetlink.Tuple
 	// Reply is the tuple of an answer. Its source is the destination of the
 	// connection after all translations.
-	Reply Tuple
+	Reply nfnetlink.Tuple
 	// Status is a set of status bits.
 	Status uint32
 	// TCPState is the state of a TCP connection, or 0 if it is not reported.

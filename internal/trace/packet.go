@@ -5,6 +5,8 @@ package trace
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"meshvm.io/meshvm/internal/nfnetlink"
 )
 
 // Protocol numbers (IANA, Assigned Internet Protocol Numbers).
@@ -15,20 +17,9 @@ const (
 	numberICMPv6 = 58
 )
 
-// Tuple contains the addresses of a packet, by which conntrack identifies
-// connections. For ICMP, the identifier of an echo replaces both ports.
-type Tuple struct {
-	// Protocol is the number of the transport protocol.
-	Protocol uint8
-	// Source is the source of the packet.
-	Source netip.AddrPort
-	// Destination is the destination of the packet.
-	Destination netip.AddrPort
-}
-
 // Packet contains the fields of a packet in a trace message.
 type Packet struct {
-	Tuple
+	nfnetlink.Tuple
 	// ID is the identification field of IPv4 (RFC 791). It is 0 for IPv6.
 	ID uint16
 	// Sequence is the TCP sequence number (RFC 9293), which no translation
@@ -117,14 +108,3 @@ func protocolName(number uint8) string {
 		return "other"
 	}
 }
-
-// text returns the text of an endpoint of the protocol.
-func (t Tuple) text(e netip.AddrPort) string {
-	if t.Protocol == numberTCP || t.Protocol == numberUDP {
-		return e.String()
-	}
-	return e.Addr().String()
-}
-
-// String returns "source -> destination".
-func (t Tuple) String() string { return t.text(t.Source) + " -> " + t.text(t.Destination) }

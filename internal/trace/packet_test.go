@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"meshvm.io/meshvm/internal/nfnetlink"
 )
 
 // Headers of packets.
@@ -23,6 +25,10 @@ var addresses = cmpopts.EquateComparable(netip.AddrPort{}, netip.Addr{})
 
 func endpoint(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
 
+func tuple(protocol uint8, source, destination netip.AddrPort) nfnetlink.Tuple {
+	return nfnetlink.Tuple{Protocol: protocol, Source: source, Destination: destination}
+}
+
 func TestParsePacket(t *testing.T) {
 	with := func(header []byte, protocol byte) []byte {
 		out := append([]byte{}, header...)
@@ -35,17 +41,17 @@ func TestParsePacket(t *testing.T) {
 		ok                 bool
 	}{
 		"TCP over IPv4": {header4, tcpHeader, Packet{
-			Tuple: Tuple{numberTCP, endpoint("10.0.2.2:44642"), endpoint("203.0.113.9:443")},
+			Tuple: tuple(numberTCP, endpoint("10.0.2.2:44642"), endpoint("203.0.113.9:443")),
 			ID:    0x5ae7, Sequence: 0xfa5327cb, Length: 60,
 		}, true},
 		"UDP over IPv6": {header6, []byte{0, 53, 0x14, 0xe9, 0, 8, 0, 0}, Packet{
-			Tuple: Tuple{numberUDP, endpoint("[fd10::2]:53"), endpoint("[2001:db8::1]:5353")}, Length: 40,
+			Tuple: tuple(numberUDP, endpoint("[fd10::2]:53"), endpoint("[2001:db8::1]:5353")), Length: 40,
 		}, true},
 		"ping": {with(header4, numberICMP), []byte{8, 0, 0, 0, 0, 7, 0, 1}, Packet{
-			Tuple: Tuple{numberICMP, endpoint("10.0.2.2:7"), endpoint("203.0.113.9:7")}, ID: 0x5ae7, Sequence: 7<<16 | 1, Length: 60,
+			Tuple: tuple(numberICMP, endpoint("10.0.2.2:7"), endpoint("203.0.113.9:7")), ID: 0x5ae7, Sequence: 7<<16 | 1, Length: 60,
 		}, true},
 		"transport header cut short": {header4, []byte{1, 2}, Packet{
-			Tuple: Tuple{numberTCP, endpoint("10.0.2.2:0"), endpoint("203.0.113.9:0")}, ID: 0x5ae7, Length: 60,
+			Tuple: tuple(numberTCP, endpoint("10.0.2.2:0"), endpoint("203.0.113.9:0")), ID: 0x5ae7, Length: 60,
 		}, true},
 		"no header":                {nil, tcpHeader, Packet{}, false},
 		"network header cut short": {header4[:19], tcpHeader, Packet{}, false},

@@ -54,14 +54,14 @@ func (c *Collector) report(v *judged) FlowReport {
 func (c *Collector) leg(v *judged) Leg {
 	p := v.packet
 	l := Leg{
-		Protocol: protocolName(p.Protocol), Source: p.text(p.Source), Destination: p.text(p.Destination),
+		Protocol: protocolName(p.Protocol), Source: p.EndpointText(p.Source), Destination: p.EndpointText(p.Destination),
 		Ending: v.ending, Answer: v.answer,
 	}
 	if v.source.IsValid() && v.source != p.Source {
-		l.TranslatedSource = p.text(v.source)
+		l.TranslatedSource = p.EndpointText(v.source)
 	}
 	if v.final.IsValid() && v.final != p.Destination {
-		l.TranslatedDestination = p.text(v.final)
+		l.TranslatedDestination = p.EndpointText(v.final)
 	}
 	for i := range v.steps {
 		s := &v.steps[i]
@@ -165,7 +165,7 @@ func (c *Collector) proxy() string {
 
 // ended returns where a connection that did not reach a proxy ended.
 func (c *Collector) ended(v *judged, from From) string {
-	to := v.packet.text(v.final)
+	to := v.packet.EndpointText(v.final)
 	switch v.ending {
 	case EndingGuest:
 		past := ""

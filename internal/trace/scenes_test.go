@@ -219,7 +219,7 @@ func oddScenes() []sceneCase {
 		{
 			"messages without a packet", func(s *scene) {
 				s.within(ownPrerouting, ruleFlow, verdictContinue)
-				s.packet = Packet{Tuple: Tuple{numberTCP, endpoint(client), endpoint("10.244.0.8:1")}}
+				s.packet = Packet{Tuple: tuple(numberTCP, endpoint(client), endpoint("10.244.0.8:1"))}
 				s.hop(ourPrerouting, ruleDirect, verdictAccept)
 				s.gone(numberTCP, client, "10.244.0.8:1", "10.244.0.8:1")
 			},

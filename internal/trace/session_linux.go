@@ -12,6 +12,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nfnetlink"
 )
 
 // receiveBuffer is the size of the sockets' receive buffers in bytes. Messages
@@ -45,13 +47,13 @@ func open(r Request) (*session, error) {
 }
 
 func (s *session) open(r Request) (err error) {
-	if s.traces, err = hear(unix.NFNLGRP_NFTRACE); err != nil {
+	if s.traces, err = subscribe(unix.NFNLGRP_NFTRACE); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
-	if s.connections, err = hear(conntrackGroups...); err != nil {
+	if s.connections, err = subscribe(conntrackGroups...); err != nil {
 		return err
 	}
-	if s.requests, err = hear(); err != nil {
+	if s.requests, err = nfnetlink.Dial(); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -62,16 +64,11 @@ func (s *session) open(r Request) (err error) {
 	return err
 }
 
-// hear opens a netfilter socket that is subscribed to the groups.
-func hear(groups ...uint32) (*netlink.Conn, error) {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+// subscribe opens a netfilter socket that is subscribed to the groups.
+func subscribe(groups ...uint32) (*netlink.Conn, error) {
+	conn, err := nfnetlink.Dial(groups...)
 	if err != nil {
-		return nil, fmt.Errorf("open a netfilter socket: %w", err)
-	}
-	for _, g := range groups {
-		if err := conn.JoinGroup(g); err != nil {
-			return nil, errors.Join(fmt.Errorf("join netlink group %d: %w", g, err), conn.Close())
-		}
+		return nil, err
 	}
 	// With a smaller buffer, more messages can be lost.
 	_ = conn.SetReadBuffer(receiveBuffer)
@@ -158,17 +155,16 @@ func (s *session) read(ctx context.Context, conn *netlink.Conn, to chan<- receiv
 
 // take decodes a message and passes it to the collector.
 func (s *session) take(c *Collector, r received) {
-	subsystem, message := uint16(r.message.Header.Type)>>8, uint16(r.message.Header.Type)&0xff
 	var err error
-	switch {
-	case subsystem == unix.NFNL_SUBSYS_NFTABLES && message == unix.NFT_MSG_TRACE:
+	switch t := r.message.Header.Type; t {
+	case nfnetlink.NFTables(unix.NFT_MSG_TRACE):
 		var e Event
 		if e, err = decodeTrace(r.message.Data); err == nil {
 			c.Trace(r.at, e)
 		}
-	case subsystem == unix.NFNL_SUBSYS_CTNETLINK:
+	case nfnetlink.Conntrack(nfnetlink.ConntrackNew), nfnetlink.Conntrack(nfnetlink.ConntrackDelete):
 		var e ConntrackEvent
-		if e, err = decodeConntrack(message, r.message.Data); err == nil {
+		if e, err = decodeConntrack(t, r.message.Data); err == nil {
 			c.Conntrack(r.at, e)
 		}
 	}
@@ -192,19 +188,13 @@ func (s *session) complete(c *Collector) error {
 	if !c.Unconnected() {
 		return nil
 	}
-	replies, err := s.requests.Execute(netlink.Message{
-		Header: netlink.Header{
-			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | conntrackGet),
-			Flags: netlink.Request | netlink.Dump,
-		},
-		Data: header(unix.AF_UNSPEC, 0),
-	})
+	flows, err := nfnetlink.Flows(s.requests)
 	if err != nil {
 		return fmt.Errorf("read the connections: %w", err)
 	}
 	at := time.Now()
-	for _, m := range replies {
-		s.take(c, received{at, m})
+	for _, f := range flows {
+		c.Conntrack(at, conntrackEvent(f))
 	}
 	return nil
 }

@@ -3,7 +3,6 @@
 package trace
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -12,6 +11,8 @@ import (
 	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/nfnetlink"
 )
 
 // tableOwner is the flag of a table that the kernel deletes when the socket
@@ -51,7 +52,7 @@ func install(rules []ownRule, deadline, now time.Time) (*ownTable, error) {
 }
 
 func newOwnTable(rules []ownRule, deadline time.Time, owned bool) (*ownTable, error) {
-	conn, err := hear()
+	conn, err := nfnetlink.Dial()
 	if err != nil {
 		return nil, err
 	}
@@ -64,7 +65,7 @@ func newOwnTable(rules []ownRule, deadline time.Time, owned bool) (*ownTable, er
 
 // sweep removes a table whose deadline has passed.
 func sweep(now time.Time) (err error) {
-	conn, err := hear()
+	conn, err := nfnetlink.Dial()
 	if err != nil {
 		return err
 	}
@@ -86,8 +87,8 @@ func (t *ownTable) remove() error {
 }
 
 func (t *ownTable) write(rules []ownRule, deadline time.Time) error {
-	var b batch
-	b.add(unix.NFT_MSG_NEWTABLE, netlink.Create|netlink.Excl, func(ae *netlink.AttributeEncoder) error {
+	var b nfnetlink.Batch
+	b.Add(unix.NFT_MSG_NEWTABLE, netlink.Create|netlink.Excl, "table", func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_TABLE_NAME, TableName)
 		if t.owned {
 			ae.Uint32(unix.NFTA_TABLE_FLAGS, tableOwner)
@@ -95,7 +96,7 @@ func (t *ownTable) write(rules []ownRule, deadline time.Time) error {
 		return nil
 	})
 	for name, hook := range map[string]uint32{chainPrerouting: unix.NF_INET_PRE_ROUTING, chainOutput: unix.NF_INET_LOCAL_OUT} {
-		b.add(unix.NFT_MSG_NEWCHAIN, netlink.Create, func(ae *netlink.AttributeEncoder) error {
+		b.Add(unix.NFT_MSG_NEWCHAIN, netlink.Create, "chain "+name, func(ae *netlink.AttributeEncoder) error {
 			ae.String(unix.NFTA_CHAIN_TABLE, TableName)
 			ae.String(unix.NFTA_CHAIN_NAME, name)
 			ae.Nested(unix.NFTA_CHAIN_HOOK, func(ae *netlink.AttributeEncoder) error {
@@ -109,11 +110,11 @@ func (t *ownTable) write(rules []ownRule, deadline time.Time) error {
 		})
 	}
 	for _, r := range rules {
-		b.add(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, func(ae *netlink.AttributeEncoder) error {
+		b.Add(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, "rule of chain "+r.chain, func(ae *netlink.AttributeEncoder) error {
 			return encodeRule(ae, r, deadline)
 		})
 	}
-	return b.commit(t.conn)
+	return b.Commit(t.conn)
 }
 
 func encodeRule(ae *netlink.AttributeEncoder, r ownRule, deadline time.Time) error {
@@ -136,76 +137,13 @@ func encodeRule(ae *netlink.AttributeEncoder, r ownRule, deadline time.Time) err
 // removeTable deletes the trace's table. It succeeds if the table does not
 // exist.
 func removeTable(conn *netlink.Conn) error {
-	var b batch
-	b.add(unix.NFT_MSG_DELTABLE, 0, func(ae *netlink.AttributeEncoder) error {
+	var b nfnetlink.Batch
+	b.Add(unix.NFT_MSG_DELTABLE, 0, "table", func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_TABLE_NAME, TableName)
 		return nil
 	})
-	if err := b.commit(conn); err != nil && !errors.Is(err, unix.ENOENT) {
+	if err := b.Commit(conn); err != nil && !errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("remove table %s: %w", TableName, err)
 	}
 	return nil
-}
-
-// messageType returns the netlink type of an nf_tables message.
-func messageType(message uint16) netlink.HeaderType {
-	return netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | message)
-}
-
-// header returns the header of nfnetlink messages (linux/netfilter/nfnetlink.h,
-// struct nfgenmsg).
-func header(family byte, resource uint16) []byte {
-	return binary.BigEndian.AppendUint16([]byte{family, unix.NFNETLINK_V0}, resource)
-}
-
-// batch is a list of messages that the kernel applies in one transaction
-// (Linux, net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
-type batch struct {
-	messages []netlink.Message
-	err      error
-}
-
-func (b *batch) add(message uint16, flags netlink.HeaderFlags, attributes func(*netlink.AttributeEncoder) error) {
-	ae := netlink.NewAttributeEncoder()
-	ae.ByteOrder = binary.BigEndian
-	err := attributes(ae)
-	data, encodeErr := ae.Encode()
-	b.err = errors.Join(b.err, err, encodeErr)
-	b.messages = append(b.messages, netlink.Message{
-		Header: netlink.Header{Type: messageType(message), Flags: netlink.Request | flags},
-		Data:   append(header(unix.NFPROTO_INET, 0), data...),
-	})
-}
-
-// commit sends the batch and waits for the reply to its last message, which is
-// sent after the commit. Errors are always sent. After an error, the socket can
-// contain further errors.
-func (b *batch) commit(conn *netlink.Conn) error {
-	if b.err != nil {
-		return b.err
-	}
-	edge := func(t uint16) netlink.Message {
-		return netlink.Message{
-			Header: netlink.Header{Type: netlink.HeaderType(t), Flags: netlink.Request},
-			Data:   header(unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES),
-		}
-	}
-	b.messages[len(b.messages)-1].Header.Flags |= netlink.Acknowledge
-	sent := append([]netlink.Message{edge(unix.NFNL_MSG_BATCH_BEGIN)}, b.messages...)
-	sent, err := conn.SendMessages(append(sent, edge(unix.NFNL_MSG_BATCH_END)))
-	if err != nil {
-		return fmt.Errorf("send the batch: %w", err)
-	}
-	last := sent[len(sent)-2].Header.Sequence
-	for {
-		replies, err := conn.Receive()
-		if err != nil {
-			return err
-		}
-		for _, r := range replies {
-			if r.Header.Type == netlink.Error && r.Header.Sequence == last {
-				return nil
-			}
-		}
-	}
 }

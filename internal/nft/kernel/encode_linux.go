@@ -56,7 +56,8 @@ func (h Handle) Remove() error {
 // fails with ErrChanged and changes nothing if the generation of the ruleset
 // differs, because the table may have changed since it was read.
 func (h Handle) AddElements(s nft.Set, generation uint32) error {
-	b := &batch{generation: generation}
+	b := &batch{}
+	b.Generation = generation
 	keys, err := setKeys(s)
 	if err != nil {
 		return err
@@ -66,7 +67,7 @@ func (h Handle) AddElements(s nft.Set, generation uint32) error {
 }
 
 func (b *batch) addTable(t nft.Table) {
-	b.add(unix.NFT_MSG_NEWTABLE, netlink.Create, "table "+t.Name, func(ae *netlink.AttributeEncoder) error {
+	b.Add(unix.NFT_MSG_NEWTABLE, netlink.Create, "table "+t.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_TABLE_NAME, t.Name)
 		ae.Uint32(unix.NFTA_TABLE_FLAGS, 0)
 		return nil
@@ -74,7 +75,7 @@ func (b *batch) addTable(t nft.Table) {
 }
 
 func (b *batch) deleteTable(t nft.Table) {
-	b.add(unix.NFT_MSG_DELTABLE, 0, "table "+t.Name, func(ae *netlink.AttributeEncoder) error {
+	b.Add(unix.NFT_MSG_DELTABLE, 0, "table "+t.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_TABLE_NAME, t.Name)
 		return nil
 	})
@@ -93,7 +94,7 @@ var (
 )
 
 func (b *batch) addSet(t nft.Table, s nft.Set, id uint32) {
-	b.add(unix.NFT_MSG_NEWSET, netlink.Create, "set "+s.Name, func(ae *netlink.AttributeEncoder) error {
+	b.Add(unix.NFT_MSG_NEWSET, netlink.Create, "set "+s.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_SET_TABLE, t.Name)
 		ae.String(unix.NFTA_SET_NAME, s.Name)
 		var flags uint32
@@ -108,7 +109,7 @@ func (b *batch) addSet(t nft.Table, s nft.Set, id uint32) {
 		return nil
 	})
 	keys, err := setKeys(s)
-	b.err = errors.Join(b.err, err)
+	b.Fail(err)
 	for len(keys) > 0 {
 		n := min(len(keys), keysPerMessage)
 		b.addElements(t, s, id, keys[:n])
@@ -155,7 +156,7 @@ func setKeys(s nft.Set) ([]setKey, error) {
 }
 
 func (b *batch) addElements(t nft.Table, s nft.Set, id uint32, keys []setKey) {
-	b.add(unix.NFT_MSG_NEWSETELEM, netlink.Create, "elements of set "+s.Name, func(ae *netlink.AttributeEncoder) error {
+	b.Add(unix.NFT_MSG_NEWSETELEM, netlink.Create, "elements of set "+s.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name)
 		ae.String(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
 		ae.Uint32(unix.NFTA_SET_ELEM_LIST_SET_ID, id)
@@ -195,7 +196,7 @@ var hookNumbers = map[nft.Hook]uint32{
 var policyNumbers = map[string]uint32{"drop": 0, "accept": 1}
 
 func (b *batch) addChain(t nft.Table, c nft.Chain) {
-	b.add(unix.NFT_MSG_NEWCHAIN, netlink.Create, "chain "+c.Name, func(ae *netlink.AttributeEncoder) error {
+	b.Add(unix.NFT_MSG_NEWCHAIN, netlink.Create, "chain "+c.Name, func(ae *netlink.AttributeEncoder) error {
 		ae.String(unix.NFTA_CHAIN_TABLE, t.Name)
 		ae.String(unix.NFTA_CHAIN_NAME, c.Name)
 		if c.Hook == "" {
@@ -218,7 +219,7 @@ const userdataComment = 0
 
 func (b *batch) addRule(t nft.Table, c nft.Chain, index int, r nft.Rule) {
 	object := fmt.Sprintf("rule %d of chain %s", index+1, c.Name)
-	b.add(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, object, func(ae *netlink.AttributeEncoder) error {
+	b.Add(unix.NFT_MSG_NEWRULE, netlink.Create|netlink.Append, object, func(ae *netlink.AttributeEncoder) error {
 		exprs, err := expressions(t, r)
 		if err != nil {
 			return err

@@ -12,13 +12,14 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"meshvm.io/meshvm/internal/nfnetlink"
 	"meshvm.io/meshvm/internal/nft"
 )
 
 // decodeCtSource decodes an attribute that expr.Ct does not support: the source
 // register of a set operation.
 func decodeCtSource(data []byte, c *expr.Ct) {
-	_ = decodeAttributes(data, func(ad *netlink.AttributeDecoder) error {
+	_ = nfnetlink.DecodeAttributes(data, func(ad *netlink.AttributeDecoder) error {
 		for ad.Next() {
 			if ad.Type() == unix.NFTA_CT_SREG {
 				c.Register, c.SourceRegister = ad.Uint32(), true

@@ -3,13 +3,13 @@
 package kernel
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"meshvm.io/meshvm/internal/nfnetlink"
 	"meshvm.io/meshvm/internal/nft"
 )
 
@@ -40,7 +40,7 @@ func (h Handle) Read() (nft.Snapshot, error) {
 		}
 		// An object that disappeared between two dumps also results in an
 		// error, which is ignored if the ruleset changed.
-		if before == after && !errors.Is(tableErr, errInterrupted) {
+		if before == after && !errors.Is(tableErr, nfnetlink.ErrInterrupted) {
 			s.Generation = after
 			return s, tableErr
 		}
@@ -48,79 +48,40 @@ func (h Handle) Read() (nft.Snapshot, error) {
 	return nft.Snapshot{}, fmt.Errorf("%w %d times", ErrBusy, readAttempts)
 }
 
-// errInterrupted means that the kernel marked a dump as inconsistent.
-var errInterrupted = errors.New("dump interrupted")
-
 // dumper reads objects of the family inet.
 type dumper struct{ conn *netlink.Conn }
 
 // request requests objects and calls each with the attributes of every object.
 func (d dumper) request(message, reply uint16, flags netlink.HeaderFlags,
-	attributes func(*netlink.AttributeEncoder), each func(*netlink.AttributeDecoder) error,
+	attributes nfnetlink.Attributes, each func(*netlink.AttributeDecoder) error,
 ) error {
-	data, err := encodeAttributes(func(ae *netlink.AttributeEncoder) error {
-		attributes(ae)
-		return nil
-	})
+	m, err := nfnetlink.Request(nfnetlink.NFTables(message), flags, unix.NFPROTO_INET, attributes)
 	if err != nil {
 		return err
 	}
-	replies, err := d.conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: messageType(message), Flags: netlink.Request | flags},
-		Data:   append(nfgenmsg(unix.NFPROTO_INET, 0), data...),
-	})
-	if err != nil {
-		return err
-	}
-	for _, r := range replies {
-		if r.Header.Flags&netlink.DumpInterrupted != 0 {
-			return errInterrupted
-		}
-		if r.Header.Type != messageType(reply) || len(r.Data) < nfgenmsgSize {
-			continue
-		}
-		if err := decodeAttributes(r.Data[nfgenmsgSize:], each); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// nfgenmsgSize is the length of the header that nfgenmsg returns.
-const nfgenmsgSize = 4
-
-func decodeAttributes(data []byte, each func(*netlink.AttributeDecoder) error) error {
-	ad, err := netlink.NewAttributeDecoder(data)
-	if err != nil {
-		return err
-	}
-	ad.ByteOrder = binary.BigEndian
-	return errors.Join(each(ad), ad.Err())
+	return nfnetlink.Query(d.conn, m, nfnetlink.NFTables(reply), each)
 }
 
 func (d dumper) generation() (uint32, error) {
-	var id uint32
-	err := d.request(unix.NFT_MSG_GETGEN, unix.NFT_MSG_NEWGEN, 0, func(*netlink.AttributeEncoder) {},
-		func(ad *netlink.AttributeDecoder) error {
-			for ad.Next() {
-				if ad.Type() == unix.NFTA_GEN_ID {
-					id = ad.Uint32()
-				}
-			}
-			return nil
-		})
+	id, err := nfnetlink.Generation(d.conn)
 	if err != nil {
 		return 0, fmt.Errorf("read the ruleset's generation: %w", supported(err))
 	}
 	return id, nil
 }
 
+// named returns the attribute with the name of an object.
+func named(attribute uint16, name string) nfnetlink.Attributes {
+	return func(ae *netlink.AttributeEncoder) error {
+		ae.String(attribute, name)
+		return nil
+	}
+}
+
 // table reads one table with its contents.
 func (d dumper) table(name string) (nft.Snapshot, error) {
 	s := nft.Snapshot{Table: nft.Table{Family: nft.FamilyInet, Name: name}}
-	err := d.request(unix.NFT_MSG_GETTABLE, unix.NFT_MSG_NEWTABLE, 0, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_TABLE_NAME, name)
-	}, func(ad *netlink.AttributeDecoder) error {
+	err := d.request(unix.NFT_MSG_GETTABLE, unix.NFT_MSG_NEWTABLE, 0, named(unix.NFTA_TABLE_NAME, name), func(ad *netlink.AttributeDecoder) error {
 		for ad.Next() {
 			if ad.Type() == unix.NFTA_TABLE_FLAGS {
 				s.Table.Flags = flagNames(ad.Uint32(), tableFlags)
@@ -147,9 +108,7 @@ func (d dumper) table(name string) (nft.Snapshot, error) {
 }
 
 func (d dumper) sets(t *nft.Table) error {
-	err := d.request(unix.NFT_MSG_GETSET, unix.NFT_MSG_NEWSET, netlink.Dump, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_SET_TABLE, t.Name)
-	}, func(ad *netlink.AttributeDecoder) error {
+	err := d.request(unix.NFT_MSG_GETSET, unix.NFT_MSG_NEWSET, netlink.Dump, named(unix.NFTA_SET_TABLE, t.Name), func(ad *netlink.AttributeDecoder) error {
 		table, s := decodeSet(ad)
 		if table == t.Name {
 			t.Sets = append(t.Sets, s)
@@ -161,9 +120,10 @@ func (d dumper) sets(t *nft.Table) error {
 	}
 	for i := range t.Sets {
 		var keys []setKey
-		err := d.request(unix.NFT_MSG_GETSETELEM, unix.NFT_MSG_NEWSETELEM, netlink.Dump, func(ae *netlink.AttributeEncoder) {
+		err := d.request(unix.NFT_MSG_GETSETELEM, unix.NFT_MSG_NEWSETELEM, netlink.Dump, func(ae *netlink.AttributeEncoder) error {
 			ae.String(unix.NFTA_SET_ELEM_LIST_TABLE, t.Name)
 			ae.String(unix.NFTA_SET_ELEM_LIST_SET, t.Sets[i].Name)
+			return nil
 		}, func(ad *netlink.AttributeDecoder) error {
 			keys = append(keys, decodeElements(ad)...)
 			return nil
@@ -177,7 +137,7 @@ func (d dumper) sets(t *nft.Table) error {
 }
 
 func (d dumper) chains(t *nft.Table) error {
-	return d.request(unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_NEWCHAIN, netlink.Dump, func(*netlink.AttributeEncoder) {},
+	return d.request(unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_NEWCHAIN, netlink.Dump, nfnetlink.None,
 		func(ad *netlink.AttributeDecoder) error {
 			table, c := decodeChain(ad)
 			if table == t.Name {
@@ -189,9 +149,7 @@ func (d dumper) chains(t *nft.Table) error {
 
 func (d dumper) rules(t *nft.Table) ([]nft.RuleCounter, error) {
 	var counters []nft.RuleCounter
-	err := d.request(unix.NFT_MSG_GETRULE, unix.NFT_MSG_NEWRULE, netlink.Dump, func(ae *netlink.AttributeEncoder) {
-		ae.String(unix.NFTA_RULE_TABLE, t.Name)
-	}, func(ad *netlink.AttributeDecoder) error {
+	err := d.request(unix.NFT_MSG_GETRULE, unix.NFT_MSG_NEWRULE, netlink.Dump, named(unix.NFTA_RULE_TABLE, t.Name), func(ad *netlink.AttributeDecoder) error {
 		kr, err := decodeRule(ad)
 		if err != nil || kr.table != t.Name {
 			return err

@@ -12,6 +12,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
+	"meshvm.io/meshvm/internal/nfnetlink"
 	"meshvm.io/meshvm/internal/nft"
 	"meshvm.io/meshvm/internal/nftrules"
 	"meshvm.io/meshvm/internal/nftrules/plantest"
@@ -27,10 +28,10 @@ func TestMessagesDecodeToTheTable(t *testing.T) {
 				t.Fatal(err)
 			}
 			b := replacement(want.Table)
-			if b.err != nil {
-				t.Fatal(b.err)
+			if b.Err() != nil {
+				t.Fatal(b.Err())
 			}
-			got := decodeBatch(t, b.messages)
+			got := decodeBatch(t, b.Messages())
 			if differences := nft.Compare(want.Table, got); len(differences) > 0 {
 				t.Errorf("decoded to something else: %q", differences)
 			}
@@ -46,18 +47,18 @@ func decodeBatch(t *testing.T, messages []netlink.Message) nft.Table {
 	t.Helper()
 	table := nft.Table{Family: nft.FamilyInet, Name: nftrules.TableName}
 	for _, m := range messages {
-		err := decodeAttributes(m.Data[nfgenmsgSize:], func(ad *netlink.AttributeDecoder) error {
+		err := nfnetlink.Decode(m.Data, func(ad *netlink.AttributeDecoder) error {
 			switch m.Header.Type {
-			case messageType(unix.NFT_MSG_NEWSET):
+			case nfnetlink.NFTables(unix.NFT_MSG_NEWSET):
 				_, s := decodeSet(ad)
 				table.Sets = append(table.Sets, s)
-			case messageType(unix.NFT_MSG_NEWSETELEM):
+			case nfnetlink.NFTables(unix.NFT_MSG_NEWSETELEM):
 				s := &table.Sets[len(table.Sets)-1]
 				s.Elements = elementTextsOf(*s, decodeElements(ad))
-			case messageType(unix.NFT_MSG_NEWCHAIN):
+			case nfnetlink.NFTables(unix.NFT_MSG_NEWCHAIN):
 				_, c := decodeChain(ad)
 				table.Chains = append(table.Chains, c)
-			case messageType(unix.NFT_MSG_NEWRULE):
+			case nfnetlink.NFTables(unix.NFT_MSG_NEWRULE):
 				kr, err := decodeRule(ad)
 				if err != nil {
 					return err
@@ -82,11 +83,11 @@ func TestBatchReplacesInOneTransaction(t *testing.T) {
 	}
 	b := replacement(table.Table)
 	var got []netlink.HeaderType
-	for _, m := range b.messages[:3] {
+	for _, m := range b.Messages()[:3] {
 		got = append(got, m.Header.Type)
 	}
 	want := []netlink.HeaderType{
-		messageType(unix.NFT_MSG_NEWTABLE), messageType(unix.NFT_MSG_DELTABLE), messageType(unix.NFT_MSG_NEWTABLE),
+		nfnetlink.NFTables(unix.NFT_MSG_NEWTABLE), nfnetlink.NFTables(unix.NFT_MSG_DELTABLE), nfnetlink.NFTables(unix.NFT_MSG_NEWTABLE),
 	}
 	if !slices.Equal(want, got) {
 		t.Errorf("batch begins with %v, want create, delete, create", got)
@@ -151,13 +152,13 @@ func FuzzReadBack(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		for _, m := range replacement(table.Table).messages {
-			f.Add(uint16(m.Header.Type&0xff), m.Data[nfgenmsgSize:])
+		for _, m := range replacement(table.Table).Messages() {
+			f.Add(uint16(m.Header.Type&0xff), m.Data)
 		}
 	}
 	f.Fuzz(func(t *testing.T, message uint16, data []byte) {
 		var rule nft.Rule
-		err := decodeAttributes(data, func(ad *netlink.AttributeDecoder) (err error) {
+		err := nfnetlink.Decode(data, func(ad *netlink.AttributeDecoder) (err error) {
 			switch message {
 			case unix.NFT_MSG_NEWSET:
 				decodeSet(ad)
@@ -187,10 +188,10 @@ func FuzzReadBack(f *testing.F) {
 			}
 		}
 		b := replacement(written)
-		if b.err != nil {
+		if b.Err() != nil {
 			return // This package does not write such rules.
 		}
-		got := decodeBatch(t, b.messages).Chains[0].Rules[0]
+		got := decodeBatch(t, b.Messages()).Chains[0].Rules[0]
 		if diff := cmp.Diff(rule, got, cmpopts.EquateEmpty()); diff != "" {
 			t.Errorf("written again it is another rule (-first +again):\n%s", diff)
 		}
