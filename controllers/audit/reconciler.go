@@ -144,7 +144,7 @@ func (r *Reconciler) recorded(ctx context.Context, audit rulejob.Audit) (bool, e
 		case err != nil:
 			return false, fmt.Errorf("read PodNATConfiguration %s: %w", result.Entry.Config, err)
 		}
-		if config.DeletionTimestamp.IsZero() && !drift.FromAudit(config.UID, &config.Status, result).None() {
+		if config.DeletionTimestamp.IsZero() && !drift.FromAudit(config.UID, &config.Status, result).IsZero() {
 			return false, nil
 		}
 	}

@@ -49,7 +49,7 @@ func (r *Reconciler) gatherAudits(ctx context.Context, s *scope) error {
 	}
 	slices.SortStableFunc(pods.Items, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 	for i := range pods.Items {
-		results, _ := rulejob.AuditOf(&pods.Items[i])
+		results := rulejob.AuditResults(&pods.Items[i])
 		for _, result := range results {
 			if result.Entry.UID == s.config.UID {
 				s.audits = append(s.audits, result)
@@ -107,7 +107,7 @@ func (s *scope) appliedRules() v1alpha1.AppliedRules {
 		NetnsInode:           int64(s.proven.NetnsInode), //nolint:gosec // An inode number of nsfs is far below 2^63.
 		Rules:                int32(s.proven.Rules),      //nolint:gosec // The rule-writer's result is at most 4 KiB long.
 		DurationMicroseconds: max(s.proven.DurationMicroseconds, 1),
-		Time:                 &s.outcome.FinishedAt,
+		Time:                 &s.jobResult.FinishedAt,
 		Node:                 s.pod.Spec.NodeName,
 		Repair:               s.config.Status.Repairs.Count,
 	}

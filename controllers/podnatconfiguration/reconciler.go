@@ -103,8 +103,8 @@ func (r *Reconciler) program(ctx context.Context, s *scope) (ctrl.Result, error)
 		s.config.Status.Job = want.Name
 		return ctrl.Result{}, nil
 	}
-	result := rulejob.ReadOutcome(job, s.writers[job.UID], s.digest)
-	s.outcome = &result
+	result := rulejob.ResultFor(job, s.writers[job.UID], s.digest)
+	s.jobResult = &result
 	switch result.State {
 	case rulejob.StateRunning:
 		s.config.Status.Job = job.Name
@@ -118,18 +118,18 @@ func (r *Reconciler) program(ctx context.Context, s *scope) (ctrl.Result, error)
 
 // retry counts a failure once and, after the back-off, deletes the Job, so that the
 // next reconcile creates another.
-func (r *Reconciler) retry(ctx context.Context, s *scope, job *batchv1.Job, outcome rulejob.Outcome) (ctrl.Result, error) {
+func (r *Reconciler) retry(ctx context.Context, s *scope, job *batchv1.Job, jobResult rulejob.Result) (ctrl.Result, error) {
 	if s.config.Status.Job == job.Name {
 		s.config.Status.Job = ""
 		s.config.Status.Attempts++
 	}
-	if !outcome.Retryable && !outcome.TargetGone {
+	if !jobResult.Retryable && !jobResult.TargetGone {
 		if rulejob.Outdated(job, r.Jobs.Image, bootID(s.node)) {
 			return ctrl.Result{}, r.deleteJob(ctx, job)
 		}
 		return ctrl.Result{}, nil
 	}
-	wait := backoff(s.config.Status.Attempts) - r.Now().Sub(outcome.FinishedAt.Time)
+	wait := backoff(s.config.Status.Attempts) - r.Now().Sub(jobResult.FinishedAt.Time)
 	if wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
@@ -178,10 +178,10 @@ func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error
 // removalEnded reports whether the Job that removes the table has ended with a
 // result that no retry changes.
 func (s *scope) removalEnded() bool {
-	if s.outcome == nil || s.outcome.State == rulejob.StateRunning {
+	if s.jobResult == nil || s.jobResult.State == rulejob.StateRunning {
 		return false
 	}
-	return s.outcome.TargetGone || !s.outcome.Retryable
+	return s.jobResult.TargetGone || !s.jobResult.Retryable
 }
 
 // guestIsDeleted reports whether the guest is deleted together with the object,

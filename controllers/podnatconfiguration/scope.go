@@ -48,8 +48,8 @@ type scope struct {
 	digest  string
 	// invalid is the reason for which the spec is not accepted, nil when it is.
 	invalid *validate.Invalid
-	// outcome is the state of the Job for request, nil when no Job exists.
-	outcome *rulejob.Outcome
+	// jobResult is the result of the Job for request, nil when no Job exists.
+	jobResult *rulejob.Result
 	// proven is set when this reconcile read the result of request, and provenJob
 	// is the Job that has it.
 	proven    *ruleio.TargetResult

@@ -126,7 +126,7 @@ func forRuleOwner(_ context.Context, o client.Object) []reconcile.Request {
 // forAudit maps an audit's pod with results to the PodNATConfigurations that were
 // audited.
 func forAudit(pod *corev1.Pod) []reconcile.Request {
-	results, _ := rulejob.AuditOf(pod)
+	results := rulejob.AuditResults(pod)
 	out := make([]reconcile.Request, 0, len(results))
 	for _, r := range results {
 		out = append(out, reconcile.Request{NamespacedName: r.Entry.Key()})

@@ -37,7 +37,7 @@ func (s *scope) writeStatus() {
 // progress classifies an object that is not ready.
 func (s *scope) progress() conditions.Progress {
 	if s.invalid != nil || s.repairBackoff.Contended || s.proxyMissing() && (s.enrolmentOverdue || !s.ambient()) ||
-		s.outcome != nil && s.outcome.State == rulejob.StateFailed && !s.outcome.Retryable && !s.outcome.TargetGone {
+		s.jobResult != nil && s.jobResult.State == rulejob.StateFailed && !s.jobResult.Retryable && !s.jobResult.TargetGone {
 		return conditions.Stalled
 	}
 	if s.repairDue() && s.paused {
@@ -86,8 +86,8 @@ func (s *scope) targetCondition() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonNodeNotReady, "waiting for node "+s.pod.Spec.NodeName+" to be Ready")
 	case s.proxyMissing():
 		return s.proxyCondition()
-	case s.outcome != nil && s.outcome.TargetGone:
-		return conditions.False(t, v1alpha1.ReasonTargetGone, s.outcome.Message)
+	case s.jobResult != nil && s.jobResult.TargetGone:
+		return conditions.False(t, v1alpha1.ReasonTargetGone, s.jobResult.Message)
 	default:
 		return conditions.True(t, v1alpha1.ReasonResolved, "the pod has a network namespace on node "+s.pod.Spec.NodeName)
 	}
@@ -100,10 +100,10 @@ func (s *scope) programmedCondition() conditions.Condition {
 		return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules were read back from the kernel and match the spec")
 	case s.invalid != nil:
 		return conditions.False(t, s.invalid.Reason, s.invalid.Error())
-	case s.outcome != nil && s.outcome.State == rulejob.StateFailed:
-		return conditions.False(t, s.outcome.Reason, s.outcome.Message)
-	case s.outcome != nil && s.outcome.Message != "":
-		return conditions.False(t, s.outcome.Reason, s.outcome.Message)
+	case s.jobResult != nil && s.jobResult.State == rulejob.StateFailed:
+		return conditions.False(t, s.jobResult.Reason, s.jobResult.Message)
+	case s.jobResult != nil && s.jobResult.Message != "":
+		return conditions.False(t, s.jobResult.Reason, s.jobResult.Message)
 	case s.repairBackoff.Contended:
 		return conditions.False(t, v1alpha1.ReasonContended, s.contended())
 	case s.repairDue():

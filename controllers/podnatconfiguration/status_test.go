@@ -40,7 +40,7 @@ func waiting(t *testing.T, mods ...func(*scope)) *scope {
 
 func failed(reason v1alpha1.ConditionReason, retryable, gone bool) func(*scope) {
 	return func(s *scope) {
-		s.outcome = &rulejob.Outcome{State: rulejob.StateFailed, Reason: reason, Message: "why", Retryable: retryable, TargetGone: gone}
+		s.jobResult = &rulejob.Result{State: rulejob.StateFailed, Reason: reason, Message: "why", Retryable: retryable, TargetGone: gone}
 	}
 }
 
@@ -189,7 +189,7 @@ func TestStatusHoldsWhatWasReadBack(t *testing.T) {
 	at := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	s.config.Status.Attempts, s.config.Status.Job = 3, "job"
 	s.proven = &ruleio.TargetResult{TableDigest: strings.Repeat("a", 64), NetnsInode: 42, Rules: 7, DurationMicroseconds: 800}
-	s.outcome = &rulejob.Outcome{State: rulejob.StateSucceeded, FinishedAt: at}
+	s.jobResult = &rulejob.Result{State: rulejob.StateSucceeded, FinishedAt: at}
 	s.writeStatus()
 	want := v1alpha1.AppliedRules{RequestDigest: digest, Digest: strings.Repeat("a", 64), NetnsInode: 42, Rules: 7, DurationMicroseconds: 800, Time: &at, Node: "node-a"}
 	if diff := cmp.Diff(want, s.config.Status.Applied); diff != "" {
@@ -201,7 +201,7 @@ func TestStatusHoldsWhatWasReadBack(t *testing.T) {
 	// An edit asks for another request: what was read back stays in sight, but
 	// proves nothing about it.
 	s.config.Spec.Inbound.Mesh = append(s.config.Spec.Inbound.Mesh, 9443)
-	s.proven, s.outcome = nil, nil
+	s.proven, s.jobResult = nil, nil
 	if err := (&Reconciler{}).buildRequest(s); err != nil {
 		t.Fatal(err)
 	}

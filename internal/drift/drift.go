@@ -43,8 +43,8 @@ func Due(st *v1alpha1.PodNATConfigurationStatus) bool {
 	return st.Applied.RequestDigest != "" && st.Applied.Repair != st.Repairs.Count
 }
 
-// News is the part of an audit's result that the status does not contain yet.
-type News struct {
+// Change is the part of an audit's result that the status does not contain yet.
+type Change struct {
 	// Finding is nil when the rules are correct or were not read.
 	Finding *Finding
 	// Counters are nil when they have not changed.
@@ -52,36 +52,36 @@ type News struct {
 }
 
 // None reports whether the status contains the whole result.
-func (n News) None() bool { return n.Finding == nil && n.Counters == nil }
+func (c Change) IsZero() bool { return c.Finding == nil && c.Counters == nil }
 
 // FromAudit compares a result with the status. It ignores a result about an older
 // state than the state in the status.
-func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.AuditResult) News {
+func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.AuditResult) Change {
 	e, t := r.Entry, r.Target
 	if e.UID != uid || e.RequestDigest != st.Applied.RequestDigest || e.Repair != st.Applied.Repair || Due(st) {
-		return News{}
+		return Change{}
 	}
-	var news News
+	var change Change
 	switch t.Outcome {
 	case ruleio.OutcomeVerified:
 	case ruleio.OutcomeDrifted:
-		news.Finding = &Finding{v1alpha1.ReasonDrifted, cmp.Or(t.Message, "the rules differ from the rules that were programmed")}
+		change.Finding = &Finding{v1alpha1.ReasonDrifted, cmp.Or(t.Message, "the rules differ from the rules that were programmed")}
 	case ruleio.OutcomeIdentityMismatch:
-		news.Finding = &Finding{v1alpha1.ReasonDrifted, cmp.Or(t.Message, "the network namespace has none of the pod's addresses")}
+		change.Finding = &Finding{v1alpha1.ReasonDrifted, cmp.Or(t.Message, "the network namespace has none of the pod's addresses")}
 	default:
 		// The rules were not read. Events report a deleted pod.
-		return News{}
+		return Change{}
 	}
 	if t.NetnsInode != 0 && int64(t.NetnsInode) != st.Applied.NetnsInode { //nolint:gosec // An inode number of nsfs is far below 2^63.
 		// The counters of another namespace do not continue the counters of the
 		// earlier one.
-		news.Finding = &Finding{v1alpha1.ReasonSandboxRecreated, "the pod has another network namespace than the one in which the rules were programmed"}
-		return news
+		change.Finding = &Finding{v1alpha1.ReasonSandboxRecreated, "the pod has another network namespace than the one in which the rules were programmed"}
+		return change
 	}
 	if c := Counters(t.Counters); c != nil && equal(e.Counters, st.Applied.Counters) && !equal(*c, st.Applied.Counters) {
-		news.Counters = c
+		change.Counters = c
 	}
-	return news
+	return change
 }
 
 // FromEvents returns a finding when the pod's sandbox was recreated, or its node

@@ -94,16 +94,16 @@ func TestFromAudit(t *testing.T) {
 			for _, change := range tc.changes {
 				change(c, &r)
 			}
-			news := drift.FromAudit(c.UID, &c.Status, r)
+			change := drift.FromAudit(c.UID, &c.Status, r)
 			reason := v1alpha1.ConditionReason("")
-			if news.Finding != nil {
-				reason = news.Finding.Reason
-				if news.Finding.Message == "" {
+			if change.Finding != nil {
+				reason = change.Finding.Reason
+				if change.Finding.Message == "" {
 					t.Error("the finding has no message")
 				}
 			}
-			if reason != tc.reason || (news.Counters != nil) != tc.counted || news.None() != (tc.reason == "" && !tc.counted) {
-				t.Errorf("got %q, counters %v, want %q, %v", reason, news.Counters, tc.reason, tc.counted)
+			if reason != tc.reason || (change.Counters != nil) != tc.counted || change.IsZero() != (tc.reason == "" && !tc.counted) {
+				t.Errorf("got %q, counters %v, want %q, %v", reason, change.Counters, tc.reason, tc.counted)
 			}
 		})
 	}

@@ -22,21 +22,22 @@ import (
 )
 
 const (
-	// MaxAuditTargets is how many targets an audit's Job has at most, so that
-	// their results fit in a termination message even when all of them drifted.
+	// MaxAuditTargets is the maximum number of targets of an audit Job. Their
+	// results fit in a termination message even if all targets have drifted.
 	MaxAuditTargets = 16
-	// maxAuditBytes bounds what the targets take of a pod's annotations, which
-	// may hold 256 KiB in all.
+	// maxAuditBytes is the maximum size of the targets in the annotations of a
+	// pod, which are limited to 256 KiB in total.
 	maxAuditBytes = 160 << 10
-	// auditTTLSeconds is a safety net as ttlSeconds is; a result that is lost
-	// is found again by the next audit.
-	auditTTLSeconds = 600
-	auditNameNode   = 24
+	// auditResultTTL is resultTTL of an audit Job, in seconds. It is shorter,
+	// because the next audit repeats a lost result.
+	auditResultTTL = 600
+	// auditNodeLength is the number of characters of the node's name in the name
+	// of a Job.
+	auditNodeLength = 24
 )
 
-// AuditEntry ties a target of an audit to what the status of its
-// PodNATConfiguration reported when the audit was asked for. A result about an
-// older state is no news.
+// AuditEntry identifies the PodNATConfiguration of a target, and its status when
+// the audit Job was created. A result for an earlier status is ignored.
 type AuditEntry struct {
 	// Config is NAMESPACE/NAME of the PodNATConfiguration.
 	Config string `json:"config"`
@@ -46,12 +47,13 @@ type AuditEntry struct {
 	RequestDigest string `json:"requestDigest"`
 	// Repair is its status.applied.repair.
 	Repair int32 `json:"repair,omitempty"`
-	// Counters are its status.applied.counters: what the audit counts is to be
-	// added to that and to nothing else, so that nothing is added twice.
+	// Counters is its status.applied.counters. The counters of the result are
+	// added only to a status that still contains these, so that no packet is
+	// counted twice.
 	Counters v1alpha1.TrafficCounters `json:"counters,omitzero"`
 }
 
-// EntryOf is the entry for a PodNATConfiguration as its status is now.
+// EntryOf returns the entry for the current status of a PodNATConfiguration.
 func EntryOf(config *v1alpha1.PodNATConfiguration) AuditEntry {
 	a := config.Status.Applied
 	return AuditEntry{
@@ -60,27 +62,28 @@ func EntryOf(config *v1alpha1.PodNATConfiguration) AuditEntry {
 	}
 }
 
-// Key is the namespace and name of the PodNATConfiguration.
+// Key returns the namespace and name of the PodNATConfiguration.
 func (e AuditEntry) Key() types.NamespacedName {
 	namespace, name, _ := strings.Cut(e.Config, "/")
 	return types.NamespacedName{Namespace: namespace, Name: name}
 }
 
-// AuditTarget is one pod to look at.
+// AuditTarget is one pod to audit.
 type AuditTarget struct {
-	// Target is that of the request that was carried out in the pod.
+	// Target is the target of the request that wrote the pod's rules.
 	Target ruleio.Target
-	// Entry reports whose pod it is.
+	// Entry identifies the PodNATConfiguration of the pod.
 	Entry AuditEntry
 }
 
-// AuditLabels select the Jobs and pods of a node's audits.
+// AuditLabels returns the labels that select the audit Jobs of a node and their
+// pods.
 func AuditLabels(node string) map[string]string {
 	return map[string]string{v1alpha1.LabelAuditNode: shortHash(node)}
 }
 
-// AuditGroups divides the targets into as few Jobs as can carry them, in their
-// order.
+// AuditGroups divides the targets into the smallest number of Jobs. It preserves
+// their order.
 func AuditGroups(targets []AuditTarget) ([][]AuditTarget, error) {
 	var groups [][]AuditTarget
 	bytes := 0
@@ -108,12 +111,12 @@ func encodedSize(t AuditTarget) (int, error) {
 	return len(b), nil
 }
 
-// BuildAudit makes the Job that reads the rules of the targets back on their
-// node and writes nothing. The round and the number of the Job within it name
-// it, so that two managers cannot make the same one twice.
+// BuildAudit returns the Job that reads the rules of the targets on their node and
+// does not write. The name of the Job contains the round and the number of the Job
+// in the round, so that two managers cannot create the same Job twice.
 func BuildAudit(cfg Config, node string, round int64, number int, targets []AuditTarget) (*batchv1.Job, error) {
 	if node == "" || cfg.Image == "" || cfg.Namespace == "" {
-		return nil, errors.New("build audit job: no node named, or no image or namespace configured")
+		return nil, errors.New("build audit job: node, image and namespace are required")
 	}
 	req := ruleio.Request{Version: ruleio.RequestVersion}
 	var entries []AuditEntry
@@ -129,21 +132,21 @@ func BuildAudit(cfg Config, node string, round int64, number int, targets []Audi
 	if _, err := ruleio.DecodeRequest(encoded); err != nil {
 		return nil, fmt.Errorf("build audit job: %w", err)
 	}
-	about, err := json.Marshal(entries)
+	encodedEntries, err := json.Marshal(entries)
 	if err != nil {
 		return nil, fmt.Errorf("build audit job: %w", err)
 	}
 	labels := AuditLabels(node)
 	labels[labelName], labels[v1alpha1.LabelManagedBy] = appName, v1alpha1.ManagedByValue
-	annotations := map[string]string{v1alpha1.AnnotationAuditNode: node, v1alpha1.AnnotationAuditTargets: string(about)}
+	annotations := map[string]string{v1alpha1.AnnotationAuditNode: node, v1alpha1.AnnotationAuditTargets: string(encodedEntries)}
 	job := jobOf(cfg, auditName(node, round, number), node, labels, annotations, string(encoded))
-	job.Spec.TTLSecondsAfterFinished = ptr.To[int32](auditTTLSeconds)
+	job.Spec.TTLSecondsAfterFinished = ptr.To[int32](auditResultTTL)
 	return job, nil
 }
 
-// auditName leaves room for the suffix of the Job's pod.
+// auditName returns a name that is short enough for the suffix of the Job's pod.
 func auditName(node string, round int64, number int) string {
-	prefix := strings.ReplaceAll(node[:min(len(node), auditNameNode)], ".", "-")
+	prefix := strings.ReplaceAll(node[:min(len(node), auditNodeLength)], ".", "-")
 	return fmt.Sprintf("audit-%s-%s-%x-%d", strings.TrimRight(prefix, "-"), shortHash(node), round, number)
 }
 
@@ -152,7 +155,8 @@ func shortHash(s string) string {
 	return hex.EncodeToString(sum[:])[:nameHashLength]
 }
 
-// AuditEntries are the entries of an audit's Job or pod; none for any other.
+// AuditEntries returns the entries of an audit Job or its pod, nil for any other
+// object.
 func AuditEntries(o metav1.Object) []AuditEntry {
 	var entries []AuditEntry
 	if err := json.Unmarshal([]byte(o.GetAnnotations()[v1alpha1.AnnotationAuditTargets]), &entries); err != nil {
@@ -161,61 +165,62 @@ func AuditEntries(o metav1.Object) []AuditEntry {
 	return entries
 }
 
-// AuditResult is what an audit saw in one pod.
+// AuditResult is the result of an audit for one pod.
 type AuditResult struct {
-	// Entry reports whose pod it is, and in which state.
+	// Entry identifies the PodNATConfiguration of the pod, and its status when the
+	// audit Job was created.
 	Entry AuditEntry
-	// Target is what was seen.
+	// Target is the rule-writer's result.
 	Target ruleio.TargetResult
 }
 
-// Audit is how an audit's Job stands.
+// Audit is the state of an audit Job.
 type Audit struct {
-	// Ended reports that nothing more is to be expected of it.
+	// Ended is set when the Job will not report more results.
 	Ended bool
-	// Results has an entry for each target, none when the Job failed.
+	// Results contains one entry per target. It is empty if the Job failed.
 	Results []AuditResult
-	// Message explains why there are no results although it ended.
+	// Message explains why an ended Job has no results.
 	Message string
-	// FinishedAt is when the rule-writer ended, zero if unknown.
+	// FinishedAt is the time at which the rule-writer ended, zero if unknown.
 	FinishedAt metav1.Time
 }
 
-// ReadAudit describes how an audit's Job stands, from the Job and its pods.
+// ReadAudit returns the state of an audit Job, from the Job and its pods.
 func ReadAudit(job *batchv1.Job, pods []corev1.Pod) Audit {
 	own := newestFirst(job, pods)
 	for i := range own {
 		if t := terminated(&own[i]); t != nil && !disrupted(&own[i]) {
-			return auditOf(&own[i], t)
+			return auditFrom(&own[i], t)
 		}
 	}
 	out, ended := fromJob(job, own)
 	return Audit{Ended: ended, Message: out.Message, FinishedAt: out.FinishedAt}
 }
 
-// AuditOf reads the results out of an audit's pod; ok is false as long as it
-// has none.
-func AuditOf(pod *corev1.Pod) (results []AuditResult, ok bool) {
+// AuditResults returns the results in the termination message of an audit pod, nil
+// if it has none yet.
+func AuditResults(pod *corev1.Pod) []AuditResult {
 	t := terminated(pod)
 	if t == nil {
-		return nil, false
+		return nil
 	}
-	a := auditOf(pod, t)
-	return a.Results, len(a.Results) > 0
+	return auditFrom(pod, t).Results
 }
 
-// auditOf takes nothing for an answer that does not answer this very request.
-func auditOf(pod *corev1.Pod, t *corev1.ContainerStateTerminated) Audit {
+// auditFrom evaluates the termination message of an audit pod. It accepts only a
+// message that contains the digest of the pod's request and all its targets.
+func auditFrom(pod *corev1.Pod, t *corev1.ContainerStateTerminated) Audit {
 	out := Audit{Ended: true, FinishedAt: t.FinishedAt}
 	entries := AuditEntries(pod)
 	result, err := ruleio.DecodeResult([]byte(t.Message))
 	switch {
 	case err != nil:
-		out.Message = withoutResult(t).Message
+		out.Message = withoutMessage(t).Message
 	case result.RequestDigest != ruleio.DigestOf([]byte(pod.Annotations[v1alpha1.AnnotationRuleRequest])):
-		out.Message = "the rule-writer answered another request than the one it was given"
+		out.Message = otherRequest
 	case len(result.Targets) != len(entries):
-		out.Message = cmp.Or(result.Message, "the rule-writer did not report every target")
+		out.Message = cmp.Or(result.Message, "the rule-writer did not report a result for every target")
 	default:
 		for i, e := range entries {
 			out.Results = append(out.Results, AuditResult{Entry: e, Target: result.Targets[i]})

@@ -38,8 +38,8 @@ func auditTargets(t *testing.T, n int) []rulejob.AuditTarget {
 	return out
 }
 
-// auditPod is the pod that the job controller makes of an audit's Job, ended
-// with a message that make gets the request's digest for.
+// auditPod returns the pod that the Job controller creates for an audit Job, with a
+// termination message.
 func auditPod(job *batchv1.Job, message string) corev1.Pod {
 	return corev1.Pod{
 		ObjectMeta: job.Spec.Template.ObjectMeta,
@@ -65,11 +65,11 @@ func TestBuildAudit(t *testing.T) {
 		}
 	}
 	if job.Spec.Template.Spec.NodeName != node || job.Annotations[v1alpha1.AnnotationAuditNode] != node {
-		t.Errorf("it is for node %s", job.Spec.Template.Spec.NodeName)
+		t.Errorf("the Job is for node %s", job.Spec.Template.Spec.NodeName)
 	}
 	for _, o := range []interface{ GetAnnotations() map[string]string }{job, &job.Spec.Template} {
 		if o.GetAnnotations()[v1alpha1.AnnotationRuleOwner] != "" {
-			t.Error("an audit belongs to no single object")
+			t.Error("the audit Job has the label of a single PodNATConfiguration")
 		}
 	}
 	if diff := cmp.Diff([]rulejob.AuditEntry{targets[0].Entry, targets[1].Entry, targets[2].Entry}, rulejob.AuditEntries(job)); diff != "" {
@@ -131,8 +131,8 @@ func TestAuditGroups(t *testing.T) {
 	}
 }
 
-// TestAuditOfAllDriftedFits has the largest audit come back with nothing but
-// differences and large counters.
+// TestAuditOfAllDriftedFits encodes the largest result: all targets have drifted
+// and have large counters.
 func TestAuditOfAllDriftedFits(t *testing.T) {
 	r := ruleio.Result{Version: ruleio.ResultVersion, RequestDigest: strings.Repeat("a", 64)}
 	for range rulejob.MaxAuditTargets {
@@ -183,11 +183,11 @@ func TestReadAudit(t *testing.T) {
 	}{
 		"no pod yet":      {job, nil, false, 0, ""},
 		"running":         {job, []corev1.Pod{running}, false, 0, ""},
-		"all well":        {job, []corev1.Pod{auditPod(job, encode(digest, 2))}, true, 2, ""},
+		"all verified":    {job, []corev1.Pod{auditPod(job, encode(digest, 2))}, true, 2, ""},
 		"another request": {job, []corev1.Pod{auditPod(job, encode("other", 2))}, true, 0, "another request"},
 		"one is missing":  {job, []corev1.Pod{auditPod(job, encode(digest, 1))}, true, 0, "every target"},
 		"no message":      {job, []corev1.Pod{auditPod(job, "")}, true, 0, "without a result"},
-		"not in time":     {failed, []corev1.Pod{running}, true, 0, "in time"},
+		"deadline":        {failed, []corev1.Pod{running}, true, 0, "deadline"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -201,7 +201,7 @@ func TestReadAudit(t *testing.T) {
 				}
 			}
 			if len(tc.pods) > 0 {
-				if results, ok := rulejob.AuditOf(&tc.pods[0]); ok != (tc.results > 0) || len(results) != tc.results {
+				if results := rulejob.AuditResults(&tc.pods[0]); len(results) != tc.results {
 					t.Errorf("from the pod alone: %v", results)
 				}
 			}

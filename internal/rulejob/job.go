@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rulejob builds the Job that runs the rule-writer on a pod's node and
-// reads how it ended. It is pure.
+// Package rulejob builds the Jobs that run the rule-writer on a pod's node, and
+// evaluates their results. It is pure.
 package rulejob
 
 import (
@@ -23,13 +23,13 @@ import (
 const (
 	// ContainerName is the name of the rule-writer's container.
 	ContainerName = "rule-writer"
-	// RequestDir is where the container finds RequestFile.
+	// RequestDir is the directory of RequestFile in the container.
 	RequestDir = "/etc/meshvm/request"
-	// RequestFile is the name of the file that holds the request.
+	// RequestFile is the name of the file that contains the request.
 	RequestFile = "request.json"
 
-	// DefaultPriorityClassName lets the kubelet start the pod on a full node
-	// too: without rules the guest there is outside the mesh.
+	// DefaultPriorityClassName allows the kubelet to start the pod on a full
+	// node, where a guest without rules would bypass the mesh.
 	DefaultPriorityClassName = "system-node-critical"
 
 	labelName = "app.kubernetes.io/name"
@@ -37,44 +37,48 @@ const (
 
 	requestVolume = "request"
 
-	// deadlineSeconds bounds a Job with all that may hold it up: pulling the
-	// image, or a node that does not answer.
-	deadlineSeconds = 120
-	// ttlSeconds is a safety net: the controller deletes a Job as soon as it
-	// has recorded the result.
-	ttlSeconds = 3600
-	// graceSeconds is short, because the rule-writer changes the kernel in one
-	// transaction: there is nothing to clean up.
-	graceSeconds = 1
+	// deadline is the maximum run time of a Job in seconds. It includes delays,
+	// such as pulling the image, or a node that does not respond.
+	deadline = 120
+	// resultTTL is the time in seconds after which Kubernetes deletes an ended
+	// Job. Normally the controller deletes it when the status contains the
+	// result.
+	resultTTL = 3600
+	// gracePeriod is the termination grace period in seconds. It is short,
+	// because the rule-writer changes the rules in one transaction and does not
+	// need to clean up.
+	gracePeriod = 1
 )
 
-// Config is what an installation decides about rule-writer Jobs.
+// Config contains the installation's settings for rule-writer Jobs.
 type Config struct {
-	// Namespace is the operator's own namespace.
+	// Namespace is the operator's namespace.
 	Namespace string
 	// Image is the rule-writer's image.
 	Image string
-	// ServiceAccount runs the rule-writer; it has no rights in the API.
+	// ServiceAccount is the service account of the pods. It has no RBAC
+	// permissions.
 	ServiceAccount string
-	// ImagePullPolicy is empty for the API server's default.
+	// ImagePullPolicy is the pull policy, empty for the API server's default.
 	ImagePullPolicy corev1.PullPolicy
-	// ImagePullSecrets name secrets in Namespace.
+	// ImagePullSecrets are names of Secrets in Namespace.
 	ImagePullSecrets []string
-	// PriorityClassName is DefaultPriorityClassName when empty.
+	// PriorityClassName is the priority class of the pods. Defaults to
+	// DefaultPriorityClassName.
 	PriorityClassName string
 }
 
-// Lengths of the parts of a Job's name: 34 + 1 + 10 + 1 + 10 leaves room for
-// the suffix of its pod within the 63 characters of a label's value.
+// Maximum lengths of the parts of a Job's name. With the suffix of its pod, 34 + 1
+// + 10 + 1 + 10 characters fit in the 63 characters of a label value.
 const (
 	namePrefixLength = 34
 	nameHashLength   = 10
 )
 
-// JobName is the name of the Job for one request of one PodNATConfiguration.
-// Job and PodNATConfiguration live in different namespaces, so that only the
-// UID shows two of the same name apart. A repair asks for what an earlier Job
-// did, and is another Job.
+// JobName returns the name of the Job for one request of one PodNATConfiguration.
+// It contains a hash of the UID, because PodNATConfigurations of different
+// namespaces can have the same name, and all Jobs are in the operator's namespace.
+// A repair repeats the request of an earlier Job under another name.
 func JobName(config *v1alpha1.PodNATConfiguration, requestDigest string) string {
 	if config == nil {
 		return ""
@@ -93,15 +97,15 @@ func JobName(config *v1alpha1.PodNATConfiguration, requestDigest string) string 
 	}, "-")
 }
 
-// Build makes the Job that carries out req on the node.
+// Build returns the Job that runs the rule-writer with the request on the node.
 func Build(cfg Config, config *v1alpha1.PodNATConfiguration, nodeName string, req ruleio.Request) (*batchv1.Job, error) {
 	switch {
 	case config == nil || config.UID == "":
 		return nil, errors.New("build rule-writer job: the PodNATConfiguration has no UID")
 	case nodeName == "":
-		return nil, errors.New("build rule-writer job: no node named")
+		return nil, errors.New("build rule-writer job: the name of the node is required")
 	case cfg.Image == "" || cfg.Namespace == "":
-		return nil, errors.New("build rule-writer job: no image or namespace configured")
+		return nil, errors.New("build rule-writer job: image and namespace are required")
 	}
 	encoded, err := req.Encode()
 	if err != nil {
@@ -119,10 +123,10 @@ func Build(cfg Config, config *v1alpha1.PodNATConfiguration, nodeName string, re
 	return jobOf(cfg, JobName(config, ruleio.DigestOf(encoded)), nodeName, labels, owner, string(encoded)), nil
 }
 
-// Labels are on every rule-writer Job and its pod.
+// Labels returns labels of every rule-writer Job and its pod.
 func Labels() map[string]string { return map[string]string{labelName: appName} }
 
-// jobOf runs the rule-writer once on the node.
+// jobOf returns a Job that runs the rule-writer once on the node.
 func jobOf(cfg Config, name, nodeName string, labels, annotations map[string]string, request string) *batchv1.Job {
 	return &batchv1.Job{
 		TypeMeta: metav1.TypeMeta{APIVersion: batchv1.SchemeGroupVersion.String(), Kind: "Job"},
@@ -135,11 +139,11 @@ func jobOf(cfg Config, name, nodeName string, labels, annotations map[string]str
 		Spec: batchv1.JobSpec{
 			Completions: ptr.To[int32](1),
 			Parallelism: ptr.To[int32](1),
-			// Repeats are the controller's business: it counts them, backs
-			// off, and looks at the pod again before each.
+			// The controller retries: it counts the attempts, backs off, and
+			// reads the pod before each attempt.
 			BackoffLimit:            ptr.To[int32](0),
-			ActiveDeadlineSeconds:   ptr.To[int64](deadlineSeconds),
-			TTLSecondsAfterFinished: ptr.To[int32](ttlSeconds),
+			ActiveDeadlineSeconds:   ptr.To[int64](deadline),
+			TTLSecondsAfterFinished: ptr.To[int32](resultTTL),
 			PodReplacementPolicy:    ptr.To(batchv1.Failed),
 			PodFailurePolicy:        failurePolicy(),
 			Template:                podTemplate(cfg, nodeName, labels, annotations, request),
@@ -147,8 +151,9 @@ func jobOf(cfg Config, name, nodeName string, labels, annotations map[string]str
 	}
 }
 
-// failurePolicy maps the rule-writer's exit classes. A pod that the node
-// itself ended, for example by eviction, is replaced without counting.
+// failurePolicy maps the exit codes of the rule-writer to actions of the Job. The
+// Job replaces a pod that was disrupted, for example by an eviction, without
+// counting a failure.
 func failurePolicy() *batchv1.PodFailurePolicy {
 	onExit := func(action batchv1.PodFailurePolicyAction, codes ...int32) batchv1.PodFailurePolicyRule {
 		return batchv1.PodFailurePolicyRule{
@@ -174,9 +179,9 @@ func failurePolicy() *batchv1.PodFailurePolicy {
 
 func podTemplate(cfg Config, nodeName string, labels, owner map[string]string, request string) corev1.PodTemplateSpec {
 	podLabels := map[string]string{
-		// A sidecar would keep the Job from ever being complete.
+		// A sidecar would prevent the Job from completing.
 		v1alpha1.LabelSidecarInject: "false",
-		// Nor is it a pod for an ambient mesh (Istio, api/label).
+		// istio-cni does not enroll the pod in ambient mode (Istio, api/label).
 		v1alpha1.LabelDataPlaneMode: "none",
 	}
 	maps.Copy(podLabels, labels)
@@ -202,7 +207,7 @@ func podTemplate(cfg Config, nodeName string, labels, owner map[string]string, r
 			AutomountServiceAccountToken:  new(false),
 			EnableServiceLinks:            new(false),
 			RestartPolicy:                 corev1.RestartPolicyNever,
-			TerminationGracePeriodSeconds: ptr.To[int64](graceSeconds),
+			TerminationGracePeriodSeconds: ptr.To[int64](gracePeriod),
 			PriorityClassName:             priority,
 			ImagePullSecrets:              secrets,
 			Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
@@ -224,19 +229,19 @@ func container(cfg Config) corev1.Container {
 			},
 			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
 		},
-		// NET_ADMIN writes the rules, SYS_ADMIN enters the pod's network
-		// namespace, SYS_PTRACE reads whose namespace it is (setns(2),
+		// NET_ADMIN is required to write the rules, SYS_ADMIN to enter the pod's
+		// network namespace, and SYS_PTRACE to identify the namespace (setns(2),
 		// namespaces(7)).
 		SecurityContext: &corev1.SecurityContext{
 			RunAsUser:                ptr.To[int64](0),
 			AllowPrivilegeEscalation: new(false),
 			ReadOnlyRootFilesystem:   new(true),
 			SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-			// On a node with SELinux the type container_t may not look at
-			// other pods' processes; spc_t is what node agents use.
+			// With SELinux, the type container_t cannot read processes of other
+			// pods. Node agents use spc_t.
 			SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"},
-			// The runtime's own AppArmor profile denies access to
-			// processes of another profile, and so at other pods' namespaces.
+			// The container runtime's AppArmor profile denies access to
+			// processes with another profile, and so to namespaces of other pods.
 			AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined},
 			Capabilities: &corev1.Capabilities{
 				Drop: []corev1.Capability{"ALL"},

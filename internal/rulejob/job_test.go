@@ -91,7 +91,8 @@ func TestBuildGolden(t *testing.T) {
 	}
 }
 
-// TestBuildTies shows that request, annotation and name belong together.
+// TestBuildTies checks that the annotation and the name of the Job match the
+// request.
 func TestBuildTies(t *testing.T) {
 	job, err := rulejob.Build(config(), podNAT().Obj(), "node-1", application())
 	if err != nil {
@@ -117,11 +118,11 @@ func TestBuildTies(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(job, again); diff != "" {
-		t.Errorf("the same request gave two Jobs (-first +second):\n%s", diff)
+		t.Errorf("two Jobs for the same request (-first +second):\n%s", diff)
 	}
 }
 
-func TestBuildRefuses(t *testing.T) {
+func TestBuildRejects(t *testing.T) {
 	unversioned := application()
 	unversioned.Version = "other"
 	large := application()
@@ -176,15 +177,15 @@ func TestJobName(t *testing.T) {
 		got := rulejob.JobName(c, tc.digest)
 		if tc.digest != "" {
 			if errs := validation.IsDNS1123Label(got); len(errs) != 0 {
-				t.Errorf("%q is no label: %v", got, errs)
+				t.Errorf("%q is not a label value: %v", got, errs)
 			}
 		}
 		if seen[got] {
-			t.Errorf("%q names two", got)
+			t.Errorf("%q is the name of two Jobs", got)
 		}
 		seen[got] = true
 	}
 	if got := rulejob.JobName(nil, digest); got != "" {
-		t.Errorf("got %q for nothing", got)
+		t.Errorf("got name %q without a PodNATConfiguration", got)
 	}
 }

@@ -7,9 +7,12 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"meshvm.io/meshvm/internal/launcherpod"
 )
 
-// terminated is the ending of the rule-writer's container, nil before.
+// terminated returns the terminated state of the rule-writer's container, nil
+// before it has terminated.
 func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	for i := range pod.Status.ContainerStatuses {
 		if s := &pod.Status.ContainerStatuses[i]; s.Name == ContainerName {
@@ -19,21 +22,16 @@ func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	return nil
 }
 
-// disrupted reports whether the node or the control plane ended the pod before
-// the rule-writer could report anything: the Job replaces it (Kubernetes, pod
-// condition DisruptionTarget).
+// disrupted reports whether the node or the control plane terminated the pod
+// before the rule-writer reported a result. The Job replaces such a pod
+// (Kubernetes, pod condition DisruptionTarget).
 func disrupted(pod *corev1.Pod) bool {
 	t := terminated(pod)
-	return condition(pod, corev1.DisruptionTarget) == corev1.ConditionTrue && (t == nil || t.Message == "")
+	return isDisruptionTarget(pod) && (t == nil || t.Message == "")
 }
 
-func condition(pod *corev1.Pod, kind corev1.PodConditionType) corev1.ConditionStatus {
-	for i := range pod.Status.Conditions {
-		if pod.Status.Conditions[i].Type == kind {
-			return pod.Status.Conditions[i].Status
-		}
-	}
-	return corev1.ConditionUnknown
+func isDisruptionTarget(pod *corev1.Pod) bool {
+	return launcherpod.Condition(pod, corev1.DisruptionTarget) == corev1.ConditionTrue
 }
 
 // NodeReady reports whether the node can run a Job.
@@ -43,10 +41,10 @@ func NodeReady(n *corev1.Node) bool {
 	})
 }
 
-// ending is the condition with which the Job ended, or is about to: the
-// conditions FailureTarget and SuccessCriteriaMet come first, while pods are
+// endCondition returns the condition that reports that the Job has ended or is
+// about to end: FailureTarget and SuccessCriteriaMet are set while its pods are
 // still being deleted.
-func ending(job *batchv1.Job) (batchv1.JobCondition, bool) {
+func endCondition(job *batchv1.Job) (batchv1.JobCondition, bool) {
 	if job == nil {
 		return batchv1.JobCondition{}, false
 	}
@@ -62,19 +60,19 @@ func ending(job *batchv1.Job) (batchv1.JobCondition, bool) {
 	return batchv1.JobCondition{}, false
 }
 
-// fromJob reads the ending of a Job whose pods report nothing. Nothing is proven
-// then, so that another Job has to look again.
-func fromJob(job *batchv1.Job, pods []corev1.Pod) (Outcome, bool) {
-	c, ended := ending(job)
+// fromJob evaluates the conditions of a Job whose pods report no result. Such a
+// Job never succeeds, so that another Job verifies the rules.
+func fromJob(job *batchv1.Job, pods []corev1.Pod) (Result, bool) {
+	c, ended := endCondition(job)
 	if !ended {
-		return Outcome{}, false
+		return Result{}, false
 	}
 	out := failure(c.LastTransitionTime, "the rule-writer failed without a result")
 	switch {
 	case c.Type == batchv1.JobComplete || c.Type == batchv1.JobSuccessCriteriaMet:
-		out.Message = "the rule-writer's result was lost before it was read"
+		out.Message = "the pod of the rule-writer was deleted before its result was read"
 	case c.Reason == batchv1.JobReasonDeadlineExceeded:
-		out.Message = "the rule-writer did not end in time"
+		out.Message = "the rule-writer exceeded its deadline"
 	}
 	if len(pods) > 0 {
 		if obstacle := obstacleOf(&pods[0]); obstacle != "" {
@@ -84,16 +82,17 @@ func fromJob(job *batchv1.Job, pods []corev1.Pod) (Outcome, bool) {
 	return out, true
 }
 
-// obstacleOf describes what keeps a pod from running, or an empty string. The text
-// has the kubelet's reason, which is stable, and not its message, which is not.
+// obstacleOf describes why a pod cannot run, empty for no reason. The text may
+// contain the kubelet's reason, which is stable, but not its message, which is
+// not.
 func obstacleOf(pod *corev1.Pod) string {
 	switch {
-	case condition(pod, corev1.DisruptionTarget) == corev1.ConditionTrue:
-		return "the node ended the rule-writer before it was done"
+	case isDisruptionTarget(pod):
+		return "the node terminated the rule-writer before it reported a result"
 	case pod.Status.Phase == corev1.PodFailed && pod.Status.Reason != "":
-		return "the node did not take the rule-writer's pod: " + pod.Status.Reason
+		return "the node rejected the pod of the rule-writer: " + pod.Status.Reason
 	case pod.Status.Reason == "NodeLost":
-		return "the node does not answer"
+		return "the node does not respond"
 	}
 	for i := range pod.Status.ContainerStatuses {
 		if w := pod.Status.ContainerStatuses[i].State.Waiting; w != nil {
@@ -103,9 +102,10 @@ func obstacleOf(pod *corev1.Pod) string {
 	return ""
 }
 
-// waitingObstacle maps the reasons for which a kubelet does not start a container
-// (kubelet, pkg/kubelet/images and pkg/kubelet/container). Image pulls swing
-// between two of them.
+// waitingObstacle describes the reason for which a container waits (kubelet,
+// pkg/kubelet/images and pkg/kubelet/container). All reasons of one problem have
+// the same text: a failing pull alternates between ErrImagePull and
+// ImagePullBackOff.
 func waitingObstacle(reason string) string {
 	switch reason {
 	case "", "ContainerCreating", "PodInitializing":
@@ -113,9 +113,9 @@ func waitingObstacle(reason string) string {
 	case "ErrImagePull", "ImagePullBackOff", "RegistryUnavailable":
 		return "the node cannot pull the rule-writer's image"
 	case "ErrImageNeverPull":
-		return "the node lacks the rule-writer's image and may not pull it"
+		return "the node does not have the rule-writer's image, and the pull policy is Never"
 	case "InvalidImageName":
-		return "the name of the rule-writer's image is not valid"
+		return "the name of the rule-writer's image is invalid"
 	default:
 		return "the node cannot start the rule-writer: " + reason
 	}

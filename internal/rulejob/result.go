@@ -15,44 +15,43 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// State describes how far a Job is.
+// State is the state of a Job.
 type State string
 
 const (
-	// StateRunning means that no ending is known yet.
+	// StateRunning means that the result is not known yet.
 	StateRunning State = "Running"
-	// StateSucceeded means that the target was handled and proven.
+	// StateSucceeded means that the target was handled and verified.
 	StateSucceeded State = "Succeeded"
-	// StateFailed means that this Job will not succeed any more.
+	// StateFailed means that this Job cannot succeed any more.
 	StateFailed State = "Failed"
 )
 
-// Outcome is what is known of the ending of a Job.
-type Outcome struct {
-	// State describes how far the Job is.
+// Result is the result of a Job as far as it is known.
+type Result struct {
+	// State is the state of the Job.
 	State State
-	// Result is what the rule-writer reported, nil when it reported nothing.
-	Result *ruleio.Result
-	// Target is the entry of Result for the Job's only target.
+	// Target is the rule-writer's result for the Job's only target, nil if it
+	// reported none.
 	Target *ruleio.TargetResult
-	// Reason is the reason for the condition Programmed.
+	// Reason is the reason of the condition Programmed.
 	Reason v1alpha1.ConditionReason
-	// Message is for people; it holds no names or numbers that change from
-	// one attempt to the next. It is empty while all goes well.
+	// Message describes the problem, empty for none. It contains no names or
+	// numbers that differ between attempts.
 	Message string
-	// Retryable reports about a failed Job that another one may succeed.
+	// Retryable is set for a failed Job if another Job can succeed.
 	Retryable bool
-	// TargetGone reports that the pod is gone from its node.
+	// TargetGone is set if the pod no longer exists on its node.
 	TargetGone bool
-	// FinishedAt is when the rule-writer ended, zero while it runs.
+	// FinishedAt is the time at which the rule-writer ended, zero while it runs.
 	FinishedAt metav1.Time
 }
 
-// ReadOutcome describes how the Job ended, from the Job and its pods. The
-// termination message counts as soon as the kubelet reports it, which is about
-// two seconds before the Job is Complete. Without a message that answers this
-// very request nothing is taken for done.
-func ReadOutcome(job *batchv1.Job, pods []corev1.Pod, requestDigest string) Outcome {
+// ResultFor returns the result of the Job for a request, from the Job and its
+// pods. The termination message is evaluated as soon as the kubelet reports it,
+// about two seconds before the Job is Complete. A Job succeeds only with a message
+// that contains the digest of the request.
+func ResultFor(job *batchv1.Job, pods []corev1.Pod, requestDigest string) Result {
 	own := newestFirst(job, pods)
 	for i := range own {
 		if t := terminated(&own[i]); t != nil && !disrupted(&own[i]) {
@@ -66,7 +65,7 @@ func ReadOutcome(job *batchv1.Job, pods []corev1.Pod, requestDigest string) Outc
 	if out, finished := fromJob(job, own); finished {
 		return out
 	}
-	out := Outcome{State: StateRunning, Reason: v1alpha1.ReasonProgramming}
+	out := Result{State: StateRunning, Reason: v1alpha1.ReasonProgramming}
 	if len(own) > 0 {
 		if obstacle := obstacleOf(&own[0]); obstacle != "" {
 			out.Reason, out.Message = v1alpha1.ReasonWriteFailed, obstacle
@@ -75,16 +74,16 @@ func ReadOutcome(job *batchv1.Job, pods []corev1.Pod, requestDigest string) Outc
 	return out
 }
 
-// Outdated reports whether a Job ran another image than would run now, or in another
-// boot of the node, so that a failure of it is no verdict on these. bootID is
-// empty if it is not known.
+// Outdated reports whether a Job ran with another image than the current one, or
+// in an earlier boot of the node. Its failure then does not predict the result of
+// another Job. An unknown boot ID is empty.
 func Outdated(job *batchv1.Job, image, bootID string) bool {
 	boot := job.Annotations[v1alpha1.AnnotationBootID]
 	return boot != "" && bootID != "" && boot != bootID ||
 		slices.ContainsFunc(job.Spec.Template.Spec.Containers, func(c corev1.Container) bool { return c.Image != image })
 }
 
-// newestFirst are the pods of the Job.
+// newestFirst returns the pods of the Job, the newest first.
 func newestFirst(job *batchv1.Job, pods []corev1.Pod) []corev1.Pod {
 	var own []corev1.Pod
 	for i := range pods {
@@ -98,12 +97,12 @@ func newestFirst(job *batchv1.Job, pods []corev1.Pod) []corev1.Pod {
 	return own
 }
 
-// exhausted reports whether the Job makes no further pod after those that failed.
+// exhausted reports whether the Job does not create another pod.
 func exhausted(job *batchv1.Job, pods []corev1.Pod) bool {
 	if job == nil || job.Spec.BackoffLimit == nil {
 		return true
 	}
-	if _, ended := ending(job); ended {
+	if _, ended := endCondition(job); ended {
 		return true
 	}
 	failed := int32(0)
@@ -112,7 +111,7 @@ func exhausted(job *batchv1.Job, pods []corev1.Pod) bool {
 		switch {
 		case t == nil || disrupted(&pods[i]):
 		case t.ExitCode == int32(ruleio.ExitOK):
-			// To the Job this is its completion, whatever we make of it.
+			// The Job is complete, even if the message is not accepted.
 			return true
 		default:
 			failed++
@@ -121,71 +120,75 @@ func exhausted(job *batchv1.Job, pods []corev1.Pod) bool {
 	return failed > *job.Spec.BackoffLimit
 }
 
-// fromTermination reads the termination message of the rule-writer.
-func fromTermination(t *corev1.ContainerStateTerminated, requestDigest string) Outcome {
+const otherRequest = "the rule-writer reported the result of another request"
+
+// fromTermination evaluates the termination message of the rule-writer.
+func fromTermination(t *corev1.ContainerStateTerminated, requestDigest string) Result {
 	result, err := ruleio.DecodeResult([]byte(t.Message))
 	switch {
 	case errors.Is(err, ruleio.ErrVersion):
-		return failure(t.FinishedAt, "the rule-writer's answer was not understood: "+err.Error())
+		return failure(t.FinishedAt, "cannot read the result of the rule-writer: "+err.Error())
 	case err != nil:
-		return withoutResult(t)
+		return withoutMessage(t)
 	case result.RequestDigest != requestDigest:
-		return failure(t.FinishedAt, "the rule-writer answered another request than the one it was given")
+		return failure(t.FinishedAt, otherRequest)
 	case len(result.Targets) != 1:
 		out := failure(t.FinishedAt, cmp.Or(result.Message, "the rule-writer reported no target"))
-		out.Result = &result
 		if result.ExitCode() == ruleio.ExitTerminal {
 			out.Reason, out.Retryable = v1alpha1.ReasonRequestRefused, false
 		}
 		return out
 	default:
 		out := fromTarget(result.Targets[0])
-		out.Result, out.Target, out.FinishedAt = &result, &result.Targets[0], t.FinishedAt
+		out.Target, out.FinishedAt = &result.Targets[0], t.FinishedAt
 		return out
 	}
 }
 
-// fromTarget describes what the ending of the target means for the condition
-// Programmed.
-func fromTarget(target ruleio.TargetResult) Outcome {
-	failed := func(reason v1alpha1.ConditionReason, message string) Outcome {
-		return Outcome{
+const targetGone = "no process of the pod runs on the node"
+
+// fromTarget converts the outcome of a target to the reason and the message of the
+// condition Programmed.
+func fromTarget(target ruleio.TargetResult) Result {
+	failed := func(reason v1alpha1.ConditionReason, message string) Result {
+		return Result{
 			State: StateFailed, Reason: reason, Message: cmp.Or(target.Message, message),
 			Retryable: target.Outcome.ExitCode() == ruleio.ExitRetryable,
 		}
 	}
 	switch target.Outcome {
 	case ruleio.OutcomeApplied, ruleio.OutcomeRemoved:
-		return Outcome{State: StateSucceeded, Reason: v1alpha1.ReasonProgrammed}
+		return Result{State: StateSucceeded, Reason: v1alpha1.ReasonProgrammed}
 	case ruleio.OutcomeTargetGone:
-		out := failed(v1alpha1.ReasonTargetGone, "the node has no process of the pod")
+		out := failed(v1alpha1.ReasonTargetGone, targetGone)
 		out.TargetGone = true
 		return out
 	case ruleio.OutcomeIdentityMismatch:
-		return failed(v1alpha1.ReasonIdentityMismatch, "the network namespace found has none of the pod's addresses")
+		return failed(v1alpha1.ReasonIdentityMismatch, "the network namespace has none of the pod's addresses")
 	case ruleio.OutcomeUnsupported:
-		return failed(v1alpha1.ReasonKernelUnsupported, "the node's kernel cannot hold the rules")
+		return failed(v1alpha1.ReasonKernelUnsupported, "the kernel of the node does not support the rules")
 	case ruleio.OutcomeInvalid:
-		return failed(v1alpha1.ReasonRequestRefused, "the rule-writer refused the request")
+		return failed(v1alpha1.ReasonRequestRefused, "the rule-writer rejected the request")
 	case ruleio.OutcomeMismatch:
-		return failed(v1alpha1.ReasonReadBackMismatch, "what was read back is not what was written")
+		return failed(v1alpha1.ReasonReadBackMismatch, "the rules that were read back differ from the rules that were written")
 	case ruleio.OutcomeFailed:
 		return failed(v1alpha1.ReasonWriteFailed, "writing the rules failed")
 	default:
-		return failed(v1alpha1.ReasonWriteFailed, "the rule-writer reported an ending that this version of the operator does not know")
+		return failed(v1alpha1.ReasonWriteFailed, "the rule-writer reported an outcome that this version of the operator does not know")
 	}
 }
 
-// withoutResult goes by the exit code alone. Exit code 0 proves nothing.
-func withoutResult(t *corev1.ContainerStateTerminated) Outcome {
+// withoutMessage evaluates the exit code of a rule-writer without a readable
+// termination message. Exit code 0 alone is not a success.
+func withoutMessage(t *corev1.ContainerStateTerminated) Result {
 	out := failure(t.FinishedAt, "the rule-writer ended without a result")
 	switch ruleio.ExitCode(t.ExitCode) {
 	case ruleio.ExitTerminal:
 		out.Reason, out.Retryable = v1alpha1.ReasonRequestRefused, false
-		out.Message = "the rule-writer refused the request without saying why"
+		out.Message = "the rule-writer rejected the request without a message"
 	case ruleio.ExitTargetGone:
 		out.Reason, out.Retryable, out.TargetGone = v1alpha1.ReasonTargetGone, false, true
-		out.Message = "the node has no process of the pod"
+		out.Message = targetGone
 	case ruleio.ExitOK, ruleio.ExitRetryable:
 	default:
 		if t.Reason != "" && t.Reason != "Error" {
@@ -195,8 +198,8 @@ func withoutResult(t *corev1.ContainerStateTerminated) Outcome {
 	return out
 }
 
-func failure(at metav1.Time, message string) Outcome {
-	return Outcome{
+func failure(at metav1.Time, message string) Result {
+	return Result{
 		State: StateFailed, Reason: v1alpha1.ReasonWriteFailed, Message: message,
 		Retryable: true, FinishedAt: at,
 	}

@@ -33,7 +33,7 @@ func job(conditions ...batchv1.JobCondition) *batchv1.Job {
 	}
 }
 
-func patient(j *batchv1.Job) *batchv1.Job {
+func retrying(j *batchv1.Job) *batchv1.Job {
 	j.Spec.BackoffLimit = ptr.To[int32](1)
 	return j
 }
@@ -75,7 +75,7 @@ func waiting(reason string) func(*corev1.Pod) {
 	}
 }
 
-func refusedByNode(reason string) func(*corev1.Pod) {
+func rejectedByNode(reason string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) { p.Status.Phase, p.Status.Reason = corev1.PodFailed, reason }
 }
 
@@ -83,8 +83,8 @@ func disruption(p *corev1.Pod) {
 	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue}}
 }
 
-// reported is the termination message with one target of that outcome.
-func said(t *testing.T, o ruleio.Outcome, message string) string {
+// message returns the termination message for one target with the outcome.
+func message(t *testing.T, o ruleio.Outcome, message string) string {
 	t.Helper()
 	return result(t, ruleio.Result{
 		Version: ruleio.ResultVersion, RequestDigest: digest,
@@ -101,7 +101,7 @@ func result(t *testing.T, r ruleio.Result) string {
 	return string(m)
 }
 
-// brief is the part of an Outcome that the table below spells out.
+// brief contains the fields of a Result that the table compares.
 type brief struct {
 	State           rulejob.State
 	Reason          v1alpha1.ConditionReason
@@ -111,9 +111,9 @@ type brief struct {
 	FinishedAt      metav1.Time
 }
 
-func TestReadOutcome(t *testing.T) {
+func TestResultFor(t *testing.T) {
 	const running, succeeded, failed = rulejob.StateRunning, rulejob.StateSucceeded, rulejob.StateFailed
-	foreign := writer(5, exit(ruleio.ExitOK, "Completed", said(t, ruleio.OutcomeApplied, "")))
+	foreign := writer(5, exit(ruleio.ExitOK, "Completed", message(t, ruleio.OutcomeApplied, "")))
 	foreign.OwnerReferences[0].UID = "another-job"
 	for name, tc := range map[string]struct {
 		job  *batchv1.Job
@@ -127,68 +127,68 @@ func TestReadOutcome(t *testing.T) {
 			job: job(), pods: []corev1.Pod{foreign}, want: brief{State: running, Reason: "Programming"},
 		},
 
-		"applied, seen before the Job is complete": {
-			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", said(t, ruleio.OutcomeApplied, "")))},
+		"applied, before the Job is complete": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", message(t, ruleio.OutcomeApplied, "")))},
 			want: brief{State: succeeded, Reason: "Programmed", Proven: true, FinishedAt: podEnd},
 		},
 		"removed": {
 			job:  job(ended(batchv1.JobComplete, "")),
-			pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", said(t, ruleio.OutcomeRemoved, "")))},
+			pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", message(t, ruleio.OutcomeRemoved, "")))},
 			want: brief{State: succeeded, Reason: "Programmed", Proven: true, FinishedAt: podEnd},
 		},
 		"target gone": {
-			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTargetGone, "Error", said(t, ruleio.OutcomeTargetGone, "")))},
-			want: brief{State: failed, Reason: "TargetGone", Message: "the node has no process of the pod", Gone: true, Proven: true, FinishedAt: podEnd},
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTargetGone, "Error", message(t, ruleio.OutcomeTargetGone, "")))},
+			want: brief{State: failed, Reason: "TargetGone", Message: "no process of the pod runs on the node", Gone: true, Proven: true, FinishedAt: podEnd},
 		},
 		"old kernel": {
-			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", said(t, ruleio.OutcomeUnsupported, "Linux 5.2 or later is needed")))},
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", message(t, ruleio.OutcomeUnsupported, "Linux 5.2 or later is needed")))},
 			want: brief{State: failed, Reason: "KernelUnsupported", Message: "Linux 5.2 or later is needed", Proven: true, FinishedAt: podEnd},
 		},
-		"refused": {
-			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", said(t, ruleio.OutcomeInvalid, "")))},
-			want: brief{State: failed, Reason: "RequestRefused", Message: "the rule-writer refused the request", Proven: true, FinishedAt: podEnd},
+		"rejected": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", message(t, ruleio.OutcomeInvalid, "")))},
+			want: brief{State: failed, Reason: "RequestRefused", Message: "the rule-writer rejected the request", Proven: true, FinishedAt: podEnd},
 		},
 		"identity": {
-			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeIdentityMismatch, "")))},
-			want: brief{State: failed, Reason: "IdentityMismatch", Message: "the network namespace found has none of the pod's addresses", Retryable: true, Proven: true, FinishedAt: podEnd},
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", message(t, ruleio.OutcomeIdentityMismatch, "")))},
+			want: brief{State: failed, Reason: "IdentityMismatch", Message: "the network namespace has none of the pod's addresses", Retryable: true, Proven: true, FinishedAt: podEnd},
 		},
 		"read-back": {
-			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeMismatch, "")))},
-			want: brief{State: failed, Reason: "ReadBackMismatch", Message: "what was read back is not what was written", Retryable: true, Proven: true, FinishedAt: podEnd},
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", message(t, ruleio.OutcomeMismatch, "")))},
+			want: brief{State: failed, Reason: "ReadBackMismatch", Message: "the rules that were read back differ from the rules that were written", Retryable: true, Proven: true, FinishedAt: podEnd},
 		},
 		"write failed": {
-			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeFailed, "netlink: busy")))},
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", message(t, ruleio.OutcomeFailed, "netlink: busy")))},
 			want: brief{State: failed, Reason: "WriteFailed", Message: "netlink: busy", Retryable: true, Proven: true, FinishedAt: podEnd},
 		},
-		"ending of a newer version": {
-			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, "Postponed", "")))},
+		"outcome of a newer version": {
+			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", message(t, "Postponed", "")))},
 			want: brief{
 				State: failed, Reason: "WriteFailed", Retryable: true, Proven: true, FinishedAt: podEnd,
-				Message: "the rule-writer reported an ending that this version of the operator does not know",
+				Message: "the rule-writer reported an outcome that this version of the operator does not know",
 			},
 		},
-		"write failed, the Job tries again": {
-			job: patient(job()), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeFailed, "netlink: busy")))},
+		"write failed, the Job retries": {
+			job: retrying(job()), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", message(t, ruleio.OutcomeFailed, "netlink: busy")))},
 			want: brief{State: running, Reason: "WriteFailed", Message: "netlink: busy", Proven: true},
 		},
-		"write failed, the Job has given up": {
-			job:  patient(job(ended(batchv1.JobFailureTarget, batchv1.JobReasonBackoffLimitExceeded))),
-			pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeFailed, "netlink: busy")))},
+		"write failed, the Job has failed": {
+			job:  retrying(job(ended(batchv1.JobFailureTarget, batchv1.JobReasonBackoffLimitExceeded))),
+			pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", message(t, ruleio.OutcomeFailed, "netlink: busy")))},
 			want: brief{State: failed, Reason: "WriteFailed", Message: "netlink: busy", Retryable: true, Proven: true, FinishedAt: podEnd},
 		},
-		"failed at first, applied then": {
-			job: patient(job()),
+		"failed, then applied": {
+			job: retrying(job()),
 			pods: []corev1.Pod{
-				writer(0, exit(ruleio.ExitRetryable, "Error", said(t, ruleio.OutcomeFailed, "netlink: busy"))),
-				writer(1, exit(ruleio.ExitOK, "Completed", said(t, ruleio.OutcomeApplied, ""))),
+				writer(0, exit(ruleio.ExitRetryable, "Error", message(t, ruleio.OutcomeFailed, "netlink: busy"))),
+				writer(1, exit(ruleio.ExitOK, "Completed", message(t, ruleio.OutcomeApplied, ""))),
 			},
 			want: brief{State: succeeded, Reason: "Programmed", Proven: true, FinishedAt: podEnd},
 		},
-		"answer in a format that is not read": {
+		"result in an unknown format": {
 			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", `{"version":"meshvm.io/rule-result/v2"}`))},
 			want: brief{
 				State: failed, Reason: "WriteFailed", Retryable: true, FinishedAt: podEnd,
-				Message: `the rule-writer's answer was not understood: invalid result: the format is not known: version "meshvm.io/rule-result/v2" is newer than meshvm.io/rule-result/v1: manager and rule-writer are more than one release apart; use images of the same release`,
+				Message: `cannot read the result of the rule-writer: invalid result: the format is not known: version "meshvm.io/rule-result/v2" is newer than meshvm.io/rule-result/v1: manager and rule-writer are more than one release apart; use images of the same release`,
 			},
 		},
 		"no target, request of another version": {
@@ -199,7 +199,7 @@ func TestReadOutcome(t *testing.T) {
 			want: brief{State: failed, Reason: "RequestRefused", Message: "this rule-writer reads another version", FinishedAt: podEnd},
 		},
 
-		"answer to another request": {
+		"result of another request": {
 			job: job(),
 			pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", result(t, ruleio.Result{
 				Version: ruleio.ResultVersion, RequestDigest: "another",
@@ -207,10 +207,10 @@ func TestReadOutcome(t *testing.T) {
 			})))},
 			want: brief{
 				State: failed, Reason: "WriteFailed", Retryable: true, FinishedAt: podEnd,
-				Message: "the rule-writer answered another request than the one it was given",
+				Message: "the rule-writer reported the result of another request",
 			},
 		},
-		"success without a word": {
+		"exit code 0 without a message": {
 			job: job(ended(batchv1.JobComplete, "")), pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", ""))},
 			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer ended without a result", Retryable: true, FinishedAt: podEnd},
 		},
@@ -222,13 +222,13 @@ func TestReadOutcome(t *testing.T) {
 			job: job(), pods: []corev1.Pod{writer(0, exit(2, "Error", "panic: at 0x1234"))},
 			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer ended without a result", Retryable: true, FinishedAt: podEnd},
 		},
-		"terminal without a word": {
+		"terminal exit code without a message": {
 			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", ""))},
-			want: brief{State: failed, Reason: "RequestRefused", Message: "the rule-writer refused the request without saying why", FinishedAt: podEnd},
+			want: brief{State: failed, Reason: "RequestRefused", Message: "the rule-writer rejected the request without a message", FinishedAt: podEnd},
 		},
-		"gone without a word": {
+		"exit code for a missing pod without a message": {
 			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTargetGone, "Error", ""))},
-			want: brief{State: failed, Reason: "TargetGone", Message: "the node has no process of the pod", Gone: true, FinishedAt: podEnd},
+			want: brief{State: failed, Reason: "TargetGone", Message: "no process of the pod runs on the node", Gone: true, FinishedAt: podEnd},
 		},
 
 		"image cannot be pulled": {
@@ -237,35 +237,35 @@ func TestReadOutcome(t *testing.T) {
 		},
 		"image may not be pulled": {
 			job: job(), pods: []corev1.Pod{writer(0, waiting("ErrImageNeverPull"))},
-			want: brief{State: running, Reason: "WriteFailed", Message: "the node lacks the rule-writer's image and may not pull it"},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the node does not have the rule-writer's image, and the pull policy is Never"},
 		},
-		"image has no name": {
+		"image has an invalid name": {
 			job: job(), pods: []corev1.Pod{writer(0, waiting("InvalidImageName"))},
-			want: brief{State: running, Reason: "WriteFailed", Message: "the name of the rule-writer's image is not valid"},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the name of the rule-writer's image is invalid"},
 		},
-		"container cannot be made": {
+		"container cannot be created": {
 			job: job(), pods: []corev1.Pod{writer(0, waiting("CreateContainerError"))},
 			want: brief{State: running, Reason: "WriteFailed", Message: "the node cannot start the rule-writer: CreateContainerError"},
 		},
 		"node full": {
-			job: job(), pods: []corev1.Pod{writer(0, refusedByNode("OutOfpods"))},
-			want: brief{State: running, Reason: "WriteFailed", Message: "the node did not take the rule-writer's pod: OutOfpods"},
+			job: job(), pods: []corev1.Pod{writer(0, rejectedByNode("OutOfpods"))},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the node rejected the pod of the rule-writer: OutOfpods"},
 		},
-		"node full, the Job has given up": {
-			job: job(ended(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded)), pods: []corev1.Pod{writer(0, refusedByNode("OutOfpods"))},
-			want: brief{State: failed, Reason: "WriteFailed", Message: "the node did not take the rule-writer's pod: OutOfpods", Retryable: true, FinishedAt: jobEnd},
+		"node full, the Job has failed": {
+			job: job(ended(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded)), pods: []corev1.Pod{writer(0, rejectedByNode("OutOfpods"))},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the node rejected the pod of the rule-writer: OutOfpods", Retryable: true, FinishedAt: jobEnd},
 		},
 		"node lost": {
 			job: job(), pods: []corev1.Pod{writer(0, func(p *corev1.Pod) { p.Status.Reason = "NodeLost" })},
-			want: brief{State: running, Reason: "WriteFailed", Message: "the node does not answer"},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the node does not respond"},
 		},
 		"evicted": {
 			job: job(), pods: []corev1.Pod{writer(0, func(p *corev1.Pod) { exit(137, "Error", "")(p); disruption(p) })},
-			want: brief{State: running, Reason: "WriteFailed", Message: "the node ended the rule-writer before it was done"},
+			want: brief{State: running, Reason: "WriteFailed", Message: "the node terminated the rule-writer before it reported a result"},
 		},
-		"evicted, but done before": {
+		"evicted after the result": {
 			job: job(), pods: []corev1.Pod{writer(0, func(p *corev1.Pod) {
-				exit(ruleio.ExitOK, "Completed", said(t, ruleio.OutcomeApplied, ""))(p)
+				exit(ruleio.ExitOK, "Completed", message(t, ruleio.OutcomeApplied, ""))(p)
 				disruption(p)
 			})},
 			want: brief{State: succeeded, Reason: "Programmed", Proven: true, FinishedAt: podEnd},
@@ -273,7 +273,7 @@ func TestReadOutcome(t *testing.T) {
 
 		"deadline, pod deleted": {
 			job:  job(ended(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded)),
-			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer did not end in time", Retryable: true, FinishedAt: jobEnd},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer exceeded its deadline", Retryable: true, FinishedAt: jobEnd},
 		},
 		"deadline while pulling": {
 			job: job(ended(batchv1.JobFailureTarget, batchv1.JobReasonDeadlineExceeded)), pods: []corev1.Pod{writer(0, waiting("ErrImagePull"))},
@@ -285,17 +285,17 @@ func TestReadOutcome(t *testing.T) {
 		},
 		"complete, pod deleted": {
 			job:  job(ended(batchv1.JobComplete, "")),
-			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer's result was lost before it was read", Retryable: true, FinishedAt: jobEnd},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the pod of the rule-writer was deleted before its result was read", Retryable: true, FinishedAt: jobEnd},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out := rulejob.ReadOutcome(tc.job, tc.pods, digest)
+			out := rulejob.ResultFor(tc.job, tc.pods, digest)
 			got := brief{
 				State: out.State, Reason: out.Reason, Message: out.Message, Retryable: out.Retryable,
 				Gone: out.TargetGone, Proven: out.Target != nil, FinishedAt: out.FinishedAt,
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
-				t.Errorf("outcome (-want +got):\n%s", diff)
+				t.Errorf("result (-want +got):\n%s", diff)
 			}
 			if (out.State == rulejob.StateRunning) != out.FinishedAt.IsZero() {
 				t.Errorf("state %s with end %v", out.State, out.FinishedAt)
