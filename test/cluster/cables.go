@@ -12,9 +12,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/node"
 	"meshvm.io/meshvm/test/cluster/nsrun"
+	"meshvm.io/meshvm/test/cluster/progress"
 )
 
 // cable connects the host with the first node.
@@ -80,7 +80,7 @@ func (c *Cluster) plugged(m *member) bool {
 func (l layout) free() error {
 	if _, err := netlink.LinkByName(l.link); err == nil {
 		return fmt.Errorf("link %s exists and does not belong to %s: a cluster %s with another %s is running; stop it, or choose another name",
-			l.link, l.state, l.name, builder.CacheEnv)
+			l.link, l.state, l.name, progress.CacheEnv)
 	}
 	return nil
 }

@@ -36,39 +36,37 @@ func MonitoringKinds() ([]byte, error) { return manifests.ReadFile("manifests/mo
 // kubevirtNamespace is where KubeVirt's own pods are.
 const kubevirtNamespace = "kubevirt"
 
-// deploy applies the cluster's DNS, Istio and KubeVirt, and waits until meshed
-// guests can be made.
-func (c *Cluster) deploy(ctx context.Context, p parts) error {
+// deployDNS applies the cluster's DNS.
+func (c *Cluster) deployDNS(ctx context.Context) error {
+	manifest, err := render("coredns.yaml", map[string]string{"CoreDNSImage": builder.CoreDNSImage, "DNS": node.DNSAddress})
+	if err != nil {
+		return err
+	}
+	return c.applyOnce(ctx, "the cluster's DNS", manifest)
+}
+
+// deployKubeVirt applies KubeVirt and waits until guests can be started.
+func (c *Cluster) deployKubeVirt(ctx context.Context) error {
 	kv, err := c.builder.KubeVirtManifests(ctx)
 	if err != nil {
 		return err
 	}
-	values := map[string]string{
-		"Image": builder.KubeVirtImage, "RootImage": builder.KubeVirtRootImage, "Version": kv.Version,
-		"CoreDNSImage": builder.CoreDNSImage, "DNS": node.DNSAddress,
-	}
-	manifest := map[string][]byte{}
-	for _, name := range []string{"coredns.yaml", "virt-operator.yaml", "kubevirt.yaml"} {
-		if manifest[name], err = render(name, values); err != nil {
-			return err
-		}
-	}
-	for _, m := range []struct {
-		what string
-		yaml []byte
-	}{
-		{"the cluster's DNS", manifest["coredns.yaml"]},
-		{"KubeVirt's operator", bytes.Join([][]byte{manifest["virt-operator.yaml"], kv.CRD, kv.RBAC}, []byte("\n---\n"))},
-		{"KubeVirt", manifest["kubevirt.yaml"]},
-	} {
-		if err := c.applyOnce(ctx, m.what, m.yaml); err != nil {
-			return err
-		}
-	}
-	if err := c.deployIstio(ctx, p.proxy, c.options.NativeNftables); err != nil {
+	values := map[string]string{"Image": builder.KubeVirtImage, "RootImage": builder.KubeVirtRootImage, "Version": kv.Version}
+	operator, err := render("virt-operator.yaml", values)
+	if err != nil {
 		return err
 	}
-	return errors.Join(c.kubevirtReady(ctx), c.istioReady(ctx))
+	kubevirt, err := render("kubevirt.yaml", values)
+	if err != nil {
+		return err
+	}
+	if err := c.applyOnce(ctx, "KubeVirt's operator", bytes.Join([][]byte{operator, kv.CRD, kv.RBAC}, []byte("\n---\n"))); err != nil {
+		return err
+	}
+	if err := c.applyOnce(ctx, "KubeVirt", kubevirt); err != nil {
+		return err
+	}
+	return c.kubevirtReady(ctx)
 }
 
 func render(name string, values any) ([]byte, error) {
@@ -87,23 +85,35 @@ func (c *Cluster) applyOnce(ctx context.Context, what string, manifest []byte) e
 	sum := sha256.Sum256(manifest)
 	mark := hex.EncodeToString(sum[:])
 	file := filepath.Join(c.layout.state, "applied.json")
-	applied := map[string]string{}
-	raw, err := os.ReadFile(file)
-	if err == nil {
-		err = json.Unmarshal(raw, &applied)
+	read := func() (map[string]string, error) {
+		applied := map[string]string{}
+		raw, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) {
+			return applied, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return applied, json.Unmarshal(raw, &applied)
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	c.mu.Lock()
+	applied, err := read()
+	c.mu.Unlock()
+	if err != nil || applied[what] == mark {
 		return err
-	}
-	if applied[what] == mark {
-		return nil
 	}
 	c.Logf("applying %s", what)
 	if err := c.ApplyManifest(ctx, manifest); err != nil {
 		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if applied, err = read(); err != nil {
+		return err
+	}
 	applied[what] = mark
-	if raw, err = json.Marshal(applied); err != nil {
+	raw, err := json.Marshal(applied)
+	if err != nil {
 		return err
 	}
 	return os.WriteFile(file, raw, 0o644)
@@ -160,13 +170,15 @@ func (c *Cluster) podState(ctx context.Context, node, namespace, label, value st
 }
 
 func (c *Cluster) podReady(p *corev1.Pod) bool {
-	m, err := c.member(p.Spec.NodeName)
-	if err != nil {
-		return false // not placed yet
-	}
-	for _, s := range p.Status.ContainerStatuses {
-		if s.State.Running == nil || !m.sinceStart(s.State.Running.StartedAt.Time) {
-			return false
+	if !c.remote {
+		m, err := c.member(p.Spec.NodeName)
+		if err != nil {
+			return false // not placed yet
+		}
+		for _, s := range p.Status.ContainerStatuses {
+			if s.State.Running == nil || !m.sinceStart(s.State.Running.StartedAt.Time) {
+				return false
+			}
 		}
 	}
 	for _, cond := range p.Status.Conditions {

@@ -43,9 +43,13 @@ func (c *Cluster) NodeRun(ctx context.Context, node string, s Stdio, args ...str
 	return c.run(ctx, nsrun.Target{PID: m.process.PID}, s, args)
 }
 
-// PodNetnsExec runs a command of the first node's root file system in the
-// network namespace of a pod on any node, for example nft.
+// PodNetnsExec runs a command, for example nft, in the network namespace of a pod
+// on any node. The program is that of the first node's root file system, or of
+// virt-handler's image on a remote cluster.
 func (c *Cluster) PodNetnsExec(ctx context.Context, podUID string, args ...string) (string, error) {
+	if c.remote {
+		return c.remoteNetnsExec(ctx, podUID, args)
+	}
 	pid, err := c.PodPID(podUID)
 	if err != nil {
 		return "", err
@@ -55,6 +59,9 @@ func (c *Cluster) PodNetnsExec(ctx context.Context, podUID string, args ...strin
 
 // PodNetnsRun is PodNetnsExec with streams.
 func (c *Cluster) PodNetnsRun(ctx context.Context, podUID string, s Stdio, args ...string) error {
+	if c.remote {
+		return c.remoteNetnsRun(ctx, podUID, s, args)
+	}
 	pid, err := c.PodPID(podUID)
 	if err != nil {
 		return err
@@ -81,6 +88,9 @@ func (c *Cluster) run(ctx context.Context, t nsrun.Target, s Stdio, args []strin
 // PodPID finds a process of a pod in the pod's own network namespace, as the host
 // numbers it. A container's first process is for a moment in the node's.
 func (c *Cluster) PodPID(podUID string) (int, error) {
+	if c.remote {
+		return 0, errRemote
+	}
 	nodes := map[string]bool{"": true}
 	for _, m := range c.members {
 		if p, running := m.running(); running {

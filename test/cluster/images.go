@@ -19,6 +19,9 @@ import (
 // ImportImage gives every node the images of an archive, as package oci writes
 // them. Pods use them with imagePullPolicy IfNotPresent.
 func (c *Cluster) ImportImage(ctx context.Context, path string) error {
+	if c.remote {
+		return fmt.Errorf("import %s: %w", path, errRemote)
+	}
 	for _, m := range c.members {
 		if err := c.importImage(ctx, m, path); err != nil {
 			return fmt.Errorf("import %s on %s: %w", path, m.name, err)
@@ -65,6 +68,11 @@ func (m *member) imported() string { return filepath.Join(m.state, "imported") }
 // imported there before. The builder's archives have a digest of their contents
 // in their names.
 func (c *Cluster) ImportImageOnce(ctx context.Context, name, path string) error {
+	if c.remote {
+		return fmt.Errorf("import %s: %w", path, errRemote)
+	}
+	c.importing.Lock()
+	defer c.importing.Unlock()
 	for _, m := range c.members {
 		raw, err := os.ReadFile(m.imported())
 		if err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -42,8 +42,8 @@ func (c *Cluster) StartNode(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	p, err := c.build(ctx)
-	if err != nil {
+	p := newParts()
+	if err := errors.Join(c.buildPrograms(ctx, p), c.buildRoot(ctx, p)); err != nil {
 		return err
 	}
 	if err := c.startUnlessRunning(ctx, m, p); err != nil {

@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -28,6 +29,11 @@ type Options struct {
 	Subnet string
 	// Progress gets a line for each step; nothing is printed if nil.
 	Progress io.Writer
+	// Builder makes the products. If nil, it is made for Progress.
+	Builder *builder.Builder
+	// Prebuild are called when everything that the cluster runs is built, while
+	// the cluster still starts.
+	Prebuild []func(context.Context, *builder.Builder) error
 	// Owned makes the node die with the thread of this program that starts it:
 	// for tests. Without it the node outlives the program.
 	Owned bool

@@ -21,7 +21,7 @@ import (
 )
 
 // startUnlessRunning starts a node, after removing what an earlier run left.
-func (c *Cluster) startUnlessRunning(ctx context.Context, m *member, p parts) error {
+func (c *Cluster) startUnlessRunning(ctx context.Context, m *member, p *parts) error {
 	if m.process.alive() && (m == c.first() || c.plugged(m)) {
 		c.Logf("%s of cluster %s runs already", m.name, c.layout.name)
 		return nil
@@ -42,7 +42,7 @@ func (c *Cluster) startUnlessRunning(ctx context.Context, m *member, p parts) er
 }
 
 // start makes a node and waits until its servers were started.
-func (c *Cluster) start(ctx context.Context, m *member, parts parts) error {
+func (c *Cluster) start(ctx context.Context, m *member, parts *parts) error {
 	if err := os.MkdirAll(filepath.Join(m.state, node.LogDir), 0o755); err != nil {
 		return err
 	}

@@ -23,23 +23,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/test/cluster/progress"
 )
 
-// CacheEnv names the environment variable that moves the cache.
-const CacheEnv = "MESHVM_CACHE"
-
-// CacheDir is where products and the state of clusters are kept: $MESHVM_CACHE,
-// or else the folder meshvm in the user's cache directory.
-func CacheDir() (string, error) {
-	if dir := os.Getenv(CacheEnv); dir != "" {
-		return filepath.Abs(dir)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("no cache directory: %w (set %s)", err, CacheEnv)
-	}
-	return filepath.Join(dir, "meshvm"), nil
-}
+// CacheDir is the directory of products and of the state of clusters.
+func CacheDir() (string, error) { return progress.CacheDir() }
 
 // Builder makes products on demand.
 type Builder struct {
@@ -47,15 +36,24 @@ type Builder struct {
 	Repo string
 	// Cache holds the products.
 	Cache string
-	// Out gets a line per step that takes time.
-	Out io.Writer
+	// Progress gets a line for each step that takes time.
+	Progress *progress.Tracker
 
-	start time.Time
-	mu    sync.Mutex
+	// missing collects names of products that are not cached. If it is set,
+	// nothing is built.
+	missing *[]string
+	// listed are outputs of go list by its arguments.
+	listed sync.Map
 }
 
 // New returns a builder for the checkout that contains the working directory.
+// Progress is written to out.
 func New(out io.Writer) (*Builder, error) {
+	return NewTracked(progress.New(out, time.Now()))
+}
+
+// NewTracked is New with an existing tracker.
+func NewTracked(tracker *progress.Tracker) (*Builder, error) {
 	cache, err := CacheDir()
 	if err != nil {
 		return nil, err
@@ -64,12 +62,12 @@ func New(out io.Writer) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Builder{Repo: repo, Cache: cache, Out: out, start: time.Now()}, os.MkdirAll(cache, 0o755)
+	return &Builder{Repo: repo, Cache: cache, Progress: tracker}, os.MkdirAll(cache, 0o755)
 }
 
-// At is a builder of another checkout, with the same cache.
+// At returns a builder of another checkout with the same cache.
 func (b *Builder) At(repo string) *Builder {
-	return &Builder{Repo: repo, Cache: b.Cache, Out: b.Out, start: b.start}
+	return &Builder{Repo: repo, Cache: b.Cache, Progress: b.Progress}
 }
 
 // HasCommit reports whether the repository's history has a commit: a shallow clone
@@ -112,19 +110,20 @@ func FindRepo() (string, error) {
 	}
 }
 
-// Logf prints a line with the time since the builder was made.
-func (b *Builder) Logf(format string, args ...any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	_, _ = fmt.Fprintf(b.Out, "%7.1fs  %s\n", time.Since(b.start).Seconds(), fmt.Sprintf(format, args...))
-}
+// Logf prints a line with the time since the start.
+func (b *Builder) Logf(format string, args ...any) { b.Progress.Logf(format, args...) }
 
-// product returns the path of a cached product, made by build when it is not
-// there. build writes to the path it is given, a file or a directory; it gets
-// its final name only when build returned no error. inputs decide the name.
+// product returns the path of a cached product. If it does not exist, build
+// makes it. build writes to the path that it is given, a file or a directory,
+// which gets its final name only when build has returned no error. inputs decide
+// the name.
 func (b *Builder) product(ctx context.Context, name string, inputs []string, build func(ctx context.Context, path string) error) (string, error) {
 	path := filepath.Join(b.Cache, name+"-"+digest(inputs...))
 	if _, err := os.Lstat(path); err == nil {
+		return path, nil
+	}
+	if b.missing != nil {
+		*b.missing = append(*b.missing, name)
 		return path, nil
 	}
 	unlock, err := b.lock(path)
@@ -139,35 +138,23 @@ func (b *Builder) product(ctx context.Context, name string, inputs []string, bui
 	if err := os.RemoveAll(tmp); err != nil {
 		return "", err
 	}
-	b.Logf("building %s", name)
-	begin := time.Now()
-	stop := b.heartbeat(name, begin)
-	err = build(ctx, tmp)
-	stop()
+	err = b.step(ctx, "building", name, func(ctx context.Context) error { return build(ctx, tmp) })
 	err = errors.Join(err, os.RemoveAll(tmp+".changes"))
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", name, err)
 	}
-	b.Logf("built %s in %.1f s", name, time.Since(begin).Seconds())
 	return path, os.Rename(tmp, path)
 }
 
-// heartbeat reports every 20 seconds that a step is still at work.
-func (b *Builder) heartbeat(name string, begin time.Time) (stop func()) {
-	done := make(chan struct{})
-	go func() {
-		tick := time.NewTicker(20 * time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				b.Logf("still building %s (%.0f s)", name, time.Since(begin).Seconds())
-			}
-		}
-	}()
-	return func() { close(done) }
+// stepKey is the context key of the step that a command belongs to.
+type stepKey struct{}
+
+// step runs f and reports its progress.
+func (b *Builder) step(ctx context.Context, verb, name string, f func(context.Context) error) error {
+	step := b.Progress.Begin(verb, name)
+	err := f(context.WithValue(ctx, stepKey{}, step))
+	step.End(err)
+	return err
 }
 
 // lock keeps two processes from making the same product at the same time.

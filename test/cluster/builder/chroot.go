@@ -58,7 +58,7 @@ func (c chroot) run(ctx context.Context, name string, args ...string) error {
 		"LC_ALL=C", "DEBIAN_FRONTEND=noninteractive",
 	}, proxies()...)
 	cmd.Env = append(cmd.Env, c.env...)
-	return captureIn(cmd, func() error { return c.mount(root, work) })
+	return captureIn(ctx, cmd, func() error { return c.mount(root, work) })
 }
 
 // proxies passes the host's proxy settings on.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -115,13 +116,13 @@ func (b *Builder) bootstrap(ctx context.Context, dir, mirror string) error {
 		"--variant=minbase", "--keyring="+keyring, suite, dir, mirror)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive",
 		"DEBOOTSTRAP_DIR="+filepath.Join(tools, "usr/share/debootstrap"))
-	return captureIn(cmd, func() error { return nil })
+	return captureIn(ctx, cmd, func() error { return nil })
 }
 
 // captureIn runs cmd after prepare in a private mount namespace.
-func captureIn(cmd *exec.Cmd, prepare func() error) error {
+func captureIn(ctx context.Context, cmd *exec.Cmd, prepare func() error) error {
 	var all strings.Builder
-	cmd.Stdout, cmd.Stderr = &all, &all
+	cmd.Stdout, cmd.Stderr = &all, io.MultiWriter(&all, packagesTo(ctx))
 	if err := nsrun.PrivateMounts(prepare, cmd); err != nil {
 		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String(), 25))
 	}

@@ -13,6 +13,7 @@ import (
 	"meshvm.io/meshvm/hack/images/release"
 
 	"meshvm.io/meshvm/test/cluster/node"
+	"meshvm.io/meshvm/test/cluster/progress"
 )
 
 // Images of the local cluster's own programs.
@@ -75,17 +76,23 @@ func (b *Builder) versionedImages(ctx context.Context, name, version string, ima
 	inputs := []string{"2"}
 	programs := make([]string, len(images))
 	o := release.Options{Repo: b.Repo, Work: filepath.Join(b.Cache, "own", digest(b.Repo), version), Version: version}
-	for i, img := range images {
-		program, err := b.staticProgram(ctx, o, img)
-		if err != nil {
-			return "", err
+	err := b.step(ctx, "compiling", programsOf(name), func(ctx context.Context) error {
+		for i, img := range images {
+			program, err := b.staticProgram(ctx, o, img)
+			if err != nil {
+				return err
+			}
+			sum, err := fileDigest(program)
+			if err != nil {
+				return err
+			}
+			programs[i] = program
+			inputs = append(inputs, img.name, img.user, sum)
 		}
-		sum, err := fileDigest(program)
-		if err != nil {
-			return "", err
-		}
-		programs[i] = program
-		inputs = append(inputs, img.name, img.user, sum)
+		return nil
+	})
+	if err != nil {
+		return "", err
 	}
 	return b.product(ctx, filepath.Join("images", name), inputs, func(_ context.Context, path string) error {
 		out := make([]oci.Image, len(images))
@@ -103,6 +110,14 @@ func (b *Builder) versionedImages(ctx context.Context, name, version string, ima
 		}
 		return oci.WriteFile(path, out...)
 	})
+}
+
+// programsOf names the step that compiles the programs of an archive.
+func programsOf(archive string) string {
+	if archive == "operator" {
+		return progress.OperatorPrograms
+	}
+	return "the programs of images/" + archive
 }
 
 func (b *Builder) staticProgram(ctx context.Context, o release.Options, img staticImage) (string, error) {

@@ -49,8 +49,8 @@ func (b *Builder) cgoPrograms(ctx context.Context) (string, error) {
 	}
 	return b.product(ctx, "bin/kubevirt-cgo", []string{key, upper, "2"}, func(ctx context.Context, dir string) error {
 		// The modules are fetched outside: the root has no need of the network.
-		const cmd = "kubevirt.io/kubevirt/cmd/"
-		list := []string{"list", "-deps", "-tags", kubevirtTags, cmd + "virt-launcher", cmd + "virt-handler"}
+		programs := []string{kubevirtCommands + "virt-launcher", kubevirtCommands + "virt-handler"}
+		list := append([]string{"list", "-deps", "-tags", kubevirtTags}, programs...)
 		if err := run(ctx, filepath.Join(b.Repo, kubevirtModule), []string{"CGO_ENABLED=1", "GOWORK=off"}, "go", list...); err != nil {
 			return err
 		}
@@ -62,9 +62,9 @@ func (b *Builder) cgoPrograms(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		err = c.run(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", kubevirtTags,
-			"-ldflags", "-s -w", "-o", "/out/", cmd+"virt-launcher", cmd+"virt-handler")
-		if err != nil {
+		build := slices.Concat([]string{"build"}, buildFlags,
+			[]string{"-tags", kubevirtTags, "-ldflags", "-s -w", "-o", "/out/"}, programs)
+		if err := c.run(ctx, "go", build...); err != nil {
 			return err
 		}
 		return c.run(ctx, "gcc", "-O2", "-static", "-o", "/out/container-disk",
@@ -93,10 +93,9 @@ func (b *Builder) goRoot(ctx context.Context, upper, base, out string) (chroot, 
 	for _, p := range paths {
 		c.binds[p] = p
 	}
-	c.env = []string{
-		"PATH=" + paths[0] + "/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOROOT=" + paths[0], "GOMODCACHE=" + paths[1], "GOCACHE=" + paths[2],
-		"CGO_ENABLED=1", "GOWORK=off", "GOPROXY=off", "GOTOOLCHAIN=local", "GOFLAGS=-mod=readonly",
-	}
+	c.env = append(slices.Clone(compilerEnv),
+		"PATH="+paths[0]+"/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOROOT="+paths[0], "GOMODCACHE="+paths[1], "GOCACHE="+paths[2],
+		"CGO_ENABLED=1", "GOWORK=off", "GOPROXY=off", "GOTOOLCHAIN=local", "GOFLAGS=-mod=readonly")
 	return c, os.MkdirAll(c.upper, 0o755)
 }
 

@@ -33,15 +33,22 @@ type tool struct {
 // tools are the upstream programs that run outside of images, by name.
 var tools = map[string]tool{
 	"kube":            {module: kubernetesModule, pkg: "."},
-	"pilot-agent":     {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-agent"},
-	"pilot-discovery": {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-discovery"},
-	"ambient":         {module: istioModule, pkg: "./cmd/ambient"},
-	"charts":          {module: istioModule, pkg: "./cmd/charts"},
+	"pilot-agent":     {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-agent", tags: istioTags},
+	"pilot-discovery": {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-discovery", tags: istioTags},
+	"ambient":         {module: istioModule, pkg: "./cmd/ambient", tags: istioTags},
+	"charts":          {module: istioModule, pkg: "./cmd/charts", tags: istioTags},
 	"coredns":         {module: corednsModule, pkg: "."},
 	"masquerade":      {module: kubevirtModule, pkg: "./cmd/masquerade"},
 	"crds":            {module: kubevirtModule, pkg: "./cmd/crds"},
 	"helm":            {module: chartModule, pkg: "helm.sh/helm/v4/cmd/helm"},
 }
+
+// istioTags leave out the generated validation of Envoy's messages, as Istio's
+// own builds do.
+const istioTags = "disable_pgv"
+
+// kubevirtCommands is the path of KubeVirt's programs.
+const kubevirtCommands = "kubevirt.io/kubevirt/cmd/"
 
 // netgo and osusergo make packages that import net and os/user the same with
 // and without cgo, so that they are compiled once for both kinds of programs.
@@ -73,7 +80,7 @@ func (b *Builder) Tool(ctx context.Context, name string) (string, error) {
 	}
 	t, ok := tools[name]
 	if !ok && slices.Contains(kubevirtPrograms, name) {
-		t, ok = tool{module: kubevirtModule, pkg: "kubevirt.io/kubevirt/cmd/" + name, tags: kubevirtTags}, true
+		t, ok = tool{module: kubevirtModule, pkg: kubevirtCommands + name, tags: kubevirtTags}, true
 	}
 	if !ok {
 		return "", fmt.Errorf("no upstream program %q; there are %s", name, strings.Join(Tools(), ", "))
@@ -96,33 +103,6 @@ func (b *Builder) Tool(ctx context.Context, name string) (string, error) {
 		func(ctx context.Context, path string) error {
 			return b.goBuild(ctx, filepath.Join(b.Repo, t.module), path, t.pkg, t.tags, t.x)
 		})
-}
-
-// moduleKey is the digest of a nested module's requirements and own sources.
-func (b *Builder) moduleKey(module string) (string, error) {
-	dir := filepath.Join(b.Repo, module)
-	sources, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil {
-		return "", err
-	}
-	nested, err := filepath.Glob(filepath.Join(dir, "cmd", "*", "*.go"))
-	if err != nil {
-		return "", err
-	}
-	return fileDigest(append(append(sources, nested...), filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum"))...)
-}
-
-// goBuild links a static, stripped program.
-func (b *Builder) goBuild(ctx context.Context, dir, out, pkg, tags string, x []string, env ...string) error {
-	ldflags := []string{"-s", "-w"}
-	for _, v := range x {
-		ldflags = append(ldflags, "-X", v)
-	}
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(ldflags, " "), "-o", out}
-	if tags != "" {
-		args = append(args, "-tags", tags)
-	}
-	return run(ctx, dir, append(env, "CGO_ENABLED=0", "GOWORK=off"), "go", append(args, pkg)...)
 }
 
 // kubernetesVersion makes the programs report the version of their module.
@@ -166,27 +146,6 @@ func (b *Builder) IstioVersion(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(release)) + "-" + version[strings.LastIndexByte(version, '-')+1:], err
 }
 
-func (b *Builder) moduleVersion(ctx context.Context, module, path string) (string, error) {
-	return b.goList(ctx, module, "-m", "-f", "{{.Version}}", path)
-}
-
-// moduleDir is where the module's sources are, downloaded if needed.
-func (b *Builder) moduleDir(ctx context.Context, module, path string) (string, error) {
-	if dir, err := b.goList(ctx, module, "-m", "-f", "{{.Dir}}", path); err == nil && dir != "" {
-		return dir, nil
-	}
-	b.Logf("downloading module %s", path)
-	if err := run(ctx, filepath.Join(b.Repo, module), nil, "go", "mod", "download", path); err != nil {
-		return "", err
-	}
-	return b.goList(ctx, module, "-m", "-f", "{{.Dir}}", path)
-}
-
-func (b *Builder) goList(ctx context.Context, module string, args ...string) (string, error) {
-	out, err := output(ctx, filepath.Join(b.Repo, module), []string{"GOWORK=off"}, "go", append([]string{"list"}, args...)...)
-	return strings.TrimSpace(out), err
-}
-
 // Program builds a static program of the project itself for Linux, for example
 // ./cmd/manager. Go's own cache decides what there is to do; the file's name
 // stays the same, and is another one in each checkout.
@@ -194,15 +153,23 @@ func (b *Builder) Program(ctx context.Context, pkg string) (string, error) {
 	return b.own(ctx, filepath.Join(b.Cache, "own", digest(b.Repo), filepath.Base(pkg)), pkg, "linux")
 }
 
+// ProgramFor is Program for an architecture, as Go names it.
+func (b *Builder) ProgramFor(ctx context.Context, pkg, arch string) (string, error) {
+	if arch == runtime.GOARCH {
+		return b.Program(ctx, pkg)
+	}
+	return b.own(ctx, filepath.Join(b.Cache, "own", digest(b.Repo), arch, filepath.Base(pkg)), pkg, "linux", "GOARCH="+arch)
+}
+
 // HostProgram is Program for the system that this program runs on.
 func (b *Builder) HostProgram(ctx context.Context, pkg string) (string, error) {
 	return b.own(ctx, filepath.Join(b.Cache, "own", digest(b.Repo), runtime.GOOS, filepath.Base(pkg)), pkg, runtime.GOOS)
 }
 
-func (b *Builder) own(ctx context.Context, out, pkg, system string) (string, error) {
+func (b *Builder) own(ctx context.Context, out, pkg, system string, env ...string) (string, error) {
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
 	dir, pkg := b.moduleOf(pkg)
-	if err := b.goBuild(ctx, dir, tmp, pkg, "", nil, "GOOS="+system); err != nil {
+	if err := b.goBuild(ctx, dir, tmp, pkg, "", nil, append(env, "GOOS="+system)...); err != nil {
 		return "", err
 	}
 	return out, os.Rename(tmp, out)

@@ -31,15 +31,21 @@ type API struct {
 	client.Client
 	// Kubeconfig is the path of the administrator's file.
 	Kubeconfig string
-	// Program is the path of a program that is, or contains, kubectl.
-	Program string
+	// Command runs kubectl: a program, and arguments that precede kubectl's.
+	Command []string
 	// Logf prints a line of progress.
 	Logf func(format string, args ...any)
 }
 
-// Connect makes the client. It knows the built-in kinds; all others are
-// unstructured objects to it.
+// Connect returns a client. program is the path of the multi-call binary of
+// Kubernetes. The client knows the built-in kinds. Objects of other kinds are
+// unstructured.
 func Connect(kubeconfig, program string, logf func(string, ...any)) (*API, error) {
+	return ConnectWith(kubeconfig, []string{program, "kubectl"}, logf)
+}
+
+// ConnectWith is Connect with another command for kubectl.
+func ConnectWith(kubeconfig string, command []string, logf func(string, ...any)) (*API, error) {
 	log.SetLogger(logr.Discard()) // controller-runtime complains when it has none
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -47,7 +53,7 @@ func Connect(kubeconfig, program string, logf func(string, ...any)) (*API, error
 	}
 	config.QPS, config.Burst = 100, 200
 	c, err := client.New(config, client.Options{})
-	return &API{Client: c, Kubeconfig: kubeconfig, Program: program, Logf: logf}, err
+	return &API{Client: c, Kubeconfig: kubeconfig, Command: command, Logf: logf}, err
 }
 
 // ApplyManifest applies all objects of a YAML stream with server-side apply. Objects
@@ -131,7 +137,8 @@ type Stdio struct {
 
 // Kubectl runs kubectl as administrator.
 func (c *API) Kubectl(ctx context.Context, s Stdio, args ...string) error {
-	cmd := exec.CommandContext(ctx, c.Program, append([]string{"kubectl", "--kubeconfig", c.Kubeconfig}, args...)...)
+	all := slices.Concat(c.Command[1:], []string{"--kubeconfig", c.Kubeconfig}, args)
+	cmd := exec.CommandContext(ctx, c.Command[0], all...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
 	return cmd.Run()
 }

@@ -32,6 +32,8 @@ const usage = `usage: local-cluster [-name NAME] [-subnet CIDR] [-nodes N] COMMA
   import FILE          give the nodes the images of an OCI archive
   import -operator     build the operator's images and give them to the nodes
   images               build the operator's images, print the archive's path
+  demo-images          build the images of the demo's guest and clients for
+                       another cluster, print their names and archives' paths
   clean                remove the cache: all that was built, all kept state
   tool NAME            build an upstream program, print its path
   kube                 the same for the multi-call binary of Kubernetes
