@@ -37,9 +37,9 @@ type Cluster struct {
 	importing sync.Mutex
 }
 
-// Up starts the cluster and returns when it can be used. What is not in the
-// cache is built while the cluster starts. A cluster that runs already is kept
-// and gets newer images if there are any.
+// Up starts the cluster and returns when guests can be created. Products that are
+// not cached are built while the cluster starts. A cluster that is already running
+// is kept, and newer images are imported.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
 	c, err := prepare(o)
 	if err != nil {
@@ -74,14 +74,14 @@ func (c *Cluster) startMembers(ctx context.Context, p *parts) error {
 	return nil
 }
 
-// Attach finds a running cluster.
+// Attach returns a running cluster.
 func Attach(ctx context.Context, o Options) (*Cluster, error) {
 	c, err := prepare(o)
 	if err != nil {
 		return nil, err
 	}
 	if c.members = c.layout.members(1); !c.first().process.alive() {
-		return nil, fmt.Errorf("cluster %s does not run: start it with local-cluster up", c.layout.name)
+		return nil, fmt.Errorf("cluster %s is not running: start it with local-cluster up", c.layout.name)
 	}
 	return c, c.connect(ctx)
 }
@@ -129,8 +129,8 @@ func (l layout) lock() (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// Down stops a cluster. With keep its state stays in the cache, and the next Up
-// brings the same cluster back, as after a power failure.
+// Down stops a cluster. With keep, its state remains in the cache, and the next Up
+// starts the same cluster, as after a power failure.
 func Down(o Options, keep bool) error {
 	c, err := prepare(o)
 	if err != nil {
@@ -144,7 +144,7 @@ func Down(o Options, keep bool) error {
 	return c.Down(keep)
 }
 
-// Down stops the cluster; see the function Down.
+// Down stops the cluster, see the function Down.
 func (c *Cluster) Down(keep bool) error {
 	unlock, err := c.layout.lock()
 	if err != nil {
@@ -156,7 +156,7 @@ func (c *Cluster) Down(keep bool) error {
 		return err
 	}
 	if !keep {
-		// A mount below would be the host's: nothing of the node is mounted here.
+		// The node's mounts are in its own namespace, so nothing is mounted here.
 		if err := os.RemoveAll(c.layout.state); err != nil {
 			return err
 		}
@@ -178,16 +178,16 @@ func (c *Cluster) stop() error {
 	return nil
 }
 
-// Name is the cluster's name.
+// Name returns the cluster's name.
 func (c *Cluster) Name() string { return c.layout.name }
 
-// StateDir is the directory with the cluster's state and logs.
+// StateDir returns the directory with the cluster's state and logs.
 func (c *Cluster) StateDir() string { return c.layout.state }
 
-// Builder gives access to programs and images.
+// Builder returns the builder of programs and images.
 func (c *Cluster) Builder() *builder.Builder { return c.builder }
 
-// NodeStatus is the report of a node's first process.
+// NodeStatus returns the report of a node's first process.
 func (c *Cluster) NodeStatus(name string) (node.Status, error) {
 	m, err := c.member(name)
 	if err != nil {
@@ -196,7 +196,7 @@ func (c *Cluster) NodeStatus(name string) (node.Status, error) {
 	return node.ReadStatus(m.state)
 }
 
-// PID is a node's first process, as the host numbers it; 0 when it does not run.
+// PID returns the host's number of a node's first process, 0 if it does not run.
 func (c *Cluster) PID(name string) int {
 	m, err := c.member(name)
 	if err != nil || !m.process.alive() {

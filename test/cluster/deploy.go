@@ -28,12 +28,12 @@ import (
 //go:embed manifests
 var manifests embed.FS
 
-// MonitoringKinds is a stand-in for the kinds of Prometheus' operator: the
-// operator's bundle has objects of them, and OLM installs no bundle whose kinds
-// are not served.
+// MonitoringKinds returns stand-ins for the CRDs of Prometheus' operator. The
+// operator's bundle contains objects of these kinds, and OLM installs a bundle only
+// if all its kinds exist.
 func MonitoringKinds() ([]byte, error) { return manifests.ReadFile("manifests/monitoring.yaml") }
 
-// kubevirtNamespace is where KubeVirt's own pods are.
+// kubevirtNamespace is the namespace of KubeVirt's pods.
 const kubevirtNamespace = "kubevirt"
 
 // deployDNS applies the cluster's DNS.
@@ -79,8 +79,8 @@ func render(name string, values any) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// applyOnce applies a manifest unless it is the one that the cluster has by that
-// name from before.
+// applyOnce applies a manifest unless the same manifest was applied before under
+// that name.
 func (c *Cluster) applyOnce(ctx context.Context, what string, manifest []byte) error {
 	sum := sha256.Sum256(manifest)
 	mark := hex.EncodeToString(sum[:])
@@ -119,9 +119,9 @@ func (c *Cluster) applyOnce(ctx context.Context, what string, manifest []byte) e
 	return os.WriteFile(file, raw, 0o644)
 }
 
-// kubevirtReady waits for the three programs that guests need, started in this
-// run of the node. The condition Available of the KubeVirt object comes later
-// and is not needed.
+// kubevirtReady waits for KubeVirt's pods that were started in this run of their
+// nodes. The condition Available of the KubeVirt object follows later and is not
+// necessary.
 func (c *Cluster) kubevirtReady(ctx context.Context) error {
 	return c.Wait(ctx, "KubeVirt", func(ctx context.Context) (string, error) {
 		var missing []string
@@ -142,7 +142,7 @@ func (c *Cluster) kubevirtReady(ctx context.Context) error {
 	})
 }
 
-// PodState describes what is missing of the pods with a label, empty when one is
+// PodState describes why no pod with a label is ready. It is empty if a pod is
 // ready whose containers were all started in this run of its node.
 func (c *Cluster) PodState(ctx context.Context, namespace, label, value string) (string, error) {
 	return c.podState(ctx, "", namespace, label, value)
@@ -173,7 +173,7 @@ func (c *Cluster) podReady(p *corev1.Pod) bool {
 	if !c.remote {
 		m, err := c.member(p.Spec.NodeName)
 		if err != nil {
-			return false // not placed yet
+			return false // not scheduled yet
 		}
 		for _, s := range p.Status.ContainerStatuses {
 			if s.State.Running == nil || !m.sinceStart(s.State.Running.StartedAt.Time) {
@@ -189,7 +189,7 @@ func (c *Cluster) podReady(p *corev1.Pod) bool {
 	return false
 }
 
-// reason is a word or two on why a pod is not ready.
+// reason returns the reason why a pod is not ready.
 func reason(p *corev1.Pod) string {
 	for _, s := range append(p.Status.InitContainerStatuses, p.Status.ContainerStatuses...) {
 		if s.State.Waiting != nil && s.State.Waiting.Reason != "" {

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package builder makes everything that the local cluster runs: the upstream
+// Package builder builds everything that the local cluster runs: the upstream
 // programs from their Go modules, a Debian root file system, container images
-// and the guest. Each product is kept in a cache directory under a name that
-// contains a digest of what it was made from, so that nothing is made twice and
-// nothing stale is used.
+// and the guest. Each product is kept in a cache directory. Its name contains a
+// digest of its inputs, so that it is built once and never outdated.
 package builder
 
 import (
@@ -70,13 +69,13 @@ func (b *Builder) At(repo string) *Builder {
 	return &Builder{Repo: repo, Cache: b.Cache, Progress: b.Progress}
 }
 
-// HasCommit reports whether the repository's history has a commit: a shallow clone
-// may not.
+// HasCommit reports whether the repository contains a commit. A shallow clone may
+// not contain it.
 func (b *Builder) HasCommit(ctx context.Context, commit string) bool {
 	return run(ctx, b.Repo, nil, "git", "cat-file", "-e", commit+"^{commit}") == nil
 }
 
-// Checkout is a directory with the files of a commit of the repository.
+// Checkout returns a directory with the files of a commit of the repository.
 func (b *Builder) Checkout(ctx context.Context, commit string) (string, error) {
 	return b.product(ctx, "checkout", []string{commit}, func(ctx context.Context, dir string) error {
 		archive := dir + ".tar"
@@ -91,7 +90,8 @@ func (b *Builder) Checkout(ctx context.Context, commit string) (string, error) {
 	})
 }
 
-// FindRepo looks for the project's go.mod from the working directory upwards.
+// FindRepo returns the nearest parent of the working directory with the project's
+// go.mod.
 func FindRepo() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -132,7 +132,7 @@ func (b *Builder) product(ctx context.Context, name string, inputs []string, bui
 	}
 	defer unlock()
 	if _, err := os.Lstat(path); err == nil {
-		return path, nil // made by another process while this one waited
+		return path, nil // another process built it while this one waited
 	}
 	tmp := path + ".tmp"
 	if err := os.RemoveAll(tmp); err != nil {
@@ -157,7 +157,7 @@ func (b *Builder) step(ctx context.Context, verb, name string, f func(context.Co
 	return err
 }
 
-// lock keeps two processes from making the same product at the same time.
+// lock prevents two processes from building the same product at the same time.
 func (b *Builder) lock(path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -167,7 +167,7 @@ func (b *Builder) lock(path string) (unlock func(), err error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		b.Logf("waiting for another process that builds %s", filepath.Base(path))
+		b.Logf("waiting for another process to build %s", filepath.Base(path))
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
@@ -178,7 +178,7 @@ func (b *Builder) lock(path string) (unlock func(), err error) {
 	}, nil
 }
 
-// digest shortens the inputs of a product to twelve hexadecimal digits.
+// digest returns twelve hexadecimal digits of the digest of a product's inputs.
 func digest(inputs ...string) string {
 	h := sha256.New()
 	for _, in := range inputs {
@@ -187,8 +187,8 @@ func digest(inputs ...string) string {
 	return hex.EncodeToString(h.Sum(nil))[:12]
 }
 
-// fileDigest is the digest of files' contents; directories count with all their
-// files. It goes into the name of what is made from them.
+// fileDigest returns the digest of the contents of files, and of all files in
+// directories.
 func fileDigest(paths ...string) (string, error) {
 	h := sha256.New()
 	for _, p := range paths {
@@ -221,7 +221,7 @@ func output(ctx context.Context, dir string, env []string, name string, args ...
 	return capture(cmd)
 }
 
-// capture runs cmd and returns what it printed; an error carries the last lines.
+// capture runs cmd and returns its output. An error contains the last lines.
 func capture(cmd *exec.Cmd) (string, error) {
 	var stdout, all strings.Builder
 	cmd.Stdout = io.MultiWriter(&stdout, &all)

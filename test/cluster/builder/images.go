@@ -16,13 +16,13 @@ import (
 	"meshvm.io/meshvm/test/cluster/progress"
 )
 
-// Images of the local cluster's own programs.
+// Images of the local cluster's programs.
 const (
-	// ClientImage has the program of the pods that talk to guests.
+	// ClientImage contains the program of the client pods.
 	ClientImage = "localhost/meshvm-test/client:dev"
 )
 
-// Images of the operator, as config/ names them.
+// Images of the operator, with their names in config/.
 const (
 	ManagerImage    = "localhost/meshvm/manager:dev"
 	RuleWriterImage = "localhost/meshvm/rule-writer:dev"
@@ -45,22 +45,23 @@ var operatorImages = []staticImage{
 	{RuleWriterImage, "./cmd/rule-writer", "0:0"},
 }
 
-// devVersion is what programs that are no release call themselves.
+// devVersion is the version of programs that are not released.
 const devVersion = "dev"
 
-// ClusterImages is an archive with the pause image and the client.
+// ClusterImages returns the path of an archive with the pause image and the
+// client.
 func (b *Builder) ClusterImages(ctx context.Context) (string, error) {
 	return b.versionedImages(ctx, "cluster", devVersion, clusterImages)
 }
 
-// OperatorImages is an archive with the operator's two images, built from the
-// checkout as it is.
+// OperatorImages returns the path of an archive with the operator's two images,
+// built from the checkout.
 func (b *Builder) OperatorImages(ctx context.Context) (string, error) {
 	return b.versionedImages(ctx, "operator", devVersion, operatorImages)
 }
 
-// NamedOperatorImages is OperatorImages with other names for the images, from
-// names, and another version in the programs.
+// NamedOperatorImages is OperatorImages with another version in the programs.
+// names maps the images' names to other names.
 func (b *Builder) NamedOperatorImages(ctx context.Context, version string, names map[string]string) (string, error) {
 	images := slices.Clone(operatorImages)
 	for i := range images {
@@ -69,9 +70,9 @@ func (b *Builder) NamedOperatorImages(ctx context.Context, version string, names
 	return b.versionedImages(ctx, "operator", version, images)
 }
 
-// versionedImages builds the programs and packs each into a separate image. Those
-// that are delivered are made just as "make images" makes them; the others have
-// the program, /etc/passwd and an empty /tmp, nothing else.
+// versionedImages builds the programs and packs each into a separate image.
+// Released programs and their images are built as "make images" builds them. The
+// other images contain the program, /etc/passwd and an empty /tmp.
 func (b *Builder) versionedImages(ctx context.Context, name, version string, images []staticImage) (string, error) {
 	inputs := []string{"2"}
 	programs := make([]string, len(images))

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// WaitLimit bounds each wait. It is generous: machines of tests are slow.
+// WaitLimit limits each wait. Machines of tests are slow.
 const WaitLimit = 5 * time.Minute
 
 // permanent is an error that is not retried.

@@ -27,7 +27,7 @@ func freePort(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // only its number is used
+	defer l.Close()                     //nolint:errcheck // only its number is used
 	return l.Addr().(*net.TCPAddr).Port //nolint:forcetypeassert // it is a TCP listener
 }
 

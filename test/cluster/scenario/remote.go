@@ -35,7 +35,9 @@ type Images struct {
 }
 
 // Remote returns the scenario on an existing cluster.
-func Remote(c *cluster.Cluster, images Images) *Scenario { return &Scenario{Cluster: c, images: &images} }
+func Remote(c *cluster.Cluster, images Images) *Scenario {
+	return &Scenario{Cluster: c, images: &images}
+}
 
 //go:embed guest.py
 var guestProgram string
@@ -70,7 +72,9 @@ func (s *Scenario) adapt(objects []*unstructured.Unstructured) ([]*unstructured.
 		}
 		template := []string{"spec", "virtualMachine", "template"}
 		at := func(path ...string) []string { return append(append([]string{}, template...), path...) }
-		set := func(value any, path ...string) error { return unstructured.SetNestedField(o.Object, value, at(path...)...) }
+		set := func(value any, path ...string) error {
+			return unstructured.SetNestedField(o.Object, value, at(path...)...)
+		}
 		if err := set(statsAnnotation, "metadata", "annotations", "proxy.istio.io/config"); err != nil {
 			return nil, err
 		}

@@ -82,7 +82,7 @@ func status(ctx context.Context, o cluster.Options, _ []string) error {
 	return nil
 }
 
-// nodeCommand stops and starts one node, or one of its servers.
+// nodeCommand stops or starts a node, or restarts one of its servers.
 func nodeCommand(ctx context.Context, o cluster.Options, args []string) error {
 	const use = "node: want stop NODE, start NODE, or restart NODE SERVER"
 	if len(args) < 2 {
@@ -141,7 +141,7 @@ func execute(ctx context.Context, o cluster.Options, args []string) error {
 	return passExit(c.NodeRun(ctx, *node, s, flags.Args()...))
 }
 
-// passExit makes a command's exit code ours.
+// passExit returns an error with the exit code of a command.
 func passExit(err error) error {
 	if code := nsrun.ExitCode(err); code > 0 {
 		return exitError(code)
