@@ -163,6 +163,9 @@ func (c *Cluster) startNodes(ctx context.Context, p *parts) error {
 	if err := c.connect(ctx); err != nil {
 		return err
 	}
+	if err := c.dropDeadLeases(ctx); err != nil {
+		return err
+	}
 	if err := c.ImportImageOnce(ctx, "cluster", p.cluster); err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ type Builder struct {
 	// nothing is built.
 	missing *[]string
 	// listed are outputs of go list by its arguments.
-	listed sync.Map
+	listed *sync.Map
 }
 
 // New returns a builder for the checkout that contains the working directory.
@@ -61,12 +61,12 @@ func NewTracked(tracker *progress.Tracker) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Builder{Repo: repo, Cache: cache, Progress: tracker}, os.MkdirAll(cache, 0o755)
+	return &Builder{Repo: repo, Cache: cache, Progress: tracker, listed: &sync.Map{}}, os.MkdirAll(cache, 0o755)
 }
 
 // At returns a builder of another checkout with the same cache.
 func (b *Builder) At(repo string) *Builder {
-	return &Builder{Repo: repo, Cache: b.Cache, Progress: b.Progress}
+	return &Builder{Repo: repo, Cache: b.Cache, Progress: b.Progress, listed: &sync.Map{}}
 }
 
 // HasCommit reports whether the repository contains a commit. A shallow clone may
@@ -227,15 +227,18 @@ func capture(cmd *exec.Cmd) (string, error) {
 	cmd.Stdout = io.MultiWriter(&stdout, &all)
 	cmd.Stderr = &all
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String(), 25))
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String()))
 	}
 	return stdout.String(), nil
 }
 
-func tail(text string, lines int) string {
+// tailLines is the number of lines of output in an error.
+const tailLines = 25
+
+func tail(text string) string {
 	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	if len(all) > lines {
-		all = append([]string{"..."}, all[len(all)-lines:]...)
+	if len(all) > tailLines {
+		all = append([]string{"..."}, all[len(all)-tailLines:]...)
 	}
 	return strings.Join(all, "\n")
 }

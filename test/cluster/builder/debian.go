@@ -126,7 +126,7 @@ func captureIn(ctx context.Context, cmd *exec.Cmd, prepare func() error) error {
 	var all strings.Builder
 	cmd.Stdout, cmd.Stderr = &all, io.MultiWriter(&all, packagesTo(ctx))
 	if err := nsrun.PrivateMounts(prepare, cmd); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String(), 25))
+		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String()))
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ func (b *Builder) Expect(ctx context.Context, extra ...string) error {
 // Uncached returns the names of the products of a cluster that are not cached.
 func (b *Builder) Uncached(ctx context.Context) ([]string, error) {
 	var missing []string
-	dry := &Builder{Repo: b.Repo, Cache: b.Cache, Progress: b.Progress, missing: &missing}
+	dry := &Builder{Repo: b.Repo, Cache: b.Cache, Progress: b.Progress, listed: b.listed, missing: &missing}
 	for _, name := range slices.Concat([]string{"kube", "pilot-agent", "pilot-discovery", "charts", "coredns"}, kubevirtPrograms) {
 		if _, err := dry.Tool(ctx, name); err != nil {
 			return nil, err

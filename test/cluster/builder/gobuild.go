@@ -43,7 +43,7 @@ func (b *Builder) goBuild(ctx context.Context, dir, out, pkg, tags string, x []s
 	var all strings.Builder
 	cmd.Stdout, cmd.Stderr = &all, io.MultiWriter(&all, packagesTo(ctx))
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String(), 25))
+		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String()))
 	}
 	return nil
 }
@@ -121,12 +121,12 @@ func (b *Builder) Prefetch(ctx context.Context) error {
 		{".", "", []string{"./cmd/manager"}},
 	} {
 		var out bytes.Buffer
-		cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-deps", "-tags", t.tags}, t.packages...)...)
+		cmd := exec.CommandContext(ctx, "go", append([]string{"list", "-e", "-deps", "-tags", t.tags}, t.packages...)...)
 		cmd.Dir = filepath.Join(b.Repo, t.module)
 		cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
 		cmd.Stderr = &out
 		if err := cmd.Run(); err != nil {
-			return fmt.Errorf("download the modules of %s: %w\n%s", t.module, err, tail(out.String(), 25))
+			return fmt.Errorf("download the modules of %s: %w\n%s", t.module, err, tail(out.String()))
 		}
 	}
 	return nil

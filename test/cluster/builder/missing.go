@@ -14,14 +14,14 @@ import (
 // systems, or nil.
 func Missing() error {
 	if runtime.GOOS != "linux" {
-		return errors.New("Linux is required to create namespaces, mounts and a Debian root file system")
+		return errors.New("namespaces, mounts and a Debian root file system require Linux")
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("root is required to create namespaces, mounts and a Debian root file system")
+		return errors.New("namespaces, mounts and a Debian root file system require root")
 	}
 	for _, program := range []string{"apt-get", "dpkg", "wget"} {
 		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("Debian or a derivative is required: %w", err)
+			return fmt.Errorf("requires Debian or a derivative: %w", err)
 		}
 	}
 	return nil
