@@ -69,6 +69,13 @@ func Build(ctx context.Context, o Options) error {
 // compiled twice at the same time. Kubernetes, Istio, the DNS and the operator
 // import the same versions of most packages, KubeVirt imports older ones.
 func (c *Cluster) build(ctx context.Context, group *errgroup.Group, p *parts) {
+	if !c.options.WithoutKubeVirt {
+		group.Go(func() error {
+			// Downloaded early. buildMesh reports an error.
+			_, _ = c.builder.Envoy(ctx)
+			return nil
+		})
+	}
 	group.Go(func() error {
 		if err := c.buildPrograms(ctx, p); err != nil || c.options.WithoutKubeVirt {
 			return err

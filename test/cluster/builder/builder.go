@@ -167,7 +167,7 @@ func (b *Builder) lock(path string) (unlock func(), err error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		b.Logf("waiting for another process to build %s", filepath.Base(path))
+		b.Logf("waiting for %s, which is already being built", filepath.Base(path))
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 			return nil, errors.Join(err, f.Close())
 		}

@@ -125,7 +125,9 @@ func (b *Builder) bootstrap(ctx context.Context, dir, mirror string) error {
 func captureIn(ctx context.Context, cmd *exec.Cmd, prepare func() error) error {
 	var all strings.Builder
 	cmd.Stdout, cmd.Stderr = &all, io.MultiWriter(&all, packagesTo(ctx))
-	if err := nsrun.PrivateMounts(prepare, cmd); err != nil {
+	err := nsrun.PrivateMounts(prepare, cmd)
+	used(ctx, cmd)
+	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String()))
 	}
 	return nil

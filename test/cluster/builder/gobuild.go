@@ -42,7 +42,9 @@ func (b *Builder) goBuild(ctx context.Context, dir, out, pkg, tags string, x []s
 	cmd.Env = slices.Concat(os.Environ(), compilerEnv, env, []string{"CGO_ENABLED=0", "GOWORK=off"})
 	var all strings.Builder
 	cmd.Stdout, cmd.Stderr = &all, io.MultiWriter(&all, packagesTo(ctx))
-	if err := cmd.Run(); err != nil {
+	err := cmd.Run()
+	used(ctx, cmd)
+	if err != nil {
 		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String()))
 	}
 	return nil
@@ -60,6 +62,14 @@ func packagesTo(ctx context.Context) io.Writer {
 			step.Compiled(line)
 		}
 	})
+}
+
+// used adds the processor time of a command that has ended to the step of the
+// context.
+func used(ctx context.Context, cmd *exec.Cmd) {
+	if step, ok := ctx.Value(stepKey{}).(progress.Step); ok && cmd.ProcessState != nil {
+		step.Used(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime())
+	}
 }
 
 // moduleKey is the digest of a nested module's requirements and sources.

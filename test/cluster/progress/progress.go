@@ -42,6 +42,8 @@ type run struct {
 	// them.
 	packages int
 	latest   string
+	// processors is the processor time of the step's commands.
+	processors time.Duration
 }
 
 // New returns a tracker that writes to out. Times count from start.
@@ -94,6 +96,15 @@ func (s Step) Compiled(pkg string) {
 	}
 }
 
+// Used adds processor time to the step.
+func (s Step) Used(d time.Duration) {
+	s.tracker.mu.Lock()
+	defer s.tracker.mu.Unlock()
+	if r := s.tracker.running[s.name]; r != nil {
+		r.processors += d
+	}
+}
+
 // End reports that the step has ended. A step that failed reports nothing,
 // because its error is printed elsewhere.
 func (s Step) End(err error) {
@@ -112,7 +123,11 @@ func (s Step) End(err error) {
 	if t.plan != nil {
 		t.plan.ended[s.name] = true
 	}
-	t.line(fmt.Sprintf("%s: done in %.1f s", s.name, t.now().Sub(r.begin).Seconds()))
+	text := fmt.Sprintf("%s: done in %.1f s", s.name, t.now().Sub(r.begin).Seconds())
+	if r.processors > time.Second {
+		text += fmt.Sprintf(", %.0f s of processor time, %d packages", r.processors.Seconds(), r.packages)
+	}
+	t.line(text)
 }
 
 // tick prints a line whenever nothing was printed for Quiet.

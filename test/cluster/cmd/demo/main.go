@@ -75,6 +75,9 @@ func (d directories) compile(ctx context.Context, tracker *progress.Tracker) (st
 		printed = append(printed, line)
 	})
 	err := cmd.Run()
+	if cmd.ProcessState != nil {
+		step.Used(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime())
+	}
 	step.End(err)
 	if err != nil {
 		return "", fmt.Errorf("compile the demo: %w\n%s", err, strings.Join(printed, "\n"))
