@@ -47,20 +47,27 @@ help: ## Show this list.
 
 ##@ Try it
 
+# "make demo KUBECONFIG=..." uses an existing cluster. A KUBECONFIG in the
+# environment does not.
+DEMO_FLAGS = $(if $(filter command,$(origin KUBECONFIG)),-kubeconfig '$(abspath $(KUBECONFIG))' -kubectl '$(KUBECTL)' \
+  $(if $(GUEST_IMAGE),-guest-image '$(GUEST_IMAGE)') $(if $(GUEST_DISK),-guest-disk '$(GUEST_DISK)') \
+  $(if $(CLIENT_IMAGE),-client-image '$(CLIENT_IMAGE)') $(if $(SHELL_IMAGE),-shell-image '$(SHELL_IMAGE)'))
+
 .PHONY: demo
-demo: ## Start a one-node Kubernetes with KubeVirt and Istio and show a meshed VM's packets (all of it as root on Linux).
-	go -C test run ./cluster/cmd/demo
+demo: ## Start a Kubernetes node with KubeVirt and Istio and show the path of a VM's packets (root, Linux); KUBECONFIG= uses an existing cluster.
+	@echo 'Compiling the first program of the demo, which takes a few seconds.'
+	@CGO_ENABLED=0 go -C test run -trimpath -gcflags=all=-dwarf=false ./cluster/cmd/demo $(strip $(DEMO_FLAGS))
 
 .PHONY: demo-down
-demo-down: ## Stop what "make demo" started: only caches and the cluster's state stay, as files.
+demo-down: ## Stop the cluster of "make demo". Its state and the caches remain as files.
 	$(CLUSTER) down -keep
 
 .PHONY: demo-reset
-demo-reset: ## The same, and forget the cluster's state: the next demo starts from an empty one.
+demo-reset: ## Stop the cluster of "make demo" and delete its state.
 	$(CLUSTER) down
 
 .PHONY: demo-clean
-demo-clean: demo-down ## The same, and remove the caches of built programs and images.
+demo-clean: demo-down ## Stop the cluster of "make demo" and delete its state, built programs and images.
 	$(CLUSTER) clean
 	rm -rf bin
 

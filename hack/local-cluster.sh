@@ -4,5 +4,6 @@
 # current directory.
 set -euo pipefail
 root="$(cd "$(dirname "$0")/.." && pwd)"
-go -C "$root/test" build -o "$root/bin/local-cluster" ./cluster/cmd/local-cluster
+# The flags are those of the demo, so that both share compiled packages.
+CGO_ENABLED=0 go -C "$root/test" build -trimpath -gcflags=all=-dwarf=false -o "$root/bin/local-cluster" ./cluster/cmd/local-cluster
 exec "$root/bin/local-cluster" "$@"

@@ -12,9 +12,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 
-	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/node"
 	"meshvm.io/meshvm/test/cluster/nsrun"
+	"meshvm.io/meshvm/test/cluster/progress"
 )
 
 // cable connects the host with the first node.
@@ -37,7 +37,7 @@ func (c *Cluster) cable() error {
 }
 
 // cableTo connects the first node with another one. Neither end is on the host.
-// The first node's end has its name and no separate address; routes lead to
+// The first node's end has the other node's name and no address. Routes lead to
 // the other node and to its pods.
 func (c *Cluster) cableTo(m *member) error {
 	first := c.first().process.PID
@@ -67,8 +67,8 @@ func (c *Cluster) cableTo(m *member) error {
 	})
 }
 
-// plugged shows whether a node's cable is still in the first node, which may
-// have been started again.
+// plugged reports whether a node's cable still ends in the first node, which may
+// have been restarted.
 func (c *Cluster) plugged(m *member) bool {
 	return nsrun.InNet(c.first().process.PID, func() error {
 		_, err := netlink.LinkByName(m.name)
@@ -76,18 +76,19 @@ func (c *Cluster) plugged(m *member) bool {
 	}) == nil
 }
 
-// free checks that no cluster of another state directory has this one's names.
+// free returns an error if a cluster with another state directory uses the same
+// names.
 func (l layout) free() error {
 	if _, err := netlink.LinkByName(l.link); err == nil {
 		return fmt.Errorf("link %s exists and does not belong to %s: a cluster %s with another %s is running; stop it, or choose another name",
-			l.link, l.state, l.name, builder.CacheEnv)
+			l.link, l.state, l.name, progress.CacheEnv)
 	}
 	return nil
 }
 
-// stopMember ends a node and removes what it leaves outside of its namespaces.
-// The names are taken from the cluster's, so nothing is touched unless the state
-// directory is known to have started a node.
+// stopMember ends a node and removes its link and cgroups. Their names derive from
+// the cluster's name, so nothing is removed unless a node was started with the
+// state directory.
 func (c *Cluster) stopMember(m *member) error {
 	if m.process.PID != 0 {
 		if err := m.process.kill(); err != nil {
@@ -100,7 +101,7 @@ func (c *Cluster) stopMember(m *member) error {
 	var errs []error
 	if m == c.first() {
 		if link, err := netlink.LinkByName(c.layout.link); err == nil {
-			errs = append(errs, netlink.LinkDel(link)) // gone with the node, unless its namespace is held
+			errs = append(errs, netlink.LinkDel(link)) // removed with the node unless its namespace is in use
 		}
 	}
 	if config, err := node.Load(m.state); err == nil {

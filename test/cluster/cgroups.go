@@ -17,10 +17,10 @@ import (
 	"meshvm.io/meshvm/test/cluster/node"
 )
 
-// makeCgroups makes one directory per cgroup hierarchy for the node, below the
-// cgroup that this process is in, so that the machine's own accounting stays
-// whole. On a machine with cgroup v2 alone it is at the top instead: there, a
-// group with processes may not have children with controllers.
+// makeCgroups creates a directory for the node in each cgroup hierarchy, below the
+// cgroup of this process, so that the machine's accounting includes the node. On a
+// machine with cgroup v2 only, the directory is at the top, because a cgroup with
+// processes cannot have children with controllers.
 func (m *member) makeCgroups() ([]node.Cgroup, error) {
 	memberships, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -47,8 +47,8 @@ func (m *member) makeCgroups() ([]node.Cgroup, error) {
 	return groups, nil
 }
 
-// copyCpuset gives a new group the processors and memory nodes of its parent;
-// without them no process can enter it.
+// copyCpuset copies the processors and memory nodes of its parent to a new cgroup.
+// Without them, no process can enter it.
 func copyCpuset(dir string) error {
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 		raw, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name))
@@ -62,8 +62,8 @@ func copyCpuset(dir string) error {
 	return nil
 }
 
-// cgroupDirs finds the directory for a new group in each hierarchy, from the
-// contents of /proc/self/cgroup and /proc/self/mountinfo.
+// cgroupDirs returns the directory of a new cgroup in each hierarchy. Its arguments
+// are the contents of /proc/self/cgroup and /proc/self/mountinfo.
 func cgroupDirs(memberships, mountinfo, name string) ([]node.Cgroup, error) {
 	at := cgroupMounts(mountinfo)
 	var groups []node.Cgroup
@@ -91,7 +91,7 @@ func cgroupDirs(memberships, mountinfo, name string) ([]node.Cgroup, error) {
 
 type cgroupMount struct{ root, target string }
 
-// cgroupMounts maps controllers, as /proc/self/cgroup writes them, to mounts.
+// cgroupMounts maps controllers, written as in /proc/self/cgroup, to mounts.
 func cgroupMounts(mountinfo string) map[string]cgroupMount {
 	out := map[string]cgroupMount{}
 	for line := range strings.Lines(mountinfo) {
@@ -121,7 +121,7 @@ func cgroupMounts(mountinfo string) map[string]cgroupMount {
 	return out
 }
 
-// removeCgroups removes the groups of a node that has ended, deepest first.
+// removeCgroups removes the cgroups of a node that has ended.
 func removeCgroups(groups []node.Cgroup) error {
 	var errs []error
 	for _, g := range groups {
@@ -131,7 +131,8 @@ func removeCgroups(groups []node.Cgroup) error {
 	return errors.Join(errs...)
 }
 
-// removeTree removes a group with all below it; files in it are the kernel's.
+// removeTree removes a cgroup and its children. The files in it belong to the
+// kernel.
 func removeTree(dir string) bool {
 	var dirs []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

@@ -10,8 +10,8 @@ import (
 	"meshvm.io/meshvm/test/cluster/builder"
 )
 
-// Clean removes the cache with all that was built and all kept state. It
-// refuses to while a cluster runs.
+// Clean removes the cache with all products and the state of all clusters. It
+// fails while a cluster runs.
 func Clean() error {
 	cache, err := builder.CacheDir()
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,23 +28,18 @@ type Cluster struct {
 	layout  layout
 	builder *builder.Builder
 	members []*member
+	// remote is set for a cluster without members, see Remote.
+	remote bool
+	// mu protects the files of the state directory that are read and written
+	// again.
+	mu sync.Mutex
+	// importing serializes imports of images.
+	importing sync.Mutex
 }
 
-// parts are the files that a node is made of.
-type parts struct {
-	node, kube      string
-	nodeUpper, base string
-	// proxy is the word for the image of Istio's proxy.
-	proxy    string
-	archives []archive
-}
-
-// archive is a file with images for the node.
-type archive struct{ name, path string }
-
-// Up starts the cluster, after building what is not in the cache, and returns
-// when it can be used. A cluster that runs already is taken as it is, with newer
-// images if there are any.
+// Up starts the cluster and returns when guests can be created. Products that are
+// not cached are built while the cluster starts. A cluster that is already running
+// is kept, and newer images are imported.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
 	c, err := prepare(o)
 	if err != nil {
@@ -57,34 +53,35 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, err
 	}
 	defer unlock()
-	p, err := c.build(ctx)
-	if err != nil {
-		return nil, err
-	}
-	older, err := c.layout.forgetOlder()
-	if err != nil {
-		return nil, err
-	}
-	if older {
-		c.Logf("the state of cluster %s was of an older version: it begins from an empty one", c.layout.name)
-	}
-	c.members = c.layout.members(max(o.Nodes, 1))
-	for _, m := range c.members {
-		if err := c.startUnlessRunning(ctx, m, p); err != nil {
-			return nil, err
-		}
-	}
-	return c, c.finish(ctx, p)
+	return c, c.bringUp(ctx)
 }
 
-// Attach finds a running cluster.
+// startMembers starts the nodes that do not run.
+func (c *Cluster) startMembers(ctx context.Context, p *parts) error {
+	older, err := c.layout.forgetOlder()
+	if err != nil {
+		return err
+	}
+	if older {
+		c.Logf("deleted the state of cluster %s, which an older version had made", c.layout.name)
+	}
+	c.members = c.layout.members(max(c.options.Nodes, 1))
+	for _, m := range c.members {
+		if err := c.startUnlessRunning(ctx, m, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Attach returns a running cluster.
 func Attach(ctx context.Context, o Options) (*Cluster, error) {
 	c, err := prepare(o)
 	if err != nil {
 		return nil, err
 	}
 	if c.members = c.layout.members(1); !c.first().process.alive() {
-		return nil, fmt.Errorf("cluster %s does not run: start it with local-cluster up", c.layout.name)
+		return nil, fmt.Errorf("cluster %s is not running: start it with local-cluster up", c.layout.name)
 	}
 	return c, c.connect(ctx)
 }
@@ -97,11 +94,13 @@ func prepare(o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := builder.New(o.Progress)
-	if err != nil {
-		return nil, err
+	b := o.Builder
+	if b == nil {
+		if b, err = builder.New(o.Progress); err != nil {
+			return nil, err
+		}
 	}
-	// The rest of the client comes when there is an API server.
+	// The rest of the client follows when the API server exists.
 	return &Cluster{API: &kube.API{Logf: b.Logf}, options: o, layout: l, builder: b}, nil
 }
 
@@ -114,7 +113,8 @@ func (c *Cluster) connect(ctx context.Context) error {
 	return err
 }
 
-// lock keeps two programs from starting or stopping the same cluster immediately.
+// lock keeps two programs from starting or stopping the same cluster at the same
+// time.
 func (l layout) lock() (unlock func(), err error) {
 	if err := os.MkdirAll(l.state, 0o755); err != nil {
 		return nil, err
@@ -129,87 +129,22 @@ func (l layout) lock() (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// Build makes everything that a cluster runs, without starting one.
-func Build(ctx context.Context, o Options) error {
-	c, err := prepare(o)
-	if err != nil {
-		return err
-	}
-	_, err = c.build(ctx)
-	return err
-}
-
-func (c *Cluster) build(ctx context.Context) (p parts, err error) {
-	b := c.builder
-	if p.kube, err = b.Tool(ctx, "kube"); err != nil {
-		return p, err
-	}
-	if p.nodeUpper, p.base, err = b.NodeRoot(ctx); err != nil {
-		return p, err
-	}
-	if p.node, err = b.Program(ctx, "./test/cluster/cmd/node"); err != nil {
-		return p, err
-	}
-	makers := []struct {
-		name string
-		make func(context.Context) (string, error)
-	}{{"cluster", b.ClusterImages}}
-	if !c.options.WithoutKubeVirt {
-		makers = append(makers, []struct {
-			name string
-			make func(context.Context) (string, error)
-		}{{"kubevirt", b.KubeVirtImages}, {"guest", b.GuestImageArchive}, {"Istio and DNS", func(ctx context.Context) (path string, err error) {
-			path, p.proxy, err = b.MeshImages(ctx)
-			return path, err
-		}}}...)
-	}
-	for _, m := range makers {
-		path, err := m.make(ctx)
-		if err != nil {
-			return p, err
-		}
-		p.archives = append(p.archives, archive{m.name, path})
-	}
-	return p, nil
-}
-
-// finish brings a started node to where it can be used.
-func (c *Cluster) finish(ctx context.Context, p parts) error {
-	if err := c.connect(ctx); err != nil {
-		return err
-	}
-	for _, a := range p.archives {
-		if err := c.ImportImageOnce(ctx, a.name, a.path); err != nil {
-			return err
-		}
-	}
-	for _, m := range c.members {
-		if err := c.nodeReady(ctx, m); err != nil {
-			return err
-		}
-	}
-	if c.options.WithoutKubeVirt {
-		return nil
-	}
-	return c.deploy(ctx, p)
-}
-
-// Down stops a cluster. With keep its state stays in the cache, and the next Up
-// brings the same cluster back, as after a power failure.
+// Down stops a cluster. With keep, its state remains in the cache, and the next Up
+// starts the same cluster, as after a power failure.
 func Down(o Options, keep bool) error {
 	c, err := prepare(o)
 	if err != nil {
 		return err
 	}
 	if !c.layout.exists() {
-		c.Logf("there is no cluster %s", c.layout.name)
+		c.Logf("cluster %s does not exist", c.layout.name)
 		return nil
 	}
 	c.members = c.layout.members(1)
 	return c.Down(keep)
 }
 
-// Down stops the cluster; see the function Down.
+// Down stops the cluster, see the function Down.
 func (c *Cluster) Down(keep bool) error {
 	unlock, err := c.layout.lock()
 	if err != nil {
@@ -221,7 +156,7 @@ func (c *Cluster) Down(keep bool) error {
 		return err
 	}
 	if !keep {
-		// A mount below would be the host's: nothing of the node is mounted here.
+		// The node's mounts are in its own namespace, so nothing is mounted here.
 		if err := os.RemoveAll(c.layout.state); err != nil {
 			return err
 		}
@@ -243,16 +178,16 @@ func (c *Cluster) stop() error {
 	return nil
 }
 
-// Name is the cluster's name.
+// Name returns the cluster's name.
 func (c *Cluster) Name() string { return c.layout.name }
 
-// StateDir is the directory with the cluster's state and logs.
+// StateDir returns the directory with the cluster's state and logs.
 func (c *Cluster) StateDir() string { return c.layout.state }
 
-// Builder gives access to programs and images.
+// Builder returns the builder of programs and images.
 func (c *Cluster) Builder() *builder.Builder { return c.builder }
 
-// NodeStatus is the report of a node's first process.
+// NodeStatus returns the report of a node's first process.
 func (c *Cluster) NodeStatus(name string) (node.Status, error) {
 	m, err := c.member(name)
 	if err != nil {
@@ -261,7 +196,7 @@ func (c *Cluster) NodeStatus(name string) (node.Status, error) {
 	return node.ReadStatus(m.state)
 }
 
-// PID is a node's first process, as the host numbers it; 0 when it does not run.
+// PID returns the host's number of a node's first process, 0 if it does not run.
 func (c *Cluster) PID(name string) int {
 	m, err := c.member(name)
 	if err != nil || !m.process.alive() {
@@ -270,8 +205,8 @@ func (c *Cluster) PID(name string) int {
 	return m.process.PID
 }
 
-// Footprint names what the cluster has outside of its namespaces, so that tests
-// can check that all of it goes.
+// Footprint returns the link and the cgroups of the cluster outside of its
+// namespaces, so that tests can check that all of them are removed.
 func (c *Cluster) Footprint() (link string, cgroups []string, err error) {
 	for _, m := range c.members {
 		config, err := node.Load(m.state)

@@ -28,47 +28,45 @@ import (
 //go:embed manifests
 var manifests embed.FS
 
-// MonitoringKinds is a stand-in for the kinds of Prometheus' operator: the
-// operator's bundle has objects of them, and OLM installs no bundle whose kinds
-// are not served.
+// MonitoringKinds returns stand-ins for the CRDs of Prometheus' operator. The
+// operator's bundle contains objects of these kinds, and OLM installs a bundle only
+// if all its kinds exist.
 func MonitoringKinds() ([]byte, error) { return manifests.ReadFile("manifests/monitoring.yaml") }
 
-// kubevirtNamespace is where KubeVirt's own pods are.
+// kubevirtNamespace is the namespace of KubeVirt's pods.
 const kubevirtNamespace = "kubevirt"
 
-// deploy applies the cluster's DNS, Istio and KubeVirt, and waits until meshed
-// guests can be made.
-func (c *Cluster) deploy(ctx context.Context, p parts) error {
+// deployDNS applies the cluster's DNS.
+func (c *Cluster) deployDNS(ctx context.Context) error {
+	manifest, err := render("coredns.yaml", map[string]string{"CoreDNSImage": builder.CoreDNSImage, "DNS": node.DNSAddress})
+	if err != nil {
+		return err
+	}
+	return c.applyOnce(ctx, "the cluster's DNS", manifest)
+}
+
+// deployKubeVirt applies KubeVirt and waits until guests can be started.
+func (c *Cluster) deployKubeVirt(ctx context.Context) error {
 	kv, err := c.builder.KubeVirtManifests(ctx)
 	if err != nil {
 		return err
 	}
-	values := map[string]string{
-		"Image": builder.KubeVirtImage, "RootImage": builder.KubeVirtRootImage, "Version": kv.Version,
-		"CoreDNSImage": builder.CoreDNSImage, "DNS": node.DNSAddress,
-	}
-	manifest := map[string][]byte{}
-	for _, name := range []string{"coredns.yaml", "virt-operator.yaml", "kubevirt.yaml"} {
-		if manifest[name], err = render(name, values); err != nil {
-			return err
-		}
-	}
-	for _, m := range []struct {
-		what string
-		yaml []byte
-	}{
-		{"the cluster's DNS", manifest["coredns.yaml"]},
-		{"KubeVirt's operator", bytes.Join([][]byte{manifest["virt-operator.yaml"], kv.CRD, kv.RBAC}, []byte("\n---\n"))},
-		{"KubeVirt", manifest["kubevirt.yaml"]},
-	} {
-		if err := c.applyOnce(ctx, m.what, m.yaml); err != nil {
-			return err
-		}
-	}
-	if err := c.deployIstio(ctx, p.proxy, c.options.NativeNftables); err != nil {
+	values := map[string]string{"Image": builder.KubeVirtImage, "RootImage": builder.KubeVirtRootImage, "Version": kv.Version}
+	operator, err := render("virt-operator.yaml", values)
+	if err != nil {
 		return err
 	}
-	return errors.Join(c.kubevirtReady(ctx), c.istioReady(ctx))
+	kubevirt, err := render("kubevirt.yaml", values)
+	if err != nil {
+		return err
+	}
+	if err := c.applyOnce(ctx, "KubeVirt's operator", bytes.Join([][]byte{operator, kv.CRD, kv.RBAC}, []byte("\n---\n"))); err != nil {
+		return err
+	}
+	if err := c.applyOnce(ctx, "KubeVirt", kubevirt); err != nil {
+		return err
+	}
+	return c.kubevirtReady(ctx)
 }
 
 func render(name string, values any) ([]byte, error) {
@@ -81,37 +79,49 @@ func render(name string, values any) ([]byte, error) {
 	return out.Bytes(), err
 }
 
-// applyOnce applies a manifest unless it is the one that the cluster has by that
-// name from before.
+// applyOnce applies a manifest unless the same manifest was applied before under
+// that name.
 func (c *Cluster) applyOnce(ctx context.Context, what string, manifest []byte) error {
 	sum := sha256.Sum256(manifest)
 	mark := hex.EncodeToString(sum[:])
 	file := filepath.Join(c.layout.state, "applied.json")
-	applied := map[string]string{}
-	raw, err := os.ReadFile(file)
-	if err == nil {
-		err = json.Unmarshal(raw, &applied)
+	read := func() (map[string]string, error) {
+		applied := map[string]string{}
+		raw, err := os.ReadFile(file)
+		if errors.Is(err, os.ErrNotExist) {
+			return applied, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		return applied, json.Unmarshal(raw, &applied)
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	c.mu.Lock()
+	applied, err := read()
+	c.mu.Unlock()
+	if err != nil || applied[what] == mark {
 		return err
-	}
-	if applied[what] == mark {
-		return nil
 	}
 	c.Logf("applying %s", what)
 	if err := c.ApplyManifest(ctx, manifest); err != nil {
 		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if applied, err = read(); err != nil {
+		return err
+	}
 	applied[what] = mark
-	if raw, err = json.Marshal(applied); err != nil {
+	raw, err := json.Marshal(applied)
+	if err != nil {
 		return err
 	}
 	return os.WriteFile(file, raw, 0o644)
 }
 
-// kubevirtReady waits for the three programs that guests need, started in this
-// run of the node. The condition Available of the KubeVirt object comes later
-// and is not needed.
+// kubevirtReady waits for KubeVirt's pods that were started in this run of their
+// nodes. The condition Available of the KubeVirt object follows later and is not
+// necessary.
 func (c *Cluster) kubevirtReady(ctx context.Context) error {
 	return c.Wait(ctx, "KubeVirt", func(ctx context.Context) (string, error) {
 		var missing []string
@@ -132,7 +142,7 @@ func (c *Cluster) kubevirtReady(ctx context.Context) error {
 	})
 }
 
-// PodState describes what is missing of the pods with a label, empty when one is
+// PodState describes why no pod with a label is ready. It is empty if a pod is
 // ready whose containers were all started in this run of its node.
 func (c *Cluster) PodState(ctx context.Context, namespace, label, value string) (string, error) {
 	return c.podState(ctx, "", namespace, label, value)
@@ -160,13 +170,15 @@ func (c *Cluster) podState(ctx context.Context, node, namespace, label, value st
 }
 
 func (c *Cluster) podReady(p *corev1.Pod) bool {
-	m, err := c.member(p.Spec.NodeName)
-	if err != nil {
-		return false // not placed yet
-	}
-	for _, s := range p.Status.ContainerStatuses {
-		if s.State.Running == nil || !m.sinceStart(s.State.Running.StartedAt.Time) {
-			return false
+	if !c.remote {
+		m, err := c.member(p.Spec.NodeName)
+		if err != nil {
+			return false // not scheduled yet
+		}
+		for _, s := range p.Status.ContainerStatuses {
+			if s.State.Running == nil || !m.sinceStart(s.State.Running.StartedAt.Time) {
+				return false
+			}
 		}
 	}
 	for _, cond := range p.Status.Conditions {
@@ -177,7 +189,7 @@ func (c *Cluster) podReady(p *corev1.Pod) bool {
 	return false
 }
 
-// reason is a word or two on why a pod is not ready.
+// reason returns the reason why a pod is not ready.
 func reason(p *corev1.Pod) string {
 	for _, s := range append(p.Status.InitContainerStatuses, p.Status.ContainerStatuses...) {
 		if s.State.Waiting != nil && s.State.Waiting.Reason != "" {

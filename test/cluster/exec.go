@@ -18,14 +18,13 @@ import (
 	"meshvm.io/meshvm/test/cluster/nsrun"
 )
 
-// nodePath is the search path of commands inside the node.
+// nodePath is the search path of commands in the node.
 const nodePath = "PATH=/node/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Stdio are the streams of a command; nil ones are empty.
+// Stdio are the streams of a command. A stream that is nil is empty.
 type Stdio = kube.Stdio
 
-// NodeExec runs a command in all namespaces of a node and returns what it
-// printed.
+// NodeExec runs a command in all namespaces of a node and returns its output.
 func (c *Cluster) NodeExec(ctx context.Context, node string, args ...string) (string, error) {
 	m, err := c.member(node)
 	if err != nil {
@@ -43,9 +42,13 @@ func (c *Cluster) NodeRun(ctx context.Context, node string, s Stdio, args ...str
 	return c.run(ctx, nsrun.Target{PID: m.process.PID}, s, args)
 }
 
-// PodNetnsExec runs a command of the first node's root file system in the
-// network namespace of a pod on any node, for example nft.
+// PodNetnsExec runs a command, for example nft, in the network namespace of a pod
+// on any node. The program is that of the first node's root file system, or of
+// virt-handler's image on a remote cluster.
 func (c *Cluster) PodNetnsExec(ctx context.Context, podUID string, args ...string) (string, error) {
+	if c.remote {
+		return c.remoteNetnsExec(ctx, podUID, args)
+	}
 	pid, err := c.PodPID(podUID)
 	if err != nil {
 		return "", err
@@ -55,6 +58,9 @@ func (c *Cluster) PodNetnsExec(ctx context.Context, podUID string, args ...strin
 
 // PodNetnsRun is PodNetnsExec with streams.
 func (c *Cluster) PodNetnsRun(ctx context.Context, podUID string, s Stdio, args ...string) error {
+	if c.remote {
+		return c.remoteNetnsRun(ctx, podUID, s, args)
+	}
 	pid, err := c.PodPID(podUID)
 	if err != nil {
 		return err
@@ -78,9 +84,12 @@ func (c *Cluster) run(ctx context.Context, t nsrun.Target, s Stdio, args []strin
 	return nsrun.Run(t, cmd)
 }
 
-// PodPID finds a process of a pod in the pod's own network namespace, as the host
-// numbers it. A container's first process is for a moment in the node's.
+// PodPID returns the host's number of a process of a pod that is in the pod's
+// network namespace. A container's first process starts in the node's.
 func (c *Cluster) PodPID(podUID string) (int, error) {
+	if c.remote {
+		return 0, errRemote
+	}
 	nodes := map[string]bool{"": true}
 	for _, m := range c.members {
 		if p, running := m.running(); running {
@@ -103,7 +112,8 @@ func (c *Cluster) PodPID(podUID string) (int, error) {
 	return 0, fmt.Errorf("no process of pod %s: is it running?", podUID)
 }
 
-// netnsOf names a process's network namespace, empty when there is no process.
+// netnsOf returns the name of a process's network namespace, empty if the process
+// does not exist.
 func netnsOf(pid int) string {
 	name, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "ns/net"))
 	return name

@@ -16,9 +16,12 @@ import (
 	"meshvm.io/meshvm/test/cluster/node"
 )
 
-// ImportImage gives every node the images of an archive, as package oci writes
-// them. Pods use them with imagePullPolicy IfNotPresent.
+// ImportImage imports the images of an archive of package oci on every node. Pods
+// use them with imagePullPolicy IfNotPresent.
 func (c *Cluster) ImportImage(ctx context.Context, path string) error {
+	if c.remote {
+		return fmt.Errorf("import %s: %w", path, errRemote)
+	}
 	for _, m := range c.members {
 		if err := c.importImage(ctx, m, path); err != nil {
 			return fmt.Errorf("import %s on %s: %w", path, m.name, err)
@@ -27,12 +30,12 @@ func (c *Cluster) ImportImage(ctx context.Context, path string) error {
 	return nil
 }
 
-// unpacked is ctr's word about an image.
+// unpacked matches the line that ctr prints for an image.
 var unpacked = regexp.MustCompile(`unpacking (\S+):\S+ \((sha256:[0-9a-f]{64})\)`)
 
-// importImage also names each image by its digest, as one that was pulled is:
-// KubeVirt asks for the guest's image by the digest when it makes a migration's
-// target pod.
+// importImage also tags each image with its digest, like an image that was pulled.
+// KubeVirt uses the digest of the guest's image when it creates the target pod of a
+// migration.
 func (c *Cluster) importImage(ctx context.Context, m *member, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -46,7 +49,7 @@ func (c *Cluster) importImage(ctx context.Context, m *member, path string) error
 	}
 	images := unpacked.FindAllStringSubmatch(out.String(), -1)
 	if len(images) == 0 {
-		return fmt.Errorf("ctr named no image: %s", out.String())
+		return fmt.Errorf("ctr reported no image: %s", out.String())
 	}
 	for _, i := range images {
 		name, digest := i[1], i[2]
@@ -58,13 +61,18 @@ func (c *Cluster) importImage(ctx context.Context, m *member, path string) error
 	return nil
 }
 
-// imported is the file that remembers which archives a node has.
+// imported returns the path of the file that lists a node's archives.
 func (m *member) imported() string { return filepath.Join(m.state, "imported") }
 
-// ImportImageOnce imports an archive on each node unless this very file was
-// imported there before. The builder's archives have a digest of their contents
-// in their names.
+// ImportImageOnce imports an archive on each node unless the same path was
+// imported there before. The names of the builder's archives contain a digest of
+// their contents.
 func (c *Cluster) ImportImageOnce(ctx context.Context, name, path string) error {
+	if c.remote {
+		return fmt.Errorf("import %s: %w", path, errRemote)
+	}
+	c.importing.Lock()
+	defer c.importing.Unlock()
 	for _, m := range c.members {
 		raw, err := os.ReadFile(m.imported())
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -84,8 +92,8 @@ func (c *Cluster) ImportImageOnce(ctx context.Context, name, path string) error 
 	return nil
 }
 
-// Digested is the name, with its digest, of an image that the nodes have: who
-// names an image so asks for no registry.
+// Digested returns the name with digest of an image that was imported. With that
+// name, the image is used without a registry.
 func (c *Cluster) Digested(ctx context.Context, name string) (string, error) {
 	out, err := c.NodeExec(ctx, c.first().name, "ctr", "--address", node.Socket, "--namespace", "k8s.io", "images", "list", "name=="+name)
 	if err != nil {

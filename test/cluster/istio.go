@@ -14,13 +14,13 @@ import (
 	"meshvm.io/meshvm/test/cluster/builder"
 )
 
-// IstioNamespace is where istiod is.
+// IstioNamespace is the namespace of istiod.
 const IstioNamespace = "istio-system"
 
 const istioNamespaceManifest = "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + IstioNamespace + "}\n---\n"
 
-// deployIstio applies Istio's own charts: its kinds, and istiod with its
-// injection and validation webhooks.
+// deployIstio applies Istio's charts: its CRDs, and istiod with its injection and
+// validation webhooks.
 func (c *Cluster) deployIstio(ctx context.Context, proxy string, nativeNftables bool) error {
 	values, err := render("istiod-values.yaml", map[string]any{
 		"Hub": builder.IstioHub, "Tag": builder.IstioTag, "Proxy": proxy, "NativeNftables": nativeNftables,
@@ -42,9 +42,9 @@ func (c *Cluster) deployIstio(ctx context.Context, proxy string, nativeNftables 
 	return c.applyOnce(ctx, "istiod", istiod)
 }
 
-// UseNativeNftables switches the way in which Istio's init container writes its
-// rules, by the setting global.nativeNftables of Istio's chart, and waits for
-// istiod. Pods that are made from then on have it.
+// UseNativeNftables changes the setting global.nativeNftables of Istio's chart, by
+// which Istio's init container writes its rules with nftables, and waits for
+// istiod. It applies to pods that are created afterwards.
 func (c *Cluster) UseNativeNftables(ctx context.Context, use bool) error {
 	_, proxy, err := c.builder.MeshImages(ctx)
 	if err != nil {
@@ -75,7 +75,7 @@ func (c *Cluster) istioReady(ctx context.Context) error {
 	})
 }
 
-// webhooksReady waits until istiod has put its certificate into its webhooks.
+// webhooksReady reports which of istiod's webhooks has no certificate yet.
 func (c *Cluster) webhooksReady(ctx context.Context) (string, error) {
 	var injector admissionv1.MutatingWebhookConfiguration
 	if err := c.Get(ctx, client.ObjectKey{Name: "istio-sidecar-injector"}, &injector); err != nil {

@@ -10,17 +10,17 @@ import (
 	"slices"
 )
 
-// member is one node of a cluster. The first has the control plane.
+// member is one node of a cluster. The first runs the control plane.
 type member struct {
 	name    string
-	state   string       // directory of all that is kept of it
+	state   string       // directory of everything that is kept
 	cgroup  string       // last part of cgroup paths
 	address netip.Prefix // on its cable
 	podCIDR string
 	process process
 }
 
-// nodesDir is the folder of the cluster's state with the other nodes' state.
+// nodesDir is the directory in the cluster's state of the other nodes' state.
 const nodesDir = "nodes"
 
 // member describes the node with an index, from 0, whether it exists or not.
@@ -33,7 +33,7 @@ func (l layout) member(i int) *member {
 		return m
 	}
 	m.state = filepath.Join(l.state, nodesDir, m.name)
-	m.cgroup += "." + m.name // a dot is in no cluster's name
+	m.cgroup += "." + m.name // names of clusters contain no dot
 	address := l.node.Addr()
 	for range i {
 		address = address.Next()
@@ -44,8 +44,8 @@ func (l layout) member(i int) *member {
 
 func nodeName(i int) string { return fmt.Sprintf("node%d", i+1) }
 
-// members are the nodes that are wanted and those that have state from before.
-// Their processes are filled in for those that run.
+// members returns the wanted nodes and those with state of an earlier run. The
+// process is set for nodes that run.
 func (l layout) members(wanted int) []*member {
 	var out []*member
 	for i := 0; ; i++ {
@@ -60,7 +60,7 @@ func (l layout) members(wanted int) []*member {
 	}
 }
 
-// first is the node with the control plane.
+// first returns the node with the control plane.
 func (c *Cluster) first() *member { return c.members[0] }
 
 func (c *Cluster) member(name string) (*member, error) {
@@ -71,7 +71,7 @@ func (c *Cluster) member(name string) (*member, error) {
 	return c.members[i], nil
 }
 
-// Nodes are the names of the cluster's nodes.
+// Nodes returns the names of the cluster's nodes.
 func (c *Cluster) Nodes() []string {
 	var out []string
 	for _, m := range c.members {

@@ -21,9 +21,8 @@ import (
 	"meshvm.io/meshvm/test/cluster/node"
 )
 
-// StopNode ends a node as a power failure would. Its state is kept. Without the
-// first node, which has the control plane, there is no cluster: stop that one
-// with Down.
+// StopNode ends a node like a power failure and keeps its state. Down stops the
+// first node, which runs the control plane.
 func (c *Cluster) StopNode(name string) error {
 	m, err := c.member(name)
 	if err != nil {
@@ -35,15 +34,15 @@ func (c *Cluster) StopNode(name string) error {
 	return c.stopMember(m)
 }
 
-// StartNode starts a node that was stopped, or ended, and waits until its
-// kubelet has reported.
+// StartNode starts a node that does not run and waits until its kubelet has
+// reported.
 func (c *Cluster) StartNode(ctx context.Context, name string) error {
 	m, err := c.member(name)
 	if err != nil {
 		return err
 	}
-	p, err := c.build(ctx)
-	if err != nil {
+	p := newParts()
+	if err := errors.Join(c.buildPrograms(ctx, p), c.buildRoot(ctx, p)); err != nil {
 		return err
 	}
 	if err := c.startUnlessRunning(ctx, m, p); err != nil {
@@ -52,8 +51,8 @@ func (c *Cluster) StartNode(ctx context.Context, name string) error {
 	return c.nodeReady(ctx, m)
 }
 
-// RestartServer ends a server of a node, for example the kubelet, by SIGKILL, and
-// waits until it was started again.
+// RestartServer kills a server of a node, for example the kubelet, and waits until
+// it was restarted.
 func (c *Cluster) RestartServer(ctx context.Context, nodeName, server string) error {
 	m, err := c.member(nodeName)
 	if err != nil {
@@ -70,7 +69,7 @@ func (c *Cluster) RestartServer(ctx context.Context, nodeName, server string) er
 	if err := os.WriteFile(filepath.Join(m.state, node.RestartRequest(server)), nil, 0o644); err != nil {
 		return err
 	}
-	// The number is that of the node's own PID namespace.
+	// The number is that in the node's PID namespace.
 	if _, err := c.NodeExec(ctx, nodeName, "kill", "-"+strconv.Itoa(int(unix.SIGKILL)), strconv.Itoa(old.PID)); err != nil {
 		return err
 	}
@@ -82,13 +81,13 @@ func (c *Cluster) RestartServer(ctx context.Context, nodeName, server string) er
 		case now.Phase == node.Failed:
 			return "", kube.Permanent(errors.New(now.Message))
 		case now.Servers[server].PID == old.PID:
-			return "to be started again", nil
+			return "its restart", nil
 		}
 		return "", nil
 	})
 }
 
-// Call is a request of the operator to the API server, answered or refused.
+// Call is a request of the operator to the API server.
 type Call struct {
 	Verb string `json:"verb"`
 	User struct {
@@ -100,13 +99,13 @@ type Call struct {
 		Resource, Subresource, Namespace, Name, APIGroup string
 	} `json:"objectRef"`
 	ResponseStatus struct{ Code int } `json:"responseStatus"`
-	// Annotations have the authorizer's decision (authorization.k8s.io/decision).
+	// Annotations contain the authorizer's decision (authorization.k8s.io/decision).
 	Annotations map[string]string `json:"annotations"`
 	At          time.Time         `json:"requestReceivedTimestamp"`
 }
 
-// Calls reads the audit log: the requests of the operator's service accounts
-// since a time.
+// Calls returns the requests of the operator's service accounts since a time from
+// the audit log.
 func (c *Cluster) Calls(since time.Time) ([]Call, error) {
 	f, err := os.Open(filepath.Join(c.first().state, node.LogDir, node.AuditLog))
 	if err != nil {
@@ -118,7 +117,7 @@ func (c *Cluster) Calls(since time.Time) ([]Call, error) {
 		var call Call
 		err := d.Decode(&call)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return calls, nil // the last line may be half written
+			return calls, nil // the last line may be incomplete
 		}
 		if err != nil {
 			return nil, err

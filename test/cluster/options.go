@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -16,41 +17,47 @@ import (
 	"meshvm.io/meshvm/test/cluster/node"
 )
 
-// DefaultName is the cluster of people and of the demo.
+// DefaultName is the name of the cluster of the demo and of the command
+// local-cluster.
 const DefaultName = "meshvm"
 
 // Options describe a cluster. The zero value is the cluster of the demo.
 type Options struct {
-	// Name shows clusters apart: their state, link, subnet and cgroups.
+	// Name distinguishes clusters. Their state, link, subnet and cgroups derive
+	// from it.
 	Name string
-	// Subnet is the network between the host and the node. If empty, it is the one
-	// that the cluster has from before, or 10.250.N.0/24 with N made from the name.
+	// Subnet is the network between the host and the node. If empty, it is that of
+	// the cluster's earlier run, or 10.250.N.0/24 with N derived from the name.
 	Subnet string
 	// Progress gets a line for each step; nothing is printed if nil.
 	Progress io.Writer
-	// Owned makes the node die with the thread of this program that starts it:
-	// for tests. Without it the node outlives the program.
+	// Builder builds the products. Defaults to a builder that reports to Progress.
+	Builder *builder.Builder
+	// Prebuild are called when everything that the cluster runs is built, while
+	// the cluster still starts.
+	Prebuild []func(context.Context, *builder.Builder) error
+	// Owned ends the nodes when this program ends. Tests use it.
 	Owned bool
-	// Nodes is how many nodes the cluster has, one if zero. A cluster that has
-	// more from before keeps them.
+	// Nodes is the number of nodes. Defaults to 1. A cluster that had more nodes in
+	// its earlier run keeps them.
 	Nodes int
-	// NativeNftables has Istio write its rules with nftables instead of iptables.
+	// NativeNftables makes Istio write its rules with nftables instead of iptables.
 	NativeNftables bool
-	// WithoutKubeVirt leaves out KubeVirt, Istio and the rest that is deployed, for
-	// tests of the node alone.
+	// WithoutKubeVirt deploys neither KubeVirt nor Istio nor the DNS, for tests of
+	// the node.
 	WithoutKubeVirt bool
 }
 
-// Networks that exist only inside the node, so that clusters may share them.
+// Networks that exist only in the nodes. All clusters use the same ones.
 const (
-	clusterCIDR = "10.244.0.0/16" // of pods; each node has a part of it
+	clusterCIDR = "10.244.0.0/16" // of pods, each node has a part of it
 	serviceCIDR = "10.96.0.0/16"
 	firstIP     = "10.96.0.1" // of the Service kubernetes
 )
 
 var validName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 
-// layout is where things of a cluster are.
+// layout contains the names and addresses of a cluster.
 type layout struct {
 	name   string
 	state  string       // directory of all state
@@ -98,7 +105,7 @@ func (o Options) layout() (layout, error) {
 	}, nil
 }
 
-// number spreads names over subnets; the default name has the first.
+// number returns the number of a name's subnet. The default name has the first.
 func number(name string) uint32 {
 	if name == DefaultName {
 		return 0
@@ -108,7 +115,7 @@ func number(name string) uint32 {
 	return 1 + h.Sum32()%254
 }
 
-// linkName fits a name into the fifteen characters of an interface name.
+// linkName returns a name of at most fifteen characters for an interface.
 func linkName(name string) string {
 	if len(name) <= 11 {
 		return "mvm-" + name
@@ -126,12 +133,12 @@ func (l layout) exists() bool {
 	return err == nil
 }
 
-// stateFormat is in the state of clusters made since what they deploy changed
-// last in a way that an older cluster's state does not survive.
+// stateFormat is the version of the state. It is increased when the deployed
+// software changes so that it does not work with older state.
 const stateFormat = "2"
 
-// forgetOlder removes the state of a cluster that does not run and was made by a
-// version of this program with another stateFormat, and reports whether it did.
+// forgetOlder removes the state of a cluster that does not run and has another
+// stateFormat. It reports whether it removed state.
 func (l layout) forgetOlder() (bool, error) {
 	if _, running := l.member(0).running(); running {
 		return false, nil

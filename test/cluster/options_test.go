@@ -9,12 +9,12 @@ import (
 	"strings"
 	"testing"
 
-	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/node"
+	"meshvm.io/meshvm/test/cluster/progress"
 )
 
 func TestLayout(t *testing.T) {
-	t.Setenv(builder.CacheEnv, t.TempDir())
+	t.Setenv(progress.CacheEnv, t.TempDir())
 	first, err := Options{}.layout()
 	if err != nil {
 		t.Fatal(err)

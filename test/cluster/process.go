@@ -15,13 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process identifies the node's first process, also after its number was given
-// to another one.
+// process identifies the node's first process, also after its number was reused.
 type process struct {
 	PID int `json:"pid"`
 	// Ticks is the start time in /proc/PID/stat.
 	Ticks string `json:"ticks"`
-	// Started is the same for people and for comparing with Kubernetes' times.
+	// Started is the start time for comparing with times of the Kubernetes API.
 	Started time.Time `json:"started"`
 }
 
@@ -32,7 +31,7 @@ func newProcess(pid int) (process, error) {
 	return process{PID: pid, Ticks: ticks, Started: time.Now()}, err
 }
 
-// stat reads the start time and the state of a process.
+// stat returns the start time and the state of a process.
 func stat(pid int) (ticks, state string, err error) {
 	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
@@ -47,14 +46,14 @@ func stat(pid int) (ticks, state string, err error) {
 	return fields[19], fields[0], nil
 }
 
-// alive shows whether the process still runs.
+// alive reports whether the process still runs.
 func (p process) alive() bool {
 	ticks, state, err := stat(p.PID)
 	return err == nil && ticks == p.Ticks && state != "Z" && state != "X"
 }
 
-// kill ends the node: when the first process of a PID namespace ends, the
-// kernel ends all others in it.
+// kill ends the node. When the first process of a PID namespace ends, the kernel
+// ends all others in it.
 func (p process) kill() error {
 	if !p.alive() {
 		return nil
@@ -83,7 +82,7 @@ func (m *member) running() (process, bool) {
 	return p, p.alive()
 }
 
-// until polls a condition of the kernel that cannot be subscribed to.
+// until polls a condition of the kernel that has no notification.
 func until(limit time.Duration, what string, done func() bool) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -92,7 +91,7 @@ func until(limit time.Duration, what string, done func() bool) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("waited %s for %s in vain", limit, what)
+			return fmt.Errorf("waited %s for %s", limit, what)
 		}
 	}
 }

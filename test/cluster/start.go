@@ -20,14 +20,15 @@ import (
 	"meshvm.io/meshvm/test/cluster/pki"
 )
 
-// startUnlessRunning starts a node, after removing what an earlier run left.
-func (c *Cluster) startUnlessRunning(ctx context.Context, m *member, p parts) error {
+// startUnlessRunning starts a node after removing links and cgroups of an earlier
+// run.
+func (c *Cluster) startUnlessRunning(ctx context.Context, m *member, p *parts) error {
 	if m.process.alive() && (m == c.first() || c.plugged(m)) {
-		c.Logf("%s of cluster %s runs already", m.name, c.layout.name)
+		c.Logf("%s of cluster %s is already running", m.name, c.layout.name)
 		return nil
 	}
 	if err := c.stopMember(m); err != nil {
-		return fmt.Errorf("remove what an earlier run left: %w", err)
+		return fmt.Errorf("remove links and cgroups of an earlier run: %w", err)
 	}
 	if m == c.first() {
 		if err := c.layout.free(); err != nil {
@@ -41,8 +42,8 @@ func (c *Cluster) startUnlessRunning(ctx context.Context, m *member, p parts) er
 	return nil
 }
 
-// start makes a node and waits until its servers were started.
-func (c *Cluster) start(ctx context.Context, m *member, parts parts) error {
+// start creates a node and waits until its servers are started.
+func (c *Cluster) start(ctx context.Context, m *member, parts *parts) error {
 	if err := os.MkdirAll(filepath.Join(m.state, node.LogDir), 0o755); err != nil {
 		return err
 	}
@@ -74,7 +75,7 @@ func (c *Cluster) start(ctx context.Context, m *member, parts parts) error {
 	return c.awaitServers(ctx, m)
 }
 
-// certificates makes a node's keys, unless it has them from before.
+// certificates creates a node's keys unless they exist.
 func (c *Cluster) certificates(m *member) error {
 	first := c.first()
 	r := pki.Request{
@@ -88,7 +89,7 @@ func (c *Cluster) certificates(m *member) error {
 	return pki.WriteWorker(r, filepath.Join(first.state, node.PKIDir))
 }
 
-// launch starts a node's first process in new namespaces and plugs the cable in.
+// launch starts a node's first process in new namespaces and connects its cable.
 func (c *Cluster) launch(m *member, program string) error {
 	log, err := os.Create(filepath.Join(m.state, node.LogDir, "node.log"))
 	if err != nil {
@@ -124,8 +125,8 @@ func (c *Cluster) launch(m *member, program string) error {
 	return c.cableTo(m)
 }
 
-// startProcess starts cmd; for an owned cluster from a thread that lives as
-// long as this program, because it is the thread whose end kills the node.
+// startProcess starts cmd. For an owned cluster, it starts cmd from a thread that
+// lives as long as this program, because the node is killed when that thread ends.
 func (c *Cluster) startProcess(cmd *exec.Cmd) error {
 	if !c.options.Owned {
 		if err := cmd.Start(); err != nil {

@@ -72,7 +72,9 @@ type Options struct {
 func (o Options) Compile(ctx context.Context, p Program, arch string) (string, error) {
 	out := filepath.Join(o.Work, arch, p.Name)
 	flags := "-s -w -buildid= -X meshvm.io/meshvm/internal/version.Version=" + o.Version
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", out, p.Package)
+	// The linker strips debug information, so the compiler does not write it.
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false",
+		"-ldflags", flags, "-o", out, p.Package)
 	command.Dir = o.Repo
 	command.Stderr = os.Stderr
 	// Override settings of the environment that would change the binary.

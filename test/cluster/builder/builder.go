@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package builder makes everything that the local cluster runs: the upstream
+// Package builder builds everything that the local cluster runs: the upstream
 // programs from their Go modules, a Debian root file system, container images
-// and the guest. Each product is kept in a cache directory under a name that
-// contains a digest of what it was made from, so that nothing is made twice and
-// nothing stale is used.
+// and the guest. Each product is kept in a cache directory. Its name contains a
+// digest of its inputs, so that it is built once and never outdated.
 package builder
 
 import (
@@ -23,23 +22,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/test/cluster/progress"
 )
 
-// CacheEnv names the environment variable that moves the cache.
-const CacheEnv = "MESHVM_CACHE"
-
-// CacheDir is where products and the state of clusters are kept: $MESHVM_CACHE,
-// or else the folder meshvm in the user's cache directory.
-func CacheDir() (string, error) {
-	if dir := os.Getenv(CacheEnv); dir != "" {
-		return filepath.Abs(dir)
-	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", fmt.Errorf("no cache directory: %w (set %s)", err, CacheEnv)
-	}
-	return filepath.Join(dir, "meshvm"), nil
-}
+// CacheDir is the directory of products and of the state of clusters.
+func CacheDir() (string, error) { return progress.CacheDir() }
 
 // Builder makes products on demand.
 type Builder struct {
@@ -47,15 +35,24 @@ type Builder struct {
 	Repo string
 	// Cache holds the products.
 	Cache string
-	// Out gets a line per step that takes time.
-	Out io.Writer
+	// Progress gets a line for each step that takes time.
+	Progress *progress.Tracker
 
-	start time.Time
-	mu    sync.Mutex
+	// missing collects names of products that are not cached. If it is set,
+	// nothing is built.
+	missing *[]string
+	// listed are outputs of go list by its arguments.
+	listed *sync.Map
 }
 
 // New returns a builder for the checkout that contains the working directory.
+// Progress is written to out.
 func New(out io.Writer) (*Builder, error) {
+	return NewTracked(progress.New(out, time.Now()))
+}
+
+// NewTracked is New with an existing tracker.
+func NewTracked(tracker *progress.Tracker) (*Builder, error) {
 	cache, err := CacheDir()
 	if err != nil {
 		return nil, err
@@ -64,21 +61,21 @@ func New(out io.Writer) (*Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Builder{Repo: repo, Cache: cache, Out: out, start: time.Now()}, os.MkdirAll(cache, 0o755)
+	return &Builder{Repo: repo, Cache: cache, Progress: tracker, listed: &sync.Map{}}, os.MkdirAll(cache, 0o755)
 }
 
-// At is a builder of another checkout, with the same cache.
+// At returns a builder of another checkout with the same cache.
 func (b *Builder) At(repo string) *Builder {
-	return &Builder{Repo: repo, Cache: b.Cache, Out: b.Out, start: b.start}
+	return &Builder{Repo: repo, Cache: b.Cache, Progress: b.Progress, listed: &sync.Map{}}
 }
 
-// HasCommit reports whether the repository's history has a commit: a shallow clone
-// may not.
+// HasCommit reports whether the repository contains a commit. A shallow clone may
+// not contain it.
 func (b *Builder) HasCommit(ctx context.Context, commit string) bool {
 	return run(ctx, b.Repo, nil, "git", "cat-file", "-e", commit+"^{commit}") == nil
 }
 
-// Checkout is a directory with the files of a commit of the repository.
+// Checkout returns a directory with the files of a commit of the repository.
 func (b *Builder) Checkout(ctx context.Context, commit string) (string, error) {
 	return b.product(ctx, "checkout", []string{commit}, func(ctx context.Context, dir string) error {
 		archive := dir + ".tar"
@@ -93,7 +90,8 @@ func (b *Builder) Checkout(ctx context.Context, commit string) (string, error) {
 	})
 }
 
-// FindRepo looks for the project's go.mod from the working directory upwards.
+// FindRepo returns the nearest parent of the working directory with the project's
+// go.mod.
 func FindRepo() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -112,19 +110,20 @@ func FindRepo() (string, error) {
 	}
 }
 
-// Logf prints a line with the time since the builder was made.
-func (b *Builder) Logf(format string, args ...any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	_, _ = fmt.Fprintf(b.Out, "%7.1fs  %s\n", time.Since(b.start).Seconds(), fmt.Sprintf(format, args...))
-}
+// Logf prints a line with the time since the start.
+func (b *Builder) Logf(format string, args ...any) { b.Progress.Logf(format, args...) }
 
-// product returns the path of a cached product, made by build when it is not
-// there. build writes to the path it is given, a file or a directory; it gets
-// its final name only when build returned no error. inputs decide the name.
+// product returns the path of a cached product. If it does not exist, build
+// makes it. build writes to the path that it is given, a file or a directory,
+// which gets its final name only when build has returned no error. inputs decide
+// the name.
 func (b *Builder) product(ctx context.Context, name string, inputs []string, build func(ctx context.Context, path string) error) (string, error) {
 	path := filepath.Join(b.Cache, name+"-"+digest(inputs...))
 	if _, err := os.Lstat(path); err == nil {
+		return path, nil
+	}
+	if b.missing != nil {
+		*b.missing = append(*b.missing, name)
 		return path, nil
 	}
 	unlock, err := b.lock(path)
@@ -133,44 +132,32 @@ func (b *Builder) product(ctx context.Context, name string, inputs []string, bui
 	}
 	defer unlock()
 	if _, err := os.Lstat(path); err == nil {
-		return path, nil // made by another process while this one waited
+		return path, nil // another process built it while this one waited
 	}
 	tmp := path + ".tmp"
 	if err := os.RemoveAll(tmp); err != nil {
 		return "", err
 	}
-	b.Logf("building %s", name)
-	begin := time.Now()
-	stop := b.heartbeat(name, begin)
-	err = build(ctx, tmp)
-	stop()
+	err = b.step(ctx, "building", name, func(ctx context.Context) error { return build(ctx, tmp) })
 	err = errors.Join(err, os.RemoveAll(tmp+".changes"))
 	if err != nil {
 		return "", fmt.Errorf("build %s: %w", name, err)
 	}
-	b.Logf("built %s in %.1f s", name, time.Since(begin).Seconds())
 	return path, os.Rename(tmp, path)
 }
 
-// heartbeat reports every 20 seconds that a step is still at work.
-func (b *Builder) heartbeat(name string, begin time.Time) (stop func()) {
-	done := make(chan struct{})
-	go func() {
-		tick := time.NewTicker(20 * time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				b.Logf("still building %s (%.0f s)", name, time.Since(begin).Seconds())
-			}
-		}
-	}()
-	return func() { close(done) }
+// stepKey is the context key of the step that a command belongs to.
+type stepKey struct{}
+
+// step runs f and reports its progress.
+func (b *Builder) step(ctx context.Context, verb, name string, f func(context.Context) error) error {
+	step := b.Progress.Begin(verb, name)
+	err := f(context.WithValue(ctx, stepKey{}, step))
+	step.End(err)
+	return err
 }
 
-// lock keeps two processes from making the same product at the same time.
+// lock prevents two processes from building the same product at the same time.
 func (b *Builder) lock(path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
@@ -180,7 +167,7 @@ func (b *Builder) lock(path string) (unlock func(), err error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		b.Logf("waiting for another process that builds %s", filepath.Base(path))
+		b.Logf("waiting for %s, which is already being built", filepath.Base(path))
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
@@ -191,7 +178,7 @@ func (b *Builder) lock(path string) (unlock func(), err error) {
 	}, nil
 }
 
-// digest shortens the inputs of a product to twelve hexadecimal digits.
+// digest returns twelve hexadecimal digits of the digest of a product's inputs.
 func digest(inputs ...string) string {
 	h := sha256.New()
 	for _, in := range inputs {
@@ -200,8 +187,8 @@ func digest(inputs ...string) string {
 	return hex.EncodeToString(h.Sum(nil))[:12]
 }
 
-// fileDigest is the digest of files' contents; directories count with all their
-// files. It goes into the name of what is made from them.
+// fileDigest returns the digest of the contents of files, and of all files in
+// directories.
 func fileDigest(paths ...string) (string, error) {
 	h := sha256.New()
 	for _, p := range paths {
@@ -234,21 +221,24 @@ func output(ctx context.Context, dir string, env []string, name string, args ...
 	return capture(cmd)
 }
 
-// capture runs cmd and returns what it printed; an error carries the last lines.
+// capture runs cmd and returns its output. An error contains the last lines.
 func capture(cmd *exec.Cmd) (string, error) {
 	var stdout, all strings.Builder
 	cmd.Stdout = io.MultiWriter(&stdout, &all)
 	cmd.Stderr = &all
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String(), 25))
+		return "", fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String()))
 	}
 	return stdout.String(), nil
 }
 
-func tail(text string, lines int) string {
+// tailLines is the number of lines of output in an error.
+const tailLines = 25
+
+func tail(text string) string {
 	all := strings.Split(strings.TrimRight(text, "\n"), "\n")
-	if len(all) > lines {
-		all = append([]string{"..."}, all[len(all)-lines:]...)
+	if len(all) > tailLines {
+		all = append([]string{"..."}, all[len(all)-tailLines:]...)
 	}
 	return strings.Join(all, "\n")
 }

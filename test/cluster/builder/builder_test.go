@@ -13,9 +13,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"meshvm.io/meshvm/test/cluster/progress"
 )
 
 func TestModuleOrder(t *testing.T) {
@@ -73,7 +77,7 @@ func TestCpio(t *testing.T) {
 }
 
 func TestProduct(t *testing.T) {
-	b := &Builder{Cache: t.TempDir(), Out: io.Discard}
+	b := &Builder{Cache: t.TempDir(), Progress: progress.New(io.Discard, time.Now())}
 	made := 0
 	get := func(input string, fail error) (string, error) {
 		return b.product(t.Context(), "bin/x", []string{input}, func(_ context.Context, path string) error {
@@ -94,5 +98,35 @@ func TestProduct(t *testing.T) {
 	}
 	if other, err := get("2", nil); err != nil || other == first {
 		t.Errorf("another input gave %s (%v)", other, err)
+	}
+}
+
+// Each step that is not cached has a cost, and no cost is of an unknown step.
+func TestCosts(t *testing.T) {
+	b, err := New(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Cache = t.TempDir()
+	missing, err := b.Uncached(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	small := []string{"layers/base", "bin/virt-chroot", "bin/virt-freezer", "bin/virt-launcher-monitor", "bin/virt-probe", "bin/virt-tail"}
+	known := map[string]bool{progress.DemoProgram: true, progress.OperatorPrograms: true, progress.StartCluster: true}
+	for _, name := range missing {
+		known[name] = true
+	}
+	costs := map[string]bool{}
+	for _, c := range progress.Costs {
+		costs[c.Name] = true
+		if !known[c.Name] {
+			t.Errorf("progress.Costs has %q, which is no step", c.Name)
+		}
+	}
+	for _, name := range missing {
+		if !costs[name] && !slices.Contains(small, name) {
+			t.Errorf("progress.Costs has no %q", name)
+		}
 	}
 }

@@ -16,19 +16,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chroot is a root file system to run commands in: the lower directories, with
-// changes kept in upper. Without upper the only lower directory is changed
-// itself.
+// chroot is a root file system in which commands run. It consists of the lower
+// directories, and changes are written to upper. Without upper, changes are
+// written to the only lower directory.
 type chroot struct {
-	lower []string // lowest last
+	lower []string // the lowest is the last
 	upper string
-	// binds maps directories of the host to where they appear, read and write.
+	// binds maps directories of the host to their paths in the root. They are
+	// writable.
 	binds map[string]string
 	env   []string
 	dir   string
 }
 
-// target is the directory that takes the changes.
+// target returns the directory to which changes are written.
 func (c chroot) target() string {
 	if c.upper != "" {
 		return c.upper
@@ -36,8 +37,8 @@ func (c chroot) target() string {
 	return c.lower[0]
 }
 
-// run executes a command inside. All mounts are in a private namespace and end
-// with the command.
+// run executes a command in the root. All mounts are in a private namespace,
+// which ends with the command.
 func (c chroot) run(ctx context.Context, name string, args ...string) error {
 	root := c.target() + ".root"
 	work := c.target() + ".work"
@@ -58,10 +59,10 @@ func (c chroot) run(ctx context.Context, name string, args ...string) error {
 		"LC_ALL=C", "DEBIAN_FRONTEND=noninteractive",
 	}, proxies()...)
 	cmd.Env = append(cmd.Env, c.env...)
-	return captureIn(cmd, func() error { return c.mount(root, work) })
+	return captureIn(ctx, cmd, func() error { return c.mount(root, work) })
 }
 
-// proxies passes the host's proxy settings on.
+// proxies returns the variables of the environment with proxy settings.
 func proxies() []string {
 	var out []string
 	for _, kv := range os.Environ() {
@@ -72,7 +73,7 @@ func proxies() []string {
 	return out
 }
 
-// mount builds the root; it runs inside the private mount namespace.
+// mount mounts the root. It runs in the private mount namespace.
 func (c chroot) mount(root, work string) error {
 	if c.upper != "" {
 		opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.Join(c.lower, ":"), c.upper, work)
@@ -115,7 +116,7 @@ func (c chroot) mount(root, work string) error {
 	return nil
 }
 
-// touch makes an empty file for a bind mount, unless it exists.
+// touch creates an empty file for a bind mount unless the file exists.
 func touch(path string) error {
 	if _, err := os.Lstat(path); err == nil {
 		return nil

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,24 +20,25 @@ import (
 // MirrorEnv names the environment variable with the Debian mirror's URL.
 const MirrorEnv = "MESHVM_DEBIAN_MIRROR"
 
-// suite is the Debian release of the root file system, whatever the host runs.
+// suite is the Debian release of the root file system. It does not depend on the
+// release of the host.
 const suite = "trixie"
 
-// basePackages are in every image that needs a Debian: KubeVirt's (libvirt,
-// QEMU, nft), the node's own root, and the one for Istio's istio-init.
+// basePackages are the packages in each image that contains Debian: KubeVirt's
+// images (libvirt, QEMU, nft), the image of Istio's proxy, and the node's root.
 var basePackages = []string{
 	"libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-log", "libvirt-clients",
 	"qemu-system-x86", "qemu-utils", "seabios", "nftables", "iptables", "iproute2", "procps",
 }
 
-// nodePackages make the base the root of a Kubernetes node.
+// nodePackages are added to the base for the root of a Kubernetes node.
 var nodePackages = []string{"containerd", "runc", "containernetworking-plugins", "kmod", "conntrack", "curl"}
 
-// buildPackages make the base a place to compile cgo programs in, and to
-// unpack the guest's kernel.
+// buildPackages are added to the base for compiling cgo programs and for
+// unpacking the guest's kernel.
 var buildPackages = []string{"gcc", "libc6-dev", "libvirt-dev", "pkgconf", "xz-utils", "kmod"}
 
-// mirror is the Debian mirror that this machine's apt uses.
+// mirror returns the URL of the Debian mirror that apt on this machine uses.
 func (b *Builder) mirror(ctx context.Context) (string, error) {
 	if m := os.Getenv(MirrorEnv); m != "" {
 		return m, nil
@@ -54,8 +56,8 @@ func (b *Builder) mirror(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("apt has no Debian repository among its sources: run apt-get update, or set %s to the URL of a Debian mirror", MirrorEnv)
 }
 
-// debootstrap returns a directory with the files of that package, which is
-// fetched but not installed.
+// debootstrap returns a directory with the files of the package debootstrap. The
+// package is downloaded and unpacked, not installed.
 func (b *Builder) debootstrap(ctx context.Context) (string, error) {
 	return b.product(ctx, "debootstrap", []string{suite}, func(ctx context.Context, dir string) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -72,10 +74,11 @@ func (b *Builder) debootstrap(ctx context.Context) (string, error) {
 	})
 }
 
-// keyring verifies the mirror's signatures.
+// keyring contains the keys that verify the mirror's signatures.
 const keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-// baseRoot is a directory with the Debian root file system that all else stands on.
+// baseRoot returns the directory of the Debian root file system that is the base
+// of all others.
 func (b *Builder) baseRoot(ctx context.Context) (string, error) {
 	return b.product(ctx, "rootfs/base", append([]string{suite, "2"}, basePackages...), func(ctx context.Context, dir string) error {
 		if err := Missing(); err != nil {
@@ -92,8 +95,8 @@ func (b *Builder) baseRoot(ctx context.Context) (string, error) {
 		if err := b.install(ctx, chroot{lower: []string{dir}}, basePackages); err != nil {
 			return err
 		}
-		// KubeVirt goes through /proc/PID/root/var/run, where an absolute link
-		// would lead into the caller's own /run.
+		// KubeVirt opens /proc/PID/root/var/run, where an absolute link leads into
+		// the caller's /run.
 		link := filepath.Join(dir, "var/run")
 		return errors.Join(os.Remove(link), os.Symlink("../run", link))
 	})
@@ -115,22 +118,24 @@ func (b *Builder) bootstrap(ctx context.Context, dir, mirror string) error {
 		"--variant=minbase", "--keyring="+keyring, suite, dir, mirror)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive",
 		"DEBOOTSTRAP_DIR="+filepath.Join(tools, "usr/share/debootstrap"))
-	return captureIn(cmd, func() error { return nil })
+	return captureIn(ctx, cmd, func() error { return nil })
 }
 
-// captureIn runs cmd after prepare in a private mount namespace.
-func captureIn(cmd *exec.Cmd, prepare func() error) error {
+// captureIn calls prepare and runs cmd in a private mount namespace.
+func captureIn(ctx context.Context, cmd *exec.Cmd, prepare func() error) error {
 	var all strings.Builder
-	cmd.Stdout, cmd.Stderr = &all, &all
-	if err := nsrun.PrivateMounts(prepare, cmd); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String(), 25))
+	cmd.Stdout, cmd.Stderr = &all, io.MultiWriter(&all, packagesTo(ctx))
+	err := nsrun.PrivateMounts(prepare, cmd)
+	used(ctx, cmd)
+	if err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, tail(all.String()))
 	}
 	return nil
 }
 
-// install adds Debian packages to a root.
+// install installs Debian packages in a root.
 func (b *Builder) install(ctx context.Context, c chroot, packages []string) error {
-	// Nothing may start a service while it is installed.
+	// This program prevents packages from starting services.
 	policy := filepath.Join(c.target(), "usr/sbin/policy-rc.d")
 	if err := os.MkdirAll(filepath.Dir(policy), 0o755); err != nil {
 		return err
@@ -148,7 +153,8 @@ func (b *Builder) install(ctx context.Context, c chroot, packages []string) erro
 	return c.run(ctx, "apt-get", "clean")
 }
 
-// overlayRoot is the upper directory of a root that is the base plus packages.
+// overlayRoot returns the directories of a root that consists of the base and
+// further packages.
 func (b *Builder) overlayRoot(ctx context.Context, name string, packages []string) (upper, base string, err error) {
 	base, err = b.baseRoot(ctx)
 	if err != nil {
@@ -163,7 +169,7 @@ func (b *Builder) overlayRoot(ctx context.Context, name string, packages []strin
 	return upper, base, err
 }
 
-// NodeRoot is the root file system of a node: the base and what is laid over it.
+// NodeRoot returns the directories of the root file system of a node.
 func (b *Builder) NodeRoot(ctx context.Context) (upper, base string, err error) {
 	return b.overlayRoot(ctx, "node", nodePackages)
 }

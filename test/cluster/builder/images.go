@@ -13,15 +13,16 @@ import (
 	"meshvm.io/meshvm/hack/images/release"
 
 	"meshvm.io/meshvm/test/cluster/node"
+	"meshvm.io/meshvm/test/cluster/progress"
 )
 
-// Images of the local cluster's own programs.
+// Images of the local cluster's programs.
 const (
-	// ClientImage has the program of the pods that talk to guests.
+	// ClientImage contains the program of the client pods.
 	ClientImage = "localhost/meshvm-test/client:dev"
 )
 
-// Images of the operator, as config/ names them.
+// Images of the operator, with their names in config/.
 const (
 	ManagerImage    = "localhost/meshvm/manager:dev"
 	RuleWriterImage = "localhost/meshvm/rule-writer:dev"
@@ -44,22 +45,23 @@ var operatorImages = []staticImage{
 	{RuleWriterImage, "./cmd/rule-writer", "0:0"},
 }
 
-// devVersion is what programs that are no release call themselves.
+// devVersion is the version of programs that are not released.
 const devVersion = "dev"
 
-// ClusterImages is an archive with the pause image and the client.
+// ClusterImages returns the path of an archive with the pause image and the
+// client.
 func (b *Builder) ClusterImages(ctx context.Context) (string, error) {
 	return b.versionedImages(ctx, "cluster", devVersion, clusterImages)
 }
 
-// OperatorImages is an archive with the operator's two images, built from the
-// checkout as it is.
+// OperatorImages returns the path of an archive with the operator's two images,
+// built from the checkout.
 func (b *Builder) OperatorImages(ctx context.Context) (string, error) {
 	return b.versionedImages(ctx, "operator", devVersion, operatorImages)
 }
 
-// NamedOperatorImages is OperatorImages with other names for the images, from
-// names, and another version in the programs.
+// NamedOperatorImages is OperatorImages with another version in the programs.
+// names maps the images' names to other names.
 func (b *Builder) NamedOperatorImages(ctx context.Context, version string, names map[string]string) (string, error) {
 	images := slices.Clone(operatorImages)
 	for i := range images {
@@ -68,24 +70,30 @@ func (b *Builder) NamedOperatorImages(ctx context.Context, version string, names
 	return b.versionedImages(ctx, "operator", version, images)
 }
 
-// versionedImages builds the programs and packs each into a separate image. Those
-// that are delivered are made just as "make images" makes them; the others have
-// the program, /etc/passwd and an empty /tmp, nothing else.
+// versionedImages builds the programs and packs each into a separate image.
+// Released programs and their images are built as "make images" builds them. The
+// other images contain the program, /etc/passwd and an empty /tmp.
 func (b *Builder) versionedImages(ctx context.Context, name, version string, images []staticImage) (string, error) {
 	inputs := []string{"2"}
 	programs := make([]string, len(images))
 	o := release.Options{Repo: b.Repo, Work: filepath.Join(b.Cache, "own", digest(b.Repo), version), Version: version}
-	for i, img := range images {
-		program, err := b.staticProgram(ctx, o, img)
-		if err != nil {
-			return "", err
+	err := b.step(ctx, "compiling", programsOf(name), func(ctx context.Context) error {
+		for i, img := range images {
+			program, err := b.staticProgram(ctx, o, img)
+			if err != nil {
+				return err
+			}
+			sum, err := fileDigest(program)
+			if err != nil {
+				return err
+			}
+			programs[i] = program
+			inputs = append(inputs, img.name, img.user, sum)
 		}
-		sum, err := fileDigest(program)
-		if err != nil {
-			return "", err
-		}
-		programs[i] = program
-		inputs = append(inputs, img.name, img.user, sum)
+		return nil
+	})
+	if err != nil {
+		return "", err
 	}
 	return b.product(ctx, filepath.Join("images", name), inputs, func(_ context.Context, path string) error {
 		out := make([]oci.Image, len(images))
@@ -103,6 +111,14 @@ func (b *Builder) versionedImages(ctx context.Context, name, version string, ima
 		}
 		return oci.WriteFile(path, out...)
 	})
+}
+
+// programsOf names the step that compiles the programs of an archive.
+func programsOf(archive string) string {
+	if archive == "operator" {
+		return progress.OperatorPrograms
+	}
+	return "the programs of images/" + archive
 }
 
 func (b *Builder) staticProgram(ctx context.Context, o release.Options, img staticImage) (string, error) {

@@ -17,26 +17,26 @@ import (
 	"meshvm.io/meshvm/hack/images/oci"
 )
 
-// Images of Istio and of the cluster's DNS. The charts make Istio's names of the
-// hub, a fixed word and the tag.
+// Images of Istio and of the cluster's DNS. Istio's charts build the names of
+// images from the hub, a fixed name and the tag.
 const (
 	IstioHub     = "localhost/meshvm-test"
 	IstioTag     = "dev"
 	CoreDNSImage = IstioHub + "/coredns:dev"
-	// IstioProxy and StandInProxy are the words for the proxy's image: with
-	// Envoy, and with what stands in where Envoy cannot be had.
+	// IstioProxy is the name of the proxy's image with Envoy, StandInProxy the name
+	// of the image with the stand-in.
 	IstioProxy   = "proxyv2"
 	StandInProxy = "proxy-stand-in"
 )
 
-// MeshImages is an archive with the images of istiod, of the proxy and of
-// CoreDNS. proxy is the word for the proxy's image, IstioProxy unless there is
-// no Envoy.
+// MeshImages returns the path of an archive with the images of istiod, of the
+// proxy and of CoreDNS. proxy is the name of the proxy's image: IstioProxy, or
+// StandInProxy if Envoy is not available.
 func (b *Builder) MeshImages(ctx context.Context) (path, proxy string, err error) {
 	proxy = IstioProxy
 	envoy, err := b.Envoy(ctx)
 	if errors.Is(err, ErrNoEnvoy) {
-		b.Logf("Istio's proxy will be a stand-in: %v", err)
+		b.Logf("using a stand-in for Istio's proxy: %v", err)
 		proxy = StandInProxy
 		envoy, err = b.Program(ctx, "./test/cluster/programs/proxystandin")
 	}
@@ -65,7 +65,7 @@ func (b *Builder) MeshImages(ctx context.Context) (path, proxy string, err error
 	path, err = b.product(ctx, "images/mesh", inputs, func(_ context.Context, path string) error {
 		layer := path + ".layer"
 		defer os.Remove(layer) //nolint:errcheck // it is in the archive
-		// The paths follow pilot/docker/Dockerfile.proxyv2 of Istio.
+		// The paths are those of pilot/docker/Dockerfile.proxyv2 of Istio.
 		err := oci.WriteLayer(layer, func(l *oci.Layer) error {
 			return errors.Join(
 				l.File("usr/local/bin/pilot-agent", 0o755, programs["pilot-agent"]),
@@ -97,7 +97,7 @@ func (b *Builder) MeshImages(ctx context.Context) (path, proxy string, err error
 	return path, proxy, err
 }
 
-// oneProgram is an image with one static program at a path.
+// oneProgram returns an image with one static program at a path.
 func oneProgram(layer, at, program string) (oci.Image, error) {
 	err := oci.WriteLayer(layer, func(l *oci.Layer) error {
 		return errors.Join(l.Dir("tmp", 0o1777), l.File(at, 0o755, program))
@@ -105,7 +105,7 @@ func oneProgram(layer, at, program string) (oci.Image, error) {
 	return oci.Image{Entrypoint: []string{"/" + at}, Layers: []string{layer}}, err
 }
 
-// IstioChart renders a chart of Istio's own, for example
+// IstioChart renders one of Istio's charts, for example
 // istio-control/istio-discovery, for the namespace istio-system.
 func (b *Builder) IstioChart(ctx context.Context, chart string, values []byte) ([]byte, error) {
 	program, err := b.Tool(ctx, "charts")
@@ -125,7 +125,7 @@ func (b *Builder) IstioChart(ctx context.Context, chart string, values []byte) (
 	return []byte(out), nil
 }
 
-// Versions lists what the cluster is made of, as "name version".
+// Versions returns the cluster's components as "name version".
 func (b *Builder) Versions(ctx context.Context) ([]string, error) {
 	var out []string
 	for _, m := range []struct{ name, module, path string }{

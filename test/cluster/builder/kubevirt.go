@@ -16,17 +16,18 @@ import (
 	"meshvm.io/meshvm/hack/images/oci"
 )
 
-// Names of the images that hold KubeVirt's programs. Both are the same files;
-// virt-operator, virt-api and virt-controller insist on a numeric user that is
-// not root, virt-handler and virt-launcher on root.
+// Names of the images that contain KubeVirt's programs. Both contain the same
+// files. virt-operator, virt-api and virt-controller require a numeric user that
+// is not root. virt-handler and virt-launcher require root.
 const (
 	KubeVirtImage     = "localhost/meshvm-test/virt:dev"
 	KubeVirtRootImage = "localhost/meshvm-test/virt-root:dev"
 )
 
-// virtqemud stands where KubeVirt expects libvirt's modular daemon. Debian has
-// only the monolithic libvirtd: a copy of it under the name that KubeVirt looks
-// for among the processes, and links that give its sockets the modular names.
+// virtqemud replaces libvirt's modular daemon, which KubeVirt expects. Debian has
+// only the monolithic libvirtd. The script starts a copy of it with the name that
+// KubeVirt searches among the processes, and links the modular daemon's names to
+// its sockets.
 const virtqemud = `#!/bin/sh
 if [ "$(id -u)" = 0 ]; then dir=/run/libvirt; else dir=${XDG_RUNTIME_DIR:-/var/run}/libvirt; fi
 mkdir -p "$dir"
@@ -35,9 +36,9 @@ ln -sfn libvirt-admin-sock "$dir/virtqemud-admin-sock"
 exec /usr/libexec/virtqemud "$@"
 `
 
-// cgoPrograms compiles what needs C: virt-launcher and virt-handler (libvirt's
-// headers) and KubeVirt's container-disk, which is static because it runs inside
-// the guest's image. The directory that is returned has them.
+// cgoPrograms returns a directory with the programs that need a C compiler:
+// virt-launcher and virt-handler (libvirt's headers) and KubeVirt's
+// container-disk, which is static because it runs in the guest's image.
 func (b *Builder) cgoPrograms(ctx context.Context) (string, error) {
 	upper, base, err := b.overlayRoot(ctx, "build", buildPackages)
 	if err != nil {
@@ -48,9 +49,9 @@ func (b *Builder) cgoPrograms(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return b.product(ctx, "bin/kubevirt-cgo", []string{key, upper, "2"}, func(ctx context.Context, dir string) error {
-		// The modules are fetched outside: the root has no need of the network.
-		const cmd = "kubevirt.io/kubevirt/cmd/"
-		list := []string{"list", "-deps", "-tags", kubevirtTags, cmd + "virt-launcher", cmd + "virt-handler"}
+		// The modules are downloaded on the host. The root does not need the network.
+		programs := []string{kubevirtCommands + "virt-launcher", kubevirtCommands + "virt-handler"}
+		list := append([]string{"list", "-deps", "-tags", kubevirtTags}, programs...)
 		if err := run(ctx, filepath.Join(b.Repo, kubevirtModule), []string{"CGO_ENABLED=1", "GOWORK=off"}, "go", list...); err != nil {
 			return err
 		}
@@ -62,9 +63,9 @@ func (b *Builder) cgoPrograms(ctx context.Context) (string, error) {
 		if err != nil {
 			return err
 		}
-		err = c.run(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", kubevirtTags,
-			"-ldflags", "-s -w", "-o", "/out/", cmd+"virt-launcher", cmd+"virt-handler")
-		if err != nil {
+		build := slices.Concat([]string{"build"}, buildFlags,
+			[]string{"-tags", kubevirtTags, "-ldflags", "-s -w", "-o", "/out/"}, programs)
+		if err := c.run(ctx, "go", build...); err != nil {
 			return err
 		}
 		return c.run(ctx, "gcc", "-O2", "-static", "-o", "/out/container-disk",
@@ -72,8 +73,9 @@ func (b *Builder) cgoPrograms(ctx context.Context) (string, error) {
 	})
 }
 
-// goRoot is the build root with the host's Go, its caches and the checkout in
-// their places, and out as /out. All other output of a build is discarded.
+// goRoot returns the build root with the host's Go, its caches and the checkout at
+// their paths on the host, and with out at /out. All other files that a build
+// writes are deleted.
 func (b *Builder) goRoot(ctx context.Context, upper, base, out string) (chroot, error) {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return chroot{}, err
@@ -93,14 +95,14 @@ func (b *Builder) goRoot(ctx context.Context, upper, base, out string) (chroot, 
 	for _, p := range paths {
 		c.binds[p] = p
 	}
-	c.env = []string{
-		"PATH=" + paths[0] + "/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOROOT=" + paths[0], "GOMODCACHE=" + paths[1], "GOCACHE=" + paths[2],
-		"CGO_ENABLED=1", "GOWORK=off", "GOPROXY=off", "GOTOOLCHAIN=local", "GOFLAGS=-mod=readonly",
-	}
+	c.env = append(slices.Clone(compilerEnv),
+		"PATH="+paths[0]+"/bin:/usr/sbin:/usr/bin:/sbin:/bin", "GOROOT="+paths[0], "GOMODCACHE="+paths[1], "GOCACHE="+paths[2],
+		"CGO_ENABLED=1", "GOWORK=off", "GOPROXY=off", "GOTOOLCHAIN=local", "GOFLAGS=-mod=readonly")
 	return c, os.MkdirAll(c.upper, 0o755)
 }
 
-// baseLayer is the tar file of the Debian base, without what no program reads.
+// baseLayer returns the path of the tar file of the Debian base, without caches
+// and documentation.
 func (b *Builder) baseLayer(ctx context.Context) (string, error) {
 	base, err := b.baseRoot(ctx)
 	if err != nil {
@@ -123,7 +125,8 @@ func (b *Builder) baseLayer(ctx context.Context) (string, error) {
 	})
 }
 
-// KubeVirtImages is an archive with KubeVirtImage and KubeVirtRootImage.
+// KubeVirtImages returns the path of an archive with KubeVirtImage and
+// KubeVirtRootImage.
 func (b *Builder) KubeVirtImages(ctx context.Context) (string, error) {
 	base, err := b.baseLayer(ctx)
 	if err != nil {
@@ -156,8 +159,8 @@ func (b *Builder) KubeVirtImages(ctx context.Context) (string, error) {
 	})
 }
 
-// kubevirtLayer lays KubeVirt's programs and its own configuration files over
-// the base; what it puts where follows cmd/virt-launcher/BUILD.bazel and
+// kubevirtLayer writes a layer with KubeVirt's programs and configuration files.
+// The paths are those of cmd/virt-launcher/BUILD.bazel and
 // cmd/virt-handler/BUILD.bazel of KubeVirt.
 func (b *Builder) kubevirtLayer(ctx context.Context, path string, programs map[string]string) error {
 	base, err := b.baseRoot(ctx)
@@ -203,7 +206,7 @@ func (b *Builder) kubevirtLayer(ctx context.Context, path string, programs map[s
 }
 
 // kubevirtAccounts adds the user of QEMU and the directories that the programs
-// expect to find.
+// expect.
 func kubevirtAccounts(l *oci.Layer, base string) error {
 	for name, line := range map[string]string{
 		"etc/passwd": "qemu:x:107:107::/home/qemu:/bin/bash\n",

@@ -16,7 +16,7 @@ type KubeVirtManifests struct {
 	RBAC    []byte // of its operator
 }
 
-// KubeVirtManifests reads them from the module.
+// KubeVirtManifests reads the files from the module.
 func (b *Builder) KubeVirtManifests(ctx context.Context) (m KubeVirtManifests, err error) {
 	const path = "kubevirt.io/kubevirt"
 	dir, err := b.moduleDir(ctx, kubevirtModule, path)
@@ -35,7 +35,7 @@ func (b *Builder) KubeVirtManifests(ctx context.Context) (m KubeVirtManifests, e
 	return m, err
 }
 
-// IstioCRDs are the kinds of Istio, from the module of its API.
+// IstioCRDs returns Istio's CRDs from the module of its API.
 func (b *Builder) IstioCRDs(ctx context.Context) ([]byte, error) {
 	dir, err := b.moduleDir(ctx, ".", "istio.io/api")
 	if err != nil {

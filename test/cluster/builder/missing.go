@@ -10,17 +10,18 @@ import (
 	"runtime"
 )
 
-// Missing explains why root file systems cannot be made or run here; nil if they can.
+// Missing returns the reason why this machine cannot build or run root file
+// systems, or nil.
 func Missing() error {
 	if runtime.GOOS != "linux" {
-		return errors.New("this needs Linux: namespaces, mounts and a Debian root file system are made")
+		return errors.New("namespaces, mounts and a Debian root file system require Linux")
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("this needs root: namespaces, mounts and a Debian root file system are made")
+		return errors.New("namespaces, mounts and a Debian root file system require root")
 	}
 	for _, program := range []string{"apt-get", "dpkg", "wget"} {
 		if _, err := exec.LookPath(program); err != nil {
-			return fmt.Errorf("this needs a Debian-like Linux: %w", err)
+			return fmt.Errorf("requires Debian or a derivative: %w", err)
 		}
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// kernelModules is the directory of a kernel's modules in an unpacked package.
+// kernelModules returns the directory of a kernel's modules in an unpacked package.
 func kernelModules(root, version string) (string, error) {
 	for _, lib := range []string{"usr/lib", "lib"} {
 		dir := filepath.Join(root, lib, "modules", version)
@@ -23,9 +23,9 @@ func kernelModules(root, version string) (string, error) {
 	return "", fmt.Errorf("no modules.dep of kernel %s below %s", version, root)
 }
 
-// moduleOrder lists the files of the wanted modules and of all that they
-// depend on, each after its dependencies. Modules that are part of the kernel
-// itself are left out.
+// moduleOrder returns the files of the wanted modules and of their dependencies,
+// each after its dependencies. Modules that are built into the kernel are left
+// out.
 func moduleOrder(dir string, wanted []string) ([]string, error) {
 	dep, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
 	if err != nil {
@@ -70,7 +70,7 @@ func moduleOrder(dir string, wanted []string) ([]string, error) {
 	return order, nil
 }
 
-// moduleName is what a module file is called inside the kernel.
+// moduleName returns the name in the kernel of a module file.
 func moduleName(path string) string {
 	name, _, _ := strings.Cut(filepath.Base(path), ".ko")
 	return strings.ReplaceAll(name, "-", "_")

@@ -19,25 +19,26 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// olmModule requires the Operator Lifecycle Manager and the operator-registry
-// of the version that it is made for.
+// olmModule requires the Operator Lifecycle Manager and a matching version of the
+// operator-registry.
 const (
 	olmModule = "test/upstream/olm"
 	olmPath   = "github.com/operator-framework/operator-lifecycle-manager"
 )
 
-// Images of OLM, as OLMManifests names them.
+// Images of OLM, with their names in OLMManifests.
 const (
-	// OLMImage has OLM's two controllers and what its unpacking Jobs copy from it.
+	// OLMImage contains OLM's two controllers and the program that its unpacking
+	// Jobs copy.
 	OLMImage = "localhost/meshvm-test/olm:dev"
 	// OPMImage unpacks bundles and serves catalogs.
 	OPMImage = "localhost/meshvm-test/opm:dev"
 )
 
-// olmTags leave out of opm what needs C libraries.
+// olmTags leave out the parts of opm that need C libraries.
 const olmTags = "containers_image_openpgp,netgo,osusergo"
 
-// olmPrograms are OLM's and the registry's programs, by name.
+// olmPrograms are the programs of OLM and of the registry by name.
 var olmPrograms = map[string]string{
 	"olm":          olmPath + "/cmd/olm",
 	"catalog":      olmPath + "/cmd/catalog",
@@ -52,11 +53,11 @@ func init() {
 	}
 }
 
-// bundleModule has the generator of the operator's bundle.
+// bundleModule contains the generator of the operator's bundle.
 const bundleModule = "hack/olm"
 
-// BundleTool is the generator of the operator's bundle, from the checkout as it
-// is.
+// BundleTool returns the path of the generator of the operator's bundle, built
+// from the checkout.
 func (b *Builder) BundleTool(ctx context.Context) (string, error) {
 	dir := filepath.Join(b.Repo, bundleModule)
 	sum, err := fileDigest(dir)
@@ -68,13 +69,13 @@ func (b *Builder) BundleTool(ctx context.Context) (string, error) {
 	})
 }
 
-// OLMImages is an archive with OLMImage and OPMImage.
+// OLMImages returns the path of an archive with OLMImage and OPMImage.
 func (b *Builder) OLMImages(ctx context.Context) (string, error) {
 	kernel, err := b.guestKernel(ctx)
 	if err != nil {
 		return "", err
 	}
-	// OLM's Jobs run /bin/cp of its image.
+	// OLM's Jobs run /bin/cp from its image.
 	busybox := busyboxOf(kernel)
 	inputs := []string{kernel, "1"}
 	programs := map[string]string{}
@@ -106,14 +107,14 @@ func (b *Builder) OLMImages(ctx context.Context) (string, error) {
 	})
 }
 
-// BundleImage is an archive with an image that holds the files of a bundle, and
-// nothing else: dir has manifests/ and metadata/.
+// BundleImage returns the path of an archive with an image that contains only the
+// files of a bundle: manifests/ and metadata/ of dir.
 func (b *Builder) BundleImage(ctx context.Context, name, dir string) (string, error) {
 	return b.treeImage(ctx, "images/bundle", name, dir, "", "")
 }
 
-// CatalogImage is an archive with an image that serves a file-based catalog, the
-// directory dir, by default on port 50051.
+// CatalogImage returns the path of an archive with an image that serves the
+// file-based catalog in dir, by default on port 50051.
 func (b *Builder) CatalogImage(ctx context.Context, name, dir string) (string, error) {
 	opm, err := b.Tool(ctx, "opm")
 	if err != nil {
@@ -122,8 +123,8 @@ func (b *Builder) CatalogImage(ctx context.Context, name, dir string) (string, e
 	return b.treeImage(ctx, "images/catalog", name, dir, "configs", opm)
 }
 
-// treeImage packs a directory at the place to in an image, and opm if that is not
-// empty.
+// treeImage packs a directory into an image at the path to, together with opm if
+// opm is not empty.
 func (b *Builder) treeImage(ctx context.Context, product, name, dir, to, opm string) (string, error) {
 	sum, err := fileDigest(dir)
 	if err != nil {
@@ -154,12 +155,11 @@ func (b *Builder) treeImage(ctx context.Context, product, name, dir, to, opm str
 	})
 }
 
-// OLMNamespace is where OLMManifests put OLM itself.
+// OLMNamespace is the namespace of OLM in OLMManifests.
 const OLMNamespace = "olm"
 
-// olmTemplates are the parts of OLM's chart that are used: OLM without its
-// package server, without a catalog, and without an operator group for
-// everybody.
+// olmTemplates are the templates of OLM's chart that are used. They leave out the
+// package server, the catalog and the global operator group.
 var olmTemplates = []string{
 	"0000_50_olm_00-namespace.yaml",
 	"0000_50_olm_01-networkpolicies.yaml",
@@ -170,8 +170,8 @@ var olmTemplates = []string{
 	"0000_50_olm_09-aggregated.clusterrole.yaml",
 }
 
-// OLMManifests are OLM's own definitions of its kinds and its chart's templates
-// with the chart's values, but for the images and namespaces.
+// OLMManifests returns OLM's CRDs and its chart's templates, rendered with the
+// chart's values except for images and namespaces.
 func (b *Builder) OLMManifests(ctx context.Context) ([]byte, error) {
 	dir, err := b.moduleDir(ctx, olmModule, olmPath)
 	if err != nil {
@@ -208,8 +208,8 @@ func (b *Builder) OLMManifests(ctx context.Context) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// ConsoleYAMLSampleCRD is OpenShift's definition of a kind that the operator's
-// bundle has an object of. OLM installs no bundle whose kinds are not there.
+// ConsoleYAMLSampleCRD returns OpenShift's CRD of a kind that the operator's bundle
+// contains an object of. OLM installs a bundle only if all its kinds exist.
 func (b *Builder) ConsoleYAMLSampleCRD(ctx context.Context) ([]byte, error) {
 	dir, err := b.moduleDir(ctx, olmModule, "github.com/openshift/api")
 	if err != nil {
@@ -218,7 +218,7 @@ func (b *Builder) ConsoleYAMLSampleCRD(ctx context.Context) ([]byte, error) {
 	return os.ReadFile(filepath.Join(dir, "console/v1/zz_generated.crd-manifests/00_consoleyamlsamples.crd.yaml"))
 }
 
-// olmValues are the chart's values with our images.
+// olmValues returns the chart's values with the local images.
 func olmValues(path string) (map[string]any, error) {
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -242,7 +242,7 @@ func olmValues(path string) (map[string]any, error) {
 	return values, nil
 }
 
-// chartFuncs are the functions of Helm that OLM's templates call.
+// chartFuncs are Helm's functions that OLM's templates call.
 var chartFuncs = template.FuncMap{
 	"toYaml": func(v any) (string, error) {
 		raw, err := yaml.Marshal(v)

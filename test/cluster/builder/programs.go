@@ -12,13 +12,13 @@ import (
 	"strings"
 )
 
-// The nested modules of upstream programs, below the repository's root.
+// Directories of the modules of upstream programs.
 const (
 	kubernetesModule = "test/upstream/kubernetes"
 	kubevirtModule   = "test/upstream/kubevirt"
 	istioModule      = "test/upstream/istio"
 	corednsModule    = "test/upstream/coredns"
-	// chartModule makes the operator's Helm chart, and tests it with Helm.
+	// chartModule tests the operator's Helm chart with Helm.
 	chartModule = "hack/helm"
 )
 
@@ -33,28 +33,35 @@ type tool struct {
 // tools are the upstream programs that run outside of images, by name.
 var tools = map[string]tool{
 	"kube":            {module: kubernetesModule, pkg: "."},
-	"pilot-agent":     {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-agent"},
-	"pilot-discovery": {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-discovery"},
-	"ambient":         {module: istioModule, pkg: "./cmd/ambient"},
-	"charts":          {module: istioModule, pkg: "./cmd/charts"},
+	"pilot-agent":     {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-agent", tags: istioTags},
+	"pilot-discovery": {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-discovery", tags: istioTags},
+	"ambient":         {module: istioModule, pkg: "./cmd/ambient", tags: istioTags},
+	"charts":          {module: istioModule, pkg: "./cmd/charts", tags: istioTags},
 	"coredns":         {module: corednsModule, pkg: "."},
 	"masquerade":      {module: kubevirtModule, pkg: "./cmd/masquerade"},
 	"crds":            {module: kubevirtModule, pkg: "./cmd/crds"},
 	"helm":            {module: chartModule, pkg: "helm.sh/helm/v4/cmd/helm"},
 }
 
-// netgo and osusergo make packages that import net and os/user the same with
-// and without cgo, so that they are compiled once for both kinds of programs.
+// istioTags leave out the generated validation of Envoy's messages, as Istio's
+// own builds do.
+const istioTags = "disable_pgv"
+
+// kubevirtCommands is the path of KubeVirt's programs.
+const kubevirtCommands = "kubevirt.io/kubevirt/cmd/"
+
+// kubevirtTags make the packages net and os/user independent of cgo, so that
+// packages that import them are compiled once for programs with and without cgo.
 const kubevirtTags = "netgo,osusergo"
 
-// kubevirtPrograms are linked without cgo; virt-launcher and virt-handler need
-// libvirt (see cgoPrograms).
+// kubevirtPrograms are linked without cgo. virt-launcher and virt-handler need
+// libvirt, see cgoPrograms.
 var kubevirtPrograms = []string{
 	"virt-operator", "virt-api", "virt-controller", "virt-launcher-monitor",
 	"virt-chroot", "virt-freezer", "virt-probe", "virt-tail",
 }
 
-// Tools lists the names that Tool knows.
+// Tools returns the names of the programs that Tool builds.
 func Tools() []string {
 	names := make([]string, 0, len(tools)+len(kubevirtPrograms))
 	for n := range tools {
@@ -66,17 +73,18 @@ func Tools() []string {
 	return names
 }
 
-// Tool returns the path of an upstream program, built when it is not cached.
+// Tool returns the path of an upstream program, which is built unless it is
+// cached.
 func (b *Builder) Tool(ctx context.Context, name string) (string, error) {
 	if name == "envoy" {
 		return b.Envoy(ctx)
 	}
 	t, ok := tools[name]
 	if !ok && slices.Contains(kubevirtPrograms, name) {
-		t, ok = tool{module: kubevirtModule, pkg: "kubevirt.io/kubevirt/cmd/" + name, tags: kubevirtTags}, true
+		t, ok = tool{module: kubevirtModule, pkg: kubevirtCommands + name, tags: kubevirtTags}, true
 	}
 	if !ok {
-		return "", fmt.Errorf("no upstream program %q; there are %s", name, strings.Join(Tools(), ", "))
+		return "", fmt.Errorf("unknown upstream program %q: use one of %s", name, strings.Join(Tools(), ", "))
 	}
 	var err error
 	switch {
@@ -98,34 +106,8 @@ func (b *Builder) Tool(ctx context.Context, name string) (string, error) {
 		})
 }
 
-// moduleKey is the digest of a nested module's requirements and own sources.
-func (b *Builder) moduleKey(module string) (string, error) {
-	dir := filepath.Join(b.Repo, module)
-	sources, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil {
-		return "", err
-	}
-	nested, err := filepath.Glob(filepath.Join(dir, "cmd", "*", "*.go"))
-	if err != nil {
-		return "", err
-	}
-	return fileDigest(append(append(sources, nested...), filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum"))...)
-}
-
-// goBuild links a static, stripped program.
-func (b *Builder) goBuild(ctx context.Context, dir, out, pkg, tags string, x []string, env ...string) error {
-	ldflags := []string{"-s", "-w"}
-	for _, v := range x {
-		ldflags = append(ldflags, "-X", v)
-	}
-	args := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags", strings.Join(ldflags, " "), "-o", out}
-	if tags != "" {
-		args = append(args, "-tags", tags)
-	}
-	return run(ctx, dir, append(env, "CGO_ENABLED=0", "GOWORK=off"), "go", append(args, pkg)...)
-}
-
-// kubernetesVersion makes the programs report the version of their module.
+// kubernetesVersion returns the linker variables by which the programs report the
+// version of their module.
 func (b *Builder) kubernetesVersion(ctx context.Context) ([]string, error) {
 	version, err := b.moduleVersion(ctx, kubernetesModule, "k8s.io/kubernetes")
 	if err != nil {
@@ -143,15 +125,15 @@ func (b *Builder) kubernetesVersion(ctx context.Context) ([]string, error) {
 	}, nil
 }
 
-// istioVersion makes Istio's programs report their version: the release that the
-// module's file VERSION names, and the module's own version.
+// istioVersion returns the linker variable by which Istio's programs report
+// IstioVersion.
 func (b *Builder) istioVersion(ctx context.Context) ([]string, error) {
 	version, err := b.IstioVersion(ctx)
 	return []string{"istio.io/istio/pkg/version.buildVersion=" + version}, err
 }
 
-// IstioVersion is what Istio's programs call themselves here, for example
-// 1.31-eed52ebb66ad: the release that is being made, and the commit.
+// IstioVersion returns the version of Istio's programs: the release in the module's
+// file VERSION and the commit, for example 1.31-eed52ebb66ad.
 func (b *Builder) IstioVersion(ctx context.Context) (string, error) {
 	const path = "istio.io/istio"
 	dir, err := b.moduleDir(ctx, istioModule, path)
@@ -166,32 +148,19 @@ func (b *Builder) IstioVersion(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(release)) + "-" + version[strings.LastIndexByte(version, '-')+1:], err
 }
 
-func (b *Builder) moduleVersion(ctx context.Context, module, path string) (string, error) {
-	return b.goList(ctx, module, "-m", "-f", "{{.Version}}", path)
-}
-
-// moduleDir is where the module's sources are, downloaded if needed.
-func (b *Builder) moduleDir(ctx context.Context, module, path string) (string, error) {
-	if dir, err := b.goList(ctx, module, "-m", "-f", "{{.Dir}}", path); err == nil && dir != "" {
-		return dir, nil
-	}
-	b.Logf("downloading module %s", path)
-	if err := run(ctx, filepath.Join(b.Repo, module), nil, "go", "mod", "download", path); err != nil {
-		return "", err
-	}
-	return b.goList(ctx, module, "-m", "-f", "{{.Dir}}", path)
-}
-
-func (b *Builder) goList(ctx context.Context, module string, args ...string) (string, error) {
-	out, err := output(ctx, filepath.Join(b.Repo, module), []string{"GOWORK=off"}, "go", append([]string{"list"}, args...)...)
-	return strings.TrimSpace(out), err
-}
-
-// Program builds a static program of the project itself for Linux, for example
-// ./cmd/manager. Go's own cache decides what there is to do; the file's name
-// stays the same, and is another one in each checkout.
+// Program builds a static program of the project for Linux, for example
+// ./cmd/manager, and returns its path. Go's cache decides whether it is compiled.
+// The path is different for each checkout.
 func (b *Builder) Program(ctx context.Context, pkg string) (string, error) {
 	return b.own(ctx, filepath.Join(b.Cache, "own", digest(b.Repo), filepath.Base(pkg)), pkg, "linux")
+}
+
+// ProgramFor is Program for an architecture with Go's name.
+func (b *Builder) ProgramFor(ctx context.Context, pkg, arch string) (string, error) {
+	if arch == runtime.GOARCH {
+		return b.Program(ctx, pkg)
+	}
+	return b.own(ctx, filepath.Join(b.Cache, "own", digest(b.Repo), arch, filepath.Base(pkg)), pkg, "linux", "GOARCH="+arch)
 }
 
 // HostProgram is Program for the system that this program runs on.
@@ -199,10 +168,10 @@ func (b *Builder) HostProgram(ctx context.Context, pkg string) (string, error) {
 	return b.own(ctx, filepath.Join(b.Cache, "own", digest(b.Repo), runtime.GOOS, filepath.Base(pkg)), pkg, runtime.GOOS)
 }
 
-func (b *Builder) own(ctx context.Context, out, pkg, system string) (string, error) {
+func (b *Builder) own(ctx context.Context, out, pkg, system string, env ...string) (string, error) {
 	tmp := fmt.Sprintf("%s.%d", out, os.Getpid())
 	dir, pkg := b.moduleOf(pkg)
-	if err := b.goBuild(ctx, dir, tmp, pkg, "", nil, "GOOS="+system); err != nil {
+	if err := b.goBuild(ctx, dir, tmp, pkg, "", nil, append(env, "GOOS="+system)...); err != nil {
 		return "", err
 	}
 	return out, os.Rename(tmp, out)
@@ -217,17 +186,17 @@ func (b *Builder) moduleOf(pkg string) (dir, within string) {
 	return b.Repo, pkg
 }
 
-// EnvtestEnv is the variable by which controller-runtime's envtest finds its programs.
+// EnvtestEnv is the environment variable with the directory of the programs of
+// controller-runtime's envtest.
 const EnvtestEnv = "KUBEBUILDER_ASSETS"
 
 // EnvtestAssets returns a directory with etcd, kube-apiserver,
-// kube-controller-manager and kubectl. An existing $KUBEBUILDER_ASSETS is taken
-// as it is.
+// kube-controller-manager and kubectl. It is $KUBEBUILDER_ASSETS if that is set.
 func (b *Builder) EnvtestAssets(ctx context.Context) (string, error) {
 	if dir := os.Getenv(EnvtestEnv); dir != "" {
 		for _, name := range []string{"etcd", "kube-apiserver"} {
 			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
-				return "", fmt.Errorf("%s: %w (unset it to have the programs built)", EnvtestEnv, err)
+				return "", fmt.Errorf("%s: %w (unset it to build the programs)", EnvtestEnv, err)
 			}
 		}
 		return dir, nil

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package controlplane is the part of the demo that needs neither root nor
-// Linux: a real etcd and kube-apiserver with the kinds of KubeVirt and Istio,
-// and the operator as a process. Nothing runs pods, so no guest boots and no
-// rule is written; what can be seen are the objects that the operator makes.
+// Package controlplane is the part of the demo that needs neither root nor Linux:
+// etcd and kube-apiserver with the CRDs of KubeVirt and Istio, and the operator as
+// a process. No node runs pods, so no guest boots and no rules are written. The
+// demo shows the objects that the operator creates.
 package controlplane
 
 import (
@@ -28,7 +28,7 @@ type ControlPlane struct {
 	dir         string
 }
 
-// Start builds what is missing, and starts everything.
+// Start starts everything, and builds programs that are not cached.
 func Start(ctx context.Context, b *builder.Builder) (c *ControlPlane, err error) {
 	assets, err := b.EnvtestAssets(ctx)
 	if err != nil {
@@ -81,7 +81,8 @@ func Start(ctx context.Context, b *builder.Builder) (c *ControlPlane, err error)
 	return c, c.manager.Start()
 }
 
-// managerConfig leaves out the servers, which are not reachable.
+// managerConfig leaves out the manager's servers, which the API server cannot
+// reach.
 const managerConfig = `apiVersion: config.meshvm.io/v1alpha1
 kind: OperatorConfiguration
 ruleWriter: {image: "` + builder.RuleWriterImage + `", serviceAccount: meshvm-rule-writer}
@@ -91,7 +92,7 @@ metrics: {bindAddress: "0"}
 webhook: {mode: Disabled}
 `
 
-// install applies the kinds of KubeVirt and Istio and the operator's manifests.
+// install applies the CRDs of KubeVirt and Istio and the operator's manifests.
 func (c *ControlPlane) install(ctx context.Context, b *builder.Builder) error {
 	files, err := filepath.Glob(filepath.Join(b.Repo, "test/upstream/kubevirt/crds/*.yaml"))
 	if err != nil {
@@ -113,7 +114,7 @@ func (c *ControlPlane) install(ctx context.Context, b *builder.Builder) error {
 	if err != nil {
 		return err
 	}
-	c.Logf("applying the kinds of KubeVirt and Istio, and config/default")
+	c.Logf("applying the CRDs of KubeVirt and Istio, and config/default")
 	for _, m := range append(manifests, istio, operator) {
 		if err := c.ApplyManifest(ctx, m); err != nil {
 			return err

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package kube is a small client of an API server for the local cluster, its
-// tests and the demo: it applies manifests and waits for conditions.
+// Package kube is a client of an API server for the local cluster, its tests and
+// the demo. It applies manifests and waits for conditions.
 package kube
 
 import (
@@ -23,23 +23,29 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 )
 
-// FieldOwner is the name under which the cluster's own objects are applied.
+// FieldOwner is the field manager of the cluster's objects.
 const FieldOwner = "local-cluster"
 
-// API is a way to one API server.
+// API is a client of one API server.
 type API struct {
 	client.Client
-	// Kubeconfig is the path of the administrator's file.
+	// Kubeconfig is the path of the administrator's kubeconfig.
 	Kubeconfig string
-	// Program is the path of a program that is, or contains, kubectl.
-	Program string
+	// Command runs kubectl: a program, and arguments that precede kubectl's.
+	Command []string
 	// Logf prints a line of progress.
 	Logf func(format string, args ...any)
 }
 
-// Connect makes the client. It knows the built-in kinds; all others are
-// unstructured objects to it.
+// Connect returns a client. program is the path of the multi-call binary of
+// Kubernetes. The client knows the built-in kinds. Objects of other kinds are
+// unstructured.
 func Connect(kubeconfig, program string, logf func(string, ...any)) (*API, error) {
+	return ConnectWith(kubeconfig, []string{program, "kubectl"}, logf)
+}
+
+// ConnectWith is Connect with another command for kubectl.
+func ConnectWith(kubeconfig string, command []string, logf func(string, ...any)) (*API, error) {
 	log.SetLogger(logr.Discard()) // controller-runtime complains when it has none
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -47,7 +53,7 @@ func Connect(kubeconfig, program string, logf func(string, ...any)) (*API, error
 	}
 	config.QPS, config.Burst = 100, 200
 	c, err := client.New(config, client.Options{})
-	return &API{Client: c, Kubeconfig: kubeconfig, Program: program, Logf: logf}, err
+	return &API{Client: c, Kubeconfig: kubeconfig, Command: command, Logf: logf}, err
 }
 
 // ApplyManifest applies all objects of a YAML stream with server-side apply. Objects
@@ -76,12 +82,12 @@ func (c *API) ApplyObjects(ctx context.Context, objects []*unstructured.Unstruct
 	return nil
 }
 
-// DeleteObjects deletes objects, the last first, and waits until they are gone.
-// Objects and kinds that are not there are no error.
+// DeleteObjects deletes objects in reverse order and waits until they are deleted.
+// Objects and kinds that do not exist are ignored.
 func (c *API) DeleteObjects(ctx context.Context, objects []*unstructured.Unstructured) error {
 	for _, o := range slices.Backward(objects) {
 		what := o.GetKind() + " " + o.GetName()
-		err := c.Wait(ctx, what+" to go", func(ctx context.Context) (string, error) {
+		err := c.Wait(ctx, what+" to be deleted", func(ctx context.Context) (string, error) {
 			err := c.Delete(ctx, o)
 			if apierrors.IsNotFound(err) || meta.IsNoMatchError(err) {
 				return "", nil
@@ -95,7 +101,7 @@ func (c *API) DeleteObjects(ctx context.Context, objects []*unstructured.Unstruc
 	return nil
 }
 
-// Decode reads a YAML stream. Namespaces and kinds' definitions come first.
+// Decode reads a YAML stream. Namespaces and CRDs are the first objects.
 func Decode(manifest []byte) ([]*unstructured.Unstructured, error) {
 	var out []*unstructured.Unstructured
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), 4096)
@@ -123,7 +129,7 @@ func Decode(manifest []byte) ([]*unstructured.Unstructured, error) {
 	return out, nil
 }
 
-// Stdio are the streams of a command; nil ones are empty.
+// Stdio are the streams of a command. A stream that is nil is empty.
 type Stdio struct {
 	In       io.Reader
 	Out, Err io.Writer
@@ -131,12 +137,13 @@ type Stdio struct {
 
 // Kubectl runs kubectl as administrator.
 func (c *API) Kubectl(ctx context.Context, s Stdio, args ...string) error {
-	cmd := exec.CommandContext(ctx, c.Program, append([]string{"kubectl", "--kubeconfig", c.Kubeconfig}, args...)...)
+	all := slices.Concat(c.Command[1:], []string{"--kubeconfig", c.Kubeconfig}, args)
+	cmd := exec.CommandContext(ctx, c.Command[0], all...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
 	return cmd.Run()
 }
 
-// Kustomize builds a directory.
+// Kustomize builds a directory and returns its manifests.
 func (c *API) Kustomize(ctx context.Context, dir string) ([]byte, error) {
 	var out, errs bytes.Buffer
 	if err := c.Kubectl(ctx, Stdio{Out: &out, Err: &errs}, "kustomize", dir); err != nil {

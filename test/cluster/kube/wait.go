@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// WaitLimit bounds each wait. It is generous: machines of tests are slow.
+// WaitLimit limits each wait. Machines of tests are slow.
 const WaitLimit = 5 * time.Minute
 
-// permanent is an error that waiting does not cure.
+// permanent is an error that is not retried.
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }
@@ -20,15 +20,20 @@ func (p permanent) Unwrap() error { return p.error }
 // Permanent marks an error of a condition as final: Wait returns immediately.
 func Permanent(err error) error { return permanent{err} }
 
-// Wait polls a condition, several times a second, and prints what is missing
-// whenever that changes. The condition returns what it waits for, empty when it
-// holds; errors are retried, unless they are Permanent.
+// repeat is the time after which Wait prints an unchanged state again.
+const repeat = 10 * time.Second
+
+// Wait polls a condition several times a second. It prints what is missing
+// whenever that changes, and every 10 seconds. The condition returns what is
+// missing, or an empty string when it holds. Errors are retried unless they are
+// Permanent.
 func (c *API) Wait(ctx context.Context, what string, condition func(context.Context) (missing string, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, WaitLimit)
 	defer cancel()
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	var last string
+	begin, printed := time.Now(), time.Time{}
 	for {
 		missing, err := condition(ctx)
 		if err == nil && missing == "" {
@@ -43,9 +48,13 @@ func (c *API) Wait(ctx context.Context, what string, condition func(context.Cont
 		if err != nil {
 			missing = err.Error()
 		}
-		if missing != last {
+		switch {
+		case missing != last:
 			c.Logf("waiting for %s: %s", what, missing)
-			last = missing
+			last, printed = missing, time.Now()
+		case time.Since(printed) >= repeat:
+			c.Logf("still waiting for %s after %.0f s: %s", what, time.Since(begin).Seconds(), missing)
+			printed = time.Now()
 		}
 		select {
 		case <-ctx.Done():

@@ -17,7 +17,7 @@ import (
 const cgroupRoot = "/sys/fs/cgroup"
 
 // joinCgroups moves this process into the node's cgroups. The cgroup namespace
-// that is made next has them as its roots.
+// that is created next has them as its roots.
 func joinCgroups(groups []Cgroup) error {
 	for _, g := range groups {
 		if err := os.WriteFile(filepath.Join(g.Dir, "cgroup.procs"), []byte("0"), 0o644); err != nil {
@@ -27,7 +27,8 @@ func joinCgroups(groups []Cgroup) error {
 	return nil
 }
 
-// mountCgroups shows the node its own hierarchies, in the shape that the host has.
+// mountCgroups mounts the node's cgroup hierarchies, in the same version as on the
+// host.
 func mountCgroups(groups []Cgroup) error {
 	if len(groups) == 1 && groups[0].Controllers == "" {
 		return mountUnified()
@@ -37,7 +38,7 @@ func mountCgroups(groups []Cgroup) error {
 	}
 	for _, g := range groups {
 		if g.Controllers == "" {
-			continue // of a mixed host; container runtimes take the others
+			continue // of a hybrid host, where container runtimes use the others
 		}
 		name := strings.TrimPrefix(g.Controllers, "name=")
 		options := g.Controllers
@@ -59,8 +60,8 @@ func mountCgroups(groups []Cgroup) error {
 	return nil
 }
 
-// mountUnified is for hosts with cgroup v2 alone: a group with processes in it
-// own may not hand controllers to children, so this process steps aside first.
+// mountUnified is for hosts with cgroup v2 only. A cgroup with processes cannot
+// delegate controllers to children, so this process first moves to a child.
 func mountUnified() error {
 	if err := mountAll(mount{"cgroup2", cgroupRoot, "cgroup2", unix.MS_NOSUID, ""}); err != nil {
 		return err
@@ -78,7 +79,7 @@ func mountUnified() error {
 	}
 	for controller := range strings.FieldsSeq(string(raw)) {
 		if err := os.WriteFile(filepath.Join(cgroupRoot, "cgroup.subtree_control"), []byte("+"+controller), 0o644); err != nil {
-			return fmt.Errorf("hand controller %s down: %w", controller, err)
+			return fmt.Errorf("delegate controller %s: %w", controller, err)
 		}
 	}
 	return nil

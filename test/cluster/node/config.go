@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package node is the first process of a node: it makes the node's root file
-// system, devices, cgroups and addresses inside namespaces that its starter
-// made for it, runs the servers, and reaps what they leave behind.
+// Package node is the first process of a node. It creates the node's root file
+// system, devices, cgroups and addresses inside namespaces that the starting
+// program created, runs the servers, and reaps orphaned processes.
 package node
 
 import (
@@ -11,46 +11,47 @@ import (
 	"path/filepath"
 )
 
-// Config shows the node's first process everything. It is a file in the state
-// directory, so that a node can be looked at after it has ended.
+// Config is the configuration of the node's first process. It is a file in the
+// state directory, so that a node can be inspected after it has ended.
 type Config struct {
 	// Name is the node's name in Kubernetes and its host name.
 	Name string `json:"name"`
-	// State is the directory, as the host sees it, for all that outlives the node.
+	// State is the host's path of the directory for everything that is kept when the
+	// node ends.
 	State string `json:"state"`
 	// Role is ControlPlane or Worker.
 	Role string `json:"role"`
-	// Lower are the directories of the read-only root, lowest last.
+	// Lower are the directories of the read-only root. The lowest is the last.
 	Lower []string `json:"lower"`
-	// Programs maps a program's name inside the node to its file on the host.
+	// Programs maps a program's name in the node to its path on the host.
 	Programs map[string]string `json:"programs"`
-	// Address of the node with the length of its prefix, and its gateway: the
-	// host, or for a worker the first node.
+	// Address is the node's address with the prefix length. Gateway is the address
+	// of the host, or of the first node for a worker.
 	Address string `json:"address"`
 	Gateway string `json:"gateway"`
-	// PodCIDR, of this node, ClusterCIDR, of all nodes' pods, and ServiceCIDR are
-	// only known inside the nodes.
+	// PodCIDR is the network of this node's pods, ClusterCIDR that of all pods. They
+	// and ServiceCIDR exist only inside the nodes.
 	PodCIDR     string `json:"podCIDR"`
 	ClusterCIDR string `json:"clusterCIDR"`
 	ServiceCIDR string `json:"serviceCIDR"`
-	// Cgroups are the directories, one per hierarchy, that contain the node.
+	// Cgroups are the node's cgroups, one per hierarchy.
 	Cgroups []Cgroup `json:"cgroups"`
 }
 
-// Cgroup is the node's place in one cgroup hierarchy.
+// Cgroup is the node's cgroup in one hierarchy.
 type Cgroup struct {
 	// Controllers as in /proc/self/cgroup: "memory", "cpu,cpuacct",
 	// "name=systemd", or empty for the unified hierarchy.
 	Controllers string `json:"controllers"`
-	// Dir is the directory as the host sees it.
+	// Dir is the host's path of the directory.
 	Dir string `json:"dir"`
 }
 
 // Roles of nodes.
 const (
-	// ControlPlane has etcd and the servers of the control plane, and runs pods.
+	// ControlPlane runs etcd, the servers of the control plane, and pods.
 	ControlPlane = "ControlPlane"
-	// Worker only runs pods.
+	// Worker runs only pods.
 	Worker = "Worker"
 )
 
@@ -58,19 +59,20 @@ const (
 const (
 	configFile = "node.json"
 	statusFile = "status.json"
-	// PKIDir and LogDir are folders of the state directory.
+	// PKIDir and LogDir are directories in the state directory.
 	PKIDir = "pki"
 	LogDir = "log"
-	// AuditLog is the file of the first node's logs with what the operator asks of
-	// the API server, one JSON object of kind Event of audit.k8s.io/v1 a line.
+	// AuditLog is the file in LogDir of the first node with the operator's requests
+	// to the API server. Each line is a JSON object of kind Event of
+	// audit.k8s.io/v1.
 	AuditLog = "audit.log"
 )
 
-// Places inside the node.
+// Paths and addresses in the node.
 const (
 	stateMount    = "/node/state"
 	programsMount = "/node/bin"
-	// Socket is containerd's.
+	// Socket is the path of containerd's socket.
 	Socket = "/run/containerd/containerd.sock"
 	// DNSAddress is the address of the Service of the cluster's DNS.
 	DNSAddress = "10.96.0.10"
@@ -79,27 +81,27 @@ const (
 // PauseImage holds a pod's namespaces open.
 const PauseImage = "localhost/meshvm-test/pause:dev"
 
-// RestartRequest is a file of the state directory. While it exists, a server
-// that ends is started again, once; then the file is gone.
+// RestartRequest returns the name of a file in the state directory. If it exists
+// when the server ends, the server is restarted and the file is removed.
 func RestartRequest(server string) string { return "restart-" + server }
 
-// ConfigPath is the file of a node's configuration.
+// ConfigPath returns the path of a node's configuration.
 func ConfigPath(state string) string { return filepath.Join(state, configFile) }
 
 // Save writes the configuration to its file.
 func (c Config) Save() error { return writeJSON(ConfigPath(c.State), c) }
 
-// Load reads the configuration of the node with that state directory.
+// Load reads the configuration of the node with the state directory.
 func Load(state string) (Config, error) {
 	var c Config
 	return c, readJSON(ConfigPath(state), &c)
 }
 
-// Status is what the node's first process reports.
+// Status is the report of the node's first process.
 type Status struct {
 	// Phase is Starting, Ready (all servers were started) or Failed.
 	Phase string `json:"phase"`
-	// Message describes what is waited for, or what failed.
+	// Message describes the server that is starting, or the failure.
 	Message string `json:"message,omitempty"`
 	// Servers by name.
 	Servers map[string]Server `json:"servers"`
@@ -118,13 +120,13 @@ type Server struct {
 	Exited string `json:"exited,omitempty"`
 }
 
-// ReadStatus reads the report of the node with that state directory.
+// ReadStatus reads the report of the node with the state directory.
 func ReadStatus(state string) (Status, error) {
 	var s Status
 	return s, readJSON(filepath.Join(state, statusFile), &s)
 }
 
-// ClearStatus forgets the report of an earlier run.
+// ClearStatus removes the report of an earlier run.
 func ClearStatus(state string) error {
 	err := os.Remove(filepath.Join(state, statusFile))
 	if os.IsNotExist(err) {

@@ -20,8 +20,8 @@ import (
 
 // Arguments of the node program.
 const (
-	// EnterCgroups is the first stage: the process is alone in new namespaces,
-	// but for the cgroup namespace.
+	// EnterCgroups is the first stage. The process is the only one in new
+	// namespaces. The cgroup namespace is still the host's.
 	EnterCgroups = "enter-cgroups"
 	// Init is the second stage: PID 1 of the node.
 	Init = "init"
@@ -42,8 +42,8 @@ func Main(stage, state string) error {
 	return fmt.Errorf("unknown stage %q", stage)
 }
 
-// enterCgroups makes a cgroup namespace. Namespaces belong to threads, and exec
-// keeps those of the thread that calls it.
+// enterCgroups creates a cgroup namespace. Namespaces belong to threads, and exec
+// keeps the namespaces of the calling thread.
 func enterCgroups(c Config) error {
 	if err := joinCgroups(c.Cgroups); err != nil {
 		return err
@@ -69,7 +69,8 @@ func runInit(c Config) error {
 	if err := errors.Join(unix.Sethostname([]byte(c.Name)), etcFiles(c)); err != nil {
 		return err
 	}
-	// The starter puts one end of a cable in here and then closes our input.
+	// The starting program moves one end of a cable here and then closes the
+	// standard input.
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return err
 	}
@@ -81,10 +82,10 @@ func runInit(c Config) error {
 	if err := servers(s, c); err != nil {
 		s.phase(Failed, "%v", err)
 	}
-	select {} // the node ends when it is killed
+	select {} // the node ends only when it is killed
 }
 
-// etcFiles are the few files that programs want to find.
+// etcFiles writes the files in /etc that programs need.
 func etcFiles(c Config) error {
 	address, _, err := net.ParseCIDR(c.Address)
 	if err != nil {
@@ -103,7 +104,8 @@ func etcFiles(c Config) error {
 	return os.MkdirAll("/run/lock", 0o755)
 }
 
-// network gives the node its address, by the link that its starter moved in.
+// network sets the node's address on the link that the starting program moved
+// here.
 func network(c Config) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -111,7 +113,7 @@ func network(c Config) error {
 	}
 	eth0, err := netlink.LinkByName("eth0")
 	if err != nil {
-		return fmt.Errorf("the starter left no eth0: %w", err)
+		return fmt.Errorf("eth0 does not exist: %w", err)
 	}
 	address, err := netlink.ParseAddr(c.Address)
 	if err != nil {

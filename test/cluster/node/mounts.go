@@ -14,16 +14,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kept are directories of the node's root that live in the state directory.
-// KubeVirt's manifests have /var/lib/kubelet and /var/lib/kubevirt fixed.
+// kept are directories of the node's root that are in the state directory.
+// KubeVirt's manifests contain the paths /var/lib/kubelet and /var/lib/kubevirt.
 var kept = []string{
 	"var/lib/containerd", "var/lib/etcd", "var/lib/kubelet", "var/lib/kubevirt",
 	"var/lib/kubevirt-node-labeller", "var/lib/cni",
 }
 
 // enterRoot replaces the root file system of this mount namespace by an overlay
-// of the configured directories. Written data is in memory and is gone
-// with the node, except in kept, which is bound from the state directory.
+// of the configured directories. Written data is in memory and is lost when the
+// node ends, except in the kept directories.
 func enterRoot(c Config) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -68,7 +68,7 @@ func enterRoot(c Config) error {
 	return pivot(root)
 }
 
-// pivot makes root the root directory and lets go of everything else.
+// pivot makes root the root directory and unmounts everything else.
 func pivot(root string) error {
 	if err := os.Chdir(root); err != nil {
 		return err
@@ -79,7 +79,7 @@ func pivot(root string) error {
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("unmount the old root: %w", err)
 	}
-	// The kubelet and KubeVirt's containers pass mounts on to each other.
+	// Mounts propagate between the kubelet and KubeVirt's containers.
 	return errors.Join(os.Chdir("/"), unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""))
 }
 
@@ -101,7 +101,7 @@ func mountAll(mounts ...mount) error {
 	return nil
 }
 
-// bindPrograms shows each program of the configuration under its name.
+// bindPrograms mounts each program of the configuration under its name.
 func bindPrograms(c Config, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -134,8 +134,8 @@ var devices = []struct {
 	{"net/tun", 0o666, 10, 200},
 }
 
-// mountDevices makes a /dev of the node's own. There is no kvm in it: guests
-// run in software emulation, whatever the host has.
+// mountDevices creates the node's /dev. It has no kvm, so guests always run in
+// software emulation.
 func mountDevices(dev string) error {
 	if err := mountAll(
 		mount{"tmpfs", dev, "tmpfs", unix.MS_NOSUID, "mode=755"},
@@ -153,7 +153,7 @@ func mountDevices(dev string) error {
 		if err := unix.Mknod(path, unix.S_IFCHR|d.mode, number); err != nil {
 			return fmt.Errorf("make device %s: %w", path, err)
 		}
-		if err := os.Chmod(path, os.FileMode(d.mode)); err != nil { // past the umask
+		if err := os.Chmod(path, os.FileMode(d.mode)); err != nil { // independent of the umask
 			return err
 		}
 	}

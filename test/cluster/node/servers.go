@@ -25,18 +25,18 @@ import (
 //go:embed files
 var files embed.FS
 
-// values are what the configuration files and command lines are made of.
+// values are used in the configuration files and command lines.
 type values struct {
 	Config
 	IP     string // the node's address
-	PKI    string // folder with keys inside the node
+	PKI    string // directory with keys in the node
 	Socket string
 	Pause  string
-	Conf   string // folder with configuration files inside the node
+	Conf   string // directory with configuration files in the node
 	DNS    string // address of the cluster's DNS
 }
 
-// servers writes the configuration and starts everything in its order.
+// servers writes the configuration and starts the servers in order.
 func servers(s *supervisor, c Config) error {
 	ip, _, err := net.ParseCIDR(c.Address)
 	if err != nil {
@@ -77,7 +77,7 @@ func (v values) controlPlane(s *supervisor, kube string) error {
 	if err := s.start("kube-apiserver", kube, v.apiserver()...); err != nil {
 		return err
 	}
-	// kube-controller-manager ends when no API server answers; the others wait.
+	// kube-controller-manager exits if no API server answers. The others wait.
 	if err := await(s, "kube-apiserver", v.apiReady); err != nil {
 		return err
 	}
@@ -128,7 +128,7 @@ func (v values) apiserver() []string {
 		"--etcd-servers=" + etcdURL, "--bind-address=" + v.IP, "--advertise-address=" + v.IP, "--secure-port=6443",
 		"--tls-cert-file=" + v.PKI + "/apiserver.crt", "--tls-private-key-file=" + v.PKI + "/apiserver.key",
 		"--client-ca-file=" + v.PKI + "/ca.crt", "--service-account-issuer=https://kubernetes.default.svc",
-		// The certificate: a private key of an elliptic curve is not taken for checking.
+		// A certificate, because a private key of an elliptic curve is not accepted.
 		"--service-account-key-file=" + v.PKI + "/sa.crt", "--service-account-signing-key-file=" + v.PKI + "/sa.key",
 		"--service-cluster-ip-range=" + v.ServiceCIDR, "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--kubelet-client-certificate=" + v.PKI + "/apiserver-kubelet-client.crt",
@@ -143,7 +143,7 @@ func (v values) apiserver() []string {
 	}
 }
 
-// client are the flags by which a server of the control plane finds the API server.
+// client returns the flags of a server of the control plane for the API server.
 func (v values) client(name string) []string {
 	k := v.PKI + "/" + name + ".kubeconfig"
 	return []string{
@@ -168,7 +168,7 @@ func (v values) kubelet() []string {
 	}
 }
 
-// await polls until ready, a server's end, or two minutes.
+// await polls until ready, a server exits, or two minutes have passed.
 func await(s *supervisor, what string, ready func() error) error {
 	s.phase(Starting, "waiting for %s", what)
 	deadline := time.Now().Add(2 * time.Minute)
@@ -203,9 +203,9 @@ func (v values) apiReady() error {
 	return nil
 }
 
-// criReady asks containerd what a kubelet asks first, and ends without an answer:
-// the socket exists before that part of it. The message of that request may be
-// empty, and the answer does not matter (cri-api, runtime/v1/api.proto, Version).
+// criReady sends the kubelet's first request to containerd. The kubelet exits if
+// there is no answer, and the socket exists before containerd answers. The request
+// may be empty, and the answer is ignored (cri-api, runtime/v1/api.proto, Version).
 func criReady() error {
 	conn, err := grpc.NewClient("unix://"+Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

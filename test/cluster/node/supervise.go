@@ -17,8 +17,8 @@ import (
 )
 
 // supervisor starts servers, reaps every process that ends in the node, and
-// keeps the report up to date. A server that ends is a finding and is not
-// started again, unless a test has asked for that (RestartRequest).
+// updates the report. A server that exits is reported and not restarted, unless a
+// RestartRequest exists.
 type supervisor struct {
 	mu       sync.Mutex
 	status   Status
@@ -49,8 +49,8 @@ func (s *supervisor) save() {
 	}
 }
 
-// start runs a server with its output in a log file. The processes are started
-// without package os/exec, whose Wait would compete with reap.
+// start runs a server and writes its output to a log file. It does not use package
+// os/exec, whose Wait would compete with reap.
 func (s *supervisor) start(name, path string, args ...string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -89,7 +89,7 @@ func environment() []string {
 	return []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8"}
 }
 
-// reap waits for children for ever, as the first process of a PID namespace must.
+// reap waits for children, as the first process of a PID namespace must.
 func (s *supervisor) reap() {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGCHLD)
@@ -113,7 +113,7 @@ func (s *supervisor) ended(pid int, status unix.WaitStatus) {
 	defer s.mu.Unlock()
 	name, ok := s.names[pid]
 	if !ok {
-		return // an orphan of some pod
+		return // an orphaned process of a pod
 	}
 	request := filepath.Join(stateMount, RestartRequest(name))
 	if os.Remove(request) == nil {
@@ -132,7 +132,7 @@ func (s *supervisor) ended(pid int, status unix.WaitStatus) {
 	s.save()
 }
 
-// failed is the message of a failure, or empty.
+// failed returns the message of a failure, or an empty string.
 func (s *supervisor) failed() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,10 +2,10 @@
 
 //go:build linux
 
-// Package nsrun runs commands in other namespaces without a helper program: a
+// Package nsrun runs commands in other namespaces without a helper program. A
 // goroutine is locked to its thread, the thread changes namespaces, and the
 // command is started from that thread, whose namespaces it inherits. The thread
-// ends with the goroutine, so nothing else in the program is moved.
+// ends with the goroutine, so the rest of the program keeps its namespaces.
 package nsrun
 
 import (
@@ -20,15 +20,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onThread runs f on a dedicated thread that is thrown away afterwards.
+// onThread runs f on a dedicated thread that ends afterwards.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
 			// The runtime cannot end the first thread of a program, which would
-			// stay in the other namespaces for ever and keep them alive. It is
-			// held here, so that f gets another one.
+			// keep the other namespaces alive. It waits here while f runs on
+			// another thread.
 			defer runtime.UnlockOSThread()
 			done <- onThread(f)
 			return
@@ -38,13 +38,12 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-// PrivateMounts runs prepare and then cmd in a new mount namespace, from which
-// no mount is seen outside and which is gone, mounts included, when cmd and its
-// children have ended.
+// PrivateMounts runs prepare and then cmd in a new mount namespace. Its mounts are
+// not visible outside and are removed when cmd and its children have ended.
 func PrivateMounts(prepare func() error, cmd *exec.Cmd) error {
 	return onThread(func() error {
-		// A thread shares its root and working directory with the others, and
-		// may not change its mount namespace while it does.
+		// A thread that shares its root and working directory with other threads
+		// cannot change its mount namespace.
 		if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 			return fmt.Errorf("new mount namespace: %w (this needs root)", err)
 		}
@@ -57,26 +56,26 @@ func PrivateMounts(prepare func() error, cmd *exec.Cmd) error {
 		if cmd.SysProcAttr == nil {
 			cmd.SysProcAttr = &syscall.SysProcAttr{}
 		}
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // it dies with this program
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // it ends with this program
 		return cmd.Run()
 	})
 }
 
-// Target names the namespaces to enter: those of the process PID, except that
-// the network is that of NetPID when it is not zero.
+// Target specifies the namespaces to enter: those of the process PID, with the
+// network namespace of the process NetPID if that is not 0.
 type Target struct {
 	PID    int
 	NetPID int
 }
 
-// Run runs cmd in the target's namespaces and root directory. The program's
-// path is looked up there, by env(1).
+// Run runs cmd in the target's namespaces and root directory. env(1) finds the
+// program there.
 func Run(t Target, cmd *exec.Cmd) error {
 	net := t.NetPID
 	if net == 0 {
 		net = t.PID
 	}
-	// Opened before anything changes: the paths are this side's.
+	// Opened first, because the paths are valid only in this namespace.
 	spaces := []struct {
 		pid  int
 		name string
@@ -116,8 +115,8 @@ func Run(t Target, cmd *exec.Cmd) error {
 				return fmt.Errorf("enter %s namespace of process %d: %w", s.name, s.pid, err)
 			}
 		}
-		// No parent-death signal: in another PID namespace a child sees no
-		// parent, takes it for dead, and ends immediately.
+		// No parent-death signal, because a child in another PID namespace sees
+		// no parent and would end immediately.
 		return cmd.Run()
 	})
 }
@@ -137,7 +136,7 @@ func InNet(pid int, f func() error) error {
 	})
 }
 
-// ExitCode is the exit code in an error of Run, or -1.
+// ExitCode returns the exit code in an error of Run, or -1.
 func ExitCode(err error) int {
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return exit.ExitCode()

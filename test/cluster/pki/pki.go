@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package pki makes the certificates and kubeconfig files of a test cluster.
-// Their keys lie in plain files: they are worth nothing outside of it.
+// Package pki creates the certificates and kubeconfig files of a test cluster.
+// Their keys are in plain files and have no use outside of the cluster.
 package pki
 
 import (
@@ -22,12 +22,12 @@ import (
 	"time"
 )
 
-// lifetime is long enough for any state that is kept between runs.
+// lifetime is longer than state is kept.
 const lifetime = 5 * 365 * 24 * time.Hour
 
-// Request reports for whom certificates are made.
+// Request describes the certificates.
 type Request struct {
-	Dir    string   // where the files go
+	Dir    string   // directory of the files
 	Server string   // URL of the API server
 	Node   string   // name of the node
 	IPs    []net.IP // addresses of the servers
@@ -40,11 +40,11 @@ type authority struct {
 	pem  []byte
 }
 
-// authorityFile has the key with which workers' certificates are signed.
+// authorityFile contains the key that signs workers' certificates.
 const authorityFile = "ca"
 
-// WriteWorker makes the files of a node without control plane, signed by the
-// authority whose files are in a directory of Write.
+// WriteWorker writes the files of a node without control plane, signed by the
+// authority of a directory of Write.
 func WriteWorker(r Request, authorityDir string) error {
 	done := filepath.Join(r.Dir, "kubelet.kubeconfig")
 	if _, err := os.Stat(done); err == nil {
@@ -75,7 +75,7 @@ type identity struct {
 	file, user, group string
 }
 
-// Write makes all files, unless they exist: a kept cluster keeps its keys.
+// Write writes all files unless they exist, so that a cluster keeps its keys.
 func Write(r Request) error {
 	done := filepath.Join(r.Dir, "admin.kubeconfig")
 	if _, err := os.Stat(done); err == nil {
@@ -103,7 +103,7 @@ func Write(r Request) error {
 		r.kubeconfig(ca, identity{"kube-scheduler", "system:kube-scheduler", ""}),
 		r.kubeconfig(ca, identity{"kube-proxy", "system:kube-proxy", ""}),
 		r.kubeconfig(ca, identity{"kubelet", "system:node:" + r.Node, "system:nodes"}),
-		r.kubeconfig(ca, identity{"admin", "admin", "system:masters"}), // last: its file reports that all files exist
+		r.kubeconfig(ca, identity{"admin", "admin", "system:masters"}), // last, because it proves that all files exist
 	)
 }
 

@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/test/cluster"
-	"meshvm.io/meshvm/test/cluster/builder"
 )
 
 // Names of the pods that talk to guests.
@@ -47,9 +46,7 @@ func (s *Scenario) MakeClient(ctx context.Context, namespace, name string) (*cor
 		Spec: corev1.PodSpec{
 			TerminationGracePeriodSeconds: &zero,
 			AutomountServiceAccountToken:  &no,
-			Containers: []corev1.Container{{
-				Name: "client", Image: builder.ClientImage, ImagePullPolicy: corev1.PullIfNotPresent, Args: []string{"serve"},
-			}},
+			Containers:                    []corev1.Container{s.clientContainer()},
 		},
 	}
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(pod)
@@ -66,13 +63,16 @@ func (s *Scenario) MakeClient(ctx context.Context, namespace, name string) (*cor
 	if err != nil {
 		return nil, err
 	}
-	return pod, s.Get(ctx, client.ObjectKeyFromObject(pod), pod)
+	if err := s.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
+		return nil, err
+	}
+	return pod, s.copyClient(ctx, pod)
 }
 
 // From runs the client program in one of the pods of MakeClient.
 func (s *Scenario) From(ctx context.Context, pod *corev1.Pod, args ...string) (string, error) {
 	var out, errs strings.Builder
-	command := append([]string{"-n", pod.Namespace, "exec", pod.Name, "-c", "client", "--", "/netclient"}, args...)
+	command := append([]string{"-n", pod.Namespace, "exec", pod.Name, "-c", "client", "--", s.clientProgram()}, args...)
 	err := s.Kubectl(ctx, cluster.Stdio{Out: &out, Err: &errs}, command...)
 	if err != nil {
 		return out.String(), fmt.Errorf("netclient %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -101,11 +102,17 @@ func (s *Scenario) Connections(ctx context.Context, pod *corev1.Pod) ([]Connecti
 
 // Stats reads counters of a pod's proxy whose names match a regular expression.
 func (s *Scenario) Stats(ctx context.Context, pod *corev1.Pod, filter string) (map[string]int, error) {
+	if s.images != nil {
+		out, err := s.remoteStats(ctx, pod, url.Values{"filter": {filter}}.Encode())
+		return parseStats(out), err
+	}
 	out, err := s.PodNetnsExec(ctx, string(pod.UID), "curl", "-sS", "--max-time", "5", "-G",
 		"http://127.0.0.1:15000/stats", "--data-urlencode", "filter="+filter)
-	if err != nil {
-		return nil, err
-	}
+	return parseStats(out), err
+}
+
+// parseStats reads lines of the form "name: number".
+func parseStats(out string) map[string]int {
 	stats := map[string]int{}
 	for line := range strings.Lines(out) {
 		name, value, ok := strings.Cut(strings.TrimSpace(line), ": ")
@@ -113,7 +120,7 @@ func (s *Scenario) Stats(ctx context.Context, pod *corev1.Pod, filter string) (m
 			stats[name] = n
 		}
 	}
-	return stats, nil
+	return stats
 }
 
 // Taken is the number of connections that came to a listener of a pod's proxy so

@@ -40,10 +40,12 @@ const (
 // Scenario is the demo on one cluster.
 type Scenario struct {
 	*cluster.Cluster
+	// images is set on a cluster that has none of the local cluster's images.
+	images *Images
 }
 
 // New returns the scenario on a running cluster.
-func New(c *cluster.Cluster) *Scenario { return &Scenario{c} }
+func New(c *cluster.Cluster) *Scenario { return &Scenario{Cluster: c} }
 
 // kustomize builds a directory of config/.
 func (s *Scenario) kustomize(ctx context.Context, dir string) ([]byte, error) {
@@ -207,8 +209,15 @@ func (s *Scenario) ApplySample(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	objects, err := kube.Decode(manifest)
+	if err != nil {
+		return err
+	}
+	if objects, err = s.adapt(objects); err != nil {
+		return err
+	}
 	s.Logf("applying config/samples: MeshedVirtualMachine %s in namespace %s", Name, Namespace)
-	return s.ApplyManifest(ctx, manifest)
+	return s.ApplyObjects(ctx, objects)
 }
 
 // MeshedVirtualMachine reads the sample's object.
@@ -246,7 +255,7 @@ func (s *Scenario) ReadyPod(ctx context.Context, key client.ObjectKey) (*corev1.
 			return missing, nil
 		}
 		for _, p := range m.Status.Pods {
-			if _, err := s.PodPID(string(p.UID)); err != nil {
+			if !s.PodRuns(ctx, client.ObjectKey{Namespace: key.Namespace, Name: p.Name}, string(p.UID)) {
 				continue // of an earlier run of the node
 			}
 			return "", s.Get(ctx, client.ObjectKey{Namespace: key.Namespace, Name: p.Name}, pod)

@@ -60,7 +60,7 @@ func (s *Scenario) StartWatch(ctx context.Context, pod *corev1.Pod, clients Clie
 func (s *Scenario) startClient(ctx context.Context, pod *corev1.Pod, targets ...string) *watching {
 	in, stop := io.Pipe()
 	w := &watching{stop: stop, done: make(chan error, 1)}
-	args := append([]string{"-n", pod.Namespace, "exec", "-i", pod.Name, "-c", "client", "--", "/netclient", "watch"}, targets...)
+	args := append([]string{"-n", pod.Namespace, "exec", "-i", pod.Name, "-c", "client", "--", s.clientProgram(), "watch"}, targets...)
 	go func() { w.done <- s.Kubectl(ctx, cluster.Stdio{In: in, Out: &w.out, Err: &w.errs}, args...) }()
 	return w
 }

@@ -12,20 +12,22 @@ import (
 	"slices"
 
 	"meshvm.io/meshvm/test/cluster"
+	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/nsrun"
 )
 
 // nodeCommands are the commands that need a node.
 var nodeCommands = map[string]command{
-	"build":      build,
-	"up":         up,
-	"down":       down,
-	"status":     status,
-	"node":       nodeCommand,
-	"kubectl":    kubectl,
-	"kubeconfig": kubeconfig,
-	"exec":       execute,
-	"import":     importImages,
+	"build":       build,
+	"up":          up,
+	"down":        down,
+	"status":      status,
+	"node":        nodeCommand,
+	"kubectl":     kubectl,
+	"kubeconfig":  kubeconfig,
+	"exec":        execute,
+	"import":      importImages,
+	"demo-images": demoImages,
 }
 
 func build(ctx context.Context, o cluster.Options, _ []string) error { return cluster.Build(ctx, o) }
@@ -80,7 +82,7 @@ func status(ctx context.Context, o cluster.Options, _ []string) error {
 	return nil
 }
 
-// nodeCommand stops and starts one node, or one of its servers.
+// nodeCommand stops or starts a node, or restarts one of its servers.
 func nodeCommand(ctx context.Context, o cluster.Options, args []string) error {
 	const use = "node: want stop NODE, start NODE, or restart NODE SERVER"
 	if len(args) < 2 {
@@ -139,7 +141,7 @@ func execute(ctx context.Context, o cluster.Options, args []string) error {
 	return passExit(c.NodeRun(ctx, *node, s, flags.Args()...))
 }
 
-// passExit makes a command's exit code ours.
+// passExit returns an error with the exit code of a command.
 func passExit(err error) error {
 	if code := nsrun.ExitCode(err); code > 0 {
 		return exitError(code)
@@ -162,4 +164,23 @@ func importImages(ctx context.Context, o cluster.Options, args []string) error {
 		}
 	}
 	return c.ImportImage(ctx, path)
+}
+
+// demoImages prints the paths of the archives that the demo needs on another
+// cluster.
+func demoImages(ctx context.Context, o cluster.Options, _ []string) error {
+	b, err := builder.New(o.Progress)
+	if err != nil {
+		return err
+	}
+	guest, err := b.GuestImageArchive(ctx)
+	if err != nil {
+		return err
+	}
+	clients, err := b.ClusterImages(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s %s\n%s %s\n", builder.GuestImage, guest, builder.ClientImage, clients)
+	return nil
 }

@@ -4,5 +4,5 @@
 
 package main
 
-// nodeCommands are the commands that need a node, and a node needs Linux.
+// nodeCommands are the commands that need a node. A node needs Linux.
 var nodeCommands = map[string]command{}

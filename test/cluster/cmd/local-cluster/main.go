@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command local-cluster builds, starts, stops and looks into the project's local
-// Kubernetes cluster with KubeVirt. See test/cluster/README.md.
+// Command local-cluster builds, starts, stops and inspects the project's local
+// Kubernetes cluster with KubeVirt and Istio. See test/cluster/README.md.
 package main
 
 import (
@@ -18,23 +18,25 @@ import (
 
 const usage = `usage: local-cluster [-name NAME] [-subnet CIDR] [-nodes N] COMMAND
 
-  build                make everything that a cluster runs, into the cache
-  up                   start the cluster, building what is missing
-  down [-keep]         stop it; -keep keeps its state for the next up
+  build                build everything that a cluster runs into the cache
+  up                   start the cluster and build parts that are not cached
+  down [-keep]         stop it, and with -keep keep its state for the next up
   status               show the running components
   kubectl ARGS...      kubectl as administrator
   kubeconfig           print the path of the administrator's kubeconfig
-  node stop NODE       end a node as a power failure would, except node1
+  node stop NODE       end a node like a power failure, except node1
   node start NODE      start it again
-  node restart NODE SERVER   end a server, such as the kubelet, and start it again
-  exec CMD...          run a command inside node1, or with -node in another
-  exec -pod UID CMD... the same in the network namespace of a pod of any node
-  import FILE          give the nodes the images of an OCI archive
-  import -operator     build the operator's images and give them to the nodes
-  images               build the operator's images, print the archive's path
-  clean                remove the cache: all that was built, all kept state
-  tool NAME            build an upstream program, print its path
-  kube                 the same for the multi-call binary of Kubernetes
+  node restart NODE SERVER   kill and restart a server, such as the kubelet
+  exec CMD...          run a command in node1, or with -node in another
+  exec -pod UID CMD... run it in the network namespace of a pod of any node
+  import FILE          import the images of an OCI archive on the nodes
+  import -operator     build the operator's images and import them on the nodes
+  images               build the operator's images and print the archive's path
+  demo-images          build the images of the demo's guest and clients for
+                       another cluster, print their names and archives' paths
+  clean                delete the cache with all products and all state
+  tool NAME            build an upstream program and print its path
+  kube                 like tool kube, the multi-call binary of Kubernetes
   assets               print a directory for KUBEBUILDER_ASSETS
 
 Environment: MESHVM_CACHE, MESHVM_DEBIAN_MIRROR, KUBEBUILDER_ASSETS.
@@ -56,7 +58,7 @@ func main() {
 	}
 }
 
-// exitError is the exit code of a command that spoke for itself.
+// exitError is the exit code of a command that printed its error.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
@@ -64,7 +66,8 @@ func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e))
 // command gets the arguments after its name.
 type command func(context.Context, cluster.Options, []string) error
 
-// commands by name; those that need a node are in commands_linux.go.
+// commands are the commands by name. commands_linux.go contains those that need a
+// node.
 var commands = map[string]command{
 	"tool":   tool,
 	"kube":   func(ctx context.Context, o cluster.Options, _ []string) error { return tool(ctx, o, []string{"kube"}) },

@@ -18,12 +18,8 @@ import (
 	"meshvm.io/meshvm/test/cluster/kube"
 )
 
-// controlPlane shows the objects that the operator makes of the sample.
-func controlPlane(ctx context.Context) (err error) {
-	b, err := builder.New(os.Stderr)
-	if err != nil {
-		return err
-	}
+// controlPlane shows the objects that the operator creates for the sample.
+func controlPlane(ctx context.Context, b *builder.Builder) (err error) {
 	c, err := controlplane.Start(ctx, b)
 	if err != nil {
 		return err

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package progress
+
+// Names of steps that are not products of package builder.
+const (
+	// DemoProgram is the demo's second program, which the first one compiles.
+	DemoProgram = "the demo's program"
+	// OperatorPrograms are the programs in the operator's images.
+	OperatorPrograms = "the operator's programs"
+	// StartCluster is everything from the start of the node to the last packet.
+	StartCluster = "the cluster"
+)
+
+// Costs are the steps of a demo for which nothing is cached, in about the order
+// in which they begin. Names are those of products in package builder.
+var Costs = []Cost{
+	{Name: DemoProgram, Seconds: 95, Packages: 800},
+	{Name: "bin/kube", Seconds: 170, Packages: 2000},
+	{Name: "rootfs/base", Seconds: 15},
+	{Name: "rootfs/node", Seconds: 2},
+	{Name: "rootfs/build", Seconds: 3},
+	{Name: "bin/kubevirt-cgo", Seconds: 95, Packages: 900},
+	{Name: "bin/virt-operator", Seconds: 5, Packages: 50},
+	{Name: "bin/virt-api", Seconds: 5, Packages: 50},
+	{Name: "bin/virt-controller", Seconds: 7, Packages: 50},
+	{Name: "guest-kernel", Seconds: 2},
+	{Name: "bin/envoy", Seconds: 2},
+	{Name: "bin/pilot-agent", Seconds: 15, Packages: 200},
+	{Name: "bin/pilot-discovery", Seconds: 60, Packages: 500},
+	{Name: "bin/coredns", Seconds: 10, Packages: 100},
+	{Name: "bin/charts", Seconds: 5, Packages: 20},
+	{Name: OperatorPrograms, Seconds: 20, Packages: 200},
+	{Name: StartCluster, Seconds: 75},
+}
+
+// Disk is the space in MB that a demo for which nothing is cached writes, by the
+// directory that gets it.
+var Disk = struct{ Cache, GoCache, Modules float64 }{Cache: 5000, GoCache: 4500, Modules: 2500}
+
+// Sum adds up the costs.
+func Sum(steps []Cost) (seconds float64) {
+	for _, s := range steps {
+		seconds += s.Seconds
+	}
+	return seconds
+}

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package progress
+
+import "time"
+
+// Cost is what a step takes when nothing of it is cached.
+type Cost struct {
+	// Name of the step, as in Begin.
+	Name string
+	// Seconds of wall time that the step takes when it has the whole reference
+	// machine.
+	Seconds float64
+	// Packages is the number of Go packages that the step compiles, 0 if none.
+	Packages int
+}
+
+// referenceCores is the number of cores of the machine on which the costs were
+// measured.
+const referenceCores = 2.0
+
+// plan estimates the time left. Steps may run at the same time, so it compares
+// the progress of all of them with the time since the begin.
+type plan struct {
+	begin time.Time
+	costs map[string]Cost
+	// ended are the steps that have ended.
+	ended map[string]bool
+	// guess is this machine's time divided by the reference machine's, as
+	// guessed from the number of cores.
+	guess float64
+}
+
+func newPlan(steps []Cost, begin time.Time, guess float64) *plan {
+	p := &plan{begin: begin, costs: map[string]Cost{}, ended: map[string]bool{}, guess: guess}
+	for _, s := range steps {
+		p.costs[s.Name] = s
+	}
+	return p
+}
+
+// trusted is the cost, in seconds, after which the measured speed of this
+// machine counts as much as the guess.
+const trusted = 60.0
+
+// left is the time that the remaining steps take.
+func (p *plan) left(now time.Time, running map[string]*run) time.Duration {
+	var done, rest float64
+	for name, c := range p.costs {
+		part := 0.0
+		if r := running[name]; r != nil {
+			part = r.fraction(c, now, p.guess)
+		}
+		if p.ended[name] {
+			part = 1
+		}
+		done += part * c.Seconds
+		rest += (1 - part) * c.Seconds
+	}
+	factor := (p.guess*trusted + now.Sub(p.begin).Seconds()) / (trusted + done)
+	return time.Duration(rest * factor * float64(time.Second))
+}
+
+// fraction is the part of a running step that is done.
+func (r *run) fraction(c Cost, now time.Time, factor float64) float64 {
+	const most = 0.95 // linking follows the last package
+	part := now.Sub(r.begin).Seconds() / (c.Seconds * factor)
+	if c.Packages > 0 {
+		part = float64(r.packages) / float64(c.Packages)
+	}
+	return min(part, most)
+}
