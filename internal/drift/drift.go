@@ -51,7 +51,7 @@ type Change struct {
 	Counters *v1alpha1.TrafficCounters
 }
 
-// None reports whether the status contains the whole result.
+// IsZero reports whether the status contains the whole result.
 func (c Change) IsZero() bool { return c.Finding == nil && c.Counters == nil }
 
 // FromAudit compares a result with the status. It ignores a result about an older

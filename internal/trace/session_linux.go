@@ -167,6 +167,7 @@ func (s *session) take(c *Collector, r received) {
 		if e, err = decodeConntrack(t, r.message.Data); err == nil {
 			c.Conntrack(r.at, e)
 		}
+	default: // Other messages of the subscribed groups are not evaluated.
 	}
 	if err != nil {
 		s.undecoded.Add(1)

@@ -35,8 +35,7 @@ func explain(err error) error {
 	if errors.Is(err, unix.ERESTART) {
 		return ErrChanged
 	}
-	var rejected *nfnetlink.RejectedError
-	if errors.As(err, &rejected) {
+	if rejected, ok := errors.AsType[*nfnetlink.RejectedError](err); ok {
 		rejected.Err = supported(rejected.Err)
 	}
 	return err
