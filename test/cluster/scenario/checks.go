@@ -136,25 +136,9 @@ func (s *Scenario) check(ctx context.Context, pod *corev1.Pod, e expectation) (C
 			return Check{}, err
 		}
 	}
-	c := Check{Name: e.name, Want: e.want}
-	answer, probeErr := e.probe(ctx)
-	c.Seen = fmt.Sprintf("%q", strings.TrimSpace(answer))
-	switch {
-	case e.contains == "" && probeErr == nil:
-		c.Err = errors.New("it was not refused")
-	case e.contains == "":
-		c.Seen = "refused"
-	case probeErr != nil:
-		c.Err = probeErr
-	case !strings.Contains(answer, e.contains):
-		c.Err = fmt.Errorf("the answer has no %q", e.contains)
-	}
+	c := e.probed(ctx)
 	if e.destination != "" && c.Err == nil && hasLog {
-		// A connection between proxies may be an older one: the log has requests.
-		record, err := s.awaitRecord(ctx, pod, len(logged), e)
-		c.Err = err
-		c.Seen += "; the proxy: " + record.String()
-		return c, nil
+		return s.logged(ctx, pod, len(logged), e, c), nil
 	}
 	after, err := s.Taken(ctx, pod, e.listener)
 	if err != nil {
@@ -162,13 +146,39 @@ func (s *Scenario) check(ctx context.Context, pod *corev1.Pod, e expectation) (C
 	}
 	c.Seen += fmt.Sprintf("; port %d of the proxy took %d connections", e.listener, after-before)
 	switch {
-	case c.Err != nil:
-	case e.destination == "" && after != before:
+	case e.destination == "" && after != before && c.Err == nil:
 		c.Err = fmt.Errorf("the proxy's port %d took a connection that should bypass it", e.listener)
-	case e.destination != "" && after == before && !(e.peer != "" && after > 0): // connections between proxies are reused
+	case e.destination != "" && after == before && (e.peer == "" || after == 0) && c.Err == nil: // connections between proxies are reused
 		c.Err = fmt.Errorf("the proxy's port %d took no connection", e.listener)
 	}
 	return c, nil
+}
+
+// probed runs the probe and compares its answer with the expected one.
+func (e expectation) probed(ctx context.Context) Check {
+	c := Check{Name: e.name, Want: e.want}
+	answer, err := e.probe(ctx)
+	c.Seen = fmt.Sprintf("%q", strings.TrimSpace(answer))
+	switch {
+	case e.contains == "" && err == nil:
+		c.Err = errors.New("it was not refused")
+	case e.contains == "":
+		c.Seen = "refused"
+	case err != nil:
+		c.Err = err
+	case !strings.Contains(answer, e.contains):
+		c.Err = fmt.Errorf("the answer has no %q", e.contains)
+	}
+	return c
+}
+
+// logged adds what the access log says about a probe that was answered: a
+// connection between proxies may be an older one, but the log has requests.
+func (s *Scenario) logged(ctx context.Context, pod *corev1.Pod, skip int, e expectation, c Check) Check {
+	var record Connection
+	record, c.Err = s.awaitRecord(ctx, pod, skip, e)
+	c.Seen += "; the proxy: " + record.String()
+	return c
 }
 
 // awaitRecord waits for the line of the access log that an expectation is about.
