@@ -172,7 +172,7 @@ func (e expectation) probed(ctx context.Context) Check {
 	return c
 }
 
-// logged adds what the access log says about a probe that was answered: a
+// logged adds what the access log reports about a probe that was answered: a
 // connection between proxies may be an older one, but the log has requests.
 func (s *Scenario) logged(ctx context.Context, pod *corev1.Pod, skip int, e expectation, c Check) Check {
 	var record Connection
