@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -36,23 +37,42 @@ type options struct {
 // images are the images for an existing cluster, see scenario.Images.
 type images struct{ guest, disk, client, shell string }
 
-func (i *images) flags() {
-	flag.StringVar(&i.guest, "guest-image", "", "the guest image of \"local-cluster demo-images\" in a registry; if empty, guests boot -guest-disk")
-	flag.StringVar(&i.disk, "guest-disk", "quay.io/containerdisks/fedora:latest", "containerDisk with cloud-init, Python 3 and an SSH server")
-	flag.StringVar(&i.client, "client-image", "", "the client image of \"local-cluster demo-images\" in a registry; if empty, the client is copied into pods of -shell-image")
-	flag.StringVar(&i.shell, "shell-image", "docker.io/library/busybox:stable", "image with sh and cat")
+func (i *images) flags(f *flag.FlagSet) {
+	f.StringVar(&i.guest, "guest-image", "", "the guest image of \"local-cluster demo-images\" in a registry; if empty, guests boot -guest-disk")
+	f.StringVar(&i.disk, "guest-disk", "quay.io/containerdisks/fedora:latest", "containerDisk with cloud-init, Python 3 and an SSH server")
+	f.StringVar(&i.client, "client-image", "", "the client image of \"local-cluster demo-images\" in a registry; if empty, the client is copied into pods of -shell-image")
+	f.StringVar(&i.shell, "shell-image", "docker.io/library/busybox:stable", "image with sh and cat")
+}
+
+// parse parses the program's arguments. Its set of flags is its own: packages that
+// the program links define flags in flag.CommandLine, controller-runtime's
+// client/config defines -kubeconfig.
+func parse(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet("demo", flag.ContinueOnError)
+	f.StringVar(&o.name, "name", "", "name of the local cluster")
+	f.StringVar(&o.subnet, "subnet", "", "network between this machine and the node of the local cluster")
+	f.StringVar(&o.kubeconfig, "kubeconfig", "", "use the existing cluster of this file, with KubeVirt, Istio and the operator")
+	f.StringVar(&o.kubectl, "kubectl", "kubectl", "kubectl for the existing cluster")
+	o.images.flags(f)
+	err := f.Parse(args)
+	if err == nil && f.NArg() > 0 {
+		err = fmt.Errorf("unexpected argument %q: all options are flags, see -help", f.Arg(0))
+	}
+	return o, err
 }
 
 func main() {
-	var o options
-	flag.StringVar(&o.name, "name", "", "name of the local cluster")
-	flag.StringVar(&o.subnet, "subnet", "", "network between this machine and the node of the local cluster")
-	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "use the existing cluster of this file, with KubeVirt, Istio and the operator")
-	flag.StringVar(&o.kubectl, "kubectl", "kubectl", "kubectl for the existing cluster")
-	o.images.flags()
-	flag.Parse()
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, o)
+	err = run(ctx, o)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
