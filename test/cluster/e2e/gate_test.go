@@ -60,10 +60,17 @@ func TestGate(t *testing.T) {
 }
 
 // holdRules keeps the operator from writing rules until the function that it
-// returns is called.
+// returns is called. That function also works after the test has failed or its time
+// is over.
 func (h *held) holdRules() (release func()) {
 	h.patch(`{"metadata":{"annotations":{"meshvm.io/paused":"true"}}}`)
-	return sync.OnceFunc(func() { h.patch(`{"metadata":{"annotations":{"meshvm.io/paused":null}}}`) })
+	return sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), time.Minute)
+		defer cancel()
+		if err := h.tryPatch(ctx, `{"metadata":{"annotations":{"meshvm.io/paused":null}}}`); err != nil {
+			h.Errorf("unpause the machine: %v", err)
+		}
+	})
 }
 
 // staysShut has the kubelet go over a pod whose gate is shut, twice and wholly: it

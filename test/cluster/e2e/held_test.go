@@ -191,11 +191,15 @@ func (h *held) restart() types.UID {
 
 // patch changes the MeshedVirtualMachine.
 func (h *held) patch(text string) {
-	u := h.object("MeshedVirtualMachine", heldNamespace)
-	u.SetAPIVersion(v1alpha1.GroupVersion.String())
-	if err := h.Patch(h.ctx, u, client.RawPatch(types.MergePatchType, []byte(text))); err != nil {
+	if err := h.tryPatch(h.ctx, text); err != nil {
 		h.Fatal(err)
 	}
+}
+
+func (h *held) tryPatch(ctx context.Context, text string) error {
+	u := h.object("MeshedVirtualMachine", heldNamespace)
+	u.SetAPIVersion(v1alpha1.GroupVersion.String())
+	return h.Patch(ctx, u, client.RawPatch(types.MergePatchType, []byte(text)))
 }
 
 func (h *held) nodeOf(uid types.UID) string {

@@ -62,6 +62,10 @@ func (w *Witness) pod(ctx context.Context, u *unstructured.Unstructured, old, go
 	}
 	for _, c := range p.Status.Conditions {
 		switch {
+		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue:
+			say("scheduled", "scheduled to "+p.Spec.NodeName)
+		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse:
+			say("scheduled", "not scheduled: "+c.Message)
 		case c.Type == corev1.PodReadyToStartContainers && c.Status == corev1.ConditionTrue:
 			say("sandbox", "sandbox reported")
 		case c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue:
