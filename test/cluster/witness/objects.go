@@ -44,6 +44,19 @@ func decode[T any](u *unstructured.Unstructured) *T {
 	return out
 }
 
+// scheduling returns the node of a pod, or the scheduler's reason for none.
+func scheduling(p *corev1.Pod) string {
+	if p.Spec.NodeName != "" {
+		return "scheduled to " + p.Spec.NodeName
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return "not scheduled: " + c.Message
+		}
+	}
+	return ""
+}
+
 func (w *Witness) pod(ctx context.Context, u *unstructured.Unstructured, old, gone bool) {
 	p := decode[corev1.Pod](u)
 	key := func(what string) string { return string(p.UID) + "/" + what }
@@ -60,20 +73,7 @@ func (w *Witness) pod(ctx context.Context, u *unstructured.Unstructured, old, go
 			w.running.Go(func() { w.count(ctx, p.UID, p.Name) })
 		}
 	}
-	for _, c := range p.Status.Conditions {
-		switch {
-		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue:
-			say("scheduled", "scheduled to "+p.Spec.NodeName)
-		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse:
-			say("scheduled", "not scheduled: "+c.Message)
-		case c.Type == corev1.PodReadyToStartContainers && c.Status == corev1.ConditionTrue:
-			say("sandbox", "sandbox reported")
-		case c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue:
-			say("ready", Ready)
-		case c.Type == corev1.PodReady && w.Find(p.UID, Ready) != nil:
-			say("ready", NotReady)
-		}
-	}
+	w.conditions(p, say)
 	for _, c := range p.Status.InitContainerStatuses {
 		switch {
 		case c.State.Terminated != nil && c.Name == "meshvm-gate":
@@ -89,6 +89,23 @@ func (w *Witness) pod(ctx context.Context, u *unstructured.Unstructured, old, go
 	}
 	if gone || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		say("gone", Gone)
+	}
+}
+
+// conditions notes where a pod is scheduled, its sandbox and its readiness.
+func (w *Witness) conditions(p *corev1.Pod, say func(what, value string)) {
+	if value := scheduling(p); value != "" {
+		say("scheduled", value)
+	}
+	for _, c := range p.Status.Conditions {
+		switch {
+		case c.Type == corev1.PodReadyToStartContainers && c.Status == corev1.ConditionTrue:
+			say("sandbox", "sandbox reported")
+		case c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue:
+			say("ready", Ready)
+		case c.Type == corev1.PodReady && w.Find(p.UID, Ready) != nil:
+			say("ready", NotReady)
+		}
 	}
 }
 
