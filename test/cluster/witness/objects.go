@@ -44,7 +44,7 @@ func decode[T any](u *unstructured.Unstructured) *T {
 	return out
 }
 
-// scheduling returns the node of a pod, or the scheduler's reason for none.
+// scheduling returns the node of a pod, or the reason why it is not scheduled.
 func scheduling(p *corev1.Pod) string {
 	if p.Spec.NodeName != "" {
 		return "scheduled to " + p.Spec.NodeName
