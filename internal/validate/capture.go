@@ -3,18 +3,9 @@
 package validate
 
 import (
-	"strings"
-
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-)
-
-const (
-	// ProxyConfigAnnotation contains Istio's ProxyConfig of a pod.
-	ProxyConfigAnnotation = "proxy.istio.io/config"
-	// DNSCapture is the variable in its proxyMetadata that enables DNS capture.
-	DNSCapture = "ISTIO_META_DNS_CAPTURE"
 )
 
 func (e *Errors) capture(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
@@ -82,20 +73,9 @@ func (e *Errors) Outbound(o v1alpha1.OutboundRules, path *field.Path) {
 	}
 }
 
-// dns rejects unknown policies, and an annotation of the template that leaves the
-// proxy without the resolver that DNSPolicyProxy needs.
+// dns rejects unknown policies.
 func (e *Errors) dns(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
-	d := mvm.Spec.Capture.DNS
-	if d != "" && d != v1alpha1.DNSPolicyDirect && d != v1alpha1.DNSPolicyProxy {
+	if d := mvm.Spec.Capture.DNS; d != "" && d != v1alpha1.DNSPolicyDirect && d != v1alpha1.DNSPolicyProxy {
 		e.Reject(v1alpha1.ReasonInvalidSpec, path, "invalid policy %q: must be Direct or Proxy", d)
-	}
-	template := mvm.Spec.VirtualMachine.Template
-	if d != v1alpha1.DNSPolicyProxy || template == nil || mvm.Spec.Mesh.DataPlaneOrDefault() == v1alpha1.DataPlaneAmbient {
-		return
-	}
-	if own := template.ObjectMeta.Annotations[ProxyConfigAnnotation]; own != "" && !strings.Contains(own, DNSCapture) {
-		e.Reject(v1alpha1.ReasonInvalidSpec,
-			field.NewPath("spec", "virtualMachine", "template", "metadata", "annotations").Key(ProxyConfigAnnotation),
-			"must set %s in proxyMetadata, because spec.capture.dns is Proxy: add the variable, or remove the annotation", DNSCapture)
 	}
 }

@@ -24,14 +24,19 @@ type probe struct {
 	path *field.Path
 	// port is 0 if it is a name that no interface of the guest lists.
 	port int32
+	// http is set for an HTTP request. Otherwise the probe only connects.
+	http bool
 }
+
+// templateSpecPath is the path of the guest's spec.
+var templateSpecPath = field.NewPath("spec", "virtualMachine", "template", "spec")
 
 // probesOf returns the probes of a guest that connect to the pod.
 func probesOf(spec *kubevirtv1.VirtualMachineInstanceSpec, path *field.Path) []probe {
 	var all []probe
-	add := func(host string, port intstr.IntOrString, at *field.Path) {
+	add := func(host string, port intstr.IntOrString, http bool, at *field.Path) {
 		if host == "" { // Probes of other hosts do not enter the pod.
-			all = append(all, probe{path: at.Child("port"), port: portNamed(spec, port)})
+			all = append(all, probe{path: at.Child("port"), port: portNamed(spec, port), http: http})
 		}
 	}
 	for _, p := range []struct {
@@ -42,10 +47,10 @@ func probesOf(spec *kubevirtv1.VirtualMachineInstanceSpec, path *field.Path) []p
 			continue
 		}
 		if tcp := p.probe.TCPSocket; tcp != nil {
-			add(tcp.Host, tcp.Port, p.path.Child("tcpSocket"))
+			add(tcp.Host, tcp.Port, false, p.path.Child("tcpSocket"))
 		}
 		if http := p.probe.HTTPGet; http != nil {
-			add(http.Host, http.Port, p.path.Child("httpGet"))
+			add(http.Host, http.Port, true, p.path.Child("httpGet"))
 		}
 	}
 	return all

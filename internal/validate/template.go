@@ -37,14 +37,10 @@ func (e *Errors) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field.
 	}
 }
 
-// annotationInterception selects how Istio's sidecar receives connections (Istio,
-// api/annotation, sidecar.istio.io/interceptionMode).
-const annotationInterception = "sidecar.istio.io/interceptionMode"
-
-// templateLabels rejects labels and annotations that contradict the spec, because
-// the operator would silently overwrite them.
+// templateLabels rejects labels that contradict the spec, because the operator
+// would silently overwrite them.
 func (e *Errors) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *kubevirtv1.VirtualMachineInstanceTemplateSpec, path *field.Path) {
-	labels, annotations := path.Child("labels"), path.Child("annotations")
+	labels := path.Child("labels")
 	meta := template.ObjectMeta
 	if v, ok := meta.Labels[v1alpha1.LabelVersion]; ok && v != mvm.Spec.VersionOrDefault() {
 		e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelVersion),
@@ -55,10 +51,6 @@ func (e *Errors) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *ku
 	}
 	if _, ok := meta.Labels[v1alpha1.LabelStartGate]; ok {
 		e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelStartGate), "only the operator sets this label: remove it, and set spec.start")
-	}
-	if v := meta.Annotations[annotationInterception]; strings.EqualFold(v, "TPROXY") {
-		e.Reject(v1alpha1.ReasonInvalidSpec, annotations.Key(annotationInterception),
-			"mode TPROXY handles the guest's outbound connections as inbound connections: remove the annotation, so that the mode is REDIRECT")
 	}
 }
 
