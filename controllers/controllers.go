@@ -80,6 +80,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	mvm := &meshedvirtualmachine.Reconciler{
 		Client:    mgr.GetClient(),
+		Reader:    mgr.GetAPIReader(),
 		Applier:   apply.Applier{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
 		Recorder:  mgr.GetEventRecorder("meshvm"),
 		StartGate: o.StartGate,

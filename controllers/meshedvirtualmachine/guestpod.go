@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -141,7 +142,7 @@ func natKey(mvm *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) apply.Key {
 // startOf reports whether the start of a pod's guest was, or is, delayed. The
 // value for a guest that was unpaused is kept.
 func (s *scope) startOf(g guestPod) v1alpha1.PodStart {
-	before := s.startBefore(g.Pod)
+	before := startInStatus(s.before, g.UID)
 	switch {
 	case g.gateBlocks:
 		return v1alpha1.PodStartHeld
@@ -158,13 +159,13 @@ func (s *scope) startOf(g guestPod) v1alpha1.PodStart {
 	}
 }
 
-// startBefore is the start state of a pod in the status as it was read.
-func (s *scope) startBefore(pod *corev1.Pod) v1alpha1.PodStart {
-	i := slices.IndexFunc(s.before.Status.Pods, func(p v1alpha1.PodStatus) bool { return p.UID == pod.UID })
+// startInStatus is the start state of a pod in the status.
+func startInStatus(mvm *v1alpha1.MeshedVirtualMachine, pod types.UID) v1alpha1.PodStart {
+	i := slices.IndexFunc(mvm.Status.Pods, func(p v1alpha1.PodStatus) bool { return p.UID == pod })
 	if i < 0 {
 		return ""
 	}
-	return s.before.Status.Pods[i].Start
+	return mvm.Status.Pods[i].Start
 }
 
 // isMigrationTarget reports whether the pod was created for a live migration.

@@ -32,6 +32,8 @@ import (
 type Reconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
+	// Reader reads from the API server.
+	Reader client.Reader
 	// Applier writes the children.
 	Applier apply.Applier
 	// Recorder emits events.

@@ -15,6 +15,7 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	kubevirtclient "kubevirt.io/client-go/kubevirt/typed/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
@@ -49,14 +50,24 @@ func (u unpauser) Unpause(ctx context.Context, guest types.NamespacedName) error
 
 // unpause unpauses a guest that the operator started paused, once the rules of
 // its pod are verified. It does so once for each pod: a user who pauses the guest
-// later does so on purpose. The status records it, and if the operator dies before
-// the status is written, unpausedSinceStart detects it.
+// later does so on purpose. The status records it. The cache may not show that
+// status yet, so the API server is asked. If the operator dies before the status is
+// written, unpausedSinceStart detects it.
 func (r *Reconciler) unpause(ctx context.Context, s *scope) error {
 	if s.paused || len(s.guestPods) != 1 || s.vmi == nil || s.vmi.Status.Phase != kubevirtv1.Running || !s.vmiPaused() {
 		return nil
 	}
 	g := &s.guestPods[0]
 	if !g.ready() || g.start != v1alpha1.PodStartHeld {
+		return nil
+	}
+	released, err := r.releasedBefore(ctx, s.mvm, g.UID)
+	if err != nil {
+		s.unpauseError = err
+		return err
+	}
+	if released {
+		g.start = v1alpha1.PodStartReleased
 		return nil
 	}
 	guest := types.NamespacedName{Namespace: s.vmi.Namespace, Name: s.vmi.Name}
@@ -67,6 +78,24 @@ func (r *Reconciler) unpause(ctx context.Context, s *scope) error {
 	ctrl.LoggerFrom(ctx).Info("Unpaused guest", "virtualMachineInstance", guest, "pod", g.Name)
 	g.start = v1alpha1.PodStartReleased
 	return nil
+}
+
+// releasedBefore reports whether the status on the API server says that the guest
+// of a pod was unpaused. A list with a field selector needs no more permissions than
+// the watch.
+func (r *Reconciler) releasedBefore(ctx context.Context, mvm *v1alpha1.MeshedVirtualMachine, pod types.UID) (bool, error) {
+	var list v1alpha1.MeshedVirtualMachineList
+	err := r.Reader.List(ctx, &list, client.InNamespace(mvm.Namespace), client.MatchingFields{"metadata.name": mvm.Name})
+	if err != nil {
+		return false, fmt.Errorf("read the status before the guest is unpaused: %w", err)
+	}
+	for i := range list.Items {
+		now := &list.Items[i]
+		if now.UID == mvm.UID && startInStatus(now, pod) == v1alpha1.PodStartReleased {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // notPaused reports whether the guest runs already, which the operator's cache

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	kubevirtv1 "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/builders"
@@ -172,6 +173,49 @@ func (u *unpauses) Unpause(_ context.Context, guest types.NamespacedName) error 
 	return u.err
 }
 
+// server is an API server with one object, in the state in which the scope has it
+// unless it is changed.
+type server struct {
+	client.Reader
+	mvm v1alpha1.MeshedVirtualMachine
+	err error
+}
+
+func (s server) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+	list.(*v1alpha1.MeshedVirtualMachineList).Items = []v1alpha1.MeshedVirtualMachine{s.mvm}
+	return s.err
+}
+
+// unpauserOf is a Reconciler whose cache is as new as the API server.
+func unpauserOf(s *scope, u *unpauses) *Reconciler {
+	return &Reconciler{Unpauser: u, Reader: server{mvm: *s.before.DeepCopy()}}
+}
+
+// TestUnpauseOnce is for a cache that does not show the operator's own status yet.
+func TestUnpauseOnce(t *testing.T) {
+	s, u := world(startedPaused), &unpauses{}
+	newer := s.before.DeepCopy()
+	newer.Status.Pods = []v1alpha1.PodStatus{{UID: s.pods[0].UID, Start: v1alpha1.PodStartReleased}}
+	if err := (&Reconciler{Unpauser: u, Reader: server{mvm: *newer}}).unpause(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if len(u.of) != 0 || s.podStatuses()[0].Start != v1alpha1.PodStartReleased {
+		t.Errorf("unpaused again: %v, start in status: %s", u.of, s.podStatuses()[0].Start)
+	}
+
+	// An object of the same name that replaced this one says nothing about its pods.
+	s, newer.UID = world(startedPaused), "another"
+	if err := (&Reconciler{Unpauser: u, Reader: server{mvm: *newer}}).unpause(t.Context(), s); err != nil || len(u.of) != 1 {
+		t.Errorf("not unpaused because of another object: %v, %v", u.of, err)
+	}
+
+	s, u = world(startedPaused), &unpauses{}
+	err := (&Reconciler{Unpauser: u, Reader: server{err: errors.New("busy")}}).unpause(t.Context(), s)
+	if err == nil || len(u.of) != 0 || s.podStatuses()[0].Start != v1alpha1.PodStartHeld {
+		t.Errorf("unpaused although the status is unknown: %v, %v", u.of, err)
+	}
+}
+
 func TestUnpause(t *testing.T) {
 	tests := map[string]struct {
 		mods []func(*scope)
@@ -198,12 +242,12 @@ func TestUnpause(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			s, u := world(append([]func(*scope){startedPaused}, tc.mods...)...), &unpauses{}
-			if err := (&Reconciler{Unpauser: u}).unpause(t.Context(), s); err != nil {
+			if err := unpauserOf(s, u).unpause(t.Context(), s); err != nil {
 				t.Fatal(err)
 			}
 			guest := types.NamespacedName{Namespace: s.vmi.Namespace, Name: s.vmi.Name}
 			if released := slices.Equal(u.of, []types.NamespacedName{guest}); released != tc.want || len(u.of) > 1 {
-				t.Errorf("let run: %v, want it: %t", u.of, tc.want)
+				t.Errorf("unpaused: %v, want it: %t", u.of, tc.want)
 			}
 			if tc.want && s.podStatuses()[0].Start != v1alpha1.PodStartReleased {
 				t.Error("status does not show so")
@@ -211,7 +255,7 @@ func TestUnpause(t *testing.T) {
 		})
 	}
 	s, u := world(startedPaused), &unpauses{err: errors.New("busy")}
-	if err := (&Reconciler{Unpauser: u}).unpause(t.Context(), s); err == nil || s.podStatuses()[0].Start != v1alpha1.PodStartHeld {
+	if err := unpauserOf(s, u).unpause(t.Context(), s); err == nil || s.podStatuses()[0].Start != v1alpha1.PodStartHeld {
 		t.Errorf("a refusal was taken for success: %v", err)
 	}
 }
@@ -224,7 +268,7 @@ func TestUnpauseOfAGuestThatRuns(t *testing.T) {
 	} {
 		conflict := apierrors.NewConflict(kubevirtv1.Resource("virtualmachineinstance"), "web", errors.New(message))
 		s := world(startedPaused)
-		err := (&Reconciler{Unpauser: &unpauses{err: conflict}}).unpause(t.Context(), s)
+		err := unpauserOf(s, &unpauses{err: conflict}).unpause(t.Context(), s)
 		if got := s.podStatuses()[0].Start; got != want || (err == nil) != (want == v1alpha1.PodStartReleased) {
 			t.Errorf("%s: %s, %v", message, got, err)
 		}
@@ -235,7 +279,7 @@ func TestUnpauseOfAGuestThatRuns(t *testing.T) {
 func TestForbiddenUnpause(t *testing.T) {
 	s := world(startedPaused)
 	forbidden := apierrors.NewForbidden(kubevirtv1.Resource("virtualmachineinstances"), "web", errors.New("no"))
-	if err := (&Reconciler{Unpauser: &unpauses{err: forbidden}}).unpause(t.Context(), s); !apierrors.IsForbidden(err) {
+	if err := unpauserOf(s, &unpauses{err: forbidden}).unpause(t.Context(), s); !apierrors.IsForbidden(err) {
 		t.Fatalf("got %v", err)
 	}
 	if c := s.virtualMachineReady(); c.Reason != v1alpha1.ReasonStarting || !strings.Contains(c.Message, "config/unpause") {
