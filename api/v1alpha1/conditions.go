@@ -101,7 +101,8 @@ const (
 
 	// ConditionConflicted is present and True only while a required object
 	// exists that is not controlled by this MeshedVirtualMachine. The operator
-	// never takes over such an object.
+	// takes over such an object only if its labels name this
+	// MeshedVirtualMachine and it has no controller, as after a restore.
 	//
 	// Possible reasons when True: Conflict.
 	ConditionConflicted ConditionType = "Conflicted"

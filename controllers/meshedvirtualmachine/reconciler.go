@@ -8,6 +8,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -82,7 +83,7 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 }
 
 // applyFunc applies a desired object, or only compares it with the live one.
-type applyFunc func(ctx context.Context, desired apply.Object, owner types.UID) (*unstructured.Unstructured, error)
+type applyFunc func(ctx context.Context, desired apply.Object, owner metav1.Object) (*unstructured.Unstructured, error)
 
 // applyChildren applies the desired objects one by one and, when all succeeded,
 // prunes those that are no longer desired. PodNATConfigurations of pods that no
@@ -98,7 +99,7 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 	for _, o := range desired {
 		key := apply.KeyOf(o)
 		keep[key] = true
-		live, err := r.applierFor(s, key)(ctx, o, s.mvm.UID)
+		live, err := r.applierFor(s, key)(ctx, o, s.mvm)
 		if live != nil && !errors.Is(err, apply.ErrConflict) {
 			s.children[key] = live
 		}
@@ -130,8 +131,17 @@ func (r *Reconciler) applierFor(s *scope, key apply.Key) applyFunc {
 }
 
 func (r *Reconciler) prune(ctx context.Context, s *scope, keep map[apply.Key]bool, kinds ...schema.GroupVersionKind) error {
-	selector := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
-	return r.Applier.Prune(ctx, s.mvm.Namespace, s.mvm.UID, selector, kinds, keep)
+	return r.Applier.Prune(ctx, s.mvm, kinds, keep, s.named)
+}
+
+// named reports whether an object has the name that the operator gives to a child of
+// its kind.
+func (s *scope) named(o *unstructured.Unstructured) bool {
+	if o.GroupVersionKind().GroupKind() != children.PodNATConfigurationKind.GroupKind() {
+		return o.GetName() == s.mvm.Name
+	}
+	uid, _, _ := unstructured.NestedString(o.Object, "spec", "pod", "uid")
+	return o.GetName() == children.PodNATConfigurationName(s.mvm.Name, types.UID(uid))
 }
 
 // liveRules are the configurations of live pods: a pod keeps its rules even when no
@@ -169,7 +179,7 @@ func (r *Reconciler) keepLastAccepted(ctx context.Context, s *scope) error {
 		if s.children[key] != nil {
 			continue
 		}
-		live, err := r.Applier.Apply(ctx, o, s.mvm.UID)
+		live, err := r.Applier.Apply(ctx, o, s.mvm)
 		if err != nil {
 			s.failures[key] = err
 			continue

@@ -70,7 +70,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("meshedvirtualmachine").
 		For(&v1alpha1.MeshedVirtualMachine{}).
-		Owns(&v1alpha1.PodNATConfiguration{}).
+		Watches(&v1alpha1.PodNATConfiguration{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(service, handler.EnqueueRequestsFromMapFunc(r.sameName)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		WatchesMetadata(crd, handler.EnqueueRequestsFromMapFunc(r.all), builder.WithPredicates(predicate.NewPredicateFuncs(isUpstreamCRD))).
@@ -96,9 +96,14 @@ func (r *Reconciler) sameName(ctx context.Context, o client.Object) []reconcile.
 	return []reconcile.Request{{NamespacedName: key}}
 }
 
-// byLabel maps a virt-launcher pod to its MeshedVirtualMachine.
+// byLabel maps a virt-launcher pod or a PodNATConfiguration to its
+// MeshedVirtualMachine. A restored PodNATConfiguration may have lost its owner
+// reference, and an edited one its label.
 func byLabel(_ context.Context, o client.Object) []reconcile.Request {
 	name := o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]
+	if ref := metav1.GetControllerOf(o); name == "" && ref != nil && ref.Kind == "MeshedVirtualMachine" {
+		name = ref.Name
+	}
 	if name == "" {
 		return nil
 	}

@@ -53,6 +53,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if !config.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, s)
 	}
+	if left, err := r.isLeftover(ctx, s); err != nil || left {
+		return ctrl.Result{}, err
+	}
 	r.findDrift(s)
 	if err := r.dropJobs(ctx, s); err != nil {
 		return ctrl.Result{}, err
@@ -182,24 +185,6 @@ func (s *scope) removalEnded() bool {
 		return false
 	}
 	return s.jobResult.TargetGone || !s.jobResult.Retryable
-}
-
-// guestIsDeleted reports whether the guest is deleted together with the object,
-// because their MeshedVirtualMachine is.
-func (r *Reconciler) guestIsDeleted(ctx context.Context, s *scope) (bool, error) {
-	owner := metav1.GetControllerOf(s.config)
-	if owner == nil {
-		return false, nil
-	}
-	var mvm v1alpha1.MeshedVirtualMachine
-	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.config.Namespace, Name: owner.Name}, &mvm)
-	switch {
-	case apierrors.IsNotFound(err):
-		return true, nil
-	case err != nil:
-		return false, fmt.Errorf("read the owner: %w", err)
-	}
-	return mvm.UID != owner.UID || !mvm.DeletionTimestamp.IsZero(), nil
 }
 
 // ensureFinalizer sets the finalizer before the first rule can be in the pod.

@@ -47,7 +47,7 @@ type Reconciler struct {
 }
 
 // +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=list;watch
-// +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=list;watch;patch
+// +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=list;watch;patch;delete
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=pods,verbs=list;watch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch

@@ -2,8 +2,8 @@
 
 // Package apply is the only writer of the child objects of a MeshedVirtualMachine.
 // It uses server-side apply (KEP-555) with one field manager, writes nothing when
-// the live object already has the desired fields, and never takes over an object
-// with another controller.
+// the live object already has the desired fields, adopts children that lost their
+// owner reference, and never takes over any other object.
 package apply
 
 import (
@@ -50,10 +50,10 @@ type Applier struct {
 }
 
 // Apply writes the fields of desired to the live object, if they differ, and
-// returns the live object. owner must be the controller of desired. An object of
-// that name with another controller, or with none, is an error that wraps
-// ErrConflict. Each write logs one line.
-func (a Applier) Apply(ctx context.Context, desired Object, owner types.UID) (*unstructured.Unstructured, error) {
+// returns the live object. owner must be the controller of desired. A child of owner
+// that lost its owner reference is adopted. Any other object of that name is an error
+// that wraps ErrConflict. Each write logs one line.
+func (a Applier) Apply(ctx context.Context, desired Object, owner metav1.Object) (*unstructured.Unstructured, error) {
 	want, err := Intent(desired)
 	if err != nil {
 		return nil, err
@@ -65,11 +65,16 @@ func (a Applier) Apply(ctx context.Context, desired Object, owner types.UID) (*u
 	got := want.DeepCopy()
 	options := []client.ApplyOption{client.FieldOwner(v1alpha1.FieldOwner)}
 	if live != nil {
-		if err := ownedBy(live, want, owner); err != nil {
+		if err := ownedBy(live, owner); err != nil {
 			return live, err
 		}
 		if Holds(live, want) {
 			return live, nil
+		}
+		if !metav1.IsControlledBy(live, owner) {
+			if live, err = a.adopt(ctx, live, want); err != nil {
+				return live, err
+			}
 		}
 		// The UID makes the write fail if the object was replaced since the
 		// read. Ownership is forced only for an existing object: an object that
@@ -124,7 +129,7 @@ func (a Applier) replaceLists(ctx context.Context, got, want *unstructured.Unstr
 // Check compares the live object with desired and writes nothing. It returns nil
 // without an error when no object exists. Its errors wrap ErrConflict,
 // ErrTerminating or ErrDiffers.
-func (a Applier) Check(ctx context.Context, desired Object, owner types.UID) (*unstructured.Unstructured, error) {
+func (a Applier) Check(ctx context.Context, desired Object, owner metav1.Object) (*unstructured.Unstructured, error) {
 	want, err := Intent(desired)
 	if err != nil {
 		return nil, err
@@ -133,7 +138,7 @@ func (a Applier) Check(ctx context.Context, desired Object, owner types.UID) (*u
 	if err != nil || live == nil {
 		return nil, err
 	}
-	if err := ownedBy(live, want, owner); err != nil {
+	if err := ownedBy(live, owner); err != nil {
 		return live, err
 	}
 	if !Holds(live, want) {
@@ -142,22 +147,25 @@ func (a Applier) Check(ctx context.Context, desired Object, owner types.UID) (*u
 	return live, nil
 }
 
-// ownedBy returns an error unless the object has the controller of want and is not
-// being deleted.
-func ownedBy(live, want *unstructured.Unstructured, owner types.UID) error {
-	ref, mine := metav1.GetControllerOf(live), metav1.GetControllerOf(want)
+// ownedBy returns an error unless owner controls the object, or may adopt it, and it
+// is not being deleted. The messages never advise to delete an object, because it can
+// hold data.
+func ownedBy(live *unstructured.Unstructured, owner metav1.Object) error {
+	ref := metav1.GetControllerOf(live)
 	switch {
 	case !live.GetDeletionTimestamp().IsZero():
 		return fmt.Errorf("%s %w", Describe(live), ErrTerminating)
-	case ref != nil && mine != nil && ref.UID != owner && ref.Kind == mine.Kind && ref.Name == mine.Name:
+	case metav1.IsControlledBy(live, owner) || isOrphan(live, owner):
+		return nil
+	case ref == nil:
+		return fmt.Errorf("%s exists and %w: give the MeshedVirtualMachine another name, or, to let it take over the object and overwrite its spec, set the object's labels %s=%s and %s=%s",
+			Describe(live), ErrConflict, v1alpha1.LabelManagedBy, v1alpha1.ManagedByValue, v1alpha1.LabelMeshedVirtualMachine, owner.GetName())
+	case isEarlierOwner(ref, owner):
 		// The garbage collector deletes it with its owner, which no longer exists.
 		return fmt.Errorf("%s of an earlier %s %w", Describe(live), ref.Kind, ErrTerminating)
-	case ref == nil:
-		return fmt.Errorf("%s exists and %w: give the MeshedVirtualMachine another name, or remove the object after making sure that nothing needs it or its data", Describe(live), ErrConflict)
-	case ref.UID != owner:
-		return fmt.Errorf("%s exists and %w but by %s %s: give one of the two another name", Describe(live), ErrConflict, ref.Kind, ref.Name)
+	default:
+		return fmt.Errorf("%s exists and %w but by %s %s: give the MeshedVirtualMachine another name", Describe(live), ErrConflict, ref.Kind, ref.Name)
 	}
-	return nil
 }
 
 // Describe names an object in messages: "Service shop/web".
@@ -165,22 +173,28 @@ func Describe(o Object) string {
 	return fmt.Sprintf("%s %s/%s", o.GetObjectKind().GroupVersionKind().Kind, o.GetNamespace(), o.GetName())
 }
 
-// Prune deletes the objects of the kinds that owner controls and that keep does
-// not name. Each deletion logs one line. Call it only after every apply succeeded:
-// a failed apply must not lead to the deletion of working objects.
-func (a Applier) Prune(ctx context.Context, namespace string, owner types.UID, selector client.MatchingLabels, kinds []schema.GroupVersionKind, keep map[Key]bool) error {
+// Named reports whether an object has the name that the operator gives to a child.
+type Named func(*unstructured.Unstructured) bool
+
+// Prune deletes the objects of the kinds that owner controls, or would adopt, and
+// that keep does not name. Of the orphans it deletes only those that are named as the
+// operator names them: a copy of a child that a user made has the same labels. Each
+// deletion logs one line. Call it only after every apply succeeded: a failed apply
+// must not lead to the deletion of working objects.
+func (a Applier) Prune(ctx context.Context, owner metav1.Object, kinds []schema.GroupVersionKind, keep map[Key]bool, named Named) error {
+	selector := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: owner.GetName()}
 	var errs []error
 	for _, gvk := range kinds {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		if err := a.Client.List(ctx, list, client.InNamespace(namespace), selector); err != nil {
+		if err := a.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), selector); err != nil {
 			errs = append(errs, fmt.Errorf("list %s: %w", gvk.Kind, err))
 			continue
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
-			ref := metav1.GetControllerOf(o)
-			if keep[Key{Kind: gvk.GroupKind(), Name: o.GetName()}] || ref == nil || ref.UID != owner || !o.GetDeletionTimestamp().IsZero() {
+			mine := metav1.IsControlledBy(o, owner) || isOrphan(o, owner) && named(o)
+			if keep[Key{Kind: gvk.GroupKind(), Name: o.GetName()}] || !mine || !o.GetDeletionTimestamp().IsZero() {
 				continue
 			}
 			uid := o.GetUID()

@@ -94,6 +94,7 @@ func TestFailuresKeepNoRulesOfPodsThatAreGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	svc.SetOwnerReferences(nil)
+	svc.SetLabels(nil) // Otherwise it would be adopted.
 	if err := s.Update(s.Context(), svc); err != nil {
 		t.Fatal(err)
 	}

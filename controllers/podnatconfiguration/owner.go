@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package podnatconfiguration
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// guestIsDeleted reports whether the guest is deleted together with the object,
+// because their MeshedVirtualMachine is. An object that is not older than another
+// MeshedVirtualMachine of that name was restored for its guest, which lives on.
+func (r *Reconciler) guestIsDeleted(ctx context.Context, s *scope) (bool, error) {
+	owner := metav1.GetControllerOf(s.config)
+	if owner == nil {
+		return false, nil
+	}
+	mvm, err := r.readMVM(ctx, s, owner.Name)
+	switch {
+	case err != nil:
+		return false, err
+	case mvm == nil || !mvm.DeletionTimestamp.IsZero():
+		return true, nil
+	default:
+		return mvm.UID != owner.UID && s.config.CreationTimestamp.Before(&mvm.CreationTimestamp), nil
+	}
+}
+
+// isLeftover deletes an object that neither a pod nor a MeshedVirtualMachine needs,
+// and reports whether it did: one without a controller, as after a restore from a
+// backup, whose pod and MeshedVirtualMachine do not exist. When the
+// MeshedVirtualMachine exists, its controller adopts or deletes the object. The
+// operator creates no object without a controller, and only for an existing pod.
+func (r *Reconciler) isLeftover(ctx context.Context, s *scope) (bool, error) {
+	if metav1.GetControllerOf(s.config) != nil || s.pod != nil || s.config.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue {
+		return false, nil
+	}
+	mvm, err := r.readMVM(ctx, s, s.config.Labels[v1alpha1.LabelMeshedVirtualMachine])
+	if err != nil || mvm != nil {
+		return false, err
+	}
+	uid := s.config.UID
+	err = r.Client.Delete(ctx, s.config.DeepCopy(), client.Preconditions{UID: &uid})
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("delete an object of a pod that does not exist: %w", err)
+	}
+	ctrl.LoggerFrom(ctx).Info("Deleted PodNATConfiguration without a pod and without a MeshedVirtualMachine", "pod", s.config.Spec.Pod.Name)
+	return true, nil
+}
+
+// readMVM reads the MeshedVirtualMachine of that name, nil when none exists.
+func (r *Reconciler) readMVM(ctx context.Context, s *scope, name string) (*v1alpha1.MeshedVirtualMachine, error) {
+	var mvm v1alpha1.MeshedVirtualMachine
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.config.Namespace, Name: name}, &mvm)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("read MeshedVirtualMachine %s: %w", name, err)
+	}
+	return &mvm, nil
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// ownerKind is the kind of the objects that control children.
+const ownerKind = "MeshedVirtualMachine"
+
+// isOrphan reports whether the object is a child of owner that has lost its owner
+// reference, as after a restore from a backup: it has the operator's labels for this
+// owner and no controller, or its controller is an owner of the same name that no
+// longer exists.
+//
+// An object that is older than owner and names an earlier owner is not an orphan: a
+// user deleted that owner, and the garbage collector deletes the object with it. An
+// object that is not older was created with the reference of an earlier owner, which
+// only a restore or a copy does.
+//
+// Any client that can write the object can set the labels. It gains nothing: the
+// operator then overwrites the object's fields in the client's own namespace, which
+// the client can do as well, and reads nothing from it (docs/decisions/0020).
+func isOrphan(live metav1.Object, owner metav1.Object) bool {
+	labels := live.GetLabels()
+	if live.GetNamespace() != owner.GetNamespace() ||
+		labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue ||
+		labels[v1alpha1.LabelMeshedVirtualMachine] != owner.GetName() {
+		return false
+	}
+	ref := metav1.GetControllerOf(live)
+	if ref == nil {
+		return true
+	}
+	created, ownerCreated := live.GetCreationTimestamp(), owner.GetCreationTimestamp()
+	return isEarlierOwner(ref, owner) && !created.Before(&ownerCreated)
+}
+
+// isEarlierOwner reports whether the reference names an owner of the same name that
+// no longer exists.
+func isEarlierOwner(ref *metav1.OwnerReference, owner metav1.Object) bool {
+	return ref.Kind == ownerKind && ref.Name == owner.GetName() && ref.UID != owner.GetUID()
+}
+
+// adopt makes the owner of want the controller of an orphan, so that the garbage
+// collector does not delete the object, and returns the object. The apply that
+// follows sets the desired fields.
+func (a Applier) adopt(ctx context.Context, live, want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	metadata := map[string]any{
+		// The write fails if the object has changed since it was read.
+		"uid":             string(live.GetUID()),
+		"resourceVersion": live.GetResourceVersion(),
+		"ownerReferences": adoptedReferences(live, want),
+	}
+	patch := &unstructured.Unstructured{Object: map[string]any{"metadata": metadata}}
+	if !sharedSpec(want) {
+		if surplus := surplusPatch(nested(live, "spec"), nested(want, "spec")); surplus != nil {
+			patch.Object["spec"] = surplus
+		}
+	}
+	patch.SetGroupVersionKind(want.GroupVersionKind())
+	body, err := patch.MarshalJSON()
+	if err != nil {
+		return live, fmt.Errorf("encode patch of %s: %w", Describe(want), err)
+	}
+	adopted := live.DeepCopy()
+	if err := a.Client.Patch(ctx, adopted, client.RawPatch(types.MergePatchType, body), client.FieldOwner(v1alpha1.FieldOwner)); err != nil {
+		return live, fmt.Errorf("adopt %s: %w", Describe(want), err)
+	}
+	logWrite(ctx, "Adopted object", want)
+	return adopted, nil
+}
+
+// adoptedReferences are the owner references of an orphan after its adoption: those
+// of want instead of the controller that no longer exists.
+func adoptedReferences(live, want *unstructured.Unstructured) []any {
+	refs, _, _ := unstructured.NestedSlice(live.Object, "metadata", "ownerReferences")
+	refs = slices.DeleteFunc(refs, func(r any) bool {
+		ref, ok := r.(map[string]any)
+		return ok && ref["controller"] == true
+	})
+	wanted, _, _ := unstructured.NestedSlice(want.Object, "metadata", "ownerReferences")
+	return append(refs, wanted...)
+}
+
+// sharedSpec reports whether other components write fields of the spec that belong
+// to the object's identity: the addresses and node ports of a Service, and the
+// firmware UUID, MAC addresses and volumes of a VirtualMachine. An adoption preserves
+// all fields of such a spec that the desired object does not set.
+func sharedSpec(o *unstructured.Unstructured) bool {
+	return o.GetKind() == "Service" || o.GetKind() == "VirtualMachine"
+}
+
+// surplusPatch is the JSON merge patch (RFC 7386) that removes the fields of live
+// that want does not have, nil for none. A restored object may have fields of an
+// earlier spec, which server-side apply does not remove because the field manager of
+// the restore owns them.
+func surplusPatch(live, want map[string]any) map[string]any {
+	patch := map[string]any{}
+	for k, l := range live {
+		w, wanted := want[k]
+		lm, isMap := l.(map[string]any)
+		wm, wantsMap := w.(map[string]any)
+		switch {
+		case !wanted:
+			patch[k] = nil
+		case isMap && wantsMap:
+			if p := surplusPatch(lm, wm); p != nil {
+				patch[k] = p
+			}
+		}
+	}
+	if len(patch) == 0 {
+		return nil
+	}
+	return patch
+}
+
+func nested(o *unstructured.Unstructured, field string) map[string]any {
+	m, _ := o.Object[field].(map[string]any)
+	return m
+}

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package apply
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// TestOwnership lists who controls an object and what the operator does with it: ""
+// for an object that it writes.
+func TestOwnership(t *testing.T) {
+	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	owner := &v1alpha1.MeshedVirtualMachine{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: "web", UID: "u1", CreationTimestamp: metav1.NewTime(created),
+	}}
+	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue, v1alpha1.LabelMeshedVirtualMachine: "web"}
+	ref := func(kind, name, uid string) []metav1.OwnerReference {
+		return []metav1.OwnerReference{{Kind: kind, Name: name, UID: types.UID(uid), Controller: new(true)}}
+	}
+	const conflict, ending = "is not controlled by this MeshedVirtualMachine", "is being deleted"
+	tests := map[string]struct {
+		labels map[string]string
+		refs   []metav1.OwnerReference
+		age    time.Duration
+		want   string
+	}{
+		"controlled":                                 {labels, ref(ownerKind, "web", "u1"), 0, ""},
+		"controlled, labels removed":                 {nil, ref(ownerKind, "web", "u1"), 0, ""},
+		"restored without references":                {labels, nil, 0, ""},
+		"restored without references, older":         {labels, nil, time.Hour, ""},
+		"restored with the reference of an owner":    {labels, ref(ownerKind, "web", "u0"), -time.Hour, ""},
+		"the same second":                            {labels, ref(ownerKind, "web", "u0"), 0, ""},
+		"of an owner that was deleted":               {labels, ref(ownerKind, "web", "u0"), time.Hour, ending},
+		"of an owner that was deleted, no labels":    {nil, ref(ownerKind, "web", "u0"), -time.Hour, ending},
+		"without labels":                             {nil, nil, 0, conflict},
+		"of another MeshedVirtualMachine":            {map[string]string{v1alpha1.LabelManagedBy: "meshvm", v1alpha1.LabelMeshedVirtualMachine: "db"}, nil, 0, conflict},
+		"of another manager":                         {map[string]string{v1alpha1.LabelManagedBy: "Helm", v1alpha1.LabelMeshedVirtualMachine: "web"}, nil, 0, conflict},
+		"controlled by another MeshedVirtualMachine": {labels, ref(ownerKind, "db", "u2"), 0, conflict},
+		"controlled by another kind":                 {labels, ref("ReplicaSet", "web", "u3"), 0, conflict},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			live := mustIntent(t, service())
+			live.SetLabels(tc.labels)
+			live.SetOwnerReferences(tc.refs)
+			live.SetCreationTimestamp(metav1.NewTime(created.Add(-tc.age)))
+			err := ownedBy(live, owner)
+			switch {
+			case tc.want == "" && err != nil, tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
+				t.Errorf("got %v, want %q", err, tc.want)
+			case err != nil && (strings.Contains(err.Error(), "delete the") || strings.Contains(err.Error(), "remove")):
+				t.Errorf("the message advises to delete an object: %v", err)
+			}
+		})
+	}
+	elsewhere := mustIntent(t, service())
+	elsewhere.SetLabels(labels)
+	elsewhere.SetNamespace("other")
+	if isOrphan(elsewhere, owner) {
+		t.Error("an object of another namespace was taken for an orphan")
+	}
+}
+
+func TestAdoptedReferences(t *testing.T) {
+	live, want := mustIntent(t, service()), mustIntent(t, service())
+	live.SetOwnerReferences([]metav1.OwnerReference{{Name: "other", UID: "o"}, {Name: "web", UID: "u0", Controller: new(true)}})
+	want.SetOwnerReferences([]metav1.OwnerReference{{Name: "web", UID: "u1", Controller: new(true)}})
+	var got []string
+	for _, r := range adoptedReferences(live, want) {
+		got = append(got, r.(map[string]any)["uid"].(string))
+	}
+	if diff := cmp.Diff([]string{"o", "u1"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestSurplusPatch(t *testing.T) {
+	live := map[string]any{"a": "1", "b": map[string]any{"c": "2", "d": "3"}, "e": []any{"x"}, "f": "4"}
+	want := map[string]any{"a": "9", "b": map[string]any{"c": "2"}, "e": []any{"y"}}
+	if diff := cmp.Diff(map[string]any{"b": map[string]any{"d": nil}, "f": nil}, surplusPatch(live, want)); diff != "" {
+		t.Error(diff)
+	}
+	if p := surplusPatch(want, live); p != nil {
+		t.Errorf("a patch of an object without surplus fields: %v", p)
+	}
+}
