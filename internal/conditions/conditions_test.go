@@ -103,3 +103,40 @@ func TestRecord(t *testing.T) {
 		}
 	}
 }
+
+// TestRecordOnce: conditions that change for the same reason emit one event.
+func TestRecordOnce(t *testing.T) {
+	const invalid, conflict = v1alpha1.ReasonInvalidPort, v1alpha1.ReasonConflict
+	good := Merge(nil, 1, True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, ""), True(v1alpha1.ConditionServiceReady, v1alpha1.ReasonApplied, ""),
+		True(v1alpha1.ConditionReady, v1alpha1.ReasonReady, ""))
+	rejected := Merge(nil, 1, False(v1alpha1.ConditionAccepted, invalid, "port"), False(v1alpha1.ConditionReady, invalid, "port"), True(v1alpha1.ConditionStalled, invalid, "port"))
+	conflicted := Merge(nil, 1, False(v1alpha1.ConditionServiceReady, conflict, "web"), True(v1alpha1.ConditionStalled, conflict, "web"), True(v1alpha1.ConditionConflicted, conflict, "web"))
+	tests := map[string]struct {
+		before, after []metav1.Condition
+		want          []string
+	}{
+		"a new object is rejected":    {nil, rejected, []string{"Warning InvalidPort Accepted is False: port"}},
+		"an edit is rejected":         {good, rejected, []string{"Warning InvalidPort Accepted is False: port"}},
+		"nothing changed":             {rejected, rejected, nil},
+		"the order of the list":       {nil, Merge(nil, 1, True(v1alpha1.ConditionStalled, invalid, "port"), False(v1alpha1.ConditionAccepted, invalid, "port")), []string{"Warning InvalidPort Accepted is False: port"}},
+		"a conflict of a new object":  {nil, conflicted, []string{"Warning Conflict Conflicted is True: web"}},
+		"a conflict":                  {good, conflicted, []string{"Warning Conflict Conflicted is True: web"}},
+		"a condition that is not bad": {good, Merge(nil, 1, False(v1alpha1.ConditionServiceReady, conflict, "web"), True(v1alpha1.ConditionStalled, conflict, "web")), []string{"Warning Conflict ServiceReady is False: web"}},
+		"two causes":                  {nil, Merge(nil, 1, False(v1alpha1.ConditionAccepted, invalid, "port"), True(v1alpha1.ConditionStartNotHeld, v1alpha1.ReasonGateMissing, "gate")), []string{"Warning InvalidPort Accepted is False: port", "Warning GateMissing StartNotHeld is True: gate"}},
+		"the cause was removed":       {rejected, good, []string{"Normal Accepted Accepted is True: ", "Normal Ready Ready is True: "}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			recorder := events.NewFakeRecorder(8)
+			Record(recorder, &v1alpha1.MeshedVirtualMachine{}, tc.before, tc.after)
+			close(recorder.Events)
+			var got []string
+			for e := range recorder.Events {
+				got = append(got, e)
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ package conditions
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -53,9 +54,32 @@ var quiet = map[string]bool{
 	string(v1alpha1.ConditionReconciling): true,
 }
 
-// Record emits an event for each condition that changed its status or reason
-// from before to after. Call it after the status has been written.
+// transition is a change of a condition that emits an event.
+type transition struct {
+	metav1.Condition
+	// bad is set when the new state is abnormal.
+	bad bool
+}
+
+// Record emits an event for each condition that changed its status or reason from
+// before to after. Conditions with the same reason and message have one cause, for
+// example Accepted and Stalled of a rejected spec, and emit one event. Call Record
+// after the status has been written.
 func Record(recorder events.EventRecorder, obj runtime.Object, before, after []metav1.Condition) {
+	for _, c := range merged(transitions(before, after)) {
+		kind := corev1.EventTypeNormal
+		if c.bad {
+			kind = corev1.EventTypeWarning
+		}
+		note := fmt.Sprintf("%s is %s: %s", c.Type, c.Status, c.Message)
+		recorder.Eventf(obj, nil, kind, c.Reason, c.Type, "%s", strings.ToValidUTF8(note[:min(len(note), maxNote)], ""))
+	}
+}
+
+// transitions lists the changes that emit events. The first value of a condition
+// emits an event only when it is abnormal.
+func transitions(before, after []metav1.Condition) []transition {
+	var out []transition
 	for _, c := range after {
 		old := meta.FindStatusCondition(before, c.Type)
 		// The condition that prevents Ready emits its own event.
@@ -63,16 +87,37 @@ func Record(recorder events.EventRecorder, obj runtime.Object, before, after []m
 		if quiet[c.Type] || waiting || (old != nil && old.Status == c.Status && old.Reason == c.Reason) {
 			continue
 		}
-		// The first value of a condition emits an event only when it is abnormal.
 		bad := abnormal[c.Type] || c.Type == string(v1alpha1.ConditionAccepted) && c.Status == metav1.ConditionFalse
-		if old == nil && !bad {
+		if old != nil || bad {
+			out = append(out, transition{c, bad})
+		}
+	}
+	return out
+}
+
+// merged combines transitions with the same reason and message. The result is
+// abnormal if one of them is, and has the type of the first abnormal condition other
+// than Stalled, or else of the first condition.
+func merged(all []transition) []transition {
+	rank := func(t transition) int {
+		switch {
+		case t.Type == string(v1alpha1.ConditionStalled):
+			return 2
+		case t.bad:
+			return 0
+		default:
+			return 1
+		}
+	}
+	slices.SortStableFunc(all, func(a, b transition) int { return rank(a) - rank(b) })
+	var out []transition
+	for _, c := range all {
+		i := slices.IndexFunc(out, func(o transition) bool { return o.Reason == c.Reason && o.Message == c.Message })
+		if i < 0 {
+			out = append(out, c)
 			continue
 		}
-		kind := corev1.EventTypeNormal
-		if bad {
-			kind = corev1.EventTypeWarning
-		}
-		note := fmt.Sprintf("%s is %s: %s", c.Type, c.Status, c.Message)
-		recorder.Eventf(obj, nil, kind, c.Reason, c.Type, "%s", strings.ToValidUTF8(note[:min(len(note), maxNote)], ""))
+		out[i].bad = out[i].bad || c.bad
 	}
+	return out
 }

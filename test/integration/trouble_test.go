@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -143,6 +144,20 @@ func TestRefusedSpecs(t *testing.T) {
 		want{v1alpha1.ConditionAccepted, no, v1alpha1.ReasonBridgeBinding},
 		want{v1alpha1.ConditionReady, no, v1alpha1.ReasonBridgeBinding},
 		want{v1alpha1.ConditionStalled, yes, v1alpha1.ReasonBridgeBinding})
+	s.quiet()
+	var recorded eventsv1.EventList
+	if err := s.List(s.Context(), &recorded, client.InNamespace(s.namespace)); err != nil {
+		t.Fatal(err)
+	}
+	var notes []string
+	for _, e := range recorded.Items {
+		if e.Reason == string(v1alpha1.ReasonBridgeBinding) {
+			notes = append(notes, e.Note)
+		}
+	}
+	if len(notes) != 1 || !strings.HasPrefix(notes[0], "Accepted is False: ") {
+		t.Errorf("the rejection has %d events, want one: %q", len(notes), notes)
+	}
 	if m := meta.FindStatusCondition(got.Status.Conditions, string(v1alpha1.ConditionAccepted)).Message; !strings.Contains(m, "spec.virtualMachine") || !strings.Contains(m, "masquerade") {
 		t.Errorf("the message contains neither the field nor the resolution: %s", m)
 	}
