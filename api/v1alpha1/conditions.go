@@ -115,6 +115,14 @@ const (
 	// Possible reasons when True: RestartRequired.
 	ConditionRestartRequired ConditionType = "RestartRequired"
 
+	// ConditionVirtualMachineAdjusted is present and True only while volumes,
+	// disks, interfaces or other list entries of the VirtualMachine were added,
+	// moved or removed by other clients, for example by a restore or a hotplug.
+	// The operator keeps these changes. It does not affect Ready.
+	//
+	// Possible reasons when True: ForeignEntries.
+	ConditionVirtualMachineAdjusted ConditionType = "VirtualMachineAdjusted"
+
 	// ConditionStartNotHeld is present and True only while a virt-launcher pod
 	// is running whose guest was started before the rules of the pod were
 	// verified, although the spec requires verification first. It does not
@@ -218,8 +226,8 @@ const (
 	// ReasonApplyFailed: writing the object failed. The operator retries.
 	ReasonApplyFailed ConditionReason = "ApplyFailed"
 	// ReasonOutOfDate: the object differs from the spec and is not updated
-	// while reconciliation is paused or until a prerequisite of the object is
-	// available.
+	// while reconciliation is paused, until a prerequisite of the object is
+	// available, or until an operation of KubeVirt completes.
 	ReasonOutOfDate ConditionReason = "OutOfDate"
 	// ReasonConflict: an object of the same name exists that is not controlled
 	// by this MeshedVirtualMachine.
@@ -229,6 +237,9 @@ const (
 	// ReasonRestartRequired: the message lists the differences that require a
 	// restart.
 	ReasonRestartRequired ConditionReason = "RestartRequired"
+	// ReasonForeignEntries: the message lists the entries, their field managers
+	// and how to keep or undo the changes.
+	ReasonForeignEntries ConditionReason = "ForeignEntries"
 	// ReasonGateMissing: a pod was created without the mechanism that delays
 	// the guest. This is the start gate container or, with start gate Pause,
 	// the start strategy.

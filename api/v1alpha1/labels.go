@@ -52,6 +52,10 @@ const (
 	// contains the SHA-256 digest of the applied configuration. It detects fields
 	// that were removed from the configuration.
 	AnnotationAppliedDigest = "meshvm.io/applied-digest"
+	// AnnotationOwnedEntries, on a VirtualMachine, lists the entries of its volumes,
+	// disks, interfaces and other lists that the operator owns. Other clients own
+	// all other entries.
+	AnnotationOwnedEntries = "meshvm.io/owned-entries"
 	// AnnotationPaused, if "true" on a MeshedVirtualMachine, suspends its
 	// reconciliation.
 	AnnotationPaused = "meshvm.io/paused"

@@ -107,6 +107,10 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 			s.failures[key] = err
 		}
 	}
+	s.noteDelay()
+	if err := r.gatherManagers(ctx, s); err != nil {
+		return err
+	}
 	switch {
 	case s.paused:
 		return nil
@@ -124,10 +128,12 @@ func (r *Reconciler) applierFor(s *scope, key apply.Key) applyFunc {
 	if key.Kind == children.VirtualMachineKind.GroupKind() && len(s.failures) > 0 && s.vmi == nil {
 		s.vmBlocked = true
 	}
+	applier := r.Applier
+	applier.Merge = s.mergeLists
 	if s.paused || s.vmBlocked {
-		return r.Applier.Check
+		return applier.Check
 	}
-	return r.Applier.Apply
+	return applier.Apply
 }
 
 func (r *Reconciler) prune(ctx context.Context, s *scope, keep map[apply.Key]bool, kinds ...schema.GroupVersionKind) error {

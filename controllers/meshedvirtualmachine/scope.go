@@ -23,6 +23,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/launcherpod"
+	"meshvm.io/meshvm/internal/sharedlists"
 	"meshvm.io/meshvm/internal/validate"
 )
 
@@ -65,6 +66,11 @@ type scope struct {
 	policies []*securityv1.PeerAuthentication
 	// vm is the VirtualMachine as found or written, nil when none exists.
 	vm *kubevirtv1.VirtualMachine
+
+	// lists is the result of merging the lists of the VirtualMachine, and managed
+	// are the managed fields of the VirtualMachine if the lists differ.
+	lists   sharedlists.Result
+	managed []metav1.ManagedFieldsEntry
 
 	// guestPods are derived from pods, nats and failures (describePods).
 	guestPods []guestPod

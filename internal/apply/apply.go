@@ -40,13 +40,25 @@ var ErrTerminating = errors.New("is being deleted and is created again afterward
 // ErrDiffers marks an object that does not have the desired fields.
 var ErrDiffers = errors.New("differs from the desired state")
 
+// maxAttempts is the number of writes of an object whose lists other clients change at
+// the same time, before the error is returned.
+const maxAttempts = 8
+
+// MergeFunc returns the desired object combined with lists of the live object, nil
+// for no live object, to which other clients also write. It returns nil for an object
+// that the operator does not share.
+type MergeFunc func(want, live *unstructured.Unstructured) *unstructured.Unstructured
+
 // Applier writes objects. Its zero value is not usable.
 type Applier struct {
 	// Client writes, and reads from the cache.
 	Client client.Client
-	// Reader reads from the API server. It is used only before an object is
-	// created, because the cache may not contain an existing object yet.
+	// Reader reads from the API server. It is used before an object is created,
+	// because the cache may not contain an existing object yet, and before an
+	// object with shared lists is written.
 	Reader client.Reader
+	// Merge merges lists that the operator shares with other clients. Optional.
+	Merge MergeFunc
 }
 
 // Apply writes the fields of desired to the live object, if they differ, and
@@ -62,31 +74,84 @@ func (a Applier) Apply(ctx context.Context, desired Object, owner metav1.Object)
 	if err != nil {
 		return nil, err
 	}
-	got := want.DeepCopy()
-	options := []client.ApplyOption{client.FieldOwner(v1alpha1.FieldOwner)}
-	if live != nil {
+	if live == nil {
+		merged, _ := a.merged(want, nil)
+		sent := merged.DeepCopy()
+		if err := a.send(ctx, sent); err != nil {
+			return nil, err
+		}
+		logWrite(ctx, "Created object", want)
+		return a.replaceLists(ctx, sent, merged, false)
+	}
+	return a.update(ctx, live, want, owner)
+}
+
+// update writes the desired fields to an existing object. An object whose lists are
+// shared is read from the API server before it is written, because the cache can be
+// older than another client's write, and the write fails if another client writes in
+// between. Then it is repeated with the new lists.
+func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructured, owner metav1.Object) (*unstructured.Unstructured, error) {
+	for fresh, attempt := false, 1; ; attempt++ {
 		if err := ownedBy(live, owner); err != nil {
 			return live, err
 		}
-		if Holds(live, want) {
+		merged, shared := a.merged(want, live)
+		if Holds(live, merged) {
 			return live, nil
 		}
+		if shared && !fresh {
+			current := live.DeepCopy()
+			if err := a.Reader.Get(ctx, client.ObjectKeyFromObject(want), current); err != nil {
+				return live, fmt.Errorf("read %s: %w", Describe(want), err)
+			}
+			live, fresh = current, true
+			continue
+		}
 		if !metav1.IsControlledBy(live, owner) {
-			if live, err = a.adopt(ctx, live, want); err != nil {
+			adopted, err := a.adopt(ctx, live, merged)
+			if err != nil {
 				return live, err
 			}
+			live = adopted
 		}
 		// The UID makes the write fail if the object was replaced since the
 		// read. Ownership is forced only for an existing object: an object that
 		// another client created meanwhile has to be a conflict.
-		got.SetUID(live.GetUID())
-		options = append(options, client.ForceOwnership)
+		sent := merged.DeepCopy()
+		sent.SetUID(live.GetUID())
+		if shared {
+			sent.SetResourceVersion(live.GetResourceVersion())
+		}
+		err := a.send(ctx, sent, client.ForceOwnership)
+		if shared && apierrors.IsConflict(err) && attempt < maxAttempts {
+			fresh = false
+			continue
+		}
+		if err != nil {
+			return live, err
+		}
+		logWrite(ctx, "Updated object", want)
+		return a.replaceLists(ctx, sent, merged, shared)
 	}
-	if err := a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(got), options...); err != nil {
-		return live, fmt.Errorf("apply %s: %w", Describe(want), err)
+}
+
+// merged is the object to apply, and whether its lists are shared with other clients.
+func (a Applier) merged(want, live *unstructured.Unstructured) (merged *unstructured.Unstructured, shared bool) {
+	if a.Merge != nil {
+		if m := a.Merge(want, live); m != nil {
+			return m, true
+		}
 	}
-	logWrite(ctx, map[bool]string{true: "Created object", false: "Updated object"}[live == nil], want)
-	return a.replaceLists(ctx, got, want)
+	return want, false
+}
+
+// send applies an object and stores the response in it.
+func (a Applier) send(ctx context.Context, o *unstructured.Unstructured, options ...client.ApplyOption) error {
+	options = append(options, client.FieldOwner(v1alpha1.FieldOwner))
+	if err := a.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o), options...); err != nil {
+		return fmt.Errorf("apply %s: %w", Describe(o), err)
+	}
+	return nil
 }
 
 // find returns the live object, or nil. It reads an object that the cache does not
@@ -108,13 +173,17 @@ func (a Applier) find(ctx context.Context, want *unstructured.Unstructured) (*un
 
 // replaceLists sets lists that still differ after server-side apply. In an
 // associative list, for example a Service's ports, server-side apply keeps elements
-// that another field manager added. These are drift as well.
-func (a Applier) replaceLists(ctx context.Context, got, want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+// that another field manager added. These are drift as well, unless the list is
+// shared and was merged.
+func (a Applier) replaceLists(ctx context.Context, got, want *unstructured.Unstructured, shared bool) (*unstructured.Unstructured, error) {
 	patch := listPatch(got.Object, want.Object)
 	if patch == nil {
 		return got, nil
 	}
 	u := &unstructured.Unstructured{Object: patch}
+	if shared {
+		u.SetResourceVersion(got.GetResourceVersion())
+	}
 	body, err := u.MarshalJSON()
 	if err != nil {
 		return got, fmt.Errorf("encode patch of %s: %w", Describe(want), err)
@@ -141,7 +210,7 @@ func (a Applier) Check(ctx context.Context, desired Object, owner metav1.Object)
 	if err := ownedBy(live, owner); err != nil {
 		return live, err
 	}
-	if !Holds(live, want) {
+	if merged, _ := a.merged(want, live); !Holds(live, merged) {
 		return live, fmt.Errorf("%s %w", Describe(want), ErrDiffers)
 	}
 	return live, nil

@@ -43,10 +43,11 @@ const maxNote = 1024
 
 // abnormal are the conditions of which True is an abnormal state.
 var abnormal = map[string]bool{
-	string(v1alpha1.ConditionStalled):         true,
-	string(v1alpha1.ConditionConflicted):      true,
-	string(v1alpha1.ConditionRestartRequired): true,
-	string(v1alpha1.ConditionStartNotHeld):    true,
+	string(v1alpha1.ConditionStalled):                true,
+	string(v1alpha1.ConditionConflicted):             true,
+	string(v1alpha1.ConditionRestartRequired):        true,
+	string(v1alpha1.ConditionVirtualMachineAdjusted): true,
+	string(v1alpha1.ConditionStartNotHeld):           true,
 }
 
 // quiet are the conditions whose transitions emit no event.

@@ -132,6 +132,13 @@ func (r *recorder) writeCount() int {
 	return r.writes
 }
 
+// count returns the number of calls of a verb for a resource.
+func (r *recorder) count(verb, resource string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.counts[verb+" "+resource]
+}
+
 // table returns the calls by verb and resource, writes first.
 func (r *recorder) table() string {
 	r.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/builders"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -87,4 +88,15 @@ func (s *suite) reconciles(controller string) (n float64) {
 
 func replaceAll(text, namespace string) string {
 	return strings.ReplaceAll(text, namespace, "NAMESPACE")
+}
+
+// nestedList is a list of objects in an object.
+func nestedList(o map[string]any, path ...string) ([]map[string]any, bool, error) {
+	raw, found, err := unstructured.NestedSlice(o, path...)
+	out := make([]map[string]any, 0, len(raw))
+	for _, e := range raw {
+		m, _ := e.(map[string]any)
+		out = append(out, m)
+	}
+	return out, found, err
 }

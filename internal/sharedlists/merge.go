@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sharedlists
+
+import (
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// Result is a merged VirtualMachine.
+type Result struct {
+	// Object contains the desired fields, the merged lists and the record.
+	Object *unstructured.Unstructured
+	// Differences are the entries that other clients changed and that the operator
+	// keeps.
+	Differences []Difference
+	// Delayed is the operation during which the lists are not changed although
+	// they differ from the merged lists, empty for none.
+	Delayed string
+}
+
+// Merge merges the lists of the desired VirtualMachine with those of the live one,
+// nil for none. While busy names an operation (Busy), the result has the live lists.
+// Server-side apply removes a list that its owner no longer sends, so the result
+// always contains every list of the live object.
+func Merge(want, live *unstructured.Unstructured, busy string) Result {
+	m := merger{out: want.DeepCopy(), wanted: recordOf(want.Object)}
+	m.wanted.store(m.out)
+	if live == nil {
+		return Result{Object: m.out}
+	}
+	m.want, m.live, m.was = want.Object, live.Object, recorded(live)
+	m.mergeStorage()
+	m.mergeNetworks()
+	for _, l := range independent {
+		m.merge(l, rules{})
+	}
+	r := Result{Object: m.out, Differences: m.differences}
+	if busy != "" && m.keepLive(live) {
+		r.Delayed = busy
+	}
+	return r
+}
+
+type merger struct {
+	// out is the result.
+	out *unstructured.Unstructured
+	// want and live are the desired and the live content.
+	want, live map[string]any
+	// was and wanted are the records of the live and of the desired content.
+	was, wanted record
+
+	differences []Difference
+}
+
+// rules decide about entries of one list. All functions are optional.
+type rules struct {
+	// omit reports whether a wanted entry that the live list does not have is not
+	// added.
+	omit func(name string, want entry, edited bool) bool
+	// accept reports whether the live version of a wanted entry, which no user
+	// edited, replaces it.
+	accept func(want, live entry) bool
+	// unused reports whether an entry of another client is removed.
+	unused func(name string) bool
+}
+
+// merge merges one list and returns its entries.
+func (m *merger) merge(l list, r rules) []entry {
+	wanted, valid := l.entries(m.want)
+	live, unique := l.entries(m.live)
+	if !valid || !unique {
+		return wanted // KubeVirt rejects a list without unique names.
+	}
+	var own []entry
+	for _, w := range wanted {
+		if e := m.mergeWanted(l, r, w, l.find(live, l.nameOf(w))); e != nil {
+			own = append(own, e)
+		}
+	}
+	out := m.order(l, r, live, wanted, own)
+	l.set(m.out.Object, out, l.present(m.live))
+	return out
+}
+
+// mergeWanted is the result for one entry of the spec, nil for none.
+func (m *merger) mergeWanted(l list, r rules, want, live entry) entry {
+	name := l.nameOf(want)
+	edited := m.was.edited(l.String(), name, m.wanted[l.String()][name].Hash)
+	switch {
+	case live == nil && r.omit != nil && r.omit(name, want, edited):
+		return nil
+	case live == nil:
+		return runtime.DeepCopyJSON(want)
+	case !edited && r.accept != nil && r.accept(want, live):
+		m.differ(l, name, replaced(want, live))
+		return runtime.DeepCopyJSON(live)
+	default:
+		return mergeEntry(l, live, want, m.was[l.String()][name].Fields)
+	}
+}
+
+// order arranges the own entries in the order of the spec at the positions that own
+// entries have in the live list, and keeps the positions of the other entries. New
+// entries are appended: the order of devices is visible in the guest.
+func (m *merger) order(l list, r rules, live, wanted, own []entry) []entry {
+	var out []entry
+	next := own
+	for _, e := range live {
+		name := l.nameOf(e)
+		switch {
+		case l.find(own, name) != nil:
+			out = append(out, next[0])
+			next = next[1:]
+		case l.find(wanted, name) != nil: // Omitted.
+		case m.was[l.String()][name].Hash != "": // Owned, and no longer wanted.
+		case r.unused != nil && r.unused(name):
+		default:
+			m.differ(l, name, "was added")
+			out = append(out, runtime.DeepCopyJSON(e))
+		}
+	}
+	return append(out, next...)
+}
+
+// mergeStorage merges volumes, disks and data volume templates. KubeVirt requires a
+// volume for each disk and for each template.
+func (m *merger) mergeStorage() {
+	removed := map[string]bool{}
+	merged := m.merge(volumes, rules{
+		omit: func(name string, want entry, edited bool) bool {
+			c, _ := claimOf(want)
+			removed[name] = m.was != nil && !edited && c.hotpluggable
+			if removed[name] {
+				m.differ(volumes, name, "was removed")
+			}
+			return removed[name]
+		},
+		accept: moved,
+	})
+	m.merge(disks, rules{omit: func(name string, _ entry, _ bool) bool { return removed[name] }})
+
+	wanted, _ := volumes.entries(m.want)
+	live, _ := volumes.entries(m.live)
+	declared, before, after := claims(wanted), claims(live), claims(merged)
+	// A template whose volume moved to another claim is not used. KubeVirt would
+	// import its disk again.
+	m.dropUnused(func(name string) bool { return declared[name] && !after[name] })
+	m.merge(templates, rules{
+		unused: func(name string) bool { return before[name] && !after[name] },
+	})
+	m.mergeStrategy()
+}
+
+// dropUnused removes wanted templates that no volume uses.
+func (m *merger) dropUnused(unused func(name string) bool) {
+	es, valid := templates.entries(m.want)
+	if !valid {
+		return
+	}
+	var kept []entry
+	for _, e := range es {
+		if !unused(templates.nameOf(e)) {
+			kept = append(kept, e)
+		}
+	}
+	if len(kept) < len(es) {
+		m.want = runtime.DeepCopyJSON(m.want)
+		templates.set(m.want, kept, false)
+		templates.set(m.out.Object, kept, false)
+	}
+}
+
+// mergeStrategy keeps the strategy of another client that migrates volumes.
+func (m *merger) mergeStrategy() {
+	want, found, _ := unstructured.NestedFieldNoCopy(m.want, strategy...)
+	live, set, _ := unstructured.NestedFieldNoCopy(m.live, strategy...)
+	if !found || !set || want == live || m.was.edited(strategyName, "", hash(want)) {
+		return
+	}
+	_ = unstructured.SetNestedField(m.out.Object, live, strategy...)
+	m.differences = append(m.differences, Difference{Path: strategy, Change: "was changed"})
+}
+
+// mergeNetworks merges interfaces and networks. KubeVirt removes an interface with
+// state absent, and its network, from the VirtualMachine.
+func (m *merger) mergeNetworks() {
+	detached := map[string]bool{}
+	m.merge(interfaces, rules{omit: func(name string, want entry, _ bool) bool {
+		detached[name] = want["state"] == "absent"
+		return detached[name]
+	}})
+	m.merge(networks, rules{omit: func(name string, _ entry, _ bool) bool { return detached[name] }})
+}
+
+func (m *merger) differ(l list, name, change string) {
+	m.differences = append(m.differences, Difference{Path: l.path, Name: name, Change: change})
+}
+
+// keepLive replaces the merged lists with the live ones and reports whether they
+// differ. The record stays the record of the live lists.
+func (m *merger) keepLive(live *unstructured.Unstructured) (differs bool) {
+	paths := [][]string{strategy}
+	for _, l := range all {
+		paths = append(paths, l.path)
+	}
+	for _, path := range paths {
+		merged, has, _ := unstructured.NestedFieldNoCopy(m.out.Object, path...)
+		value, found, _ := unstructured.NestedFieldCopy(m.live, path...)
+		differs = differs || has && !equality.Semantic.DeepEqual(merged, value)
+		if found {
+			_ = unstructured.SetNestedField(m.out.Object, value, path...)
+		} else if has {
+			unstructured.RemoveNestedField(m.out.Object, path...)
+		}
+	}
+	before := live.GetAnnotations()[v1alpha1.AnnotationOwnedEntries]
+	setAnnotation(m.out, before)
+	return differs
+}
