@@ -94,7 +94,7 @@ func (p Port) IsMeshedHTTP() bool {
 		return false
 	}
 	switch p.AppProtocol {
-	case "http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c":
+	case "http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws":
 		return true
 	default:
 		return false

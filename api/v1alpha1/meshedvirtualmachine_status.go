@@ -99,7 +99,7 @@ type MTLSStatus struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=128
 	// +kubebuilder:validation:items:MinLength=1
-	// +kubebuilder:validation:items:MaxLength=15
+	// +kubebuilder:validation:items:MaxLength=63
 	BypassedPorts []string `json:"bypassedPorts,omitempty"`
 }
 
@@ -118,7 +118,7 @@ type PortStatus struct {
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name,omitempty"`
 
 	// route is the route in effect, with the default applied.

@@ -4,6 +4,7 @@ package v1alpha1
 
 import (
 	networkingv1 "istio.io/api/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 )
@@ -11,9 +12,12 @@ import (
 // MeshedVirtualMachineSpec defines a virtual machine, its ports and the
 // handling of its traffic by the mesh.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.mtls) || !has(self.mesh.mtls.ports) || self.mesh.mtls.ports.all(m, self.ports.exists(p, p.name == m.name))",message="mesh.mtls.ports[].name must be the name of an entry of ports"
-// +kubebuilder:validation:XValidation:rule="!has(self.capture) || !has(self.capture.inbound) || !has(self.capture.inbound.excludePorts) || self.capture.inbound.excludePorts.all(r, (has(r.protocol) && r.protocol == 'UDP') || self.ports.all(p, (has(p.protocol) && p.protocol == 'UDP') || (has(p.route) && p.route == 'Direct') || (has(p.targetPort) ? p.targetPort : p.port) < r.port || (has(p.targetPort) ? p.targetPort : p.port) > (has(r.endPort) ? r.endPort : r.port)))",message="capture.inbound.excludePorts contains a port whose route is Mesh: set the route of the port to Direct, or remove it from the range"
+// +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.mtls) || !has(self.mesh.mtls.ports) || self.mesh.mtls.ports.all(m, has(self.ports) && self.ports.exists(p, p.name == m.name))",message="mesh.mtls.ports[].name must be the name of an entry of ports"
+// +kubebuilder:validation:XValidation:rule="!has(self.capture) || !has(self.capture.inbound) || !has(self.capture.inbound.excludePorts) || !has(self.ports) || self.capture.inbound.excludePorts.all(r, (has(r.protocol) && r.protocol == 'UDP') || self.ports.all(p, (has(p.protocol) && p.protocol == 'UDP') || (has(p.route) && p.route == 'Direct') || (has(p.targetPort) ? p.targetPort : p.port) < r.port || (has(p.targetPort) ? p.targetPort : p.port) > (has(r.endPort) ? r.endPort : r.port)))",message="capture.inbound.excludePorts contains a port whose route is Mesh: set the route of the port to Direct, or remove it from the range"
 // +kubebuilder:validation:XValidation:rule="(has(self.service) && has(self.service.type) && self.service.type == 'Headless') == (has(oldSelf.service) && has(oldSelf.service.type) && oldSelf.service.type == 'Headless')",message="service.type cannot be changed to or from Headless because the clusterIP of a Service is immutable: create another MeshedVirtualMachine"
+// +kubebuilder:validation:XValidation:rule="!(has(self.service) && has(self.service.type) && self.service.type == 'Headless') || !has(self.ports) || self.ports.all(p, !has(p.targetPort) || p.targetPort == p.port)",message="a headless Service does not translate ports, so clients connect to targetPort: set port to the number of targetPort, or set another service.type"
+// +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.nodePort)) || (has(self.service) && has(self.service.type) && self.service.type in ['NodePort', 'LoadBalancer'])",message="ports[].nodePort applies only to service.type NodePort or LoadBalancer: omit nodePort, or set service.type"
+// +kubebuilder:validation:XValidation:rule="has(self.virtualMachine.running) != has(self.virtualMachine.runStrategy)",message="virtualMachine must set either runStrategy or running: set runStrategy to Always to run the guest, or to Halted to keep it stopped"
 type MeshedVirtualMachineSpec struct {
 	// virtualMachine is the complete spec of the KubeVirt VirtualMachine. The
 	// spec of an existing VirtualMachine can be used unchanged. The primary
@@ -24,6 +28,13 @@ type MeshedVirtualMachineSpec struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:pruning:PreserveUnknownFields
 	VirtualMachine kubevirtv1.VirtualMachineSpec `json:"virtualMachine,omitzero"`
+
+	// virtualMachineMetadata contains labels and annotations of the
+	// VirtualMachine, for example for backup tools. Labels and annotations of
+	// the guest's pod belong in virtualMachine.template.metadata.
+	//
+	// +optional
+	VirtualMachineMetadata ObjectMetadata `json:"virtualMachineMetadata,omitzero"`
 
 	// version is the mesh subset of the guest. It is the value of the pod label
 	// "version" and the name of the subset in the DestinationRule. Defaults to
@@ -42,15 +53,16 @@ type MeshedVirtualMachineSpec struct {
 	Service ServiceSpec `json:"service,omitzero"`
 
 	// ports are the ports that the guest exposes. A port that is listed neither
-	// here nor in capture.inbound.excludePorts is closed.
+	// here nor in capture.inbound.excludePorts is closed. A guest without ports
+	// has no Service and no address, and can only connect to others.
 	//
-	// +required
+	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MinItems=0
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:XValidation:rule="self.all(p, self.exists_one(q, q.port == p.port && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",message="port must be unique per protocol"
-	// +kubebuilder:validation:XValidation:rule="self.all(p, self.exists_one(q, (has(q.targetPort) ? q.targetPort : q.port) == (has(p.targetPort) ? p.targetPort : p.port) && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",message="targetPort must be unique per protocol: expose each guest port once"
+	// +kubebuilder:validation:XValidation:rule="self.all(p, self.all(q, (has(p.targetPort) ? p.targetPort : p.port) != (has(q.targetPort) ? q.targetPort : q.port) || (has(p.protocol) ? p.protocol : 'TCP') != (has(q.protocol) ? q.protocol : 'TCP') || (has(p.route) ? p.route : 'Mesh') == (has(q.route) ? q.route : 'Mesh') && (has(p.appProtocol) ? p.appProtocol : 'tcp') == (has(q.appProtocol) ? q.appProtocol : 'tcp')))",message="ports with the same targetPort and protocol must have the same route and appProtocol, because the proxy distinguishes connections by targetPort"
 	Ports []Port `json:"ports,omitempty"`
 
 	// mesh configures the handling of the guest's traffic by the mesh.
@@ -106,9 +118,12 @@ const (
 	ServiceTypeNodePort ServiceType = "NodePort"
 )
 
-// ServiceSpec configures the Service of the guest.
+// ServiceSpec configures the Service of the guest. Its fields have the names and
+// the meaning of the fields of a Service.
 //
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.externalTrafficPolicy) || (has(self.type) && self.type in ['NodePort', 'LoadBalancer'])",message="externalTrafficPolicy applies only to type NodePort or LoadBalancer: omit it, or set type"
+// +kubebuilder:validation:XValidation:rule="(!has(self.loadBalancerClass) && !has(self.loadBalancerSourceRanges)) || (has(self.type) && self.type == 'LoadBalancer')",message="loadBalancerClass and loadBalancerSourceRanges apply only to type LoadBalancer: omit them, or set type"
 type ServiceSpec struct {
 	// type is the type of the Service, or Headless for a Service without a
 	// cluster IP. It cannot be changed to or from Headless. Defaults to
@@ -128,6 +143,95 @@ type ServiceSpec struct {
 	//
 	// +optional
 	IPFamilyPolicy ServiceIPFamilyPolicy `json:"ipFamilyPolicy,omitempty"`
+
+	// labels are labels of the Service. The operator adds its own.
+	//
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=64
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// annotations are annotations of the Service, for example for a load
+	// balancer, for external DNS or for Istio. The operator adds its own.
+	//
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=64
+	Annotations map[string]string `json:"annotations,omitempty"`
+
+	// externalTrafficPolicy specifies whether nodes forward external
+	// connections to guests on other nodes. Local preserves the address of the
+	// client. It applies only to type NodePort or LoadBalancer. Kubernetes
+	// defaults it to Cluster.
+	//
+	// +optional
+	// +kubebuilder:validation:Enum=Cluster;Local
+	ExternalTrafficPolicy corev1.ServiceExternalTrafficPolicy `json:"externalTrafficPolicy,omitempty"`
+
+	// internalTrafficPolicy specifies whether connections from the cluster
+	// reach a guest on another node. Kubernetes defaults it to Cluster.
+	//
+	// +optional
+	// +kubebuilder:validation:Enum=Cluster;Local
+	InternalTrafficPolicy corev1.ServiceInternalTrafficPolicy `json:"internalTrafficPolicy,omitempty"`
+
+	// sessionAffinity specifies whether connections of one client reach the
+	// same pod. It does not apply to clients with a mesh proxy, which follow
+	// mesh.trafficPolicy.loadBalancer. Kubernetes defaults it to None.
+	//
+	// +optional
+	// +kubebuilder:validation:Enum=ClientIP;None
+	SessionAffinity corev1.ServiceAffinity `json:"sessionAffinity,omitempty"`
+
+	// loadBalancerClass is the class of the load balancer implementation. It
+	// applies only to type LoadBalancer, and Kubernetes does not allow to
+	// change it.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=317
+	LoadBalancerClass string `json:"loadBalancerClass,omitempty"`
+
+	// loadBalancerSourceRanges are the networks from which the load balancer
+	// accepts connections. It applies only to type LoadBalancer. By default,
+	// all networks are accepted.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=128
+	// +kubebuilder:validation:items:MinLength=4
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
+	LoadBalancerSourceRanges []string `json:"loadBalancerSourceRanges,omitempty"`
+
+	// publishNotReadyAddresses specifies whether the endpoints and DNS contain
+	// the addresses of pods that are not ready. Clients then also connect to a
+	// guest that is starting or whose rules are not verified. Kubernetes
+	// defaults it to false.
+	//
+	// +optional
+	PublishNotReadyAddresses *bool `json:"publishNotReadyAddresses,omitempty"` //nolint:kubeapilinter // The field has the type of the field of a Service.
+}
+
+// ObjectMetadata contains labels and annotations of an object that the operator
+// creates.
+//
+// +kubebuilder:validation:MinProperties=1
+type ObjectMetadata struct {
+	// labels are labels of the object. The operator adds its own.
+	//
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=64
+	Labels map[string]string `json:"labels,omitempty"`
+
+	// annotations are annotations of the object. The operator adds its own.
+	//
+	// +optional
+	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MaxProperties=64
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // ServiceIPFamilyPolicy has the same values as ipFamilyPolicy of a Service.
@@ -219,7 +323,7 @@ type PortMTLS struct {
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name,omitempty"`
 
 	// mode is the mutual TLS mode of the port.
@@ -276,7 +380,7 @@ type MeshedVirtualMachine struct {
 	// spec is the desired state.
 	//
 	// +required
-	Spec MeshedVirtualMachineSpec `json:"spec,omitzero"`
+	Spec MeshedVirtualMachineSpec `json:"spec,omitzero"` //nolint:kubeapilinter // The zero value is invalid: KubeVirt's type does not mark its required fields.
 
 	// status is the observed state. Ready is Unknown until the operator has
 	// reconciled the object.

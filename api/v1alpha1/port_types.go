@@ -41,7 +41,7 @@ type Port struct {
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Name string `json:"name,omitempty"`
 
@@ -52,8 +52,10 @@ type Port struct {
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port,omitempty"`
 
-	// targetPort is the port number on which the guest listens. Defaults to
-	// port.
+	// targetPort is the port number on which the guest listens. Several ports
+	// can have the same targetPort if they have the same route and appProtocol.
+	// A headless Service does not translate ports, so targetPort must equal
+	// port if service.type is Headless. Defaults to port.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -66,14 +68,14 @@ type Port struct {
 	Protocol PortProtocol `json:"protocol,omitempty"`
 
 	// appProtocol is the application protocol of the port. The mesh routes
-	// http, http2, grpc, grpc-web and kubernetes.io/h2c as HTTP, https and tls
-	// by TLS server name, and all other protocols as TCP. Defaults to TCP
-	// routing.
+	// http, http2, grpc, grpc-web, kubernetes.io/h2c and kubernetes.io/ws as
+	// HTTP, https, tls and kubernetes.io/wss by TLS server name, and all other
+	// protocols as TCP. Defaults to TCP routing.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Enum=http;http2;grpc;grpc-web;kubernetes.io/h2c;https;tls;tcp;mongo;mysql;redis
+	// +kubebuilder:validation:Enum=http;http2;grpc;grpc-web;kubernetes.io/h2c;kubernetes.io/ws;kubernetes.io/wss;https;tls;tcp;mongo;mysql;redis
 	AppProtocol string `json:"appProtocol,omitempty"`
 
 	// route specifies whether connections pass through the mesh proxy. The mesh
@@ -83,6 +85,15 @@ type Port struct {
 	//
 	// +optional
 	Route PortRoute `json:"route,omitempty"`
+
+	// nodePort is the port number on every node. It applies only to a Service
+	// of type NodePort or LoadBalancer. By default, Kubernetes assigns a
+	// number.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	NodePort int32 `json:"nodePort,omitempty"`
 }
 
 // PortRange is a port or a range of ports, as in a NetworkPolicy.

@@ -117,7 +117,11 @@ func (s *scope) dependenciesAvailable() conditions.Condition {
 }
 
 func (s *scope) serviceReady() conditions.Condition {
-	return s.childrenCondition(v1alpha1.ConditionServiceReady, "the Service is in place")
+	const t = v1alpha1.ConditionServiceReady
+	if s.children != nil && s.invalid == nil && len(s.mvm.Spec.Ports) == 0 {
+		return conditions.True(t, v1alpha1.ReasonApplied, "spec.ports is empty, so the guest has no Service")
+	}
+	return s.childrenCondition(t, "the Service is in place")
 }
 
 func (s *scope) meshPolicyApplied() conditions.Condition {

@@ -35,7 +35,10 @@ func (s *scope) writeStatus() {
 	if s.children != nil {
 		st.RelatedObjects = s.relatedObjects()
 	}
-	st.Address = s.mvm.ServiceFQDN()
+	st.Address = ""
+	if len(s.mvm.Spec.Ports) > 0 {
+		st.Address = s.mvm.ServiceFQDN()
+	}
 }
 
 // stillInEffect reports, while the spec is not accepted, whether the policy and the

@@ -15,13 +15,16 @@ import (
 )
 
 // MVMBuilder builds a MeshedVirtualMachine.
-type MVMBuilder struct{ mvm v1alpha1.MeshedVirtualMachine }
+type MVMBuilder struct {
+	mvm     v1alpha1.MeshedVirtualMachine
+	noPorts bool
+}
 
 // MVM returns a builder of a MeshedVirtualMachine with a small guest without
 // networks. Obj adds one HTTP port if no ports are set.
 func MVM(name string) *MVMBuilder {
 	guest := resource.MustParse("256Mi")
-	return &MVMBuilder{v1alpha1.MeshedVirtualMachine{
+	return &MVMBuilder{mvm: v1alpha1.MeshedVirtualMachine{
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "MeshedVirtualMachine"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, Namespace: DefaultNamespace, UID: UID("mvm", name), Generation: 1,
@@ -43,7 +46,7 @@ func MVM(name string) *MVMBuilder {
 // Obj returns a copy of the object.
 func (b *MVMBuilder) Obj() *v1alpha1.MeshedVirtualMachine {
 	out := b.mvm.DeepCopy()
-	if len(out.Spec.Ports) == 0 {
+	if len(out.Spec.Ports) == 0 && !b.noPorts {
 		out.Spec.Ports = []v1alpha1.Port{HTTP("http", 80, 8080)}
 	}
 	return out
@@ -91,6 +94,21 @@ func (b *MVMBuilder) DataPlane(d v1alpha1.DataPlane) *MVMBuilder {
 // Ports adds ports.
 func (b *MVMBuilder) Ports(ports ...v1alpha1.Port) *MVMBuilder {
 	b.mvm.Spec.Ports = append(b.mvm.Spec.Ports, ports...)
+	return b
+}
+
+// NoPorts makes a guest that exposes no ports.
+func (b *MVMBuilder) NoPorts() *MVMBuilder { b.noPorts = true; return b }
+
+// Service sets the settings of the Service.
+func (b *MVMBuilder) Service(s v1alpha1.ServiceSpec) *MVMBuilder {
+	b.mvm.Spec.Service = s
+	return b
+}
+
+// VMMetadata sets labels and annotations of the VirtualMachine.
+func (b *MVMBuilder) VMMetadata(labels, annotations map[string]string) *MVMBuilder {
+	b.mvm.Spec.VirtualMachineMetadata = v1alpha1.ObjectMetadata{Labels: labels, Annotations: annotations}
 	return b
 }
 

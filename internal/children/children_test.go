@@ -74,6 +74,18 @@ func TestDesiredGolden(t *testing.T) {
 				s.Instancetype = &kubevirtv1.InstancetypeMatcher{Name: "u1.small"}
 				s.Template.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30)
 			}), nil),
+		// A guest that only connects to others.
+		"no ports": input(b.MVM("web").NoPorts(), b.VMI("web")),
+		// Every setting of the Service, and metadata.
+		"service": input(b.MVM("web").Service(v1alpha1.ServiceSpec{
+			Type: v1alpha1.ServiceTypeLoadBalancer, LoadBalancerClass: "example.com/lb", LoadBalancerSourceRanges: []string{"192.0.2.0/24"},
+			ExternalTrafficPolicy: "Local", InternalTrafficPolicy: "Cluster", SessionAffinity: "ClientIP", PublishNotReadyAddresses: new(true),
+			Labels: map[string]string{"team": "a"}, Annotations: map[string]string{"networking.istio.io/exportTo": "."},
+		}).VMMetadata(map[string]string{"team": "a"}, map[string]string{"backup.example.com/keep": "7d"}).
+			Ports(b.HTTP("http", 80, 8080), b.HTTP("http-alt", 8080, 8080),
+				v1alpha1.Port{Name: "tcp-elasticsearch-http", Port: 9200, NodePort: 30920},
+				v1alpha1.Port{Name: "ws", Port: 81, AppProtocol: "kubernetes.io/ws"},
+				v1alpha1.Port{Name: "wss", Port: 443, AppProtocol: "kubernetes.io/wss"}), b.VMI("web")),
 		// Ambient mode, enrolled, with DNS through ztunnel.
 		"ambient": func() children.Input {
 			in := input(b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).DNS(v1alpha1.DNSPolicyProxy).

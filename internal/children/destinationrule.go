@@ -16,9 +16,13 @@ import (
 // with mutual TLS, and are not configured by an object of this namespace.
 const ownNamespace = "."
 
-// destinationRule makes the DestinationRule with the guest's subset.
+// destinationRule builds the DestinationRule with the guest's subset, or nil for a
+// guest without a Service.
 func destinationRule(in Input) *networkingv1.DestinationRule {
 	mvm := in.MVM
+	if len(mvm.Spec.Ports) == 0 {
+		return nil
+	}
 	dr := &networkingv1.DestinationRule{ObjectMeta: meta(mvm, mvm.Name)}
 	dr.SetGroupVersionKind(DestinationRuleKind)
 	dr.Spec.Host = mvm.ServiceFQDN()

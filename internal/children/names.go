@@ -47,6 +47,14 @@ func meta(mvm *v1alpha1.MeshedVirtualMachine, name string) metav1.ObjectMeta {
 	}
 }
 
+// addMetadata adds a user's labels and annotations. The operator's take precedence.
+func addMetadata(o *metav1.ObjectMeta, labels, annotations map[string]string) {
+	o.Labels = merged(labels, o.Labels)
+	if len(annotations) > 0 {
+		o.Annotations = merged(annotations, o.Annotations)
+	}
+}
+
 func labels(mvm *v1alpha1.MeshedVirtualMachine) map[string]string {
 	return map[string]string{
 		v1alpha1.LabelManagedBy:            v1alpha1.ManagedByValue,

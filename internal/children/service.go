@@ -7,14 +7,21 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// service makes the Service in front of the guest.
+// service builds the Service of the guest, or nil for a guest without ports, which
+// Kubernetes does not support for Services with an address.
 func service(in Input) *corev1.Service {
 	mvm := in.MVM
+	if len(mvm.Spec.Ports) == 0 {
+		return nil
+	}
+	wanted := mvm.Spec.Service
 	s := &corev1.Service{ObjectMeta: meta(mvm, mvm.Name)}
+	addMetadata(&s.ObjectMeta, wanted.Labels, wanted.Annotations)
 	s.SetGroupVersionKind(ServiceKind)
 	s.Spec = corev1.ServiceSpec{
 		// The app label is what Istio names the workload by; the other one
@@ -24,9 +31,19 @@ func service(in Input) *corev1.Service {
 			v1alpha1.LabelMeshedVirtualMachine: mvm.Name,
 		},
 		// The families themselves are the cluster's, in its order.
-		IPFamilyPolicy: new(ipFamilyPolicy(mvm.Spec.Service.IPFamilyPolicy)),
+		IPFamilyPolicy:           new(ipFamilyPolicy(wanted.IPFamilyPolicy)),
+		ExternalTrafficPolicy:    wanted.ExternalTrafficPolicy,
+		SessionAffinity:          wanted.SessionAffinity,
+		LoadBalancerSourceRanges: wanted.LoadBalancerSourceRanges,
+		PublishNotReadyAddresses: ptr.Deref(wanted.PublishNotReadyAddresses, false),
 	}
-	s.Spec.Type, s.Spec.ClusterIP = serviceType(mvm.Spec.Service.Type)
+	if wanted.InternalTrafficPolicy != "" {
+		s.Spec.InternalTrafficPolicy = new(wanted.InternalTrafficPolicy)
+	}
+	if wanted.LoadBalancerClass != "" {
+		s.Spec.LoadBalancerClass = new(wanted.LoadBalancerClass)
+	}
+	s.Spec.Type, s.Spec.ClusterIP = serviceType(wanted.Type)
 	for _, p := range mvm.Spec.Ports {
 		s.Spec.Ports = append(s.Spec.Ports, servicePort(p))
 	}
@@ -56,6 +73,7 @@ func servicePort(p v1alpha1.Port) corev1.ServicePort {
 	out := corev1.ServicePort{
 		Name:       p.Name,
 		Port:       p.Port,
+		NodePort:   p.NodePort,
 		TargetPort: intstr.FromInt32(p.TargetPortOrDefault()),
 		Protocol:   corev1.Protocol(p.ProtocolOrDefault()),
 	}

@@ -27,6 +27,7 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	mvm := in.MVM
 	vm := &kubevirtv1.VirtualMachine{ObjectMeta: meta(mvm, mvm.Name)}
 	vm.SetGroupVersionKind(VirtualMachineKind)
+	addMetadata(&vm.ObjectMeta, mvm.Spec.VirtualMachineMetadata.Labels, mvm.Spec.VirtualMachineMetadata.Annotations)
 	vm.Spec = *mvm.Spec.VirtualMachine.DeepCopy()
 	if vm.Spec.Template == nil {
 		vm.Spec.Template = &kubevirtv1.VirtualMachineInstanceTemplateSpec{}

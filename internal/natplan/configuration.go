@@ -182,8 +182,9 @@ func inboundRules(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1
 			in.Mesh = append(in.Mesh, p.TargetPortOrDefault())
 		}
 	}
-	for _, list := range [][]int32{in.Mesh, in.DirectTCP, in.DirectUDP} {
-		slices.Sort(list)
+	for _, list := range []*[]int32{&in.Mesh, &in.DirectTCP, &in.DirectUDP} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list) // Several ports of the Service can lead to one port of the guest.
 	}
 	return in
 }

@@ -89,7 +89,7 @@ func probeRewrite(mvm *v1alpha1.MeshedVirtualMachine, value string) string {
 		return ""
 	}
 	for _, p := range probesOf(&template.Spec, templateSpecPath) {
-		mode, meshed := portMode(mvm, p.port)
+		mode, meshed := guestPortMode(mvm, p.port)
 		switch {
 		case !meshed:
 		case p.http && mode == v1alpha1.MTLSModeStrict:
@@ -101,19 +101,13 @@ func probeRewrite(mvm *v1alpha1.MeshedVirtualMachine, value string) string {
 	return ""
 }
 
-// portMode returns the mutual TLS mode of a guest port, and whether its
+// guestPortMode returns the mutual TLS mode of a guest port, and whether its
 // connections pass through the proxy.
-func portMode(mvm *v1alpha1.MeshedVirtualMachine, port int32) (v1alpha1.MTLSMode, bool) {
+func guestPortMode(mvm *v1alpha1.MeshedVirtualMachine, port int32) (mode v1alpha1.MTLSMode, meshed bool) {
 	for _, p := range mvm.Spec.Ports {
-		if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP || p.RouteOrDefault() != v1alpha1.PortRouteMesh || p.TargetPortOrDefault() != port {
-			continue
+		if p.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && p.RouteOrDefault() == v1alpha1.PortRouteMesh && p.TargetPortOrDefault() == port {
+			return portMode(mvm, p), true
 		}
-		for _, m := range mvm.Spec.Mesh.MTLS.Ports {
-			if m.Name == p.Name {
-				return m.Mode, true
-			}
-		}
-		return mvm.Spec.Mesh.MTLS.ModeOrDefault(), true
 	}
 	return "", false
 }

@@ -64,6 +64,11 @@ func elsewhere(kind string, names ...string) []Setting {
 	return settings(EffectRefused, "Istio reads this setting only on "+kind+", so it has no effect on a guest: remove it", names)
 }
 
+// ofService refuses settings that Istio reads on Services.
+func ofService(list string, names ...string) []Setting {
+	return settings(EffectRefused, "Istio reads this setting only on Services, so it has no effect here: set it in spec.service."+list, names)
+}
+
 func settings(effect Effect, problem string, names []string) []Setting {
 	out := make([]Setting, 0, len(names))
 	for _, n := range names {
@@ -83,7 +88,6 @@ func refusedBy(name string, check func(*v1alpha1.MeshedVirtualMachine, string) s
 const (
 	onlyInjector = "only Istio's injector may set this: remove it"
 	onlyGateways = "identifies a gateway of Istio, which a guest is not: remove it"
-	onlyServices = "Services"
 	onRevision   = "a namespace's revision has precedence over the revision of a pod, so this can have no effect: remove it, and label the namespace istio.io/rev"
 )
 
@@ -156,7 +160,7 @@ var Annotations = slices.Concat(
 		"has no effect on the guest: use spec.capture.outbound.includeCIDRs", "*"),
 	refused("traffic.sidecar.istio.io/excludeInterfaces",
 		"has no effect, because only the pod network is captured: remove it, and connect other networks to interfaces of the guest", ""),
-	elsewhere(onlyServices,
+	ofService("annotations",
 		"alpha.istio.io/canonical-serviceaccounts",
 		"alpha.istio.io/kubernetes-serviceaccounts",
 		"istio.io/use-waypoint-canary-weight",
@@ -201,7 +205,7 @@ var Labels = slices.Concat(
 	refused("security.istio.io/tlsMode",
 		"makes clients send plain text: remove the label, and set spec.mesh.mtls", "istio"),
 	refusedBy(v1alpha1.LabelSidecarInject, inject),
-	elsewhere(onlyServices,
+	ofService("labels",
 		"istio.io/ingress-use-waypoint",
 		"istio.io/use-waypoint-canary",
 		"istio.io/use-waypoint-canary-namespace",

@@ -3,6 +3,7 @@
 package validate
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"time"
@@ -30,7 +31,9 @@ func Spec(mvm *v1alpha1.MeshedVirtualMachine) error {
 	spec := field.NewPath("spec")
 	e.name(mvm.Name)
 	e.virtualMachine(mvm, spec.Child("virtualMachine"))
+	e.metadata(mvm.Spec.VirtualMachineMetadata.Labels, mvm.Spec.VirtualMachineMetadata.Annotations, spec.Child("virtualMachineMetadata"))
 	e.ports(mvm.Spec.Ports, spec.Child("ports"))
+	e.service(mvm, spec)
 	e.dataPlane(mvm, spec.Child("mesh"))
 	e.mtls(mvm, spec.Child("mesh", "mtls"))
 	e.traffic(mvm, spec.Child("mesh", "traffic"))
@@ -56,10 +59,7 @@ func (e *Errors) ports(ports []v1alpha1.Port, path *field.Path) {
 		protocol v1alpha1.PortProtocol
 		number   int32
 	}
-	published, targets := map[key]bool{}, map[key]bool{}
-	if len(ports) == 0 {
-		e.Reject(v1alpha1.ReasonInvalidPort, path, "must contain at least one port of the guest")
-	}
+	published, targets := map[key]bool{}, map[key]v1alpha1.Port{}
 	for i, p := range ports {
 		at := path.Index(i)
 		e.port(p, at)
@@ -72,13 +72,17 @@ func (e *Errors) ports(ports []v1alpha1.Port, path *field.Path) {
 		} else {
 			published[k] = true
 		}
-		if k := (key{p.ProtocolOrDefault(), p.TargetPortOrDefault()}); targets[k] {
-			e.Reject(v1alpha1.ReasonInvalidPort, targetPath(p, at), "duplicate %s port %d of the guest: expose each guest port once", k.protocol, k.number)
-		} else {
-			targets[k] = true
+		k := key{p.ProtocolOrDefault(), p.TargetPortOrDefault()}
+		if other, ok := targets[k]; ok && (other.RouteOrDefault() != p.RouteOrDefault() || appProtocol(other) != appProtocol(p)) {
+			e.Reject(v1alpha1.ReasonInvalidPort, targetPath(p, at),
+				"port %q has the same %s port %d of the guest: give both the same route and appProtocol, because the proxy distinguishes connections by this port",
+				other.Name, k.protocol, k.number)
 		}
+		targets[k] = p
 	}
 }
+
+func appProtocol(p v1alpha1.Port) string { return cmp.Or(p.AppProtocol, "tcp") }
 
 // targetPath returns the field that contains the number of the guest's port.
 func targetPath(p v1alpha1.Port, path *field.Path) *field.Path {
@@ -132,6 +136,34 @@ func (e *Errors) mtls(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 		}
 		seen[m.Name] = true
 	}
+	e.sharedModes(mvm, path.Child("ports"))
+}
+
+// sharedModes rejects different modes for ports that lead to the same port of the
+// guest, because Istio's modes apply to the ports of the guest.
+func (e *Errors) sharedModes(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
+	modes := map[int32]v1alpha1.MTLSMode{}
+	for _, p := range mvm.Spec.Ports {
+		if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP || p.RouteOrDefault() != v1alpha1.PortRouteMesh {
+			continue
+		}
+		mode := portMode(mvm, p)
+		if other, ok := modes[p.TargetPortOrDefault()]; ok && other != mode {
+			e.Reject(v1alpha1.ReasonInvalidPort, path,
+				"ports with targetPort %d have the modes %s and %s: list each of them with the same mode", p.TargetPortOrDefault(), other, mode)
+		}
+		modes[p.TargetPortOrDefault()] = mode
+	}
+}
+
+// portMode returns the mutual TLS mode of a port.
+func portMode(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) v1alpha1.MTLSMode {
+	for _, m := range mvm.Spec.Mesh.MTLS.Ports {
+		if m.Name == p.Name {
+			return m.Mode
+		}
+	}
+	return mvm.Spec.Mesh.MTLS.ModeOrDefault()
 }
 
 func (e *Errors) traffic(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {

@@ -219,8 +219,61 @@ func TestSpec(t *testing.T) {
 		"port taken twice": {
 			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 80, 8081)), want: []string{"InvalidPort spec.ports[1].port"},
 		},
-		"target taken twice": {
-			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)), want: []string{"InvalidPort spec.ports[1].targetPort"},
+		"target shared": {mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 8080, 0), b.UDP("c", 8080))},
+		"target shared by routes": {
+			mvm: b.MVM("web").Ports(b.TCP("a", 8080), v1alpha1.Port{Name: "b", Port: 80, TargetPort: 8080, Route: v1alpha1.PortRouteDirect}), want: []string{"InvalidPort spec.ports[1].targetPort"},
+		},
+		"target shared by protocols": {
+			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.TCP("b", 8080)), want: []string{"InvalidPort spec.ports[1].port"},
+		},
+		"target shared, two modes": {
+			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)).PortMTLS("b", v1alpha1.MTLSModePermissive),
+			want: []string{"InvalidPort spec.mesh.mtls.ports"},
+		},
+		"target shared, one mode": {
+			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)).
+				PortMTLS("a", v1alpha1.MTLSModePermissive).PortMTLS("b", v1alpha1.MTLSModePermissive),
+		},
+		"no ports":            {mvm: b.MVM("web").NoPorts()},
+		"long name of a port": {mvm: b.MVM("web").Ports(b.TCP("tcp-elasticsearch-http", 9200))},
+		"websocket":           {mvm: b.MVM("web").Ports(v1alpha1.Port{Name: "ws", Port: 80, AppProtocol: "kubernetes.io/ws"}).Timeout("5s")},
+		"headless":            {mvm: b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).Ports(b.HTTP("http", 8080, 8080), b.Direct("ssh", 22))},
+		"headless with another targetPort": {
+			mvm:  b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).Ports(b.HTTP("http", 80, 8080)),
+			want: []string{"InvalidPort spec.ports[0].targetPort"},
+		},
+		"settings of a load balancer": {
+			mvm: b.MVM("web").Service(v1alpha1.ServiceSpec{
+				Type: v1alpha1.ServiceTypeLoadBalancer, LoadBalancerClass: "example.com/lb", LoadBalancerSourceRanges: []string{"192.0.2.0/24"},
+				ExternalTrafficPolicy: "Local", Labels: map[string]string{"team": "a"}, Annotations: map[string]string{"example.com/dns": "web"},
+			}).Ports(v1alpha1.Port{Name: "ssh", Port: 22, Route: v1alpha1.PortRouteDirect, NodePort: 30022}),
+		},
+		"settings of a load balancer without one": {
+			mvm: b.MVM("web").Service(v1alpha1.ServiceSpec{
+				LoadBalancerClass: "example.com/lb", LoadBalancerSourceRanges: []string{"192.0.2.0/24"}, ExternalTrafficPolicy: "Local",
+			}).Ports(v1alpha1.Port{Name: "ssh", Port: 22, Route: v1alpha1.PortRouteDirect, NodePort: 30022}),
+			want: []string{
+				"InvalidSpec spec.service.externalTrafficPolicy", "InvalidSpec spec.service.loadBalancerClass",
+				"InvalidSpec spec.service.loadBalancerSourceRanges", "InvalidPort spec.ports[0].nodePort",
+			},
+		},
+		"source range that does not parse": {
+			mvm:  b.MVM("web").Service(v1alpha1.ServiceSpec{Type: v1alpha1.ServiceTypeLoadBalancer, LoadBalancerSourceRanges: []string{"192.0.2.7/24"}}),
+			want: []string{"InvalidCIDR spec.service.loadBalancerSourceRanges[0]"},
+		},
+		"metadata": {mvm: b.MVM("web").VMMetadata(map[string]string{"team": "a"}, map[string]string{"backup.example.com/keep": "7d"})},
+		"metadata of the operator": {
+			mvm: b.MVM("web").VMMetadata(map[string]string{"app.kubernetes.io/managed-by": "Helm"}, map[string]string{"meshvm.io/applied-digest": "x"}).
+				Service(v1alpha1.ServiceSpec{Labels: map[string]string{"meshvm.io/meshed-virtual-machine": "db"}}),
+			want: []string{
+				"InvalidSpec spec.virtualMachineMetadata.labels[app.kubernetes.io/managed-by]",
+				"InvalidSpec spec.virtualMachineMetadata.annotations[meshvm.io/applied-digest]",
+				"InvalidSpec spec.service.labels[meshvm.io/meshed-virtual-machine]",
+			},
+		},
+		"metadata that Kubernetes does not accept": {
+			mvm: b.MVM("web").VMMetadata(map[string]string{"team": "a b"}, map[string]string{"-": "x"}),
+			want: []string{"InvalidSpec spec.virtualMachineMetadata.labels", "InvalidSpec spec.virtualMachineMetadata.annotations"},
 		},
 		"name taken twice": {
 			mvm: b.MVM("web").Ports(b.TCP("a", 80), b.TCP("a", 81)), want: []string{"InvalidPort spec.ports[1].name"},

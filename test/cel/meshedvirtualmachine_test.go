@@ -42,8 +42,10 @@ func portList(ports []int32) string {
 var reserved = "targetPort (defaults to port) is reserved: " + reservedPorts + "; use another port in the guest"
 
 const (
-	hostBits = "must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
-	cidr     = "must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
+	sharedTarget = "ports with the same targetPort and protocol must have the same route and appProtocol, because the proxy distinguishes connections by targetPort"
+	strategy     = "virtualMachine must set either runStrategy or running: set runStrategy to Always to run the guest, or to Halted to keep it stopped"
+	hostBits     = "must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
+	cidr         = "must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
 )
 
 var meshedVirtualMachineCases = map[string]testCase{
@@ -72,14 +74,27 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"unknown type of Service":    {set: map[string]any{"spec.service.type": "External"}, want: []string{"spec.service.type: Unsupported value"}},
 	"Service of both families":   {set: map[string]any{"spec.service.ipFamilyPolicy": "PreferDualStack"}},
 	"unknown family policy":      {set: map[string]any{"spec.service.ipFamilyPolicy": "DualStack"}, want: []string{"spec.service.ipFamilyPolicy: Unsupported value"}},
-	"headless Service":           {set: map[string]any{"spec.service.type": "Headless"}},
 	"empty sections":             {set: map[string]any{"spec.capture": map[string]any{}}, want: []string{"spec.capture", "at least 1 properties"}},
 	"empty section in a section": {set: map[string]any{"spec.capture.outbound": map[string]any{}}, want: []string{"spec.capture.outbound", "at least 1 properties"}},
 	"empty mesh":                 {set: map[string]any{"spec.mesh": map[string]any{}}, want: []string{"spec.mesh", "at least 1 properties"}},
 
 	// Ports.
-	"no ports":    {set: map[string]any{"spec.ports": gone}, want: []string{"spec.ports: Required value"}},
-	"empty ports": {set: map[string]any{"spec.ports": []any{}}, want: []string{"spec.ports", "at least 1 items"}},
+	"no ports":    {set: map[string]any{"spec.ports": gone}},
+	"empty ports": {set: map[string]any{"spec.ports": []any{}}},
+	"no ports, and a range over a reserved port": {
+		set:  map[string]any{"spec.ports": gone, "spec.capture.inbound.excludePorts": []any{portRange("", 15000, 0)}},
+		want: []string{"a range contains a reserved TCP port"},
+	},
+	"no ports, and a mode of one": {
+		set:  map[string]any{"spec.ports": gone, "spec.mesh.mtls.ports": []any{mtlsPort("http", "Strict")}},
+		want: []string{"mesh.mtls.ports[].name must be the name of an entry of ports"},
+	},
+	"no ports, and inbound ranges": {set: map[string]any{"spec.ports": gone, "spec.capture.inbound.excludePorts": []any{portRange("", 22, 0)}}},
+	"name of 63 characters":        {set: map[string]any{"spec.ports.2": port(strings.Repeat("a", 63), 81)}},
+	"name of 64 characters": {
+		set:  map[string]any{"spec.ports.2": port(strings.Repeat("a", 64), 81)},
+		want: []string{"spec.ports[2].name", "63"},
+	},
 	"65 ports": {
 		set:  map[string]any{"spec.ports": numberedPorts(65)},
 		want: []string{"spec.ports: Too many: 65: must have at most 64 items"},
@@ -94,13 +109,77 @@ var meshedVirtualMachineCases = map[string]testCase{
 		want: []string{"port must be unique per protocol"},
 	},
 	"two ports of one targetPort": {
-		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(81), "targetPort": int64(8080)}},
-		want: []string{"targetPort must be unique per protocol: expose each guest port once"},
+		set: map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(81), "targetPort": int64(8080), "appProtocol": "http"}},
 	},
 	"a targetPort that is another's port": {
-		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080)}},
-		want: []string{"targetPort must be unique per protocol"},
+		set: map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080), "appProtocol": "http"}},
 	},
+	"two protocols of one targetPort": {
+		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080)}},
+		want: []string{sharedTarget},
+	},
+	"two routes of one targetPort": {
+		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(2222), "targetPort": int64(22), "route": "Mesh"}},
+		want: []string{sharedTarget},
+	},
+	"one targetPort for TCP and UDP": {set: map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080), "protocol": "UDP"}}},
+	"websocket":                      {set: map[string]any{"spec.ports.0.appProtocol": "kubernetes.io/ws"}},
+	"websocket over TLS":             {set: map[string]any{"spec.ports.0.appProtocol": "kubernetes.io/wss"}},
+
+	// Service.
+	"headless Service with another targetPort": {
+		set:  map[string]any{"spec.service.type": "Headless"},
+		want: []string{"a headless Service does not translate ports, so clients connect to targetPort: set port to the number of targetPort, or set another service.type"},
+	},
+	"headless Service with the same targetPort": {set: map[string]any{"spec.service.type": "Headless", "spec.ports.0.targetPort": int64(80)}},
+	"node port": {set: map[string]any{"spec.service.type": "NodePort", "spec.ports.1.nodePort": int64(30022)}},
+	"node port without one": {
+		set:  map[string]any{"spec.ports.1.nodePort": int64(30022)},
+		want: []string{"ports[].nodePort applies only to service.type NodePort or LoadBalancer: omit nodePort, or set service.type"},
+	},
+	"node port 65536": {
+		set:  map[string]any{"spec.service.type": "NodePort", "spec.ports.1.nodePort": int64(65536)},
+		want: []string{"spec.ports[1].nodePort", "65535"},
+	},
+	"settings of a load balancer": {set: map[string]any{"spec.service": map[string]any{
+		"type": "LoadBalancer", "loadBalancerClass": "example.com/lb", "loadBalancerSourceRanges": []any{"192.0.2.0/24"},
+		"externalTrafficPolicy": "Local", "internalTrafficPolicy": "Local", "sessionAffinity": "ClientIP", "publishNotReadyAddresses": true,
+		"labels": map[string]any{"team": "a"}, "annotations": map[string]any{"example.com/dns": "web"},
+	}}},
+	"class without a load balancer": {
+		set:  map[string]any{"spec.service.loadBalancerClass": "example.com/lb"},
+		want: []string{"loadBalancerClass and loadBalancerSourceRanges apply only to type LoadBalancer: omit them, or set type"},
+	},
+	"source ranges without a load balancer": {
+		set:  map[string]any{"spec.service.loadBalancerSourceRanges": []any{"192.0.2.0/24"}, "spec.service.type": "NodePort"},
+		want: []string{"loadBalancerClass and loadBalancerSourceRanges apply only to type LoadBalancer"},
+	},
+	"source range that is not a network": {
+		set:  map[string]any{"spec.service.loadBalancerSourceRanges": []any{"192.0.2.0"}, "spec.service.type": "LoadBalancer"},
+		want: []string{cidr},
+	},
+	"external policy without external traffic": {
+		set:  map[string]any{"spec.service.externalTrafficPolicy": "Local"},
+		want: []string{"externalTrafficPolicy applies only to type NodePort or LoadBalancer: omit it, or set type"},
+	},
+	"unknown external policy": {
+		set:  map[string]any{"spec.service.externalTrafficPolicy": "Node", "spec.service.type": "NodePort"},
+		want: []string{"spec.service.externalTrafficPolicy: Unsupported value"},
+	},
+	"unknown internal policy": {set: map[string]any{"spec.service.internalTrafficPolicy": "Node"}, want: []string{"spec.service.internalTrafficPolicy: Unsupported value"}},
+	"unknown affinity":        {set: map[string]any{"spec.service.sessionAffinity": "Cookie"}, want: []string{"spec.service.sessionAffinity: Unsupported value"}},
+
+	// Metadata of the VirtualMachine.
+	"metadata": {set: map[string]any{"spec.virtualMachineMetadata": map[string]any{
+		"labels": map[string]any{"team": "a"}, "annotations": map[string]any{"backup.example.com/keep": "7d"},
+	}}},
+	"empty metadata":   {set: map[string]any{"spec.virtualMachineMetadata": map[string]any{}}, want: []string{"spec.virtualMachineMetadata", "at least 1 properties"}},
+	"name in metadata": {set: map[string]any{"spec.virtualMachineMetadata.name": "web"}, want: []string{`unknown field "spec.virtualMachineMetadata.name"`}},
+
+	// Run strategy.
+	"neither strategy": {set: map[string]any{"spec.virtualMachine.runStrategy": gone}, want: []string{strategy}},
+	"both strategies":  {set: map[string]any{"spec.virtualMachine.running": true}, want: []string{strategy}},
+	"running":          {set: map[string]any{"spec.virtualMachine.runStrategy": gone, "spec.virtualMachine.running": false}},
 	"one number for TCP and UDP": {
 		set: map[string]any{"spec.ports.2": map[string]any{"name": "quic", "port": int64(80), "targetPort": int64(8080), "protocol": "UDP"}},
 	},
@@ -111,7 +190,6 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"port without a name":        {set: map[string]any{"spec.ports.0.name": gone}, want: []string{"spec.ports[0].name: Required value"}},
 	"port without a number":      {set: map[string]any{"spec.ports.0.port": gone}, want: []string{"spec.ports[0].port: Required value"}},
 	"name of a port in capitals": {set: map[string]any{"spec.ports.0.name": "HTTP"}, want: []string{"spec.ports[0].name", "should match"}},
-	"name of a port too long":    {set: map[string]any{"spec.ports.0.name": "sixteen-letters-"}, want: []string{"spec.ports[0].name", "15"}},
 	"port 0":                     {set: map[string]any{"spec.ports.0.port": int64(0)}, want: []string{"spec.ports[0].port", "greater than or equal to 1"}},
 	"port 65536":                 {set: map[string]any{"spec.ports.0.port": int64(65536)}, want: []string{"spec.ports[0].port", "less than or equal to 65535"}},
 	"targetPort 0":               {set: map[string]any{"spec.ports.0.targetPort": int64(0)}, want: []string{"spec.ports[0].targetPort", "greater than or equal to 1"}},
