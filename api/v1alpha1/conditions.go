@@ -83,7 +83,7 @@ const (
 	//
 	// Possible reasons when True: Running.
 	// When False: NotCreated, Starting, Stopped, Paused, GuestNotReady,
-	// Conflict, InvalidSpec, ApplyFailed, OutOfDate.
+	// LinkDown, Conflict, InvalidSpec, ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionVirtualMachineReady ConditionType = "VirtualMachineReady"
 
@@ -216,6 +216,9 @@ const (
 	// ReasonGuestNotReady: the guest is running but KubeVirt does not report it
 	// as ready.
 	ReasonGuestNotReady ConditionReason = "GuestNotReady"
+	// ReasonLinkDown: the guest is running, and its interface on the pod network
+	// is down, as specified.
+	ReasonLinkDown ConditionReason = "LinkDown"
 	// ReasonApplied: the object is applied as specified.
 	ReasonApplied ConditionReason = "Applied"
 	// ReasonEffective: no other policy changes the declared modes.

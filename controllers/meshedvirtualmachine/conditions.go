@@ -19,6 +19,7 @@ import (
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/launcherpod"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 // conditions computes every condition of the object from the scope.
@@ -78,6 +79,21 @@ func (s *scope) restartRequired() string {
 	return ""
 }
 
+// atRest are the reasons for which a guest is not available as requested.
+var atRest = []v1alpha1.ConditionReason{v1alpha1.ReasonStopped, v1alpha1.ReasonPaused, v1alpha1.ReasonLinkDown}
+
+// linkDown reports whether the spec sets the guest's interface on the pod network
+// down, which KubeVirt also does in a running guest.
+func (s *scope) linkDown() bool {
+	template := s.mvm.Spec.VirtualMachine.Template
+	if template == nil {
+		return false
+	}
+	primary, err := validate.PrimaryInterface(&template.Spec, nil)
+	return err == nil && !primary.Implicit &&
+		template.Spec.Domain.Devices.Interfaces[primary.Interface].State == kubevirtv1.InterfaceStateLinkDown
+}
+
 // progress classifies an object that is not ready.
 func (s *scope) progress(positive []conditions.Condition) conditions.Progress {
 	stalled := s.invalid != nil || s.missing != nil
@@ -92,7 +108,7 @@ func (s *scope) progress(positive []conditions.Condition) conditions.Progress {
 		return conditions.Stalled
 	}
 	vm, _ := conditions.Find(positive, v1alpha1.ConditionVirtualMachineReady)
-	if s.paused || vm.Reason == v1alpha1.ReasonStopped || vm.Reason == v1alpha1.ReasonPaused {
+	if s.paused || slices.Contains(atRest, vm.Reason) {
 		return conditions.Idle
 	}
 	return conditions.InProgress
@@ -225,6 +241,9 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 	// reported as Paused, so Paused has precedence.
 	case paused != nil && paused.Status == corev1.ConditionTrue:
 		return conditions.False(t, v1alpha1.ReasonPaused, cmp.Or(paused.Message, "the guest is paused"))
+	case ready != nil && ready.Status == corev1.ConditionTrue && s.linkDown():
+		return conditions.False(t, v1alpha1.ReasonLinkDown,
+			"the guest is running, and its interface on the pod network is down: set state of this interface in spec.virtualMachine.template.spec.domain.devices.interfaces to up, or omit it")
 	case ready != nil && ready.Status == corev1.ConditionTrue:
 		return conditions.True(t, v1alpha1.ReasonRunning, "the guest is running")
 	case s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Running:

@@ -177,6 +177,24 @@ func TestConditions(t *testing.T) {
 			world(vmCondition(kubevirtv1.VirtualMachinePaused, corev1.ConditionTrue)),
 			[]string{"VirtualMachineReady=False/Paused", "-Reconciling"},
 		},
+		"link down": {
+			world(func(s *scope) {
+				devices := &s.mvm.Spec.VirtualMachine.Template.Spec
+				devices.Networks = []kubevirtv1.Network{*kubevirtv1.DefaultPodNetwork()}
+				devices.Domain.Devices.Interfaces = []kubevirtv1.Interface{*kubevirtv1.DefaultMasqueradeNetworkInterface()}
+				devices.Domain.Devices.Interfaces[0].State = kubevirtv1.InterfaceStateLinkDown
+			}),
+			[]string{"VirtualMachineReady=False/LinkDown", "Ready=False/LinkDown", "-Reconciling", "-Stalled"},
+		},
+		"no ports": {
+			world(func(s *scope) {
+				s.mvm.Spec.Ports = nil
+				for _, k := range []schema.GroupVersionKind{children.ServiceKind, children.DestinationRuleKind, children.VirtualServiceKind} {
+					delete(s.children, key(k))
+				}
+			}),
+			[]string{"ServiceReady=True/Applied", "MeshPolicyApplied=True/Applied", "Ready=True/Ready"},
+		},
 		"restart required": {
 			world(vmCondition(kubevirtv1.VirtualMachineRestartRequired, corev1.ConditionTrue)),
 			[]string{"Ready=True/Ready", "RestartRequired=True/RestartRequired"},

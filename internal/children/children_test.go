@@ -74,6 +74,10 @@ func TestDesiredGolden(t *testing.T) {
 				s.Instancetype = &kubevirtv1.InstancetypeMatcher{Name: "u1.small"}
 				s.Template.Spec.TerminationGracePeriodSeconds = ptr.To[int64](30)
 			}), nil),
+		// A pod of QoS class Guaranteed.
+		"dedicated cpus": input(b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) {
+			s.Template.Spec.Domain.CPU = &kubevirtv1.CPU{Cores: 2, DedicatedCPUPlacement: true}
+		}), nil),
 		// A guest that only connects to others.
 		"no ports": input(b.MVM("web").NoPorts(), b.VMI("web")),
 		// Every setting of the Service, and metadata.

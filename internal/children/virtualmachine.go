@@ -41,7 +41,7 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	if mvm.Spec.Mesh.DataPlaneOrDefault() == v1alpha1.DataPlaneAmbient {
 		requestAmbient(mvm, &template.ObjectMeta)
 	} else {
-		requestSidecar(mvm, &template.ObjectMeta)
+		requestSidecar(mvm, template)
 	}
 	if err := useMasquerade(&template.Spec); err != nil {
 		return nil, err
@@ -52,11 +52,18 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 
 // requestSidecar requests Istio's sidecar with a label. The annotation of the same
 // name selects KubeVirt's rules for a pod with a sidecar.
-func requestSidecar(mvm *v1alpha1.MeshedVirtualMachine, template *metav1.ObjectMeta) {
-	template.Labels[v1alpha1.LabelSidecarInject] = "true"
-	template.Annotations[v1alpha1.LabelSidecarInject] = "true"
-	if _, own := template.Annotations[validate.ProxyConfigAnnotation]; !own && mvm.Spec.Capture.DNS == v1alpha1.DNSPolicyProxy {
-		template.Annotations[validate.ProxyConfigAnnotation] = `{"proxyMetadata":{"` + validate.DNSCapture + `":"true"}}`
+func requestSidecar(mvm *v1alpha1.MeshedVirtualMachine, template *kubevirtv1.VirtualMachineInstanceTemplateSpec) {
+	meta := &template.ObjectMeta
+	meta.Labels[v1alpha1.LabelSidecarInject] = "true"
+	meta.Annotations[v1alpha1.LabelSidecarInject] = "true"
+	if _, own := meta.Annotations[validate.ProxyConfigAnnotation]; !own && mvm.Spec.Capture.DNS == v1alpha1.DNSPolicyProxy {
+		meta.Annotations[validate.ProxyConfigAnnotation] = `{"proxyMetadata":{"` + validate.DNSCapture + `":"true"}}`
+	}
+	// Istio's default resources would make the QoS class of the pod Burstable.
+	if validate.WantsGuaranteed(&template.Spec) && !validate.SetsProxyResources(meta.Annotations) {
+		for _, r := range validate.GuaranteedProxy {
+			meta.Annotations[r.Annotation] = r.Value
+		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
@@ -227,17 +228,48 @@ func TestSpec(t *testing.T) {
 			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.TCP("b", 8080)), want: []string{"InvalidPort spec.ports[1].port"},
 		},
 		"target shared, two modes": {
-			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)).PortMTLS("b", v1alpha1.MTLSModePermissive),
+			mvm:  b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)).PortMTLS("b", v1alpha1.MTLSModePermissive),
 			want: []string{"InvalidPort spec.mesh.mtls.ports"},
 		},
 		"target shared, one mode": {
 			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)).
 				PortMTLS("a", v1alpha1.MTLSModePermissive).PortMTLS("b", v1alpha1.MTLSModePermissive),
 		},
-		"no ports":            {mvm: b.MVM("web").NoPorts()},
-		"long name of a port": {mvm: b.MVM("web").Ports(b.TCP("tcp-elasticsearch-http", 9200))},
-		"websocket":           {mvm: b.MVM("web").Ports(v1alpha1.Port{Name: "ws", Port: 80, AppProtocol: "kubernetes.io/ws"}).Timeout("5s")},
-		"headless":            {mvm: b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).Ports(b.HTTP("http", 8080, 8080), b.Direct("ssh", 22))},
+		"neither strategy": {
+			mvm:  b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) { s.RunStrategy = nil }),
+			want: []string{"InvalidSpec spec.virtualMachine"},
+		},
+		"both strategies": {
+			mvm:  b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) { s.Running = new(true) }),
+			want: []string{"InvalidSpec spec.virtualMachine"},
+		},
+		"no resolver of the cluster":          {mvm: dnsPolicy("None"), want: []string{"InvalidSpec spec.virtualMachine.template.spec.dnsPolicy"}},
+		"resolver of the node":                {mvm: dnsPolicy("Default"), want: []string{"InvalidSpec spec.virtualMachine.template.spec.dnsPolicy"}},
+		"additional resolver":                 {mvm: dnsPolicy("ClusterFirst")},
+		"no resolver of the cluster, ambient": {mvm: dnsPolicy("None").DataPlane(v1alpha1.DataPlaneAmbient)},
+		"dedicated CPUs":                      {mvm: dedicated()},
+		"dedicated CPUs, equal resources": {
+			mvm: dedicated("sidecar.istio.io/proxyCPU", "1", "sidecar.istio.io/proxyCPULimit", "1000m",
+				"sidecar.istio.io/proxyMemory", "1Gi", "sidecar.istio.io/proxyMemoryLimit", "1Gi"),
+		},
+		"dedicated CPUs, resources that differ": {
+			mvm: dedicated("sidecar.istio.io/proxyCPU", "100m", "sidecar.istio.io/proxyCPULimit", "2",
+				"sidecar.istio.io/proxyMemory", "1Gi", "sidecar.istio.io/proxyMemoryLimit", "1Gi"),
+			want: []string{"InvalidSpec spec.virtualMachine.template.metadata.annotations[sidecar.istio.io/proxyCPULimit]"},
+		},
+		"dedicated CPUs, one resource": {
+			mvm: dedicated("sidecar.istio.io/proxyCPU", "100m"),
+			want: []string{
+				"InvalidSpec spec.virtualMachine.template.metadata.annotations[sidecar.istio.io/proxyCPULimit]",
+				"InvalidSpec spec.virtualMachine.template.metadata.annotations[sidecar.istio.io/proxyMemoryLimit]",
+			},
+		},
+		"dedicated CPUs, one resource, ambient": {mvm: dedicated("sidecar.istio.io/proxyCPU", "100m").DataPlane(v1alpha1.DataPlaneAmbient)},
+		"one resource":                          {mvm: b.MVM("web").TemplateAnnotation("sidecar.istio.io/proxyCPU", "100m")},
+		"no ports":                              {mvm: b.MVM("web").NoPorts()},
+		"long name of a port":                   {mvm: b.MVM("web").Ports(b.TCP("tcp-elasticsearch-http", 9200))},
+		"websocket":                             {mvm: b.MVM("web").Ports(v1alpha1.Port{Name: "ws", Port: 80, AppProtocol: "kubernetes.io/ws"}).Timeout("5s")},
+		"headless":                              {mvm: b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).Ports(b.HTTP("http", 8080, 8080), b.Direct("ssh", 22))},
 		"headless with another targetPort": {
 			mvm:  b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).Ports(b.HTTP("http", 80, 8080)),
 			want: []string{"InvalidPort spec.ports[0].targetPort"},
@@ -272,7 +304,7 @@ func TestSpec(t *testing.T) {
 			},
 		},
 		"metadata that Kubernetes does not accept": {
-			mvm: b.MVM("web").VMMetadata(map[string]string{"team": "a b"}, map[string]string{"-": "x"}),
+			mvm:  b.MVM("web").VMMetadata(map[string]string{"team": "a b"}, map[string]string{"-": "x"}),
 			want: []string{"InvalidSpec spec.virtualMachineMetadata.labels", "InvalidSpec spec.virtualMachineMetadata.annotations"},
 		},
 		"name taken twice": {
@@ -322,6 +354,49 @@ func TestSpec(t *testing.T) {
 			got := validatetest.Rejections(validate.Spec(tc.mvm.Obj()))
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("rejections (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func dnsPolicy(p corev1.DNSPolicy) *b.MVMBuilder {
+	return b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) {
+		s.Template.Spec.DNSPolicy = p
+		s.Template.Spec.DNSConfig = &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.53"}}
+	})
+}
+
+// dedicated returns a guest with dedicated CPUs and annotations.
+func dedicated(annotations ...string) *b.MVMBuilder {
+	mvm := b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) {
+		s.Template.Spec.Domain.CPU = &kubevirtv1.CPU{Cores: 2, DedicatedCPUPlacement: true}
+	})
+	for i := 0; i < len(annotations); i += 2 {
+		mvm.TemplateAnnotation(annotations[i], annotations[i+1])
+	}
+	return mvm
+}
+
+// TestWantsGuaranteed checks which guests need a pod of QoS class Guaranteed.
+func TestWantsGuaranteed(t *testing.T) {
+	list := func(cpu, memory string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
+	}
+	for name, tc := range map[string]struct {
+		domain kubevirtv1.DomainSpec
+		want   bool
+	}{
+		"nothing":       {kubevirtv1.DomainSpec{}, false},
+		"CPUs":          {kubevirtv1.DomainSpec{CPU: &kubevirtv1.CPU{Cores: 2}}, false},
+		"dedicated":     {kubevirtv1.DomainSpec{CPU: &kubevirtv1.CPU{DedicatedCPUPlacement: true}}, true},
+		"requests":      {kubevirtv1.DomainSpec{Resources: kubevirtv1.ResourceRequirements{Requests: list("1", "1Gi")}}, false},
+		"limits":        {kubevirtv1.DomainSpec{Resources: kubevirtv1.ResourceRequirements{Limits: list("1", "1Gi")}}, true},
+		"equal":         {kubevirtv1.DomainSpec{Resources: kubevirtv1.ResourceRequirements{Requests: list("1", "1Gi"), Limits: list("1000m", "1024Mi")}}, true},
+		"higher limits": {kubevirtv1.DomainSpec{Resources: kubevirtv1.ResourceRequirements{Requests: list("1", "1Gi"), Limits: list("2", "1Gi")}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := validate.WantsGuaranteed(&kubevirtv1.VirtualMachineInstanceSpec{Domain: tc.domain}); got != tc.want {
+				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})
 	}

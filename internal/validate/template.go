@@ -12,6 +12,10 @@ import (
 )
 
 func (e *Errors) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
+	if vm := mvm.Spec.VirtualMachine; (vm.Running == nil) == (vm.RunStrategy == nil) {
+		e.Reject(v1alpha1.ReasonInvalidSpec, path,
+			"must set either runStrategy or running: set runStrategy to Always to run the guest, or to Halted to keep it stopped")
+	}
 	template := mvm.Spec.VirtualMachine.Template
 	if template == nil {
 		e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("template"), "is required: describe the guest as in a VirtualMachine of KubeVirt")
@@ -20,6 +24,8 @@ func (e *Errors) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field.
 	e.templateLabels(mvm, template, path.Child("template", "metadata"))
 	spec := path.Child("template", "spec")
 	e.probes(mvm, &template.Spec, spec)
+	e.resolver(mvm, &template.Spec, spec)
+	e.proxyResources(mvm, template, path.Child("template", "metadata"))
 	primary, err := PrimaryInterface(&template.Spec, spec)
 	if err != nil {
 		e.Add(err)
