@@ -37,11 +37,11 @@ type Options struct {
 	Workers int
 	// AuditInterval is the time between two audits of a node. Nil disables audits.
 	AuditInterval *audit.Interval
-	// Limits bound repairs while another program changes the rules. Defaults to
-	// drift.DefaultLimits.
+	// Limits bound repairs while another process keeps changing the rules.
+	// Defaults to drift.DefaultLimits.
 	Limits drift.Limits
-	// StartGate is the way in which the start of guests is delayed until their rules
-	// are verified.
+	// StartGate specifies how the start of guests is delayed until their rules are
+	// verified.
 	StartGate children.StartGate
 	// Unpauser unpauses guests that were started paused. Defaults to KubeVirt's API.
 	Unpauser meshedvirtualmachine.Unpauser
@@ -92,8 +92,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	return registerReadiness(mgr)
 }
 
-// CacheOptions keeps the cache to what the controllers read: virt-launcher pods
-// everywhere, rule-writer Jobs and their pods in the operator's namespace.
+// CacheOptions limits the cache to the objects that the controllers read:
+// virt-launcher pods in all namespaces, and rule-writer Jobs and their pods in
+// the operator's namespace.
 func CacheOptions(operatorNamespace string) cache.Options {
 	launchers := labels.SelectorFromSet(launcherpod.Labels())
 	writers := labels.SelectorFromSet(rulejob.Labels())
@@ -112,16 +113,17 @@ func CacheOptions(operatorNamespace string) cache.Options {
 	}
 }
 
-// ClientOptions makes the client read unstructured objects from the cache too:
-// the children are handled as such.
+// ClientOptions makes the client also read unstructured objects from the cache,
+// because the children are handled as unstructured objects.
 func ClientOptions() client.Options {
 	return client.Options{Cache: &client.CacheOptions{Unstructured: true}}
 }
 
-// trim drops the fields that no controller reads: managed fields, and everything but
-// the metadata of objects that the operator does not manage. Such objects matter only
-// when they have the name of a child. The exception is PeerAuthentication, because
-// those of other clients can apply to the guest's pods.
+// trim drops the fields that no controller reads: managed fields, and
+// everything but the metadata of objects that the operator does not manage.
+// Such objects are relevant only if they have the name of a child. The
+// exception is PeerAuthentication, because those of other clients can apply to
+// the guest's pods.
 func trim(o any) (any, error) {
 	if u, ok := o.(*unstructured.Unstructured); ok && u.GetLabels()[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue {
 		if u.GroupVersionKind().GroupKind() != children.PeerAuthenticationKind.GroupKind() {
@@ -132,7 +134,7 @@ func trim(o any) (any, error) {
 	return cache.TransformStripManagedFields()(o)
 }
 
-// trimNode keeps of a node what the controllers read.
+// trimNode drops the fields of a node that no controller reads.
 func trimNode(o any) (any, error) {
 	n, ok := o.(*corev1.Node)
 	if !ok {

@@ -19,10 +19,10 @@ import (
 
 var (
 	vmReady = prometheus.NewDesc("meshvm_meshedvirtualmachine_ready",
-		"1 if the condition Ready of the MeshedVirtualMachine is True, else 0; with its reason.",
+		"Whether the condition Ready of the MeshedVirtualMachine is True (1) or not (0), with the reason of the condition.",
 		[]string{"namespace", "name", "reason"}, nil)
 	natProgrammed = prometheus.NewDesc("meshvm_podnatconfiguration_programmed",
-		"1 if the condition Programmed of the PodNATConfiguration is True, else 0; with its reason.",
+		"Whether the condition Programmed of the PodNATConfiguration is True (1) or not (0), with the reason of the condition.",
 		[]string{"namespace", "name", "reason"}, nil)
 )
 
@@ -72,15 +72,16 @@ func (r readiness) Collect(out chan<- prometheus.Metric) {
 		nat := &nats.Items[i]
 		target := meta.FindStatusCondition(nat.Status.Conditions, string(v1alpha1.ConditionTargetResolved))
 		if target != nil && target.Reason == string(v1alpha1.ReasonPodNotFound) {
-			// It holds the rules of the last accepted spec. It belongs to no guest.
+			// It stores the rules of the last accepted spec and does not belong to a
+			// guest.
 			continue
 		}
 		out <- conditionMetric(natProgrammed, nat, nat.Status.Conditions, v1alpha1.ConditionProgrammed)
 	}
 }
 
-// conditionMetric is 1 if the condition is True. The reason of an object without the
-// condition is Pending.
+// conditionMetric returns a metric that is 1 if the condition is True. The
+// reason of an object without the condition is Pending.
 func conditionMetric(desc *prometheus.Desc, o client.Object, conditions []metav1.Condition, name v1alpha1.ConditionType) prometheus.Metric {
 	value, reason := 0.0, string(v1alpha1.ReasonPending)
 	if c := meta.FindStatusCondition(conditions, string(name)); c != nil {

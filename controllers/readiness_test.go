@@ -46,12 +46,12 @@ func TestReadiness(t *testing.T) {
 	}
 	close(elected)
 	want := `
-# HELP meshvm_meshedvirtualmachine_ready 1 if the condition Ready of the MeshedVirtualMachine is True, else 0; with its reason.
+# HELP meshvm_meshedvirtualmachine_ready Whether the condition Ready of the MeshedVirtualMachine is True (1) or not (0), with the reason of the condition.
 # TYPE meshvm_meshedvirtualmachine_ready gauge
 meshvm_meshedvirtualmachine_ready{name="db",namespace="shop",reason="Stopped"} 0
 meshvm_meshedvirtualmachine_ready{name="new",namespace="shop",reason="Pending"} 0
 meshvm_meshedvirtualmachine_ready{name="web",namespace="shop",reason="Ready"} 1
-# HELP meshvm_podnatconfiguration_programmed 1 if the condition Programmed of the PodNATConfiguration is True, else 0; with its reason.
+# HELP meshvm_podnatconfiguration_programmed Whether the condition Programmed of the PodNATConfiguration is True (1) or not (0), with the reason of the condition.
 # TYPE meshvm_podnatconfiguration_programmed gauge
 meshvm_podnatconfiguration_programmed{name="web-1",namespace="shop",reason="Contended"} 0
 `

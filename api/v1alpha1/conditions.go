@@ -14,9 +14,9 @@ type ConditionReason string
 const (
 	// ConditionReady summarizes all other conditions. It is True only if the
 	// observed state matches the spec. It does not cover the past: StartNotHeld
-	// reports how a running guest was started, and does not affect Ready.
-	// Conditions are updated only while a manager leads. If the leader fails,
-	// they can be outdated until its lease expires.
+	// reports how a running guest was started, and does not affect Ready. Only the
+	// leading manager updates conditions. If it fails, conditions can be outdated
+	// until its lease expires.
 	//
 	// Possible reasons when True: Ready.
 	// When False: the reason of the first condition that does not have its
@@ -154,7 +154,7 @@ const (
 	//
 	// Possible reasons when True: Programmed.
 	// When False: Programming, WriteFailed, ReadBackMismatch, IdentityMismatch,
-	// KernelUnsupported, RequestRefused, TargetGone, Drifted, SandboxRecreated,
+	// KernelUnsupported, RequestRejected, TargetGone, Drifted, SandboxRecreated,
 	// NodeRebooted, Contended, or the reason for Accepted=False.
 	ConditionProgrammed ConditionType = "Programmed"
 )
@@ -247,14 +247,14 @@ const (
 	// the guest. This is the start gate container or, with start gate Pause,
 	// the start strategy.
 	ReasonGateMissing ConditionReason = "GateMissing"
-	// ReasonMigrationNotHeld: guests are delayed by starting them paused.
-	// KubeVirt does not do that on the target of a live migration.
+	// ReasonMigrationNotHeld: the start gate is Pause, which does not delay the
+	// guest on the target of a live migration.
 	ReasonMigrationNotHeld ConditionReason = "MigrationNotHeld"
 	// ReasonUnpausedEarly: the guest was started paused, and another client
 	// unpaused it before the rules were verified.
 	ReasonUnpausedEarly ConditionReason = "UnpausedEarly"
-	// ReasonOwnStartStrategy: guests are delayed by starting them paused, but
-	// the spec sets a start strategy.
+	// ReasonOwnStartStrategy: the start gate is Pause, but the spec sets a start
+	// strategy.
 	ReasonOwnStartStrategy ConditionReason = "OwnStartStrategy"
 )
 
@@ -296,8 +296,8 @@ const (
 	ReasonIdentityMismatch ConditionReason = "IdentityMismatch"
 	// ReasonKernelUnsupported: the node's kernel does not support the rules.
 	ReasonKernelUnsupported ConditionReason = "KernelUnsupported"
-	// ReasonRequestRefused: the rule-writer rejected the request.
-	ReasonRequestRefused ConditionReason = "RequestRefused"
+	// ReasonRequestRejected: the rule-writer rejected the request.
+	ReasonRequestRejected ConditionReason = "RequestRejected"
 	// ReasonDrifted: an audit found the rules changed or missing, or the pod's
 	// start gate no longer detected them. The operator writes them again.
 	ReasonDrifted ConditionReason = "Drifted"

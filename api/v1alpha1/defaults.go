@@ -4,7 +4,8 @@ package v1alpha1
 
 import "fmt"
 
-// ProtocolOrDefault is the port's transport protocol, TCP when left out.
+// ProtocolOrDefault returns the transport protocol of the port. Defaults to
+// TCP.
 func (p Port) ProtocolOrDefault() PortProtocol {
 	if p.Protocol == "" {
 		return PortProtocolTCP
@@ -12,8 +13,8 @@ func (p Port) ProtocolOrDefault() PortProtocol {
 	return p.Protocol
 }
 
-// TargetPortOrDefault is the number on which the guest listens, the Service's
-// own number when left out.
+// TargetPortOrDefault returns the port number on which the guest listens.
+// Defaults to the port number of the Service.
 func (p Port) TargetPortOrDefault() int32 {
 	if p.TargetPort == 0 {
 		return p.Port
@@ -21,7 +22,7 @@ func (p Port) TargetPortOrDefault() int32 {
 	return p.TargetPort
 }
 
-// RouteOrDefault is the port's route. Defaults to Mesh for TCP and
+// RouteOrDefault returns the route of the port. Defaults to Mesh for TCP and
 // Direct for UDP.
 func (p Port) RouteOrDefault() PortRoute {
 	switch {
@@ -34,7 +35,8 @@ func (p Port) RouteOrDefault() PortRoute {
 	}
 }
 
-// ProtocolOrDefault is the range's transport protocol, TCP when left out.
+// ProtocolOrDefault returns the transport protocol of the range. Defaults to
+// TCP.
 func (r PortRange) ProtocolOrDefault() PortProtocol {
 	if r.Protocol == "" {
 		return PortProtocolTCP
@@ -42,7 +44,8 @@ func (r PortRange) ProtocolOrDefault() PortProtocol {
 	return r.Protocol
 }
 
-// EndPortOrDefault is the last port of the range, its first when left out.
+// EndPortOrDefault returns the last port of the range. Defaults to its first
+// port.
 func (r PortRange) EndPortOrDefault() int32 {
 	if r.EndPort == 0 {
 		return r.Port
@@ -50,8 +53,8 @@ func (r PortRange) EndPortOrDefault() int32 {
 	return r.EndPort
 }
 
-// ModeOrDefault is the mode of ports that set none, Strict when left
-// out.
+// ModeOrDefault returns the mode of ports that do not set a mode. Defaults to
+// Strict.
 func (m MTLSSpec) ModeOrDefault() MTLSMode {
 	if m.Mode == "" {
 		return MTLSModeStrict
@@ -59,7 +62,7 @@ func (m MTLSSpec) ModeOrDefault() MTLSMode {
 	return m.Mode
 }
 
-// String is PORT/PROTOCOL or FIRST-LAST/PROTOCOL, at most 15 characters.
+// String returns PORT/PROTOCOL or FIRST-LAST/PROTOCOL, at most 15 characters.
 func (r PortRange) String() string {
 	if last := r.EndPortOrDefault(); last != r.Port {
 		return fmt.Sprintf("%d-%d/%s", r.Port, last, r.ProtocolOrDefault())
@@ -67,7 +70,7 @@ func (r PortRange) String() string {
 	return fmt.Sprintf("%d/%s", r.Port, r.ProtocolOrDefault())
 }
 
-// StartOrDefault specifies when the guest starts. Defaults to AfterProgrammed.
+// StartOrDefault returns the start policy. Defaults to AfterProgrammed.
 func (s MeshedVirtualMachineSpec) StartOrDefault() StartPolicy {
 	if s.Start == "" {
 		return StartPolicyAfterProgrammed
@@ -75,11 +78,11 @@ func (s MeshedVirtualMachineSpec) StartOrDefault() StartPolicy {
 	return s.Start
 }
 
-// DefaultVersion is the version of a guest that names none.
+// DefaultVersion is the version of a guest whose spec does not set a version.
 const DefaultVersion = "v1"
 
-// VersionOrDefault is the guest's version, which names its subset in the mesh.
-// Defaults to DefaultVersion.
+// VersionOrDefault returns the version of the guest, which is also the name of
+// its mesh subset. Defaults to DefaultVersion.
 func (s MeshedVirtualMachineSpec) VersionOrDefault() string {
 	if s.Version == "" {
 		return DefaultVersion
@@ -87,8 +90,9 @@ func (s MeshedVirtualMachineSpec) VersionOrDefault() string {
 	return s.Version
 }
 
-// IsMeshedHTTP reports whether the port goes through the mesh and the mesh treats
-// its traffic as HTTP (Istio, pkg/config/protocol, Instance.IsHTTP).
+// IsMeshedHTTP reports whether connections to the port pass through the mesh
+// and the mesh handles them as HTTP (Istio, pkg/config/protocol,
+// Instance.IsHTTP).
 func (p Port) IsMeshedHTTP() bool {
 	if p.ProtocolOrDefault() != PortProtocolTCP || p.RouteOrDefault() != PortRouteMesh {
 		return false
@@ -105,11 +109,12 @@ func (p Port) IsMeshedHTTP() bool {
 // (Istio, pkg/config/constants, DefaultClusterLocalDomain).
 const clusterDomain = "cluster.local"
 
-// ServiceFQDN is the fully qualified DNS name of the Service of the object.
+// ServiceFQDN returns the fully qualified DNS name of the Service of the
+// object.
 func (m *MeshedVirtualMachine) ServiceFQDN() string {
 	return m.Name + "." + m.Namespace + ".svc." + clusterDomain
 }
 
-// PausedByUser reports whether the annotation meshvm.io/paused stops the operator
-// from acting on the object.
+// PausedByUser reports whether the annotation meshvm.io/paused suspends
+// reconciliation of the object.
 func (m *MeshedVirtualMachine) PausedByUser() bool { return m.Annotations[AnnotationPaused] == "true" }

@@ -6,8 +6,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TrafficCounters are totals of the counters of rules. Zero means that no
-// traffic passed.
+// TrafficCounters are totals of the rules' counters. Zero means that no traffic
+// matched.
 type TrafficCounters struct {
 	// captured is the number of connections that were redirected to the mesh
 	// proxy.
@@ -45,8 +45,8 @@ type RepairsStatus struct {
 	// +required
 	LastTime *metav1.Time `json:"lastTime,omitempty"`
 
-	// lastReason is the reason of the latest repair: Drifted, SandboxRecreated
-	// or NodeRebooted.
+	// lastReason is the reason for the latest repair: Drifted, SandboxRecreated or
+	// NodeRebooted.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// PodNATConfigurationSpec is the desired NAT of one virt-launcher pod. The
+// PodNATConfigurationSpec defines the NAT rules of one virt-launcher pod. The
 // operator writes this object. Users do not edit it.
 type PodNATConfigurationSpec struct {
 	// pod is the virt-launcher pod in the namespace of this object.
@@ -115,7 +115,8 @@ type PodTarget struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
 
-	// uid is the UID of the pod. Another pod of the same name does not match.
+	// uid is the UID of the pod. A different pod with the same name does not
+	// match.
 	//
 	// +required
 	// +kubebuilder:validation:Type=string
@@ -292,8 +293,8 @@ type AppliedRules struct {
 	// +kubebuilder:validation:MaxLength=64
 	Digest string `json:"digest,omitempty"`
 
-	// netnsInode is the inode number of the pod's network namespace. A
-	// recreated sandbox has another network namespace, without rules.
+	// netnsInode is the inode number of the pod's network namespace. A recreated
+	// sandbox has a new network namespace without rules.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
@@ -305,8 +306,8 @@ type AppliedRules struct {
 	// +kubebuilder:validation:Minimum=1
 	Rules int32 `json:"rules,omitempty"`
 
-	// durationMicroseconds is the duration of writing and reading back the
-	// rules.
+	// durationMicroseconds is the time in microseconds that it took to write the
+	// rules and read them back.
 	//
 	// +required
 	// +kubebuilder:validation:Minimum=1
@@ -351,8 +352,8 @@ type AppliedRules struct {
 	Counters TrafficCounters `json:"counters,omitzero"`
 }
 
-// PodNATConfiguration is the NAT of one virt-launcher pod: what it has to be
-// and what was read back.
+// PodNATConfiguration defines the NAT rules of one virt-launcher pod and
+// reports the rules that were read back from the kernel.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

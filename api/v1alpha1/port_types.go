@@ -2,8 +2,9 @@
 
 package v1alpha1
 
-// The two CEL rules of this file about reserved ports repeat
-// internal/validate/ports.go, because markers are constants. A test compares them.
+// The two CEL rules of this file about reserved ports duplicate
+// internal/validate/ports.go, because markers cannot refer to Go constants. A
+// test compares them.
 
 // PortProtocol is the transport protocol of a port.
 //

@@ -17,14 +17,14 @@ type Interval struct {
 	changed chan event.GenericEvent
 }
 
-// Every returns an interval.
+// Every returns an Interval with the given duration.
 func Every(d time.Duration) *Interval {
 	i := &Interval{changed: make(chan event.GenericEvent, 1)}
 	i.d.Store(int64(d))
 	return i
 }
 
-// Get is the current interval.
+// Get returns the current interval.
 func (i *Interval) Get() time.Duration { return time.Duration(i.d.Load()) }
 
 // Set changes the interval and requests a reconcile of all nodes.

@@ -16,11 +16,11 @@ import (
 var (
 	audits = register(prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "meshvm_audits_total",
-		Help: "Audit Jobs that ended, by result: Clean, Drifted, Incomplete (a pod could not be read), Failed.",
+		Help: "Number of finished audit Jobs, by result: Clean, Drifted, Incomplete (a pod could not be read), Failed.",
 	}, []string{"result"}))
 	duration = register(prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "meshvm_audit_duration_seconds",
-		Help:    "Time from the creation of an audit's Job to the end of its rule-writer.",
+		Help:    "Time from the creation of an audit Job until its rule-writer finished.",
 		Buckets: []float64{0.5, 1, 2, 5, 10, 30, 60, 120},
 	}))
 )

@@ -24,11 +24,11 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// resultTTL is the time in which a result has to be recorded. The next audit finds
-// the drift of a lost result again.
+// resultTTL is the time within which a result must be recorded. If a result is
+// lost, the next audit finds the same drift again.
 const resultTTL = time.Minute
 
-// scope holds everything that one reconcile knows.
+// scope contains the input of one reconcile.
 type scope struct {
 	// node is nil when it does not exist.
 	node *corev1.Node
@@ -38,11 +38,12 @@ type scope struct {
 	pods []corev1.Pod
 	// left is the number of Jobs that remain after this reconcile.
 	left int
-	// recheck is the time until an unrecorded result is checked again, 0 for none.
+	// recheck is the time until an unrecorded result is checked again, or 0 if all
+	// results are recorded.
 	recheck time.Duration
 }
 
-// Reconcile starts the audit of one node when it is due and deletes its Jobs
+// Reconcile starts the audit of one node if it is due, and deletes its Jobs
 // afterwards.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("node", req.Name))
@@ -176,7 +177,7 @@ func (r *Reconciler) start(ctx context.Context, s *scope, current round) error {
 	return nil
 }
 
-// targets are the node's pods with proven rules, in a fixed order. The
+// targets returns the node's pods with verified rules, in a fixed order. The
 // PodNATConfiguration controller takes care of the other pods.
 func (r *Reconciler) targets(ctx context.Context, node string) ([]rulejob.AuditTarget, error) {
 	var configs v1alpha1.PodNATConfigurationList

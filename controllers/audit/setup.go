@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package audit checks at intervals whether the proven rules are still in the pods
-// of a node. It creates the Jobs that read the rules back, and deletes them. It
-// writes no status and repairs nothing: the PodNATConfiguration controller reads the
-// results of the Jobs from the cache.
+// Package audit checks at intervals whether the verified rules are still
+// present in the pods of a node. It creates the Jobs that read the rules back,
+// and deletes them. It writes no status and makes no repairs: the
+// PodNATConfiguration controller reads the results of the Jobs from the cache.
 package audit
 
 import (
@@ -30,7 +30,8 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// nodeIndex finds PodNATConfigurations by the node that their rules are on.
+// nodeIndex finds PodNATConfigurations by the node on which their rules are
+// programmed.
 const nodeIndex = "status.applied.node"
 
 // Reconciler audits nodes.
@@ -53,7 +54,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
 // +kubebuilder:rbac:groups=batch,namespace=meshvm-system,resources=jobs,verbs=list;watch;create;delete
 
-// SetupWithManager registers the controller and what it watches.
+// SetupWithManager registers the controller and its watches.
 func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, workers int) error {
 	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PodNATConfiguration{}, nodeIndex, func(o client.Object) []string {
 		if c, ok := o.(*v1alpha1.PodNATConfiguration); ok && c.Status.Applied.Node != "" {
@@ -98,7 +99,8 @@ func forAudit(_ context.Context, o client.Object) []reconcile.Request {
 	return forName(o.GetAnnotations()[v1alpha1.AnnotationAuditNode])
 }
 
-// forConfig maps a PodNATConfiguration to the node that its rules are on.
+// forConfig maps a PodNATConfiguration to the node on which its rules are
+// programmed.
 func forConfig(_ context.Context, o client.Object) []reconcile.Request {
 	c, ok := o.(*v1alpha1.PodNATConfiguration)
 	if !ok {
@@ -135,8 +137,8 @@ var readinessChanged = predicate.Funcs{
 	},
 }
 
-// lastRound is the beginning of the last audited round. It is only in memory: a new
-// manager repeats at most one audit.
+// lastRound returns the start of the last audited round. It is kept only in
+// memory: a new manager repeats at most one audit.
 func (r *Reconciler) lastRound(node string) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()

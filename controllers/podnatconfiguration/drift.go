@@ -20,7 +20,7 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// gatherPaused reads whether a user has paused the MeshedVirtualMachine, which
+// gatherPaused determines whether the MeshedVirtualMachine is paused, which
 // suspends repairs.
 func (r *Reconciler) gatherPaused(ctx context.Context, s *scope) error {
 	owner := metav1.GetControllerOf(s.config)
@@ -59,14 +59,14 @@ func (r *Reconciler) gatherAudits(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// findDrift evaluates audits and events about proven rules. The first finding makes
-// a repair due, until the Job of the repair has succeeded.
+// findDrift evaluates audits and events that concern verified rules. After the
+// first finding, a repair is due until the Job of the repair has succeeded.
 func (r *Reconciler) findDrift(s *scope) {
 	st := &s.config.Status
 	if s.request == nil || st.Applied.RequestDigest != s.digest {
 		return
 	}
-	if st.Applied.Node == "" { // Written by a version that did not set the field.
+	if st.Applied.Node == "" { // The status was written by a version that did not set this field.
 		st.Applied.Node = s.pod.Spec.NodeName
 	}
 	for _, audit := range s.audits {
@@ -85,10 +85,11 @@ func (r *Reconciler) findDrift(s *scope) {
 	s.repairBackoff = r.Limits().Hold(st, r.Now())
 }
 
-// describeTarget records in a Job's annotations the boot of the node and the sandbox
-// of the pod. If either has changed when the Job runs, the next reconcile detects it.
+// describeTarget records the boot ID of the node and the sandbox time of the
+// pod in the annotations of a Job. If either has changed when the Job runs, the
+// next reconcile detects it.
 func (s *scope) describeTarget(job *batchv1.Job) {
-	// The pod template shares the map.
+	// The Job and its pod template share the map.
 	annotations := maps.Clone(job.Annotations)
 	if s.node != nil && s.node.Status.NodeInfo.BootID != "" {
 		annotations[v1alpha1.AnnotationBootID] = s.node.Status.NodeInfo.BootID
@@ -99,7 +100,7 @@ func (s *scope) describeTarget(job *batchv1.Job) {
 	job.Annotations = annotations
 }
 
-// appliedRules is the status of the rules that were just read back.
+// appliedRules returns the status of the rules that were just read back.
 func (s *scope) appliedRules() v1alpha1.AppliedRules {
 	out := v1alpha1.AppliedRules{
 		RequestDigest:        s.digest,

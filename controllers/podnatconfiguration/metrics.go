@@ -14,16 +14,16 @@ import (
 var (
 	driftFound = register(prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "meshvm_drift_found_total",
-		Help: "Times that rules which had been proven were found lost or changed, by reason.",
+		Help: "Number of times that verified rules were found missing or changed, by reason.",
 	}, []string{"reason"}))
 	repairsDone = register(prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "meshvm_repairs_total",
-		Help: "Times that rules were written again and read back after they were found lost or changed, by reason.",
+		Help: "Number of repairs of missing or changed rules that were verified by reading the rules back, by reason.",
 	}, []string{"reason"}))
 )
 
-// A counter that first appears with a 1 has not increased, as Prometheus counts:
-// all begin with 0.
+// Every counter starts at 0: Prometheus computes no increase for a counter
+// whose first sample is 1.
 func init() {
 	for _, reason := range []v1alpha1.ConditionReason{v1alpha1.ReasonDrifted, v1alpha1.ReasonSandboxRecreated, v1alpha1.ReasonNodeRebooted} {
 		driftFound.WithLabelValues(string(reason))
@@ -36,8 +36,9 @@ func register[C prometheus.Collector](c C) C {
 	return c
 }
 
-// counted lets every event through and counts what statuses report: from the
-// events, because a reconcile that sees an old object reports the same thing again.
+// counted accepts every event and counts the drifts and repairs that the
+// statuses report. It uses events because a reconcile of an outdated object
+// would count the same drift again.
 var counted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, ok1 := e.ObjectOld.(*v1alpha1.PodNATConfiguration)
 	after, ok2 := e.ObjectNew.(*v1alpha1.PodNATConfiguration)

@@ -33,8 +33,8 @@ func (s *scope) proxyMissing() bool {
 	return s.invalid == nil && s.alive() && launcherpod.IsLauncher(s.pod) && !s.hasProxy()
 }
 
-// awaitEnrolment is the remaining time to wait for istio-cni. It sets
-// enrolmentOverdue when the time is over.
+// awaitEnrolment returns the remaining time to wait for istio-cni. It sets
+// enrolmentOverdue if the time has elapsed.
 func (s *scope) awaitEnrolment(now time.Time) time.Duration {
 	if !s.ambient() || !s.proxyMissing() || !s.sandboxReady() {
 		return 0
@@ -48,7 +48,7 @@ func (s *scope) awaitEnrolment(now time.Time) time.Duration {
 	return max(wait, 0)
 }
 
-// proxyCondition is the condition of a pod without a proxy.
+// proxyCondition returns the condition TargetResolved of a pod without a proxy.
 func (s *scope) proxyCondition() conditions.Condition {
 	const t = v1alpha1.ConditionTargetResolved
 	switch {
@@ -57,7 +57,7 @@ func (s *scope) proxyCondition() conditions.Condition {
 			"the pod has no istio-proxy container: enable sidecar injection for the namespace and restart the guest")
 	case s.pod.Annotations[v1alpha1.AnnotationAmbientRedirection] != "":
 		return conditions.False(t, v1alpha1.ReasonAmbientNotEnrolled,
-			"istio-cni has programmed its rules in the pod and waits for ztunnel: check that ztunnel runs on node "+s.pod.Spec.NodeName)
+			"istio-cni has programmed its rules in the pod and is waiting for ztunnel: check that ztunnel runs on node "+s.pod.Spec.NodeName)
 	case s.enrolmentOverdue:
 		return conditions.False(t, v1alpha1.ReasonAmbientNotEnrolled,
 			"istio-cni has not enrolled the pod in ambient mode: the annotation "+v1alpha1.AnnotationAmbientRedirection+" is missing; install istio-cni with ambient mode and ztunnel on node "+s.pod.Spec.NodeName+" and restart the guest, or set mesh.dataPlane to Sidecar")

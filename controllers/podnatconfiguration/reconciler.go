@@ -27,8 +27,8 @@ const (
 )
 
 // Reconcile programs the rules of one pod according to the spec and reports the
-// rules that were read back. Each completed step is a no-op, so that the next
-// reconcile completes one that was interrupted at any point.
+// rules that were read back. Every step is idempotent, so the next reconcile
+// completes a reconcile that was interrupted at any point.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("podNATConfiguration", req.NamespacedName))
 	var config v1alpha1.PodNATConfiguration
@@ -82,15 +82,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 // that failed with a retryable error is replaced after a back-off.
 func (r *Reconciler) program(ctx context.Context, s *scope) (ctrl.Result, error) {
 	if s.config.Status.Applied.RequestDigest == s.digest && s.proofMayBeStale() {
-		// The proof is of an earlier run of the same request. Another request may
-		// have been executed since.
+		// The rules were verified by an earlier run of the same request. Another
+		// request may have been executed since.
 		s.config.Status.Applied = v1alpha1.AppliedRules{}
 	}
 	job := s.job(s.digest)
 	if job == nil {
 		if s.writerRunning() {
-			// Two rule-writers of one pod could finish in either order. The watch
-			// reports the end of this one.
+			// Two concurrent rule-writers of one pod could finish in either order. The
+			// watch reports when this one has finished.
 			return ctrl.Result{}, nil
 		}
 		want, err := rulejob.Build(r.Jobs, s.config, s.pod.Spec.NodeName, *s.request)
@@ -139,7 +139,7 @@ func (r *Reconciler) retry(ctx context.Context, s *scope, job *batchv1.Job, jobR
 	return ctrl.Result{}, r.deleteJob(ctx, job)
 }
 
-// backoff is the delay after the given number of failures.
+// backoff returns the delay after the given number of failures.
 func backoff(attempts int32) time.Duration {
 	d := firstRetry
 	for i := int32(1); i < attempts && d < lastRetry; i++ {
@@ -148,9 +148,10 @@ func backoff(attempts int32) time.Duration {
 	return min(d, lastRetry)
 }
 
-// finalize removes meshvm's table from a pod that continues to live, and then the
-// finalizer. A guest that is deleted keeps its rules to the end. A pod or node that
-// no longer exists or does not answer does not delay the deletion.
+// finalize removes meshvm's table from a pod that keeps running, and then the
+// finalizer. A guest that is being deleted keeps its rules until it terminates.
+// A pod or node that no longer exists or does not respond does not delay the
+// deletion.
 func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(s.config, v1alpha1.FinalizerRules) {
 		return ctrl.Result{}, nil
@@ -160,7 +161,7 @@ func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error
 		return ctrl.Result{}, err
 	}
 	if deleted && s.alive() && s.nodeUp() {
-		// The watch reports the end of the pod.
+		// The watch reports when the pod has terminated.
 		return ctrl.Result{}, nil
 	}
 	if s.request != nil && s.nodeUp() && s.pod.DeletionTimestamp.IsZero() {
@@ -178,8 +179,8 @@ func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error
 	return ctrl.Result{}, r.patchFinalizer(ctx, s, controllerutil.RemoveFinalizer)
 }
 
-// removalEnded reports whether the Job that removes the table has ended with a
-// result that no retry changes.
+// removalEnded reports whether the Job that removes the table has finished with
+// a result that a retry would not change.
 func (s *scope) removalEnded() bool {
 	if s.jobResult == nil || s.jobResult.State == rulejob.StateRunning {
 		return false
@@ -187,7 +188,8 @@ func (s *scope) removalEnded() bool {
 	return s.jobResult.TargetGone || !s.jobResult.Retryable
 }
 
-// ensureFinalizer sets the finalizer before the first rule can be in the pod.
+// ensureFinalizer sets the finalizer before the first rules are written to the
+// pod.
 func (r *Reconciler) ensureFinalizer(ctx context.Context, s *scope) error {
 	if controllerutil.ContainsFinalizer(s.config, v1alpha1.FinalizerRules) {
 		return nil
@@ -203,7 +205,8 @@ func (r *Reconciler) patchFinalizer(ctx context.Context, s *scope, change func(c
 		return fmt.Errorf("patch finalizer: %w", err)
 	}
 	ctrl.LoggerFrom(ctx).Info("Patched finalizer", "finalizers", changed.Finalizers)
-	// The status patch of this reconcile starts from the object as it is stored now.
+	// The status patch of this reconcile is computed against the object as it is
+	// stored now.
 	s.before = changed
 	s.config.ObjectMeta = *changed.ObjectMeta.DeepCopy()
 	return nil

@@ -23,17 +23,19 @@ import (
 	"meshvm.io/meshvm/internal/validate"
 )
 
-// scope holds everything that one reconcile knows. gather fills the first part,
+// scope contains the input of one reconcile. gather fills the first part and
 // buildRequest the second. The later steps and the status read only the scope.
 type scope struct {
-	// config is the object as it will be written, before is the object as it was read.
+	// config is the object to be written. before is the object as it was read.
 	config, before *v1alpha1.PodNATConfiguration
 
-	// pod is the launcher pod with the UID of the spec, nil when it does not exist.
+	// pod is the virt-launcher pod with the UID of the spec, or nil if it does not
+	// exist.
 	pod *corev1.Pod
 	// paused is set when the MeshedVirtualMachine of the configuration is paused.
 	paused bool
-	// node is the pod's node, nil when it does not exist or is not assigned yet.
+	// node is the pod's node, or nil if it does not exist or the pod is not
+	// scheduled yet.
 	node *corev1.Node
 	// jobs are the rule-writer Jobs of this configuration, and writers their
 	// pods by Job UID.
@@ -42,16 +44,17 @@ type scope struct {
 	// audits are the results of audits of this pod, newest last.
 	audits []rulejob.AuditResult
 
-	// request is the request for the rule-writer, nil when there is nothing to
-	// execute. digest identifies it.
+	// request is the request for the rule-writer, or nil if no request can be
+	// built. digest identifies it.
 	request *ruleio.Request
 	digest  string
-	// invalid is the reason for which the spec is not accepted, nil when it is.
+	// invalid is the reason why the spec is not accepted, or nil if it is
+	// accepted.
 	invalid *validate.Invalid
-	// jobResult is the result of the Job for request, nil when no Job exists.
+	// jobResult is the result of the Job for request, or nil if no Job exists.
 	jobResult *rulejob.Result
-	// proven is set when this reconcile read the result of request, and provenJob
-	// is the Job that has it.
+	// proven is set if this reconcile read the result of request. provenJob is the
+	// Job with the result.
 	proven    *ruleio.TargetResult
 	provenJob *batchv1.Job
 	// enrolmentOverdue is set when istio-cni has not enrolled the pod in time.
@@ -144,7 +147,7 @@ func (r *Reconciler) buildRequest(s *scope) error {
 	return nil
 }
 
-// alive reports whether the pod exists and may still carry traffic.
+// alive reports whether the pod exists and can still carry traffic.
 func (s *scope) alive() bool {
 	return s.pod != nil && !launcherpod.Ended(s.pod)
 }
@@ -155,15 +158,15 @@ func (s *scope) sandboxReady() bool { return s.pod != nil && launcherpod.Sandbox
 // nodeUp reports whether the pod's node can run a Job.
 func (s *scope) nodeUp() bool { return s.node != nil && rulejob.NodeReady(s.node) }
 
-// rulesVerified reports whether the rules of this request are proven, by this
-// reconcile or an earlier one, and no other request was executed and no drift was
-// found since.
+// rulesVerified reports whether this reconcile or an earlier one verified the
+// rules of this request, and since then no other request was executed and no
+// drift was found.
 func (s *scope) rulesVerified() bool {
 	return s.request != nil && (s.proven != nil || drift.Proven(&s.config.Status, s.digest) && !s.proofMayBeStale())
 }
 
-// proofMayBeStale reports whether a request other than the proven one may have been
-// executed: its Job exists, or was the last Job created.
+// proofMayBeStale reports whether a request other than the verified one may
+// have been executed: its Job exists, or was the last Job created.
 func (s *scope) proofMayBeStale() bool {
 	name := rulejob.JobName(s.config, s.config.Status.Applied.RequestDigest)
 	if j := s.config.Status.Job; j != "" && j != name {
@@ -172,7 +175,7 @@ func (s *scope) proofMayBeStale() bool {
 	return slices.ContainsFunc(s.jobs, func(j batchv1.Job) bool { return j.Name != name })
 }
 
-// writerRunning reports whether a rule-writer's pod may still change the rules.
+// writerRunning reports whether a rule-writer pod may still change the rules.
 func (s *scope) writerRunning() bool {
 	for _, pods := range s.writers {
 		for i := range pods {

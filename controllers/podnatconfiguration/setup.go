@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package podnatconfiguration reconciles PodNATConfiguration. It creates the
-// rule-writer Jobs that program rules, and reports the rules that they read back
-// from the kernel.
+// rule-writer Jobs that program the rules, and reports the rules that the Jobs
+// read back from the kernel.
 package podnatconfiguration
 
 import (
@@ -40,7 +40,7 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	// Jobs is the installation's configuration of rule-writer Jobs.
 	Jobs rulejob.Config
-	// Limits bound repairs while another program changes the rules.
+	// Limits bound repairs while another process keeps changing the rules.
 	Limits func() drift.Limits
 	// Now returns the current time.
 	Now func() time.Time
@@ -54,7 +54,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=batch,namespace=meshvm-system,resources=jobs,verbs=list;watch;create;delete
 
-// SetupWithManager registers the controller and what it watches.
+// SetupWithManager registers the controller and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("podnatconfiguration").

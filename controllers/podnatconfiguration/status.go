@@ -53,7 +53,8 @@ func (s *scope) acceptedCondition() conditions.Condition {
 	return conditions.True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "the configuration is accepted"+s.notCarried())
 }
 
-// notCarried describes the IPv6 traffic that the mesh does not carry, empty for none.
+// notCarried describes how IPv6 traffic that the mesh does not carry is
+// handled. It returns an empty string if there is none.
 func (s *scope) notCarried() string {
 	if s.request == nil || s.request.Targets[0].Plan == nil {
 		return ""
@@ -65,9 +66,9 @@ func (s *scope) notCarried() string {
 	}
 	switch v6 := slices.ContainsFunc(t.Plan.Families, func(f ruleio.Family) bool { return f.Name == ruleio.FamilyIPv6 }); {
 	case !v6 && slices.ContainsFunc(t.PodIPs, func(ip string) bool { return strings.Contains(ip, ":") }):
-		return "; the pod has an IPv6 address and its proxy does not carry IPv6, because Istio's " + natplan.DualStack + " is off: the guest's IPv6 traffic" + fate
+		return "; the pod has an IPv6 address, but its proxy does not carry IPv6 because Istio's " + natplan.DualStack + " is not enabled: the guest's IPv6 traffic" + fate
 	case v6 && t.Plan.DNS != nil && t.Plan.DNS.Mode == ruleio.DNSProxy:
-		return "; a guest cannot reach the proxy's resolver over IPv6: its DNS over IPv6" + fate
+		return "; the guest cannot reach the proxy's resolver over IPv6: its DNS over IPv6" + fate
 	default:
 		return ""
 	}
@@ -79,7 +80,7 @@ func (s *scope) targetCondition() conditions.Condition {
 	case s.pod == nil:
 		return conditions.False(t, v1alpha1.ReasonPodNotFound, "no pod with this name and UID exists")
 	case !s.alive():
-		return conditions.False(t, v1alpha1.ReasonTargetGone, "the pod has ended")
+		return conditions.False(t, v1alpha1.ReasonTargetGone, "the pod has terminated")
 	case !s.sandboxReady():
 		return conditions.False(t, v1alpha1.ReasonSandboxNotReady, "waiting for the kubelet to set up the pod's network namespace")
 	case !s.nodeUp():
@@ -130,6 +131,6 @@ func (s *scope) whatNext() string {
 
 func (s *scope) contended() string {
 	r := s.config.Status.Repairs
-	return fmt.Sprintf("another program changes the rules: %d times since %s, most recently: %s; repairs are suspended until %s",
+	return fmt.Sprintf("another process keeps changing the rules: %d times since %s, most recently: %s; repairs are suspended until %s",
 		r.Recent, r.WindowStart.UTC().Format(time.RFC3339), r.LastMessage, s.repairBackoff.Until.UTC().Format(time.RFC3339))
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package conditions computes and writes status conditions. A reconcile computes
-// all conditions of its object at its end. They are merged into the status so that
-// transition times are kept, and one patch writes the status.
+// Package conditions computes and writes status conditions. At its end, a
+// reconcile computes all conditions of its object. They are merged into the
+// status so that transition times are preserved, and one patch writes the
+// status.
 package conditions
 
 import (
@@ -30,17 +31,17 @@ type Condition struct {
 	Message string
 }
 
-// True is a condition with status True.
+// True returns a condition with status True.
 func True(t v1alpha1.ConditionType, r v1alpha1.ConditionReason, message string) Condition {
 	return Condition{t, metav1.ConditionTrue, r, message}
 }
 
-// False is a condition with status False.
+// False returns a condition with status False.
 func False(t v1alpha1.ConditionType, r v1alpha1.ConditionReason, message string) Condition {
 	return Condition{t, metav1.ConditionFalse, r, message}
 }
 
-// Unknown is a condition with status Unknown.
+// Unknown returns a condition with status Unknown.
 func Unknown(t v1alpha1.ConditionType, r v1alpha1.ConditionReason, message string) Condition {
 	return Condition{t, metav1.ConditionUnknown, r, message}
 }
@@ -79,23 +80,24 @@ const (
 	// InProgress means that the operator, or a component that it waits for, is
 	// working towards the spec. (kstatus: InProgress.)
 	InProgress Progress = iota
-	// Stalled means that the operator cannot continue before a user or an
-	// administrator changes something. (kstatus: Failed.)
+	// Stalled means that the operator cannot continue without intervention by a
+	// user or an administrator. (kstatus: Failed.)
 	Stalled
 	// Idle means that the object is not ready on purpose and nothing is expected
 	// to change. (kstatus: neither.)
 	Idle
 )
 
-// Summarize returns the conditions with Ready added. Ready is True when all are
-// True. Otherwise it has the reason and message of the first condition that is not
-// True, and Reconciling or Stalled is added according to progress, never both, so
-// that kstatus (Flux, kpt) computes Current, InProgress or Failed.
+// Summarize returns the conditions with Ready added. Ready is True if all
+// conditions are True. Otherwise it has the reason and message of the first
+// condition that is not True, and either Reconciling or Stalled is added
+// according to progress, so that kstatus (Flux, kpt) computes Current,
+// InProgress or Failed.
 func Summarize(all []Condition, progress Progress) []Condition {
 	out := slices.Clone(all)
 	i := slices.IndexFunc(all, func(c Condition) bool { return c.Status != metav1.ConditionTrue })
 	if i < 0 {
-		return append(out, True(v1alpha1.ConditionReady, v1alpha1.ReasonReady, "everything that the spec declares is in place"))
+		return append(out, True(v1alpha1.ConditionReady, v1alpha1.ReasonReady, "the observed state matches the spec"))
 	}
 	first := all[i]
 	out = append(out, False(v1alpha1.ConditionReady, first.Reason, first.Message))

@@ -19,8 +19,8 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// PatchStatus writes the status of after with one patch, or nothing when before has
-// the same status. A deleted object is not an error.
+// PatchStatus writes the status of after with one patch. It writes nothing if
+// before has the same status. A deleted object is not an error.
 func PatchStatus(ctx context.Context, c client.Client, before, after client.Object) error {
 	// The patch shows whether the status differs. equality.Semantic.DeepEqual
 	// would panic on the unexported fields of Istio's types in a spec.
@@ -41,7 +41,7 @@ func PatchStatus(ctx context.Context, c client.Client, before, after client.Obje
 // events.k8s.io/v1, Event.note).
 const maxNote = 1024
 
-// abnormal are the conditions of which True is an abnormal state.
+// abnormal contains the conditions for which True is an abnormal state.
 var abnormal = map[string]bool{
 	string(v1alpha1.ConditionStalled):                true,
 	string(v1alpha1.ConditionConflicted):             true,
@@ -50,7 +50,7 @@ var abnormal = map[string]bool{
 	string(v1alpha1.ConditionStartNotHeld):           true,
 }
 
-// quiet are the conditions whose transitions emit no event.
+// quiet contains the conditions whose transitions emit no event.
 var quiet = map[string]bool{
 	string(v1alpha1.ConditionReconciling): true,
 }

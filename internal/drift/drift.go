@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package drift decides when proven rules have to be programmed again: from the
-// results of audits and from events of pods and nodes, and within limits. It is pure.
+// Package drift decides when verified rules must be programmed again. It
+// evaluates the results of audits and events of pods and nodes, and limits the
+// number of repairs. It is pure.
 //
 // status.repairs.count is the number of repairs that were necessary, and
 // status.applied.repair the count for which the rules in the pod were programmed. A
@@ -32,30 +33,30 @@ type Finding struct {
 	Message string
 }
 
-// Proven reports whether the status contains the proof that the request was
-// executed, and no drift was found since.
+// Proven reports whether the status shows that the rules of the request were
+// verified, and no drift was found since.
 func Proven(st *v1alpha1.PodNATConfigurationStatus, requestDigest string) bool {
 	return st.Applied.RequestDigest == requestDigest && !Due(st)
 }
 
-// Due reports whether a repair is necessary and not done yet.
+// Due reports whether a repair is necessary and has not been completed yet.
 func Due(st *v1alpha1.PodNATConfigurationStatus) bool {
 	return st.Applied.RequestDigest != "" && st.Applied.Repair != st.Repairs.Count
 }
 
 // Change is the part of an audit's result that the status does not contain yet.
 type Change struct {
-	// Finding is nil when the rules are correct or were not read.
+	// Finding is nil if the rules are correct or were not read.
 	Finding *Finding
-	// Counters are nil when they have not changed.
+	// Counters is nil if the counters have not changed.
 	Counters *v1alpha1.TrafficCounters
 }
 
-// IsZero reports whether the status contains the whole result.
+// IsZero reports whether the status already contains the entire result.
 func (c Change) IsZero() bool { return c.Finding == nil && c.Counters == nil }
 
-// FromAudit compares a result with the status. It ignores a result about an older
-// state than the state in the status.
+// FromAudit compares a result with the status. It ignores a result that is
+// older than the state in the status.
 func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.AuditResult) Change {
 	e, t := r.Entry, r.Target
 	if e.UID != uid || e.RequestDigest != st.Applied.RequestDigest || e.Repair != st.Applied.Repair || Due(st) {
@@ -75,7 +76,7 @@ func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.
 	if t.NetnsInode != 0 && int64(t.NetnsInode) != st.Applied.NetnsInode { //nolint:gosec // An inode number of nsfs is far below 2^63.
 		// The counters of another namespace do not continue the counters of the
 		// earlier one.
-		change.Finding = &Finding{v1alpha1.ReasonSandboxRecreated, "the pod has another network namespace than the one in which the rules were programmed"}
+		change.Finding = &Finding{v1alpha1.ReasonSandboxRecreated, "the network namespace of the pod is not the one in which the rules were programmed"}
 		return change
 	}
 	if c := Counters(t.Counters); c != nil && equal(e.Counters, st.Applied.Counters) && !equal(*c, st.Applied.Counters) {
@@ -84,9 +85,9 @@ func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.
 	return change
 }
 
-// FromEvents returns a finding when the pod's sandbox was recreated, or its node
-// rebooted, after the rules were programmed, or when the pod's watching container
-// lost them; nil otherwise.
+// FromEvents returns a finding if, after the rules were programmed, the pod's
+// sandbox was recreated, its node was rebooted, or its watch container no
+// longer detected the rules. Otherwise it returns nil.
 func FromEvents(st *v1alpha1.PodNATConfigurationStatus, pod *corev1.Pod, node *corev1.Node) *Finding {
 	a := st.Applied
 	if a.RequestDigest == "" || pod == nil {
@@ -99,13 +100,13 @@ func FromEvents(st *v1alpha1.PodNATConfigurationStatus, pod *corev1.Pod, node *c
 	switch {
 	case ready != nil && a.SandboxTime != nil:
 		if !ready.Equal(a.SandboxTime) {
-			return &Finding{v1alpha1.ReasonSandboxRecreated, "the kubelet created another network namespace for the pod"}
+			return &Finding{v1alpha1.ReasonSandboxRecreated, "the kubelet created a new network namespace for the pod"}
 		}
 	case ready == nil && a.Time != nil && allRestarted(pod, *a.Time):
 		return &Finding{v1alpha1.ReasonSandboxRecreated, "all containers of the pod were restarted"}
 	}
 	if a.Time != nil && gateSeenShut(pod, *a.Time) {
-		return &Finding{v1alpha1.ReasonDrifted, "container " + startgate.WatchContainer + " of the pod found no verified rules"}
+		return &Finding{v1alpha1.ReasonDrifted, "container " + startgate.WatchContainer + " of the pod no longer detects verified rules"}
 	}
 	return nil
 }
@@ -122,8 +123,9 @@ func allRestarted(pod *corev1.Pod, since metav1.Time) bool {
 	return len(pod.Status.ContainerStatuses) > 0
 }
 
-// gateSeenShut reports whether the container that watches the gate ended after a
-// time because the gate was shut. Both times are from the node's container runtime.
+// gateSeenShut reports whether the container that watches the gate exited after
+// a time because the gate was shut. Both times are from the node's container
+// runtime.
 func gateSeenShut(pod *corev1.Pod, since metav1.Time) bool {
 	for _, c := range pod.Status.InitContainerStatuses {
 		if c.Name != startgate.WatchContainer {
@@ -138,7 +140,7 @@ func gateSeenShut(pod *corev1.Pod, since metav1.Time) bool {
 	return false
 }
 
-// Counters converts the rule-writer's counters, nil for none.
+// Counters converts the rule-writer's counters. It returns nil for nil.
 func Counters(c *ruleio.Counters) *v1alpha1.TrafficCounters {
 	if c == nil {
 		return nil
@@ -148,8 +150,8 @@ func Counters(c *ruleio.Counters) *v1alpha1.TrafficCounters {
 
 func number(n uint64) *int64 { return new(int64(min(n, math.MaxInt64))) }
 
-// Add is the total after a table's counters changed from last to now. Counters that
-// decreased were reset, because the table was written again.
+// Add returns the total after a table's counters changed from last to now.
+// Counters that decreased were reset, because the table was written again.
 func Add(total, last, now v1alpha1.TrafficCounters) v1alpha1.TrafficCounters {
 	return v1alpha1.TrafficCounters{
 		Captured: addOne(total.Captured, last.Captured, now.Captured),

@@ -13,11 +13,12 @@ import (
 // maxMessage is the maximum length of status.repairs.lastMessage, in runes.
 const maxMessage = 1024
 
-// Limits bound repairs while another program changes the rules.
+// Limits bound repairs while another process keeps changing the rules.
 type Limits struct {
 	// Drifts is the number of drifts within a window that are repaired.
 	Drifts int32
-	// Window is the time for which drifts are counted. It begins with the first.
+	// Window is the period in which drifts are counted. It begins with the first
+	// drift.
 	Window time.Duration
 	// Backoff is the delay before the second repair within a window. Each further
 	// delay is twice as long.
@@ -53,9 +54,9 @@ func (l Limits) Note(st *v1alpha1.PodNATConfigurationStatus, f Finding, now time
 	r.Recent++
 }
 
-// Hold is the delay of a repair that is due.
+// Hold describes the delay of a repair that is due.
 type Hold struct {
-	// Wait is the remaining delay, 0 for none.
+	// Wait is the remaining delay, or 0.
 	Wait time.Duration
 	// Contended is set when the limit of repairs is reached.
 	Contended bool
@@ -63,7 +64,7 @@ type Hold struct {
 	Until time.Time
 }
 
-// Hold computes the delay of a repair that is due. Only drifts are delayed.
+// Hold returns the delay of a repair that is due. Only drifts are delayed.
 func (l Limits) Hold(st *v1alpha1.PodNATConfigurationStatus, now time.Time) Hold {
 	r := st.Repairs
 	if !Due(st) || r.LastReason != v1alpha1.ReasonDrifted || r.LastTime == nil || r.WindowStart == nil {
@@ -79,7 +80,7 @@ func (l Limits) Hold(st *v1alpha1.PodNATConfigurationStatus, now time.Time) Hold
 	return Hold{Wait: max(r.LastTime.Add(l.backoff(r.Recent)).Sub(now), 0)}
 }
 
-// backoff is the delay before the n-th repair within a window.
+// backoff returns the delay before the n-th repair within a window.
 func (l Limits) backoff(n int32) time.Duration {
 	if n < 2 {
 		return 0

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package launcherpod answers questions about virt-launcher pods, the pods in
-// which KubeVirt runs guests. It is pure. Every fact about such a pod that more
-// than one package needs is decided here and nowhere else.
+// Package launcherpod contains predicates on virt-launcher pods, the pods in
+// which KubeVirt runs guests. It is pure. It is the only implementation of
+// predicates that several packages use.
 package launcherpod
 
 import (
@@ -28,7 +28,7 @@ const sidecarContainer = "istio-proxy"
 // Labels select virt-launcher pods.
 func Labels() map[string]string { return map[string]string{kubevirtv1.AppLabel: appValue} }
 
-// HasLabel reports whether the pod carries the label of virt-launcher pods. Any
+// HasLabel reports whether the pod has the label of virt-launcher pods. Any
 // user who can create pods can set it: see IsLauncher.
 func HasLabel(p *corev1.Pod) bool { return p.Labels[kubevirtv1.AppLabel] == appValue }
 
@@ -44,8 +44,8 @@ func IsLauncher(p *corev1.Pod) bool {
 		strings.HasPrefix(ref.APIVersion, kubevirtv1.GroupVersion.Group+"/") && ref.UID == CreatedBy(p)
 }
 
-// CreatedBy is the UID of the VirtualMachineInstance that the pod names as its
-// creator, empty for none.
+// CreatedBy returns the UID of the VirtualMachineInstance in the pod's label
+// kubevirt.io/created-by, or an empty UID.
 func CreatedBy(p *corev1.Pod) types.UID { return types.UID(p.Labels[kubevirtv1.CreatedByLabel]) }
 
 // IsTemporary reports whether KubeVirt created the pod only to have a volume
@@ -56,13 +56,13 @@ func IsTemporary(p *corev1.Pod) bool {
 	return ok
 }
 
-// Ended reports whether all containers of a pod have ended for good (Kubernetes,
-// Pod lifecycle, Pod phase).
+// Ended reports whether all containers of a pod have terminated and will not be
+// restarted (Kubernetes, Pod lifecycle, Pod phase).
 func Ended(p *corev1.Pod) bool {
 	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
 }
 
-// Condition is the status of one of the pod's conditions, Unknown when the pod
+// Condition returns the status of a condition of the pod, or Unknown if the pod
 // does not report it.
 func Condition(p *corev1.Pod, t corev1.PodConditionType) corev1.ConditionStatus {
 	if c := condition(p, t); c != nil {
@@ -80,7 +80,7 @@ func condition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
 	return nil
 }
 
-// Ready reports whether a Service that selects the pod sends clients to it.
+// Ready reports whether a Service that selects the pod routes traffic to it.
 func Ready(p *corev1.Pod) bool { return Condition(p, corev1.PodReady) == corev1.ConditionTrue }
 
 // SandboxReady reports whether the pod has a network namespace with an address.
@@ -90,9 +90,10 @@ func SandboxReady(p *corev1.Pod) bool {
 	return len(p.Status.PodIPs) > 0 && Condition(p, corev1.PodReadyToStartContainers) != corev1.ConditionFalse
 }
 
-// SandboxReadySince is the time at which the kubelet reported the pod's current
-// network namespace, nil when the kubelet does not report it (Kubernetes before
-// 1.29, KEP-3085). Another time means another namespace.
+// SandboxReadySince returns the time at which the kubelet reported the pod's
+// current network namespace, or nil if the kubelet does not report it
+// (Kubernetes before 1.29, KEP-3085). A different time indicates a different
+// namespace.
 func SandboxReadySince(p *corev1.Pod) *metav1.Time {
 	c := condition(p, corev1.PodReadyToStartContainers)
 	if c == nil || c.Status != corev1.ConditionTrue || c.LastTransitionTime.IsZero() {
@@ -107,8 +108,8 @@ func HasSidecar(p *corev1.Pod) bool {
 	return anySidecar(p, func(corev1.Container) bool { return true })
 }
 
-// SidecarEnvTrue reports whether an environment variable of the sidecar is
-// "true", always.
+// SidecarEnvTrue reports whether an environment variable of the sidecar has the
+// literal value "true".
 func SidecarEnvTrue(p *corev1.Pod, variable string) bool {
 	return anySidecar(p, func(c corev1.Container) bool {
 		return slices.ContainsFunc(c.Env, func(e corev1.EnvVar) bool {
@@ -123,9 +124,9 @@ func anySidecar(p *corev1.Pod, matches func(corev1.Container) bool) bool {
 	})
 }
 
-// DataPlane is the data plane that the pod was created for. The spec of its
-// MeshedVirtualMachine may have changed since. istio-cni does not enrol a pod
-// that has a sidecar (Istio, cni/pkg/util, PodRedirectionEnabled).
+// DataPlane returns the data plane for which the pod was created. The spec of
+// its MeshedVirtualMachine may have changed since. istio-cni does not enrol a
+// pod that has a sidecar (Istio, cni/pkg/util, PodRedirectionEnabled).
 func DataPlane(p *corev1.Pod) v1alpha1.DataPlane {
 	if !HasSidecar(p) && p.Labels[v1alpha1.LabelDataPlaneMode] == v1alpha1.DataPlaneModeAmbient {
 		return v1alpha1.DataPlaneAmbient

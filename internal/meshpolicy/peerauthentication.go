@@ -20,15 +20,16 @@ const RootNamespace = "istio-system"
 
 // MutualTLS is the mutual TLS policy that is in effect for a pod.
 type MutualTLS struct {
-	// Workload is the policy with a selector that applies to the pod, nil for none.
-	// Of several, Istio applies only the oldest.
+	// Workload is the policy with a selector that applies to the pod, or nil. If
+	// several policies select the pod, Istio applies only the oldest.
 	Workload *securityv1.PeerAuthentication
-	// mode is the mode of ports without their own mode.
+	// mode is the mode of ports that do not set a mode.
 	mode  v1alpha1.MTLSMode
 	ports map[uint32]v1alpha1.MTLSMode
 }
 
-// Mode is the mode of a port, by the number on which the guest listens.
+// Mode returns the mode of a port, identified by the number on which the guest
+// listens.
 func (m MutualTLS) Mode(port int32) v1alpha1.MTLSMode {
 	if mode, ok := m.ports[uint32(max(port, 0))]; ok {
 		return mode
@@ -36,11 +37,12 @@ func (m MutualTLS) Mode(port int32) v1alpha1.MTLSMode {
 	return m.mode
 }
 
-// EffectiveMutualTLS merges the PeerAuthentications of the pod's namespace and of the
-// root namespace for a pod with the labels. It follows Istio
+// EffectiveMutualTLS merges the PeerAuthentications of the pod's namespace and
+// of the root namespace for a pod with the labels. It follows Istio
 // (pilot/pkg/security/authn, ComposePeerAuthentication, and pilot/pkg/model,
-// configCompareByCreationTime): of the policies of one scope the oldest applies, the
-// workload's precedes the namespace's, and that one the mesh's.
+// configCompareByCreationTime): within one scope, the oldest policy applies.
+// The policy of the workload has precedence over the policy of the namespace,
+// which has precedence over the policy of the mesh.
 func EffectiveMutualTLS(policies []*securityv1.PeerAuthentication, labels map[string]string) MutualTLS {
 	sorted := slices.Clone(policies)
 	slices.SortFunc(sorted, func(a, b *securityv1.PeerAuthentication) int {
@@ -82,7 +84,7 @@ func selects(selector, labels map[string]string) bool {
 	return true
 }
 
-// modeOr is the mode of a setting, or the inherited mode when it is unset.
+// modeOr returns the mode of a setting, or the inherited mode if it is not set.
 func modeOr(m *securityv1beta1.PeerAuthentication_MutualTLS, inherited v1alpha1.MTLSMode) v1alpha1.MTLSMode {
 	switch m.GetMode() {
 	case securityv1beta1.PeerAuthentication_MutualTLS_STRICT:

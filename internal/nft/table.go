@@ -188,11 +188,12 @@ type Statement struct {
 	Port uint16
 	// Zone is the zone of StatementZone.
 	Zone uint16
-	// Mark is the mark of StatementMark, and what StatementConntrackMark adds.
+	// Mark is the mark that StatementMark sets, or the bits that
+	// StatementConntrackMark sets.
 	Mark uint32
 }
 
-// Set returns the set of that name, nil if there is none.
+// Set returns the set with the name, or nil if it does not exist.
 func (t Table) Set(name string) *Set {
 	for i := range t.Sets {
 		if t.Sets[i].Name == name {
@@ -202,7 +203,7 @@ func (t Table) Set(name string) *Set {
 	return nil
 }
 
-// RuleCount is the number of rules in all chains.
+// RuleCount returns the number of rules in all chains.
 func (t Table) RuleCount() int {
 	n := 0
 	for _, c := range t.Chains {

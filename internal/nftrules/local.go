@@ -49,8 +49,8 @@ func (b *builder) addLocalSets() {
 
 func (b *builder) capturesDNS() bool { return b.plan.DNS != nil && b.plan.DNS.Mode == ruleio.DNSProxy }
 
-// addressedLocally are the rules for the guest's new connections by the address
-// that the guest uses.
+// addressedLocally returns the rules for the guest's new connections, which
+// match the address that the guest uses.
 func (b *builder) addressedLocally(s stack, f ruleio.Family) []Rule {
 	in := []nft.Match{{Field: nft.FieldInputInterface, Value: b.plan.Bridge}, isNew}
 	drops := func(comment string, matches ...nft.Match) Rule {
@@ -78,10 +78,10 @@ func (b *builder) addressedLocally(s stack, f ruleio.Family) []Rule {
 	)
 }
 
-// deliveredLocally are the rules for the guest's packets that are delivered to a
-// process in the pod, after translation, at any local address. They hold for both
-// families. Broadcasts are among the UDP packets, so that their counter belongs to no
-// total.
+// deliveredLocally returns the rules for packets of the guest that are
+// delivered to a process in the pod at any local address, after translation.
+// They apply to both families. The UDP packets include broadcasts, so the
+// counter of that rule is not part of a total.
 func (b *builder) deliveredLocally() []Rule {
 	in := []nft.Match{{Field: nft.FieldInputInterface, Value: b.plan.Bridge}, isNew}
 	return b.keep(

@@ -39,10 +39,10 @@ type NATPlan struct {
 type DataPlane string
 
 const (
-	// DataPlaneSidecar is a proxy of the pod's own, a container in it.
+	// DataPlaneSidecar is a proxy container in the pod.
 	DataPlaneSidecar DataPlane = "Sidecar"
-	// DataPlaneAmbient is Istio's ztunnel, a proxy of the node that has its
-	// sockets in the pod's network namespace.
+	// DataPlaneAmbient is Istio's ztunnel, a proxy on the node with sockets in the
+	// pod's network namespace.
 	DataPlaneAmbient DataPlane = "Ambient"
 )
 
@@ -95,7 +95,7 @@ type Family struct {
 	Pod string `json:"pod"`
 }
 
-// The names of the address families in nftables (nft(8), ADDRESS FAMILIES).
+// Names of the address families in nftables (nft(8), ADDRESS FAMILIES).
 const (
 	FamilyIPv4 = "ip"
 	FamilyIPv6 = "ip6"

@@ -89,7 +89,7 @@ type TargetResult struct {
 	// back.
 	TableDigest string `json:"tableDigest,omitempty"`
 	// NetnsInode identifies the network namespace (the inode of its
-	// /proc/PID/ns/net). A recreated sandbox has another network namespace.
+	// /proc/PID/ns/net). A recreated sandbox has a new network namespace.
 	NetnsInode uint64 `json:"netnsInode,omitempty"`
 	// Rules is the number of rules that were read back.
 	Rules int `json:"rules,omitempty"`

@@ -23,11 +23,11 @@ const (
 	StateRunning State = "Running"
 	// StateSucceeded means that the target was handled and verified.
 	StateSucceeded State = "Succeeded"
-	// StateFailed means that this Job cannot succeed any more.
+	// StateFailed means that this Job can no longer succeed.
 	StateFailed State = "Failed"
 )
 
-// Result is the result of a Job as far as it is known.
+// Result is the known result of a Job.
 type Result struct {
 	// State is the state of the Job.
 	State State
@@ -36,14 +36,15 @@ type Result struct {
 	Target *ruleio.TargetResult
 	// Reason is the reason of the condition Programmed.
 	Reason v1alpha1.ConditionReason
-	// Message describes the problem, empty for none. It contains no names or
-	// numbers that differ between attempts.
+	// Message describes the problem, if any. It contains no names or numbers that
+	// differ between attempts.
 	Message string
 	// Retryable is set for a failed Job if another Job can succeed.
 	Retryable bool
 	// TargetGone is set if the pod no longer exists on its node.
 	TargetGone bool
-	// FinishedAt is the time at which the rule-writer ended, zero while it runs.
+	// FinishedAt is the time at which the rule-writer exited, or zero while it is
+	// running.
 	FinishedAt metav1.Time
 }
 
@@ -133,9 +134,9 @@ func fromTermination(t *corev1.ContainerStateTerminated, requestDigest string) R
 	case result.RequestDigest != requestDigest:
 		return failure(t.FinishedAt, otherRequest)
 	case len(result.Targets) != 1:
-		out := failure(t.FinishedAt, cmp.Or(result.Message, "the rule-writer reported no target"))
+		out := failure(t.FinishedAt, cmp.Or(result.Message, "the result of the rule-writer does not contain the target"))
 		if result.ExitCode() == ruleio.ExitTerminal {
-			out.Reason, out.Retryable = v1alpha1.ReasonRequestRefused, false
+			out.Reason, out.Retryable = v1alpha1.ReasonRequestRejected, false
 		}
 		return out
 	default:
@@ -168,23 +169,23 @@ func fromTarget(target ruleio.TargetResult) Result {
 	case ruleio.OutcomeUnsupported:
 		return failed(v1alpha1.ReasonKernelUnsupported, "the kernel of the node does not support the rules")
 	case ruleio.OutcomeInvalid:
-		return failed(v1alpha1.ReasonRequestRefused, "the rule-writer rejected the request")
+		return failed(v1alpha1.ReasonRequestRejected, "the rule-writer rejected the request")
 	case ruleio.OutcomeMismatch:
 		return failed(v1alpha1.ReasonReadBackMismatch, "the rules that were read back differ from the rules that were written")
 	case ruleio.OutcomeFailed:
 		return failed(v1alpha1.ReasonWriteFailed, "writing the rules failed")
 	default:
-		return failed(v1alpha1.ReasonWriteFailed, "the rule-writer reported an outcome that this version of the operator does not know")
+		return failed(v1alpha1.ReasonWriteFailed, "the rule-writer reported an unknown outcome: use images of the same release for manager and rule-writer")
 	}
 }
 
 // withoutMessage evaluates the exit code of a rule-writer without a readable
 // termination message. Exit code 0 alone is not a success.
 func withoutMessage(t *corev1.ContainerStateTerminated) Result {
-	out := failure(t.FinishedAt, "the rule-writer ended without a result")
+	out := failure(t.FinishedAt, "the rule-writer exited without a result")
 	switch ruleio.ExitCode(t.ExitCode) {
 	case ruleio.ExitTerminal:
-		out.Reason, out.Retryable = v1alpha1.ReasonRequestRefused, false
+		out.Reason, out.Retryable = v1alpha1.ReasonRequestRejected, false
 		out.Message = "the rule-writer rejected the request without a message"
 	case ruleio.ExitTargetGone:
 		out.Reason, out.Retryable, out.TargetGone = v1alpha1.ReasonTargetGone, false, true

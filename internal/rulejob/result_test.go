@@ -146,7 +146,7 @@ func TestResultFor(t *testing.T) {
 		},
 		"rejected": {
 			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", message(t, ruleio.OutcomeInvalid, "")))},
-			want: brief{State: failed, Reason: "RequestRefused", Message: "the rule-writer rejected the request", Proven: true, FinishedAt: podEnd},
+			want: brief{State: failed, Reason: "RequestRejected", Message: "the rule-writer rejected the request", Proven: true, FinishedAt: podEnd},
 		},
 		"identity": {
 			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", message(t, ruleio.OutcomeIdentityMismatch, "")))},
@@ -164,7 +164,7 @@ func TestResultFor(t *testing.T) {
 			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitRetryable, "Error", message(t, "Postponed", "")))},
 			want: brief{
 				State: failed, Reason: "WriteFailed", Retryable: true, Proven: true, FinishedAt: podEnd,
-				Message: "the rule-writer reported an outcome that this version of the operator does not know",
+				Message: "the rule-writer reported an unknown outcome: use images of the same release for manager and rule-writer",
 			},
 		},
 		"write failed, the Job retries": {
@@ -196,7 +196,7 @@ func TestResultFor(t *testing.T) {
 			pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", result(t, ruleio.Result{
 				Version: ruleio.ResultVersion, RequestDigest: digest, Message: "this rule-writer reads another version",
 			})))},
-			want: brief{State: failed, Reason: "RequestRefused", Message: "this rule-writer reads another version", FinishedAt: podEnd},
+			want: brief{State: failed, Reason: "RequestRejected", Message: "this rule-writer reads another version", FinishedAt: podEnd},
 		},
 
 		"result of another request": {
@@ -212,19 +212,19 @@ func TestResultFor(t *testing.T) {
 		},
 		"exit code 0 without a message": {
 			job: job(ended(batchv1.JobComplete, "")), pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", ""))},
-			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer ended without a result", Retryable: true, FinishedAt: podEnd},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer exited without a result", Retryable: true, FinishedAt: podEnd},
 		},
 		"killed": {
 			job: job(), pods: []corev1.Pod{writer(0, exit(137, "OOMKilled", ""))},
-			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer ended without a result: OOMKilled", Retryable: true, FinishedAt: podEnd},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer exited without a result: OOMKilled", Retryable: true, FinishedAt: podEnd},
 		},
 		"crashed": {
 			job: job(), pods: []corev1.Pod{writer(0, exit(2, "Error", "panic: at 0x1234"))},
-			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer ended without a result", Retryable: true, FinishedAt: podEnd},
+			want: brief{State: failed, Reason: "WriteFailed", Message: "the rule-writer exited without a result", Retryable: true, FinishedAt: podEnd},
 		},
 		"terminal exit code without a message": {
 			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTerminal, "Error", ""))},
-			want: brief{State: failed, Reason: "RequestRefused", Message: "the rule-writer rejected the request without a message", FinishedAt: podEnd},
+			want: brief{State: failed, Reason: "RequestRejected", Message: "the rule-writer rejected the request without a message", FinishedAt: podEnd},
 		},
 		"exit code for a missing pod without a message": {
 			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTargetGone, "Error", ""))},

@@ -16,15 +16,16 @@ import (
 
 // Options are the installation's settings of the gate.
 type Options struct {
-	// Image is the rule-writer's image, which contains the gate's program. Nodes
-	// pull it for pods in users' namespaces, with the pull secrets of these pods.
+	// Image is the rule-writer's image, which contains the program of the gate.
+	// Nodes pull it for pods in users' namespaces, with the pull secrets of these
+	// pods.
 	Image string
-	// PullPolicy is the pull policy of the image, empty for the API server's default.
+	// PullPolicy is the pull policy of the image. Empty selects the API server's
+	// default.
 	PullPolicy corev1.PullPolicy
 }
 
-// gateUser is an unprivileged user ID, the one that distroless images call
-// "nonroot".
+// gateUser is an unprivileged user ID. Distroless images name it "nonroot".
 const gateUser = 65532
 
 // startupLimit is the number of seconds for which the start-up probe may fail
@@ -32,10 +33,11 @@ const gateUser = 65532
 // the pod.
 const startupLimit = 24 * 60 * 60
 
-// Patch returns the JSON patch (RFC 6902) that adds the gate to a pod that asks
-// for it, nil for any other pod: a pod that is not a virt-launcher pod, that has
-// the gate, or that KubeVirt created only to have a volume bound. The patch only
-// adds, so that fields which this program does not know are preserved.
+// Patch returns the JSON patch (RFC 6902) that adds the gate to a pod that
+// requests it. It returns nil for a pod that is not a virt-launcher pod, that
+// already has the gate, or that KubeVirt created only to bind a volume. The
+// patch only adds values, so fields that this program does not know are
+// preserved.
 func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
 	if !launcherpod.HasLabel(pod) || launcherpod.IsTemporary(pod) || HasGate(pod) || HasWatch(pod) {
 		return nil
@@ -52,7 +54,7 @@ func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
 	default:
 		return nil
 	}
-	// The gate is the last init container, so that the others become ready while
+	// The gate is the last init container, so the other init containers run while
 	// the rules are being written. Init containers that other webhooks append
 	// later also wait.
 	return append(ops, appendTo("/spec/volumes", pod.Spec.Volumes, corev1.Volume{
@@ -76,20 +78,20 @@ const (
 	tokenPath = "/var/run/secrets/kubernetes.io/serviceaccount"
 )
 
-// gate is an init container that ends when the gate is open. The kubelet starts
-// no regular container, and so no guest, before. A native sidecar with a
-// start-up probe is not sufficient: a restarted kubelet treats it as started
-// although its probe never succeeded.
+// gate returns the init container that exits when the gate is open. Before
+// that, the kubelet starts no regular container and therefore no guest. A
+// native sidecar with a start-up probe is not sufficient: a restarted kubelet
+// treats it as started although its probe never succeeded.
 func gate(pod *corev1.Pod, o Options) corev1.Container {
 	c := container(pod, o)
 	c.Name, c.Args = Container, []string{"gate", "-wait"}
 	return c
 }
 
-// watch is a native sidecar (KEP-753), so that it ends with the guest's container.
-// It exits when the gate is shut again. Its start-up probe makes it, and so the
-// pod, not ready until the gate is open. The probe runs a command, which the mesh
-// cannot redirect, rewrite or answer.
+// watch returns the native sidecar (KEP-753), which terminates together with
+// the guest's container. It exits if the gate is shut again. Its start-up probe
+// keeps the container, and therefore the pod, not ready until the gate is open.
+// The probe runs a command, which the mesh cannot redirect, rewrite or answer.
 func watch(pod *corev1.Pod, o Options) corev1.Container {
 	c := container(pod, o)
 	c.Name, c.Args = WatchContainer, []string{"gate"}
@@ -98,10 +100,11 @@ func watch(pod *corev1.Pod, o Options) corev1.Container {
 	return c
 }
 
-// watchOnly is watch for a guest whose start is not delayed. The kubelet starts
-// no other container before a start-up probe succeeds. A readiness probe only
-// makes the pod not ready. Its period differs from the period of the container's
-// own checks, because two concurrent checks disturb each other.
+// watchOnly returns the watch container for a guest whose start is not delayed.
+// The kubelet starts no other container before a start-up probe succeeds. A
+// readiness probe only makes the pod not ready. Its period differs from the
+// period of the container's own checks, because two concurrent checks disturb
+// each other.
 func watchOnly(pod *corev1.Pod, o Options) corev1.Container {
 	c := watch(pod, o)
 	c.StartupProbe, c.ReadinessProbe = nil, probe(3, 3)
@@ -120,7 +123,7 @@ func probe(period, failures int32) *corev1.Probe {
 	}
 }
 
-// container is the common part of both containers: minimal resources, no
+// container returns the common part of both containers: minimal resources, no
 // privileges.
 func container(pod *corev1.Pod, o Options) corev1.Container {
 	return corev1.Container{
@@ -141,8 +144,8 @@ func container(pod *corev1.Pod, o Options) corev1.Container {
 	}
 }
 
-// resources are minimal, and follow the pod's other containers: a guest with
-// dedicated CPUs needs a pod of QoS class Guaranteed (KubeVirt,
+// resources returns minimal resources that match the pod's other containers: a
+// guest with dedicated CPUs requires a pod of QoS class Guaranteed (KubeVirt,
 // pkg/virt-controller/watch/vmi/lifecycle.go), and a ResourceQuota on limits
 // requires a limit from every container.
 func resources(pod *corev1.Pod) corev1.ResourceRequirements {
@@ -165,8 +168,8 @@ func resources(pod *corev1.Pod) corev1.ResourceRequirements {
 	return r
 }
 
-// guaranteed reports whether the container allows QoS class Guaranteed: limits for
-// CPU and memory, and requests that equal them or are left out.
+// guaranteed reports whether the container allows QoS class Guaranteed: limits
+// for CPU and memory, and requests that are equal to them or not set.
 func guaranteed(c corev1.Container) bool {
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 		limit := c.Resources.Limits[name]

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package startgate describes the start gate as the manager sees it: the names
+// Package startgate implements the manager's part of the start gate: the names
 // of its containers, the predicates on a pod, and the patch that adds the
-// containers to a virt-launcher pod. The program that runs in these containers
-// is package gate. docs/start-gate.md describes the whole.
+// containers to a virt-launcher pod. Package gate implements the program that
+// runs in these containers. docs/start-gate.md describes the design.
 package startgate
 
 import (
@@ -14,11 +14,11 @@ import (
 
 // Containers that the operator's webhook adds to virt-launcher pods.
 const (
-	// Container delays the guest: an init container that ends when the rules
-	// of the pod are verified.
+	// Container is the init container that delays the guest. It exits when the
+	// rules of the pod are verified.
 	Container = "meshvm-gate"
-	// WatchContainer makes the pod not ready until the rules are verified, and
-	// when they are lost later: a native sidecar.
+	// WatchContainer is the native sidecar that keeps the pod not ready until the
+	// rules are verified, and makes it not ready if they are lost later.
 	WatchContainer = "meshvm-gate-watch"
 )
 

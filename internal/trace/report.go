@@ -210,7 +210,7 @@ func (c *Collector) noListener(v *judged, to string) string {
 	}
 	text += "no rule led it to the guest or to the proxy"
 	if v.excluded != nil {
-		text += ", and it was taken out of the mesh " + c.by(v.excluded, "")
+		text += ", and it was excluded from the mesh " + c.by(v.excluded, "")
 	}
 	return text
 }
@@ -222,9 +222,9 @@ func (c *Collector) droppedWords(v *judged) string {
 	case strings.Contains(ref.Text, "reject"):
 		verb = "was rejected"
 	case e.Kind == EventRule && e.Verdict&verdictMask == verdictStolen:
-		verb = "was taken away"
+		verb = "was consumed by the kernel"
 	case e.Kind == EventRule && e.Verdict&verdictMask == verdictQueue:
-		verb = "was handed to a program in user space"
+		verb = "was queued to a program in user space"
 	}
 	hook := c.ns.Rules.Chains[v.fatal.base].Hook
 	if hook != "" {

@@ -157,7 +157,7 @@ func directScenes() []sceneCase {
 				s.within(istioInbound, ruleIstioReturn, verdictReturn)
 			},
 			[]verdict{{From: FromOutside, Ending: EndingNoListener, Answer: AnswerRefused, Legs: 1, Packets: 1}},
-			"taken out of the mesh by Istio's rule \"tcp dport 9000 return\" in chain ISTIO_INBOUND",
+			"excluded from the mesh by Istio's rule \"tcp dport 9000 return\" in chain ISTIO_INBOUND",
 		},
 		{
 			"the proxy does not run", func(s *scene) {
@@ -197,8 +197,8 @@ func oddScenes() []sceneCase {
 			"Was dropped in forward by another writer's rule \"tcp dport 22 drop\" in chain forward of table inet firewall.",
 		},
 		{"rejected", ended(ruleReject, verdictDrop), dropped(ruleReject), "Was rejected in forward"},
-		{"queued", ended(ruleQueue, verdictQueue|1<<16), dropped(ruleQueue), "handed to a program in user space"},
-		{"stolen", ended(ruleQueue, verdictStolen), dropped(ruleQueue), "taken away"},
+		{"queued", ended(ruleQueue, verdictQueue|1<<16), dropped(ruleQueue), "queued to a program in user space"},
+		{"stolen", ended(ruleQueue, verdictStolen), dropped(ruleQueue), "consumed by the kernel"},
 		{
 			"dropped by a policy", func(s *scene) {
 				s.enter(ownPrerouting, ruleFlow, linkPod, numberTCP, client, "10.244.0.8:22", 1)

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// parts are the products that a cluster consists of. A channel is closed when
-// the fields below it are set.
+// parts contains the products of a cluster. Each channel is closed when the
+// fields below it are set.
 type parts struct {
 	programs chan struct{}
 	// kube is the multi-call binary of Kubernetes, node the first process.
@@ -43,7 +43,7 @@ func newParts() *parts {
 	return p
 }
 
-// await waits until a part exists.
+// await waits until a part has been built.
 func await(ctx context.Context, part <-chan struct{}) error {
 	select {
 	case <-part:
@@ -53,7 +53,7 @@ func await(ctx context.Context, part <-chan struct{}) error {
 	}
 }
 
-// Build makes everything that a cluster runs, without starting one.
+// Build builds all parts of a cluster without starting it.
 func Build(ctx context.Context, o Options) error {
 	c, err := prepare(o)
 	if err != nil {
@@ -64,14 +64,14 @@ func Build(ctx context.Context, o Options) error {
 	return group.Wait()
 }
 
-// build makes the parts. Each go build uses all processors, so programs that
-// import the same packages are compiled one after the other: no package is
-// compiled twice at the same time. Kubernetes, Istio, the DNS and the operator
-// import the same versions of most packages, KubeVirt imports older ones.
+// build builds the parts. Each go build uses all processors, so programs that
+// import the same packages are compiled sequentially to avoid compiling a
+// package twice at the same time. Kubernetes, Istio, the DNS and the operator
+// import the same versions of most packages. KubeVirt imports older versions.
 func (c *Cluster) build(ctx context.Context, group *errgroup.Group, p *parts) {
 	if !c.options.WithoutKubeVirt {
 		group.Go(func() error {
-			// Downloaded early. buildMesh reports an error.
+			// The download starts early. buildMesh reports an error.
 			_, _ = c.builder.Envoy(ctx)
 			return nil
 		})
@@ -140,7 +140,8 @@ func (c *Cluster) buildKubeVirt(ctx context.Context, p *parts) (err error) {
 	return nil
 }
 
-// bringUp builds the parts, and starts and deploys each as soon as it exists.
+// bringUp builds the parts, and starts and deploys each part as soon as it is
+// built.
 func (c *Cluster) bringUp(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	p := newParts()

@@ -36,9 +36,9 @@ func (c *Cluster) cable() error {
 	return nil
 }
 
-// cableTo connects the first node with another one. Neither end is on the host.
-// The first node's end has the other node's name and no address. Routes lead to
-// the other node and to its pods.
+// cableTo connects the first node with another node. Neither end is on the
+// host. The end in the first node has the name of the other node and no
+// address. The first node has routes to the other node and its pods.
 func (c *Cluster) cableTo(m *member) error {
 	first := c.first().process.PID
 	return nsrun.InNet(first, func() error {
@@ -51,7 +51,7 @@ func (c *Cluster) cableTo(m *member) error {
 		attrs.Name = m.name
 		veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsPid(m.process.PID)}
 		if err := netlink.LinkAdd(veth); err != nil {
-			return fmt.Errorf("add the cable to %s: %w", m.name, err)
+			return fmt.Errorf("add the link to %s: %w", m.name, err)
 		}
 		_, pods, err := net.ParseCIDR(m.podCIDR)
 		if err != nil {
@@ -67,8 +67,8 @@ func (c *Cluster) cableTo(m *member) error {
 	})
 }
 
-// plugged reports whether a node's cable still ends in the first node, which may
-// have been restarted.
+// plugged reports whether the other end of a node's link is still in the first
+// node, which may have been restarted.
 func (c *Cluster) plugged(m *member) bool {
 	return nsrun.InNet(c.first().process.PID, func() error {
 		_, err := netlink.LinkByName(m.name)
@@ -86,9 +86,9 @@ func (l layout) free() error {
 	return nil
 }
 
-// stopMember ends a node and removes its link and cgroups. Their names derive from
-// the cluster's name, so nothing is removed unless a node was started with the
-// state directory.
+// stopMember stops a node and removes its link and cgroups. Their names are
+// derived from the cluster's name, so they are removed only if a node was
+// started with the state directory.
 func (c *Cluster) stopMember(m *member) error {
 	if m.process.PID != 0 {
 		if err := m.process.kill(); err != nil {
@@ -101,7 +101,7 @@ func (c *Cluster) stopMember(m *member) error {
 	var errs []error
 	if m == c.first() {
 		if link, err := netlink.LinkByName(c.layout.link); err == nil {
-			errs = append(errs, netlink.LinkDel(link)) // removed with the node unless its namespace is in use
+			errs = append(errs, netlink.LinkDel(link)) // The kernel removes the link with the node unless its namespace is in use.
 		}
 	}
 	if config, err := node.Load(m.state); err == nil {

@@ -17,10 +17,10 @@ import (
 	"meshvm.io/meshvm/test/cluster/node"
 )
 
-// makeCgroups creates a directory for the node in each cgroup hierarchy, below the
-// cgroup of this process, so that the machine's accounting includes the node. On a
-// machine with cgroup v2 only, the directory is at the top, because a cgroup with
-// processes cannot have children with controllers.
+// makeCgroups creates a directory for the node in each cgroup hierarchy, below
+// the cgroup of this process, so that the machine's accounting includes the
+// node. On a machine with only cgroup v2, the directory is in the root cgroup,
+// because a cgroup with processes cannot have children with controllers.
 func (m *member) makeCgroups() ([]node.Cgroup, error) {
 	memberships, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
@@ -121,7 +121,7 @@ func cgroupMounts(mountinfo string) map[string]cgroupMount {
 	return out
 }
 
-// removeCgroups removes the cgroups of a node that has ended.
+// removeCgroups removes the cgroups of a stopped node.
 func removeCgroups(groups []node.Cgroup) error {
 	var errs []error
 	for _, g := range groups {

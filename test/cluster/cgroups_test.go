@@ -28,12 +28,12 @@ func TestCgroupDirs(t *testing.T) {
 				{Controllers: "", Dir: "/sys/fs/cgroup/unified/mine"},
 			},
 		},
-		"joint controllers, seen from inside a container": {
+		"joint controllers, in a container": {
 			memberships: "2:cpu,cpuacct:/docker/abc/inner\n",
 			mountinfo:   "35 31 0:32 /docker/abc /sys/fs/cgroup/cpu,cpuacct rw,relatime - cgroup cgroup rw,cpu,cpuacct\n",
 			want:        []node.Cgroup{{Controllers: "cpu,cpuacct", Dir: "/sys/fs/cgroup/cpu,cpuacct/inner/mine"}},
 		},
-		"v2 alone: at the top": {
+		"only v2, at the root": {
 			memberships: "0::/user.slice/session-1.scope\n",
 			mountinfo:   "41 31 0:38 / /sys/fs/cgroup rw,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n",
 			want:        []node.Cgroup{{Controllers: "", Dir: "/sys/fs/cgroup/mine"}},
@@ -50,6 +50,6 @@ func TestCgroupDirs(t *testing.T) {
 		})
 	}
 	if _, err := cgroupDirs("0::/\n", "", "mine"); err == nil {
-		t.Error("no error without a mounted hierarchy")
+		t.Error("expected an error without a mounted hierarchy")
 	}
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // Clean removes the cache with all products and the state of all clusters. It
-// fails while a cluster runs.
+// fails while a cluster is running.
 func Clean() error {
 	cache, err := builder.CacheDir()
 	if err != nil {
@@ -23,7 +23,7 @@ func Clean() error {
 	}
 	for _, s := range states {
 		if p, running := (&member{state: s}).running(); running {
-			return fmt.Errorf("cluster %s still runs as process %d: stop it with local-cluster -name %[1]s down", filepath.Base(s), p.PID)
+			return fmt.Errorf("cluster %s is still running as process %d: stop it with local-cluster -name %[1]s down", filepath.Base(s), p.PID)
 		}
 	}
 	return os.RemoveAll(cache)

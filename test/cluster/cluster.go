@@ -28,18 +28,18 @@ type Cluster struct {
 	layout  layout
 	builder *builder.Builder
 	members []*member
-	// remote is set for a cluster without members, see Remote.
+	// remote is set for a cluster without members (see Remote).
 	remote bool
-	// mu protects the files of the state directory that are read and written
-	// again.
+	// mu protects the files in the state directory that are read, modified and
+	// written.
 	mu sync.Mutex
 	// importing serializes imports of images.
 	importing sync.Mutex
 }
 
-// Up starts the cluster and returns when guests can be created. Products that are
-// not cached are built while the cluster starts. A cluster that is already running
-// is kept, and newer images are imported.
+// Up starts the cluster and returns when guests can be created. Products that
+// are not cached are built while the cluster starts. If the cluster is already
+// running, Up keeps it and imports newer images.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
 	c, err := prepare(o)
 	if err != nil {
@@ -56,14 +56,14 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	return c, c.bringUp(ctx)
 }
 
-// startMembers starts the nodes that do not run.
+// startMembers starts the nodes that are not running.
 func (c *Cluster) startMembers(ctx context.Context, p *parts) error {
 	older, err := c.layout.forgetOlder()
 	if err != nil {
 		return err
 	}
 	if older {
-		c.Logf("deleted the state of cluster %s, which an older version had made", c.layout.name)
+		c.Logf("deleted the state of cluster %s, which an older version had created", c.layout.name)
 	}
 	c.members = c.layout.members(max(c.options.Nodes, 1))
 	for _, m := range c.members {
@@ -100,7 +100,7 @@ func prepare(o Options) (*Cluster, error) {
 			return nil, err
 		}
 	}
-	// The rest of the client follows when the API server exists.
+	// The client is completed when the API server is available.
 	return &Cluster{API: &kube.API{Logf: b.Logf}, options: o, layout: l, builder: b}, nil
 }
 
@@ -129,8 +129,8 @@ func (l layout) lock() (unlock func(), err error) {
 	return func() { _ = f.Close() }, nil
 }
 
-// Down stops a cluster. With keep, its state remains in the cache, and the next Up
-// starts the same cluster, as after a power failure.
+// Down stops a cluster. With keep, its state remains in the cache, and the next
+// Up starts the same cluster again, as after a power failure.
 func Down(o Options, keep bool) error {
 	c, err := prepare(o)
 	if err != nil {
@@ -144,7 +144,7 @@ func Down(o Options, keep bool) error {
 	return c.Down(keep)
 }
 
-// Down stops the cluster, see the function Down.
+// Down stops the cluster (see the function Down).
 func (c *Cluster) Down(keep bool) error {
 	unlock, err := c.layout.lock()
 	if err != nil {
@@ -187,7 +187,7 @@ func (c *Cluster) StateDir() string { return c.layout.state }
 // Builder returns the builder of programs and images.
 func (c *Cluster) Builder() *builder.Builder { return c.builder }
 
-// NodeStatus returns the report of a node's first process.
+// NodeStatus returns the status of a node's first process.
 func (c *Cluster) NodeStatus(name string) (node.Status, error) {
 	m, err := c.member(name)
 	if err != nil {
@@ -196,7 +196,8 @@ func (c *Cluster) NodeStatus(name string) (node.Status, error) {
 	return node.ReadStatus(m.state)
 }
 
-// PID returns the host's number of a node's first process, 0 if it does not run.
+// PID returns the process ID on the host of a node's first process, or 0 if it
+// is not running.
 func (c *Cluster) PID(name string) int {
 	m, err := c.member(name)
 	if err != nil || !m.process.alive() {
@@ -205,8 +206,8 @@ func (c *Cluster) PID(name string) int {
 	return m.process.PID
 }
 
-// Footprint returns the link and the cgroups of the cluster outside of its
-// namespaces, so that tests can check that all of them are removed.
+// Footprint returns the link and the cgroups that the cluster has on the host,
+// so that tests can check that they are removed.
 func (c *Cluster) Footprint() (link string, cgroups []string, err error) {
 	for _, m := range c.members {
 		config, err := node.Load(m.state)

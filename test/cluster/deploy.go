@@ -28,9 +28,9 @@ import (
 //go:embed manifests
 var manifests embed.FS
 
-// MonitoringKinds returns stand-ins for the CRDs of Prometheus' operator. The
-// operator's bundle contains objects of these kinds, and OLM installs a bundle only
-// if all its kinds exist.
+// MonitoringKinds returns stand-ins for the CRDs of the Prometheus operator.
+// The operator's bundle contains objects of these kinds, and OLM installs a
+// bundle only if all its kinds exist.
 func MonitoringKinds() ([]byte, error) { return manifests.ReadFile("manifests/monitoring.yaml") }
 
 // kubevirtNamespace is the namespace of KubeVirt's pods.
@@ -142,13 +142,15 @@ func (c *Cluster) kubevirtReady(ctx context.Context) error {
 	})
 }
 
-// PodState describes why no pod with a label is ready. It is empty if a pod is
-// ready whose containers were all started in this run of its node.
+// PodState describes why no pod with a label is ready. It returns an empty
+// string if a pod is ready and all of its containers were started in this run
+// of its node.
 func (c *Cluster) PodState(ctx context.Context, namespace, label, value string) (string, error) {
 	return c.podState(ctx, "", namespace, label, value)
 }
 
-// podState is PodState of the pods on one node, or on any if that is empty.
+// podState is PodState for the pods on one node, or on all nodes if node is
+// empty.
 func (c *Cluster) podState(ctx context.Context, node, namespace, label, value string) (string, error) {
 	var pods corev1.PodList
 	err := c.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{label: value})

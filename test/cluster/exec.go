@@ -21,7 +21,7 @@ import (
 // nodePath is the search path of commands in the node.
 const nodePath = "PATH=/node/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Stdio are the streams of a command. A stream that is nil is empty.
+// Stdio contains the streams of a command. A nil stream is empty.
 type Stdio = kube.Stdio
 
 // NodeExec runs a command in all namespaces of a node and returns its output.
@@ -42,9 +42,9 @@ func (c *Cluster) NodeRun(ctx context.Context, node string, s Stdio, args ...str
 	return c.run(ctx, nsrun.Target{PID: m.process.PID}, s, args)
 }
 
-// PodNetnsExec runs a command, for example nft, in the network namespace of a pod
-// on any node. The program is that of the first node's root file system, or of
-// virt-handler's image on a remote cluster.
+// PodNetnsExec runs a command, for example nft, in the network namespace of a
+// pod on any node. The program is taken from the root file system of the first
+// node, or from virt-handler's image on a remote cluster.
 func (c *Cluster) PodNetnsExec(ctx context.Context, podUID string, args ...string) (string, error) {
 	if c.remote {
 		return c.remoteNetnsExec(ctx, podUID, args)
@@ -84,8 +84,9 @@ func (c *Cluster) run(ctx context.Context, t nsrun.Target, s Stdio, args []strin
 	return nsrun.Run(t, cmd)
 }
 
-// PodPID returns the host's number of a process of a pod that is in the pod's
-// network namespace. A container's first process starts in the node's.
+// PodPID returns the process ID on the host of a process in the pod's network
+// namespace. The first process of a container starts in the network namespace
+// of the node.
 func (c *Cluster) PodPID(podUID string) (int, error) {
 	if c.remote {
 		return 0, errRemote
@@ -112,8 +113,8 @@ func (c *Cluster) PodPID(podUID string) (int, error) {
 	return 0, fmt.Errorf("no process of pod %s: is it running?", podUID)
 }
 
-// netnsOf returns the name of a process's network namespace, empty if the process
-// does not exist.
+// netnsOf returns the name of a process's network namespace, or an empty string
+// if the process does not exist.
 func netnsOf(pid int) string {
 	name, _ := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "ns/net"))
 	return name

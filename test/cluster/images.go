@@ -30,12 +30,12 @@ func (c *Cluster) ImportImage(ctx context.Context, path string) error {
 	return nil
 }
 
-// unpacked matches the line that ctr prints for an image.
+// unpacked matches the line that ctr prints for an imported image.
 var unpacked = regexp.MustCompile(`unpacking (\S+):\S+ \((sha256:[0-9a-f]{64})\)`)
 
-// importImage also tags each image with its digest, like an image that was pulled.
-// KubeVirt uses the digest of the guest's image when it creates the target pod of a
-// migration.
+// importImage also tags each image with its digest, as if it had been pulled.
+// KubeVirt uses the digest of the guest's image when it creates the target pod
+// of a migration.
 func (c *Cluster) importImage(ctx context.Context, m *member, path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -49,7 +49,7 @@ func (c *Cluster) importImage(ctx context.Context, m *member, path string) error
 	}
 	images := unpacked.FindAllStringSubmatch(out.String(), -1)
 	if len(images) == 0 {
-		return fmt.Errorf("ctr reported no image: %s", out.String())
+		return fmt.Errorf("ctr did not report an image: %s", out.String())
 	}
 	for _, i := range images {
 		name, digest := i[1], i[2]
@@ -61,12 +61,13 @@ func (c *Cluster) importImage(ctx context.Context, m *member, path string) error
 	return nil
 }
 
-// imported returns the path of the file that lists a node's archives.
+// imported returns the path of the file that lists the imported archives of a
+// node.
 func (m *member) imported() string { return filepath.Join(m.state, "imported") }
 
-// ImportImageOnce imports an archive on each node unless the same path was
-// imported there before. The names of the builder's archives contain a digest of
-// their contents.
+// ImportImageOnce imports an archive on each node to which the same path has
+// not been imported yet. The names of the builder's archives contain a digest
+// of their contents.
 func (c *Cluster) ImportImageOnce(ctx context.Context, name, path string) error {
 	if c.remote {
 		return fmt.Errorf("import %s: %w", path, errRemote)
@@ -92,8 +93,8 @@ func (c *Cluster) ImportImageOnce(ctx context.Context, name, path string) error 
 	return nil
 }
 
-// Digested returns the name with digest of an image that was imported. With that
-// name, the image is used without a registry.
+// Digested returns the name with digest of an imported image. An image with
+// this name is used without a registry.
 func (c *Cluster) Digested(ctx context.Context, name string) (string, error) {
 	out, err := c.NodeExec(ctx, c.first().name, "ctr", "--address", node.Socket, "--namespace", "k8s.io", "images", "list", "name=="+name)
 	if err != nil {
@@ -101,7 +102,7 @@ func (c *Cluster) Digested(ctx context.Context, name string) (string, error) {
 	}
 	digest := regexp.MustCompile("sha256:[0-9a-f]{64}").FindString(out)
 	if digest == "" {
-		return "", fmt.Errorf("the nodes have no image %s", name)
+		return "", fmt.Errorf("image %s is not on the nodes", name)
 	}
 	return name[:strings.LastIndex(name, ":")] + "@" + digest, nil
 }

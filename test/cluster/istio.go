@@ -75,7 +75,8 @@ func (c *Cluster) istioReady(ctx context.Context) error {
 	})
 }
 
-// webhooksReady reports which of istiod's webhooks has no certificate yet.
+// webhooksReady returns a description of the istiod webhook that does not have
+// a certificate yet.
 func (c *Cluster) webhooksReady(ctx context.Context) (string, error) {
 	var injector admissionv1.MutatingWebhookConfiguration
 	if err := c.Get(ctx, client.ObjectKey{Name: "istio-sidecar-injector"}, &injector); err != nil {

@@ -13,9 +13,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// dropDeadLeases deletes the leases of leaders that ended with an earlier run of
-// the cluster. A new candidate waits for a whole lease duration from the time when
-// it first reads a lease, 15 s for KubeVirt, unless the lease does not exist.
+// dropDeadLeases deletes the leases of leaders of an earlier run of the
+// cluster. If a lease exists, a new candidate waits for a full lease duration
+// after it first reads the lease, which is 15 s for KubeVirt.
 func (c *Cluster) dropDeadLeases(ctx context.Context) error {
 	var leases coordinationv1.LeaseList
 	if err := c.List(ctx, &leases); err != nil {

@@ -13,9 +13,9 @@ import (
 // member is one node of a cluster. The first runs the control plane.
 type member struct {
 	name    string
-	state   string       // directory of everything that is kept
+	state   string       // directory of persistent state
 	cgroup  string       // last part of cgroup paths
-	address netip.Prefix // on its cable
+	address netip.Prefix // address on its link
 	podCIDR string
 	process process
 }
@@ -23,7 +23,8 @@ type member struct {
 // nodesDir is the directory in the cluster's state of the other nodes' state.
 const nodesDir = "nodes"
 
-// member describes the node with an index, from 0, whether it exists or not.
+// member describes the node with an index, from 0. The node does not have to
+// exist.
 func (l layout) member(i int) *member {
 	m := &member{
 		name: nodeName(i), state: l.state, cgroup: l.cgroup, address: l.node,
@@ -33,19 +34,19 @@ func (l layout) member(i int) *member {
 		return m
 	}
 	m.state = filepath.Join(l.state, nodesDir, m.name)
-	m.cgroup += "." + m.name // names of clusters contain no dot
+	m.cgroup += "." + m.name // Names of clusters do not contain dots.
 	address := l.node.Addr()
 	for range i {
 		address = address.Next()
 	}
-	m.address = netip.PrefixFrom(address, 32) // its cable ends in the first node
+	m.address = netip.PrefixFrom(address, 32) // The other end of its link is in the first node.
 	return m
 }
 
 func nodeName(i int) string { return fmt.Sprintf("node%d", i+1) }
 
-// members returns the wanted nodes and those with state of an earlier run. The
-// process is set for nodes that run.
+// members returns the requested nodes and the nodes with state of an earlier
+// run. The process is set for running nodes.
 func (l layout) members(wanted int) []*member {
 	var out []*member
 	for i := 0; ; i++ {
@@ -60,7 +61,7 @@ func (l layout) members(wanted int) []*member {
 	}
 }
 
-// first returns the node with the control plane.
+// first returns the node that runs the control plane.
 func (c *Cluster) first() *member { return c.members[0] }
 
 func (c *Cluster) member(name string) (*member, error) {

@@ -18,8 +18,8 @@ import (
 )
 
 // nodeReady waits until the kubelet of this run of a node has reported, and
-// labels the first node. KubeVirt's operator, istiod and the DNS are scheduled by
-// that label, which a kubelet cannot set on its own node.
+// labels the first node. KubeVirt's operator, istiod and the DNS select the
+// node by this label, which a kubelet cannot set on its node.
 func (c *Cluster) nodeReady(ctx context.Context, m *member) error {
 	return c.Wait(ctx, m.name, func(ctx context.Context) (string, error) {
 		if s, err := node.ReadStatus(m.state); err == nil && s.Phase == node.Failed {
@@ -50,7 +50,8 @@ func (c *Cluster) nodeReady(ctx context.Context, m *member) error {
 // ControlPlaneLabel marks the first node.
 const ControlPlaneLabel = "node-role.kubernetes.io/control-plane"
 
-// sinceStart reports whether a time, in whole seconds, is in this run of the node.
+// sinceStart reports whether a time in whole seconds is after the start of this
+// run of the node.
 func (m *member) sinceStart(t time.Time) bool {
 	return !t.Before(m.process.Started.Truncate(time.Second))
 }

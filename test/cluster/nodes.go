@@ -21,21 +21,20 @@ import (
 	"meshvm.io/meshvm/test/cluster/node"
 )
 
-// StopNode ends a node like a power failure and keeps its state. Down stops the
-// first node, which runs the control plane.
+// StopNode stops a node as a power failure would, and keeps its state. It does
+// not stop the first node, which runs the control plane: use Down.
 func (c *Cluster) StopNode(name string) error {
 	m, err := c.member(name)
 	if err != nil {
 		return err
 	}
 	if m == c.first() {
-		return fmt.Errorf("%s has the control plane", name)
+		return fmt.Errorf("%s runs the control plane", name)
 	}
 	return c.stopMember(m)
 }
 
-// StartNode starts a node that does not run and waits until its kubelet has
-// reported.
+// StartNode starts a stopped node and waits until its kubelet has reported.
 func (c *Cluster) StartNode(ctx context.Context, name string) error {
 	m, err := c.member(name)
 	if err != nil {
@@ -51,8 +50,8 @@ func (c *Cluster) StartNode(ctx context.Context, name string) error {
 	return c.nodeReady(ctx, m)
 }
 
-// RestartServer kills a server of a node, for example the kubelet, and waits until
-// it was restarted.
+// RestartServer kills a server of a node, for example the kubelet, and waits
+// until it has been restarted.
 func (c *Cluster) RestartServer(ctx context.Context, nodeName, server string) error {
 	m, err := c.member(nodeName)
 	if err != nil {
@@ -69,7 +68,7 @@ func (c *Cluster) RestartServer(ctx context.Context, nodeName, server string) er
 	if err := os.WriteFile(filepath.Join(m.state, node.RestartRequest(server)), nil, 0o644); err != nil {
 		return err
 	}
-	// The number is that in the node's PID namespace.
+	// This is the process ID in the node's PID namespace.
 	if _, err := c.NodeExec(ctx, nodeName, "kill", "-"+strconv.Itoa(int(unix.SIGKILL)), strconv.Itoa(old.PID)); err != nil {
 		return err
 	}
@@ -117,7 +116,7 @@ func (c *Cluster) Calls(since time.Time) ([]Call, error) {
 		var call Call
 		err := d.Decode(&call)
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return calls, nil // the last line may be incomplete
+			return calls, nil // The last line can be incomplete.
 		}
 		if err != nil {
 			return nil, err

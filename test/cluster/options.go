@@ -23,32 +23,33 @@ const DefaultName = "meshvm"
 
 // Options describe a cluster. The zero value is the cluster of the demo.
 type Options struct {
-	// Name distinguishes clusters. Their state, link, subnet and cgroups derive
-	// from it.
+	// Name distinguishes clusters. The state, link, subnet and cgroups of a
+	// cluster are derived from it.
 	Name string
-	// Subnet is the network between the host and the node. If empty, it is that of
-	// the cluster's earlier run, or 10.250.N.0/24 with N derived from the name.
+	// Subnet is the network between the host and the node. If empty, the subnet of
+	// the cluster's earlier run is used, or 10.250.N.0/24 with N derived from the
+	// name.
 	Subnet string
-	// Progress gets a line for each step; nothing is printed if nil.
+	// Progress receives a line for each step. If nil, nothing is printed.
 	Progress io.Writer
 	// Builder builds the products. Defaults to a builder that reports to Progress.
 	Builder *builder.Builder
-	// Prebuild are called when everything that the cluster runs is built, while
-	// the cluster still starts.
+	// Prebuild contains functions that are called when all parts of the cluster
+	// have been built, while the cluster is still starting.
 	Prebuild []func(context.Context, *builder.Builder) error
-	// Owned ends the nodes when this program ends. Tests use it.
+	// Owned stops the nodes when this program exits. Tests use it.
 	Owned bool
-	// Nodes is the number of nodes. Defaults to 1. A cluster that had more nodes in
-	// its earlier run keeps them.
+	// Nodes is the number of nodes. Defaults to 1. If the cluster had more nodes
+	// in its earlier run, it keeps them.
 	Nodes int
 	// NativeNftables makes Istio write its rules with nftables instead of iptables.
 	NativeNftables bool
-	// WithoutKubeVirt deploys neither KubeVirt nor Istio nor the DNS, for tests of
-	// the node.
+	// WithoutKubeVirt omits KubeVirt, Istio and the cluster's DNS. Tests of the
+	// node use it.
 	WithoutKubeVirt bool
 }
 
-// Networks that exist only in the nodes. All clusters use the same ones.
+// Networks that exist only in the nodes. All clusters use the same networks.
 const (
 	clusterCIDR = "10.244.0.0/16" // of pods, each node has a part of it
 	serviceCIDR = "10.96.0.0/16"
@@ -115,7 +116,7 @@ func number(name string) uint32 {
 	return 1 + h.Sum32()%254
 }
 
-// linkName returns a name of at most fifteen characters for an interface.
+// linkName returns an interface name of at most fifteen characters.
 func linkName(name string) string {
 	if len(name) <= 11 {
 		return "mvm-" + name
@@ -127,17 +128,17 @@ func linkName(name string) string {
 
 func (l layout) kubeconfig() string { return filepath.Join(l.state, "pki", "admin.kubeconfig") }
 
-// exists reports whether the cluster has state from this or an earlier run.
+// exists reports whether state of this or an earlier run of the cluster exists.
 func (l layout) exists() bool {
 	_, err := os.Stat(l.state)
 	return err == nil
 }
 
 // stateFormat is the version of the state. It is increased when the deployed
-// software changes so that it does not work with older state.
+// software is no longer compatible with older state.
 const stateFormat = "2"
 
-// forgetOlder removes the state of a cluster that does not run and has another
+// forgetOlder removes the state of a stopped cluster if it has another
 // stateFormat. It reports whether it removed state.
 func (l layout) forgetOlder() (bool, error) {
 	if _, running := l.member(0).running(); running {

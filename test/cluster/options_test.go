@@ -27,7 +27,7 @@ func TestLayout(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(second.link) > 15 || second.link == first.link || second.host == first.host || second.state == first.state || second.cgroup == first.cgroup {
-		t.Errorf("layouts are not apart: %+v and %+v", first, second)
+		t.Errorf("layouts overlap: %+v and %+v", first, second)
 	}
 	other := node.Config{State: second.state, Address: "10.9.8.2/28"}
 	if err := errors.Join(os.MkdirAll(other.State, 0o700), other.Save()); err != nil {
@@ -35,7 +35,7 @@ func TestLayout(t *testing.T) {
 	}
 	again, err := Options{Name: second.name}.layout()
 	if err != nil || again.host.String() != "10.9.8.1/28" || again.node.String() != "10.9.8.2/28" {
-		t.Errorf("a cluster that already exists has another subnet: %+v, %v", again, err)
+		t.Errorf("the subnet of an existing cluster changed: %+v, %v", again, err)
 	}
 	for _, o := range []Options{
 		{Name: "Upper"},
@@ -46,7 +46,7 @@ func TestLayout(t *testing.T) {
 		{Subnet: "fd00::/64"},
 	} {
 		if _, err := o.layout(); err == nil {
-			t.Errorf("%+v was taken", o)
+			t.Errorf("%+v was accepted", o)
 		}
 	}
 }
@@ -76,7 +76,7 @@ func TestForgetOlder(t *testing.T) {
 				t.Errorf("the state: %v", err)
 			}
 			if again, err := l.forgetOlder(); again || err != nil {
-				t.Errorf("forgot again: %t, %v", again, err)
+				t.Errorf("the state was removed again: %t, %v", again, err)
 			}
 		})
 	}

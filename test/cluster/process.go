@@ -15,12 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process identifies the node's first process, also after its number was reused.
+// process identifies the node's first process, even if its process ID was
+// reused.
 type process struct {
 	PID int `json:"pid"`
 	// Ticks is the start time in /proc/PID/stat.
 	Ticks string `json:"ticks"`
-	// Started is the start time for comparing with times of the Kubernetes API.
+	// Started is the start time, for comparisons with times of the Kubernetes API.
 	Started time.Time `json:"started"`
 }
 
@@ -46,14 +47,14 @@ func stat(pid int) (ticks, state string, err error) {
 	return fields[19], fields[0], nil
 }
 
-// alive reports whether the process still runs.
+// alive reports whether the process is still running.
 func (p process) alive() bool {
 	ticks, state, err := stat(p.PID)
 	return err == nil && ticks == p.Ticks && state != "Z" && state != "X"
 }
 
-// kill ends the node. When the first process of a PID namespace ends, the kernel
-// ends all others in it.
+// kill stops the node. When the first process of a PID namespace exits, the
+// kernel kills all other processes in it.
 func (p process) kill() error {
 	if !p.alive() {
 		return nil
@@ -61,7 +62,7 @@ func (p process) kill() error {
 	if err := unix.Kill(p.PID, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
-	return until(30*time.Second, fmt.Sprintf("process %d to end", p.PID), func() bool { return !p.alive() })
+	return until(30*time.Second, fmt.Sprintf("process %d to exit", p.PID), func() bool { return !p.alive() })
 }
 
 func (m *member) saveProcess() error {
@@ -72,7 +73,7 @@ func (m *member) saveProcess() error {
 	return os.WriteFile(m.processFile(), raw, 0o644)
 }
 
-// running returns the node's process if it runs.
+// running returns the node's process if it is running.
 func (m *member) running() (process, bool) {
 	var p process
 	raw, err := os.ReadFile(m.processFile())

@@ -19,10 +19,10 @@ import (
 )
 
 // errRemote is returned by methods that need the nodes of a local cluster.
-var errRemote = errors.New("not possible on a cluster that is only reached through its API server")
+var errRemote = errors.New("not supported on a cluster that is accessed only through its API server")
 
-// Remote returns an existing cluster, which is reached only through its API
-// server. KubeVirt and Istio must be installed in it. kubectl is a program in the
+// Remote returns an existing cluster, which is accessed only through its API
+// server. KubeVirt and Istio must be installed. kubectl is a program in the
 // search path.
 func Remote(kubeconfig, kubectl string, b *builder.Builder) (*Cluster, error) {
 	api, err := kube.ConnectWith(kubeconfig, []string{kubectl}, b.Logf)
@@ -32,10 +32,10 @@ func Remote(kubeconfig, kubectl string, b *builder.Builder) (*Cluster, error) {
 	return &Cluster{API: api, builder: b, remote: true}, nil
 }
 
-// IsRemote reports whether the cluster is reached only through its API server.
+// IsRemote reports whether the cluster is accessed only through its API server.
 func (c *Cluster) IsRemote() bool { return c.remote }
 
-// PodRuns reports whether a pod has processes on a node that runs.
+// PodRuns reports whether a pod has processes on a running node.
 func (c *Cluster) PodRuns(ctx context.Context, pod client.ObjectKey, uid string) bool {
 	if !c.remote {
 		_, err := c.PodPID(uid)
@@ -46,8 +46,9 @@ func (c *Cluster) PodRuns(ctx context.Context, pod client.ObjectKey, uid string)
 }
 
 // inNetns runs a command in the network namespace of the pod whose UID is the
-// first argument. It runs in virt-handler, which sees all processes of the node.
-// Drivers name a pod's cgroup with dashes or underscores.
+// first argument. It runs in virt-handler, which sees all processes of the
+// node. The name of a pod's cgroup contains dashes or underscores, depending on
+// the cgroup driver.
 const inNetns = `
 uid=$1; shift
 for p in /proc/[0-9]*; do

@@ -89,7 +89,7 @@ func (c *Cluster) certificates(m *member) error {
 	return pki.WriteWorker(r, filepath.Join(first.state, node.PKIDir))
 }
 
-// launch starts a node's first process in new namespaces and connects its cable.
+// launch starts a node's first process in new namespaces and connects its link.
 func (c *Cluster) launch(m *member, program string) error {
 	log, err := os.Create(filepath.Join(m.state, node.LogDir, "node.log"))
 	if err != nil {
@@ -125,8 +125,9 @@ func (c *Cluster) launch(m *member, program string) error {
 	return c.cableTo(m)
 }
 
-// startProcess starts cmd. For an owned cluster, it starts cmd from a thread that
-// lives as long as this program, because the node is killed when that thread ends.
+// startProcess starts cmd. For an owned cluster, it starts cmd from a thread
+// that exists as long as this program, because the node is killed when that
+// thread exits.
 func (c *Cluster) startProcess(cmd *exec.Cmd) error {
 	if !c.options.Owned {
 		if err := cmd.Start(); err != nil {
@@ -146,11 +147,12 @@ func (c *Cluster) startProcess(cmd *exec.Cmd) error {
 	return <-started
 }
 
-// awaitServers waits for the report of a node's first process.
+// awaitServers waits until a node's first process reports that the servers are
+// ready.
 func (c *Cluster) awaitServers(ctx context.Context, m *member) error {
 	return c.Wait(ctx, "the servers of "+m.name, func(context.Context) (string, error) {
 		if !m.process.alive() {
-			return "", kube.Permanent(fmt.Errorf("the node's first process ended; see %s", filepath.Join(m.state, node.LogDir, "node.log")))
+			return "", kube.Permanent(fmt.Errorf("the node's first process exited; see %s", filepath.Join(m.state, node.LogDir, "node.log")))
 		}
 		s, err := node.ReadStatus(m.state)
 		switch {

@@ -219,7 +219,7 @@ func TestRuleWriterEndings(t *testing.T) {
 		"read-back differs":  {ruleio.OutcomeMismatch, v1alpha1.ReasonReadBackMismatch, false, nil},
 		"another namespace":  {ruleio.OutcomeIdentityMismatch, v1alpha1.ReasonIdentityMismatch, false, nil},
 		"kernel without nat": {ruleio.OutcomeUnsupported, v1alpha1.ReasonKernelUnsupported, true, func(s *suite) { s.boot("node-a", "second-boot") }},
-		"request refused": {ruleio.OutcomeInvalid, v1alpha1.ReasonRequestRefused, true, func(s *suite) {
+		"request refused": {ruleio.OutcomeInvalid, v1alpha1.ReasonRequestRejected, true, func(s *suite) {
 			s.restart(func(o *controllers.Options) { o.Jobs.Image = "localhost/meshvm/rule-writer:next" })
 		}},
 		"pod deleted from the node": {ruleio.OutcomeTargetGone, v1alpha1.ReasonTargetGone, false, nil},

@@ -4,9 +4,9 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// OperatorConfiguration configures the operator. All fields are optional. A
-// change of a field that is marked "live" takes effect without a restart. After
-// any other change the manager exits, and Kubernetes restarts it with the new
+// OperatorConfiguration configures the operator. All fields are optional.
+// Changes to fields that are marked "Live" take effect without a restart. After
+// any other change, the manager exits and Kubernetes restarts it with the new
 // configuration.
 //
 // +kubebuilder:object:root=true
@@ -143,11 +143,11 @@ type Audit struct {
 
 // Guests configures the virtual machines.
 type Guests struct {
-	// startGate specifies how the start of guests is delayed until their rules
-	// are verified. Container uses a container that the webhook adds to the
-	// guest's pod. Pause starts the guest paused through KubeVirt. It does not
-	// require the webhook, does not delay the target of a live migration, and
-	// adds ten seconds in a boot menu to every start. Defaults to Container, or
+	// startGate specifies how the start of guests is delayed until their rules are
+	// verified. Container uses a container that the webhook adds to the guest's
+	// pod. Pause starts the guest paused through KubeVirt. Pause does not require
+	// the webhook, does not delay the guest on the target of a live migration, and
+	// delays every start by ten seconds in a boot menu. Defaults to Container, or
 	// to Pause if webhook.mode is Disabled.
 	//
 	// +optional

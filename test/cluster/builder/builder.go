@@ -26,22 +26,22 @@ import (
 	"meshvm.io/meshvm/test/cluster/progress"
 )
 
-// CacheDir is the directory of products and of the state of clusters.
+// CacheDir returns the directory for build products and the state of clusters.
 func CacheDir() (string, error) { return progress.CacheDir() }
 
 // Builder makes products on demand.
 type Builder struct {
 	// Repo is the root of the project's checkout.
 	Repo string
-	// Cache holds the products.
+	// Cache is the directory of the products.
 	Cache string
-	// Progress gets a line for each step that takes time.
+	// Progress receives a line for each step that takes time.
 	Progress *progress.Tracker
 
-	// missing collects names of products that are not cached. If it is set,
+	// missing collects the names of products that are not cached. If it is set,
 	// nothing is built.
 	missing *[]string
-	// listed are outputs of go list by its arguments.
+	// listed contains outputs of go list by its arguments.
 	listed *sync.Map
 }
 
@@ -114,9 +114,9 @@ func FindRepo() (string, error) {
 func (b *Builder) Logf(format string, args ...any) { b.Progress.Logf(format, args...) }
 
 // product returns the path of a cached product. If it does not exist, build
-// makes it. build writes to the path that it is given, a file or a directory,
-// which gets its final name only when build has returned no error. inputs decide
-// the name.
+// makes it. build writes a file or a directory to the given path, which is
+// renamed to its final name only if build succeeds. The name is derived from
+// inputs.
 func (b *Builder) product(ctx context.Context, name string, inputs []string, build func(ctx context.Context, path string) error) (string, error) {
 	path := filepath.Join(b.Cache, name+"-"+digest(inputs...))
 	if _, err := os.Lstat(path); err == nil {
@@ -132,7 +132,7 @@ func (b *Builder) product(ctx context.Context, name string, inputs []string, bui
 	}
 	defer unlock()
 	if _, err := os.Lstat(path); err == nil {
-		return path, nil // another process built it while this one waited
+		return path, nil // another process built it while this process waited
 	}
 	tmp := path + ".tmp"
 	if err := os.RemoveAll(tmp); err != nil {
@@ -208,7 +208,7 @@ func fileDigest(paths ...string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// run executes a command and puts its output into the error when it fails.
+// run executes a command. If it fails, the error contains the output.
 func run(ctx context.Context, dir string, env []string, name string, args ...string) error {
 	_, err := output(ctx, dir, env, name, args...)
 	return err
@@ -221,7 +221,8 @@ func output(ctx context.Context, dir string, env []string, name string, args ...
 	return capture(cmd)
 }
 
-// capture runs cmd and returns its output. An error contains the last lines.
+// capture runs cmd and returns its output. If it fails, the error contains the
+// last lines.
 func capture(cmd *exec.Cmd) (string, error) {
 	var stdout, all strings.Builder
 	cmd.Stdout = io.MultiWriter(&stdout, &all)

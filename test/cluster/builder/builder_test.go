@@ -45,7 +45,7 @@ func TestModuleOrder(t *testing.T) {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 	if _, err := moduleOrder(dir, []string{"absent"}); err == nil {
-		t.Error("no error for a module that is not there")
+		t.Error("expected an error for a missing module")
 	}
 }
 
@@ -54,7 +54,7 @@ func TestPadChecksum(t *testing.T) {
 		in := []byte{byte(i), 1, 2}
 		out := padChecksum(bytes.Clone(in))
 		if crc32.ChecksumIEEE(out) > math.MaxInt32 || !bytes.HasPrefix(out, in) {
-			t.Errorf("%v became %v with checksum %#x", in, out, crc32.ChecksumIEEE(out))
+			t.Errorf("%v was padded to %v with checksum %#x", in, out, crc32.ChecksumIEEE(out))
 		}
 	}
 }
@@ -86,7 +86,7 @@ func TestProduct(t *testing.T) {
 		})
 	}
 	if _, err := get("1", errors.New("broken")); err == nil {
-		t.Error("no error of a build that failed")
+		t.Error("expected an error of a failed build")
 	}
 	first, err := get("1", nil)
 	if err != nil {
@@ -94,14 +94,15 @@ func TestProduct(t *testing.T) {
 	}
 	again, err := get("1", nil)
 	if err != nil || again != first || made != 2 {
-		t.Errorf("the second call made it again: %s, %s, %d builds, %v", first, again, made, err)
+		t.Errorf("the second call built the product again: %s, %s, %d builds, %v", first, again, made, err)
 	}
 	if other, err := get("2", nil); err != nil || other == first {
-		t.Errorf("another input gave %s (%v)", other, err)
+		t.Errorf("a different input returned the product %s (%v)", other, err)
 	}
 }
 
-// Each step that is not cached has a cost, and no cost is of an unknown step.
+// TestCosts checks that every step that can be uncached has a cost, and that
+// every cost belongs to a step.
 func TestCosts(t *testing.T) {
 	b, err := New(io.Discard)
 	if err != nil {
@@ -121,12 +122,12 @@ func TestCosts(t *testing.T) {
 	for _, c := range progress.Costs {
 		costs[c.Name] = true
 		if !known[c.Name] {
-			t.Errorf("progress.Costs has %q, which is no step", c.Name)
+			t.Errorf("progress.Costs contains %q, which is not a step", c.Name)
 		}
 	}
 	for _, name := range missing {
 		if !costs[name] && !slices.Contains(small, name) {
-			t.Errorf("progress.Costs has no %q", name)
+			t.Errorf("progress.Costs does not contain %q", name)
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 // directories, and changes are written to upper. Without upper, changes are
 // written to the only lower directory.
 type chroot struct {
-	lower []string // the lowest is the last
+	lower []string // The last one is the lowest layer.
 	upper string
 	// binds maps directories of the host to their paths in the root. They are
 	// writable.
@@ -37,8 +37,8 @@ func (c chroot) target() string {
 	return c.lower[0]
 }
 
-// run executes a command in the root. All mounts are in a private namespace,
-// which ends with the command.
+// run executes a command in the root. All mounts are in a private namespace
+// that is removed when the command exits.
 func (c chroot) run(ctx context.Context, name string, args ...string) error {
 	root := c.target() + ".root"
 	work := c.target() + ".work"

@@ -17,15 +17,16 @@ import (
 	"meshvm.io/meshvm/test/cluster/nsrun"
 )
 
-// MirrorEnv names the environment variable with the Debian mirror's URL.
+// MirrorEnv is the environment variable with the URL of the Debian mirror.
 const MirrorEnv = "MESHVM_DEBIAN_MIRROR"
 
 // suite is the Debian release of the root file system. It does not depend on the
 // release of the host.
 const suite = "trixie"
 
-// basePackages are the packages in each image that contains Debian: KubeVirt's
-// images (libvirt, QEMU, nft), the image of Istio's proxy, and the node's root.
+// basePackages lists the packages in each image that contains Debian:
+// KubeVirt's images (libvirt, QEMU, nft), the image of Istio's proxy, and the
+// node's root.
 var basePackages = []string{
 	"libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-daemon-log", "libvirt-clients",
 	"qemu-system-x86", "qemu-utils", "seabios", "nftables", "iptables", "iproute2", "procps",
@@ -64,11 +65,11 @@ func (b *Builder) debootstrap(ctx context.Context) (string, error) {
 			return err
 		}
 		if err := run(ctx, dir, nil, "apt-get", "download", "debootstrap"); err != nil {
-			return fmt.Errorf("%w\n(if apt knows no such package: apt-get update)", err)
+			return fmt.Errorf("%w\n(if apt does not know the package, run apt-get update)", err)
 		}
 		debs, err := filepath.Glob(filepath.Join(dir, "*.deb"))
 		if err != nil || len(debs) == 0 {
-			return fmt.Errorf("apt-get download debootstrap left no package (%w)", err)
+			return fmt.Errorf("apt-get download debootstrap did not download a package (%w)", err)
 		}
 		return run(ctx, dir, nil, "dpkg", "-x", debs[0], dir)
 	})
@@ -95,8 +96,8 @@ func (b *Builder) baseRoot(ctx context.Context) (string, error) {
 		if err := b.install(ctx, chroot{lower: []string{dir}}, basePackages); err != nil {
 			return err
 		}
-		// KubeVirt opens /proc/PID/root/var/run, where an absolute link leads into
-		// the caller's /run.
+		// KubeVirt opens /proc/PID/root/var/run, where an absolute link would resolve
+		// to the caller's /run.
 		link := filepath.Join(dir, "var/run")
 		return errors.Join(os.Remove(link), os.Symlink("../run", link))
 	})

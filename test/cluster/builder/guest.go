@@ -19,7 +19,7 @@ import (
 	"meshvm.io/meshvm/hack/images/oci"
 )
 
-// GuestImage holds a kernel and an initial RAM file system for KubeVirt's
+// GuestImage contains a kernel and an initial RAM file system for KubeVirt's
 // kernelBoot, at GuestKernel and GuestInitrd.
 const (
 	GuestImage  = "localhost/meshvm/guest:dev"
@@ -31,7 +31,7 @@ const (
 // from modules.dep.
 var guestModules = []string{"virtio_pci", "virtio_net"}
 
-// guestInit is the guest's first program.
+// guestInit is the init program of the guest.
 const guestInit = `#!/bin/sh
 busybox mount -t proc none /proc
 busybox mount -t sysfs none /sys
@@ -46,7 +46,7 @@ busybox udhcpc -i eth0 -s /udhcpc -t 30 -T 1 -b -S
 exec /guest </dev/console >/dev/console 2>&1
 `
 
-// guestLease is the script that applies an answer of the DHCP server.
+// guestLease is the script that applies a lease of the DHCP server.
 const guestLease = `#!/bin/sh
 case "$1" in bound|renew)
   busybox ip addr flush dev $interface
@@ -116,7 +116,7 @@ func (b *Builder) GuestImageArchive(ctx context.Context) (string, error) {
 		layer := path + ".layer"
 		defer os.Remove(layer) //nolint:errcheck // it is in the archive
 		err = oci.WriteLayer(layer, func(l *oci.Layer) error {
-			l.UID, l.GID = 107, 107 // KubeVirt reads it as the user of QEMU
+			l.UID, l.GID = 107, 107 // KubeVirt reads the file as the user of QEMU.
 			return errors.Join(l.Bytes(GuestKernel, 0o644, padChecksum(kernel)), l.Bytes(GuestInitrd, 0o644, padChecksum(initrd)))
 		})
 		if err != nil {

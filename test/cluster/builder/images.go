@@ -60,8 +60,8 @@ func (b *Builder) OperatorImages(ctx context.Context) (string, error) {
 	return b.versionedImages(ctx, "operator", devVersion, operatorImages)
 }
 
-// NamedOperatorImages is OperatorImages with another version in the programs.
-// names maps the images' names to other names.
+// NamedOperatorImages is OperatorImages with a different version in the
+// programs. names maps the names of the images to other names.
 func (b *Builder) NamedOperatorImages(ctx context.Context, version string, names map[string]string) (string, error) {
 	images := slices.Clone(operatorImages)
 	for i := range images {
@@ -113,7 +113,8 @@ func (b *Builder) versionedImages(ctx context.Context, name, version string, ima
 	})
 }
 
-// programsOf names the step that compiles the programs of an archive.
+// programsOf returns the name of the step that compiles the programs of an
+// archive.
 func programsOf(archive string) string {
 	if archive == "operator" {
 		return progress.OperatorPrograms

@@ -73,9 +73,9 @@ func (b *Builder) cgoPrograms(ctx context.Context) (string, error) {
 	})
 }
 
-// goRoot returns the build root with the host's Go, its caches and the checkout at
-// their paths on the host, and with out at /out. All other files that a build
-// writes are deleted.
+// goRoot returns the build root with the host's Go, its caches and the checkout
+// at their paths on the host, and with out at /out. Other files that a build
+// writes are discarded.
 func (b *Builder) goRoot(ctx context.Context, upper, base, out string) (chroot, error) {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return chroot{}, err

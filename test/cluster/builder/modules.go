@@ -23,9 +23,9 @@ func kernelModules(root, version string) (string, error) {
 	return "", fmt.Errorf("no modules.dep of kernel %s below %s", version, root)
 }
 
-// moduleOrder returns the files of the wanted modules and of their dependencies,
-// each after its dependencies. Modules that are built into the kernel are left
-// out.
+// moduleOrder returns the files of the requested modules and of their
+// dependencies, each after its dependencies. It omits modules that are built
+// into the kernel.
 func moduleOrder(dir string, wanted []string) ([]string, error) {
 	dep, err := os.ReadFile(filepath.Join(dir, "modules.dep"))
 	if err != nil {

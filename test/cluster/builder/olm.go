@@ -28,17 +28,17 @@ const (
 
 // Images of OLM, with their names in OLMManifests.
 const (
-	// OLMImage contains OLM's two controllers and the program that its unpacking
+	// OLMImage contains OLM's two controllers and the program that OLM's unpacking
 	// Jobs copy.
 	OLMImage = "localhost/meshvm-test/olm:dev"
 	// OPMImage unpacks bundles and serves catalogs.
 	OPMImage = "localhost/meshvm-test/opm:dev"
 )
 
-// olmTags leave out the parts of opm that need C libraries.
+// olmTags omit the parts of opm that require C libraries.
 const olmTags = "containers_image_openpgp,netgo,osusergo"
 
-// olmPrograms are the programs of OLM and of the registry by name.
+// olmPrograms contains the programs of OLM and of the registry by name.
 var olmPrograms = map[string]string{
 	"olm":          olmPath + "/cmd/olm",
 	"catalog":      olmPath + "/cmd/catalog",
@@ -158,8 +158,8 @@ func (b *Builder) treeImage(ctx context.Context, product, name, dir, to, opm str
 // OLMNamespace is the namespace of OLM in OLMManifests.
 const OLMNamespace = "olm"
 
-// olmTemplates are the templates of OLM's chart that are used. They leave out the
-// package server, the catalog and the global operator group.
+// olmTemplates lists the templates of OLM's chart that are used. The package
+// server, the catalog and the global operator group are not used.
 var olmTemplates = []string{
 	"0000_50_olm_00-namespace.yaml",
 	"0000_50_olm_01-networkpolicies.yaml",

@@ -43,8 +43,8 @@ var tools = map[string]tool{
 	"helm":            {module: chartModule, pkg: "helm.sh/helm/v4/cmd/helm"},
 }
 
-// istioTags leave out the generated validation of Envoy's messages, as Istio's
-// own builds do.
+// istioTags omit the generated validation of Envoy's messages, like Istio's
+// release builds.
 const istioTags = "disable_pgv"
 
 // kubevirtCommands is the path of KubeVirt's programs.
@@ -54,8 +54,8 @@ const kubevirtCommands = "kubevirt.io/kubevirt/cmd/"
 // packages that import them are compiled once for programs with and without cgo.
 const kubevirtTags = "netgo,osusergo"
 
-// kubevirtPrograms are linked without cgo. virt-launcher and virt-handler need
-// libvirt, see cgoPrograms.
+// kubevirtPrograms are linked without cgo. virt-launcher and virt-handler
+// require libvirt (see cgoPrograms).
 var kubevirtPrograms = []string{
 	"virt-operator", "virt-api", "virt-controller", "virt-launcher-monitor",
 	"virt-chroot", "virt-freezer", "virt-probe", "virt-tail",
@@ -73,8 +73,8 @@ func Tools() []string {
 	return names
 }
 
-// Tool returns the path of an upstream program, which is built unless it is
-// cached.
+// Tool returns the path of an upstream program. It builds the program unless it
+// is cached.
 func (b *Builder) Tool(ctx context.Context, name string) (string, error) {
 	if name == "envoy" {
 		return b.Envoy(ctx)
@@ -191,7 +191,8 @@ func (b *Builder) moduleOf(pkg string) (dir, within string) {
 const EnvtestEnv = "KUBEBUILDER_ASSETS"
 
 // EnvtestAssets returns a directory with etcd, kube-apiserver,
-// kube-controller-manager and kubectl. It is $KUBEBUILDER_ASSETS if that is set.
+// kube-controller-manager and kubectl. If $KUBEBUILDER_ASSETS is set, it
+// returns that directory.
 func (b *Builder) EnvtestAssets(ctx context.Context) (string, error) {
 	if dir := os.Getenv(EnvtestEnv); dir != "" {
 		for _, name := range []string{"etcd", "kube-apiserver"} {

@@ -12,10 +12,10 @@ import (
 	"testing"
 )
 
-// sharing are the modules whose programs share compiled packages.
+// sharing lists the modules whose programs share compiled packages.
 var sharing = []string{".", "test", kubernetesModule, istioModule, corednsModule}
 
-// requirements are the versions in a go.mod file by the module's path.
+// requirements returns the versions in a go.mod file by module path.
 func requirements(t *testing.T, file string) map[string]string {
 	t.Helper()
 	f, err := os.Open(file)
@@ -37,8 +37,9 @@ func requirements(t *testing.T, file string) map[string]string {
 	return out
 }
 
-// A module of which two programs need different versions is compiled twice, and
-// so is everything that imports it.
+// TestSharedModules checks that programs require the same versions of shared
+// modules. A module that is required in two versions is compiled twice,
+// together with all packages that import it.
 func TestSharedModules(t *testing.T) {
 	repo, err := FindRepo()
 	if err != nil {

@@ -28,7 +28,7 @@ type ControlPlane struct {
 	dir         string
 }
 
-// Start starts everything, and builds programs that are not cached.
+// Start starts all programs, and builds programs that are not cached.
 func Start(ctx context.Context, b *builder.Builder) (c *ControlPlane, err error) {
 	assets, err := b.EnvtestAssets(ctx)
 	if err != nil {
@@ -81,7 +81,7 @@ func Start(ctx context.Context, b *builder.Builder) (c *ControlPlane, err error)
 	return c, c.manager.Start()
 }
 
-// managerConfig leaves out the manager's servers, which the API server cannot
+// managerConfig disables the manager's servers, which the API server cannot
 // reach.
 const managerConfig = `apiVersion: config.meshvm.io/v1alpha1
 kind: OperatorConfiguration

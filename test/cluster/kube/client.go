@@ -46,7 +46,7 @@ func Connect(kubeconfig, program string, logf func(string, ...any)) (*API, error
 
 // ConnectWith is Connect with another command for kubectl.
 func ConnectWith(kubeconfig string, command []string, logf func(string, ...any)) (*API, error) {
-	log.SetLogger(logr.Discard()) // controller-runtime complains when it has none
+	log.SetLogger(logr.Discard()) // controller-runtime logs a warning if no logger is set
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (c *API) ApplyManifest(ctx context.Context, manifest []byte) error {
 	return c.ApplyObjects(ctx, objects)
 }
 
-// ApplyObjects is ApplyManifest for objects that were decoded.
+// ApplyObjects is ApplyManifest for decoded objects.
 func (c *API) ApplyObjects(ctx context.Context, objects []*unstructured.Unstructured) error {
 	for _, o := range objects {
 		what := o.GetKind() + " " + o.GetName()
@@ -129,7 +129,7 @@ func Decode(manifest []byte) ([]*unstructured.Unstructured, error) {
 	return out, nil
 }
 
-// Stdio are the streams of a command. A stream that is nil is empty.
+// Stdio contains the streams of a command. A nil stream is empty.
 type Stdio struct {
 	In       io.Reader
 	Out, Err io.Writer

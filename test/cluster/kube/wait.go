@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// WaitLimit limits each wait. Machines of tests are slow.
+// WaitLimit limits each wait. It is long because test machines can be slow.
 const WaitLimit = 5 * time.Minute
 
 // permanent is an error that is not retried.
@@ -23,10 +23,10 @@ func Permanent(err error) error { return permanent{err} }
 // repeat is the time after which Wait prints an unchanged state again.
 const repeat = 10 * time.Second
 
-// Wait polls a condition several times a second. It prints what is missing
-// whenever that changes, and every 10 seconds. The condition returns what is
-// missing, or an empty string when it holds. Errors are retried unless they are
-// Permanent.
+// Wait polls a condition several times per second. It prints the state whenever
+// it changes, and every 10 seconds. The condition returns a description of the
+// missing state, or an empty string if the condition is met. Errors are retried
+// unless they are Permanent.
 func (c *API) Wait(ctx context.Context, what string, condition func(context.Context) (missing string, err error)) error {
 	ctx, cancel := context.WithTimeout(ctx, WaitLimit)
 	defer cancel()

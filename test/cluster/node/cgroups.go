@@ -38,7 +38,7 @@ func mountCgroups(groups []Cgroup) error {
 	}
 	for _, g := range groups {
 		if g.Controllers == "" {
-			continue // of a hybrid host, where container runtimes use the others
+			continue // On a hybrid host, container runtimes use the v1 hierarchies.
 		}
 		name := strings.TrimPrefix(g.Controllers, "name=")
 		options := g.Controllers
@@ -60,8 +60,9 @@ func mountCgroups(groups []Cgroup) error {
 	return nil
 }
 
-// mountUnified is for hosts with cgroup v2 only. A cgroup with processes cannot
-// delegate controllers to children, so this process first moves to a child.
+// mountUnified mounts the hierarchy of a host that has only cgroup v2. A cgroup
+// with processes cannot delegate controllers to children, so this process first
+// moves to a child.
 func mountUnified() error {
 	if err := mountAll(mount{"cgroup2", cgroupRoot, "cgroup2", unix.MS_NOSUID, ""}); err != nil {
 		return err

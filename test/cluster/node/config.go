@@ -11,17 +11,18 @@ import (
 	"path/filepath"
 )
 
-// Config is the configuration of the node's first process. It is a file in the
-// state directory, so that a node can be inspected after it has ended.
+// Config is the configuration of the node's first process. It is stored in the
+// state directory, so that a node can be inspected after it has stopped.
 type Config struct {
 	// Name is the node's name in Kubernetes and its host name.
 	Name string `json:"name"`
-	// State is the host's path of the directory for everything that is kept when the
-	// node ends.
+	// State is the path on the host of the directory with the data that is kept
+	// when the node stops.
 	State string `json:"state"`
 	// Role is ControlPlane or Worker.
 	Role string `json:"role"`
-	// Lower are the directories of the read-only root. The lowest is the last.
+	// Lower lists the directories of the read-only root. The last one is the
+	// lowest layer.
 	Lower []string `json:"lower"`
 	// Programs maps a program's name in the node to its path on the host.
 	Programs map[string]string `json:"programs"`
@@ -29,21 +30,21 @@ type Config struct {
 	// of the host, or of the first node for a worker.
 	Address string `json:"address"`
 	Gateway string `json:"gateway"`
-	// PodCIDR is the network of this node's pods, ClusterCIDR that of all pods. They
-	// and ServiceCIDR exist only inside the nodes.
+	// PodCIDR is the network of this node's pods, and ClusterCIDR is the network
+	// of all pods. These networks and ServiceCIDR exist only inside the nodes.
 	PodCIDR     string `json:"podCIDR"`
 	ClusterCIDR string `json:"clusterCIDR"`
 	ServiceCIDR string `json:"serviceCIDR"`
-	// Cgroups are the node's cgroups, one per hierarchy.
+	// Cgroups lists the node's cgroups, one per hierarchy.
 	Cgroups []Cgroup `json:"cgroups"`
 }
 
 // Cgroup is the node's cgroup in one hierarchy.
 type Cgroup struct {
-	// Controllers as in /proc/self/cgroup: "memory", "cpu,cpuacct",
+	// Controllers is in the format of /proc/self/cgroup: "memory", "cpu,cpuacct",
 	// "name=systemd", or empty for the unified hierarchy.
 	Controllers string `json:"controllers"`
-	// Dir is the host's path of the directory.
+	// Dir is the path of the directory on the host.
 	Dir string `json:"dir"`
 }
 
@@ -78,14 +79,15 @@ const (
 	DNSAddress = "10.96.0.10"
 )
 
-// PauseImage holds a pod's namespaces open.
+// PauseImage is the image of the container that keeps a pod's namespaces open.
 const PauseImage = "localhost/meshvm-test/pause:dev"
 
-// RestartRequest returns the name of a file in the state directory. If it exists
-// when the server ends, the server is restarted and the file is removed.
+// RestartRequest returns the name of a file in the state directory. If it
+// exists when the server exits, the server is restarted and the file is
+// removed.
 func RestartRequest(server string) string { return "restart-" + server }
 
-// ConfigPath returns the path of a node's configuration.
+// ConfigPath returns the path of a node's configuration file.
 func ConfigPath(state string) string { return filepath.Join(state, configFile) }
 
 // Save writes the configuration to its file.
@@ -97,13 +99,13 @@ func Load(state string) (Config, error) {
 	return c, readJSON(ConfigPath(state), &c)
 }
 
-// Status is the report of the node's first process.
+// Status is the status that the node's first process reports.
 type Status struct {
 	// Phase is Starting, Ready (all servers were started) or Failed.
 	Phase string `json:"phase"`
 	// Message describes the server that is starting, or the failure.
 	Message string `json:"message,omitempty"`
-	// Servers by name.
+	// Servers contains the servers by name.
 	Servers map[string]Server `json:"servers"`
 }
 
@@ -120,13 +122,13 @@ type Server struct {
 	Exited string `json:"exited,omitempty"`
 }
 
-// ReadStatus reads the report of the node with the state directory.
+// ReadStatus reads the status of the node with the state directory.
 func ReadStatus(state string) (Status, error) {
 	var s Status
 	return s, readJSON(filepath.Join(state, statusFile), &s)
 }
 
-// ClearStatus removes the report of an earlier run.
+// ClearStatus removes the status of an earlier run.
 func ClearStatus(state string) error {
 	err := os.Remove(filepath.Join(state, statusFile))
 	if os.IsNotExist(err) {

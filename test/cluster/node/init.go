@@ -27,7 +27,8 @@ const (
 	Init = "init"
 )
 
-// Main runs a stage of the node's first process and returns only when it fails.
+// Main runs a stage of the node's first process. It returns only if the stage
+// fails.
 func Main(stage, state string) error {
 	c, err := Load(state)
 	if err != nil {
@@ -69,8 +70,8 @@ func runInit(c Config) error {
 	if err := errors.Join(unix.Sethostname([]byte(c.Name)), etcFiles(c)); err != nil {
 		return err
 	}
-	// The starting program moves one end of a cable here and then closes the
-	// standard input.
+	// The starting program moves one end of a veth pair into this network
+	// namespace and then closes the standard input.
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
 		return err
 	}
@@ -82,10 +83,10 @@ func runInit(c Config) error {
 	if err := servers(s, c); err != nil {
 		s.phase(Failed, "%v", err)
 	}
-	select {} // the node ends only when it is killed
+	select {} // The node runs until it is killed.
 }
 
-// etcFiles writes the files in /etc that programs need.
+// etcFiles writes the files in /etc that the node's programs read.
 func etcFiles(c Config) error {
 	address, _, err := net.ParseCIDR(c.Address)
 	if err != nil {
@@ -105,7 +106,7 @@ func etcFiles(c Config) error {
 }
 
 // network sets the node's address on the link that the starting program moved
-// here.
+// into this network namespace.
 func network(c Config) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {

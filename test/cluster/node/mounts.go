@@ -14,16 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kept are directories of the node's root that are in the state directory.
-// KubeVirt's manifests contain the paths /var/lib/kubelet and /var/lib/kubevirt.
+// kept lists the directories of the node's root that are stored in the state
+// directory. KubeVirt's manifests contain the paths /var/lib/kubelet and
+// /var/lib/kubevirt.
 var kept = []string{
 	"var/lib/containerd", "var/lib/etcd", "var/lib/kubelet", "var/lib/kubevirt",
 	"var/lib/kubevirt-node-labeller", "var/lib/cni",
 }
 
 // enterRoot replaces the root file system of this mount namespace by an overlay
-// of the configured directories. Written data is in memory and is lost when the
-// node ends, except in the kept directories.
+// of the configured directories. Written data is stored in memory and lost when
+// the node stops, except in the kept directories.
 func enterRoot(c Config) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -118,7 +119,8 @@ func bindPrograms(c Config, dir string) error {
 	return nil
 }
 
-// device numbers are those of Documentation/admin-guide/devices.txt of Linux.
+// The device numbers are specified in Linux,
+// Documentation/admin-guide/devices.txt.
 var devices = []struct {
 	name         string
 	mode         uint32
@@ -130,12 +132,12 @@ var devices = []struct {
 	{"random", 0o666, 1, 8},
 	{"urandom", 0o666, 1, 9},
 	{"tty", 0o666, 5, 0},
-	{"kmsg", 0o600, 1, 11}, // the kubelet exits without it
+	{"kmsg", 0o600, 1, 11}, // The kubelet exits if it does not exist.
 	{"net/tun", 0o666, 10, 200},
 }
 
-// mountDevices creates the node's /dev. It has no kvm, so guests always run in
-// software emulation.
+// mountDevices creates the node's /dev. It does not contain kvm, so guests
+// always run in software emulation.
 func mountDevices(dev string) error {
 	if err := mountAll(
 		mount{"tmpfs", dev, "tmpfs", unix.MS_NOSUID, "mode=755"},

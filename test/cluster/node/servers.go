@@ -77,7 +77,8 @@ func (v values) controlPlane(s *supervisor, kube string) error {
 	if err := s.start("kube-apiserver", kube, v.apiserver()...); err != nil {
 		return err
 	}
-	// kube-controller-manager exits if no API server answers. The others wait.
+	// kube-controller-manager exits if no API server responds. The other servers
+	// wait.
 	if err := await(s, "kube-apiserver", v.apiReady); err != nil {
 		return err
 	}
@@ -128,7 +129,8 @@ func (v values) apiserver() []string {
 		"--etcd-servers=" + etcdURL, "--bind-address=" + v.IP, "--advertise-address=" + v.IP, "--secure-port=6443",
 		"--tls-cert-file=" + v.PKI + "/apiserver.crt", "--tls-private-key-file=" + v.PKI + "/apiserver.key",
 		"--client-ca-file=" + v.PKI + "/ca.crt", "--service-account-issuer=https://kubernetes.default.svc",
-		// A certificate, because a private key of an elliptic curve is not accepted.
+		// This is a certificate, because private keys of an elliptic curve are not
+		// accepted.
 		"--service-account-key-file=" + v.PKI + "/sa.crt", "--service-account-signing-key-file=" + v.PKI + "/sa.key",
 		"--service-cluster-ip-range=" + v.ServiceCIDR, "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--kubelet-client-certificate=" + v.PKI + "/apiserver-kubelet-client.crt",
@@ -203,9 +205,10 @@ func (v values) apiReady() error {
 	return nil
 }
 
-// criReady sends the kubelet's first request to containerd. The kubelet exits if
-// there is no answer, and the socket exists before containerd answers. The request
-// may be empty, and the answer is ignored (cri-api, runtime/v1/api.proto, Version).
+// criReady sends the kubelet's first request to containerd. The kubelet exits
+// if it receives no response, and the socket exists before containerd responds.
+// The request can be empty, and the response is ignored (cri-api,
+// runtime/v1/api.proto, Version).
 func criReady() error {
 	conn, err := grpc.NewClient("unix://"+Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

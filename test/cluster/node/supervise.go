@@ -16,15 +16,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// supervisor starts servers, reaps every process that ends in the node, and
-// updates the report. A server that exits is reported and not restarted, unless a
-// RestartRequest exists.
+// supervisor starts servers, reaps every process that exits in the node, and
+// updates the status. A server that exits is reported and not restarted, unless
+// a RestartRequest exists.
 type supervisor struct {
 	mu       sync.Mutex
 	status   Status
 	path     string
-	names    map[int]string      // server by process id
-	commands map[string][]string // by server: the program and its arguments
+	names    map[int]string      // servers by process ID
+	commands map[string][]string // the program and its arguments, by server
 }
 
 func newSupervisor() *supervisor {
@@ -113,7 +113,7 @@ func (s *supervisor) ended(pid int, status unix.WaitStatus) {
 	defer s.mu.Unlock()
 	name, ok := s.names[pid]
 	if !ok {
-		return // an orphaned process of a pod
+		return // This is an orphaned process of a pod.
 	}
 	request := filepath.Join(stateMount, RestartRequest(name))
 	if os.Remove(request) == nil {
@@ -128,11 +128,11 @@ func (s *supervisor) ended(pid int, status unix.WaitStatus) {
 	}
 	how += " at " + time.Now().UTC().Format(time.RFC3339)
 	s.status.Servers[name] = Server{PID: pid, Exited: how}
-	s.status.Phase, s.status.Message = Failed, fmt.Sprintf("%s ended: %s; see %s/%s.log", name, how, LogDir, name)
+	s.status.Phase, s.status.Message = Failed, fmt.Sprintf("%s exited: %s; see %s/%s.log", name, how, LogDir, name)
 	s.save()
 }
 
-// failed returns the message of a failure, or an empty string.
+// failed returns the error message of the first failure, or an empty string.
 func (s *supervisor) failed() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -3,9 +3,9 @@
 //go:build linux
 
 // Package nsrun runs commands in other namespaces without a helper program. A
-// goroutine is locked to its thread, the thread changes namespaces, and the
-// command is started from that thread, whose namespaces it inherits. The thread
-// ends with the goroutine, so the rest of the program keeps its namespaces.
+// goroutine is locked to its thread, the thread enters the namespaces, and the
+// command is started from that thread and inherits its namespaces. The thread
+// exits with the goroutine, so the rest of the program stays in its namespaces.
 package nsrun
 
 import (
@@ -20,26 +20,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// onThread runs f on a dedicated thread that ends afterwards.
+// onThread runs f on a dedicated thread that exits afterwards.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			// The runtime cannot end the first thread of a program, which would
-			// keep the other namespaces alive. It waits here while f runs on
-			// another thread.
+			// The runtime cannot terminate the first thread of a program, which would
+			// keep the other namespaces alive. The first thread waits here while f runs
+			// on another thread.
 			defer runtime.UnlockOSThread()
 			done <- onThread(f)
 			return
 		}
-		done <- f() // never unlocked: the runtime ends the thread
+		done <- f() // The thread is never unlocked, so the runtime terminates it.
 	}()
 	return <-done
 }
 
-// PrivateMounts runs prepare and then cmd in a new mount namespace. Its mounts are
-// not visible outside and are removed when cmd and its children have ended.
+// PrivateMounts runs prepare and then cmd in a new mount namespace. Its mounts
+// are not visible outside and are removed when cmd and its children have
+// exited.
 func PrivateMounts(prepare func() error, cmd *exec.Cmd) error {
 	return onThread(func() error {
 		// A thread that shares its root and working directory with other threads
@@ -56,7 +57,7 @@ func PrivateMounts(prepare func() error, cmd *exec.Cmd) error {
 		if cmd.SysProcAttr == nil {
 			cmd.SysProcAttr = &syscall.SysProcAttr{}
 		}
-		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // it ends with this program
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL // The command is killed when this program exits.
 		return cmd.Run()
 	})
 }
@@ -75,7 +76,8 @@ func Run(t Target, cmd *exec.Cmd) error {
 	if net == 0 {
 		net = t.PID
 	}
-	// Opened first, because the paths are valid only in this namespace.
+	// The files are opened first, because their paths are valid only in the
+	// current namespace.
 	spaces := []struct {
 		pid  int
 		name string
@@ -115,8 +117,8 @@ func Run(t Target, cmd *exec.Cmd) error {
 				return fmt.Errorf("enter %s namespace of process %d: %w", s.name, s.pid, err)
 			}
 		}
-		// No parent-death signal, because a child in another PID namespace sees
-		// no parent and would end immediately.
+		// A parent-death signal cannot be used, because a child in another PID
+		// namespace has no visible parent and would exit immediately.
 		return cmd.Run()
 	})
 }

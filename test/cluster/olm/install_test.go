@@ -23,10 +23,10 @@ import (
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
-// packageName is the operator's name in catalogs.
+// packageName is the name of the operator's package in catalogs.
 const packageName = "meshvm"
 
-// bundle is one version of the operator as catalogs offer it.
+// bundle is one version of the operator in a catalog.
 type bundle struct {
 	version string
 	dir     string // manifests/, metadata/
@@ -43,7 +43,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// deployOLM gives the node OLM's images and applies its manifests.
+// deployOLM imports OLM's images and applies its manifests.
 func deployOLM(ctx context.Context, t *testing.T, s *scenario.Scenario) {
 	t.Helper()
 	archive, err := s.Builder().OLMImages(ctx)
@@ -65,8 +65,9 @@ func deployOLM(ctx context.Context, t *testing.T, s *scenario.Scenario) {
 	}
 }
 
-// makeBundle makes images of the checkout with the version as their tag, the
-// bundle that names them by digest, and the bundle's image.
+// makeBundle builds the operator's images from the checkout with the version as
+// their tag, the bundle that refers to the images by digest, and the image of
+// the bundle.
 func makeBundle(ctx context.Context, t *testing.T, s *scenario.Scenario, version string) bundle {
 	t.Helper()
 	r, err := s.HeadRelease(ctx, version)
@@ -96,8 +97,9 @@ func makeBundle(ctx context.Context, t *testing.T, s *scenario.Scenario, version
 	return b
 }
 
-// makeCatalog renders the bundles into a file-based catalog with one channel, in
-// which each replaces the one before it, and returns the image that serves it.
+// makeCatalog renders the bundles into a file-based catalog with one channel,
+// in which each bundle replaces the previous bundle, and returns the image that
+// serves the catalog.
 func makeCatalog(ctx context.Context, t *testing.T, s *scenario.Scenario, bundles ...bundle) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -127,10 +129,10 @@ func makeCatalog(ctx context.Context, t *testing.T, s *scenario.Scenario, bundle
 	return name
 }
 
-// subscription is what an administrator applies: the namespace, the catalog,
-// the group for all namespaces, and the wish for the operator. The catalog is
-// served by a Deployment: OLM's own pod for a catalog needs a program in its
-// image whose module is not to be had (grpc_health_probe).
+// subscription contains the objects that an administrator applies: the
+// namespace, the catalog, the OperatorGroup for all namespaces, and the
+// Subscription. A Deployment serves the catalog, because OLM's catalog pod
+// requires grpc_health_probe in its image, whose module is not available.
 var subscription = template.Must(template.New("subscription").Parse(`
 apiVersion: v1
 kind: Namespace
@@ -185,8 +187,8 @@ spec:
   installPlanApproval: Manual
 `))
 
-// catalogAddress is a free address of the cluster's Services: the cluster of
-// these tests needs no DNS.
+// catalogAddress is an unused cluster IP, because the cluster of these tests
+// does not run a DNS server.
 const catalogAddress = "10.96.0.51"
 
 func subscribe(ctx context.Context, t *testing.T, s *scenario.Scenario, catalog string, first bundle) {
@@ -199,7 +201,7 @@ func subscribe(ctx context.Context, t *testing.T, s *scenario.Scenario, catalog 
 	must(t, s.ApplyManifest(ctx, out.Bytes()))
 }
 
-// olmObject is an object of OLM's in the operator's namespace.
+// olmObject returns an object of an OLM kind in the operator's namespace.
 func olmObject(kind, name string) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{}
 	u.SetAPIVersion("operators.coreos.com/v1alpha1")

@@ -18,23 +18,23 @@ import (
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
-// enable is the variable that "make test-olm" sets; require makes a failure of
-// what would be skipped.
+// enable is the environment variable that "make test-olm" sets. With require,
+// tests fail instead of being skipped.
 const (
 	enable  = "MESHVM_TEST_OLM"
 	require = "MESHVM_REQUIRE_CLUSTER"
 )
 
-// attach is for working on these tests: the cluster stays, and must have no
-// operator.
-var attach = flag.String("attach", "", "name of a cluster that runs already (local-cluster -name NAME up)")
+// attach is for the development of these tests: the cluster keeps running. The
+// operator must not be installed in it.
+var attach = flag.String("attach", "", "name of a running cluster (local-cluster -name NAME up)")
 
-// up starts a cluster that goes with the test.
+// up starts a cluster that is removed after the test.
 func up(t *testing.T) *scenario.Scenario {
 	t.Helper()
 	reason := ""
 	if os.Getenv(enable) == "" {
-		reason = "starts a cluster with OLM, which takes minutes: make test-olm, or " + enable + "=1"
+		reason = "starts a cluster with OLM, which takes several minutes: run make test-olm, or set " + enable + "=1"
 	} else if err := builder.Missing(); err != nil {
 		reason = err.Error()
 	}
@@ -54,7 +54,7 @@ func up(t *testing.T) *scenario.Scenario {
 		return scenario.New(c)
 	}
 	if err := cluster.Down(o, false); err != nil {
-		t.Fatal(err) // of a killed run
+		t.Fatal(err) // state of a killed run
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
 	defer cancel()
@@ -64,7 +64,7 @@ func up(t *testing.T) *scenario.Scenario {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			lastWords(t, c)
+			printDiagnostics(t, c)
 		}
 		if err := c.Down(false); err != nil {
 			t.Error(err)
@@ -73,8 +73,8 @@ func up(t *testing.T) *scenario.Scenario {
 	return scenario.New(c)
 }
 
-// lastWords prints what OLM has to report about a failure.
-func lastWords(t *testing.T, c *cluster.Cluster) {
+// printDiagnostics prints OLM's objects, logs and events after a failure.
+func printDiagnostics(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 	defer cancel()
@@ -91,7 +91,7 @@ func lastWords(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
-// timeline prints and keeps what happened when.
+// timeline logs and stores events with their times.
 type timeline struct {
 	t     *testing.T
 	begin time.Time

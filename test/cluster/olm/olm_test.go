@@ -17,8 +17,9 @@ import (
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
-// TestOLM installs the operator from a catalog, has it make the sample Ready,
-// replaces it by a second version while packets flow, and removes it.
+// TestOLM installs the operator from a catalog, waits until the sample is
+// Ready, upgrades the operator to a second version while traffic flows, and
+// uninstalls it.
 func TestOLM(t *testing.T) {
 	s := up(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
@@ -30,7 +31,7 @@ func TestOLM(t *testing.T) {
 	line.mark("OLM's two operators are ready")
 	first, second := makeBundle(ctx, t, s, "0.9.1"), makeBundle(ctx, t, s, "0.9.2")
 	catalog := makeCatalog(ctx, t, s, first, second)
-	line.mark("images, two bundles and a catalog made and imported")
+	line.mark("images, two bundles and a catalog built and imported")
 	subscribe(ctx, t, s, catalog, first)
 	line.mark("catalog and subscription applied")
 
@@ -41,28 +42,28 @@ func TestOLM(t *testing.T) {
 	}
 	install(first)
 	pod, clients := sample(ctx, t, s)
-	line.mark("the sample is Ready and its guest answers")
+	line.mark("the sample is Ready and its guest responds")
 	checkPackets(ctx, t, s, pod, clients)
 
 	t.Run("upgrade", func(t *testing.T) {
 		undisturbed(ctx, t, s, pod, clients, func() {
 			install(second)
 			gone(ctx, t, s, olmObject("ClusterServiceVersion", first.csv()))
-			line.mark("%s is gone", first.csv())
+			line.mark("%s is deleted", first.csv())
 			must(t, s.OperatorLeads(ctx))
-			line.mark("the new manager leads")
+			line.mark("the new manager is the leader")
 		})
 	})
 	t.Run("uninstall", func(t *testing.T) {
 		undisturbed(ctx, t, s, pod, clients, func() {
 			uninstall(ctx, t, s, second)
-			line.mark("subscription, CSV and the operator's deployment are gone")
+			line.mark("subscription, CSV and the operator's deployment are deleted")
 		})
 		checkPackets(ctx, t, s, pod, clients)
 	})
 }
 
-// sample applies the sample and waits until its guest answers.
+// sample applies the sample and waits until its guest responds.
 func sample(ctx context.Context, t *testing.T, s *scenario.Scenario) (*corev1.Pod, scenario.Clients) {
 	t.Helper()
 	must(t, s.ApplySample(ctx))
@@ -85,15 +86,15 @@ func checkPackets(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *
 	}
 }
 
-// undisturbed does something to the operator and fails when the sample's
-// machine or its traffic noticed.
+// undisturbed changes the operator and fails if the change affects the sample's
+// guest or its traffic.
 func undisturbed(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *corev1.Pod, clients scenario.Clients, change func()) {
 	t.Helper()
 	before, err := s.Snapshot(ctx, pod)
 	must(t, err)
 	watch := s.StartWatch(ctx, pod, clients)
 	change()
-	time.Sleep(5 * time.Second) // in which a new operator would do what it finds to do
+	time.Sleep(5 * time.Second) // time in which a new operator would apply changes
 	seen, err := watch.Stop()
 	must(t, err)
 	after, err := s.Snapshot(ctx, pod)
@@ -102,8 +103,8 @@ func undisturbed(ctx context.Context, t *testing.T, s *scenario.Scenario, pod *c
 	scenario.CompareSnapshots(t, before, after)
 }
 
-// uninstall removes the operator as OLM's documentation reports: the subscription
-// and the CSV. The kinds stay, and so do their objects.
+// uninstall removes the operator as described in OLM's documentation: it
+// deletes the subscription and the CSV. The CRDs and their objects remain.
 func uninstall(ctx context.Context, t *testing.T, s *scenario.Scenario, b bundle) {
 	t.Helper()
 	for _, o := range []*unstructured.Unstructured{olmObject("Subscription", "meshvm"), olmObject("ClusterServiceVersion", b.csv())} {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package pki creates the certificates and kubeconfig files of a test cluster.
-// Their keys are in plain files and have no use outside of the cluster.
+// Their keys are stored in plain files and cannot be used outside the cluster.
 package pki
 
 import (
@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// lifetime is longer than state is kept.
+// lifetime exceeds the time for which state is kept.
 const lifetime = 5 * 365 * 24 * time.Hour
 
 // Request describes the certificates.
@@ -43,8 +43,8 @@ type authority struct {
 // authorityFile contains the key that signs workers' certificates.
 const authorityFile = "ca"
 
-// WriteWorker writes the files of a node without control plane, signed by the
-// authority of a directory of Write.
+// WriteWorker writes the files of a node without a control plane. The
+// certificates are signed by the authority in a directory that Write created.
 func WriteWorker(r Request, authorityDir string) error {
 	done := filepath.Join(r.Dir, "kubelet.kubeconfig")
 	if _, err := os.Stat(done); err == nil {
@@ -55,18 +55,18 @@ func WriteWorker(r Request, authorityDir string) error {
 	}
 	pair, err := tls.LoadX509KeyPair(filepath.Join(authorityDir, authorityFile+".crt"), filepath.Join(authorityDir, authorityFile+".key"))
 	if err != nil {
-		return fmt.Errorf("the cluster's authority: %w (a cluster of an older version: forget it with local-cluster down)", err)
+		return fmt.Errorf("the cluster's certificate authority: %w (if an older version created the cluster, remove it with local-cluster down)", err)
 	}
 	key, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok {
-		return fmt.Errorf("the cluster's authority has a key of type %T", pair.PrivateKey)
+		return fmt.Errorf("the cluster's certificate authority has a key of type %T", pair.PrivateKey)
 	}
 	ca := &authority{pair.Leaf, key, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})}
 	return errors.Join(
 		r.write(authorityFile+".crt", ca.pem),
 		r.issue(ca, "kubelet", r.Node, "", []string{"localhost", r.Node}),
 		r.kubeconfig(ca, identity{"kube-proxy", "system:kube-proxy", ""}),
-		r.kubeconfig(ca, identity{"kubelet", "system:node:" + r.Node, "system:nodes"}), // last
+		r.kubeconfig(ca, identity{"kubelet", "system:node:" + r.Node, "system:nodes"}), // written last
 	)
 }
 
@@ -103,7 +103,7 @@ func Write(r Request) error {
 		r.kubeconfig(ca, identity{"kube-scheduler", "system:kube-scheduler", ""}),
 		r.kubeconfig(ca, identity{"kube-proxy", "system:kube-proxy", ""}),
 		r.kubeconfig(ca, identity{"kubelet", "system:node:" + r.Node, "system:nodes"}),
-		r.kubeconfig(ca, identity{"admin", "admin", "system:masters"}), // last, because it proves that all files exist
+		r.kubeconfig(ca, identity{"admin", "admin", "system:masters"}), // written last: if it exists, all files exist
 	)
 }
 

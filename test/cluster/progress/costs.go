@@ -8,12 +8,13 @@ const (
 	DemoProgram = "the demo's program"
 	// OperatorPrograms are the programs in the operator's images.
 	OperatorPrograms = "the operator's programs"
-	// StartCluster is everything from the start of the node to the last packet.
+	// StartCluster is the step from the start of the node to the last packet.
 	StartCluster = "the cluster"
 )
 
-// Costs are the steps of a demo for which nothing is cached, in about the order
-// in which they begin. Names are those of products in package builder.
+// Costs lists the steps of a demo for which nothing is cached, approximately in
+// the order in which they begin. The names are the names of products in package
+// builder.
 var Costs = []Cost{
 	{Name: DemoProgram, Seconds: 95, Packages: 800},
 	{Name: "bin/kube", Seconds: 170, Packages: 2000},
@@ -34,11 +35,11 @@ var Costs = []Cost{
 	{Name: StartCluster, Seconds: 75},
 }
 
-// Disk is the space in MB that a demo for which nothing is cached writes, by the
-// directory that gets it.
+// Disk is the disk space in MB that a demo uses if nothing is cached, by
+// directory.
 var Disk = struct{ Cache, GoCache, Modules float64 }{Cache: 5000, GoCache: 4500, Modules: 2500}
 
-// Sum adds up the costs.
+// Sum returns the sum of the costs.
 func Sum(steps []Cost) (seconds float64) {
 	for _, s := range steps {
 		seconds += s.Seconds

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// CacheEnv names the environment variable that moves the cache of products.
+// CacheEnv is the environment variable that overrides the cache directory.
 const CacheEnv = "MESHVM_CACHE"
 
-// CacheDir is the directory of products and of the state of clusters:
+// CacheDir returns the directory for build products and the state of clusters:
 // $MESHVM_CACHE, or else the folder meshvm in the user's cache directory.
 func CacheDir() (string, error) {
 	if dir := os.Getenv(CacheEnv); dir != "" {
@@ -26,11 +26,11 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "meshvm"), nil
 }
 
-// StartEnv names the environment variable by which the demo's first program
-// passes its start time, in milliseconds since 1970, to the second.
+// StartEnv is the environment variable by which the demo's first program passes
+// its start time, in milliseconds since 1970, to the second.
 const StartEnv = "MESHVM_DEMO_START"
 
-// Started is the time in StartEnv, or now.
+// Started returns the time in StartEnv. It defaults to the current time.
 func Started() time.Time {
 	if ms, err := strconv.ParseInt(os.Getenv(StartEnv), 10, 64); err == nil {
 		return time.UnixMilli(ms)

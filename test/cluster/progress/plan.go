@@ -4,12 +4,12 @@ package progress
 
 import "time"
 
-// Cost is what a step takes when nothing of it is cached.
+// Cost is the cost of a step for which nothing is cached.
 type Cost struct {
-	// Name of the step, as in Begin.
+	// Name is the name of the step, as in Begin.
 	Name string
-	// Seconds of wall time that the step takes when it has the whole reference
-	// machine.
+	// Seconds is the wall time of the step on the reference machine without
+	// concurrent steps.
 	Seconds float64
 	// Packages is the number of Go packages that the step compiles, 0 if none.
 	Packages int
@@ -19,15 +19,15 @@ type Cost struct {
 // measured.
 const referenceCores = 2.0
 
-// plan estimates the time left. Steps may run at the same time, so it compares
-// the progress of all of them with the time since the begin.
+// plan estimates the remaining time. Steps can run concurrently, so it compares
+// the progress of all steps with the elapsed time.
 type plan struct {
 	begin time.Time
 	costs map[string]Cost
-	// ended are the steps that have ended.
+	// ended contains the steps that have ended.
 	ended map[string]bool
-	// guess is this machine's time divided by the reference machine's, as
-	// guessed from the number of cores.
+	// guess is the estimated ratio of this machine's time to the reference
+	// machine's time, based on the number of cores.
 	guess float64
 }
 
@@ -40,10 +40,10 @@ func newPlan(steps []Cost, begin time.Time, guess float64) *plan {
 }
 
 // trusted is the cost, in seconds, after which the measured speed of this
-// machine counts as much as the guess.
+// machine has the same weight as the guess.
 const trusted = 60.0
 
-// left is the time that the remaining steps take.
+// left returns the estimated time of the remaining steps.
 func (p *plan) left(now time.Time, running map[string]*run) time.Duration {
 	var done, rest float64
 	for name, c := range p.costs {
@@ -61,7 +61,7 @@ func (p *plan) left(now time.Time, running map[string]*run) time.Duration {
 	return time.Duration(rest * factor * float64(time.Second))
 }
 
-// fraction is the part of a running step that is done.
+// fraction returns the completed fraction of a running step.
 func (r *run) fraction(c Cost, now time.Time, factor float64) float64 {
 	const most = 0.95 // linking follows the last package
 	part := now.Sub(r.begin).Seconds() / (c.Seconds * factor)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package progress reports the progress of long builds: which step runs, how
-// far it is and how much time is left. It imports only the standard library,
+// Package progress reports the progress of long builds: the running steps,
+// their progress and the remaining time. It imports only the standard library,
 // so that the demo's first program compiles in seconds.
 package progress
 
@@ -33,12 +33,12 @@ type Tracker struct {
 	ticking chan struct{}
 }
 
-// run is a step that has begun and has not ended.
+// run is a running step.
 type run struct {
 	begin time.Time
 	// verb describes the step in a line, for example "building".
 	verb string
-	// packages counts the Go packages that were compiled, latest is the last of
+	// packages is the number of compiled Go packages, and latest is the last of
 	// them.
 	packages int
 	latest   string
@@ -46,12 +46,12 @@ type run struct {
 	processors time.Duration
 }
 
-// New returns a tracker that writes to out. Times count from start.
+// New returns a tracker that writes to out. Times are relative to start.
 func New(out io.Writer, start time.Time) *Tracker {
 	return &Tracker{out: out, start: start, now: time.Now, running: map[string]*run{}}
 }
 
-// Start is the time from which the tracker counts.
+// Start returns the start time of the tracker.
 func (t *Tracker) Start() time.Time { return t.start }
 
 // Logf prints a line with the time since the start.
@@ -105,8 +105,8 @@ func (s Step) Used(d time.Duration) {
 	}
 }
 
-// End reports that the step has ended. A step that failed reports nothing,
-// because its error is printed elsewhere.
+// End reports that the step has ended. For a failed step it prints nothing,
+// because the error is printed elsewhere.
 func (s Step) End(err error) {
 	t := s.tracker
 	t.mu.Lock()
@@ -130,7 +130,7 @@ func (s Step) End(err error) {
 	t.line(text)
 }
 
-// tick prints a line whenever nothing was printed for Quiet.
+// tick prints a line if nothing was printed for Quiet.
 func (t *Tracker) tick(done chan struct{}) {
 	tick := time.NewTicker(Quiet / 4)
 	defer tick.Stop()
@@ -148,7 +148,7 @@ func (t *Tracker) tick(done chan struct{}) {
 	}
 }
 
-// status describes the running steps and the time left.
+// status describes the running steps and the remaining time.
 func (t *Tracker) status() string {
 	var parts []string
 	for _, name := range slices.Sorted(maps.Keys(t.running)) {
@@ -162,13 +162,13 @@ func (t *Tracker) status() string {
 	return strings.Join(parts, "; ") + t.left()
 }
 
-// shorten keeps the last parts of a package's path.
+// shorten returns the last elements of a package path.
 func shorten(pkg string) string {
 	parts := strings.Split(pkg, "/")
 	return strings.Join(parts[max(0, len(parts)-3):], "/")
 }
 
-// left describes the time left, empty without a plan.
+// left describes the remaining time. It returns an empty string without a plan.
 func (t *Tracker) left() string {
 	if t.plan == nil {
 		return ""
@@ -176,7 +176,7 @@ func (t *Tracker) left() string {
 	return " (" + About(t.plan.left(t.now(), t.running)) + " left)"
 }
 
-// About rounds a duration for people.
+// About returns a rounded duration, for example "about 2 min".
 func About(d time.Duration) string {
 	switch {
 	case d < 20*time.Second:
@@ -187,8 +187,8 @@ func About(d time.Duration) string {
 	return fmt.Sprintf("about %d min", int(d.Minutes()+0.5))
 }
 
-// Expect sets the steps that are still to be made, with their costs. From then
-// on lines contain the time left.
+// Expect sets the remaining steps with their costs. Afterwards, lines contain
+// the remaining time.
 func (t *Tracker) Expect(steps []Cost) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -40,7 +40,7 @@ func TestTrackerIsNeverQuiet(t *testing.T) {
 			}
 		}
 		if strings.Contains(out.String(), "b: done") {
-			t.Errorf("a step that failed is reported as done:\n%s", out.String())
+			t.Errorf("a failed step is reported as done:\n%s", out.String())
 		}
 	})
 }
@@ -69,7 +69,7 @@ func TestTimeLeft(t *testing.T) {
 			name: "more packages than expected", now: 300,
 			running: map[string]*run{"kube": {begin: begin, packages: 5000}}, ended: []string{"root"}, min: time.Second, max: 20 * time.Second,
 		},
-		{name: "all ended", now: 300, ended: []string{"root", "kube"}},
+		{name: "all steps have ended", now: 300, ended: []string{"root", "kube"}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {

@@ -22,35 +22,36 @@ import (
 	"meshvm.io/meshvm/internal/nftrules"
 )
 
-// frames are what the kernel counted between pod and guest.
+// frames contains the kernel's packet counters between pod and guest.
 type frames struct {
-	// FromGuest are all frames that the guest sent, at the tap device.
+	// FromGuest is the number of frames that the guest sent, at the tap device.
 	FromGuest uint64
-	// ToGuest are packets that were forwarded towards the guest.
+	// ToGuest is the number of packets that were forwarded to the guest.
 	ToGuest uint64
 }
 
-// counts is what is known of a pod's frames.
+// counts contains the counted frames of a pod.
 type counts struct {
-	// before is what there was when the rules were first seen verified.
+	// before contains the frames at the time at which the rules were first
+	// observed as verified.
 	before *frames
 	seen   frames
 	err    error
-	// old is a pod that was there before the witness.
+	// old is set for a pod that existed before Start.
 	old bool
 }
 
 const (
 	tableName = "meshvm_witness"
 	chainName = "frames"
-	// pace is the time between two looks, and idle when the rules were verified:
-	// looking costs the guest's own time.
+	// pace is the time between two readings, and idle is the time after the rules
+	// were verified, because readings slow down the guest.
 	pace, idle = 10 * time.Millisecond, 200 * time.Millisecond
-	// first is before everybody else's chains.
+	// first is a priority before the chains of all other programs.
 	first nftables.ChainPriority = -1000
 )
 
-// counters are the witness's own tables.
+// counters returns the tables of this package.
 func counters() []struct {
 	family nftables.TableFamily
 	hook   *nftables.ChainHook
@@ -68,11 +69,11 @@ func counters() []struct {
 	}
 }
 
-// count watches the frames of one pod until it is gone.
+// count counts the frames of one pod until the pod is deleted.
 func (w *Witness) count(ctx context.Context, uid types.UID, name string) {
 	ns, err := w.namespace(ctx, uid)
 	if ctx.Err() != nil || w.Find(uid, Gone) != nil {
-		return // before there was anything to count
+		return // before the counters were installed
 	}
 	if err == nil {
 		defer ns.Close() //nolint:errcheck // nothing was written
@@ -102,7 +103,7 @@ func (w *Witness) count(ctx context.Context, uid types.UID, name string) {
 	}
 }
 
-// namespace waits for the pod's first process.
+// namespace waits for the first process of the pod.
 func (w *Witness) namespace(ctx context.Context, uid types.UID) (*netns.Namespace, error) {
 	for {
 		if pid, err := w.options.PID(string(uid)); err == nil {
@@ -111,7 +112,7 @@ func (w *Witness) namespace(ctx context.Context, uid types.UID) (*netns.Namespac
 			}
 		}
 		if w.Find(uid, Gone) != nil {
-			return nil, errors.New("the pod never had a process")
+			return nil, errors.New("the pod never started a process")
 		}
 		select {
 		case <-ctx.Done():
@@ -121,8 +122,8 @@ func (w *Witness) namespace(ctx context.Context, uid types.UID) (*netns.Namespac
 	}
 }
 
-// install writes the tables, and refuses a namespace in which the guest may have
-// been at work already.
+// install writes the tables. It fails if the guest may already have sent
+// packets in the namespace.
 func install() error {
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -130,7 +131,7 @@ func install() error {
 	}
 	for _, l := range links {
 		if l.Type() == "bridge" {
-			return fmt.Errorf("too late: there is %s already", l.Attrs().Name)
+			return fmt.Errorf("too late: %s already exists", l.Attrs().Name)
 		}
 	}
 	conn, err := nftables.New()
@@ -152,8 +153,8 @@ func install() error {
 	return conn.Flush()
 }
 
-// look reads first whether the rules were verified and then the counters, so that
-// a frame which is not counted came later.
+// look first reads whether the rules are verified and then the counters, so
+// that a frame that was not counted was sent later.
 func (w *Witness) look(uid types.UID, name string) error {
 	s, err := kernel.Handle{Table: nftrules.TableName}.Read()
 	if err != nil && !errors.Is(err, kernel.ErrNoTable) && !errors.Is(err, kernel.ErrBusy) {
@@ -204,7 +205,7 @@ func read() (frames, error) {
 	return frames{n[0], n[1]}, nil
 }
 
-// dial tries whether the guest answers, from its own pod.
+// dial checks from the pod whether the guest responds.
 func (w *Witness) dial(ns *netns.Namespace, uid types.UID, name string) {
 	if w.options.GuestPort == 0 || w.Find(uid, GuestAnswers) != nil ||
 		!w.options.GuestAnyway && w.Find(uid, FirstFrame) == nil {

@@ -18,7 +18,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// see turns an object into events.
+// see records the events of an object.
 func (w *Witness) see(ctx context.Context, resource string, u *unstructured.Unstructured, old, gone bool) {
 	switch resource {
 	case "pods":
@@ -44,7 +44,8 @@ func decode[T any](u *unstructured.Unstructured) *T {
 	return out
 }
 
-// scheduling returns the node of a pod, or the reason why it is not scheduled.
+// scheduling returns the node of a pod, or the reason why the pod is not
+// scheduled.
 func scheduling(p *corev1.Pod) string {
 	if p.Spec.NodeName != "" {
 		return "scheduled to " + p.Spec.NodeName
@@ -92,7 +93,7 @@ func (w *Witness) pod(ctx context.Context, u *unstructured.Unstructured, old, go
 	}
 }
 
-// conditions notes where a pod is scheduled, its sandbox and its readiness.
+// conditions records the node of a pod, its sandbox and its readiness.
 func (w *Witness) conditions(p *corev1.Pod, say func(what, value string)) {
 	if value := scheduling(p); value != "" {
 		say("scheduled", value)

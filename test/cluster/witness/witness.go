@@ -2,10 +2,10 @@
 
 //go:build linux
 
-// Package witness watches the start of guests from outside of the operator: what
-// the API server reports, and what the kernel counts in each virt-launcher pod's
-// network namespace from the moment that there is one. It knows nothing of the
-// operator but its table and its kinds.
+// Package witness observes the start of guests independently of the operator.
+// It records the objects on the API server, and packet counters in the network
+// namespace of each virt-launcher pod from its creation. It depends only on the
+// operator's table and kinds.
 package witness
 
 import (
@@ -28,22 +28,22 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// Event is something that happened, as it was seen.
+// Event is an observed event.
 type Event struct {
-	// At is when it was seen here.
+	// At is the local time of the observation.
 	At time.Time
-	// Revision is the API server's, which orders the changes of all objects
-	// (KEP-5504); 0 of what the kernel reported.
+	// Revision is the resource version, which orders the changes of all objects
+	// (KEP-5504). It is 0 for events that the kernel reported.
 	Revision uint64
-	// Object is a pod or another object by name.
+	// Object is the name of a pod or another object.
 	Object string
-	// UID is the pod's.
+	// UID is the UID of the pod.
 	UID types.UID
 	// The description of the event.
 	What string
 }
 
-// Events that checks look for.
+// Events that checks search for.
 const (
 	Created      = "created"
 	Watched      = "counters in place"
@@ -60,17 +60,18 @@ const (
 	NATGone      = "PodNATConfiguration gone"
 )
 
-// Options describe what to watch.
+// Options configure a Witness.
 type Options struct {
-	// Kubeconfig is an administrator's.
+	// Kubeconfig is the path of an administrator's kubeconfig.
 	Kubeconfig string
-	// Namespace is that of the guests.
+	// Namespace is the namespace of the guests.
 	Namespace string
-	// PID finds a process of a pod on this machine.
+	// PID returns the ID of a process of a pod on this machine.
 	PID func(podUID string) (int, error)
-	// GuestPort is dialled until the guest answers; 0 for never.
+	// GuestPort is the port that is dialed until the guest responds. 0 disables
+	// dialing.
 	GuestPort uint16
-	// GuestAnyway dials before the rules were verified too.
+	// GuestAnyway also dials before the rules are verified.
 	GuestAnyway bool
 }
 
@@ -86,7 +87,7 @@ type Witness struct {
 	pods   map[types.UID]*counts
 }
 
-// kinds are those that are watched, pods first.
+// kinds lists the watched kinds, pods first.
 var kinds = []schema.GroupVersionResource{
 	{Version: "v1", Resource: "pods"},
 	{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"},
@@ -95,7 +96,7 @@ var kinds = []schema.GroupVersionResource{
 	{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachineinstancemigrations"},
 }
 
-// Start begins to watch and returns when all that was there before is known.
+// Start starts watching and returns when all existing objects have been listed.
 func Start(ctx context.Context, o Options) (*Witness, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", o.Kubeconfig)
 	if err != nil {
@@ -126,30 +127,31 @@ func Start(ctx context.Context, o Options) (*Witness, error) {
 			cancel()
 			return nil, err
 		}
-		// One after another: endpoints report nothing without the pods.
+		// The kinds are listed sequentially, because endpoints are evaluated only for
+		// known pods.
 		factory.Start(ctx.Done())
 		if !cache.WaitForCacheSync(ctx.Done(), handled.HasSynced) {
 			cancel()
-			return nil, fmt.Errorf("no list of %s", kind.Resource)
+			return nil, fmt.Errorf("cannot list %s", kind.Resource)
 		}
 	}
 	return w, nil
 }
 
-// Stop ends the watching.
+// Stop stops watching.
 func (w *Witness) Stop() {
 	w.cancel()
 	w.running.Wait()
 }
 
-// Events are those seen so far, in their order.
+// Events returns the recorded events in order.
 func (w *Witness) Events() []Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.events)
 }
 
-// Find is the first event of that kind of a pod, nil if there was none.
+// Find returns the first event of a kind for a pod, or nil.
 func (w *Witness) Find(uid types.UID, what string) *Event {
 	events := w.Events()
 	i := slices.IndexFunc(events, func(e Event) bool { return e.UID == uid && e.What == what })
@@ -159,8 +161,8 @@ func (w *Witness) Find(uid types.UID, what string) *Event {
 	return &events[i]
 }
 
-// Pods are the virt-launcher pods seen, oldest first; those that were there before
-// the witness are not counted.
+// Pods returns the observed virt-launcher pods, oldest first, without the pods
+// that existed before Start.
 func (w *Witness) Pods() []types.UID {
 	var out []types.UID
 	for _, e := range w.Events() {
@@ -171,14 +173,14 @@ func (w *Witness) Pods() []types.UID {
 	return out
 }
 
-// Failed is why a pod's frames could not be counted, nil if they could so far.
+// Failed returns the reason why a pod's frames could not be counted, or nil.
 func (w *Witness) Failed(uid types.UID) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.pods[uid].err
 }
 
-// Timeline prints the events with their milliseconds since the first.
+// Timeline returns the events with the milliseconds since the first event.
 func (w *Witness) Timeline(out io.Writer) error {
 	events := w.Events()
 	if len(events) == 0 {
@@ -193,8 +195,9 @@ func (w *Witness) Timeline(out io.Writer) error {
 	return t.Flush()
 }
 
-// Violations describes what went against the guarantee: frames before the rules were
-// verified, a Service that had a pod before, a pod that was not counted.
+// Violations describes violations of the guarantee: frames before the rules
+// were verified, a pod in a Service's endpoints before its rules were verified,
+// and pods whose frames could not be counted.
 func (w *Witness) Violations() []string {
 	var out []string
 	for _, uid := range w.Pods() {
@@ -215,13 +218,14 @@ func (w *Witness) Violations() []string {
 		}
 		programmed := w.Find(uid, Programmed)
 		if e := w.Find(uid, InEndpoints); e != nil && (programmed == nil || e.Revision < programmed.Revision) {
-			out = append(out, name+": was in the Service's endpoints before it was Programmed")
+			out = append(out, name+": was in the Service's endpoints before its rules were Programmed")
 		}
 	}
 	return out
 }
 
-// Summary reports about each pod what was counted before its rules were verified.
+// Summary returns the frames of each pod that were counted before its rules
+// were verified.
 func (w *Witness) Summary() string {
 	var out strings.Builder
 	for _, uid := range w.Pods() {
@@ -232,9 +236,9 @@ func (w *Witness) Summary() string {
 		switch {
 		case c.old:
 		case c.before == nil:
-			fmt.Fprintf(&out, "%s: rules never seen verified; in all %+v\n", name, c.seen)
+			fmt.Fprintf(&out, "%s: rules never verified; total %+v\n", name, c.seen)
 		default:
-			fmt.Fprintf(&out, "%s: before the rules were verified %+v, in all %+v\n", name, *c.before, c.seen)
+			fmt.Fprintf(&out, "%s: before the rules were verified %+v, total %+v\n", name, *c.before, c.seen)
 		}
 	}
 	return out.String()
@@ -248,7 +252,7 @@ func (w *Witness) note(e Event) {
 	w.events = append(w.events, e)
 }
 
-// change records an event if the value of a key is another than before.
+// change records an event if the value of a key has changed.
 func (w *Witness) change(u *unstructured.Unstructured, uid types.UID, object, key, value string) {
 	w.mu.Lock()
 	before := w.last[key]

@@ -52,7 +52,8 @@ func controlPlane(ctx context.Context, b *builder.Builder) (err error) {
 	return nil
 }
 
-// missingConditions waits for the two conditions that need no node.
+// missingConditions returns the conditions that do not require a node and are
+// not True yet.
 func missingConditions(ctx context.Context, api *kube.API) (string, error) {
 	m := &unstructured.Unstructured{}
 	m.SetAPIVersion("meshvm.io/v1alpha1")

@@ -4,9 +4,9 @@
 // manifests, applies the sample, and shows the path of packets to and from the
 // guest. The cluster continues to run.
 //
-// Without root, or on a system other than Linux, it reports what is left out and
-// shows what the operator does on an API server without nodes. With -kubeconfig
-// it uses an existing cluster.
+// Without root privileges, or on a system other than Linux, it reports the
+// omitted parts and shows the operator on an API server without nodes. With
+// -kubeconfig it uses an existing cluster.
 //
 // Command demo compiles and starts this program.
 package main
@@ -26,15 +26,15 @@ import (
 
 // options are the program's flags.
 type options struct {
-	// name and subnet are those of the local cluster.
+	// name and subnet are the name and the subnet of the local cluster.
 	name, subnet string
-	// kubeconfig is the path of the file of an existing cluster.
+	// kubeconfig is the path of the kubeconfig of an existing cluster.
 	kubeconfig string
 	kubectl    string
 	images     images
 }
 
-// images are the images for an existing cluster, see scenario.Images.
+// images are the images for an existing cluster (see scenario.Images).
 type images struct{ guest, disk, client, shell string }
 
 func (i *images) flags(f *flag.FlagSet) {
@@ -44,8 +44,8 @@ func (i *images) flags(f *flag.FlagSet) {
 	f.StringVar(&i.shell, "shell-image", "docker.io/library/busybox:stable", "image with sh and cat")
 }
 
-// parse parses the program's arguments. Its set of flags is its own: packages that
-// the program links define flags in flag.CommandLine, controller-runtime's
+// parse parses the program's arguments. It uses a separate flag set, because
+// linked packages define flags in flag.CommandLine: controller-runtime's
 // client/config defines -kubeconfig.
 func parse(args []string) (options, error) {
 	var o options
@@ -89,7 +89,7 @@ func run(ctx context.Context, o options) error {
 		return existingCluster(ctx, b, o)
 	}
 	if missing := builder.Missing(); missing != nil {
-		fmt.Fprintf(os.Stderr, "demo: left out: the node, the guest, its NAT and all packets, because: %v\n", missing)
+		fmt.Fprintf(os.Stderr, "demo: omitted: the node, the guest, its NAT and all packets: %v\n", missing)
 		fmt.Fprintln(os.Stderr, "demo: shown: the operator on a real API server")
 		return controlPlane(ctx, b)
 	}

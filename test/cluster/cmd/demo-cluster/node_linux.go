@@ -17,7 +17,7 @@ import (
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
-// localNode shows everything on a cluster of this machine.
+// localNode runs the complete demo on a local cluster.
 func localNode(ctx context.Context, b *builder.Builder, o options) error {
 	if err := b.Expect(ctx, progress.OperatorPrograms, progress.StartCluster); err != nil {
 		return err
@@ -34,7 +34,7 @@ func localNode(ctx context.Context, b *builder.Builder, o options) error {
 	})
 	stop()
 	if fetchErr := <-fetched; err != nil {
-		// A module that could not be downloaded is the likely cause.
+		// The likely cause is a module that could not be downloaded.
 		return errors.Join(err, fetchErr)
 	}
 	s := scenario.New(c)

@@ -14,7 +14,8 @@ import (
 // localNode is never called here, because builder.Missing returns an error.
 func localNode(context.Context, *builder.Builder, options) error { return builder.Missing() }
 
-// existingCluster needs the client of package cluster, which is built for Linux.
+// existingCluster requires the client of package cluster, which supports only
+// Linux.
 func existingCluster(context.Context, *builder.Builder, options) error {
-	return errors.New("-kubeconfig works on Linux only")
+	return errors.New("-kubeconfig is supported only on Linux")
 }

@@ -58,7 +58,7 @@ func installed(c *cluster.Cluster) error {
 	} {
 		_, err := c.RESTMapper().RESTMapping(need.kind, need.version)
 		if meta.IsNoMatchError(err) {
-			return fmt.Errorf("the cluster has no kind %s\n%s", need.kind, need.how)
+			return fmt.Errorf("the cluster does not serve the kind %s\n%s", need.kind, need.how)
 		}
 		if err != nil {
 			return err

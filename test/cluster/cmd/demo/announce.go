@@ -16,7 +16,7 @@ import (
 // were measured.
 const referenceCores = 2
 
-// announce prints what the demo does and what it needs.
+// announce prints a description of the demo and its requirements.
 func (d directories) announce(steps []progress.Cost, ownCluster bool) {
 	fmt.Fprintln(os.Stderr, "meshvm demo: a VM in the mesh, and the path of its packets.")
 	if ownCluster {
@@ -39,11 +39,11 @@ These parts are compiled from their Go modules or unpacked from Debian packages,
 	fmt.Fprintln(os.Stderr, "  memory: 6 GB while compiling. Nothing is installed; \"make demo-clean\" removes all files except Go's caches.")
 }
 
-// space is what a directory needs and has, in MB.
+// space is the required and the free space of a directory, in MB.
 type space struct {
 	dir          string
 	needed, free float64
-	// disk identifies the file system, empty if unknown.
+	// disk identifies the file system. It is empty if unknown.
 	disk string
 }
 
@@ -54,7 +54,8 @@ func (s space) freeText() string {
 	return fmt.Sprintf("%.1f GB free", s.free/1000)
 }
 
-// spaces are the needs of the directories, in proportion to the missing steps.
+// spaces returns the required space of the directories, in proportion to the
+// missing steps.
 func (d directories) spaces(missing int) []space {
 	part := float64(missing) / float64(len(progress.Costs))
 	out := []space{
@@ -75,8 +76,8 @@ func (d directories) spaces(missing int) []space {
 	return out
 }
 
-// checkSpace fails if a file system has less free space than all directories in
-// it need.
+// checkSpace fails if a file system has less free space than its directories
+// require.
 func (d directories) checkSpace(missing int) error {
 	needed := map[string]float64{}
 	for _, s := range d.spaces(missing) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command demo reports what the demo builds, how long that takes and how much
-// disk space it needs. Then it compiles the demo's second program,
-// cmd/demo-cluster, and becomes that program. It imports only the standard
-// library, so that it prints its first line within seconds on a machine on which
-// nothing was ever compiled.
+// Command demo prints the parts that the demo builds, the estimated time and
+// the required disk space. Then it compiles the demo's second program,
+// cmd/demo-cluster, and executes it in its place. It imports only the standard
+// library, so that it prints its first line within seconds on a machine without
+// compiled packages.
 package main
 
 import (
@@ -35,7 +35,7 @@ func main() {
 	os.Exit(1)
 }
 
-// run returns the path of the second program.
+// run compiles the second program and returns its path.
 func run(ctx context.Context) (string, error) {
 	tracker := progress.New(os.Stderr, time.Now())
 	d, err := findDirectories()
@@ -85,7 +85,7 @@ func (d directories) compile(ctx context.Context, tracker *progress.Tracker) (st
 	return out, nil
 }
 
-// directories are where the demo writes.
+// directories lists the directories to which the demo writes.
 type directories struct{ cache, goCache, modules string }
 
 func findDirectories() (directories, error) {
@@ -101,8 +101,8 @@ func findDirectories() (directories, error) {
 	return directories{cache: cache, goCache: paths[0], modules: paths[1]}, err
 }
 
-// missing are the steps that are probably necessary. Products of an older
-// checkout count as cached; the second program knows better.
+// missing returns the steps that are probably necessary. It counts products of
+// an older checkout as cached. The second program determines the exact steps.
 func (d directories) missing() []progress.Cost {
 	var out []progress.Cost
 	for _, c := range progress.Costs {
@@ -113,7 +113,7 @@ func (d directories) missing() []progress.Cost {
 		case progress.OperatorPrograms:
 			pattern = "images/operator-*"
 		case progress.StartCluster:
-			pattern = "" // always necessary
+			pattern = "" // This step is always necessary.
 		}
 		found, err := filepath.Glob(filepath.Join(d.cache, pattern))
 		if pattern == "" || err != nil || len(found) == 0 {
@@ -123,5 +123,5 @@ func (d directories) missing() []progress.Cost {
 	return out
 }
 
-// errSpace reports that a disk is too full.
+// errSpace means that a file system does not have enough free space.
 var errSpace = errors.New("not enough free disk space")

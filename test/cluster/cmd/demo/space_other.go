@@ -4,5 +4,6 @@
 
 package main
 
-// freeSpace is not known on this system.
+// freeSpace returns no result, because the free space cannot be determined on
+// this system.
 func freeSpace(string) (megabytes float64, disk string) { return 0, "" }

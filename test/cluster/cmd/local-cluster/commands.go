@@ -12,7 +12,7 @@ import (
 
 func tool(ctx context.Context, o cluster.Options, args []string) error {
 	if len(args) != 1 {
-		return fmt.Errorf("tool: which of %v?", builder.Tools())
+		return fmt.Errorf("tool: specify one of %v", builder.Tools())
 	}
 	return printPath(o, func(b *builder.Builder) (string, error) { return b.Tool(ctx, args[0]) })
 }

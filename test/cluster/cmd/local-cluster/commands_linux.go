@@ -48,7 +48,7 @@ func up(ctx context.Context, o cluster.Options, args []string) error {
 
 func down(_ context.Context, o cluster.Options, args []string) error {
 	flags := flag.NewFlagSet("down", flag.ContinueOnError)
-	keep := flags.Bool("keep", false, "keep the state, as after a power failure")
+	keep := flags.Bool("keep", false, "keep the state for the next up")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func status(ctx context.Context, o cluster.Options, _ []string) error {
 
 // nodeCommand stops or starts a node, or restarts one of its servers.
 func nodeCommand(ctx context.Context, o cluster.Options, args []string) error {
-	const use = "node: want stop NODE, start NODE, or restart NODE SERVER"
+	const use = "node: expected stop NODE, start NODE, or restart NODE SERVER"
 	if len(args) < 2 {
 		return errors.New(use)
 	}
@@ -123,12 +123,12 @@ func kubeconfig(ctx context.Context, o cluster.Options, _ []string) error {
 func execute(ctx context.Context, o cluster.Options, args []string) error {
 	flags := flag.NewFlagSet("exec", flag.ContinueOnError)
 	node := flags.String("node", "node1", "node to run the command in")
-	pod := flags.String("pod", "", "UID of a pod whose network namespace to use")
+	pod := flags.String("pod", "", "UID of the pod whose network namespace is used")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() == 0 {
-		return errors.New("exec: which command?")
+		return errors.New("exec: no command specified")
 	}
 	c, err := cluster.Attach(ctx, o)
 	if err != nil {
@@ -151,7 +151,7 @@ func passExit(err error) error {
 
 func importImages(ctx context.Context, o cluster.Options, args []string) error {
 	if len(args) != 1 {
-		return errors.New("import: want the path of an archive, or -operator")
+		return errors.New("import: expected the path of an archive, or -operator")
 	}
 	c, err := cluster.Attach(ctx, o)
 	if err != nil {

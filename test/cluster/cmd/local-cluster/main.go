@@ -58,12 +58,13 @@ func main() {
 	}
 }
 
-// exitError is the exit code of a command that printed its error.
+// exitError is the exit code of a command that has printed its error.
 type exitError int
 
 func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// command gets the arguments after its name.
+// command is the implementation of a command. Its arguments follow the name of
+// the command.
 type command func(context.Context, cluster.Options, []string) error
 
 // commands are the commands by name. commands_linux.go contains those that need a
@@ -82,7 +83,7 @@ func run(ctx context.Context, args []string) error {
 	flags.Usage = func() { fmt.Fprint(os.Stderr, usage) }
 	flags.StringVar(&o.Name, "name", cluster.DefaultName, "name of the cluster")
 	flags.StringVar(&o.Subnet, "subnet", "", "network between the host and the node")
-	flags.IntVar(&o.Nodes, "nodes", 0, "how many nodes (up); as many as there are, or one")
+	flags.IntVar(&o.Nodes, "nodes", 0, "number of nodes (up); defaults to the existing number, or one")
 	flags.BoolVar(&o.NativeNftables, "native-nftables", false, "Istio writes its rules with nftables (up)")
 	if err := flags.Parse(args); err != nil {
 		return err

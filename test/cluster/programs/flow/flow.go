@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package flow keeps a TCP connection busy and describes what became of it: it sends
-// a numbered line several times a second to a peer that returns lines as they
-// are, and notes when answers came.
+// Package flow keeps a TCP connection busy and reports its state. It sends a
+// numbered line several times per second to a peer that echoes lines, and
+// records when the replies arrived.
 package flow
 
 import (
@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Report is what became of a connection so far.
+// Report is the state of a connection.
 type Report struct {
 	// Local and Remote are its addresses.
 	Local  string `json:"local"`
@@ -22,14 +22,15 @@ type Report struct {
 	// Sent and Answered count lines.
 	Sent     int `json:"sent"`
 	Answered int `json:"answered"`
-	// GapMilliseconds is the longest time between two answers, the one that
-	// lasts still included.
+	// GapMilliseconds is the longest time between two replies, including the time
+	// since the last reply.
 	GapMilliseconds int64 `json:"gapMilliseconds"`
-	// LastMilliseconds is how long ago the last answer came.
+	// LastMilliseconds is the time since the last reply.
 	LastMilliseconds int64 `json:"lastMilliseconds"`
-	// Error ended the connection; empty while it lasts.
+	// Error is the error that ended the connection. It is empty while the
+	// connection is open.
 	Error string `json:"error,omitempty"`
-	// EndedMilliseconds is when it ended, since its start.
+	// EndedMilliseconds is the time from the start of the connection to its end.
 	EndedMilliseconds int64 `json:"endedMilliseconds,omitempty"`
 }
 
@@ -42,11 +43,11 @@ type Flow struct {
 	gap     time.Duration
 }
 
-// interval is between two lines.
+// interval is the time between two lines.
 const interval = 100 * time.Millisecond
 
-// Start connects and begins to send. A line that cannot be sent, or an answer
-// that does not come for patience, ends the flow.
+// Start connects and starts sending. The flow ends if a line cannot be sent, or
+// if no reply arrives within patience.
 func Start(address string, patience time.Duration) (*Flow, error) {
 	c, err := net.DialTimeout("tcp", address, 5*time.Second)
 	if err != nil {
@@ -116,7 +117,7 @@ func (f *Flow) end(c net.Conn, err error) {
 	_ = c.Close()
 }
 
-// Report describes what became of the flow so far.
+// Report returns the current state of the flow.
 func (f *Flow) Report() Report {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -130,7 +131,7 @@ func (f *Flow) Report() Report {
 	return r
 }
 
-// Serve is the peer: it returns every line.
+// Serve implements the peer: it echoes every line.
 func Serve(l net.Listener) error {
 	for {
 		c, err := l.Accept()
@@ -152,13 +153,14 @@ func Serve(l net.Listener) error {
 	}
 }
 
-// Flows are running flows by name.
+// Flows contains the running flows by name.
 type Flows struct {
 	mu   sync.Mutex
 	byID map[string]*Flow
 }
 
-// Start starts a flow under a name, which may have been used before.
+// Start starts a flow with a name. It replaces an earlier flow with the same
+// name.
 func (f *Flows) Start(name, address string, patience time.Duration) (Report, error) {
 	flow, err := Start(address, patience)
 	if err != nil {
@@ -173,7 +175,7 @@ func (f *Flows) Start(name, address string, patience time.Duration) (Report, err
 	return flow.Report(), nil
 }
 
-// Report is the report of the flow with a name.
+// Report returns the report of the flow with a name.
 func (f *Flows) Report(name string) (Report, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

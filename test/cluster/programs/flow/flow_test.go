@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestFlow keeps a flow busy, cuts it, and looks at the reports.
+// TestFlow starts a flow, interrupts it, and checks the reports.
 func TestFlow(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -36,7 +36,7 @@ func TestFlow(t *testing.T) {
 		}
 	}
 	if r := await("answers", func(r Report) bool { return r.Answered >= 3 }); r.Error != "" {
-		t.Errorf("a flow that lasts has the error %s", r.Error)
+		t.Errorf("a running flow reports the error %s", r.Error)
 	}
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,7 +47,7 @@ func TestFlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := await("the end", func(r Report) bool { return r.Error != "" }); r.Answered != 0 || r.Sent == 0 || r.EndedMilliseconds < 300 {
-		t.Errorf("report of a flow without answers: %+v", r)
+		t.Errorf("unexpected report of a flow without replies: %+v", r)
 	}
 	if _, err := flows.Report("b"); err == nil {
 		t.Error("a flow that was never started has a report")

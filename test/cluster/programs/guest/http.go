@@ -14,7 +14,7 @@ import (
 	"meshvm.io/meshvm/test/cluster/programs/flow"
 )
 
-// fetched is the answer of /get.
+// fetched is the response of /get.
 type fetched struct {
 	Code         int    `json:"code,omitempty"`
 	Body         string `json:"body,omitempty"`
@@ -22,7 +22,7 @@ type fetched struct {
 	Milliseconds int64  `json:"milliseconds"`
 }
 
-// get is a request of the guest itself, over its own connection.
+// get sends a request from the guest over a new connection.
 func get(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
 	client := http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -81,7 +81,8 @@ func flaky(w http.ResponseWriter, r *http.Request) {
 
 var flows flow.Flows
 
-// patience of flows: longer than a live migration stops the guest.
+// patience is the timeout of flows. It is longer than a live migration pauses
+// the guest.
 const patience = 60 * time.Second
 
 func hold(w http.ResponseWriter, r *http.Request) {

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command guest is what runs inside the test's virtual machine. It reports who
-// talked to it, and opens connections when asked, so that tests can drive
-// traffic in both directions:
+// Command guest is the program that runs in the virtual machine of the tests.
+// It reports the addresses of its clients and opens connections on request, so
+// that tests can generate traffic in both directions:
 //
-//	8080/tcp  HTTP: "/" names the client's address as the guest sees it;
+//	8080/tcp  HTTP: "/" returns the client address that the guest observes;
 //	          "/dial?network=tcp&addr=10.0.0.1:80&send=hello" connects from
-//	          the guest and returns what the peer answered;
-//	          "/get?url=http://web/" is a request of the guest's own;
-//	          "/slow?milliseconds=500" takes that long;
-//	          "/flaky?key=a&fail=2" answers 503 to the first two requests with a key;
+//	          the guest and returns the response of the peer;
+//	          "/get?url=http://web/" sends a request from the guest;
+//	          "/slow?milliseconds=500" responds after a delay;
+//	          "/flaky?key=a&fail=2" responds with 503 to the first two requests with a key;
 //	          "/hold?name=a&addr=10.0.0.1:80" opens a connection that is kept busy,
 //	          "/held?name=a" returns its state (package flow)
 //	22/tcp    a banner, in place of an SSH server
-//	9000/tcp  a banner, for a port that no manifest names
-//	9100/tcp  returns lines
+//	9000/tcp  a banner, on a port that no manifest lists
+//	9100/tcp  echoes lines
 //	5353/udp  echo, with the client's address; the same on 9000/udp
 package main
 
@@ -30,7 +30,8 @@ import (
 	"meshvm.io/meshvm/test/cluster/programs/flow"
 )
 
-// banner is sent on port 22. There is no SSH server: only the way to it matters.
+// banner is sent on port 22. There is no SSH server, because only the path to
+// it is tested.
 const banner = "SSH-2.0-stand-in_of_an_ssh_server client=%s\r\n"
 
 func main() {
@@ -56,8 +57,9 @@ func hello(w http.ResponseWriter, r *http.Request) {
 		name(), r.RemoteAddr, r.Context().Value(http.LocalAddrContextKey), r.Host, r.URL.Path)
 }
 
-// name is the value of guest.name on the kernel's command line, by which tests
-// show guests of the same image apart, or else the host's name.
+// name returns the value of guest.name on the kernel command line, by which
+// tests distinguish guests that run the same image. It defaults to the host
+// name.
 func name() string {
 	raw, _ := os.ReadFile("/proc/cmdline")
 	for word := range strings.FieldsSeq(string(raw)) {
@@ -111,7 +113,7 @@ func serveEcho(address string) {
 	}
 }
 
-// result is the answer of /dial.
+// result is the response of /dial.
 type result struct {
 	Local  string `json:"local,omitempty"`
 	Remote string `json:"remote,omitempty"`
@@ -128,12 +130,13 @@ func dial(w http.ResponseWriter, r *http.Request) {
 	answerJSON(w, connect(network, q.Get("addr"), q.Get("send")))
 }
 
-// dialPatience is how long connect waits, less than the client that asked. An
-// emulated guest on a machine with 40 processes for two CPUs was seen to stand
-// still for 9 s, on every way immediately.
+// dialPatience is the timeout of connect. It is shorter than the timeout of the
+// client that sent the request. An emulated guest on a machine with 40
+// processes on two CPUs was observed to stall for 9 s, on all paths at the same
+// time.
 const dialPatience = 12 * time.Second
 
-// connect sends a line and returns the first answer.
+// connect sends a line and returns the first response.
 func connect(network, address, send string) (res result) {
 	c, err := net.DialTimeout(network, address, dialPatience)
 	if err != nil {

@@ -17,14 +17,14 @@ import (
 	"time"
 )
 
-// Each target is asked every interval, one question at a time, for at most
-// watchLimit.
+// Each target is requested once per interval, one request at a time, for at
+// most watchLimit.
 const (
 	interval   = 50 * time.Millisecond
 	watchLimit = 15 * time.Minute
 )
 
-// watched is what was seen of one target.
+// watched contains the results for one target.
 type watched struct {
 	Name   string `json:"name"`
 	Target string `json:"target"`
@@ -32,19 +32,20 @@ type watched struct {
 	Failed int    `json:"failed"`
 	// First is the first failure.
 	First string `json:"first,omitempty"`
-	// LongestMS is the longest time between two good answers.
+	// LongestMS is the longest time between two successful responses.
 	LongestMS int64 `json:"longestMilliseconds"`
 }
 
-// watch asks every target again and again until standard input ends, and prints
-// what came of it as a JSON list. A target is
+// watch sends requests to every target until standard input is closed, and
+// prints the results as a JSON list. A target is
 //
 //	http://...   a new connection each time
 //	keep+http://...   one connection for all, which is never opened again
 //	tcp://ADDRESS, udp://ADDRESS
 //
-// The answer must have status 200, or be there; one with "error" in it, as the
-// guest's /dial has, is a failure.
+// An HTTP response must have status 200. A TCP or UDP target must respond. A
+// response that contains "error", like the guest's response to /dial, is a
+// failure.
 func watch(args []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), watchLimit)
 	go func() {
@@ -97,7 +98,7 @@ func (w *watched) run(ctx context.Context, once func() error) {
 	}
 }
 
-// asker returns what asks the target once.
+// asker returns a function that sends one request to the target.
 func asker(target string) (func() error, error) {
 	scheme, address, _ := strings.Cut(target, "://")
 	switch scheme {
@@ -112,10 +113,10 @@ func asker(target string) (func() error, error) {
 	return nil, fmt.Errorf("target %q: want http://, keep+http://, tcp:// or udp://", target)
 }
 
-// askOne returns what asks a web server over one connection, which is opened
-// with the first question and never again. (The client of net/http gives a
-// connection up when the machine is so busy that it learns late of its
-// writing.)
+// askOne returns a function that sends requests to a web server over one
+// connection, which is opened by the first request and never reopened. (The
+// client of net/http closes a connection if a busy machine delays the
+// notification that a request was written.)
 func askOne(url string) (func() error, error) {
 	request, err := http.NewRequest(http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -144,7 +145,7 @@ func askOne(url string) (func() error, error) {
 
 func fetch(client *http.Client, url string) error { return check(client.Get(url)) }
 
-// check reads an answer to its end.
+// check reads a response completely.
 func check(r *http.Response, err error) error {
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command pause holds the namespaces of a pod open until it is informed to end.
+// Command pause keeps the namespaces of a pod open until it receives a signal
+// to terminate.
 package main
 
 import (

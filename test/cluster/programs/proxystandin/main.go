@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command proxystandin stands where Istio puts Envoy, on machines that cannot
-// have Envoy: Istio's pilot-agent starts it, in the launcher pod, on Envoy's
-// ports. It is no proxy of the mesh, it does no mTLS and takes no configuration;
-// it forwards bytes and writes an access log, so that tests can show whether the
-// NAT brought a connection to it:
+// Command proxystandin replaces Envoy on machines for which no Envoy binary
+// exists. Istio's pilot-agent starts it in the virt-launcher pod, on Envoy's
+// ports. It is not a mesh proxy: it does not support mTLS or configuration. It
+// forwards bytes and writes an access log, so that tests can check whether the
+// NAT redirected a connection to it:
 //
 //	15006  inbound: forwards to the original destination, from source address
 //	       127.0.0.6, as Envoy's inbound passthrough cluster does
 //	15001  outbound: forwards to the original destination
-//	15021, 15090  health and statistics: answer 200
-//	15000  what pilot-agent asks of Envoy's administration port
+//	15021, 15090  health and statistics: respond with 200
+//	15000  the part of Envoy's administration API that pilot-agent uses
 package main
 
 import (
@@ -43,15 +43,16 @@ type record struct {
 	Failure       string `json:"failure,omitempty"`
 }
 
-// listener is one of the proxy's two ports for other's connections.
+// listener is one of the proxy's two ports for redirected connections.
 type listener struct {
 	net.Listener
 	port     int
-	from     *net.TCPAddr // of the forwarded connection, nil for any
+	from     *net.TCPAddr // source of the forwarded connection, or nil for any address
 	accepted atomic.Int64
 }
 
-// stats answers as Envoy does where pilot-agent and the tests look.
+// stats implements the parts of Envoy's statistics that pilot-agent and the
+// tests read.
 func stats(listeners []*listener) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "cluster_manager.cds.update_success: 1\nlistener_manager.lds.update_success: 1\n"+
@@ -67,8 +68,8 @@ func main() {
 		fmt.Println("envoy  version: 0/0.0.0-stand-in/Clean/RELEASE/none")
 		return
 	}
-	// Envoy's inbound passthrough cluster binds this address; Istio's rules
-	// know packets from it as coming from the proxy.
+	// Envoy's inbound passthrough cluster binds to this address. Istio's rules use
+	// it to identify packets from the proxy.
 	listeners := []*listener{{port: 15006, from: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 6)}}, {port: 15001}}
 	for _, l := range listeners {
 		var err error
@@ -97,7 +98,7 @@ func (l *listener) serve() {
 	}
 }
 
-// handle forwards one connection to where it was going.
+// handle forwards one connection to its original destination.
 func (l *listener) handle(c *net.TCPConn) {
 	defer c.Close() //nolint:errcheck // both sides are done
 	r := record{Listener: c.LocalAddr().String(), Source: c.RemoteAddr().String(), Cluster: "stand-in"}
@@ -118,7 +119,7 @@ func (l *listener) dial(c *net.TCPConn, r *record) (*net.TCPConn, error) {
 		return nil, fmt.Errorf("no original destination: %w", err)
 	}
 	if r.Original = dst.String(); r.Original == r.Listener {
-		return nil, errors.New("refused: it was not redirected, but aimed at this port")
+		return nil, errors.New("rejected: the connection was opened to this port and not redirected")
 	}
 	peer, err := net.DialTCP("tcp4", l.from, net.TCPAddrFromAddrPort(dst))
 	if err != nil {
@@ -128,7 +129,7 @@ func (l *listener) dial(c *net.TCPConn, r *record) (*net.TCPConn, error) {
 	return peer, nil
 }
 
-// join copies both ways and passes ends of streams on.
+// join copies data in both directions and forwards the end of each stream.
 func join(a, b *net.TCPConn) {
 	var wg sync.WaitGroup
 	for _, pair := range [][2]*net.TCPConn{{a, b}, {b, a}} {
@@ -140,8 +141,9 @@ func join(a, b *net.TCPConn) {
 	wg.Wait()
 }
 
-// original asks conntrack where the connection was going before a redirect.
-// The kernel writes a sockaddr_in; IPv6Mreq is a struct of fitting size.
+// original returns the destination of the connection before the redirect,
+// according to conntrack. The kernel writes a sockaddr_in. IPv6Mreq is a struct
+// of sufficient size.
 func original(c *net.TCPConn) (netip.AddrPort, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
