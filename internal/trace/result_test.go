@@ -25,11 +25,11 @@ func TestText(t *testing.T) {
 	want := `tcp 10.244.0.1:40000 -> 10.244.0.8:8080, from outside
     prerouting (10.244.0.1:40000 -> 10.244.0.8:8080)
       meshvm   inet meshvm prerouting: tcp dport @inbound_mesh_tcp redirect to :15006 -> accept (N5: redirect mesh ports to the proxy)
-    went on as 10.244.0.1:40000 -> 10.244.0.8:15006
+    continued as 10.244.0.1:40000 -> 10.244.0.8:15006
   the proxy's own connection: 127.0.0.6:40001 -> 10.244.0.8:8080
     output (127.0.0.6:40001 -> 10.244.0.8:8080)
       meshvm   inet meshvm output: dnat ip to 10.0.2.2 -> accept (N2, N5: upstream leg)
-    went on as 127.0.0.6:40001 -> 10.0.2.2:8080
+    continued as 127.0.0.6:40001 -> 10.0.2.2:8080
   => Reached the proxy's inbound port 15006, redirected by meshvm's rule "N5: redirect mesh ports to the proxy" in chain prerouting. The proxy's own connection to 10.244.0.8:8080 reached the guest at 10.0.2.2:8080, by meshvm's rule "N2, N5: upstream leg" in chain output; the guest answered.
 
 tcp 10.244.0.1:40000 -> 10.244.0.8:22, from outside

@@ -61,11 +61,11 @@ func (l Leg) write(b *strings.Builder) {
 	switch s, d := l.TranslatedSource, l.TranslatedDestination; {
 	case l.Ending == EndingDropped:
 	case s != "" && d != "":
-		fmt.Fprintf(b, "    went on as %s -> %s\n", s, d)
+		fmt.Fprintf(b, "    continued as %s -> %s\n", s, d)
 	case s != "":
-		fmt.Fprintf(b, "    went on as %s -> %s\n", s, l.Destination)
+		fmt.Fprintf(b, "    continued as %s -> %s\n", s, l.Destination)
 	case d != "":
-		fmt.Fprintf(b, "    went on as %s -> %s\n", l.Source, d)
+		fmt.Fprintf(b, "    continued as %s -> %s\n", l.Source, d)
 	}
 }
 

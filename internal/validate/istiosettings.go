@@ -16,9 +16,9 @@ import (
 type Effect string
 
 const (
-	// EffectHonoured means that Istio reads the setting, and that it does not
+	// EffectHonored means that Istio reads the setting, and that it does not
 	// contradict the spec.
-	EffectHonoured Effect = "Honoured"
+	EffectHonored Effect = "Honored"
 	// EffectHarmless means that the setting changes nothing for the guest: Istio
 	// ignores it, or overwrites it.
 	EffectHarmless Effect = "Harmless"
@@ -56,7 +56,7 @@ func (s Setting) Problem(mvm *v1alpha1.MeshedVirtualMachine, value string) strin
 	}
 }
 
-func honoured(names ...string) []Setting { return settings(EffectHonoured, "", names) }
+func honored(names ...string) []Setting { return settings(EffectHonored, "", names) }
 func harmless(names ...string) []Setting { return settings(EffectHarmless, "", names) }
 
 // elsewhere refuses settings that Istio reads only on other objects than pods.
@@ -94,7 +94,7 @@ const (
 // Annotations lists the decisions about Istio's annotations (Istio, api/annotation).
 // A test compares the list with Istio's. docs/using.md documents it.
 var Annotations = slices.Concat(
-	honoured(
+	honored(
 		"prometheus.istio.io/merge-metrics",
 		"readiness.status.sidecar.istio.io/failureThreshold",
 		"readiness.status.sidecar.istio.io/initialDelaySeconds",
@@ -185,7 +185,7 @@ var Annotations = slices.Concat(
 // Labels lists the decisions about Istio's labels (Istio, api/label). A test
 // compares the list with Istio's. docs/using.md documents it.
 var Labels = slices.Concat(
-	honoured(
+	honored(
 		"service.istio.io/canonical-name",
 		"service.istio.io/canonical-revision",
 		"service.istio.io/workload-name",

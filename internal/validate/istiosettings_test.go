@@ -198,8 +198,8 @@ func TestSettingsAreDocumented(t *testing.T) {
 	for line := range strings.Lines(section) {
 		effect := validate.EffectRefused
 		switch {
-		case strings.HasPrefix(line, "- **Honoured**"):
-			effect = validate.EffectHonoured
+		case strings.HasPrefix(line, "- **Honored**"):
+			effect = validate.EffectHonored
 		case strings.HasPrefix(line, "- **Harmless**"):
 			effect = validate.EffectHarmless
 		case strings.HasPrefix(line, "| `"):
