@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -49,14 +50,25 @@ func inPod(cgroup []byte, uid string) bool {
 	return false
 }
 
+// pathInPod reports whether a cgroup path is in the pod. The first cgroup on the path
+// that belongs to any pod decides: a container that can create cgroups below its own
+// can name them like the cgroup of another pod.
 func pathInPod(path, uid string) bool {
 	for segment := range strings.SplitSeq(path, "/") {
 		if segmentIsPod(segment, uid) {
 			return true
 		}
+		if podSegment.MatchString(segment) {
+			return false
+		}
 	}
 	return false
 }
+
+// podSegment matches the cgroup of any pod: the UID that the API server generates, or
+// the hash of a static pod.
+var podSegment = regexp.MustCompile(`^pod([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32})$` +
+	`|-pod([0-9a-f]{8}(_[0-9a-f]{4}){3}_[0-9a-f]{12}|[0-9a-f]{32})\.slice$`)
 
 func segmentIsPod(segment, uid string) bool {
 	name, slice := strings.CutSuffix(segment, ".slice")

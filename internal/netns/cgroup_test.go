@@ -50,7 +50,17 @@ var cgroupFiles = map[string]struct {
 	"empty":                     {"", false},
 	"not a cgroup file":         {"pod" + uid + "\n", false},
 	"controllers with the name": {"1:pod" + uid + ":/\n", false},
-	"a nested slice":            {"0::/user.slice/run-pod" + escaped + "-1.slice\n", false},
+	"nested in another pod": {
+		"0::/kubepods/burstable/pod1b6e5a54-7c5e-4f6e-9c52-7d2f6a1c9e11/1f/kubepods/burstable/pod" + uid + "/1f\n", false,
+	},
+	"nested in a static pod": {"0::/kubepods/pod5f5c2b0a9d6e4c3b8a7f6e5d4c3b2a19/1f/pod" + uid + "\n", false},
+	"nested in another pod, systemd": {
+		"0::/kubepods.slice/kubepods-pod1b6e5a54_7c5e_4f6e_9c52_7d2f6a1c9e11.slice/cri-containerd-1f.scope/kubepods-pod" + escaped + ".slice/x.scope\n", false,
+	},
+	"nested in another pod, other cgroup namespace": {"0::/../../pod1b6e5a54-7c5e-4f6e-9c52-7d2f6a1c9e11/1f/pod" + uid + "\n", false},
+	"escaped like systemd does":                     {"0::/kubepods.slice/kubepods\\x2dpod" + escaped + ".slice/x.scope\n", false},
+	"another pod nested in this pod":                {"0::/kubepods/pod" + uid + "/1f/pod1b6e5a54-7c5e-4f6e-9c52-7d2f6a1c9e11\n", true},
+	"a nested slice":                                {"0::/user.slice/run-pod" + escaped + "-1.slice\n", false},
 }
 
 func TestInPod(t *testing.T) {

@@ -269,9 +269,13 @@ func wantedOf(t ruleio.Target) (wanted, error) {
 // errIdentity means that no network namespace belongs to the pod.
 var errIdentity = errors.New("the network namespace does not belong to the pod")
 
-// choose returns the first namespace that has one of the pod's addresses. It
-// rejects the namespace if the rules would match the wrong interface.
+// choose returns the namespace that has one of the pod's addresses. It rejects several
+// such namespaces: a container of the pod can create another network namespace and
+// give it the pod's address, and the rules would be verified where no traffic passes.
+// It rejects the namespace if the rules would match the wrong interface.
 func (w wanted) choose(candidates []Namespace) (Namespace, error) {
+	var chosen Namespace
+	var holder netns.Address
 	for _, ns := range candidates {
 		addresses, err := ns.Addresses()
 		if err != nil {
@@ -281,12 +285,18 @@ func (w wanted) choose(candidates []Namespace) (Namespace, error) {
 		if i < 0 {
 			continue
 		}
-		if holder := addresses[i].Interface; w.podInterface != "" && holder != w.podInterface {
-			return nil, fmt.Errorf("%w: plan.podInterface is %q, but %s is on %q", errTarget, w.podInterface, addresses[i].IP, holder)
+		if chosen != nil {
+			return nil, fmt.Errorf("%w: the network namespaces %d and %d of the pod's processes both have one of the pod's addresses", errIdentity, chosen.Inode(), ns.Inode())
 		}
-		return ns, nil
+		chosen, holder = ns, addresses[i]
 	}
-	return nil, fmt.Errorf("%w: no interface has one of the pod's addresses", errIdentity)
+	switch {
+	case chosen == nil:
+		return nil, fmt.Errorf("%w: no interface has one of the pod's addresses", errIdentity)
+	case w.podInterface != "" && holder.Interface != w.podInterface:
+		return nil, fmt.Errorf("%w: plan.podInterface is %q, but %s is on %q", errTarget, w.podInterface, holder.IP, holder.Interface)
+	}
+	return chosen, nil
 }
 
 // errMismatch means that the table that was read back differs from the desired

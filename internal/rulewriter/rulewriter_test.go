@@ -49,6 +49,9 @@ type node struct {
 	// addresses are the addresses in the pod's namespace. If nil, the default
 	// addresses are used.
 	addresses []netns.Address
+	// twins means that a container has given the pod's address to its own
+	// namespace.
+	twins bool
 
 	// meddle is called before each opening of the gate, which fails if the
 	// generation changes.
@@ -90,7 +93,7 @@ func (n namespace) Inode() uint64 { return n.number }
 func (n namespace) Addresses() ([]netns.Address, error) {
 	out := []netns.Address{{Interface: "lo", IP: netip.MustParseAddr("127.0.0.1")}}
 	switch {
-	case n.number != inode:
+	case n.number != inode && !n.twins:
 	case n.addresses != nil:
 		out = append(out, n.addresses...)
 	default:
@@ -237,6 +240,14 @@ var endings = map[string]ending{
 	},
 	"another pod's address, removal": {
 		node: node{addresses: foreign, table: written}, target: toRemoval,
+		want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable,
+	},
+	"two namespaces with the pod's address": {
+		node: node{twins: true}, want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable,
+		message: "both have one of the pod's addresses",
+	},
+	"two namespaces with the pod's address, verification": {
+		node: node{twins: true, table: written}, target: toVerification,
 		want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable,
 	},
 	"address on another interface": {
