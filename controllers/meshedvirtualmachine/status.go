@@ -100,6 +100,15 @@ func (s *scope) ports(nat conditions.Condition) []v1alpha1.PortStatus {
 	return out
 }
 
+// Limits of the lists in the status. The API server rejects a status with longer
+// lists, and the status of before would remain. A user can create any number of pods
+// with the labels and the owner reference of virt-launcher pods.
+const (
+	maxPodStatuses    = 16
+	maxRelatedObjects = 32
+)
+
+// podStatuses describes the oldest pods.
 func (s *scope) podStatuses() []v1alpha1.PodStatus {
 	out := make([]v1alpha1.PodStatus, 0, len(s.guestPods))
 	for _, g := range s.guestPods {
@@ -109,7 +118,7 @@ func (s *scope) podStatuses() []v1alpha1.PodStatus {
 		}
 		out = append(out, status)
 	}
-	return out
+	return out[:min(len(out), maxPodStatuses)]
 }
 
 func (s *scope) relatedObjects() []v1alpha1.RelatedObject {
@@ -124,5 +133,5 @@ func (s *scope) relatedObjects() []v1alpha1.RelatedObject {
 	slices.SortFunc(out, func(a, b v1alpha1.RelatedObject) int {
 		return strings.Compare(a.Kind+"/"+a.Name, b.Kind+"/"+b.Name)
 	})
-	return out
+	return out[:min(len(out), maxRelatedObjects)]
 }

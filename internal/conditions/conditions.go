@@ -8,6 +8,9 @@ package conditions
 
 import (
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -66,7 +69,19 @@ func Merge(existing []metav1.Condition, generation int64, want ...Condition) []m
 	return out
 }
 
+// shorten limits the length of a message and replaces control characters and
+// characters that change the direction of text. Messages quote other objects, which
+// users write, and are shown in terminals.
 func shorten(s string) string {
+	if len(s) > maxMessage*utf8.UTFMax {
+		s = s[:maxMessage*utf8.UTFMax+1]
+	}
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
 	if r := []rune(s); len(r) > maxMessage {
 		return string(r[:maxMessage-1]) + "…"
 	}
