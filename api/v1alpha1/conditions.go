@@ -74,7 +74,7 @@ const (
 	// that select a pod, Istio applies only the oldest.
 	//
 	// Possible reasons when True: Effective.
-	// When False: Shadowed.
+	// When False: Shadowed, PodLabelsChanged.
 	// When Unknown: Pending.
 	ConditionMeshPolicyEffective ConditionType = "MeshPolicyEffective"
 
@@ -223,6 +223,10 @@ const (
 	ReasonApplied ConditionReason = "Applied"
 	// ReasonEffective: no other policy changes the declared modes.
 	ReasonEffective ConditionReason = "Effective"
+	// ReasonPodLabelsChanged: a running virt-launcher pod lacks labels by which
+	// KubeVirt, the Service and the mesh policy select it. The message contains
+	// the command that restores them.
+	ReasonPodLabelsChanged ConditionReason = "PodLabelsChanged"
 	// ReasonShadowed: another policy has precedence over the declared one. The
 	// message names it.
 	ReasonShadowed ConditionReason = "Shadowed"

@@ -108,6 +108,9 @@ func (s *scope) meshPolicyEffective() conditions.Condition {
 	if s.policies == nil || s.children == nil || s.invalid != nil {
 		return conditions.Unknown(t, v1alpha1.ReasonPending, notCheckedMessage)
 	}
+	if message := s.labelsMessage(); message != "" {
+		return conditions.False(t, v1alpha1.ReasonPodLabelsChanged, message)
+	}
 	for i := range s.pods {
 		merged := meshpolicy.EffectiveMutualTLS(s.policies, s.pods[i].Labels)
 		if own := merged.Workload; own != nil && own.Name == s.mvm.Name && own.Namespace == s.mvm.Namespace {

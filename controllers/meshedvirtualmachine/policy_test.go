@@ -52,7 +52,7 @@ func TestMeshPolicyEffective(t *testing.T) {
 		"a younger, weaker one":        {world(add(peerAuthentication("late", time.Second, permissive))), metav1.ConditionTrue, v1alpha1.MTLSModeStrict, ""},
 		"a pod without the label": {world(func(s *scope) {
 			delete(s.pods[0].Labels, v1alpha1.LabelMeshedVirtualMachine)
-		}), metav1.ConditionFalse, v1alpha1.MTLSModePermissive, "shop/web"},
+		}), metav1.ConditionFalse, v1alpha1.MTLSModePermissive, "label --overwrite pod virt-launcher-web-"},
 		"policies not read": {world(func(s *scope) { s.policies = nil }), metav1.ConditionUnknown, v1alpha1.MTLSModeDisable, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sort"
 
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -22,7 +21,6 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
-	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/sharedlists"
 	"meshvm.io/meshvm/internal/validate"
 )
@@ -91,29 +89,7 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("read VirtualMachineInstance: %w", err)
 	}
-	if s.vmi == nil {
-		s.podsKnown = true
-		return nil
-	}
-	var pods corev1.PodList
-	mine := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name, kubevirtv1.CreatedByLabel: string(s.vmi.UID)}
-	if err := r.Client.List(ctx, &pods, client.InNamespace(s.mvm.Namespace), mine); err != nil {
-		return fmt.Errorf("list launcher pods: %w", err)
-	}
-	s.podsKnown = true
-	for _, p := range pods.Items {
-		if !launcherpod.Ended(&p) && !launcherpod.IsTemporary(&p) {
-			s.pods = append(s.pods, p)
-		}
-	}
-	sort.Slice(s.pods, func(i, j int) bool {
-		a, b := &s.pods[i], &s.pods[j]
-		if a.CreationTimestamp.Equal(&b.CreationTimestamp) {
-			return a.Name < b.Name
-		}
-		return a.CreationTimestamp.Before(&b.CreationTimestamp)
-	})
-	return nil
+	return r.gatherPods(ctx, s)
 }
 
 // gatherNATs reads the PodNATConfigurations and their status.

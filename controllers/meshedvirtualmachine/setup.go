@@ -26,6 +26,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/launcherpod"
 )
 
 // Reconciler brings what belongs to MeshedVirtualMachines in line with them.
@@ -70,9 +71,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("meshedvirtualmachine").
 		For(&v1alpha1.MeshedVirtualMachine{}).
-		Watches(&v1alpha1.PodNATConfiguration{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		Watches(&v1alpha1.PodNATConfiguration{}, handler.EnqueueRequestsFromMapFunc(ofPod)).
 		Watches(service, handler.EnqueueRequestsFromMapFunc(r.sameName)).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(ofPod)).
 		WatchesMetadata(crd, handler.EnqueueRequestsFromMapFunc(r.all), builder.WithPredicates(predicate.NewPredicateFuncs(isUpstreamCRD))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
 		Build(r)
@@ -96,14 +97,9 @@ func (r *Reconciler) sameName(ctx context.Context, o client.Object) []reconcile.
 	return []reconcile.Request{{NamespacedName: key}}
 }
 
-// byLabel maps a virt-launcher pod or a PodNATConfiguration to its
-// MeshedVirtualMachine. A restored PodNATConfiguration may have lost its owner
-// reference, and an edited one its label.
-func byLabel(_ context.Context, o client.Object) []reconcile.Request {
-	name := o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]
-	if ref := metav1.GetControllerOf(o); name == "" && ref != nil && ref.Kind == "MeshedVirtualMachine" {
-		name = ref.Name
-	}
+// ofPod maps a virt-launcher pod to its MeshedVirtualMachine.
+func ofPod(_ context.Context, o client.Object) []reconcile.Request {
+	name := launcherpod.GuestName(o)
 	if name == "" {
 		return nil
 	}

@@ -28,6 +28,7 @@ import (
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -80,7 +81,7 @@ func (r *Reconciler) forPod(ctx context.Context, o client.Object) []reconcile.Re
 	if p, ok := o.(*corev1.Pod); ok && o.GetNamespace() == r.Jobs.Namespace && o.GetAnnotations()[v1alpha1.AnnotationAuditTargets] != "" {
 		return forAudit(p)
 	}
-	vm := o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]
+	vm := launcherpod.GuestName(o)
 	if vm == "" {
 		return nil
 	}

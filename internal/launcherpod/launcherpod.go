@@ -34,9 +34,9 @@ func HasLabel(p *corev1.Pod) bool { return p.Labels[kubevirtv1.AppLabel] == appV
 
 // IsLauncher reports whether KubeVirt created the pod to run a guest: the label,
 // and a controlling VirtualMachineInstance whose UID equals the label
-// kubevirt.io/created-by.
+// kubevirt.io/created-by. KubeVirt never uses the host's network for such a pod.
 func IsLauncher(p *corev1.Pod) bool {
-	if !HasLabel(p) {
+	if !HasLabel(p) || p.Spec.HostNetwork {
 		return false
 	}
 	ref := metav1.GetControllerOf(p)
@@ -47,6 +47,16 @@ func IsLauncher(p *corev1.Pod) bool {
 // CreatedBy returns the UID of the VirtualMachineInstance in the pod's label
 // kubevirt.io/created-by, or an empty UID.
 func CreatedBy(p *corev1.Pod) types.UID { return types.UID(p.Labels[kubevirtv1.CreatedByLabel]) }
+
+// GuestName is the name of the VirtualMachineInstance that controls the pod, which
+// is the name of its MeshedVirtualMachine; for a pod without such a controller, the
+// name in the operator's label.
+func GuestName(o metav1.Object) string {
+	if ref := metav1.GetControllerOf(o); ref != nil && ref.Kind == "VirtualMachineInstance" {
+		return ref.Name
+	}
+	return o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]
+}
 
 // IsTemporary reports whether KubeVirt created the pod only to have a volume
 // provisioned. Such a pod runs no guest (KubeVirt,

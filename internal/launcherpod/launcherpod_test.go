@@ -32,6 +32,7 @@ func TestIsLauncher(t *testing.T) {
 		"an owner of another group":        {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "example.com/v1" }, false},
 		"a group that begins like the own": {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "kubevirt.io.example.com/v1" }, false},
 		"another guest as creator":         {func(p *corev1.Pod) { p.Labels[kubevirtv1.CreatedByLabel] = "other" }, false},
+		"the host's network":               {func(p *corev1.Pod) { p.Spec.HostNetwork = true }, false},
 		"no creator, no UID": {func(p *corev1.Pod) {
 			delete(p.Labels, kubevirtv1.CreatedByLabel)
 		}, false},

@@ -114,7 +114,7 @@ func checkPod(mvm *v1alpha1.MeshedVirtualMachine, f Facts) error {
 	switch {
 	case f.Pod.Namespace != mvm.Namespace || f.VMI.Namespace != mvm.Namespace:
 		return validate.Invalidf(v1alpha1.ReasonNotALauncherPod, path, "the pod is not in the namespace of the MeshedVirtualMachine")
-	case !launcherpod.HasLabel(f.Pod):
+	case !launcherpod.IsLauncher(f.Pod):
 		return validate.Invalidf(v1alpha1.ReasonNotALauncherPod, path, "the pod is not a virt-launcher pod")
 	case launcherpod.CreatedBy(f.Pod) != f.VMI.UID:
 		return validate.Invalidf(v1alpha1.ReasonNotALauncherPod, path, "the pod belongs to another VirtualMachineInstance")

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package meshedvirtualmachine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/launcherpod"
+)
+
+// gatherPods reads the live virt-launcher pods of the guest, oldest first. They are
+// found by KubeVirt's label with the UID of the VirtualMachineInstance and by their
+// owner reference. The operator's own labels are not needed: users with the role
+// "edit" can remove them from a pod.
+func (r *Reconciler) gatherPods(ctx context.Context, s *scope) error {
+	if s.vmi == nil {
+		s.podsKnown = true
+		return nil
+	}
+	var pods corev1.PodList
+	created := client.MatchingLabels{kubevirtv1.CreatedByLabel: string(s.vmi.UID)}
+	if err := r.Client.List(ctx, &pods, client.InNamespace(s.mvm.Namespace), created); err != nil {
+		return fmt.Errorf("list launcher pods: %w", err)
+	}
+	s.podsKnown = true
+	for _, p := range pods.Items {
+		s.addPod(p)
+	}
+	return nil
+}
+
+// gatherHidden adds the pods of PodNATConfigurations that gatherPods did not find,
+// because a user has removed the labels by which KubeVirt and the operator's cache
+// select virt-launcher pods. They are read from the API server, so that the rules of
+// a pod are never pruned while the pod runs.
+func (r *Reconciler) gatherHidden(ctx context.Context, s *scope) error {
+	if s.vmi == nil {
+		return nil
+	}
+	for _, c := range s.nats {
+		if s.hasPod(&c) || !metav1.IsControlledBy(&c, s.mvm) {
+			continue
+		}
+		var pods corev1.PodList
+		named := client.MatchingFields{"metadata.name": c.Spec.Pod.Name}
+		if err := r.Reader.List(ctx, &pods, client.InNamespace(s.mvm.Namespace), named); err != nil {
+			return fmt.Errorf("read the pod of %s: %w", c.Name, err)
+		}
+		for _, p := range pods.Items {
+			if p.UID == c.Spec.Pod.UID {
+				s.addPod(p)
+			}
+		}
+	}
+	return nil
+}
+
+// addPod adds a live pod that the guest's VirtualMachineInstance controls.
+func (s *scope) addPod(p corev1.Pod) {
+	ref := metav1.GetControllerOf(&p)
+	if ref == nil || ref.UID != s.vmi.UID || launcherpod.Ended(&p) || launcherpod.IsTemporary(&p) {
+		return
+	}
+	s.pods = append(s.pods, p)
+	slices.SortFunc(s.pods, func(a, b corev1.Pod) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+}
+
+// changedLabels are the labels that the pod must have and does not have, as
+// arguments of "kubectl label". KubeVirt, the Service and the mesh policy select the
+// pod by them.
+func (s *scope) changedLabels(p *corev1.Pod) []string {
+	want := launcherpod.Labels()
+	want[v1alpha1.LabelMeshedVirtualMachine] = s.mvm.Name
+	if s.vmi != nil {
+		want[kubevirtv1.CreatedByLabel] = string(s.vmi.UID)
+		// The labels of a pod are those of the guest's template at its start.
+		for _, key := range []string{v1alpha1.LabelApp, v1alpha1.LabelVersion} {
+			if value := s.vmi.Labels[key]; value != "" {
+				want[key] = value
+			}
+		}
+	}
+	var out []string
+	for key, value := range want {
+		if p.Labels[key] != value {
+			out = append(out, key+"="+value)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// labelsMessage names the labels that a live pod has lost and the command that
+// restores them; empty if no label is missing. The operator does not write pods.
+func (s *scope) labelsMessage() string {
+	for i := range s.pods {
+		p := &s.pods[i]
+		if labels := s.changedLabels(p); len(labels) > 0 {
+			list := strings.Join(labels, " ")
+			return fmt.Sprintf("pod %s lacks labels by which KubeVirt, the Service and the mesh policy select it: %s; restore them with: kubectl -n %s label --overwrite pod %s %s",
+				p.Name, list, p.Namespace, p.Name, list)
+		}
+	}
+	return ""
+}
