@@ -46,7 +46,7 @@ func (s *scope) conditions() []conditions.Condition {
 	}
 	if s.paused {
 		all = append(all, conditions.True(v1alpha1.ConditionPaused, v1alpha1.ReasonPaused,
-			"the operator changes nothing while the annotation "+v1alpha1.AnnotationPaused+" is set"))
+			"reconciliation is suspended while the annotation "+v1alpha1.AnnotationPaused+" is set"))
 	}
 	return all
 }
@@ -59,18 +59,18 @@ func explainPause(all []conditions.Condition) {
 	}
 	for i := range all {
 		if c := &all[i]; c.Status == metav1.ConditionFalse && slices.Contains(pending, c.Reason) {
-			c.Message = "paused by the annotation " + v1alpha1.AnnotationPaused + ", remove it to resume: " + c.Message
+			c.Message = "paused by the annotation " + v1alpha1.AnnotationPaused + "; remove it to resume: " + c.Message
 		}
 	}
 }
 
-// restartRequired is the reason for which the running guest has to be restarted,
-// empty for none. The labels of a pod are the labels at its start.
+// restartRequired returns the reason why the running guest must be restarted,
+// or an empty string. The labels of a pod are the labels at its start.
 func (s *scope) restartRequired() string {
 	for i := range s.pods {
 		has, wants := s.pods[i].Labels[v1alpha1.LabelVersion], s.mvm.Spec.VersionOrDefault()
 		if s.invalid == nil && has != "" && has != wants {
-			return fmt.Sprintf("no route of the mesh leads to pod %s: the pod has version %s and spec.version is %s; restart the guest, or set spec.version to %s", s.pods[i].Name, has, wants, has)
+			return fmt.Sprintf("the mesh does not route to pod %s: the pod has version %s and spec.version is %s; restart the guest, or set spec.version to %s", s.pods[i].Name, has, wants, has)
 		}
 	}
 	if c := s.vmCondition(kubevirtv1.VirtualMachineRestartRequired); c != nil && c.Status == corev1.ConditionTrue {
@@ -124,7 +124,7 @@ func (s *scope) accepted() conditions.Condition {
 func (s *scope) dependenciesAvailable() conditions.Condition {
 	if s.missing != nil {
 		return conditions.False(v1alpha1.ConditionDependenciesAvailable, s.missing.reasonMissing(),
-			fmt.Sprintf("%s is not installed: the cluster does not serve %s in version %s; the operator changes nothing until it does", s.missing.project, s.missing.crd, s.missing.kind.Version))
+			fmt.Sprintf("%s is not installed: the cluster does not serve %s in version %s; existing objects are unchanged until it does", s.missing.project, s.missing.crd, s.missing.kind.Version))
 	}
 	if !s.dependenciesKnown {
 		return conditions.Unknown(v1alpha1.ConditionDependenciesAvailable, v1alpha1.ReasonPending, "could not determine whether KubeVirt and Istio are installed; retrying")
@@ -137,15 +137,15 @@ func (s *scope) serviceReady() conditions.Condition {
 	if s.children != nil && s.invalid == nil && len(s.mvm.Spec.Ports) == 0 {
 		return conditions.True(t, v1alpha1.ReasonApplied, "spec.ports is empty, so the guest has no Service")
 	}
-	return s.childrenCondition(t, "the Service is in place")
+	return s.childrenCondition(t, "the Service is applied")
 }
 
 func (s *scope) meshPolicyApplied() conditions.Condition {
-	return s.childrenCondition(v1alpha1.ConditionMeshPolicyApplied, "the Istio objects are in place"+s.notByZtunnel())
+	return s.childrenCondition(v1alpha1.ConditionMeshPolicyApplied, "the Istio objects are applied"+s.notByZtunnel())
 }
 
-// notByZtunnel names the policies that ztunnel does not enforce: it reads no
-// VirtualService and no DestinationRule.
+// notByZtunnel describes the policies that ztunnel does not enforce: it does
+// not read VirtualServices and DestinationRules.
 func (s *scope) notByZtunnel() string {
 	mesh := s.mvm.Spec.Mesh
 	if mesh.DataPlaneOrDefault() != v1alpha1.DataPlaneAmbient {
@@ -187,9 +187,9 @@ func (s *scope) childrenCondition(t v1alpha1.ConditionType, good string) conditi
 	return conditions.True(t, v1alpha1.ReasonApplied, good)
 }
 
-// childFailure is the condition for the first object that could not be applied, of
-// the kinds that the condition reports. Such an object has the name of the
-// MeshedVirtualMachine.
+// childFailure returns the condition for the first object that could not be
+// applied among the kinds that the condition reports. Such an object has the
+// name of the MeshedVirtualMachine.
 func (s *scope) childFailure(t v1alpha1.ConditionType) (c conditions.Condition, failed bool) {
 	for _, k := range children.Reported(t) {
 		if err := s.failures[s.childKey(k)]; err != nil {
@@ -247,22 +247,22 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 	case ready != nil && ready.Status == corev1.ConditionTrue:
 		return conditions.True(t, v1alpha1.ReasonRunning, "the guest is running")
 	case s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Running:
-		return conditions.False(t, v1alpha1.ReasonGuestNotReady, cmp.Or(messageOf(ready), "the guest is running and not ready"))
+		return conditions.False(t, v1alpha1.ReasonGuestNotReady, cmp.Or(messageOf(ready), "the guest is running but not ready"))
 	default:
 		return conditions.False(t, v1alpha1.ReasonStarting, cmp.Or(s.notSynchronized(), messageOf(ready), "waiting for KubeVirt to start the guest"))
 	}
 }
 
-// whyPaused is the reason for which a guest with verified rules is still paused.
+// whyPaused returns the reason why a guest with verified rules is still paused.
 func (s *scope) whyPaused() string {
 	if apierrors.IsForbidden(s.unpauseError) {
-		return "the rules are verified, and the operator is not allowed to unpause the guest: apply config/unpause, which the start gate Pause needs"
+		return "the rules are verified, but the operator is not allowed to unpause the guest: apply config/unpause, which the start gate Pause needs"
 	}
 	return "the rules are verified: " + s.unpauseError.Error()
 }
 
-// notSynchronized is KubeVirt's reason for not creating the guest's pod, for
-// example a webhook that does not answer.
+// notSynchronized returns KubeVirt's reason for not creating the guest's pod,
+// for example a webhook that does not respond.
 func (s *scope) notSynchronized() string {
 	if s.vmi == nil {
 		return ""
@@ -275,8 +275,8 @@ func (s *scope) notSynchronized() string {
 	return ""
 }
 
-// natProgrammed reports whether every live launcher pod that may run the guest has
-// proven rules.
+// natProgrammed reports whether every live virt-launcher pod that may run the
+// guest has verified rules.
 func (s *scope) natProgrammed() conditions.Condition {
 	const t = v1alpha1.ConditionNATProgrammed
 	if s.nats == nil {
@@ -305,7 +305,7 @@ func (s *scope) natProgrammed() conditions.Condition {
 	return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules of every live virt-launcher pod were read back from the kernel"+waiting)
 }
 
-// conflicts are the descriptions of objects that are in the way, sorted.
+// conflicts returns sorted descriptions of the conflicting objects.
 func (s *scope) conflicts() []string {
 	var out []string
 	for _, err := range s.failures {

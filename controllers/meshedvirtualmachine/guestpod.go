@@ -26,7 +26,7 @@ type guestPod struct {
 	*corev1.Pod
 	// nat is the pod's PodNATConfiguration, nil when none exists.
 	nat *v1alpha1.PodNATConfiguration
-	// role is the pod's part in a live migration.
+	// role is the role of the pod in a live migration.
 	role v1alpha1.PodRole
 	// rules is the condition NATProgrammed as this pod alone determines it.
 	rules conditions.Condition
@@ -51,8 +51,8 @@ func (s *scope) describePods() {
 	}
 }
 
-// programmed reports whether the rules of the pod are proven; Unknown when the pod
-// has no PodNATConfiguration.
+// programmed returns whether the rules of the pod are verified, or Unknown if
+// the pod does not have a PodNATConfiguration.
 func (g guestPod) programmed() metav1.ConditionStatus {
 	switch {
 	case g.nat == nil:
@@ -115,7 +115,8 @@ func (s *scope) rulesOf(g guestPod) conditions.Condition {
 	return conditions.False(t, reason, message)
 }
 
-// whyNoNAT is the reason for which a live pod has no PodNATConfiguration.
+// whyNoNAT returns the reason why a live pod does not have a
+// PodNATConfiguration.
 func (s *scope) whyNoNAT(pod *corev1.Pod) string {
 	if pod.Spec.NodeName == "" {
 		return "waiting for pod " + pod.Name + " to be scheduled"
@@ -172,7 +173,7 @@ func startInStatus(mvm *v1alpha1.MeshedVirtualMachine, pod types.UID) v1alpha1.P
 // KubeVirt runs the guest on the target of a migration whatever its start strategy.
 func isMigrationTarget(pod *corev1.Pod) bool { return pod.Labels[kubevirtv1.MigrationJobLabel] != "" }
 
-// awaitingRules is the active pod whose guest waits for its rules, nil for none.
+// awaitingRules returns the active pod whose guest waits for its rules, or nil.
 func (s *scope) awaitingRules() *guestPod {
 	for i := range s.guestPods {
 		if g := &s.guestPods[i]; g.role == v1alpha1.PodRoleActive && g.start == v1alpha1.PodStartHeld {

@@ -26,8 +26,8 @@ import (
 // rejected is applied again: a webhook may decide differently later.
 const rejectedRetry = time.Minute
 
-// servedRetry is the delay before the operator looks again for an API whose CRD
-// exists and that is not served yet.
+// servedRetry is the delay before the operator checks again whether an API
+// whose CRD exists is served.
 const servedRetry = 5 * time.Second
 
 // Reconcile applies the children of one MeshedVirtualMachine and reports their
@@ -197,9 +197,9 @@ func (r *Reconciler) keepLastAccepted(ctx context.Context, s *scope) error {
 	return r.prune(ctx, s, keep, children.PodNATConfigurationKind)
 }
 
-// resultFor computes when to reconcile again. Conflicts and objects that are being
-// deleted are watched. A rejected object is retried after rejectedRetry, any other
-// error with the queue's back-off.
+// resultFor computes when to reconcile again. Conflicting objects and objects
+// that are being deleted are watched. A rejected object is retried after
+// rejectedRetry, any other error with the queue's back-off.
 func resultFor(s *scope, err error) (ctrl.Result, error) {
 	var result ctrl.Result
 	if s.retrySoon {

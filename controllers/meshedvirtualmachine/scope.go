@@ -25,13 +25,13 @@ import (
 	"meshvm.io/meshvm/internal/validate"
 )
 
-// scope holds everything that one reconcile knows. The steps fill it in the order
-// of its fields. The status is computed from it alone.
+// scope contains the input of one reconcile. The steps fill it in the order of
+// its fields. The status is computed from it alone.
 type scope struct {
 	// mvm is the object as it will be written, before is the object as it was read.
 	mvm, before *v1alpha1.MeshedVirtualMachine
 
-	// gate is the way in which the operator delays the start of guests.
+	// gate specifies how the operator delays the start of guests.
 	gate children.StartGate
 	// paused is set when a user has paused the operator for this object.
 	paused bool

@@ -29,7 +29,7 @@ import (
 	"meshvm.io/meshvm/internal/launcherpod"
 )
 
-// Reconciler brings what belongs to MeshedVirtualMachines in line with them.
+// Reconciler reconciles the objects that belong to MeshedVirtualMachines.
 type Reconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
@@ -39,7 +39,7 @@ type Reconciler struct {
 	Applier apply.Applier
 	// Recorder emits events.
 	Recorder events.EventRecorder
-	// StartGate is how guests are delayed.
+	// StartGate specifies how guests are delayed.
 	StartGate children.StartGate
 	// Unpauser unpauses guests that were started paused.
 	Unpauser Unpauser
@@ -59,9 +59,9 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=list;watch
 
-// SetupWithManager registers the controller and what it watches. KubeVirt's and
-// Istio's kinds are watched from when they are served: the operator starts, and
-// describes what is missing, without them.
+// SetupWithManager registers the controller and its watches. The kinds of
+// KubeVirt and Istio are watched as soon as they are served: the operator
+// starts without them and reports the missing kinds.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	// Unstructured, as the Applier reads it: one informer serves both.
 	service := &unstructured.Unstructured{}
@@ -87,8 +87,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	return nil
 }
 
-// sameName maps an object to the MeshedVirtualMachine of its name, whether it
-// belongs to it or stands in its way.
+// sameName maps an object to the MeshedVirtualMachine of the same name, whether
+// the object belongs to it or conflicts with it.
 func (r *Reconciler) sameName(ctx context.Context, o client.Object) []reconcile.Request {
 	key := client.ObjectKeyFromObject(o)
 	if err := r.Client.Get(ctx, key, &v1alpha1.MeshedVirtualMachine{}); err != nil {
@@ -106,7 +106,7 @@ func ofPod(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
 }
 
-// all maps a change of what the cluster serves to every MeshedVirtualMachine.
+// all maps a change of the served kinds to every MeshedVirtualMachine.
 func (r *Reconciler) all(ctx context.Context, _ client.Object) []reconcile.Request {
 	return r.inNamespace(ctx, "")
 }

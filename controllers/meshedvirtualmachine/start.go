@@ -80,9 +80,9 @@ func (r *Reconciler) unpause(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// releasedBefore reports whether the status on the API server says that the guest
-// of a pod was unpaused. A list with a field selector needs no more permissions than
-// the watch.
+// releasedBefore reports whether the status on the API server shows that the
+// guest of a pod was unpaused. A list with a field selector requires the same
+// permissions as the watch.
 func (r *Reconciler) releasedBefore(ctx context.Context, mvm *v1alpha1.MeshedVirtualMachine, pod types.UID) (bool, error) {
 	var list v1alpha1.MeshedVirtualMachineList
 	err := r.Reader.List(ctx, &list, client.InNamespace(mvm.Namespace), client.MatchingFields{"metadata.name": mvm.Name})
@@ -98,9 +98,9 @@ func (r *Reconciler) releasedBefore(ctx context.Context, mvm *v1alpha1.MeshedVir
 	return false, nil
 }
 
-// notPaused reports whether the guest runs already, which the operator's cache
-// does not show yet (KubeVirt, pkg/virt-api/rest, UnpauseVMIRequestHandler; other
-// conflicts have another message).
+// notPaused reports whether the error means that the guest is already running,
+// which the operator's cache does not show yet (KubeVirt, pkg/virt-api/rest,
+// UnpauseVMIRequestHandler; other conflicts have another message).
 func notPaused(err error) bool {
 	return apierrors.IsConflict(err) && strings.Contains(err.Error(), "VMI is not paused")
 }
@@ -129,7 +129,7 @@ func (s *scope) startsPaused() bool {
 	return s.vmi != nil && s.vmi.ShouldStartPaused() && !s.userStartStrategy()
 }
 
-// userStartStrategy reports whether the user's spec has a start strategy.
+// userStartStrategy reports whether the user's spec sets a start strategy.
 func (s *scope) userStartStrategy() bool {
 	t := s.mvm.Spec.VirtualMachine.Template
 	return t != nil && t.Spec.StartStrategy != nil
@@ -144,8 +144,8 @@ func (s *scope) vmiPaused() bool {
 	return false
 }
 
-// startNotHeld is the condition StartNotHeld. It is present while a live pod exists
-// whose guest started without the delay that the spec asks for.
+// startNotHeld returns the condition StartNotHeld. It is present while a live
+// pod exists whose guest started without the delay that the spec requires.
 func (s *scope) startNotHeld() (conditions.Condition, bool) {
 	if s.mvm.Spec.StartOrDefault() != v1alpha1.StartPolicyAfterProgrammed {
 		return conditions.Condition{}, false
@@ -159,8 +159,8 @@ func (s *scope) startNotHeld() (conditions.Condition, bool) {
 	return conditions.Condition{}, false
 }
 
-// whyNotDelayed is the reason for which the guest of a pod started without delay,
-// and what to do about it.
+// whyNotDelayed returns the reason why the guest of a pod started without
+// delay, and a message with the resolution.
 func (s *scope) whyNotDelayed(pod *corev1.Pod) (reason v1alpha1.ConditionReason, message string) {
 	switch {
 	case s.startsPaused() && isMigrationTarget(pod):

@@ -203,7 +203,8 @@ func TestUnpauseOnce(t *testing.T) {
 		t.Errorf("unpaused again: %v, start in status: %s", u.of, s.podStatuses()[0].Start)
 	}
 
-	// An object of the same name that replaced this one says nothing about its pods.
+	// A different object with the same name does not contain information about the
+	// pods of this object.
 	s, newer.UID = world(startedPaused), "another"
 	if err := (&Reconciler{Unpauser: u, Reader: server{mvm: *newer}}).unpause(t.Context(), s); err != nil || len(u.of) != 1 {
 		t.Errorf("not unpaused because of another object: %v, %v", u.of, err)
@@ -260,8 +261,8 @@ func TestUnpause(t *testing.T) {
 	}
 }
 
-// TestUnpauseOfAGuestThatRuns: KubeVirt's conflicts, as its API server sends them.
-func TestUnpauseOfAGuestThatRuns(t *testing.T) {
+// TestUnpauseRunningGuest: KubeVirt's conflicts, as its API server sends them.
+func TestUnpauseRunningGuest(t *testing.T) {
 	for message, want := range map[string]v1alpha1.PodStart{
 		"VMI is not paused":  v1alpha1.PodStartReleased,
 		"VMI is not running": v1alpha1.PodStartHeld,
@@ -287,8 +288,8 @@ func TestForbiddenUnpause(t *testing.T) {
 	}
 }
 
-// TestPodsAreKeptUntilTheyAreKnown: status is the only memory of who was unpaused.
-func TestPodsAreKeptUntilTheyAreKnown(t *testing.T) {
+// TestUnknownPodsKeepStatus: status is the only memory of who was unpaused.
+func TestUnknownPodsKeepStatus(t *testing.T) {
 	known := []v1alpha1.PodStatus{{UID: "a", Start: v1alpha1.PodStartReleased}}
 	for name, tc := range map[string]struct {
 		known bool

@@ -253,9 +253,9 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// TestPausedIsTold: the messages of what a paused operator leaves undone begin with
+// TestPausedMessages: the messages of what a paused operator leaves undone begin with
 // that, and no others do.
-func TestPausedIsTold(t *testing.T) {
+func TestPausedMessages(t *testing.T) {
 	differs := fails(children.PeerAuthenticationKind, fmt.Errorf("x %w", apply.ErrDiffers))
 	refused := func(s *scope) { s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonBridgeBinding} }
 	for name, tc := range map[string]struct {
@@ -336,8 +336,8 @@ func TestMTLSStatus(t *testing.T) {
 	}
 }
 
-// TestMTLSOfARefusedSpec: what was in effect stays so, unless it was lost.
-func TestMTLSOfARefusedSpec(t *testing.T) {
+// TestMTLSOfRejectedSpec: what was in effect stays so, unless it was lost.
+func TestMTLSOfRejectedSpec(t *testing.T) {
 	before := v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModePermissive, EffectiveMode: v1alpha1.MTLSModePermissive, BypassedPorts: []string{"db"}}
 	for name, tc := range map[string]struct {
 		mod  func(*scope)

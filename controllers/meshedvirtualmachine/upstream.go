@@ -23,7 +23,8 @@ import (
 	"meshvm.io/meshvm/internal/children"
 )
 
-// crdKind is the kind of the objects that show which kinds the cluster serves.
+// crdKind is the kind of the CRDs, which show the kinds that the cluster
+// serves.
 var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 
 // vmiKind is a kind that the operator only reads.
@@ -59,13 +60,14 @@ func isUpstreamCRD(o client.Object) bool {
 	return false
 }
 
-// upstream starts the watches of other projects' kinds when these are served.
+// upstream starts the watches of other projects' kinds when the kinds are
+// served.
 type upstream struct {
 	client     client.Client
 	cache      cache.Cache
 	controller controller.Controller
 	handler    handler.EventHandler
-	// handlers are the handlers of kinds that need another one.
+	// handlers contains the handlers of kinds that do not use the default handler.
 	handlers map[schema.GroupVersionKind]handler.EventHandler
 
 	mu      sync.Mutex
@@ -90,7 +92,7 @@ func (u *upstream) missing(ctx context.Context) (d *dependency, retrySoon bool, 
 		if err != nil {
 			return nil, false, fmt.Errorf("look for %s: %w", d.crd, err)
 		}
-		// An older release may have the kind in other versions only.
+		// An older release may serve the kind only in other versions.
 		switch _, err := u.client.RESTMapper().RESTMapping(d.kind.GroupKind(), d.kind.Version); {
 		case meta.IsNoMatchError(err):
 			return &dependencies[i], true, nil

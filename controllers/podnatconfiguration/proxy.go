@@ -10,11 +10,11 @@ import (
 	"meshvm.io/meshvm/internal/launcherpod"
 )
 
-// enrolmentLimit is the time after the creation of the pod's network namespace in
-// which the operator expects istio-cni to enrol the pod. istio-cni enrols a pod
+// enrollmentLimit is the time after the creation of the pod's network namespace in
+// which the operator expects istio-cni to enroll the pod. istio-cni enrolls a pod
 // before the kubelet reports its namespace, and then annotates the pod (Istio,
 // cni/pkg/nodeagent).
-const enrolmentLimit = time.Minute
+const enrollmentLimit = time.Minute
 
 // ambient reports whether the pod was created for ambient mode.
 func (s *scope) ambient() bool { return s.config.Spec.DataPlane == v1alpha1.DataPlaneAmbient }
@@ -33,9 +33,9 @@ func (s *scope) proxyMissing() bool {
 	return s.invalid == nil && s.alive() && launcherpod.IsLauncher(s.pod) && !s.hasProxy()
 }
 
-// awaitEnrolment returns the remaining time to wait for istio-cni. It sets
-// enrolmentOverdue if the time has elapsed.
-func (s *scope) awaitEnrolment(now time.Time) time.Duration {
+// awaitEnrollment returns the remaining time to wait for istio-cni. It sets
+// enrollmentOverdue if the time has elapsed.
+func (s *scope) awaitEnrollment(now time.Time) time.Duration {
 	if !s.ambient() || !s.proxyMissing() || !s.sandboxReady() {
 		return 0
 	}
@@ -43,8 +43,8 @@ func (s *scope) awaitEnrolment(now time.Time) time.Duration {
 	if t := launcherpod.SandboxReadySince(s.pod); t != nil {
 		since = *t
 	}
-	wait := since.Add(enrolmentLimit).Sub(now)
-	s.enrolmentOverdue = wait <= 0
+	wait := since.Add(enrollmentLimit).Sub(now)
+	s.enrollmentOverdue = wait <= 0
 	return max(wait, 0)
 }
 
@@ -58,10 +58,10 @@ func (s *scope) proxyCondition() conditions.Condition {
 	case s.pod.Annotations[v1alpha1.AnnotationAmbientRedirection] != "":
 		return conditions.False(t, v1alpha1.ReasonAmbientNotEnrolled,
 			"istio-cni has programmed its rules in the pod and is waiting for ztunnel: check that ztunnel runs on node "+s.pod.Spec.NodeName)
-	case s.enrolmentOverdue:
+	case s.enrollmentOverdue:
 		return conditions.False(t, v1alpha1.ReasonAmbientNotEnrolled,
 			"istio-cni has not enrolled the pod in ambient mode: the annotation "+v1alpha1.AnnotationAmbientRedirection+" is missing; install istio-cni with ambient mode and ztunnel on node "+s.pod.Spec.NodeName+" and restart the guest, or set mesh.dataPlane to Sidecar")
 	default:
-		return conditions.False(t, v1alpha1.ReasonAmbientNotEnrolled, "waiting for istio-cni to enrol the pod in ambient mode")
+		return conditions.False(t, v1alpha1.ReasonAmbientNotEnrolled, "waiting for istio-cni to enroll the pod in ambient mode")
 	}
 }

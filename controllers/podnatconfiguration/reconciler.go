@@ -60,7 +60,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if err := r.dropJobs(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
-	if wait := s.awaitEnrolment(r.Now()); wait > 0 {
+	if wait := s.awaitEnrollment(r.Now()); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	if s.request == nil || s.rulesVerified() || !s.nodeUp() {

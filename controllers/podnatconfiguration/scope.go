@@ -57,8 +57,8 @@ type scope struct {
 	// Job with the result.
 	proven    *ruleio.TargetResult
 	provenJob *batchv1.Job
-	// enrolmentOverdue is set when istio-cni has not enrolled the pod in time.
-	enrolmentOverdue bool
+	// enrollmentOverdue is set when istio-cni has not enrolled the pod in time.
+	enrollmentOverdue bool
 	// repairBackoff is the delay of a repair that is due.
 	repairBackoff drift.Hold
 }

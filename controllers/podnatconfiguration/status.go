@@ -36,7 +36,7 @@ func (s *scope) writeStatus() {
 
 // progress classifies an object that is not ready.
 func (s *scope) progress() conditions.Progress {
-	if s.invalid != nil || s.repairBackoff.Contended || s.proxyMissing() && (s.enrolmentOverdue || !s.ambient()) ||
+	if s.invalid != nil || s.repairBackoff.Contended || s.proxyMissing() && (s.enrollmentOverdue || !s.ambient()) ||
 		s.jobResult != nil && s.jobResult.State == rulejob.StateFailed && !s.jobResult.Retryable && !s.jobResult.TargetGone {
 		return conditions.Stalled
 	}

@@ -53,8 +53,8 @@ func inAmbient(redirection string) func(*scope) {
 	}
 }
 
-// TestEnrolmentIsAwaited bounds the patience with istio-cni.
-func TestEnrolmentIsAwaited(t *testing.T) {
+// TestAwaitEnrollment bounds the patience with istio-cni.
+func TestAwaitEnrollment(t *testing.T) {
 	s := waiting(t, inAmbient(""))
 	start := s.pod.CreationTimestamp.Time
 	if at := launcherpod.SandboxReadySince(s.pod); at != nil {
@@ -64,14 +64,14 @@ func TestEnrolmentIsAwaited(t *testing.T) {
 		after, want time.Duration
 		overdue     bool
 	}{{0, time.Minute, false}, {59 * time.Second, time.Second, false}, {time.Minute, 0, true}, {time.Hour, 0, true}} {
-		if got := s.awaitEnrolment(start.Add(tc.after)); got != tc.want || s.enrolmentOverdue != tc.overdue {
-			t.Errorf("after %s: wait %s, overdue %t", tc.after, got, s.enrolmentOverdue)
+		if got := s.awaitEnrollment(start.Add(tc.after)); got != tc.want || s.enrollmentOverdue != tc.overdue {
+			t.Errorf("after %s: wait %s, overdue %t", tc.after, got, s.enrollmentOverdue)
 		}
 	}
-	if got := waiting(t, inAmbient("enabled")).awaitEnrolment(start); got != 0 {
+	if got := waiting(t, inAmbient("enabled")).awaitEnrollment(start); got != 0 {
 		t.Errorf("an enrolled pod waits %s", got)
 	}
-	if got := waiting(t).awaitEnrolment(start); got != 0 {
+	if got := waiting(t).awaitEnrollment(start); got != 0 {
 		t.Errorf("a pod with a sidecar waits %s", got)
 	}
 }
@@ -104,7 +104,7 @@ func TestWriteStatus(t *testing.T) {
 			"Accepted=True TargetResolved=False/AmbientNotEnrolled Programmed=False/Programming Reconciling=True",
 		},
 		"never enrolled": {
-			[]func(*scope){inAmbient(""), func(s *scope) { s.enrolmentOverdue = true }},
+			[]func(*scope){inAmbient(""), func(s *scope) { s.enrollmentOverdue = true }},
 			"TargetResolved=False/AmbientNotEnrolled Ready=False/AmbientNotEnrolled Stalled=True",
 		},
 		"ztunnel does not know the pod": {[]func(*scope){inAmbient("pending")}, "TargetResolved=False/AmbientNotEnrolled Reconciling=True"},
@@ -183,7 +183,7 @@ func TestStatusOfRepairs(t *testing.T) {
 	}
 }
 
-func TestStatusHoldsWhatWasReadBack(t *testing.T) {
+func TestStatusAfterReadBack(t *testing.T) {
 	s := waiting(t)
 	digest := s.digest
 	at := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
@@ -221,7 +221,7 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-func TestAnotherRequestSinceTheProof(t *testing.T) {
+func TestProofMayBeStale(t *testing.T) {
 	proven := func(t *testing.T) *scope {
 		t.Helper()
 		s := waiting(t)

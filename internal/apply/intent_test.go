@@ -35,7 +35,7 @@ func mustIntent(t *testing.T, o Object) *unstructured.Unstructured {
 	return u
 }
 
-func TestIntentLeavesOutWhatTheServerSets(t *testing.T) {
+func TestIntentOmitsServerFields(t *testing.T) {
 	u := mustIntent(t, service(func(s *corev1.Service) {
 		s.ResourceVersion = "7"
 		s.UID = "x"
@@ -51,7 +51,7 @@ func TestIntentLeavesOutWhatTheServerSets(t *testing.T) {
 	}
 }
 
-func TestIntentNeedsAKind(t *testing.T) {
+func TestIntentRequiresKind(t *testing.T) {
 	if _, err := Intent(service(func(s *corev1.Service) { s.TypeMeta = metav1.TypeMeta{} })); err == nil {
 		t.Error("an object without a kind was taken")
 	}
@@ -106,7 +106,7 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-func TestListPatchNamesOnlyTheListsThatDiffer(t *testing.T) {
+func TestListPatchContainsOnlyDifferences(t *testing.T) {
 	want := mustIntent(t, service())
 	live := want.DeepCopy()
 	set(live, []any{}, "metadata", "ownerReferences")

@@ -270,9 +270,9 @@ func TestDesiredSkipsPods(t *testing.T) {
 	}
 }
 
-// TestDesiredOfABridge checks that no object is returned when the template cannot
+// TestDesiredWithBridgeBinding checks that no object is returned when the template cannot
 // be completed.
-func TestDesiredOfABridge(t *testing.T) {
+func TestDesiredWithBridgeBinding(t *testing.T) {
 	objects, err := children.Desired(children.Input{MVM: b.MVM("web").Interface(b.Bridge("default"), b.PodNetwork("")).Obj()})
 	if invalid, ok := validate.FirstInvalid(err); len(objects) != 0 || !ok || invalid.Reason != v1alpha1.ReasonBridgeBinding {
 		t.Errorf("got %d objects and %v, want reason %s", len(objects), err, v1alpha1.ReasonBridgeBinding)

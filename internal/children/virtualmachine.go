@@ -67,7 +67,7 @@ func requestSidecar(mvm *v1alpha1.MeshedVirtualMachine, template *kubevirtv1.Vir
 	}
 }
 
-// requestAmbient requests the enrolment of the pod by istio-cni, and excludes a
+// requestAmbient requests the enrollment of the pod by istio-cni, and excludes a
 // sidecar, which would prevent it. KubeVirt copies the labels and annotations of
 // the guest to the pod. KubeVirt's rules for a pod with a sidecar, which an
 // annotation selects, do not apply.

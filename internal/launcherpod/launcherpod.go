@@ -135,7 +135,7 @@ func anySidecar(p *corev1.Pod, matches func(corev1.Container) bool) bool {
 }
 
 // DataPlane returns the data plane for which the pod was created. The spec of
-// its MeshedVirtualMachine may have changed since. istio-cni does not enrol a
+// its MeshedVirtualMachine may have changed since. istio-cni does not enroll a
 // pod that has a sidecar (Istio, cni/pkg/util, PodRedirectionEnabled).
 func DataPlane(p *corev1.Pod) v1alpha1.DataPlane {
 	if !HasSidecar(p) && p.Labels[v1alpha1.LabelDataPlaneMode] == v1alpha1.DataPlaneModeAmbient {

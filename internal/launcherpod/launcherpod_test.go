@@ -135,6 +135,6 @@ func TestTemporaryPods(t *testing.T) {
 	}
 	pod.Annotations = map[string]string{kubevirtv1.EphemeralProvisioningObject: "true"}
 	if !launcherpod.IsTemporary(pod) {
-		t.Error("a pod that only provisions a volume is not recognised")
+		t.Error("a pod that only provisions a volume is not recognized")
 	}
 }

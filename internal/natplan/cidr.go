@@ -10,8 +10,8 @@ import (
 	"meshvm.io/meshvm/internal/validate"
 )
 
-// normaliseCIDRs sorts networks and removes networks that another one contains.
-func normaliseCIDRs(cidrs []string) ([]string, error) {
+// normalizeCIDRs sorts networks and removes networks that another one contains.
+func normalizeCIDRs(cidrs []string) ([]string, error) {
 	networks := make([]netip.Prefix, 0, len(cidrs))
 	for _, s := range cidrs {
 		n, err := validate.ParseCIDR(s)

@@ -50,7 +50,7 @@ func ConfigurationSpec(mvm *v1alpha1.MeshedVirtualMachine, f Facts) (v1alpha1.Po
 	if err != nil {
 		return spec, err
 	}
-	outbound, err := normaliseOutbound(v1alpha1.OutboundRules(mvm.Spec.Capture.Outbound), field.NewPath("spec", "capture", "outbound"))
+	outbound, err := normalizeOutbound(v1alpha1.OutboundRules(mvm.Spec.Capture.Outbound), field.NewPath("spec", "capture", "outbound"))
 	if err != nil {
 		return v1alpha1.PodNATConfigurationSpec{}, err
 	}
@@ -171,7 +171,7 @@ func podInterface(f Facts, network string) string {
 
 // inboundRules sorts the ports of a spec by route and protocol.
 func inboundRules(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1.InboundRules {
-	in := v1alpha1.InboundRules{ExcludePorts: normaliseRanges(excluded)}
+	in := v1alpha1.InboundRules{ExcludePorts: normalizeRanges(excluded)}
 	for _, p := range ports {
 		switch {
 		case p.ProtocolOrDefault() == v1alpha1.PortProtocolUDP:
@@ -189,18 +189,18 @@ func inboundRules(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1
 	return in
 }
 
-// normaliseOutbound sorts the lists and removes entries that another entry
+// normalizeOutbound sorts the lists and removes entries that another entry
 // contains.
-func normaliseOutbound(o v1alpha1.OutboundRules, path *field.Path) (v1alpha1.OutboundRules, error) {
+func normalizeOutbound(o v1alpha1.OutboundRules, path *field.Path) (v1alpha1.OutboundRules, error) {
 	e := &validate.Errors{}
 	e.Outbound(o, path)
 	if err := e.Join(); err != nil {
 		return v1alpha1.OutboundRules{}, err
 	}
-	excluded, err := normaliseCIDRs(o.ExcludeCIDRs)
+	excluded, err := normalizeCIDRs(o.ExcludeCIDRs)
 	if err != nil {
 		return v1alpha1.OutboundRules{}, err
 	}
-	included, err := normaliseCIDRs(o.IncludeCIDRs)
-	return v1alpha1.OutboundRules{ExcludePorts: normaliseRanges(o.ExcludePorts), ExcludeCIDRs: excluded, IncludeCIDRs: included}, err
+	included, err := normalizeCIDRs(o.IncludeCIDRs)
+	return v1alpha1.OutboundRules{ExcludePorts: normalizeRanges(o.ExcludePorts), ExcludeCIDRs: excluded, IncludeCIDRs: included}, err
 }

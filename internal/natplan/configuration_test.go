@@ -181,7 +181,7 @@ func TestFamilies(t *testing.T) {
 	}
 }
 
-func TestConfigurationSpecRefuses(t *testing.T) {
+func TestConfigurationSpecRejects(t *testing.T) {
 	mvm, vmi := b.MVM("web").Obj(), b.VMI("web").Obj()
 	pod := b.LauncherPod(vmi, "abcde").IP("10.244.0.8").Obj()
 	bridged := b.VMI("web").Interfaces(

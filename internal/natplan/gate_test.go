@@ -53,9 +53,9 @@ func TestGateOfPods(t *testing.T) {
 	}
 }
 
-// TestInterfaceBeforeTheVMISaysSo is of a pod whose guest is delayed, so that
+// TestInterfaceBeforeVMIStatus is of a pod whose guest is delayed, so that
 // KubeVirt has not taken in its interfaces yet.
-func TestInterfaceBeforeTheVMISaysSo(t *testing.T) {
+func TestInterfaceBeforeVMIStatus(t *testing.T) {
 	for name, tc := range map[string]struct {
 		vmi        *b.VMIBuilder
 		annotation string
@@ -81,8 +81,8 @@ func TestInterfaceBeforeTheVMISaysSo(t *testing.T) {
 	}
 }
 
-// TestGateOfAPodThatIsOnlyWatched: its container needs the rule that it looks for.
-func TestGateOfAPodThatIsOnlyWatched(t *testing.T) {
+// TestGateOfWatchedPod: its container needs the rule that it looks for.
+func TestGateOfWatchedPod(t *testing.T) {
 	vmi := b.VMI("web").Obj()
 	pod := b.LauncherPod(vmi, "abcde").IP("10.244.1.5").Obj()
 	pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: startgate.WatchContainer})

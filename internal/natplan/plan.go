@@ -34,7 +34,7 @@ func Plan(spec v1alpha1.PodNATConfigurationSpec, podIPs []string) (*ruleio.NATPl
 	e.InboundRanges(spec.Inbound.ExcludePorts, slices.Concat(spec.Inbound.Mesh, spec.Proxy.LocalPorts), path.Child("inbound", "excludePorts"))
 	checkProbedPorts(e, spec, path.Child("probedPorts"))
 	e.Unmeshed(spec.Unmeshed, path.Child("unmeshed"))
-	outbound, err := normaliseOutbound(spec.Outbound, path.Child("outbound"))
+	outbound, err := normalizeOutbound(spec.Outbound, path.Child("outbound"))
 	e.Add(err)
 	planned, err := planFamilies(spec.Families, podIPs, path.Child("families"))
 	e.Add(err)

@@ -44,9 +44,9 @@ var (
 	exampledList = regexp.MustCompile(`localPorts: \[.*\]`)
 )
 
-// TestPlanOfTheExample plans the example in the bundle, which lists all ports of
+// TestPlanOfExample plans the example in the bundle, which lists all ports of
 // the proxy.
-func TestPlanOfTheExample(t *testing.T) {
+func TestPlanOfExample(t *testing.T) {
 	const path = "../../config/manifests/examples/podnatconfiguration.yaml"
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -103,7 +103,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-func TestPlanRefuses(t *testing.T) {
+func TestPlanRejects(t *testing.T) {
 	type spec = v1alpha1.PodNATConfigurationSpec
 	for name, tc := range map[string]struct {
 		change func(*spec)

@@ -10,9 +10,9 @@ import (
 	"meshvm.io/meshvm/internal/validate"
 )
 
-// normaliseRanges sorts ranges, TCP before UDP, merges overlapping ranges, and
+// normalizeRanges sorts ranges, TCP before UDP, merges overlapping ranges, and
 // omits fields that have their default value.
-func normaliseRanges(ranges []v1alpha1.PortRange) []v1alpha1.PortRange {
+func normalizeRanges(ranges []v1alpha1.PortRange) []v1alpha1.PortRange {
 	var out []v1alpha1.PortRange
 	for _, protocol := range []v1alpha1.PortProtocol{v1alpha1.PortProtocolTCP, v1alpha1.PortProtocolUDP} {
 		for _, r := range rangesOf(ranges, protocol) {

@@ -167,7 +167,7 @@ func TestFindUnreadable(t *testing.T) {
 	}
 }
 
-func TestFindRefusesUID(t *testing.T) {
+func TestFindRejectsUID(t *testing.T) {
 	if _, err := (Finder{Root: t.TempDir()}).Find("../x"); !errors.Is(err, ErrInvalidUID) {
 		t.Errorf("error %v, want ErrInvalidUID", err)
 	}
@@ -210,7 +210,7 @@ func TestDoWithoutReturn(t *testing.T) {
 	}
 }
 
-func TestDoNeedsANamespace(t *testing.T) {
+func TestDoWithoutNamespace(t *testing.T) {
 	ns, err := Open("/dev/null")
 	if err != nil {
 		t.Fatal(err)

@@ -73,7 +73,7 @@ func (t Table) holds(m Match, p Packet) bool {
 		return true // It is the first packet.
 	case FieldPacketMark, FieldConntrackMark:
 		return false // The first packet from another host does not have a mark.
-	case FieldUnrecognised:
+	case FieldUnrecognized:
 		return false
 	default:
 		return false

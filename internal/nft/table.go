@@ -120,10 +120,10 @@ const (
 	// mark of its connection. Both are matched with a mask.
 	FieldPacketMark    Field = "meta mark"
 	FieldConntrackMark Field = "ct mark"
-	// FieldUnrecognised represents expressions of a kernel rule that this
+	// FieldUnrecognized represents expressions of a kernel rule that this
 	// package never writes. Value distinguishes them. Tables of Build do not
 	// contain it.
-	FieldUnrecognised Field = "unrecognised"
+	FieldUnrecognized Field = "unrecognized"
 )
 
 // Match compares a field with a value or looks it up in a set.

@@ -198,7 +198,7 @@ func (s Statement) text() string {
 	case StatementNone:
 		return ""
 	default:
-		return string(FieldUnrecognised) + " " + string(s.Kind)
+		return string(FieldUnrecognized) + " " + string(s.Kind)
 	}
 }
 

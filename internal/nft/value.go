@@ -47,7 +47,7 @@ var protocolNumbers = map[DataType]map[string]byte{
 const stateNew = 8
 
 // Type returns the data type of the field's values. It is empty for
-// FieldUnrecognised.
+// FieldUnrecognized.
 func (f Field) Type() DataType { return fieldTypes[f] }
 
 // Fields returns the fields that rules can match.

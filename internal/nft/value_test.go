@@ -50,7 +50,7 @@ func TestElements(t *testing.T) {
 	}
 }
 
-func TestElementsThatAreNone(t *testing.T) {
+func TestInvalidElements(t *testing.T) {
 	for name, tc := range map[string]struct {
 		kind DataType
 		text string
@@ -105,7 +105,7 @@ func TestValues(t *testing.T) {
 	}
 }
 
-func TestDecodeValueOfOthers(t *testing.T) {
+func TestDecodeForeignValue(t *testing.T) {
 	if got, err := DecodeValue(TypeInterfaceName, []byte("eth")); err != nil || got != "eth*" {
 		t.Errorf("a comparison of a part decoded as %q, %v, want a wildcard", got, err)
 	}
@@ -116,7 +116,7 @@ func TestDecodeValueOfOthers(t *testing.T) {
 	}
 }
 
-func TestNeighboursOfKeys(t *testing.T) {
+func TestNextAndPreviousKey(t *testing.T) {
 	for _, k := range []Key{{}, {Low: 7}, {Low: ^uint64(0)}, {High: 1}, {^uint64(0), ^uint64(0)}} {
 		if got := k.Next().Previous(); got != k {
 			t.Errorf("before the one after %+v is %+v", k, got)

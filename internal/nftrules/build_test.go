@@ -53,8 +53,8 @@ func TestBuildGolden(t *testing.T) {
 	}
 }
 
-// TestBuildKeepsTheDesign checks invariants of tables for all plans.
-func TestBuildKeepsTheDesign(t *testing.T) {
+// TestBuildInvariants checks invariants of tables for all plans.
+func TestBuildInvariants(t *testing.T) {
 	for name, p := range goldenPlans {
 		t.Run(name, func(t *testing.T) {
 			table, err := Build(p)
@@ -132,7 +132,7 @@ func checkRule(t *testing.T, table nft.Table, c nft.Chain, r nft.Rule, purpose P
 	}
 }
 
-func TestBuildLeavesThePlanAlone(t *testing.T) {
+func TestBuildDoesNotModifyPlan(t *testing.T) {
 	p := fullPlan()
 	if _, err := Build(p); err != nil {
 		t.Fatal(err)

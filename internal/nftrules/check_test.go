@@ -11,7 +11,7 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-func TestCheckRefuses(t *testing.T) {
+func TestCheckRejects(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(p *ruleio.NATPlan)
 		// want is a substring of the error: the field and the problem.
@@ -69,7 +69,7 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
-func TestCheckNamesEveryFault(t *testing.T) {
+func TestCheckReportsEveryError(t *testing.T) {
 	err := Check(ruleio.NATPlan{})
 	for _, field := range []string{"plan.podInterface", "plan.bridge", "plan.families", "plan.proxy.inboundPort", "plan.proxy.outboundPort"} {
 		if !strings.Contains(err.Error(), field) {

@@ -9,7 +9,7 @@ import (
 	"meshvm.io/meshvm/internal/nft"
 )
 
-func TestCompareNamesTheDifference(t *testing.T) {
+func TestCompareDescribesDifference(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(t *nft.Table)
 		want   string

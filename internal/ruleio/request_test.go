@@ -48,7 +48,7 @@ func TestRequestRoundTrip(t *testing.T) {
 	}
 }
 
-func TestDecodeRequestRefuses(t *testing.T) {
+func TestDecodeRequestRejects(t *testing.T) {
 	valid := func(change func(r *Request)) string {
 		r := request()
 		change(&r)
@@ -91,7 +91,7 @@ func TestDecodeRequestRefuses(t *testing.T) {
 	}
 }
 
-func TestEncodeRefusesTooMuch(t *testing.T) {
+func TestEncodeRejectsLargeRequest(t *testing.T) {
 	r := request()
 	for i := range 20000 {
 		r.Targets[1].PodIPs = append(r.Targets[1].PodIPs, fmt.Sprintf("10.0.%d.%d", i/256, i%256))

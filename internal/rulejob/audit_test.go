@@ -209,7 +209,7 @@ func TestReadAudit(t *testing.T) {
 	}
 }
 
-func TestARepairIsAnotherJob(t *testing.T) {
+func TestRepairHasAnotherJobName(t *testing.T) {
 	config := podNAT().Obj()
 	digest := strings.Repeat("a", 64)
 	names := map[string]bool{}

@@ -91,9 +91,9 @@ func TestBuildGolden(t *testing.T) {
 	}
 }
 
-// TestBuildTies checks that the annotation and the name of the Job match the
+// TestJobMatchesRequest checks that the annotation and the name of the Job match the
 // request.
-func TestBuildTies(t *testing.T) {
+func TestJobMatchesRequest(t *testing.T) {
 	job, err := rulejob.Build(config(), podNAT().Obj(), "node-1", application())
 	if err != nil {
 		t.Fatal(err)

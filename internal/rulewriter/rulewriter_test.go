@@ -381,7 +381,7 @@ func TestInvalidRequest(t *testing.T) {
 	}
 }
 
-func TestEndedContext(t *testing.T) {
+func TestCanceledContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	n := node{}

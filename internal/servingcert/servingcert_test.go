@@ -71,7 +71,7 @@ func TestBundle(t *testing.T) {
 	}
 }
 
-func TestParseLeavesOutWhatIsNoCertificate(t *testing.T) {
+func TestParseSkipsOtherBlocks(t *testing.T) {
 	ca := issue(t, commonName, nil, time.Hour).cert
 	text := append([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), encode([]*x509.Certificate{ca})...)
 	if got := parse(text); len(got) != 1 || !got[0].Equal(ca) {

@@ -81,7 +81,7 @@ func TestDecodeConntrack(t *testing.T) {
 	}
 }
 
-func TestDecodeRefuses(t *testing.T) {
+func TestDecodeRejects(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing":             nil,
 		"header cut short":    {1, 0, 0},

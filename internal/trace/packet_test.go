@@ -61,7 +61,7 @@ func TestParsePacket(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			got, ok := parsePacket(tc.network, tc.transport)
 			if ok != tc.ok {
-				t.Fatalf("recognised: %t", ok)
+				t.Fatalf("recognized: %t", ok)
 			}
 			if ok {
 				if diff := cmp.Diff(tc.want, got, addresses); diff != "" {

@@ -402,7 +402,7 @@ func TestWantsGuaranteed(t *testing.T) {
 	}
 }
 
-func TestSpecOfNothing(t *testing.T) {
+func TestSpecOfNil(t *testing.T) {
 	for name, mvm := range map[string]*v1alpha1.MeshedVirtualMachine{"nil": nil, "zero": {}} {
 		t.Run(name, func(t *testing.T) {
 			if _, ok := validate.FirstInvalid(validate.Spec(mvm)); !ok {

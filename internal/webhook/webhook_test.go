@@ -96,7 +96,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func TestWhatIsLeftAlone(t *testing.T) {
+func TestOtherPodsAreUnchanged(t *testing.T) {
 	for name, change := range map[string]func(*corev1.Pod){
 		"a pod that does not ask":            func(p *corev1.Pod) { delete(p.Labels, v1alpha1.LabelStartGate) },
 		"a pod that asks for something else": func(p *corev1.Pod) { p.Labels[v1alpha1.LabelStartGate] = "Other" },
@@ -119,7 +119,7 @@ func TestWhatIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestUnreadablePodIsRefused(t *testing.T) {
+func TestUnreadablePodIsRejected(t *testing.T) {
 	r, _ := ask(t, []byte(`{"kind":"Pod","apiVersion":"v1","spec":{"containers":7}}`))
 	if r.Allowed || r.Result.Code != http.StatusBadRequest {
 		t.Errorf("got %+v, want a refusal", r)

@@ -13,11 +13,11 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// TestVirtualMachineIsKubeVirts checks that spec.virtualMachine has the schema of
+// TestVirtualMachineSchemaEqualsKubeVirt checks that spec.virtualMachine has the schema of
 // the CRD that virt-operator creates. KubeVirt's API module can be newer than the
 // release of that CRD: fields that exist only in meshvm's CRD are logged, fields
 // that exist only in KubeVirt's CRD are a failure.
-func TestVirtualMachineIsKubeVirts(t *testing.T) {
+func TestVirtualMachineSchemaEqualsKubeVirt(t *testing.T) {
 	ours := schemas(t, "config/crd/bases/meshvm.io_meshedvirtualmachines.yaml", "spec", "virtualMachine")
 	theirs := schemas(t, "test/upstream/kubevirt/crds/virtualmachine.yaml", "spec")
 	if len(theirs) < 500 {

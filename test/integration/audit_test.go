@@ -161,7 +161,7 @@ func (s *suite) metric(name string) (sum float64) {
 	return sum
 }
 
-func TestAuditFindsDriftAndItIsRepaired(t *testing.T) {
+func TestDriftIsDetectedAndRepaired(t *testing.T) {
 	s := start(t, every(time.Second))
 	o := s.web()
 	pod := s.converge(o)
@@ -201,7 +201,7 @@ func (s *suite) otherWrites() []string {
 	return out
 }
 
-func TestIdleAuditsWriteNothingButTheirJobs(t *testing.T) {
+func TestIdleAuditsWriteOnlyJobs(t *testing.T) {
 	s := start(t, every(time.Second))
 	o := s.web()
 	pod := s.converge(o)
@@ -276,7 +276,7 @@ func (s *suite) auditJobs() (n int) {
 	return n
 }
 
-func TestFightEndsInACondition(t *testing.T) {
+func TestContention(t *testing.T) {
 	limits := drift.Limits{Drifts: 2, Window: 15 * time.Second, Backoff: 100 * time.Millisecond}
 	s := start(t, every(time.Second), func(o *controllers.Options) { o.Limits = limits })
 	o := s.web()
@@ -293,7 +293,7 @@ func TestFightEndsInACondition(t *testing.T) {
 		want{v1alpha1.ConditionStalled, yes, v1alpha1.ReasonContended})
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonContended}, want{v1alpha1.ConditionStalled, yes, ""})
 	if r := nat.Status.Repairs; r.Count != 3 || r.Recent != 3 || nat.Status.Applied.Repair != 2 {
-		t.Errorf("contended after %+v, applied for %d", r, nat.Status.Applied.Repair)
+		t.Errorf("the condition is Contended after %+v, applied for %d", r, nat.Status.Applied.Repair)
 	}
 	// Nothing is written for the rest of the window, including the status.
 	s.quiet()
@@ -315,7 +315,7 @@ func TestFightEndsInACondition(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 }
 
-func TestRepairsWaitWhilePaused(t *testing.T) {
+func TestPausedSuspendsRepairs(t *testing.T) {
 	s := start(t, every(time.Second))
 	o := s.web()
 	pod := s.converge(o)
@@ -343,7 +343,7 @@ func TestRepairsWaitWhilePaused(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 }
 
-func TestEventsRepairWithoutAnAudit(t *testing.T) {
+func TestRepairAfterEvents(t *testing.T) {
 	s := start(t, every(0))
 	o := s.web()
 	pod := s.converge(o)

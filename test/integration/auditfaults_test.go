@@ -14,10 +14,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestEveryWriteOfARepairMayFail breaks each of the operator's writes between a
+// TestRepairWithFailedWrites breaks each of the operator's writes between a
 // drift and its repair, before it reaches the API server and after it was
 // committed. The drift must be counted once.
-func TestEveryWriteOfARepairMayFail(t *testing.T) {
+func TestRepairWithFailedWrites(t *testing.T) {
 	const writes = 6 // The Job of the audit, the status, the Job of the repair, the status, and the deletion of both Jobs.
 	for at := 1; at <= writes; at++ {
 		for _, committed := range []bool{false, true} {
@@ -47,9 +47,9 @@ func TestEveryWriteOfARepairMayFail(t *testing.T) {
 	}
 }
 
-// TestResultThatIsLost deletes audits before their nodes answer and makes an
+// TestLostAuditResult deletes audits before their nodes answer and makes an
 // audit fail. The next audit must find the drift.
-func TestResultThatIsLost(t *testing.T) {
+func TestLostAuditResult(t *testing.T) {
 	s := start(t, every(time.Second))
 	o := s.web()
 	pod := s.converge(o)
@@ -68,8 +68,8 @@ func TestResultThatIsLost(t *testing.T) {
 	s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, no, v1alpha1.ReasonDrifted})
 }
 
-// TestAManagerThatStartsAnewGoesOn stops the operator while a repair is due.
-func TestAManagerThatStartsAnewGoesOn(t *testing.T) {
+// TestRepairAfterManagerRestart stops the operator while a repair is due.
+func TestRepairAfterManagerRestart(t *testing.T) {
 	env := shared.Get(t)
 	s := startOn(t, env, every(time.Second))
 	o := s.web()

@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestANodeOfManyPodsTakesFewJobs audits more pods than one Job can report.
-func TestANodeOfManyPodsTakesFewJobs(t *testing.T) {
+// TestAuditGroupsPodsOfNode audits more pods than one Job can report.
+func TestAuditGroupsPodsOfNode(t *testing.T) {
 	s := start(t, every(4*time.Second))
 	const guests, each = 2, 9
 	for i := range guests {
@@ -81,8 +81,8 @@ func (s *suite) programmed(pod *corev1.Pod) {
 	s.awaitNAT(pod, want{v1alpha1.ConditionProgrammed, yes, v1alpha1.ReasonProgrammed})
 }
 
-// TestPodsThatEndAreNotAudited stops a guest between two audits.
-func TestPodsThatEndAreNotAudited(t *testing.T) {
+// TestTerminatedPodsAreNotAudited stops a guest between two audits.
+func TestTerminatedPodsAreNotAudited(t *testing.T) {
 	s := start(t, every(time.Second))
 	o := s.web()
 	pod := s.converge(o)

@@ -11,10 +11,10 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// TestEveryWriteMayFail breaks each of the operator's writes in turn, before it
+// TestConvergenceWithFailedWrites breaks each of the operator's writes in turn, before it
 // reaches the API server and after it was committed. The end state must be the
 // same each time.
-func TestEveryWriteMayFail(t *testing.T) {
+func TestConvergenceWithFailedWrites(t *testing.T) {
 	fresh := func(t *testing.T, f *fault) (map[string]any, int) {
 		t.Helper()
 		s := start(t)

@@ -102,7 +102,7 @@ func TestServiceFamilies(t *testing.T) {
 			for _, step := range tc.steps {
 				s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Service.IPFamilyPolicy = step.policy })
 				if step.refused {
-					s.awaitRefusedService(o.Name)
+					s.awaitRejectedService(o.Name)
 				} else {
 					s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 				}
@@ -118,9 +118,9 @@ func TestServiceFamilies(t *testing.T) {
 	}
 }
 
-// awaitRefusedService waits until the status reports the error of the API
+// awaitRejectedService waits until the status reports the error of the API
 // server.
-func (s *suite) awaitRefusedService(name string) {
+func (s *suite) awaitRejectedService(name string) {
 	s.Helper()
 	m := s.awaitMVM(name,
 		want{v1alpha1.ConditionServiceReady, no, v1alpha1.ReasonInvalidSpec},

@@ -218,9 +218,9 @@ func (r *released) count() int {
 	return len(r.guests)
 }
 
-// TestImmediateIsWatched checks that the guest is not delayed, and that its pod
+// TestImmediateMonitorsRules checks that the guest is not delayed, and that its pod
 // is not ready before its rules are verified.
-func TestImmediateIsWatched(t *testing.T) {
+func TestImmediateMonitorsRules(t *testing.T) {
 	s := start(t)
 	s.serveGate()
 	o := s.web()

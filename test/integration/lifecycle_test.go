@@ -132,7 +132,7 @@ func TestLifecycle(t *testing.T) {
 	t.Logf("API calls of the operator for one MeshedVirtualMachine, from its creation to Ready:\n%s", s.calls.table())
 }
 
-func TestNoWritesOnceConverged(t *testing.T) {
+func TestNoWritesAfterConvergence(t *testing.T) {
 	s := start(t)
 	o := s.web()
 	s.converge(o)
@@ -309,7 +309,7 @@ func TestPruned(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNoPod})
 }
 
-func TestEditIsCarriedOutOnTheSamePod(t *testing.T) {
+func TestEditAppliesToRunningPod(t *testing.T) {
 	s := start(t)
 	o := s.web()
 	pod := s.converge(o)

@@ -11,9 +11,9 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// TestShadowedPolicy: an older PeerAuthentication of a user selects the guest's pods
-// and permits plaintext. Istio applies it instead of the operator's, and the status
-// reports it, before and after it changes.
+// TestShadowedPolicy creates an older PeerAuthentication that selects the
+// guest's pods and permits plaintext. Istio applies it instead of the
+// operator's, and the status must report it, before and after it changes.
 func TestShadowedPolicy(t *testing.T) {
 	s := start(t)
 	legacy := &unstructured.Unstructured{Object: map[string]any{

@@ -58,11 +58,11 @@ func (p *process) followsTLSProfile() {
 	p.offers12(true)
 }
 
-// TestManagerWithoutRightToTLSProfile runs the manager of config/default on a
+// TestManagerWithoutTLSProfilePermission runs the manager of config/default on a
 // cluster with the OpenShift kind. It is not allowed to read the profile but
 // works, and applies the profile after permission is granted and it is
 // restarted.
-func TestManagerWithoutRightToTLSProfile(t *testing.T) {
+func TestManagerWithoutTLSProfilePermission(t *testing.T) {
 	p := newProcess(t)
 	p.openShift("Modern")
 	p.start(p.servers())

@@ -24,7 +24,7 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-func TestForeignObjectsAreLeftAlone(t *testing.T) {
+func TestForeignObjectsAreUnchanged(t *testing.T) {
 	s := start(t)
 	for _, kind := range singletons {
 		t.Run(kind.Kind, func(*testing.T) {
@@ -69,10 +69,10 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 			if err := s.Delete(s.Context(), foreign); err != nil {
 				s.Fatal(err)
 			}
-			s.eventually("our own "+kind.Kind+" exists", func() error {
+			s.eventually("the operator's own "+kind.Kind+" exists", func() error {
 				u, err := s.read(kind, o.Name)
 				if err == nil && !metav1.IsControlledBy(u, o) {
-					err = errors.New("it is not ours")
+					err = errors.New("it is not controlled by the MeshedVirtualMachine")
 				}
 				return err
 			})
@@ -89,7 +89,7 @@ func TestForeignObjectsAreLeftAlone(t *testing.T) {
 	}
 }
 
-func TestMissingUpstreamsComeAndGo(t *testing.T) {
+func TestUpstreamKindsRemovedAndInstalled(t *testing.T) {
 	env := testenv.Start(t, testenv.Options{Controllers: testenv.DefaultControllers})
 	s := startOn(t, env)
 	o := s.web()
@@ -127,7 +127,7 @@ func TestMissingUpstreamsComeAndGo(t *testing.T) {
 	}
 }
 
-func TestRefusedSpecs(t *testing.T) {
+func TestRejectedSpecs(t *testing.T) {
 	s := start(t)
 	bridge := func(spec *v1alpha1.MeshedVirtualMachineSpec) {
 		t := &spec.VirtualMachine.Template.Spec
@@ -207,19 +207,19 @@ func TestPaused(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionServiceReady, yes, ""}, want{v1alpha1.ConditionReady, yes, ""})
 }
 
-func TestRuleWriterEndings(t *testing.T) {
+func TestRuleWriterOutcomes(t *testing.T) {
 	tests := map[string]struct {
 		outcome ruleio.Outcome
 		reason  v1alpha1.ConditionReason
 		stalled bool
-		// cure removes a cause that retries cannot resolve.
+		// cure removes a cause that a retry cannot resolve.
 		cure func(*suite)
 	}{
 		"write failed":       {ruleio.OutcomeFailed, v1alpha1.ReasonWriteFailed, false, nil},
 		"read-back differs":  {ruleio.OutcomeMismatch, v1alpha1.ReasonReadBackMismatch, false, nil},
 		"another namespace":  {ruleio.OutcomeIdentityMismatch, v1alpha1.ReasonIdentityMismatch, false, nil},
 		"kernel without nat": {ruleio.OutcomeUnsupported, v1alpha1.ReasonKernelUnsupported, true, func(s *suite) { s.boot("node-a", "second-boot") }},
-		"request refused": {ruleio.OutcomeInvalid, v1alpha1.ReasonRequestRejected, true, func(s *suite) {
+		"request rejected": {ruleio.OutcomeInvalid, v1alpha1.ReasonRequestRejected, true, func(s *suite) {
 			s.restart(func(o *controllers.Options) { o.Jobs.Image = "localhost/meshvm/rule-writer:next" })
 		}},
 		"pod deleted from the node": {ruleio.OutcomeTargetGone, v1alpha1.ReasonTargetGone, false, nil},
@@ -253,7 +253,7 @@ func TestRuleWriterEndings(t *testing.T) {
 	}
 }
 
-func TestNodeThatIsDown(t *testing.T) {
+func TestNodeNotReady(t *testing.T) {
 	s := start(t)
 	o := s.web()
 	if err := s.Create(s.Context(), o); err != nil {
@@ -273,7 +273,7 @@ func TestNodeThatIsDown(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 }
 
-func TestPodThatVanishesBeforeTheJobRuns(t *testing.T) {
+func TestPodDeletedBeforeJobRuns(t *testing.T) {
 	s := start(t)
 	o := s.web()
 	if err := s.Create(s.Context(), o); err != nil {
@@ -300,7 +300,7 @@ func TestPodThatVanishesBeforeTheJobRuns(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 }
 
-func TestRulesAreRemovedFromAPodThatLivesOn(t *testing.T) {
+func TestRulesAreRemovedFromRunningPod(t *testing.T) {
 	s := start(t)
 	o := s.web()
 	pod := s.converge(o)
@@ -319,7 +319,7 @@ func TestRulesAreRemovedFromAPodThatLivesOn(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 }
 
-func TestDeletionWithANodeThatIsGone(t *testing.T) {
+func TestDeletionWithoutNode(t *testing.T) {
 	s := start(t)
 	o := s.web()
 	if err := s.Create(s.Context(), o); err != nil {

@@ -91,7 +91,7 @@ func ambientFlows(f family) []ambientFlow {
 	flows := []ambientFlow{
 		{
 			hbone, "N6",
-			map[string]outcome{withoutList.name: refused, labelled.name: hbone.only("15008"), "": stuck(hbone, "15008")},
+			map[string]outcome{withoutList.name: refused, labeled.name: hbone.only("15008"), "": stuck(hbone, "15008")},
 			hbone.through("15008", serverGuest, f.peer), nil,
 		},
 		{
@@ -221,10 +221,10 @@ func TestEveryAmbientRuleIsNeeded(t *testing.T) {
 	for _, stock := range []struct {
 		istio    istio
 		kubevirt kubevirt
-	}{{ambientNftables, annotated}, {ambientNftables, labelled}, {ambientNftables, withoutList}, {ambientBlind, annotated}, {ambientNftables, annotatedWithoutList}} {
+	}{{ambientNftables, annotated}, {ambientNftables, labeled}, {ambientNftables, withoutList}, {ambientBlind, annotated}, {ambientNftables, annotatedWithoutList}} {
 		s := stockLab{lab: newAmbientLab(t, stock.istio, stock.kubevirt)}
 		for _, x := range ambientFlows(ipv4) {
-			s.wants = append(s.wants, wanted{x.probe, x.afterFor(stock.kubevirt)})
+			s.wants = append(s.wants, expectation{x.probe, x.afterFor(stock.kubevirt)})
 		}
 		s.serveTCP(s.pod, ipv4.wildcard, healthPort, answer(serverProxy))
 		s.wants = append(s.wants, localProbes(s.lab, ipv4)...)

@@ -42,8 +42,8 @@ func (c column) heldPlan() ruleio.NATPlan {
 	return p
 }
 
-// heldChange closes a port, changes the route of a port to Mesh, and captures
-// one port less.
+// heldChange closes a port, changes the route of a port to Mesh, and excludes
+// one more outbound port.
 func (c column) heldChange() ruleio.NATPlan {
 	p := c.heldPlan()
 	p.Inbound.Mesh, p.Inbound.DirectTCP = []uint16{heldMesh, heldJoining}, ruleio.Ports(heldDirect)
@@ -58,8 +58,8 @@ type held struct {
 	affected bool
 }
 
-// held returns the connections for the lab of a column.
-func (c column) held() []held {
+// heldConnections returns the connections for the lab of a column.
+func (c column) heldConnections() []held {
 	var out []held
 	for _, f := range c.families {
 		client := func(name string, port uint16, affected bool) held {
@@ -124,7 +124,7 @@ func TestLiveChange(t *testing.T) {
 				t.Parallel()
 				l := c.newHeldLab(t)
 				l.apply(c.heldPlan())
-				flows := c.held()
+				flows := c.heldConnections()
 				conns := make([]*bufio.ReadWriter, len(flows))
 				for n, f := range flows {
 					conns[n] = l.open(t, f.probe)
@@ -219,7 +219,7 @@ func TestTrackedFlow(t *testing.T) {
 			l.apply(closed)
 			l.expect(t, tracked, guest)
 			l.expect(t, fresh, refused)
-			// As if a rule-writer had been killed before it reset the flow.
+			// This simulates a rule-writer that was killed before it reset the flow.
 			if r := l.handle(l.target(closed, true)); r.ResetFlows != 1 {
 				t.Errorf("ended with %s (%s), %d flows reset, want 1", r.Outcome, r.Message, r.ResetFlows)
 			}

@@ -267,7 +267,7 @@ func (l *lab) throughEnvoy(t *testing.T, program string, c column) int {
 	e := l.startEnvoy(t, program)
 	type attempt struct {
 		when, local string
-		sighting
+		observation
 	}
 	var attempts []attempt
 	var mu sync.Mutex
@@ -287,7 +287,7 @@ func (l *lab) throughEnvoy(t *testing.T, program string, c column) int {
 				got, local := l.send(x.probe, x.want.limit())
 				mu.Lock()
 				defer mu.Unlock()
-				attempts = append(attempts, attempt{when, local, sighting{x, got}})
+				attempts = append(attempts, attempt{when, local, observation{x, got}})
 				if x.want.Proxy != "" {
 					proxied = append(proxied, local)
 				}

@@ -85,9 +85,9 @@ func TestGate(t *testing.T) {
 	}
 }
 
-// TestGateStaysShutAfterAChange changes a rule between reading back and opening
+// TestGateStaysShutAfterChange changes a rule between reading back and opening
 // the gate, so the verified state is not the current state.
-func TestGateStaysShutAfterAChange(t *testing.T) {
+func TestGateStaysShutAfterChange(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	table := rulesOf(t, gatedPlan())

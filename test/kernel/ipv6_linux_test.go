@@ -9,9 +9,9 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// TestIPv6BesideAnIPv4Mesh sends IPv6 traffic through a dual-stack pod whose
+// TestIPv6WithIPv4Mesh sends IPv6 traffic through a dual-stack pod whose
 // mesh carries only IPv4.
-func TestIPv6BesideAnIPv4Mesh(t *testing.T) {
+func TestIPv6WithIPv4Mesh(t *testing.T) {
 	t.Parallel()
 	l := newLab(t, ipv4, ipv6)
 	l.writeIstio(istio{name: "iptables", ipv4Only: true})

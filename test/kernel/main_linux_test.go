@@ -54,13 +54,13 @@ var upstream = sync.OnceValues(func() (programs, error) {
 	return p, nil
 })
 
-// lacking is the missing requirement of the tests, or nil.
-var lacking = sync.OnceValue(missing)
+// unmet is the missing requirement of the tests, or nil.
+var unmet = sync.OnceValue(missing)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	manyAtOnce()
-	if err := lacking(); err != nil {
+	if err := unmet(); err != nil {
 		fmt.Fprintf(os.Stderr, "skipping the tests with packets: %v\n", err)
 	}
 	before := ownTables()
@@ -104,7 +104,7 @@ func ownTables() string {
 // is forbidden.
 func need(t testing.TB) {
 	t.Helper()
-	switch err := lacking(); {
+	switch err := unmet(); {
 	case err == nil:
 	case os.Getenv(requireEnv) == "1":
 		t.Fatalf("%v (%s=1 forbids skipping)", err, requireEnv)

@@ -137,20 +137,20 @@ func (c column) send(t *testing.T, r *report) {
 	}
 }
 
-// sighting is a cell with its actual outcome.
-type sighting struct {
+// observation is a cell with its actual outcome.
+type observation struct {
 	cell
 	got outcome
 }
 
 // sendAll sends flows in parallel and compares the outcomes.
-func (l *lab) sendAll(t *testing.T, when string, cells []cell) []sighting {
+func (l *lab) sendAll(t *testing.T, when string, cells []cell) []observation {
 	t.Helper()
-	seen := make([]sighting, len(cells))
+	seen := make([]observation, len(cells))
 	var sent sync.WaitGroup
 	for i, x := range cells {
 		sent.Go(func() {
-			seen[i] = sighting{x, l.run(x.probe, x.want.limit())}
+			seen[i] = observation{x, l.run(x.probe, x.want.limit())}
 		})
 	}
 	sent.Wait()
@@ -164,10 +164,10 @@ func (l *lab) sendAll(t *testing.T, when string, cells []cell) []sighting {
 
 // Results of listing the rules.
 var (
-	// unreadable is the result of iptables, the tool that Istio's documentation
-	// recommends.
+	// unreadable is the output of iptables, the tool that Istio's documentation
+	// recommends, if it cannot show the rules.
 	unreadable = outcome{Failure: "iptables-cannot-list-them"}
-	// proven means that the rule-writer has read meshvm's table and that it
+	// proven means that the rule-writer has read meshvm's table back and that it
 	// matches the plan.
 	proven = outcome{Server: "read back"}
 )
@@ -198,9 +198,9 @@ func (l *lab) rules(p probe) outcome {
 	return outcome{Failure: strings.ReplaceAll(fmt.Sprintf("%s %v", out, err), " ", "-")}
 }
 
-// TestMatrixIsWhole checks that every line of matrix.txt applies to a column,
+// TestMatrixIsComplete checks that every line of matrix.txt applies to a column,
 // and that every repair fixes a flow that fails in a column.
-func TestMatrixIsWhole(t *testing.T) {
+func TestMatrixIsComplete(t *testing.T) {
 	used, repairs := map[*end]bool{}, map[*flow]bool{}
 	for _, c := range columns() {
 		was := map[string]outcome{}

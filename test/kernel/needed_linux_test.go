@@ -28,11 +28,11 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 			for _, stock := range []struct {
 				istio    istio
 				kubevirt kubevirt
-			}{{istioIptables, annotated}, {istioIptables, labelled}, {istioIptables, withoutList}, {istioBlind, annotated}, {istioIptables, annotatedWithoutList}} {
+			}{{istioIptables, annotated}, {istioIptables, labeled}, {istioIptables, withoutList}, {istioBlind, annotated}, {istioIptables, annotatedWithoutList}} {
 				c := column{stock.istio, stock.kubevirt, []family{f}}
 				s := stockLab{lab: c.newLab(t)}
 				for _, x := range steady(t, c) {
-					s.wants = append(s.wants, wanted{x.probe, x.want})
+					s.wants = append(s.wants, expectation{x.probe, x.want})
 				}
 				s.wants = append(s.wants, localProbes(s.lab, f)...)
 				labs = append(labs, s)
@@ -42,19 +42,19 @@ func TestEveryRuleIsNeeded(t *testing.T) {
 	}
 }
 
-// localProbes are connections of the guest to its proxy's health port at local addresses of
-// the pod: by the gateway, by the pod, by the address from which the proxy connects to
-// the guest, and by a further address that is in an excluded network. A server listens
-// on that port.
-func localProbes(l *lab, f family) []wanted {
+// localProbes returns connections of the guest to its proxy's health port at
+// local addresses of the pod: by the gateway, by the pod, by the address from
+// which the proxy connects to the guest, and by a further address that is in an
+// excluded network. A server listens on that port.
+func localProbes(l *lab, f family) []expectation {
 	l.t.Helper()
 	further := netip.MustParseAddr(f.excluded).Next().String()
 	l.in(l.pod, func() error { return addTo("lo", further, f.length) })
-	var out []wanted
+	var out []expectation
 	for _, host := range []string{f.loopback, f.gateway, f.pod, f.upstream, further} {
-		out = append(out, wanted{probe{name: "guest to a local port", from: fromGuest, network: f.tcp(), host: host, port: healthPort}, noAnswer})
+		out = append(out, expectation{probe{name: "guest to a local port", from: fromGuest, network: f.tcp(), host: host, port: healthPort}, noAnswer})
 	}
-	return append(out, wanted{probe{name: "guest to UDP of the pod", from: fromGuest, network: f.udp(), host: f.gateway, port: ntpPort}, noAnswer})
+	return append(out, expectation{probe{name: "guest to UDP of the pod", from: fromGuest, network: f.udp(), host: f.gateway, port: ntpPort}, noAnswer})
 }
 
 // expectNeeded removes one rule of the plan's table at a time. In one of the
@@ -78,9 +78,9 @@ func expectNeeded(t *testing.T, p ruleio.NATPlan, labs []stockLab) {
 	}
 }
 
-// TestIstioWithoutTheBridge checks that the guest's traffic passes through the
+// TestIstioWithoutBridge checks that the guest's traffic passes through the
 // proxy even if Istio's rules do not match the bridge.
-func TestIstioWithoutTheBridge(t *testing.T) {
+func TestIstioWithoutBridge(t *testing.T) {
 	t.Parallel()
 	c := column{istioBlind, annotated, []family{ipv4}}
 	l := c.newLab(t)
@@ -95,11 +95,11 @@ func TestIstioWithoutTheBridge(t *testing.T) {
 // stockLab is a lab with the expected outcomes with meshvm's table.
 type stockLab struct {
 	*lab
-	wants []wanted
+	wants []expectation
 }
 
-// wanted is a probe with its expected outcome.
-type wanted struct {
+// expectation is a probe with its expected outcome.
+type expectation struct {
 	probe probe
 	want  outcome
 }
@@ -118,8 +118,8 @@ func (l stockLab) misbehaves(t *testing.T) bool {
 		if got[i] == w.want {
 			continue
 		}
-		if got[i].Failure == noAnswer.Failure && l.run(w.probe, replyTimeout{surely, surely}) == w.want {
-			continue // It only timed out.
+		if got[i].Failure == noAnswer.Failure && l.run(w.probe, replyTimeout{answerLimit, answerLimit}) == w.want {
+			continue // The probe only timed out.
 		}
 		t.Logf("%s: %s", w.probe, got[i].words())
 		return true
@@ -127,9 +127,9 @@ func (l stockLab) misbehaves(t *testing.T) bool {
 	return false
 }
 
-// surely is the time within which an expected answer arrives, even with many
-// parallel labs.
-const surely = 4 * absenceLimit
+// answerLimit is the time within which an expected answer arrives, even with
+// many parallel labs.
+const answerLimit = 4 * absenceLimit
 
 // TestProgram runs the rule-writer like the Job.
 func TestProgram(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 // report contains the outcomes of the matrix.
 type report struct {
 	mu   sync.Mutex
-	seen map[string]map[string][]sighting // by column and phase
+	seen map[string]map[string][]observation // by column and phase
 	// envoy is the number of cells that were also sent through Envoy.
 	envoy int
 }
@@ -24,14 +24,14 @@ func (r *report) addEnvoy(cells int) {
 	r.envoy += cells
 }
 
-func (r *report) add(c column, when string, seen []sighting) {
+func (r *report) add(c column, when string, seen []observation) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seen == nil {
-		r.seen = map[string]map[string][]sighting{}
+		r.seen = map[string]map[string][]observation{}
 	}
 	if r.seen[c.String()] == nil {
-		r.seen[c.String()] = map[string][]sighting{}
+		r.seen[c.String()] = map[string][]observation{}
 	}
 	r.seen[c.String()][when] = seen
 }

@@ -17,7 +17,7 @@ import (
 	"meshvm.io/meshvm/internal/ruleio"
 )
 
-// plans have tables of different shapes.
+// plans contains plans whose tables have different structures.
 func plans() map[string]ruleio.NATPlan {
 	change := func(f func(p *ruleio.NATPlan)) ruleio.NATPlan {
 		p := plan()
@@ -32,10 +32,10 @@ func plans() map[string]ruleio.NATPlan {
 		"all networks, extreme ports": change(func(p *ruleio.NATPlan) {
 			p.Outbound = ruleio.Outbound{ExcludePorts: ruleio.Ports(1, 2, 3, 65534, 65535), ExcludeCIDRs: []string{"0.0.0.0/0"}}
 		}),
-		"neighbouring networks": change(func(p *ruleio.NATPlan) {
+		"adjacent networks": change(func(p *ruleio.NATPlan) {
 			p.Outbound.ExcludeCIDRs = []string{"0.0.0.0/32", "0.0.0.1/32", "10.0.0.0/9", "10.128.0.0/9", "192.0.2.6/31", "255.255.255.255/32"}
 		}),
-		"very many": change(func(p *ruleio.NATPlan) {
+		"large lists": change(func(p *ruleio.NATPlan) {
 			p.Outbound = ruleio.Outbound{}
 			for i := range 2000 {
 				p.Outbound.ExcludePorts = append(p.Outbound.ExcludePorts, ruleio.Ports(uint16(2*i+1))...)
@@ -103,7 +103,7 @@ func (l *lab) mustRead() nft.Snapshot {
 	return s
 }
 
-func TestTextIsWhatNftLists(t *testing.T) {
+func TestTextEqualsNftListing(t *testing.T) {
 	t.Parallel()
 	for name, p := range plans() {
 		t.Run(name, func(t *testing.T) {
@@ -132,7 +132,7 @@ func TestNftReadsText(t *testing.T) {
 	}
 }
 
-func TestWritingTwiceLeavesTheSameTable(t *testing.T) {
+func TestApplyIsIdempotent(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	first := l.apply(plan())
@@ -150,15 +150,15 @@ func TestWritingTwiceLeavesTheSameTable(t *testing.T) {
 	}
 }
 
-// TestFailingBatchKeepsTheOldTable sends a batch that the kernel rejects at its
+// TestFailedBatchKeepsTable sends a batch that the kernel rejects at its
 // end.
-func TestFailingBatchKeepsTheOldTable(t *testing.T) {
+func TestFailedBatchKeepsTable(t *testing.T) {
 	t.Parallel()
 	bad := map[string]struct {
 		change func(t *nft.Table)
 		want   error
 	}{
-		"chain that the kernel cannot have": {
+		"chain that the kernel rejects": {
 			// Address translation is not possible before connection tracking.
 			func(t *nft.Table) { t.Chains[2].Priority = -250 }, kernel.ErrUnsupported,
 		},
@@ -191,7 +191,7 @@ func TestFailingBatchKeepsTheOldTable(t *testing.T) {
 	}
 }
 
-func TestRemoveLeavesNothing(t *testing.T) {
+func TestRemove(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	l.writeIstio(istioIptables)
@@ -212,9 +212,9 @@ func TestRemoveLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestWrittenBeforeTheBridge simulates the target of a migration: meshvm's
+// TestTableWithoutBridge simulates the target of a migration: meshvm's
 // table is written first, then KubeVirt's link and the other rules.
-func TestWrittenBeforeTheBridge(t *testing.T) {
+func TestTableWithoutBridge(t *testing.T) {
 	t.Parallel()
 	for _, i := range []istio{istioIptables, istioNftables} {
 		t.Run("Istio "+i.name, func(t *testing.T) {
@@ -271,26 +271,27 @@ func TestConcurrentWriters(t *testing.T) {
 	}
 }
 
-// TestForeignChangesAreSeen changes meshvm's table with nft.
-func TestForeignChangesAreSeen(t *testing.T) {
+// TestForeignChangesAreDetected changes meshvm's table with nft. Verification
+// must detect each change.
+func TestForeignChangesAreDetected(t *testing.T) {
 	t.Parallel()
 	first := "insert rule inet meshvm prerouting "
 	for name, command := range map[string]string{
-		"rule we could have written":   first + `iifname "eth0" meta nfproto ipv4 tcp dport @proxy_tcp counter dnat ip to ip daddr comment "N5"`,
-		"verdict":                      first + "accept",
-		"expression we do not know":    first + "meta l4proto tcp limit rate 3/second counter redirect to :15006",
-		"wildcard interface":           first + `iifname "k6t*" counter accept`,
-		"other port of the redirect":   first + `iifname "k6t-eth0" meta nfproto ipv4 meta l4proto tcp counter redirect to :15002`,
-		"flags of the redirect":        first + `iifname "k6t-eth0" meta nfproto ipv4 meta l4proto tcp counter redirect to :15001 random`,
-		"address and port":             first + `iifname "eth0" meta nfproto ipv4 tcp dport 80 counter dnat ip to 10.0.2.2:81`,
-		"map":                          first + `dnat ip to tcp dport map { 80 : 10.0.2.2 }`,
-		"deleted rules":                "flush chain inet meshvm output",
-		"deleted elements":             "flush set inet meshvm proxy_tcp",
-		"further element":              "add element inet meshvm proxy_tcp { 16000-16010 }",
-		"further chain":                "add chain inet meshvm other",
-		"further base chain":           "add chain inet meshvm dropper { type filter hook input priority 0; policy drop; }",
-		"further set":                  "add set inet meshvm other { type ether_addr; flags timeout; }",
-		"table switched off (dormant)": "add table inet meshvm { flags dormant; }",
+		"rule in meshvm's format":    first + `iifname "eth0" meta nfproto ipv4 tcp dport @proxy_tcp counter dnat ip to ip daddr comment "N5"`,
+		"verdict":                    first + "accept",
+		"unknown expression":         first + "meta l4proto tcp limit rate 3/second counter redirect to :15006",
+		"wildcard interface":         first + `iifname "k6t*" counter accept`,
+		"other port of the redirect": first + `iifname "k6t-eth0" meta nfproto ipv4 meta l4proto tcp counter redirect to :15002`,
+		"flags of the redirect":      first + `iifname "k6t-eth0" meta nfproto ipv4 meta l4proto tcp counter redirect to :15001 random`,
+		"address and port":           first + `iifname "eth0" meta nfproto ipv4 tcp dport 80 counter dnat ip to 10.0.2.2:81`,
+		"map":                        first + `dnat ip to tcp dport map { 80 : 10.0.2.2 }`,
+		"deleted rules":              "flush chain inet meshvm output",
+		"deleted elements":           "flush set inet meshvm proxy_tcp",
+		"additional element":         "add element inet meshvm proxy_tcp { 16000-16010 }",
+		"additional chain":           "add chain inet meshvm other",
+		"additional base chain":      "add chain inet meshvm dropper { type filter hook input priority 0; policy drop; }",
+		"additional set":             "add set inet meshvm other { type ether_addr; flags timeout; }",
+		"dormant table":              "add table inet meshvm { flags dormant; }",
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)

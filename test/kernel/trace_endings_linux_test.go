@@ -79,7 +79,7 @@ func TestTraceProxyWithoutSecondLeg(t *testing.T) {
 	l := newLab(t)
 	l.writeIstio(istioNftables)
 	l.addGuest()
-	l.writeKubeVirt(labelled)
+	l.writeKubeVirt(labeled)
 	l.apply(plan())
 	l.serveTCP(l.pod, "0.0.0.0", inboundPort, answer(serverProxy))
 	l.expectTrace(t, traceCase{
@@ -92,9 +92,9 @@ func TestTraceProxyWithoutSecondLeg(t *testing.T) {
 	})
 }
 
-// TestTraceSeesNothing checks that a trace without packets ends in time and
+// TestTraceWithoutPackets checks that a trace without packets ends in time and
 // reports that.
-func TestTraceSeesNothing(t *testing.T) {
+func TestTraceWithoutPackets(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	r := traceRequest(tcpTo(trace.FromOutside, podIP, meshPort))
@@ -106,8 +106,8 @@ func TestTraceSeesNothing(t *testing.T) {
 	l.expectNoTraceTable(t)
 }
 
-// TestTraceEndsWithItsContext cancels a trace.
-func TestTraceEndsWithItsContext(t *testing.T) {
+// TestTraceCanceled cancels a trace.
+func TestTraceCanceled(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -118,9 +118,9 @@ func TestTraceEndsWithItsContext(t *testing.T) {
 	l.expectNoTraceTable(t)
 }
 
-// TestTraceProgramEnds terminates the program by signals. After SIGKILL, the
+// TestTraceProgramSignals terminates the program by signals. After SIGKILL, the
 // kernel removes the table.
-func TestTraceProgramEnds(t *testing.T) {
+func TestTraceProgramSignals(t *testing.T) {
 	t.Parallel()
 	program := ruleWriterProgram(t)
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
@@ -201,9 +201,9 @@ func TestTraceProgram(t *testing.T) {
 	}
 }
 
-// TestTraceSweeps finds the table of a killed trace on a kernel without owner
+// TestTraceRemovesStaleTable finds the table of a killed trace on a kernel without owner
 // tables, and the table of a running trace.
-func TestTraceSweeps(t *testing.T) {
+func TestTraceRemovesStaleTable(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	leave := func(comment string) {

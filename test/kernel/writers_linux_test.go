@@ -135,11 +135,11 @@ type kubevirt struct {
 var (
 	annotated            = kubevirt{name: "annotation", istio: true, ports: true}
 	annotatedWithoutList = kubevirt{name: "annotation, no port list", istio: true}
-	labelled             = kubevirt{name: "label only", ports: true}
+	labeled              = kubevirt{name: "label only", ports: true}
 	withoutList          = kubevirt{name: "label only, no port list"}
 	// These are all variants of KubeVirt's rules.
 	kubevirts = []kubevirt{
-		annotated, annotatedWithoutList, labelled, withoutList,
+		annotated, annotatedWithoutList, labeled, withoutList,
 	}
 )
 

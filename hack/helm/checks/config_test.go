@@ -45,7 +45,7 @@ func TestEqualsConfig(t *testing.T) {
 			}
 			for _, objects := range []map[string]*unstructured.Unstructured{want, got} {
 				for _, o := range objects {
-					normalise(t, o)
+					normalize(t, o)
 				}
 			}
 			if diff := gocmp.Diff(want, got); diff != "" {
@@ -99,9 +99,9 @@ func removeChartMetadata(t *testing.T, o *unstructured.Unstructured) {
 	o.SetAnnotations(annotations)
 }
 
-// normalise removes differences without a meaning: it parses the text of the
+// normalize removes differences without a meaning: it parses the text of the
 // manager's configuration, sorts volumes, and removes empty maps.
-func normalise(t *testing.T, o *unstructured.Unstructured) {
+func normalize(t *testing.T, o *unstructured.Unstructured) {
 	t.Helper()
 	if text := field(o, "data", "config.yaml"); text != "" {
 		var parsed map[string]any

@@ -93,7 +93,7 @@ func TestValues(t *testing.T) {
 		}
 		if object == settings {
 			o = o.DeepCopy()
-			normalise(t, o)
+			normalize(t, o)
 			path = "data config.yaml " + path
 		}
 		return field(o, strings.Fields(path)...)

@@ -115,7 +115,7 @@ func newExpression(name string) expr.Any {
 }
 
 // ruleParser converts a list of expressions to a Rule. Unknown expressions are
-// converted to a match of FieldUnrecognised, which is not equal to any match of
+// converted to a match of FieldUnrecognized, which is not equal to any match of
 // Build.
 type ruleParser struct {
 	exprs   []rawExpression
@@ -127,7 +127,7 @@ func (p *ruleParser) parse() {
 	for len(p.exprs) > 0 {
 		n := p.step()
 		if n == 0 {
-			p.unrecognised(p.exprs[0])
+			p.unrecognized(p.exprs[0])
 			n = 1
 		}
 		p.exprs = p.exprs[n:]
@@ -191,7 +191,7 @@ func (p *ruleParser) field(e expr.Any) nft.Field {
 			return known.field
 		}
 	}
-	return nft.FieldUnrecognised
+	return nft.FieldUnrecognized
 }
 
 // knownLoads contains the results of load.
@@ -244,7 +244,7 @@ func (p *ruleParser) verdict(v *expr.Verdict) int {
 }
 
 func (p *ruleParser) match(f nft.Field, test expr.Any) int {
-	if f == nft.FieldUnrecognised {
+	if f == nft.FieldUnrecognized {
 		return 0
 	}
 	m := nft.Match{Field: f}
@@ -368,9 +368,9 @@ func (p *ruleParser) statement(value *expr.Immediate, action expr.Any) int {
 	return 2
 }
 
-func (p *ruleParser) unrecognised(e rawExpression) {
+func (p *ruleParser) unrecognized(e rawExpression) {
 	p.rule.Matches = append(p.rule.Matches, nft.Match{
-		Field: nft.FieldUnrecognised,
+		Field: nft.FieldUnrecognized,
 		Value: fmt.Sprintf("%s %x", e.name, e.data),
 	})
 }

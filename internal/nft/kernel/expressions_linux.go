@@ -72,7 +72,7 @@ func load(f nft.Field) (expr.Any, error) {
 		return &expr.Meta{Key: expr.MetaKeyMARK, Register: register}, nil
 	case nft.FieldConntrackMark:
 		return &expr.Ct{Key: expr.CtKeyMARK, Register: register}, nil
-	case nft.FieldUnrecognised:
+	case nft.FieldUnrecognized:
 		fallthrough
 	default:
 		return nil, fmt.Errorf("%w: field %q is not supported", nft.ErrValue, f)

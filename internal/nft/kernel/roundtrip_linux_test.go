@@ -18,9 +18,9 @@ import (
 	"meshvm.io/meshvm/internal/nftrules/plantest"
 )
 
-// TestMessagesDecodeToTheTable decodes the batch of a table as if it were a
+// TestEncodedTableDecodes decodes the batch of a table as if it were a
 // dump.
-func TestMessagesDecodeToTheTable(t *testing.T) {
+func TestEncodedTableDecodes(t *testing.T) {
 	for name, p := range plantest.All() {
 		t.Run(name, func(t *testing.T) {
 			want, err := nftrules.Build(p)
@@ -94,9 +94,9 @@ func TestBatchReplacesInOneTransaction(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeWritten(t *testing.T) {
+func TestInvalidTables(t *testing.T) {
 	for name, change := range map[string]func(t *nft.Table){
-		"unrecognised match": func(t *nft.Table) { t.Chains[0].Rules[0].Matches[0] = nft.Match{Field: nft.FieldUnrecognised} },
+		"unrecognized match": func(t *nft.Table) { t.Chains[0].Rules[0].Matches[0] = nft.Match{Field: nft.FieldUnrecognized} },
 		"set that is none": func(t *nft.Table) {
 			t.Chains[0].Rules[0].Matches[0] = nft.Match{Field: nft.FieldTCPDestinationPort, Set: "none"}
 		},

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestTrackerIsNeverQuiet(t *testing.T) {
+func TestTrackerPrintsPeriodically(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
 		tracker := New(&out, time.Now())

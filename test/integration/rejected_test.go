@@ -16,10 +16,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestPodsOfARefusedSpec makes an edit that lets a port bypass the mesh and is
-// also invalid. Pods that start then get the rules of the previous spec, which
-// the PeerAuthentication also has.
-func TestPodsOfARefusedSpec(t *testing.T) {
+// TestPodsOfRejectedSpec makes an edit that lets a port bypass the mesh and is
+// also invalid. Pods that start afterwards get the rules of the previous spec,
+// which the PeerAuthentication also reflects.
+func TestPodsOfRejectedSpec(t *testing.T) {
 	s := start(t)
 	o := s.web()
 	first := s.converge(o)
@@ -43,7 +43,7 @@ func TestPodsOfARefusedSpec(t *testing.T) {
 	s.runWriter(got.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, metav1.ConditionUnknown, v1alpha1.ReasonPending})
 
-	// A deleted pod does not leave a configuration.
+	// The configuration of a deleted pod is also deleted.
 	s.end(first)
 	s.eventually("one PodNATConfiguration remains", func() error { return s.natsAre(next) })
 
@@ -81,10 +81,10 @@ func (s *suite) natsAre(pod *corev1.Pod) error {
 	return nil
 }
 
-// TestFailuresKeepNoRulesOfPodsThatAreGone checks that a child with another
+// TestConflictDoesNotKeepRulesOfDeletedPods checks that a child with another
 // owner prevents pruning of objects of earlier specs, but not of objects of
 // deleted pods.
-func TestFailuresKeepNoRulesOfPodsThatAreGone(t *testing.T) {
+func TestConflictDoesNotKeepRulesOfDeletedPods(t *testing.T) {
 	s := start(t)
 	o := s.web()
 	pod := s.converge(o)
