@@ -24,7 +24,7 @@ func TestRoundsAreSpreadAndFixed(t *testing.T) {
 			t.Fatalf("%s: its round moved from %v to %v", name, r.begin, again.begin)
 		}
 		if next := roundAt(name, interval, r.next); !next.begin.Equal(r.next) || next.number() == r.number() {
-			t.Fatalf("%s: after %+v comes %+v", name, r, next)
+			t.Fatalf("%s: %+v is followed by %+v", name, r, next)
 		}
 		slot[now.Sub(r.begin)*slots/interval]++
 	}
@@ -42,13 +42,13 @@ func TestDecide(t *testing.T) {
 		start  bool
 		wait   time.Duration
 	}{
-		"due":                                {func(*state) {}, true, interval},
-		"a little late":                      {func(s *state) { s.now = begin.Add(interval / 4) }, true, interval * 3 / 4},
-		"too late, after a start":            {func(s *state) { s.now = begin.Add(interval/4 + 1) }, false, interval*3/4 - 1},
-		"done":                               {func(s *state) { s.last, s.now = begin, begin.Add(time.Minute) }, false, interval - time.Minute},
-		"the round before was done":          {func(s *state) { s.last = begin.Add(-interval) }, true, interval},
-		"node down":                          {func(s *state) { s.ready = false }, false, interval},
-		"the audit before is not cleaned up": {func(s *state) { s.jobs = 1 }, false, interval},
+		"due":                                  {func(*state) {}, true, interval},
+		"a little late":                        {func(s *state) { s.now = begin.Add(interval / 4) }, true, interval * 3 / 4},
+		"too late, after a start":              {func(s *state) { s.now = begin.Add(interval/4 + 1) }, false, interval*3/4 - 1},
+		"done":                                 {func(s *state) { s.last, s.now = begin, begin.Add(time.Minute) }, false, interval - time.Minute},
+		"the previous round was audited":       {func(s *state) { s.last = begin.Add(-interval) }, true, interval},
+		"node down":                            {func(s *state) { s.ready = false }, false, interval},
+		"the previous audit is not cleaned up": {func(s *state) { s.jobs = 1 }, false, interval},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -75,6 +75,6 @@ func TestRoundsAreEqual(t *testing.T) {
 	}
 	d := decide(state{node: "node-a", interval: interval, now: later.begin.Add(2), ready: true, last: roundAt("node-a", interval, later.begin.Add(1)).begin})
 	if d.start {
-		t.Error("a round that was audited is audited again")
+		t.Error("an audited round is audited again")
 	}
 }

@@ -13,10 +13,10 @@ import (
 	"meshvm.io/meshvm/internal/conditions"
 )
 
-// TestEveryKindHasACondition fails when the table of child kinds and the conditions
-// disagree: an object that could not be applied has to make the condition of its
-// kind False, and Ready with it. Without it, a kind whose condition is missing, or
-// is not computed, would leave Ready at True.
+// TestEveryKindHasACondition fails if the table of child kinds and the
+// conditions differ. If an object could not be applied, the condition of its
+// kind and Ready must be False. Otherwise, a kind without a computed condition
+// would leave Ready at True.
 func TestEveryKindHasACondition(t *testing.T) {
 	for _, kind := range children.Kinds() {
 		t.Run(kind.Kind, func(t *testing.T) {
@@ -30,7 +30,7 @@ func TestEveryKindHasACondition(t *testing.T) {
 			all := s.conditions()
 			for _, want := range []v1alpha1.ConditionType{kind.Condition, v1alpha1.ConditionReady} {
 				if c, ok := conditions.Find(all, want); !ok || c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonApplyFailed {
-					t.Errorf("%s could not be applied, and %q is %+v: want False, %s", kind.Kind, want, c, v1alpha1.ReasonApplyFailed)
+					t.Errorf("%s could not be applied, but %q is %+v, want False, %s", kind.Kind, want, c, v1alpha1.ReasonApplyFailed)
 				}
 			}
 		})

@@ -17,7 +17,8 @@ import (
 	"meshvm.io/meshvm/internal/conditions"
 )
 
-// peerAuthentication is a PeerAuthentication of an age that selects the pods of "web".
+// peerAuthentication returns a PeerAuthentication with the given age that
+// selects the pods of "web".
 func peerAuthentication(name string, age time.Duration, mode securityv1beta1.PeerAuthentication_MutualTLS_Mode) *securityv1.PeerAuthentication {
 	p := &securityv1.PeerAuthentication{ObjectMeta: metav1.ObjectMeta{
 		Namespace: builders.DefaultNamespace, Name: name, CreationTimestamp: metav1.NewTime(builders.Epoch.Add(-age)),
@@ -27,7 +28,8 @@ func peerAuthentication(name string, age time.Duration, mode securityv1beta1.Pee
 	return p
 }
 
-// TestMeshPolicyEffective: status must not report a mode that Istio does not apply.
+// TestMeshPolicyEffective checks that the status does not report a mode that
+// Istio does not apply.
 func TestMeshPolicyEffective(t *testing.T) {
 	const (
 		strict     = securityv1beta1.PeerAuthentication_MutualTLS_STRICT
@@ -46,7 +48,7 @@ func TestMeshPolicyEffective(t *testing.T) {
 		mode   v1alpha1.MTLSMode
 		names  string
 	}{
-		"the operator's alone":         {world(), metav1.ConditionTrue, v1alpha1.MTLSModeStrict, ""},
+		"only the operator's":          {world(), metav1.ConditionTrue, v1alpha1.MTLSModeStrict, ""},
 		"an older, weaker one":         {world(add(peerAuthentication("legacy", time.Hour, permissive))), metav1.ConditionFalse, v1alpha1.MTLSModePermissive, "shop/legacy"},
 		"an older one, equally strong": {world(add(peerAuthentication("legacy", time.Hour, strict))), metav1.ConditionTrue, v1alpha1.MTLSModeStrict, ""},
 		"a younger, weaker one":        {world(add(peerAuthentication("late", time.Second, permissive))), metav1.ConditionTrue, v1alpha1.MTLSModeStrict, ""},
@@ -60,7 +62,7 @@ func TestMeshPolicyEffective(t *testing.T) {
 			all := tc.scope.conditions()
 			c, _ := conditions.Find(all, v1alpha1.ConditionMeshPolicyEffective)
 			if c.Status != tc.status || !strings.Contains(c.Message, tc.names) {
-				t.Errorf("condition %+v, want %s, naming %q", c, tc.status, tc.names)
+				t.Errorf("condition %+v, want %s and a message with %q", c, tc.status, tc.names)
 			}
 			ready, _ := conditions.Find(all, v1alpha1.ConditionReady)
 			if (ready.Status == metav1.ConditionTrue) != (tc.status == metav1.ConditionTrue) {

@@ -12,7 +12,8 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// TestLastAccepted: which rules a pod gets while the spec is not accepted.
+// TestLastAccepted checks which rules a pod gets while the spec is not
+// accepted.
 func TestLastAccepted(t *testing.T) {
 	add := func(pod types.UID, owner types.UID, age time.Duration) func(*scope) {
 		return func(s *scope) {
@@ -31,7 +32,7 @@ func TestLastAccepted(t *testing.T) {
 	}{
 		"none":                               {[]func(*scope){none}, ""},
 		"the live pod's":                     {[]func(*scope){none, add(live, mine, time.Hour), add("gone", mine, time.Minute)}, live},
-		"the newest of pods gone":            {[]func(*scope){none, add("gone", mine, time.Minute), add("older", mine, time.Hour)}, "gone"},
+		"the newest of deleted pods":         {[]func(*scope){none, add("gone", mine, time.Minute), add("older", mine, time.Hour)}, "gone"},
 		"not another MeshedVirtualMachine's": {[]func(*scope){none, add("gone", "another", time.Minute)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

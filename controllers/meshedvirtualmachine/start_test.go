@@ -24,22 +24,23 @@ import (
 	"meshvm.io/meshvm/internal/conditions"
 )
 
-// gate gives the scope's pod a gate.
+// gate adds a gate to the scope's pod.
 func gate(open bool) func(*scope) {
 	return func(s *scope) {
 		s.pods[0] = *builders.LauncherPod(s.vmi, "abcde").Node("node-a").Gate(open).Obj()
 	}
 }
 
-// startedPaused is a guest that the operator had KubeVirt start paused.
+// startedPaused changes the guest to one that KubeVirt started paused at the
+// operator's request.
 func startedPaused(s *scope) {
 	s.vmi.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
 	s.vmi.Status.Phase = kubevirtv1.Running
 	s.vmi.Status.Conditions = []kubevirtv1.VirtualMachineInstanceCondition{{Type: kubevirtv1.VirtualMachineInstancePaused, Status: corev1.ConditionTrue}}
 }
 
-// unpaused is what KubeVirt reports about a guest that runs: that it was unpaused that
-// long after it was started.
+// unpaused sets the state that KubeVirt reports for a running guest that was
+// unpaused some time after its start.
 func unpaused(after time.Duration) func(*scope) {
 	return func(s *scope) {
 		started := metav1.NewTime(time.Unix(1000, 0))
@@ -54,7 +55,7 @@ func unpaused(after time.Duration) func(*scope) {
 	}
 }
 
-// startBefore is what the status reports already.
+// startBefore sets the start state in the previous status.
 func startBefore(p v1alpha1.PodStart) func(*scope) {
 	return func(s *scope) { s.before.Status.Pods = []v1alpha1.PodStatus{{UID: s.pods[0].UID, Start: p}} }
 }
@@ -89,21 +90,21 @@ func TestStartOfPods(t *testing.T) {
 		},
 		"a gate that is open": {world(gate(true)), v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, ""},
 		"no gate":             {world(), v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonGateMissing},
-		"no gate asked for": {
+		"no gate requested": {
 			world(func(s *scope) { s.mvm.Spec.Start = v1alpha1.StartPolicyImmediate }),
 			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, "",
 		},
-		"started paused":                   {world(startedPaused), v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, ""},
-		"started paused, not shown paused": {world(startedPaused, func(s *scope) { s.vmi.Status.Conditions = nil }), v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, ""},
+		"started paused":                         {world(startedPaused), v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, ""},
+		"started paused, not reported as paused": {world(startedPaused, func(s *scope) { s.vmi.Status.Conditions = nil }), v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, ""},
 		"started paused and released": {
 			world(startedPaused, startBefore(v1alpha1.PodStartReleased)),
 			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, "",
 		},
-		"started paused, not called paused yet": {
+		"started paused, not reported as paused yet": {
 			world(startedPaused, unpaused(-30*time.Second)),
 			v1alpha1.PodStartHeld, v1alpha1.ReasonStarting, v1alpha1.ReasonProgrammed, "",
 		},
-		"unpaused by an operator that died": {
+		"unpaused by an operator that failed": {
 			world(startedPaused, unpaused(5*time.Second), startBefore(v1alpha1.PodStartHeld)),
 			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, "",
 		},
@@ -115,7 +116,7 @@ func TestStartOfPods(t *testing.T) {
 			world(startedPaused, unpaused(5*time.Second), startBefore(v1alpha1.PodStartNotHeld)),
 			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonUnpausedEarly,
 		},
-		"a start strategy of the user's own, and start gate Pause": {
+		"a start strategy in the spec, and start gate Pause": {
 			world(startedPaused, func(s *scope) {
 				s.gate = children.StartGatePause
 				s.mvm.Spec.VirtualMachine.Template.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
@@ -126,11 +127,11 @@ func TestStartOfPods(t *testing.T) {
 			world(func(s *scope) { s.gate = children.StartGatePause }),
 			v1alpha1.PodStartNotHeld, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, v1alpha1.ReasonGateMissing,
 		},
-		"a migration that waits": {
+		"a delayed migration": {
 			world(gate(true), target(true, false)),
 			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgrammed, "",
 		},
-		"a migration that nothing holds": {
+		"a migration that is not delayed": {
 			world(gate(true), target(false, false)),
 			v1alpha1.PodStartReleased, v1alpha1.ReasonRunning, v1alpha1.ReasonProgramming, v1alpha1.ReasonGateMissing,
 		},
@@ -162,7 +163,7 @@ func TestStartOfPods(t *testing.T) {
 	}
 }
 
-// unpauses records who was unpaused.
+// unpauses records the guests that were unpaused.
 type unpauses struct {
 	of  []types.NamespacedName
 	err error
@@ -173,7 +174,7 @@ func (u *unpauses) Unpause(_ context.Context, guest types.NamespacedName) error 
 	return u.err
 }
 
-// server is an API server with one object, in the state in which the scope has it
+// server simulates an API server with one object, in the state of the scope
 // unless it is changed.
 type server struct {
 	client.Reader
@@ -186,12 +187,13 @@ func (s server) List(_ context.Context, list client.ObjectList, _ ...client.List
 	return s.err
 }
 
-// unpauserOf is a Reconciler whose cache is as new as the API server.
+// unpauserOf returns a Reconciler whose cache is up to date.
 func unpauserOf(s *scope, u *unpauses) *Reconciler {
 	return &Reconciler{Unpauser: u, Reader: server{mvm: *s.before.DeepCopy()}}
 }
 
-// TestUnpauseOnce is for a cache that does not show the operator's own status yet.
+// TestUnpauseOnce runs with a cache that does not contain the operator's latest
+// status.
 func TestUnpauseOnce(t *testing.T) {
 	s, u := world(startedPaused), &unpauses{}
 	newer := s.before.DeepCopy()
@@ -222,15 +224,15 @@ func TestUnpause(t *testing.T) {
 		mods []func(*scope)
 		want bool
 	}{
-		"rules verified":         {nil, true},
-		"rules under way":        {[]func(*scope){setNAT(metav1.ConditionFalse, v1alpha1.ReasonProgramming, 1)}, false},
-		"rules of another spec":  {[]func(*scope){setNAT(metav1.ConditionTrue, v1alpha1.ReasonReady, 0)}, false},
-		"rules of another pod":   {[]func(*scope){func(s *scope) { s.nats = map[types.UID]v1alpha1.PodNATConfiguration{"other": s.nats[s.pods[0].UID]} }}, false},
-		"not shown paused yet":   {[]func(*scope){func(s *scope) { s.vmi.Status.Conditions = nil }}, false},
-		"not running yet":        {[]func(*scope){func(s *scope) { s.vmi.Status.Phase = kubevirtv1.Scheduled }}, false},
-		"the operator is paused": {[]func(*scope){func(s *scope) { s.paused = true }}, false},
-		"two pods":               {[]func(*scope){target(false, true)}, false},
-		"the user's own start strategy": {[]func(*scope){func(s *scope) {
+		"rules verified":             {nil, true},
+		"rules in progress":          {[]func(*scope){setNAT(metav1.ConditionFalse, v1alpha1.ReasonProgramming, 1)}, false},
+		"rules of another spec":      {[]func(*scope){setNAT(metav1.ConditionTrue, v1alpha1.ReasonReady, 0)}, false},
+		"rules of another pod":       {[]func(*scope){func(s *scope) { s.nats = map[types.UID]v1alpha1.PodNATConfiguration{"other": s.nats[s.pods[0].UID]} }}, false},
+		"not reported as paused yet": {[]func(*scope){func(s *scope) { s.vmi.Status.Conditions = nil }}, false},
+		"not running yet":            {[]func(*scope){func(s *scope) { s.vmi.Status.Phase = kubevirtv1.Scheduled }}, false},
+		"the operator is paused":     {[]func(*scope){func(s *scope) { s.paused = true }}, false},
+		"two pods":                   {[]func(*scope){target(false, true)}, false},
+		"a start strategy in the spec": {[]func(*scope){func(s *scope) {
 			s.mvm.Spec.VirtualMachine.Template.Spec.StartStrategy = new(kubevirtv1.StartStrategyPaused)
 		}}, false},
 		"paused by a user later":               {[]func(*scope){startBefore(v1alpha1.PodStartReleased)}, false},
@@ -248,20 +250,21 @@ func TestUnpause(t *testing.T) {
 			}
 			guest := types.NamespacedName{Namespace: s.vmi.Namespace, Name: s.vmi.Name}
 			if released := slices.Equal(u.of, []types.NamespacedName{guest}); released != tc.want || len(u.of) > 1 {
-				t.Errorf("unpaused: %v, want it: %t", u.of, tc.want)
+				t.Errorf("unpaused: %v, want unpaused: %t", u.of, tc.want)
 			}
 			if tc.want && s.podStatuses()[0].Start != v1alpha1.PodStartReleased {
-				t.Error("status does not show so")
+				t.Error("the status does not report it")
 			}
 		})
 	}
 	s, u := world(startedPaused), &unpauses{err: errors.New("busy")}
 	if err := unpauserOf(s, u).unpause(t.Context(), s); err == nil || s.podStatuses()[0].Start != v1alpha1.PodStartHeld {
-		t.Errorf("a refusal was taken for success: %v", err)
+		t.Errorf("a rejection was handled as a success: %v", err)
 	}
 }
 
-// TestUnpauseRunningGuest: KubeVirt's conflicts, as its API server sends them.
+// TestUnpauseRunningGuest checks the conflicts that KubeVirt's API server
+// returns.
 func TestUnpauseRunningGuest(t *testing.T) {
 	for message, want := range map[string]v1alpha1.PodStart{
 		"VMI is not paused":  v1alpha1.PodStartReleased,
@@ -276,7 +279,7 @@ func TestUnpauseRunningGuest(t *testing.T) {
 	}
 }
 
-// TestForbiddenUnpause: status names the right that is missing.
+// TestForbiddenUnpause checks that the status names the missing permission.
 func TestForbiddenUnpause(t *testing.T) {
 	s := world(startedPaused)
 	forbidden := apierrors.NewForbidden(kubevirtv1.Resource("virtualmachineinstances"), "web", errors.New("no"))
@@ -288,15 +291,17 @@ func TestForbiddenUnpause(t *testing.T) {
 	}
 }
 
-// TestUnknownPodsKeepStatus: status is the only memory of who was unpaused.
+// TestUnknownPodsKeepStatus checks that the status keeps the start states of
+// pods until the pods have been listed, because only the status records which
+// guests were unpaused.
 func TestUnknownPodsKeepStatus(t *testing.T) {
 	known := []v1alpha1.PodStatus{{UID: "a", Start: v1alpha1.PodStartReleased}}
 	for name, tc := range map[string]struct {
 		known bool
 		want  []v1alpha1.PodStatus
 	}{
-		"not looked at":  {false, known},
-		"there are none": {true, []v1alpha1.PodStatus{}},
+		"pods not listed": {false, known},
+		"no pods":         {true, []v1alpha1.PodStatus{}},
 	} {
 		s := world(func(s *scope) {
 			s.vmi, s.pods, s.podsKnown, s.mvm.Status.Pods = nil, nil, tc.known, known

@@ -29,7 +29,7 @@ import (
 	"meshvm.io/meshvm/internal/validate"
 )
 
-// world is a scope in which everything is as it should be.
+// world returns a scope in which the observed state matches the spec.
 func world(mods ...func(*scope)) *scope {
 	mvm := builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.Direct("ssh", 22)).Obj()
 	vmi := builders.VMI("web").Node("node-a").Obj()
@@ -46,7 +46,7 @@ func world(mods ...func(*scope)) *scope {
 	}
 	for _, kind := range children.Kinds() {
 		if kind.GroupVersionKind == children.PodNATConfigurationKind {
-			continue // It has another name, and s.nats has it.
+			continue // The test replaces the PodNATConfiguration in s.nats.
 		}
 		u := &unstructured.Unstructured{}
 		u.SetGroupVersionKind(kind.GroupVersionKind)
@@ -97,8 +97,8 @@ func TestConditions(t *testing.T) {
 		scope *scope
 		want  []string
 	}{
-		"all is well": {world(), []string{"Ready=True/Ready", "NATProgrammed=True/Programmed", "VirtualMachineReady=True/Running"}},
-		"refused spec": {
+		"observed state matches the spec": {world(), []string{"Ready=True/Ready", "NATProgrammed=True/Programmed", "VirtualMachineReady=True/Running"}},
+		"rejected spec": {
 			world(func(s *scope) { s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonBridgeBinding} }),
 			[]string{"Accepted=False/BridgeBinding", "ServiceReady=Unknown/Pending", "VirtualMachineReady=True/Running", "Ready=False/BridgeBinding", "Stalled=True/BridgeBinding"},
 		},
@@ -112,12 +112,12 @@ func TestConditions(t *testing.T) {
 				"NATProgrammed=Unknown/Pending", "Ready=False/KubeVirtMissing", "Stalled=True/KubeVirtMissing",
 			},
 		},
-		"an API server that does not answer": {
+		"an API server that does not respond": {
 			world(func(s *scope) { s.dependenciesKnown = false }),
 			[]string{"DependenciesAvailable=Unknown/Pending", "Ready=False/Pending", "Reconciling=True/Progressing"},
 		},
-		"a guest that waits for its policy": {
-			world(fails(children.PeerAuthenticationKind, errors.New("webhook is down")), func(s *scope) { s.vmBlocked, s.vm, s.vmi, s.pods = true, nil, nil, nil }),
+		"a guest that waits for the mesh policy": {
+			world(fails(children.PeerAuthenticationKind, errors.New("webhook does not respond")), func(s *scope) { s.vmBlocked, s.vm, s.vmi, s.pods = true, nil, nil, nil }),
 			[]string{"MeshPolicyApplied=False/ApplyFailed", "VirtualMachineReady=False/NotCreated"},
 		},
 		"paused, with an edit": {
@@ -128,7 +128,7 @@ func TestConditions(t *testing.T) {
 			world(fails(children.ServiceKind, conflict)),
 			[]string{"ServiceReady=False/Conflict", "Conflicted=True/Conflict", "Ready=False/Conflict", "Stalled=True/Conflict"},
 		},
-		"a refused VirtualService": {
+		"a rejected VirtualService": {
 			world(fails(children.VirtualServiceKind, refusal)),
 			[]string{"MeshPolicyApplied=False/InvalidSpec", "Stalled=True/InvalidSpec"},
 		},
@@ -136,7 +136,7 @@ func TestConditions(t *testing.T) {
 			world(fails(children.DestinationRuleKind, errors.New("too many requests"))),
 			[]string{"MeshPolicyApplied=False/ApplyFailed", "Reconciling=True/Progressing"},
 		},
-		"rules under way": {
+		"rules in progress": {
 			world(setNAT(metav1.ConditionFalse, v1alpha1.ReasonProgramming, 1)),
 			[]string{"NATProgrammed=False/Programming", "Ready=False/Programming", "Reconciling=True/Progressing"},
 		},
@@ -144,7 +144,7 @@ func TestConditions(t *testing.T) {
 			world(setNAT(metav1.ConditionTrue, v1alpha1.ReasonReady, 0)),
 			[]string{"NATProgrammed=False/Programming"},
 		},
-		"a kernel that cannot": {
+		"an unsupported kernel": {
 			world(func(s *scope) {
 				c := nat(s.pods[0].UID, metav1.ConditionFalse, v1alpha1.ReasonKernelUnsupported, 1)
 				c.Status.Conditions = append(c.Status.Conditions, metav1.Condition{Type: "Stalled", Status: metav1.ConditionTrue, ObservedGeneration: 1})
@@ -152,7 +152,7 @@ func TestConditions(t *testing.T) {
 			}),
 			[]string{"NATProgrammed=False/KernelUnsupported", "Stalled=True/KernelUnsupported"},
 		},
-		"what is left of a pod that is gone": {
+		"configuration of a deleted pod": {
 			world(fails(children.DestinationRuleKind, errors.New("too many requests")), func(s *scope) {
 				c := nat("gone", metav1.ConditionFalse, v1alpha1.ReasonKernelUnsupported, 1)
 				c.Status.Conditions = append(c.Status.Conditions, metav1.Condition{Type: "Stalled", Status: metav1.ConditionTrue, ObservedGeneration: 1})
@@ -173,7 +173,7 @@ func TestConditions(t *testing.T) {
 			}),
 			[]string{"VirtualMachineReady=False/Stopped", "NATProgrammed=False/NoPod", "Ready=False/Stopped", "-Reconciling", "-Stalled"},
 		},
-		"paused while it still looks ready": {
+		"paused while it is still reported as ready": {
 			world(vmCondition(kubevirtv1.VirtualMachinePaused, corev1.ConditionTrue)),
 			[]string{"VirtualMachineReady=False/Paused", "-Reconciling"},
 		},
@@ -199,7 +199,7 @@ func TestConditions(t *testing.T) {
 			world(vmCondition(kubevirtv1.VirtualMachineRestartRequired, corev1.ConditionTrue)),
 			[]string{"Ready=True/Ready", "RestartRequired=True/RestartRequired"},
 		},
-		"another version than the running pod's": {
+		"a version that differs from the running pod": {
 			world(func(s *scope) {
 				s.pods[0].Labels = map[string]string{v1alpha1.LabelVersion: "v1"}
 				s.mvm.Spec.Version = "v2"
@@ -229,19 +229,19 @@ func TestConditions(t *testing.T) {
 			got := map[string]string{}
 			for _, c := range tc.scope.conditions() {
 				if _, twice := got[string(c.Type)]; twice {
-					t.Errorf("%s is stated twice", c.Type)
+					t.Errorf("%s occurs twice", c.Type)
 				}
 				got[string(c.Type)] = fmt.Sprintf("%s=%s/%s", c.Type, c.Status, c.Reason)
 			}
 			for _, always := range []string{"Ready", "Accepted", "DependenciesAvailable", "VirtualMachineReady", "ServiceReady", "MeshPolicyApplied", "MeshPolicyEffective", "NATProgrammed"} {
 				if got[always] == "" {
-					t.Errorf("%s is not stated", always)
+					t.Errorf("%s is missing", always)
 				}
 			}
 			for _, w := range tc.want {
 				if w[0] == '-' {
 					if got[w[1:]] != "" {
-						t.Errorf("%s is stated", got[w[1:]])
+						t.Errorf("%s is present", got[w[1:]])
 					}
 					continue
 				}
@@ -253,8 +253,8 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// TestPausedMessages: the messages of what a paused operator leaves undone begin with
-// that, and no others do.
+// TestPausedMessages checks that the messages about changes that a paused
+// operator does not make start with the reason, and that no other messages do.
 func TestPausedMessages(t *testing.T) {
 	differs := fails(children.PeerAuthenticationKind, fmt.Errorf("x %w", apply.ErrDiffers))
 	refused := func(s *scope) { s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonBridgeBinding} }
@@ -264,12 +264,12 @@ func TestPausedMessages(t *testing.T) {
 		about  v1alpha1.ConditionType
 		want   bool
 	}{
-		"an edit":              {world(differs), true, v1alpha1.ConditionMeshPolicyApplied, true},
-		"an edit, not paused":  {world(differs), false, v1alpha1.ConditionMeshPolicyApplied, false},
-		"lost rules":           {world(setNAT(metav1.ConditionFalse, v1alpha1.ReasonDrifted, 1)), true, v1alpha1.ConditionNATProgrammed, true},
-		"a refused spec":       {world(refused), true, v1alpha1.ConditionAccepted, false},
-		"what is in place":     {world(differs), true, v1alpha1.ConditionServiceReady, false},
-		"the summary names it": {world(differs), true, v1alpha1.ConditionReady, true},
+		"an edit":             {world(differs), true, v1alpha1.ConditionMeshPolicyApplied, true},
+		"an edit, not paused": {world(differs), false, v1alpha1.ConditionMeshPolicyApplied, false},
+		"lost rules":          {world(setNAT(metav1.ConditionFalse, v1alpha1.ReasonDrifted, 1)), true, v1alpha1.ConditionNATProgrammed, true},
+		"a rejected spec":     {world(refused), true, v1alpha1.ConditionAccepted, false},
+		"an applied object":   {world(differs), true, v1alpha1.ConditionServiceReady, false},
+		"the summary":         {world(differs), true, v1alpha1.ConditionReady, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tc.scope.paused = tc.paused
@@ -298,7 +298,7 @@ func TestMTLSStatus(t *testing.T) {
 		proven bool
 		want   v1alpha1.MTLSStatus
 	}{
-		"strict and proven": {
+		"strict and verified": {
 			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.Direct("ssh", 22), builders.UDP("echo", 9000)).Obj(), true,
 			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, BypassedPorts: []string{"echo", "ssh"}},
 		},
@@ -310,19 +310,19 @@ func TestMTLSStatus(t *testing.T) {
 			}(), true,
 			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, BypassedPorts: []string{"10000-20000/UDP", "9100/TCP"}},
 		},
-		"strict and not proven": {
+		"strict and not verified": {
 			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080)).Obj(), false,
 			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeDisable},
 		},
-		"the weakest port counts": {
+		"the weakest port decides": {
 			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.TCP("db", 5432)).MTLS(v1alpha1.MTLSModeStrict).PortMTLS("db", v1alpha1.MTLSModePermissive).Obj(), true,
 			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModePermissive},
 		},
-		"a port may be stronger": {
+		"a stronger port": {
 			builders.MVM("web").Ports(builders.TCP("db", 5432)).MTLS(v1alpha1.MTLSModeDisable).PortMTLS("db", v1alpha1.MTLSModeStrict).Obj(), true,
 			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeDisable, EffectiveMode: v1alpha1.MTLSModeStrict},
 		},
-		"nothing passes the mesh": {
+		"no mesh port": {
 			builders.MVM("web").Ports(builders.Direct("ssh", 22)).Obj(), true,
 			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeDisable, BypassedPorts: []string{"ssh"}},
 		},
@@ -336,18 +336,19 @@ func TestMTLSStatus(t *testing.T) {
 	}
 }
 
-// TestMTLSOfRejectedSpec: what was in effect stays so, unless it was lost.
+// TestMTLSOfRejectedSpec checks that the mode of the last accepted spec is
+// reported unless its policy or rules were lost.
 func TestMTLSOfRejectedSpec(t *testing.T) {
 	before := v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModePermissive, EffectiveMode: v1alpha1.MTLSModePermissive, BypassedPorts: []string{"db"}}
 	for name, tc := range map[string]struct {
 		mod  func(*scope)
 		want v1alpha1.MTLSMode
 	}{
-		"all in place":     {func(*scope) {}, v1alpha1.MTLSModePermissive},
-		"rules are lost":   {setNAT(metav1.ConditionFalse, v1alpha1.ReasonDrifted, 1), v1alpha1.MTLSModeDisable},
-		"nobody looked":    {func(s *scope) { s.nats = nil }, v1alpha1.MTLSModeDisable},
-		"the guest ended":  {func(s *scope) { s.pods, s.vmi = nil, nil }, v1alpha1.MTLSModeDisable},
-		"a policy is gone": {func(s *scope) { delete(s.children, key(children.PeerAuthenticationKind)) }, v1alpha1.MTLSModeDisable},
+		"policy and rules unchanged": {func(*scope) {}, v1alpha1.MTLSModePermissive},
+		"rules missing":              {setNAT(metav1.ConditionFalse, v1alpha1.ReasonDrifted, 1), v1alpha1.MTLSModeDisable},
+		"pods not listed":            {func(s *scope) { s.nats = nil }, v1alpha1.MTLSModeDisable},
+		"the guest terminated":       {func(s *scope) { s.pods, s.vmi = nil, nil }, v1alpha1.MTLSModeDisable},
+		"a policy was deleted":       {func(s *scope) { delete(s.children, key(children.PeerAuthenticationKind)) }, v1alpha1.MTLSModeDisable},
 	} {
 		s := world(func(s *scope) {
 			s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonInvalidSpec}
@@ -371,10 +372,10 @@ func TestRoleOfPods(t *testing.T) {
 		migration *kubevirtv1.VirtualMachineInstanceMigrationState
 		want      []v1alpha1.PodRole
 	}{
-		"one":                    {[]corev1.Pod{*a}, nil, []v1alpha1.PodRole{v1alpha1.PodRoleActive}},
-		"a target just made":     {[]corev1.Pod{*a, *b}, nil, []v1alpha1.PodRole{v1alpha1.PodRoleActive, v1alpha1.PodRoleMigrationTarget}},
-		"a migration under way":  {[]corev1.Pod{*a, *b}, &kubevirtv1.VirtualMachineInstanceMigrationState{SourcePod: a.Name, TargetPod: b.Name}, []v1alpha1.PodRole{v1alpha1.PodRoleMigrationSource, v1alpha1.PodRoleMigrationTarget}},
-		"a migration that ended": {[]corev1.Pod{*a, *b}, &kubevirtv1.VirtualMachineInstanceMigrationState{SourcePod: b.Name, TargetPod: a.Name, Completed: true}, []v1alpha1.PodRole{v1alpha1.PodRoleActive, v1alpha1.PodRoleMigrationSource}},
+		"one":                            {[]corev1.Pod{*a}, nil, []v1alpha1.PodRole{v1alpha1.PodRoleActive}},
+		"a target that was just created": {[]corev1.Pod{*a, *b}, nil, []v1alpha1.PodRole{v1alpha1.PodRoleActive, v1alpha1.PodRoleMigrationTarget}},
+		"a migration in progress":        {[]corev1.Pod{*a, *b}, &kubevirtv1.VirtualMachineInstanceMigrationState{SourcePod: a.Name, TargetPod: b.Name}, []v1alpha1.PodRole{v1alpha1.PodRoleMigrationSource, v1alpha1.PodRoleMigrationTarget}},
+		"a migration that ended":         {[]corev1.Pod{*a, *b}, &kubevirtv1.VirtualMachineInstanceMigrationState{SourcePod: b.Name, TargetPod: a.Name, Completed: true}, []v1alpha1.PodRole{v1alpha1.PodRoleActive, v1alpha1.PodRoleMigrationSource}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -402,10 +403,10 @@ func TestResultForFailures(t *testing.T) {
 		requeue bool
 		err     bool
 	}{
-		"a conflict is watched":              {conflict, false, false},
-		"an ending object is watched":        {fmt.Errorf("x %w", apply.ErrTerminating), false, false},
-		"a refusal is tried again slowly":    {refusal, true, false},
-		"anything else with the queue's own": {errors.New("timeout"), false, true},
+		"a conflict is watched":                      {conflict, false, false},
+		"an object that is being deleted is watched": {fmt.Errorf("x %w", apply.ErrTerminating), false, false},
+		"a rejection is retried after a fixed delay": {refusal, true, false},
+		"any other error uses the queue's back-off":  {errors.New("timeout"), false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			result, err := resultFor(&scope{failures: map[apply.Key]error{{Name: "web"}: tc.failure}}, nil)

@@ -22,7 +22,7 @@ import (
 	"meshvm.io/meshvm/internal/validate"
 )
 
-// waiting is a scope whose Job has just been made.
+// waiting returns a scope whose Job has just been created.
 func waiting(t *testing.T, mods ...func(*scope)) *scope {
 	t.Helper()
 	vmi := builders.VMI("web").Obj()
@@ -44,7 +44,8 @@ func failed(reason v1alpha1.ConditionReason, retryable, gone bool) func(*scope) 
 	}
 }
 
-// inAmbient is a pod of ambient mode; redirection is what istio-cni reports.
+// inAmbient changes the pod to a pod in ambient mode. redirection is the value
+// of istio-cni's annotation.
 func inAmbient(redirection string) func(*scope) {
 	return func(s *scope) {
 		s.pod = builders.LauncherPod(builders.VMI("web").Obj(), "abcde").Node("node-a").IP("10.244.0.7").Ambient(redirection, false).Obj()
@@ -53,7 +54,7 @@ func inAmbient(redirection string) func(*scope) {
 	}
 }
 
-// TestAwaitEnrollment bounds the patience with istio-cni.
+// TestAwaitEnrollment checks that the wait for istio-cni is limited.
 func TestAwaitEnrollment(t *testing.T) {
 	s := waiting(t, inAmbient(""))
 	start := s.pod.CreationTimestamp.Time
@@ -69,10 +70,10 @@ func TestAwaitEnrollment(t *testing.T) {
 		}
 	}
 	if got := waiting(t, inAmbient("enabled")).awaitEnrollment(start); got != 0 {
-		t.Errorf("an enrolled pod waits %s", got)
+		t.Errorf("wait %s for an enrolled pod", got)
 	}
 	if got := waiting(t).awaitEnrollment(start); got != 0 {
-		t.Errorf("a pod with a sidecar waits %s", got)
+		t.Errorf("wait %s for a pod with a sidecar", got)
 	}
 }
 
@@ -81,13 +82,13 @@ func TestWriteStatus(t *testing.T) {
 		mods []func(*scope)
 		want string
 	}{
-		"the Job is at work": {nil, "Accepted=True TargetResolved=True Programmed=False/Programming Ready=False Reconciling=True"},
+		"the Job is running": {nil, "Accepted=True TargetResolved=True Programmed=False/Programming Ready=False Reconciling=True"},
 		"no pod":             {[]func(*scope){func(s *scope) { s.pod = nil }}, "TargetResolved=False/PodNotFound Programmed=False/Programming Reconciling=True"},
 		"no sandbox":         {[]func(*scope){func(s *scope) { s.pod.Status.PodIPs = nil }}, "TargetResolved=False/SandboxNotReady Reconciling=True"},
-		"pod ended":          {[]func(*scope){func(s *scope) { s.pod.Status.Phase = corev1.PodFailed }}, "TargetResolved=False/TargetGone"},
+		"pod terminated":     {[]func(*scope){func(s *scope) { s.pod.Status.Phase = corev1.PodFailed }}, "TargetResolved=False/TargetGone"},
 		"node down":          {[]func(*scope){func(s *scope) { s.node = builders.Node("node-a", false) }}, "TargetResolved=False/NodeNotReady Reconciling=True"},
-		"node gone":          {[]func(*scope){func(s *scope) { s.node = nil }}, "TargetResolved=False/NodeNotReady"},
-		"another program's pod": {
+		"node deleted":       {[]func(*scope){func(s *scope) { s.node = nil }}, "TargetResolved=False/NodeNotReady"},
+		"not a virt-launcher pod": {
 			[]func(*scope){func(s *scope) { s.pod.Labels["kubevirt.io"] = "virt-api" }},
 			"Accepted=False/NotALauncherPod Programmed=False/NotALauncherPod Ready=False/NotALauncherPod Stalled=True",
 		},
@@ -103,15 +104,15 @@ func TestWriteStatus(t *testing.T) {
 			[]func(*scope){inAmbient("")},
 			"Accepted=True TargetResolved=False/AmbientNotEnrolled Programmed=False/Programming Reconciling=True",
 		},
-		"never enrolled": {
+		"enrollment overdue": {
 			[]func(*scope){inAmbient(""), func(s *scope) { s.enrollmentOverdue = true }},
 			"TargetResolved=False/AmbientNotEnrolled Ready=False/AmbientNotEnrolled Stalled=True",
 		},
-		"ztunnel does not know the pod": {[]func(*scope){inAmbient("pending")}, "TargetResolved=False/AmbientNotEnrolled Reconciling=True"},
-		"enrolled":                      {[]func(*scope){inAmbient("enabled")}, "TargetResolved=True Programmed=False/Programming Reconciling=True"},
-		"a failure that may pass":       {[]func(*scope){failed(v1alpha1.ReasonWriteFailed, true, false)}, "Programmed=False/WriteFailed Reconciling=True"},
-		"a failure that will not":       {[]func(*scope){failed(v1alpha1.ReasonKernelUnsupported, false, false)}, "Programmed=False/KernelUnsupported Stalled=True"},
-		"the pod is gone on the node":   {[]func(*scope){failed(v1alpha1.ReasonTargetGone, false, true)}, "TargetResolved=False/TargetGone Reconciling=True"},
+		"enrollment pending in ztunnel":     {[]func(*scope){inAmbient("pending")}, "TargetResolved=False/AmbientNotEnrolled Reconciling=True"},
+		"enrolled":                          {[]func(*scope){inAmbient("enabled")}, "TargetResolved=True Programmed=False/Programming Reconciling=True"},
+		"retryable failure":                 {[]func(*scope){failed(v1alpha1.ReasonWriteFailed, true, false)}, "Programmed=False/WriteFailed Reconciling=True"},
+		"permanent failure":                 {[]func(*scope){failed(v1alpha1.ReasonKernelUnsupported, false, false)}, "Programmed=False/KernelUnsupported Stalled=True"},
+		"no process of the pod on the node": {[]func(*scope){failed(v1alpha1.ReasonTargetGone, false, true)}, "TargetResolved=False/TargetGone Reconciling=True"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -130,7 +131,7 @@ func TestWriteStatus(t *testing.T) {
 	}
 }
 
-// repairing is a scope whose rules were proven and found lost.
+// repairing returns a scope whose rules were verified and then found missing.
 func repairing(t *testing.T, reason v1alpha1.ConditionReason, recent int32) *scope {
 	t.Helper()
 	s := waiting(t)
@@ -198,8 +199,8 @@ func TestStatusAfterReadBack(t *testing.T) {
 	if s.config.Status.Attempts != 0 || s.config.Status.Job != "" {
 		t.Errorf("after a success: attempts %d, job %q", s.config.Status.Attempts, s.config.Status.Job)
 	}
-	// An edit asks for another request: what was read back stays in sight, but
-	// proves nothing about it.
+	// An edit changes the request: the status still contains the rules that were
+	// read back, but they do not verify the new request.
 	s.config.Spec.Inbound.Mesh = append(s.config.Spec.Inbound.Mesh, 9443)
 	s.proven, s.jobResult = nil, nil
 	if err := (&Reconciler{}).buildRequest(s); err != nil {
@@ -233,10 +234,10 @@ func TestProofMayBeStale(t *testing.T) {
 		change func(*scope)
 		want   bool
 	}{
-		"nothing else":                 {func(*scope) {}, true},
-		"its own Job, not yet deleted": {func(s *scope) { s.jobs = []batchv1.Job{job(s, s.digest)} }, true},
-		"another Job exists":           {func(s *scope) { s.jobs = []batchv1.Job{job(s, other)} }, false},
-		"another Job was made":         {func(s *scope) { s.config.Status.Job = rulejob.JobName(s.config, other) }, false},
+		"no other Job":                       {func(*scope) {}, true},
+		"the request's Job, not deleted yet": {func(s *scope) { s.jobs = []batchv1.Job{job(s, s.digest)} }, true},
+		"another Job exists":                 {func(s *scope) { s.jobs = []batchv1.Job{job(s, other)} }, false},
+		"another Job was created":            {func(s *scope) { s.config.Status.Job = rulejob.JobName(s.config, other) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := proven(t)
@@ -252,7 +253,8 @@ func job(s *scope, digest string) batchv1.Job {
 	return batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: rulejob.JobName(s.config, digest)}}
 }
 
-// TestNotCarried wants Accepted to describe what the mesh does not carry over IPv6.
+// TestNotCarried checks that Accepted describes the IPv6 traffic that the mesh
+// does not carry.
 func TestNotCarried(t *testing.T) {
 	both := func(s *scope) { s.pod.Status.PodIPs = append(s.pod.Status.PodIPs, corev1.PodIP{IP: "fd00:244::7"}) }
 	dual := func(s *scope) {

@@ -25,12 +25,12 @@ func TestMerge(t *testing.T) {
 		True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "m"),
 		False(v1alpha1.ConditionReady, v1alpha1.ReasonPending, strings.Repeat("é", maxMessage+5)))
 	if len(got) != 2 {
-		t.Fatalf("got %d conditions, want Accepted and Ready: a condition that is not stated goes", len(got))
+		t.Fatalf("got %d conditions, want Accepted and Ready: conditions that are not wanted must be removed", len(got))
 	}
 	want := existing[0]
 	want.ObservedGeneration = 2
 	if diff := cmp.Diff(want, got[0]); diff != "" {
-		t.Errorf("a condition that kept its status: %s", diff)
+		t.Errorf("the transition time of an unchanged condition is %s", diff)
 	}
 	if got[1].LastTransitionTime == before || got[1].Status != metav1.ConditionFalse {
 		t.Errorf("a transition kept its old time: %+v", got[1])
@@ -52,11 +52,11 @@ func TestSummarize(t *testing.T) {
 		outlook Progress
 		want    []string
 	}{
-		"all true":             {[]Condition{good}, InProgress, []string{"Accepted=True", "Ready=True/Ready"}},
-		"all true, never else": {[]Condition{good}, Stalled, []string{"Accepted=True", "Ready=True/Ready"}},
-		"first that is not":    {[]Condition{good, unknown, bad}, InProgress, []string{"Ready=False/Pending", "Reconciling=True/Progressing"}},
-		"stuck":                {[]Condition{good, bad}, Stalled, []string{"Ready=False/WriteFailed", "Stalled=True/WriteFailed"}},
-		"resting":              {[]Condition{bad}, Idle, []string{"Ready=False/WriteFailed"}},
+		"all true":                         {[]Condition{good}, InProgress, []string{"Accepted=True", "Ready=True/Ready"}},
+		"all true, only True is allowed":   {[]Condition{good}, Stalled, []string{"Accepted=True", "Ready=True/Ready"}},
+		"first condition that is not True": {[]Condition{good, unknown, bad}, InProgress, []string{"Ready=False/Pending", "Reconciling=True/Progressing"}},
+		"stuck":                            {[]Condition{good, bad}, Stalled, []string{"Ready=False/WriteFailed", "Stalled=True/WriteFailed"}},
+		"resting":                          {[]Condition{bad}, Idle, []string{"Ready=False/WriteFailed"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 	"meshvm.io/meshvm/internal/builders"
 )
 
-// TestPatchStatusOfIstioTypes: durations and messages of Istio in a spec have
-// unexported fields. Unchanged fields are still detected, and nothing
-// is written: there is no client here.
+// TestPatchStatusOfIstioTypes compares a spec with Istio's durations and
+// messages, which have unexported fields. The test has no client, so it fails
+// if an unchanged status is written.
 func TestPatchStatusOfIstioTypes(t *testing.T) {
 	mvm := builders.MVM("web").
 		Retries(&networkingv1alpha3.HTTPRetry{Attempts: 3, PerTryTimeout: durationpb.New(time.Second)}).

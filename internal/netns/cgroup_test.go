@@ -78,12 +78,12 @@ func TestCheckUID(t *testing.T) {
 		uid string
 		bad bool
 	}{
-		"usual":       {uid: uid},
-		"static pod":  {uid: "5f5c2b0a9d6e4c3b8a7f6e5d4c3b2a19"},
-		"empty":       {bad: true},
-		"path":        {uid: "../../x", bad: true},
-		"new line":    {uid: "a\nb", bad: true},
-		"far too big": {uid: strings.Repeat("a", maxUID+1), bad: true},
+		"usual":      {uid: uid},
+		"static pod": {uid: "5f5c2b0a9d6e4c3b8a7f6e5d4c3b2a19"},
+		"empty":      {bad: true},
+		"path":       {uid: "../../x", bad: true},
+		"new line":   {uid: "a\nb", bad: true},
+		"very long":  {uid: strings.Repeat("a", maxUID+1), bad: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := checkUID(tc.uid); errors.Is(err, ErrInvalidUID) != tc.bad {
@@ -101,7 +101,7 @@ func FuzzInPod(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file []byte, uid string) {
 		if checkUID(uid) != nil {
-			t.Skip("not a UID: it is refused before any file is looked at")
+			t.Skip("not a UID: it is rejected before files are read")
 		}
 		if !inPod(file, uid) {
 			return

@@ -86,7 +86,7 @@ var findings = map[string]struct {
 		processes: []process{host, {8, podCgroup, "host"}, {9, podCgroup, "pod"}},
 		want:      []string{"pod"},
 	},
-	"ending process": {
+	"exiting process": {
 		processes: []process{host, {8, podCgroup, ""}, {9, podCgroup, "pod"}},
 		want:      []string{"pod"},
 	},
@@ -98,7 +98,7 @@ var findings = map[string]struct {
 		processes: []process{host, {7, otherCgroup, "other"}},
 		err:       ErrNotFound,
 	},
-	"only ending ones": {
+	"only exiting processes": {
 		processes: []process{host, {8, podCgroup, ""}},
 		err:       ErrNotFound,
 	},
@@ -141,7 +141,7 @@ func nameOf(t *testing.T, root string, inode uint64) string {
 		return err == nil && inodeOf(info) == inode
 	})
 	if i < 0 {
-		t.Fatalf("inode %d is no namespace", inode)
+		t.Fatalf("inode %d is not a namespace", inode)
 	}
 	return filepath.Base(files[i])[len("namespace-"):]
 }
@@ -193,7 +193,7 @@ func TestDo(t *testing.T) {
 		return errors.Join(want, current.Close())
 	})
 	if !errors.Is(err, want) {
-		t.Errorf("error %v, want that of the function", err)
+		t.Errorf("error %v, want the error of the function", err)
 	}
 	if inside != ns.Inode() || inside == before.Inode() {
 		t.Errorf("ran in %d, want %d, not %d", inside, ns.Inode(), before.Inode())
@@ -237,7 +237,7 @@ func newNamespace(t *testing.T) *Namespace {
 	}()
 	switch err := <-done; {
 	case errors.Is(err, unix.EPERM):
-		t.Skip("no right to make network namespaces")
+		t.Skip("no permission to create network namespaces")
 	case err != nil:
 		t.Fatal(err)
 	}

@@ -47,7 +47,7 @@ func TestBuildGolden(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), table.Text()); diff != "" {
-				t.Errorf("run with -update if this is meant (-golden +got):\n%s", diff)
+				t.Errorf("run with -update if the change is intended (-golden +got):\n%s", diff)
 			}
 		})
 	}
@@ -106,7 +106,7 @@ func impliedBy(m nft.Match) nft.Match {
 func checkRule(t *testing.T, table nft.Table, c nft.Chain, r nft.Rule, purpose Purpose, used map[string]bool) {
 	t.Helper()
 	if !r.Counter || r.Comment == "" || len(r.Comment) > nft.MaxComment || strings.Contains(r.Comment, `"`) {
-		t.Errorf("rule lacks a counter or a comment that nft can read: %s", r.Text())
+		t.Errorf("rule does not have a counter, or has a comment that nft cannot read: %s", r.Text())
 	}
 	for _, defect := range purpose.Defects {
 		if !strings.Contains(r.Comment, string(defect)) || defect.Summary() == "" {
@@ -128,7 +128,7 @@ func checkRule(t *testing.T, table nft.Table, c nft.Chain, r nft.Rule, purpose P
 	filters := checkFilter(t, c, r, purpose.Total)
 	marks := r.Statement.Kind == nft.StatementMark || r.Statement.Kind == nft.StatementConntrackMark
 	if len(families) > 1 || len(families) == 0 && !filters && !marks {
-		t.Errorf("rule is not about one family: %s", r.Text())
+		t.Errorf("rule does not match exactly one family: %s", r.Text())
 	}
 }
 

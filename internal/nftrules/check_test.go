@@ -63,7 +63,7 @@ func TestCheckRejects(t *testing.T) {
 				t.Fatalf("error %v, want ErrInvalidPlan", err)
 			}
 			if !strings.Contains(err.Error(), tc.want) {
-				t.Errorf("message %q lacks %q", err, tc.want)
+				t.Errorf("message %q does not contain %q", err, tc.want)
 			}
 		})
 	}
@@ -73,7 +73,7 @@ func TestCheckReportsEveryError(t *testing.T) {
 	err := Check(ruleio.NATPlan{})
 	for _, field := range []string{"plan.podInterface", "plan.bridge", "plan.families", "plan.proxy.inboundPort", "plan.proxy.outboundPort"} {
 		if !strings.Contains(err.Error(), field) {
-			t.Errorf("%q does not name %s", err, field)
+			t.Errorf("%q does not contain %s", err, field)
 		}
 	}
 }

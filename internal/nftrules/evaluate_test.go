@@ -74,20 +74,20 @@ func TestEvaluateIPv6(t *testing.T) {
 		protocol    byte
 		want        nft.Statement
 	}{
-		"guest to an included network":     {nft.HookPrerouting, "nat", "k6t-eth0", "", "[2001:db8::1]:443", tcp, nft.Statement{Kind: nft.StatementRedirect, Port: 15001}},
-		"guest to one that is not":         {nft.HookPrerouting, "nat", "k6t-eth0", "", "[2001:db9::1]:443", tcp, keep},
-		"guest to an excluded network":     {nft.HookPrerouting, "nat", "k6t-eth0", "", "[fd00:98::5]:443", tcp, keep},
-		"guest to an excluded port":        {nft.HookPrerouting, "nat", "k6t-eth0", "", "[2001:db8::1]:3306", tcp, keep},
-		"guest's DNS":                      {nft.HookForward, "filter", "k6t-eth0", "eth0", "[2001:db8::1]:53", udp, dropped},
-		"guest's DNS, excluded":            {nft.HookForward, "filter", "k6t-eth0", "eth0", "[fd00:99::7]:53", udp, nft.Statement{Kind: nft.StatementAccept}},
-		"guest's DNS over TCP":             {nft.HookForward, "filter", "k6t-eth0", "eth0", "[2001:db8::1]:53", tcp, dropped},
-		"guest's IPv4 DNS":                 {nft.HookPrerouting, "nat", "k6t-eth0", "", "192.0.2.1:53", udp, nft.Statement{Kind: nft.StatementDNAT, Address: "127.0.0.1", Port: 15053}},
-		"guest's ping":                     {nft.HookForward, "filter", "k6t-eth0", "eth0", "[2001:db8::1]:0", icmp, dropped},
-		"client to a direct port":          {nft.HookPrerouting, "nat", "eth0", "", "[fd00:244::8]:22", tcp, guest},
-		"client to a mesh port":            {nft.HookPrerouting, "nat", "eth0", "", "[fd00:244::8]:8080", tcp, nft.Statement{Kind: nft.StatementRedirect, Port: 15006}},
-		"pod to an exposed port":           {nft.HookOutput, "nat", "", "", "[fd00:244::8]:8080", tcp, guest},
-		"pod to an exposed port, loopback": {nft.HookOutput, "nat", "", "", "[::1]:8080", tcp, keep},
-		"query's zone":                     {nft.HookPrerouting, "filter", "k6t-eth0", "", "[2001:db8::1]:53", udp, nft.Statement{Kind: nft.StatementZone, Zone: 1}},
+		"guest to an included network":            {nft.HookPrerouting, "nat", "k6t-eth0", "", "[2001:db8::1]:443", tcp, nft.Statement{Kind: nft.StatementRedirect, Port: 15001}},
+		"guest to a network that is not included": {nft.HookPrerouting, "nat", "k6t-eth0", "", "[2001:db9::1]:443", tcp, keep},
+		"guest to an excluded network":            {nft.HookPrerouting, "nat", "k6t-eth0", "", "[fd00:98::5]:443", tcp, keep},
+		"guest to an excluded port":               {nft.HookPrerouting, "nat", "k6t-eth0", "", "[2001:db8::1]:3306", tcp, keep},
+		"guest's DNS":                             {nft.HookForward, "filter", "k6t-eth0", "eth0", "[2001:db8::1]:53", udp, dropped},
+		"guest's DNS, excluded":                   {nft.HookForward, "filter", "k6t-eth0", "eth0", "[fd00:99::7]:53", udp, nft.Statement{Kind: nft.StatementAccept}},
+		"guest's DNS over TCP":                    {nft.HookForward, "filter", "k6t-eth0", "eth0", "[2001:db8::1]:53", tcp, dropped},
+		"guest's IPv4 DNS":                        {nft.HookPrerouting, "nat", "k6t-eth0", "", "192.0.2.1:53", udp, nft.Statement{Kind: nft.StatementDNAT, Address: "127.0.0.1", Port: 15053}},
+		"guest's ping":                            {nft.HookForward, "filter", "k6t-eth0", "eth0", "[2001:db8::1]:0", icmp, dropped},
+		"client to a direct port":                 {nft.HookPrerouting, "nat", "eth0", "", "[fd00:244::8]:22", tcp, guest},
+		"client to a mesh port":                   {nft.HookPrerouting, "nat", "eth0", "", "[fd00:244::8]:8080", tcp, nft.Statement{Kind: nft.StatementRedirect, Port: 15006}},
+		"pod to an exposed port":                  {nft.HookOutput, "nat", "", "", "[fd00:244::8]:8080", tcp, guest},
+		"pod to an exposed port, loopback":        {nft.HookOutput, "nat", "", "", "[::1]:8080", tcp, keep},
+		"query's zone":                            {nft.HookPrerouting, "filter", "k6t-eth0", "", "[2001:db8::1]:53", udp, nft.Statement{Kind: nft.StatementZone, Zone: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			to := netip.MustParseAddrPort(tc.destination)

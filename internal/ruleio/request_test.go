@@ -124,7 +124,7 @@ func FuzzDecodeRequest(f *testing.F) {
 		}
 		encoded, err := first.Encode()
 		if err != nil {
-			t.Skip("grew beyond the limit")
+			t.Skip("the encoding exceeds the limit")
 		}
 		second, err := DecodeRequest(encoded)
 		if err != nil {

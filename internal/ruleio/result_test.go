@@ -52,7 +52,7 @@ func TestAuditFitsIntoATerminationMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got.Targets[3].Message == "" || got.Targets[0].Counters == nil || got.Targets[0].NetnsInode == 0 {
-		t.Errorf("lost the only record: %+v", got.Targets[:4])
+		t.Errorf("the result without details is incomplete: %+v", got.Targets[:4])
 	}
 }
 
@@ -62,10 +62,10 @@ func TestResultFitsIntoATerminationMessage(t *testing.T) {
 		targets int
 		fits    bool
 	}{
-		"no target":    {0, true},
-		"one":          {1, true},
-		"ten":          {10, true},
-		"far too many": {100, false},
+		"no target":             {0, true},
+		"one":                   {1, true},
+		"ten":                   {10, true},
+		"more targets than fit": {100, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Result{Version: ResultVersion, RequestDigest: strings.Repeat("a", 64), Message: long}
@@ -102,10 +102,10 @@ func TestDecodeResult(t *testing.T) {
 		text string
 		bad  bool
 	}{
-		"newer field":    {text: `{"version":"` + ResultVersion + `","more":1}`},
-		"other version":  {text: `{"version":"meshvm.io/rule-result/v9"}`, bad: true},
-		"no JSON":        {text: "panic: oh", bad: true},
-		"nothing at all": {text: "", bad: true},
+		"newer field":   {text: `{"version":"` + ResultVersion + `","more":1}`},
+		"other version": {text: `{"version":"meshvm.io/rule-result/v9"}`, bad: true},
+		"no JSON":       {text: "panic: oh", bad: true},
+		"empty":         {text: "", bad: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := DecodeResult([]byte(tc.text)); errors.Is(err, ErrInvalidResult) != tc.bad {
@@ -120,15 +120,15 @@ func TestExitCode(t *testing.T) {
 		outcomes []Outcome
 		want     ExitCode
 	}{
-		"nothing handled":         {nil, ExitTerminal},
-		"all well":                {[]Outcome{OutcomeApplied, OutcomeRemoved}, ExitOK},
-		"one gone":                {[]Outcome{OutcomeApplied, OutcomeTargetGone}, ExitTargetGone},
-		"one for good":            {[]Outcome{OutcomeTargetGone, OutcomeUnsupported}, ExitTerminal},
-		"one invalid":             {[]Outcome{OutcomeInvalid, OutcomeApplied}, ExitTerminal},
-		"one to try again":        {[]Outcome{OutcomeInvalid, OutcomeTargetGone, OutcomeFailed}, ExitRetryable},
-		"mismatch":                {[]Outcome{OutcomeMismatch}, ExitRetryable},
-		"identity":                {[]Outcome{OutcomeIdentityMismatch}, ExitRetryable},
-		"outcome of a newer kind": {[]Outcome{"Odd"}, ExitRetryable},
+		"no target handled":     {nil, ExitTerminal},
+		"all succeeded":         {[]Outcome{OutcomeApplied, OutcomeRemoved}, ExitOK},
+		"one gone":              {[]Outcome{OutcomeApplied, OutcomeTargetGone}, ExitTargetGone},
+		"one permanent failure": {[]Outcome{OutcomeTargetGone, OutcomeUnsupported}, ExitTerminal},
+		"one invalid":           {[]Outcome{OutcomeInvalid, OutcomeApplied}, ExitTerminal},
+		"one retryable failure": {[]Outcome{OutcomeInvalid, OutcomeTargetGone, OutcomeFailed}, ExitRetryable},
+		"mismatch":              {[]Outcome{OutcomeMismatch}, ExitRetryable},
+		"identity":              {[]Outcome{OutcomeIdentityMismatch}, ExitRetryable},
+		"unknown outcome":       {[]Outcome{"Odd"}, ExitRetryable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r Result

@@ -24,17 +24,17 @@ func TestCheckVersion(t *testing.T) {
 		// accepted.
 		want string
 	}{
-		"the first reads its own":    {1, requestPrefix + "1", ""},
-		"there is none before it":    {1, requestPrefix + "0", "want " + requestPrefix + "1"},
-		"an old writer, a new one":   {1, requestPrefix + "2", "newer"},
-		"its own":                    {3, requestPrefix + "3", ""},
-		"a new writer, an old one":   {3, requestPrefix + "2", ""},
-		"two before":                 {3, requestPrefix + "1", "older than " + requestPrefix + "2"},
-		"one after":                  {3, requestPrefix + "4", "images of the same release"},
-		"another kind of message":    {1, resultPrefix + "1", "want"},
-		"none":                       {1, "", "want"},
-		"no number":                  {1, requestPrefix + "one", "want"},
-		"a number spelled otherwise": {1, requestPrefix + "+1", "want"},
+		"first format reads the first format": {1, requestPrefix + "1", ""},
+		"first format has no predecessor":     {1, requestPrefix + "0", "want " + requestPrefix + "1"},
+		"reader of the next format":           {1, requestPrefix + "2", "newer"},
+		"same format":                         {3, requestPrefix + "3", ""},
+		"reader of the previous format":       {3, requestPrefix + "2", ""},
+		"two formats older":                   {3, requestPrefix + "1", "older than " + requestPrefix + "2"},
+		"one format newer":                    {3, requestPrefix + "4", "images of the same release"},
+		"other message type":                  {1, resultPrefix + "1", "want"},
+		"none":                                {1, "", "want"},
+		"no number":                           {1, requestPrefix + "one", "want"},
+		"non-canonical number":                {1, requestPrefix + "+1", "want"},
 	} {
 		err := checkVersion(tc.text, requestPrefix, tc.own)
 		if (err == nil) != (tc.want == "") || err != nil && (!errors.Is(err, ErrVersion) || !strings.Contains(err.Error(), tc.want)) {
@@ -48,11 +48,11 @@ func TestCheckVersion(t *testing.T) {
 func TestOtherFormats(t *testing.T) {
 	_, err := DecodeRequest([]byte(`{"version":"` + requestPrefix + `2","targets":[],"later":{}}`))
 	if !errors.Is(err, ErrVersion) || !errors.Is(err, ErrInvalidRequest) || !strings.Contains(err.Error(), requestPrefix+"2") || !strings.Contains(err.Error(), RequestVersion) {
-		t.Errorf("a later request: %v, want one that names both versions", err)
+		t.Errorf("a newer request: %v, want an error with both versions", err)
 	}
 	_, err = DecodeResult([]byte(`{"version":"` + resultPrefix + `2","later":{}}`))
 	if !errors.Is(err, ErrVersion) || !errors.Is(err, ErrInvalidResult) || !strings.Contains(err.Error(), resultPrefix+"2") || !strings.Contains(err.Error(), ResultVersion) {
-		t.Errorf("a later result: %v, want one that names both versions", err)
+		t.Errorf("a newer result: %v, want an error with both versions", err)
 	}
 }
 
@@ -87,7 +87,7 @@ func TestFormatIsFrozen(t *testing.T) {
 			continue
 		}
 		if diff := cmp.Diff(string(text), string(got)); diff != "" {
-			t.Errorf("%s is written otherwise now (-then +now):\n%s", file, diff)
+			t.Errorf("the encoding of %s changed (-before +now):\n%s", file, diff)
 		}
 	}
 }
@@ -107,8 +107,8 @@ func TestFieldsOfTheFormats(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("the format changed (-was +is). Once there is a release of it: raise requestFormat or resultFormat and have the older one read too "+
-			"(docs/upgrade.md). Until then: go test ./internal/ruleio -update\n%s", diff)
+		t.Errorf("the format changed (-was +is). If the format was released, increase requestFormat or resultFormat and keep reading the previous format "+
+			"(docs/upgrade.md). Otherwise run go test ./internal/ruleio -update\n%s", diff)
 	}
 }
 

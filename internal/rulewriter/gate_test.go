@@ -29,20 +29,20 @@ func TestGateOpensOnlyAfterTheReadBack(t *testing.T) {
 		want ruleio.Outcome
 		open bool
 	}{
-		"a table as it was written": {node{}, ruleio.OutcomeApplied, true},
-		"the kernel has something else": {
-			node{spoil: func(t *nft.Table) { t.Chains = t.Chains[:1] }}, ruleio.OutcomeMismatch, false,
+		"table unchanged": {node{}, ruleio.OutcomeApplied, true},
+		"table in the kernel differs": {
+			node{tamper: func(t *nft.Table) { t.Chains = t.Chains[:1] }}, ruleio.OutcomeMismatch, false,
 		},
-		"it cannot be read":                  {node{readErr: kernel.ErrBusy}, ruleio.OutcomeFailed, false},
-		"spoilt between reading and opening": {node{meddle: sabotage}, ruleio.OutcomeMismatch, false},
+		"table cannot be read":                {node{readErr: kernel.ErrBusy}, ruleio.OutcomeFailed, false},
+		"changed between reading and opening": {node{beforeOpen: sabotage}, ruleio.OutcomeMismatch, false},
 		"other programs write rules": {
-			node{meddle: func(n *node) {
+			node{beforeOpen: func(n *node) {
 				if n.generation < 5 {
 					n.generation++
 				}
 			}}, ruleio.OutcomeApplied, true,
 		},
-		"others never stop": {node{meddle: func(n *node) { n.generation++ }}, ruleio.OutcomeFailed, false},
+		"other programs never stop writing": {node{beforeOpen: func(n *node) { n.generation++ }}, ruleio.OutcomeFailed, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := &tc.node
@@ -76,6 +76,6 @@ func TestShutGateIsDrift(t *testing.T) {
 		t.Errorf("ended with %s (%s), want %s", r.Outcome, r.Message, ruleio.OutcomeDrifted)
 	}
 	if len(want.Set(nftrules.SetGate).Elements) != 1 {
-		t.Error("Shut changed the table that it was made of")
+		t.Error("Shut modified the original table")
 	}
 }

@@ -56,11 +56,11 @@ func TestReset(t *testing.T) {
 		ends  ruleio.Outcome
 	}{
 		"reset": {reset: true, table: &older, want: strays, ends: ruleio.OutcomeApplied},
-		"after a writer that ended before it reset them": {reset: true, table: &newer, want: strays, ends: ruleio.OutcomeApplied},
-		"flows are older than any table":                 {reset: true, want: strays, ends: ruleio.OutcomeApplied},
-		"keep":                                           {table: &older, ends: ruleio.OutcomeApplied},
-		"flows cannot be listed":                         {reset: true, table: &older, err: errOther, ends: ruleio.OutcomeFailed},
-		"nothing to do without reset":                    {table: &older, err: errOther, ends: ruleio.OutcomeApplied},
+		"after a rule-writer that exited before the reset": {reset: true, table: &newer, want: strays, ends: ruleio.OutcomeApplied},
+		"flows are older than any table":                   {reset: true, want: strays, ends: ruleio.OutcomeApplied},
+		"keep":                                             {table: &older, ends: ruleio.OutcomeApplied},
+		"flows cannot be listed":                           {reset: true, table: &older, err: errOther, ends: ruleio.OutcomeFailed},
+		"without reset":                                    {table: &older, err: errOther, ends: ruleio.OutcomeApplied},
 	} {
 		t.Run(name, func(t *testing.T) {
 			n, f := node{table: tc.table}, &flows{list: slices.Clone(all), err: tc.err}
@@ -79,8 +79,8 @@ func TestReset(t *testing.T) {
 	}
 }
 
-// unaffected are flows that match the new table of TestReset or the rules of
-// other programs.
+// unaffected returns flows that match the new table of TestReset or the rules
+// of other programs.
 func unaffected() []nfnetlink.Flow {
 	return []nfnetlink.Flow{
 		tcpFlow("10.1.1.1:1", "10.244.0.8:8080", "10.244.0.8:15006"),
@@ -125,7 +125,7 @@ func TestMatchesRules(t *testing.T) {
 		"guest's UDP, dropped":                 {dropping, flow(17, "10.0.2.2:1", "203.0.113.9:123", "203.0.113.9:123"), false},
 		"proxy's over IPv6":                    {nil, tcpFlow("[::6]:1", "[fd00:244::8]:8080", "[fd10:0:2::2]:8080"), true},
 		"client's over IPv6":                   {nil, tcpFlow("[fd00::1]:1", "[fd00:244::8]:8080", "[fd10:0:2::2]:8080"), false},
-		"what the proxy still sends":           {nil, tcpFlow("10.0.2.1:15001", "10.0.2.2:40000", "10.0.2.2:40000"), true},
+		"further packets of the proxy":         {nil, tcpFlow("10.0.2.1:15001", "10.0.2.2:40000", "10.0.2.2:40000"), true},
 		"guest's DHCP":                         {dropping, flow(17, "10.0.2.2:68", "10.0.2.1:67", "10.0.2.1:67"), true},
 		"guest's query in another zone":        {captured, query, false},
 		"guest's query in the answer's zone":   {captured, tracked, true},

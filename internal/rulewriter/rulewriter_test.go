@@ -37,13 +37,13 @@ func plan() *ruleio.NATPlan {
 	}
 }
 
-// node is an in-memory node with one pod. With zero values nothing fails.
+// node is an in-memory node with one pod. With zero values, no operation fails.
 type node struct {
 	table *nft.Table
 
 	findErr, addressErr, enterErr, replaceErr, readErr, removeErr error
-	// spoil changes the table while it is written.
-	spoil func(t *nft.Table)
+	// tamper changes the table while it is written.
+	tamper func(t *nft.Table)
 	// keep prevents the removal of the table.
 	keep bool
 	// addresses are the addresses in the pod's namespace. If nil, the default
@@ -53,9 +53,9 @@ type node struct {
 	// namespace.
 	twins bool
 
-	// meddle is called before each opening of the gate, which fails if the
-	// generation changes.
-	meddle     func(n *node)
+	// beforeOpen is called before each attempt to open the gate, which fails if
+	// the generation changes.
+	beforeOpen func(n *node)
 	generation uint32
 
 	opened, closed, writes, openings int
@@ -117,8 +117,8 @@ func (k fakeKernel) Replace(t nft.Table) error {
 	if k.replaceErr != nil {
 		return k.replaceErr
 	}
-	if k.spoil != nil {
-		k.spoil(&t)
+	if k.tamper != nil {
+		k.tamper(&t)
 	}
 	k.table = &t
 	k.writes++
@@ -127,8 +127,8 @@ func (k fakeKernel) Replace(t nft.Table) error {
 }
 
 func (k fakeKernel) AddElements(s nft.Set, generation uint32) error {
-	if k.meddle != nil {
-		k.meddle(k.node)
+	if k.beforeOpen != nil {
+		k.beforeOpen(k.node)
 	}
 	if generation != k.generation {
 		return kernel.ErrChanged
@@ -213,9 +213,9 @@ func shortened() *nft.Table {
 }
 
 var endings = map[string]ending{
-	"applied":           {want: ruleio.OutcomeApplied},
-	"removed":           {node: node{table: written}, target: toRemoval, want: ruleio.OutcomeRemoved},
-	"nothing to remove": {target: toRemoval, want: ruleio.OutcomeRemoved},
+	"applied":            {want: ruleio.OutcomeApplied},
+	"removed":            {node: node{table: written}, target: toRemoval, want: ruleio.OutcomeRemoved},
+	"no table to remove": {target: toRemoval, want: ruleio.OutcomeRemoved},
 
 	"verified": {node: node{table: written}, target: toVerification, want: ruleio.OutcomeVerified},
 	"table is missing": {
@@ -229,11 +229,11 @@ var endings = map[string]ending{
 		want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "read the table",
 	},
 
-	"pod gone":       {node: node{findErr: netns.ErrNotFound}, want: ruleio.OutcomeTargetGone, code: ruleio.ExitTargetGone},
-	"host network":   {node: node{findErr: netns.ErrHostNetwork}, want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable},
-	"no host's PIDs": {node: node{findErr: netns.ErrHiddenProcesses}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
-	"bad UID":        {node: node{findErr: netns.ErrInvalidUID}, want: ruleio.OutcomeInvalid, code: ruleio.ExitTerminal},
-	"not Linux":      {node: node{findErr: netns.ErrUnsupported}, want: ruleio.OutcomeUnsupported, code: ruleio.ExitTerminal},
+	"pod deleted":           {node: node{findErr: netns.ErrNotFound}, want: ruleio.OutcomeTargetGone, code: ruleio.ExitTargetGone},
+	"host network":          {node: node{findErr: netns.ErrHostNetwork}, want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable},
+	"host PIDs not visible": {node: node{findErr: netns.ErrHiddenProcesses}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
+	"bad UID":               {node: node{findErr: netns.ErrInvalidUID}, want: ruleio.OutcomeInvalid, code: ruleio.ExitTerminal},
+	"not Linux":             {node: node{findErr: netns.ErrUnsupported}, want: ruleio.OutcomeUnsupported, code: ruleio.ExitTerminal},
 	"another pod's address": {
 		node: node{addresses: foreign}, want: ruleio.OutcomeIdentityMismatch, code: ruleio.ExitRetryable,
 		message: "no interface has one of the pod's addresses",
@@ -276,15 +276,15 @@ var endings = map[string]ending{
 	},
 	"write fails":     {node: node{replaceErr: errOther}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "write the table"},
 	"read-back fails": {node: node{readErr: kernel.ErrBusy}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable, message: "read the table back"},
-	"read-back finds none": {
+	"read-back finds no table": {
 		node: node{readErr: kernel.ErrNoTable}, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable,
 	},
 	"read-back differs": {
-		node: node{spoil: func(t *nft.Table) { t.Chains = t.Chains[:3] }},
+		node: node{tamper: func(t *nft.Table) { t.Chains = t.Chains[:3] }},
 		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "chain local_input is missing",
 	},
-	"removal fails":      {node: node{removeErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
-	"removal unprovable": {node: node{readErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
+	"removal fails":              {node: node{removeErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
+	"removal cannot be verified": {node: node{readErr: errOther}, target: toRemoval, want: ruleio.OutcomeFailed, code: ruleio.ExitRetryable},
 	"removal without effect": {
 		node: node{table: written, keep: true}, target: toRemoval,
 		want: ruleio.OutcomeMismatch, code: ruleio.ExitRetryable, message: "still exists",
@@ -304,13 +304,13 @@ func TestRun(t *testing.T) {
 				t.Errorf("ended with %s (exit %d): %s, want %s (exit %d)", got.Outcome, r.ExitCode(), got.Message, tc.want, tc.code)
 			}
 			if n.writes > 0 && tc.want == ruleio.OutcomeDrifted {
-				t.Error("a verification wrote")
+				t.Error("the verification changed the table")
 			}
 			if done := tc.code == ruleio.ExitOK && tc.want != ruleio.OutcomeDrifted; done != (got.Message == "") {
 				t.Errorf("message %q of outcome %s", got.Message, got.Outcome)
 			}
 			if !strings.Contains(got.Message, tc.message) {
-				t.Errorf("message %q lacks %q", got.Message, tc.message)
+				t.Errorf("message %q does not contain %q", got.Message, tc.message)
 			}
 			if n.opened != n.closed {
 				t.Errorf("%d namespaces opened, %d closed", n.opened, n.closed)
@@ -375,7 +375,7 @@ func TestInvalidRequest(t *testing.T) {
 				t.Errorf("result %+v, exit %d", r, r.ExitCode())
 			}
 			if r.RequestDigest != ruleio.DigestOf([]byte(request)) {
-				t.Error("the result does not name its request")
+				t.Error("the result does not contain the digest of its request")
 			}
 		})
 	}

@@ -277,12 +277,12 @@ func TestAddRules(t *testing.T) {
 	s := newScene(func(*Request) {})
 	s.inbound()
 	if s.c.UnknownRules() || s.c.Unconnected() {
-		t.Error("something is missing")
+		t.Error("a rule is missing")
 	}
 	s.enter(ownPrerouting, ruleFlow, linkPod, numberTCP, client, "10.244.0.8:22", 2)
 	s.hop(istioPrerouting, 999, verdictContinue)
 	if !s.c.UnknownRules() || !s.c.Unconnected() {
-		t.Error("nothing is missing")
+		t.Error("no rule is missing")
 	}
 	later := RuleKey{istioPrerouting, 999}
 	s.c.AddRules(Ruleset{Chains: map[ChainKey]ChainInfo{istioPrerouting: {}}, Rules: map[RuleKey]RuleInfo{later: {Text: "late"}}})

@@ -19,7 +19,7 @@ func TestMayRemove(t *testing.T) {
 		"in use":          {[]string{before, after}, true},
 		"empty":           {nil, false},
 		"no comment":      {[]string{before, ""}, true},
-		"other words":     {[]string{"meshvm trace until tomorrow, flow"}, true},
+		"unknown comment": {[]string{"meshvm trace until tomorrow, flow"}, true},
 		"deadline is now": {[]string{Comment(now, RoleFlow)}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

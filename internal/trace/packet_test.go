@@ -77,11 +77,11 @@ func TestFingerprintSurvivesTranslation(t *testing.T) {
 	translated := p
 	translated.Destination, translated.Source = endpoint("10.0.2.1:15001"), endpoint("10.244.0.8:999")
 	if p.fingerprint() != translated.fingerprint() {
-		t.Error("a translated packet is taken for another")
+		t.Error("a translated packet has a different fingerprint")
 	}
 	again := p
 	again.ID++
 	if p.fingerprint() == again.fingerprint() {
-		t.Error("a repeated packet is taken for the same")
+		t.Error("a repeated packet has the same fingerprint")
 	}
 }

@@ -44,8 +44,8 @@ Note: something was lost
 	if diff := cmp.Diff(want, sceneResult().Text()); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)
 	}
-	empty := Result{Message: "No packet came."}
-	if got := empty.Text(); got != "No packet came.\n" {
+	empty := Result{Message: "No packet was seen."}
+	if got := empty.Text(); got != "No packet was seen.\n" {
 		t.Errorf("text without flows: %q", got)
 	}
 }
@@ -75,7 +75,7 @@ func TestWriter(t *testing.T) {
 		foreignForward:                         writerOther,
 	} {
 		if got := r.writer(k); got != want {
-			t.Errorf("%+v is %s's, want %s's", k, got, want)
+			t.Errorf("the writer of %+v is %s, want %s", k, got, want)
 		}
 	}
 }
@@ -144,9 +144,9 @@ func TestVerdictWords(t *testing.T) {
 		}
 	}
 	if (Event{Kind: 9}).ends() || (Event{Kind: EventReturn}).ends() {
-		t.Error("a return ends a packet's way")
+		t.Error("a return ends the path of a packet")
 	}
 	if !strings.Contains(answerWords("it", "odd"), "not seen") {
-		t.Error("an unknown answer is known")
+		t.Error("an unknown answer has text")
 	}
 }

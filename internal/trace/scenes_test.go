@@ -79,7 +79,7 @@ func proxyScenes() []sceneCase {
 			"",
 		},
 		{
-			"the proxy's connection, described itself", func(s *scene) {
+			"the proxy's connection as the requested flow", func(s *scene) {
 				s.proxy("10.244.0.8:40001", "203.0.113.9:443", "203.0.113.9:443")
 				s.within(ownOutput, ruleFlow, verdictContinue)
 				s.enter(ownOutput, ruleFlow, 0, numberTCP, "10.244.0.8:40003", "203.0.113.9:443", 5)
@@ -115,7 +115,7 @@ func directScenes() []sceneCase {
 			"the guest refused the connection",
 		},
 		{
-			"guest is silent and the client repeats itself", func(s *scene) {
+			"no answer of the guest, and the client repeats the packet", func(s *scene) {
 				for id := range uint16(3) {
 					s.enter(ownPrerouting, ruleFlow, linkPod, numberTCP, client, "10.244.0.8:22", id)
 					s.hop(ourPrerouting, ruleDirect, verdictAccept)
@@ -160,7 +160,7 @@ func directScenes() []sceneCase {
 			"excluded from the mesh by Istio's rule \"tcp dport 9000 return\" in chain ISTIO_INBOUND",
 		},
 		{
-			"the proxy does not run", func(s *scene) {
+			"the proxy is not running", func(s *scene) {
 				s.c.SetListeners(Listeners{})
 				s.inbound()
 				s.c.connections[s.packet.Tuple].replied = false
@@ -169,7 +169,7 @@ func directScenes() []sceneCase {
 			"it was delivered to 10.244.0.8:15006 in the pod, where nothing listens; it came there by meshvm's rule \"N5",
 		},
 		{
-			"a process listened then", func(s *scene) {
+			"a process was listening at that time", func(s *scene) {
 				s.enter(ownPrerouting, ruleFlow, linkPod, numberTCP, client, "10.244.0.8:9000", 1)
 				s.conntrack(numberTCP, client, "10.244.0.8:9000", "10.244.0.8:9000", statusSeenReply)
 			},

@@ -56,7 +56,7 @@ func (s Setting) Problem(mvm *v1alpha1.MeshedVirtualMachine, value string) strin
 	}
 }
 
-func honored(names ...string) []Setting { return settings(EffectHonored, "", names) }
+func honored(names ...string) []Setting  { return settings(EffectHonored, "", names) }
 func harmless(names ...string) []Setting { return settings(EffectHarmless, "", names) }
 
 // elsewhere refuses settings that Istio reads only on other objects than pods.

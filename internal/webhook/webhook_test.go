@@ -28,9 +28,9 @@ var update = flag.Bool("update", false, "write the golden files")
 
 var options = startgate.Options{Image: "example.invalid/rule-writer:test", PullPolicy: corev1.PullIfNotPresent}
 
-// ask sends a pod to the handler as the API server does, and returns the pod as
-// it would be stored.
-func ask(t *testing.T, raw []byte) (admission.Response, []byte) {
+// admit sends a pod to the handler as the API server does, and returns the pod
+// as it would be stored.
+func admit(t *testing.T, raw []byte) (admission.Response, []byte) {
 	t.Helper()
 	h := handler{options: options, decoder: admission.NewDecoder(clientgoscheme.Scheme)}
 	r := h.Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{Object: runtime.RawExtension{Raw: raw}}})
@@ -52,7 +52,8 @@ func ask(t *testing.T, raw []byte) (admission.Response, []byte) {
 	return r, out
 }
 
-// TestGolden keeps pods before and after: NAME.yaml and NAME.golden.yaml.
+// TestGolden compares the results for the pods in NAME.yaml with
+// NAME.golden.yaml.
 func TestGolden(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/*.in.yaml")
 	if err != nil || len(inputs) == 0 {
@@ -68,7 +69,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, got := ask(t, raw)
+			r, got := admit(t, raw)
 			if !r.Allowed {
 				t.Fatalf("refused: %v", r.Result)
 			}
@@ -89,8 +90,8 @@ func TestGolden(t *testing.T) {
 			if diff := cmp.Diff(string(want), string(out)); diff != "" {
 				t.Errorf("%s (-want +got); -update rewrites it:\n%s", golden, diff)
 			}
-			if again, _ := ask(t, got); len(again.Patches) > 0 {
-				t.Errorf("a second look changes the pod again: %v", again.Patches)
+			if again, _ := admit(t, got); len(again.Patches) > 0 {
+				t.Errorf("a second call changes the pod again: %v", again.Patches)
 			}
 		})
 	}
@@ -98,9 +99,9 @@ func TestGolden(t *testing.T) {
 
 func TestOtherPodsAreUnchanged(t *testing.T) {
 	for name, change := range map[string]func(*corev1.Pod){
-		"a pod that does not ask":            func(p *corev1.Pod) { delete(p.Labels, v1alpha1.LabelStartGate) },
-		"a pod that asks for something else": func(p *corev1.Pod) { p.Labels[v1alpha1.LabelStartGate] = "Other" },
-		"a pod that is not KubeVirt's":       func(p *corev1.Pod) { delete(p.Labels, kubevirtv1.AppLabel) },
+		"a pod without the label":                  func(p *corev1.Pod) { delete(p.Labels, v1alpha1.LabelStartGate) },
+		"a pod with an unknown value of the label": func(p *corev1.Pod) { p.Labels[v1alpha1.LabelStartGate] = "Other" },
+		"a pod that is not KubeVirt's":             func(p *corev1.Pod) { delete(p.Labels, kubevirtv1.AppLabel) },
 		"a pod that only binds volumes": func(p *corev1.Pod) {
 			p.Annotations = map[string]string{kubevirtv1.EphemeralProvisioningObject: "true"}
 		},
@@ -109,7 +110,7 @@ func TestOtherPodsAreUnchanged(t *testing.T) {
 			p := &corev1.Pod{}
 			p.Labels = map[string]string{kubevirtv1.AppLabel: "virt-launcher", v1alpha1.LabelStartGate: v1alpha1.StartGateContainer}
 			if startgate.Patch(p, options) == nil {
-				t.Fatal("the pod as such gets no gate")
+				t.Fatal("the pod without a change does not get a gate")
 			}
 			change(p)
 			if got := startgate.Patch(p, options); got != nil {
@@ -120,8 +121,8 @@ func TestOtherPodsAreUnchanged(t *testing.T) {
 }
 
 func TestUnreadablePodIsRejected(t *testing.T) {
-	r, _ := ask(t, []byte(`{"kind":"Pod","apiVersion":"v1","spec":{"containers":7}}`))
+	r, _ := admit(t, []byte(`{"kind":"Pod","apiVersion":"v1","spec":{"containers":7}}`))
 	if r.Allowed || r.Result.Code != http.StatusBadRequest {
-		t.Errorf("got %+v, want a refusal", r)
+		t.Errorf("got %+v, want a rejection", r)
 	}
 }

@@ -33,10 +33,10 @@ func TestEncodedTableDecodes(t *testing.T) {
 			}
 			got := decodeBatch(t, b.Messages())
 			if differences := nft.Compare(want.Table, got); len(differences) > 0 {
-				t.Errorf("decoded to something else: %q", differences)
+				t.Errorf("decoded to a different table: %q", differences)
 			}
 			if diff := cmp.Diff(want.Table, got, cmpopts.EquateEmpty()); diff != "" {
-				t.Errorf("decoded to something else (-want +got):\n%s", diff)
+				t.Errorf("decoded to a different table (-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -90,24 +90,24 @@ func TestBatchReplacesInOneTransaction(t *testing.T) {
 		nfnetlink.NFTables(unix.NFT_MSG_NEWTABLE), nfnetlink.NFTables(unix.NFT_MSG_DELTABLE), nfnetlink.NFTables(unix.NFT_MSG_NEWTABLE),
 	}
 	if !slices.Equal(want, got) {
-		t.Errorf("batch begins with %v, want create, delete, create", got)
+		t.Errorf("batch starts with %v, want create, delete, create", got)
 	}
 }
 
 func TestInvalidTables(t *testing.T) {
 	for name, change := range map[string]func(t *nft.Table){
 		"unrecognized match": func(t *nft.Table) { t.Chains[0].Rules[0].Matches[0] = nft.Match{Field: nft.FieldUnrecognized} },
-		"set that is none": func(t *nft.Table) {
+		"unknown set": func(t *nft.Table) {
 			t.Chains[0].Rules[0].Matches[0] = nft.Match{Field: nft.FieldTCPDestinationPort, Set: "none"}
 		},
-		"value of no type":   func(t *nft.Table) { t.Chains[0].Rules[0].Matches[0].Value = "" },
-		"odd prefix":         func(t *nft.Table) { t.Chains[2].Rules[0].Matches[1].Value = "10.0.0.0/9" },
-		"address of no host": func(t *nft.Table) { t.Chains[2].Rules[0].Statement.Address = "guest" },
-		"address with zone":  func(t *nft.Table) { t.Chains[2].Rules[0].Statement.Address = "fe80::1%eth0" },
-		"family of no kind":  func(t *nft.Table) { t.Chains[0].Rules[0].Statement.Family = "" },
-		"statement unknown":  func(t *nft.Table) { t.Chains[2].Rules[0].Statement.Kind = "queue" },
-		"long comment":       func(t *nft.Table) { t.Chains[2].Rules[0].Comment = string(make([]byte, nft.MaxComment+1)) },
-		"element of no type": func(t *nft.Table) { t.Sets[0].Elements[0] = "x" },
+		"value of an unknown type":           func(t *nft.Table) { t.Chains[0].Rules[0].Matches[0].Value = "" },
+		"odd prefix":                         func(t *nft.Table) { t.Chains[2].Rules[0].Matches[1].Value = "10.0.0.0/9" },
+		"address that is not a host address": func(t *nft.Table) { t.Chains[2].Rules[0].Statement.Address = "guest" },
+		"address with zone":                  func(t *nft.Table) { t.Chains[2].Rules[0].Statement.Address = "fe80::1%eth0" },
+		"unknown family":                     func(t *nft.Table) { t.Chains[0].Rules[0].Statement.Family = "" },
+		"unknown statement":                  func(t *nft.Table) { t.Chains[2].Rules[0].Statement.Kind = "queue" },
+		"long comment":                       func(t *nft.Table) { t.Chains[2].Rules[0].Comment = string(make([]byte, nft.MaxComment+1)) },
+		"element of an unknown type":         func(t *nft.Table) { t.Sets[0].Elements[0] = "x" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			table, err := nftrules.Build(plantest.Full())
@@ -193,7 +193,7 @@ func FuzzReadBack(f *testing.F) {
 		}
 		got := decodeBatch(t, b.Messages()).Chains[0].Rules[0]
 		if diff := cmp.Diff(rule, got, cmpopts.EquateEmpty()); diff != "" {
-			t.Errorf("written again it is another rule (-first +again):\n%s", diff)
+			t.Errorf("encoding and decoding changed the rule (-first +again):\n%s", diff)
 		}
 	})
 }
