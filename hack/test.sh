@@ -36,7 +36,8 @@ else
   export MESHVM_MASQUERADE MESHVM_PILOT_AGENT
 fi
 
-# run [FLAG...] PACKAGE... runs "go test" in the modules of the packages.
+# run [FLAG...] PACKAGE... runs "go test" in the modules of the packages. The packages come first, because
+# "go test" passes everything after a flag of the tests, such as -update, to the tests.
 run() {
   local flags=() root=() nested=() argument status=0
   for argument in "$@"; do
@@ -46,8 +47,8 @@ run() {
       *) flags+=("$argument") ;;
     esac
   done
-  ((${#root[@]} == 0)) || go test "${flags[@]}" "${root[@]}" || status=1
-  ((${#nested[@]} == 0)) || go -C test test "${flags[@]}" "${nested[@]}" || status=1
+  ((${#root[@]} == 0)) || go test "${root[@]}" "${flags[@]}" || status=1
+  ((${#nested[@]} == 0)) || go -C test test "${nested[@]}" "${flags[@]}" || status=1
   return "$status"
 }
 
