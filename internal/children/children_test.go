@@ -187,6 +187,10 @@ func TestDesiredShape(t *testing.T) {
 		if gvk != kinds[i].GroupVersionKind {
 			t.Errorf("object %d is a %v, not a %v: the order is that of application", i, gvk, kinds[i])
 		}
+		// Events of an object lead to the MeshedVirtualMachine of the same name.
+		if o.GetName() != in.MVM.Name && gvk != children.PodNATConfigurationKind {
+			t.Errorf("%s is named %q: use the name of the MeshedVirtualMachine", gvk.Kind, o.GetName())
+		}
 		if o.GetNamespace() != in.MVM.Namespace {
 			t.Errorf("%s is in namespace %q", gvk.Kind, o.GetNamespace())
 		}
