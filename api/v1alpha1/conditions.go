@@ -65,7 +65,8 @@ const (
 	// ConditionMeshPolicyApplied reports whether the Istio objects are applied.
 	//
 	// Possible reasons when True: Applied.
-	// When False: Conflict, InvalidSpec, ApplyFailed, OutOfDate.
+	// When False: Conflict, InvalidSpec, FieldUnsupported, ApplyFailed,
+	// OutOfDate.
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
@@ -82,8 +83,10 @@ const (
 	// VirtualMachine.
 	//
 	// Possible reasons when True: Running.
-	// When False: NotCreated, Starting, Stopped, Paused, GuestNotReady,
-	// LinkDown, Conflict, InvalidSpec, ApplyFailed, OutOfDate.
+	// When False: NotCreated, Starting, Provisioning, VolumeFailed,
+	// Unschedulable, ImagePullFailed, CrashLoop, Stopping, Stopped, Paused,
+	// GuestNotReady, LinkDown, Conflict, InvalidSpec, FieldUnsupported,
+	// ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionVirtualMachineReady ConditionType = "VirtualMachineReady"
 
@@ -207,6 +210,24 @@ const (
 	ReasonNotCreated ConditionReason = "NotCreated"
 	// ReasonStarting: the guest is starting.
 	ReasonStarting ConditionReason = "Starting"
+	// ReasonProvisioning: KubeVirt waits for the volumes of the guest, for
+	// example for the import of a disk.
+	ReasonProvisioning ConditionReason = "Provisioning"
+	// ReasonVolumeFailed: a volume of the guest is missing, or its import
+	// failed.
+	ReasonVolumeFailed ConditionReason = "VolumeFailed"
+	// ReasonUnschedulable: no node can run the pod of the guest.
+	ReasonUnschedulable ConditionReason = "Unschedulable"
+	// ReasonImagePullFailed: the node cannot pull an image of the pod.
+	ReasonImagePullFailed ConditionReason = "ImagePullFailed"
+	// ReasonCrashLoop: the guest, or a container of its pod, fails repeatedly.
+	ReasonCrashLoop ConditionReason = "CrashLoop"
+	// ReasonStopping: KubeVirt is shutting the guest down.
+	ReasonStopping ConditionReason = "Stopping"
+	// ReasonFieldUnsupported: the version of KubeVirt or Istio in the cluster
+	// does not have a field of the spec. The message contains the path of the
+	// field and the version. The operator tries again when the CRD changes.
+	ReasonFieldUnsupported ConditionReason = "FieldUnsupported"
 	// ReasonStopped: the VirtualMachine is stopped according to its run
 	// strategy.
 	ReasonStopped ConditionReason = "Stopped"

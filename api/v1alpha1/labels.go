@@ -56,6 +56,9 @@ const (
 	// disks, interfaces and other lists that the operator owns. Other clients own
 	// all other entries.
 	AnnotationOwnedEntries = "meshvm.io/owned-entries"
+	// AnnotationInferredFrom, on a VirtualMachine, contains the names of the
+	// volumes from which KubeVirt inferred its instancetype and preference.
+	AnnotationInferredFrom = "meshvm.io/inferred-from"
 	// AnnotationPaused, if "true" on a MeshedVirtualMachine, suspends its
 	// reconciliation.
 	AnnotationPaused = "meshvm.io/paused"

@@ -98,7 +98,7 @@ func (s *scope) linkDown() bool {
 func (s *scope) progress(positive []conditions.Condition) conditions.Progress {
 	stalled := s.invalid != nil || s.missing != nil
 	for _, err := range s.failures {
-		stalled = stalled || errors.Is(err, apply.ErrConflict) || rejected(err)
+		stalled = stalled || errors.Is(err, apply.ErrConflict) || rejected(err) || apply.UnknownField(err) != ""
 	}
 	stalled = stalled || slices.ContainsFunc(s.guestPods, guestPod.stalled)
 	if stalled {
@@ -193,10 +193,25 @@ func (s *scope) childrenCondition(t v1alpha1.ConditionType, good string) conditi
 func (s *scope) childFailure(t v1alpha1.ConditionType) (c conditions.Condition, failed bool) {
 	for _, k := range children.Reported(t) {
 		if err := s.failures[s.childKey(k)]; err != nil {
-			return conditions.False(t, failureReason(err), err.Error()), true
+			return conditions.False(t, failureReason(err), s.failureMessage(k, err)), true
 		}
 	}
 	return conditions.Condition{}, false
+}
+
+// failureMessage describes an error of a kind. A field that the served version of the
+// kind does not have is named with the version of the project that defines the kind.
+func (s *scope) failureMessage(k children.Kind, err error) string {
+	path := apply.UnknownField(err)
+	if path == "" {
+		return err.Error()
+	}
+	if k.GroupVersionKind == children.VirtualMachineKind {
+		path = strings.Replace(path, "spec.", "spec.virtualMachine.", 1)
+	}
+	version := cmp.Or(s.versions[k.GroupKind()], "unknown")
+	return fmt.Sprintf("%s: the %s of the cluster, version %s, does not have this field of %s: remove it, or upgrade %s; the operator tries again when the CRD changes",
+		path, k.Upstream, version, k.Kind, k.Upstream)
 }
 
 func (s *scope) childKey(k children.Kind) apply.Key {
@@ -209,6 +224,8 @@ func failureReason(err error) v1alpha1.ConditionReason {
 		return v1alpha1.ReasonConflict
 	case errors.Is(err, apply.ErrDiffers):
 		return v1alpha1.ReasonOutOfDate
+	case apply.UnknownField(err) != "":
+		return v1alpha1.ReasonFieldUnsupported
 	case rejected(err):
 		return v1alpha1.ReasonInvalidSpec
 	default:
@@ -231,12 +248,14 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonNotCreated, "waiting for the Service and the Istio objects before creating the VirtualMachine")
 	case s.vm == nil:
 		return conditions.False(t, v1alpha1.ReasonNotCreated, "the VirtualMachine does not exist yet")
-	case s.vm.Status.PrintableStatus == kubevirtv1.VirtualMachineStatusStopped && s.vmi == nil:
-		return conditions.False(t, v1alpha1.ReasonStopped, "the VirtualMachine is stopped")
+	case s.ended():
+		return conditions.False(t, v1alpha1.ReasonStopped, s.whyEnded())
+	case s.stopping():
+		return conditions.False(t, v1alpha1.ReasonStopping, "KubeVirt is shutting the guest down")
 	case s.unpauseError != nil:
 		return conditions.False(t, v1alpha1.ReasonStarting, s.whyPaused())
 	case awaiting != nil:
-		return conditions.False(t, v1alpha1.ReasonStarting, "the guest starts when the rules of pod "+awaiting.Name+" are verified")
+		return s.awaitsRules(awaiting)
 	// A guest that starts paused is reported as Ready for a moment before it is
 	// reported as Paused, so Paused has precedence.
 	case paused != nil && paused.Status == corev1.ConditionTrue:
@@ -245,11 +264,11 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonLinkDown,
 			"the guest is running, and its interface on the pod network is down: set state of this interface in spec.virtualMachine.template.spec.domain.devices.interfaces to up, or omit it")
 	case ready != nil && ready.Status == corev1.ConditionTrue:
-		return conditions.True(t, v1alpha1.ReasonRunning, "the guest is running")
+		return conditions.True(t, v1alpha1.ReasonRunning, "the guest is running"+s.migrationObstacle())
 	case s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Running:
 		return conditions.False(t, v1alpha1.ReasonGuestNotReady, cmp.Or(messageOf(ready), "the guest is running but not ready"))
 	default:
-		return conditions.False(t, v1alpha1.ReasonStarting, cmp.Or(s.notSynchronized(), messageOf(ready), "waiting for KubeVirt to start the guest"))
+		return s.notStarted(ready)
 	}
 }
 
@@ -290,7 +309,7 @@ func (s *scope) natProgrammed() conditions.Condition {
 		c := g.rules
 		switch {
 		case c.Status == metav1.ConditionTrue:
-		case g.role == v1alpha1.PodRoleMigrationTarget && g.gateBlocks:
+		case g.role == v1alpha1.PodRoleMigrationTarget && (g.gateBlocks || g.Spec.NodeName == ""):
 			waiting = "; the migration to pod " + g.Name + " waits: " + c.Message
 		case launcherpod.Ready(g.Pod):
 			c.Message += "; pod " + g.Name + " is Ready and can be in the Service's endpoints"

@@ -15,6 +15,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/startgate"
 )
@@ -119,6 +120,9 @@ func (s *scope) rulesOf(g guestPod) conditions.Condition {
 // PodNATConfiguration.
 func (s *scope) whyNoNAT(pod *corev1.Pod) string {
 	if pod.Spec.NodeName == "" {
+		if why := launcherpod.Unschedulable(pod); why != "" {
+			return "no node can run pod " + pod.Name + ": " + why
+		}
 		return "waiting for pod " + pod.Name + " to be scheduled"
 	}
 	if s.invalid != nil {

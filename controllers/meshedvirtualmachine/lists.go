@@ -16,7 +16,8 @@ import (
 	"meshvm.io/meshvm/internal/sharedlists"
 )
 
-// mergeLists merges the lists of the VirtualMachine with those of the live one and
+// mergeLists merges the lists of the VirtualMachine with those of the live one, keeps
+// what KubeVirt inferred from its volumes, and
 // leaves the result in the scope. It implements apply.MergeFunc.
 func (s *scope) mergeLists(want, live *unstructured.Unstructured) *unstructured.Unstructured {
 	if apply.KeyOf(want).Kind != children.VirtualMachineKind.GroupKind() {
@@ -27,6 +28,7 @@ func (s *scope) mergeLists(want, live *unstructured.Unstructured) *unstructured.
 		busy = sharedlists.Busy(live, s.vmi)
 	}
 	s.lists = sharedlists.Merge(want, live, busy)
+	children.KeepInferred(s.lists.Object, live)
 	return s.lists.Object
 }
 

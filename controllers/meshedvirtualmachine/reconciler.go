@@ -108,6 +108,9 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 		}
 	}
 	s.noteDelay()
+	if err := r.gatherVersions(ctx, s); err != nil {
+		return err
+	}
 	if err := r.gatherManagers(ctx, s); err != nil {
 		return err
 	}
@@ -209,6 +212,7 @@ func resultFor(s *scope, err error) (ctrl.Result, error) {
 	for _, failure := range s.failures {
 		switch {
 		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating), errors.Is(failure, apply.ErrDiffers):
+		case apply.UnknownField(failure) != "": // The CRD is watched.
 		case rejected(failure):
 			result.RequeueAfter = rejectedRetry
 		default:

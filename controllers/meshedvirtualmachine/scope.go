@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -60,6 +61,9 @@ type scope struct {
 	// those that could not be applied.
 	children map[apply.Key]*unstructured.Unstructured
 	failures map[apply.Key]error
+	// versions are the versions of the projects that define kinds with fields that
+	// the cluster does not know.
+	versions map[schema.GroupKind]string
 	// policies are the PeerAuthentications that can apply to the pods.
 	policies []*securityv1.PeerAuthentication
 	// vm is the VirtualMachine as found or written, nil when none exists.

@@ -3,6 +3,7 @@
 package meshedvirtualmachine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -20,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
 )
 
@@ -114,6 +117,38 @@ func (u *upstream) missing(ctx context.Context) (d *dependency, retrySoon bool, 
 		u.watched[d.kind] = true
 	}
 	return nil, false, nil
+}
+
+// gatherVersions reads the versions of the projects whose kinds do not have a field of
+// the spec.
+func (r *Reconciler) gatherVersions(ctx context.Context, s *scope) error {
+	for key, err := range s.failures {
+		if apply.UnknownField(err) == "" {
+			continue
+		}
+		for _, d := range dependencies {
+			if d.kind.GroupKind() != key.Kind {
+				continue
+			}
+			crd := &metav1.PartialObjectMetadata{}
+			crd.SetGroupVersionKind(crdKind)
+			if err := r.Client.Get(ctx, types.NamespacedName{Name: d.crd}, crd); client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("look for %s: %w", d.crd, err)
+			}
+			if s.versions == nil {
+				s.versions = map[schema.GroupKind]string{}
+			}
+			s.versions[key.Kind] = versionOf(crd)
+		}
+	}
+	return nil
+}
+
+// versionOf is the version of the project that installed a CRD, empty when the CRD
+// does not contain it (KubeVirt, pkg/virt-operator/resource/apply; Kubernetes,
+// recommended labels).
+func versionOf(crd *metav1.PartialObjectMetadata) string {
+	return cmp.Or(crd.Annotations[kubevirtv1.InstallStrategyVersionAnnotation], crd.Labels["app.kubernetes.io/version"])
 }
 
 func (u *upstream) handlerOf(kind schema.GroupVersionKind) handler.EventHandler {

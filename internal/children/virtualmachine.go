@@ -27,6 +27,9 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	mvm := in.MVM
 	vm := &kubevirtv1.VirtualMachine{ObjectMeta: meta(mvm, mvm.Name)}
 	vm.SetGroupVersionKind(VirtualMachineKind)
+	if from := inferredFrom(mvm.Spec.VirtualMachine); from != "" {
+		vm.Annotations = map[string]string{v1alpha1.AnnotationInferredFrom: from}
+	}
 	addMetadata(&vm.ObjectMeta, mvm.Spec.VirtualMachineMetadata.Labels, mvm.Spec.VirtualMachineMetadata.Annotations)
 	vm.Spec = *mvm.Spec.VirtualMachine.DeepCopy()
 	if vm.Spec.Template == nil {

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package meshedvirtualmachine
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/launcherpod"
+	"meshvm.io/meshvm/internal/startgate"
+)
+
+// obstacles maps the states that KubeVirt prints for a guest that does not start to
+// reasons (KubeVirt, pkg/virt-controller/watch/vm, setPrintableStatus).
+var obstacles = map[kubevirtv1.VirtualMachinePrintableStatus]v1alpha1.ConditionReason{
+	kubevirtv1.VirtualMachineStatusProvisioning:            v1alpha1.ReasonProvisioning,
+	kubevirtv1.VirtualMachineStatusWaitingForVolumeBinding: v1alpha1.ReasonProvisioning,
+	kubevirtv1.VirtualMachineStatusDataVolumeError:         v1alpha1.ReasonVolumeFailed,
+	kubevirtv1.VirtualMachineStatusPvcNotFound:             v1alpha1.ReasonVolumeFailed,
+	kubevirtv1.VirtualMachineStatusUnschedulable:           v1alpha1.ReasonUnschedulable,
+	kubevirtv1.VirtualMachineStatusErrImagePull:            v1alpha1.ReasonImagePullFailed,
+	kubevirtv1.VirtualMachineStatusImagePullBackOff:        v1alpha1.ReasonImagePullFailed,
+	kubevirtv1.VirtualMachineStatusCrashLoopBackOff:        v1alpha1.ReasonCrashLoop,
+}
+
+// blockReasons maps the reasons of the kubelet for a container that cannot start.
+var blockReasons = map[string]v1alpha1.ConditionReason{
+	"ErrImagePull":      v1alpha1.ReasonImagePullFailed,
+	"ImagePullBackOff":  v1alpha1.ReasonImagePullFailed,
+	"InvalidImageName":  v1alpha1.ReasonImagePullFailed,
+	"ErrImageNeverPull": v1alpha1.ReasonImagePullFailed,
+	"CrashLoopBackOff":  v1alpha1.ReasonCrashLoop,
+}
+
+// ended reports whether the guest has ended and KubeVirt does not start it again. The
+// VirtualMachineInstance of an ended guest exists until the next start.
+func (s *scope) ended() bool {
+	return s.vm.Status.PrintableStatus == kubevirtv1.VirtualMachineStatusStopped && (s.vmi == nil || s.vmi.IsFinal())
+}
+
+func (s *scope) whyEnded() string {
+	if s.vmi == nil {
+		return "the VirtualMachine is stopped"
+	}
+	return fmt.Sprintf("the guest has ended (phase %s), and its run strategy does not start it again: run virtctl start %s", s.vmi.Status.Phase, s.mvm.Name)
+}
+
+// stopping reports whether KubeVirt is shutting the guest down.
+func (s *scope) stopping() bool {
+	p := s.vm.Status.PrintableStatus
+	return p == kubevirtv1.VirtualMachineStatusStopping || p == kubevirtv1.VirtualMachineStatusTerminating
+}
+
+// notStarted is the condition VirtualMachineReady of a guest that does not run.
+func (s *scope) notStarted(ready *kubevirtv1.VirtualMachineCondition) conditions.Condition {
+	const t = v1alpha1.ConditionVirtualMachineReady
+	var pod *guestPod
+	if len(s.guestPods) > 0 {
+		pod = &s.guestPods[0]
+	}
+	if reason, message := s.obstacle(pod); reason != "" {
+		return conditions.False(t, reason, message)
+	}
+	return conditions.False(t, v1alpha1.ReasonStarting,
+		cmp.Or(s.failure(), s.notSynchronized(), messageOf(ready), "waiting for KubeVirt to start the guest"))
+}
+
+// awaitsRules is the condition VirtualMachineReady of a guest whose start the gate of
+// its pod delays. The gate is not the cause while another container blocks the pod.
+func (s *scope) awaitsRules(g *guestPod) conditions.Condition {
+	const t = v1alpha1.ConditionVirtualMachineReady
+	reason, message := s.obstacle(g)
+	switch {
+	case reason != "":
+		return conditions.False(t, reason, message)
+	case g.rules.Status == metav1.ConditionTrue && g.gateBlocks:
+		return conditions.False(t, v1alpha1.ReasonStarting,
+			"the rules of pod "+g.Name+" are verified, and its container "+startgate.Container+" has not completed yet")
+	default:
+		return conditions.False(t, v1alpha1.ReasonStarting, "the guest starts when the rules of pod "+g.Name+" are verified")
+	}
+}
+
+// obstacle is the cause for which a guest does not start, an empty reason for none:
+// KubeVirt's state of the VirtualMachine, or the state of the pod.
+func (s *scope) obstacle(pod *guestPod) (reason v1alpha1.ConditionReason, message string) {
+	if s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Running {
+		return "", ""
+	}
+	if pod != nil {
+		if reason, message := podObstacle(pod); reason != "" {
+			return reason, message
+		}
+	}
+	printed := s.vm.Status.PrintableStatus
+	if reason = obstacles[printed]; reason == "" {
+		return "", ""
+	}
+	return reason, strings.TrimSuffix("KubeVirt reports "+string(printed)+": "+s.detail(reason), ": ")
+}
+
+// podObstacle is the cause in the pod of a guest.
+func podObstacle(g *guestPod) (reason v1alpha1.ConditionReason, message string) {
+	if why := launcherpod.Unschedulable(g.Pod); why != "" {
+		return v1alpha1.ReasonUnschedulable, "no node can run pod " + g.Name + ": " + why
+	}
+	b, found := launcherpod.Blocker(g.Pod)
+	// The containers before the gate need some time. They are the cause when only
+	// they are left.
+	if !found || b.Container == startgate.Container || !b.Failing && g.rules.Status != metav1.ConditionTrue {
+		return "", ""
+	}
+	kind := "container"
+	if b.Init {
+		kind = "init container"
+	}
+	return cmp.Or(blockReasons[b.Reason], v1alpha1.ReasonStarting),
+		fmt.Sprintf("pod %s waits for its %s %s: %s; see kubectl -n %s logs %s -c %s", g.Name, kind, b.Container, b.Message, g.Namespace, g.Name, b.Container)
+}
+
+// detail is KubeVirt's message about an obstacle, or the command that shows more.
+func (s *scope) detail(reason v1alpha1.ConditionReason) string {
+	switch reason {
+	case v1alpha1.ReasonProvisioning, v1alpha1.ReasonVolumeFailed:
+		return cmp.Or(s.failure(), s.falseMessage(string(kubevirtv1.VirtualMachineInstanceDataVolumesReady)), s.notSynchronized(), s.describeVolumes())
+	case v1alpha1.ReasonUnschedulable:
+		return cmp.Or(s.falseMessage(string(corev1.PodScheduled)), s.failure())
+	case v1alpha1.ReasonCrashLoop:
+		detail := s.failure()
+		if f := s.vm.Status.StartFailure; f != nil {
+			detail = strings.TrimSuffix(fmt.Sprintf("the guest failed to start %d times in succession: %s", f.ConsecutiveFailCount, detail), ": ")
+		}
+		return detail
+	default:
+		return cmp.Or(s.notSynchronized(), s.failure())
+	}
+}
+
+// describeVolumes is the command that shows the state of the guest's DataVolumes and
+// claims, which the operator does not read.
+func (s *scope) describeVolumes() string {
+	template := s.vm.Spec.Template
+	if template == nil {
+		return ""
+	}
+	var names []string
+	for _, v := range template.Spec.Volumes {
+		switch {
+		case v.DataVolume != nil:
+			names = append(names, "datavolume/"+v.DataVolume.Name)
+		case v.PersistentVolumeClaim != nil:
+			names = append(names, "persistentvolumeclaim/"+v.PersistentVolumeClaim.ClaimName)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "see kubectl -n " + s.mvm.Namespace + " describe " + strings.Join(names, " ")
+}
+
+// failure is the message of KubeVirt's condition Failure, empty for none.
+func (s *scope) failure() string {
+	if c := s.vmCondition(kubevirtv1.VirtualMachineFailure); c != nil && c.Status == corev1.ConditionTrue {
+		return c.Message
+	}
+	return ""
+}
+
+// falseMessage is the message of a condition that is False, of the
+// VirtualMachineInstance or of the VirtualMachine.
+func (s *scope) falseMessage(t string) string {
+	if s.vmi != nil {
+		i := slices.IndexFunc(s.vmi.Status.Conditions, func(c kubevirtv1.VirtualMachineInstanceCondition) bool {
+			return string(c.Type) == t && c.Status == corev1.ConditionFalse
+		})
+		if i >= 0 {
+			return s.vmi.Status.Conditions[i].Message
+		}
+	}
+	if c := s.vmCondition(kubevirtv1.VirtualMachineConditionType(t)); c != nil && c.Status == corev1.ConditionFalse {
+		return c.Message
+	}
+	return ""
+}
+
+// migrationObstacle describes the pod of a live migration that does not start, empty
+// for none. The guest continues to run on its node.
+func (s *scope) migrationObstacle() string {
+	for i := range s.guestPods {
+		g := &s.guestPods[i]
+		if g.role != v1alpha1.PodRoleMigrationTarget {
+			continue
+		}
+		if reason, message := podObstacle(g); reason != "" {
+			return "; its live migration waits: " + message
+		}
+	}
+	return ""
+}
