@@ -5,6 +5,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -26,6 +27,7 @@ import (
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/launcherpod"
+	"meshvm.io/meshvm/internal/meshpolicy"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -43,6 +45,12 @@ type Options struct {
 	// StartGate specifies how the start of guests is delayed until their rules are
 	// verified.
 	StartGate children.StartGate
+	// ClusterDomain is the DNS domain of the cluster. Defaults to
+	// v1alpha1.DefaultClusterDomain.
+	ClusterDomain string
+	// MeshRootNamespace is Istio's root namespace. Defaults to
+	// meshpolicy.DefaultRootNamespace.
+	MeshRootNamespace string
 	// Unpauser unpauses guests that were started paused. Defaults to KubeVirt's API.
 	Unpauser meshedvirtualmachine.Unpauser
 	// Now returns the current time.
@@ -79,12 +87,14 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		}
 	}
 	mvm := &meshedvirtualmachine.Reconciler{
-		Client:    mgr.GetClient(),
-		Reader:    mgr.GetAPIReader(),
-		Applier:   apply.Applier{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
-		Recorder:  mgr.GetEventRecorder("meshvm"),
-		StartGate: o.StartGate,
-		Unpauser:  o.Unpauser,
+		Client:        mgr.GetClient(),
+		Reader:        mgr.GetAPIReader(),
+		Applier:       apply.Applier{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
+		Recorder:      mgr.GetEventRecorder("meshvm"),
+		StartGate:     o.StartGate,
+		Unpauser:      o.Unpauser,
+		ClusterDomain: cmp.Or(o.ClusterDomain, v1alpha1.DefaultClusterDomain),
+		RootNamespace: cmp.Or(o.MeshRootNamespace, meshpolicy.DefaultRootNamespace),
 	}
 	if err := mvm.SetupWithManager(mgr, o.Workers); err != nil {
 		return err

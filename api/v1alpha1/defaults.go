@@ -2,7 +2,10 @@
 
 package v1alpha1
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // ProtocolOrDefault returns the transport protocol of the port. Defaults to
 // TCP.
@@ -105,14 +108,15 @@ func (p Port) IsMeshedHTTP() bool {
 	}
 }
 
-// clusterDomain is the DNS domain of the cluster, which is also Istio's default
-// (Istio, pkg/config/constants, DefaultClusterLocalDomain).
-const clusterDomain = "cluster.local"
+// DefaultClusterDomain is the DNS domain of a cluster that is not configured
+// otherwise. It is also Istio's default (Istio, pkg/config/constants,
+// DefaultClusterLocalDomain).
+const DefaultClusterDomain = "cluster.local"
 
-// ServiceFQDN returns the fully qualified DNS name of the Service of the
-// object.
-func (m *MeshedVirtualMachine) ServiceFQDN() string {
-	return m.Name + "." + m.Namespace + ".svc." + clusterDomain
+// ServiceFQDN returns the fully qualified DNS name of the Service of the object
+// in a cluster with the DNS domain. An empty domain means DefaultClusterDomain.
+func (m *MeshedVirtualMachine) ServiceFQDN(clusterDomain string) string {
+	return m.Name + "." + m.Namespace + ".svc." + cmp.Or(clusterDomain, DefaultClusterDomain)
 }
 
 // PausedByUser reports whether the annotation meshvm.io/paused suspends

@@ -110,7 +110,8 @@ func (p *program) run(ctx context.Context, restart func()) error {
 	}
 	if err := controllers.Setup(ctx, mgr, controllers.Options{
 		Jobs: p.jobs(), Workers: int(p.config.Controllers.Workers), AuditInterval: p.interval,
-		StartGate: children.StartGate(p.config.Guests.StartGate), Now: time.Now,
+		StartGate: children.StartGate(p.config.Guests.StartGate), ClusterDomain: p.clusterDomain(),
+		MeshRootNamespace: p.config.Mesh.RootNamespace, Now: time.Now,
 	}); err != nil {
 		return err
 	}
@@ -123,6 +124,17 @@ func (p *program) run(ctx context.Context, restart func()) error {
 		return fmt.Errorf("add health checks: %w", err)
 	}
 	return mgr.Start(ctx)
+}
+
+// clusterDomain returns the DNS domain of the cluster and logs its source.
+func (p *program) clusterDomain() string {
+	resolvConf, err := os.ReadFile(operatorconfig.ResolvConf)
+	if err != nil {
+		ctrl.Log.Info("Cannot detect the domain of the cluster", "reason", err.Error())
+	}
+	domain, source := operatorconfig.ClusterDomain(p.config, string(resolvConf))
+	ctrl.Log.Info("Domain of the cluster", "domain", domain, "source", source)
+	return domain
 }
 
 func (p *program) options() manager.Options {

@@ -24,7 +24,7 @@ import (
 // those of the pods' namespace and of Istio's root namespace, regardless of their owner.
 func (r *Reconciler) gatherPolicies(ctx context.Context, s *scope) error {
 	s.policies = []*securityv1.PeerAuthentication{}
-	namespaces := []string{s.mvm.Namespace, meshpolicy.RootNamespace}
+	namespaces := []string{s.mvm.Namespace, r.RootNamespace}
 	for _, namespace := range slices.Compact(namespaces) {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(children.PeerAuthenticationKind.GroupVersion().WithKind(children.PeerAuthenticationKind.Kind + "List"))
@@ -92,7 +92,7 @@ func declaredMode(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) v1alpha1.
 func (s *scope) effectiveMode(p v1alpha1.Port) v1alpha1.MTLSMode {
 	mode := declaredMode(s.mvm, p)
 	for i := range s.pods {
-		got := meshpolicy.EffectiveMutualTLS(s.policies, s.pods[i].Labels).Mode(p.TargetPortOrDefault())
+		got := meshpolicy.EffectiveMutualTLS(s.policies, s.rootNamespace, s.pods[i].Labels).Mode(p.TargetPortOrDefault())
 		if i == 0 || slices.Index(strength, got) < slices.Index(strength, mode) {
 			mode = got
 		}
@@ -112,7 +112,7 @@ func (s *scope) meshPolicyEffective() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonPodLabelsChanged, message)
 	}
 	for i := range s.pods {
-		merged := meshpolicy.EffectiveMutualTLS(s.policies, s.pods[i].Labels)
+		merged := meshpolicy.EffectiveMutualTLS(s.policies, s.rootNamespace, s.pods[i].Labels)
 		if own := merged.Workload; own != nil && own.Name == s.mvm.Name && own.Namespace == s.mvm.Namespace {
 			continue
 		}
@@ -142,7 +142,7 @@ func shadowedMessage(mvm *v1alpha1.MeshedVirtualMachine, winner *securityv1.Peer
 // policyChanged maps a PeerAuthentication to the MeshedVirtualMachines to whose pods it
 // can apply: those of its namespace, or all for one in Istio's root namespace.
 func (r *Reconciler) policyChanged(ctx context.Context, o client.Object) []reconcile.Request {
-	if o.GetNamespace() == meshpolicy.RootNamespace {
+	if o.GetNamespace() == r.RootNamespace {
 		return r.all(ctx, o)
 	}
 	return r.inNamespace(ctx, o.GetNamespace())

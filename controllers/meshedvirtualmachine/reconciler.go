@@ -42,7 +42,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if !mvm.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil
 	}
-	s := &scope{mvm: mvm.DeepCopy(), before: &mvm, gate: r.StartGate}
+	s := &scope{mvm: mvm.DeepCopy(), before: &mvm, gate: r.StartGate, clusterDomain: r.ClusterDomain, rootNamespace: r.RootNamespace}
 	err = r.reconcileNormal(ctx, s)
 	s.describePods()
 	if err == nil {
@@ -164,7 +164,7 @@ func (s *scope) liveRules() map[apply.Key]bool {
 }
 
 func (r *Reconciler) input(s *scope) children.Input {
-	return children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate}
+	return children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate, ClusterDomain: r.ClusterDomain}
 }
 
 // keepLastAccepted applies the rules of the last accepted spec to pods that start

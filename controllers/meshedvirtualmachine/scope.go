@@ -34,6 +34,9 @@ type scope struct {
 
 	// gate specifies how the operator delays the start of guests.
 	gate children.StartGate
+	// clusterDomain is the DNS domain of the cluster, and rootNamespace the root
+	// namespace of Istio.
+	clusterDomain, rootNamespace string
 	// paused is set when a user has paused the operator for this object.
 	paused bool
 	// vmBlocked is set while the VirtualMachine is not created because objects

@@ -41,6 +41,10 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	// StartGate specifies how guests are delayed.
 	StartGate children.StartGate
+	// ClusterDomain is the DNS domain of the cluster.
+	ClusterDomain string
+	// RootNamespace is Istio's root namespace.
+	RootNamespace string
 	// Unpauser unpauses guests that were started paused.
 	Unpauser Unpauser
 

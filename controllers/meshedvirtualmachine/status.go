@@ -37,7 +37,7 @@ func (s *scope) writeStatus() {
 	}
 	st.Address = ""
 	if len(s.mvm.Spec.Ports) > 0 {
-		st.Address = s.mvm.ServiceFQDN()
+		st.Address = s.mvm.ServiceFQDN(s.clusterDomain)
 	}
 }
 

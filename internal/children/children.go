@@ -32,11 +32,17 @@ type Input struct {
 	// StartGate is the way in which the operator delays the start of guests.
 	// Defaults to StartGateContainer.
 	StartGate StartGate
+	// ClusterDomain is the DNS domain of the cluster. Defaults to
+	// v1alpha1.DefaultClusterDomain.
+	ClusterDomain string
 	// LastAccepted, when set, is the configuration whose ports and exclusions the
 	// pods get instead of MVM's. It belongs to the last accepted spec and is set
 	// while MVM's spec is not accepted.
 	LastAccepted *v1alpha1.PodNATConfigurationSpec
 }
+
+// host is the name of the Service in Istio's objects.
+func (in Input) host() string { return in.MVM.ServiceFQDN(in.ClusterDomain) }
 
 // StartGate is a way to delay the start of a guest until its rules are verified.
 type StartGate string

@@ -25,7 +25,7 @@ func destinationRule(in Input) *networkingv1.DestinationRule {
 	}
 	dr := &networkingv1.DestinationRule{ObjectMeta: meta(mvm, mvm.Name)}
 	dr.SetGroupVersionKind(DestinationRuleKind)
-	dr.Spec.Host = mvm.ServiceFQDN()
+	dr.Spec.Host = in.host()
 	dr.Spec.ExportTo = []string{ownNamespace}
 	dr.Spec.TrafficPolicy = trafficPolicy(mvm)
 	dr.Spec.Subsets = []*networkingv1alpha3.Subset{{

@@ -19,23 +19,23 @@ func virtualService(in Input) *networkingv1.VirtualService {
 	vs := &networkingv1.VirtualService{ObjectMeta: meta(mvm, mvm.Name)}
 	vs.SetGroupVersionKind(VirtualServiceKind)
 	vs.Spec.ExportTo = []string{ownNamespace}
-	vs.Spec.Hosts = []string{mvm.ServiceFQDN()}
+	vs.Spec.Hosts = []string{in.host()}
 	for _, p := range mvm.Spec.Ports {
 		if p.RouteOrDefault() != v1alpha1.PortRouteMesh {
 			continue
 		}
 		switch {
 		case p.IsMeshedHTTP():
-			vs.Spec.Http = append(vs.Spec.Http, httpRoute(mvm, p))
+			vs.Spec.Http = append(vs.Spec.Http, httpRoute(in, p))
 		case p.AppProtocol == "https" || p.AppProtocol == "tls" || p.AppProtocol == "kubernetes.io/wss":
-			vs.Spec.Tls = append(vs.Spec.Tls, tlsRoute(mvm, p))
+			vs.Spec.Tls = append(vs.Spec.Tls, tlsRoute(in, p))
 		default:
-			vs.Spec.Tcp = append(vs.Spec.Tcp, tcpRoute(mvm, p))
+			vs.Spec.Tcp = append(vs.Spec.Tcp, tcpRoute(in, p))
 		}
 	}
 	if len(vs.Spec.Tls) > 0 {
 		// Istio refuses server names that no host covers (pkg/config/validation).
-		vs.Spec.Hosts = serverNames(mvm)
+		vs.Spec.Hosts = serverNames(in)
 	}
 	if len(vs.Spec.Http)+len(vs.Spec.Tls)+len(vs.Spec.Tcp) == 0 {
 		return nil
@@ -43,20 +43,20 @@ func virtualService(in Input) *networkingv1.VirtualService {
 	return vs
 }
 
-func destination(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv1alpha3.Destination {
+func destination(in Input, p v1alpha1.Port) *networkingv1alpha3.Destination {
 	return &networkingv1alpha3.Destination{
-		Host:   mvm.ServiceFQDN(),
-		Subset: mvm.Spec.VersionOrDefault(),
+		Host:   in.host(),
+		Subset: in.MVM.Spec.VersionOrDefault(),
 		Port:   &networkingv1alpha3.PortSelector{Number: portNumber(p.Port)},
 	}
 }
 
-func httpRoute(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {
-	traffic := mvm.Spec.Mesh.Traffic
+func httpRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {
+	traffic := in.MVM.Spec.Mesh.Traffic
 	r := &networkingv1alpha3.HTTPRoute{
 		Name:    p.Name,
 		Match:   []*networkingv1alpha3.HTTPMatchRequest{{Port: portNumber(p.Port)}},
-		Route:   []*networkingv1alpha3.HTTPRouteDestination{{Destination: destination(mvm, p)}},
+		Route:   []*networkingv1alpha3.HTTPRouteDestination{{Destination: destination(in, p)}},
 		Retries: traffic.Retries.DeepCopy(),
 	}
 	if d, err := time.ParseDuration(traffic.Timeout); err == nil {
@@ -65,24 +65,25 @@ func httpRoute(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv
 	return r
 }
 
-func tlsRoute(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv1alpha3.TLSRoute {
+func tlsRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.TLSRoute {
 	return &networkingv1alpha3.TLSRoute{
-		Match: []*networkingv1alpha3.TLSMatchAttributes{{Port: portNumber(p.Port), SniHosts: serverNames(mvm)}},
-		Route: []*networkingv1alpha3.RouteDestination{{Destination: destination(mvm, p)}},
+		Match: []*networkingv1alpha3.TLSMatchAttributes{{Port: portNumber(p.Port), SniHosts: serverNames(in)}},
+		Route: []*networkingv1alpha3.RouteDestination{{Destination: destination(in, p)}},
 	}
 }
 
-func tcpRoute(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) *networkingv1alpha3.TCPRoute {
+func tcpRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.TCPRoute {
 	return &networkingv1alpha3.TCPRoute{
 		Match: []*networkingv1alpha3.L4MatchAttributes{{Port: portNumber(p.Port)}},
-		Route: []*networkingv1alpha3.RouteDestination{{Destination: destination(mvm, p)}},
+		Route: []*networkingv1alpha3.RouteDestination{{Destination: destination(in, p)}},
 	}
 }
 
 // serverNames are the names by which clients of the namespace call the
 // Service, longest first. A TLS route takes connections by server name only,
 // so that a name left out here could not be called any more.
-func serverNames(mvm *v1alpha1.MeshedVirtualMachine) []string {
+func serverNames(in Input) []string {
+	mvm := in.MVM
 	short := mvm.Name + "." + mvm.Namespace
-	return []string{mvm.ServiceFQDN(), short + ".svc", short, mvm.Name}
+	return []string{in.host(), short + ".svc", short, mvm.Name}
 }

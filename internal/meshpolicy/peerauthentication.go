@@ -14,9 +14,9 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// RootNamespace is Istio's default root namespace, in which policies without a
-// selector apply to the whole mesh (Istio, MeshConfig.rootNamespace).
-const RootNamespace = "istio-system"
+// DefaultRootNamespace is the default of Istio's root namespace, in which policies
+// without a selector apply to the whole mesh (Istio, MeshConfig.rootNamespace).
+const DefaultRootNamespace = "istio-system"
 
 // MutualTLS is the mutual TLS policy that is in effect for a pod.
 type MutualTLS struct {
@@ -43,7 +43,7 @@ func (m MutualTLS) Mode(port int32) v1alpha1.MTLSMode {
 // configCompareByCreationTime): within one scope, the oldest policy applies.
 // The policy of the workload has precedence over the policy of the namespace,
 // which has precedence over the policy of the mesh.
-func EffectiveMutualTLS(policies []*securityv1.PeerAuthentication, labels map[string]string) MutualTLS {
+func EffectiveMutualTLS(policies []*securityv1.PeerAuthentication, rootNamespace string, labels map[string]string) MutualTLS {
 	sorted := slices.Clone(policies)
 	slices.SortFunc(sorted, func(a, b *securityv1.PeerAuthentication) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Namespace, b.Namespace))
@@ -52,11 +52,11 @@ func EffectiveMutualTLS(policies []*securityv1.PeerAuthentication, labels map[st
 	for _, p := range sorted {
 		selector := p.Spec.GetSelector().GetMatchLabels()
 		switch {
-		case len(selector) == 0 && p.Namespace == RootNamespace:
+		case len(selector) == 0 && p.Namespace == rootNamespace:
 			mesh = cmp.Or(mesh, p)
 		case len(selector) == 0:
 			namespace = cmp.Or(namespace, p)
-		case p.Namespace != RootNamespace && selects(selector, labels):
+		case p.Namespace != rootNamespace && selects(selector, labels):
 			workload = cmp.Or(workload, p)
 		}
 	}

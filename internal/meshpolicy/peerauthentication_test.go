@@ -94,7 +94,7 @@ func TestEffectiveMutualTLS(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := meshpolicy.EffectiveMutualTLS(tc.policies, map[string]string{"app": "web", "version": "v1"})
+			got := meshpolicy.EffectiveMutualTLS(tc.policies, meshpolicy.DefaultRootNamespace, map[string]string{"app": "web", "version": "v1"})
 			if got.Mode(port) != tc.mode || got.Mode(other) != tc.other {
 				t.Errorf("modes are %s and %s, want %s and %s", got.Mode(port), got.Mode(other), tc.mode, tc.other)
 			}
@@ -106,5 +106,26 @@ func TestEffectiveMutualTLS(t *testing.T) {
 				t.Errorf("the policy of the workload is %q, want %q", workload, tc.workload)
 			}
 		})
+	}
+}
+
+// TestRootNamespace: only a policy without a selector in the root namespace applies to
+// the whole mesh.
+func TestRootNamespace(t *testing.T) {
+	policies := []*securityv1.PeerAuthentication{policy("istio-system", "default", "", 1, disable), policy("mesh-root", "default", "", 2, strict)}
+	for root, want := range map[string]v1alpha1.MTLSMode{"istio-system": v1alpha1.MTLSModeDisable, "mesh-root": v1alpha1.MTLSModeStrict} {
+		var relevant []*securityv1.PeerAuthentication
+		for _, p := range policies {
+			if p.Namespace == root {
+				relevant = append(relevant, p)
+			}
+		}
+		if got := meshpolicy.EffectiveMutualTLS(relevant, root, nil).Mode(80); got != want {
+			t.Errorf("root namespace %s: mode %s, want %s", root, got, want)
+		}
+	}
+	// A policy with a selector in the root namespace applies to no workload here.
+	if got := meshpolicy.EffectiveMutualTLS([]*securityv1.PeerAuthentication{policy("mesh-root", "web", "web", 1, strict)}, "mesh-root", map[string]string{"app": "web"}); got.Workload != nil {
+		t.Error("a policy with a selector in the root namespace was applied to the workload")
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
+	"meshvm.io/meshvm/internal/meshpolicy"
 )
 
 // Environment variables that the installation manifests set. OLM replaces
@@ -64,7 +65,8 @@ func Parse(text []byte, env func(string) string) (*configv1alpha1.OperatorConfig
 	return c, nil
 }
 
-// Default sets all fields that are not set to their defaults.
+// Default sets all fields that are not set to their defaults, except for
+// cluster.domain, which ClusterDomain detects.
 func Default(c *configv1alpha1.OperatorConfiguration, env func(string) string) {
 	set(&c.RuleWriter.Image, env(EnvRuleWriterImage))
 	set(&c.RuleWriter.ServiceAccount, env(EnvRuleWriterServiceAccount))
@@ -90,6 +92,7 @@ func Default(c *configv1alpha1.OperatorConfiguration, env func(string) string) {
 		set(&c.Guests.StartGate, configv1alpha1.StartGatePause)
 	}
 	set(&c.Guests.StartGate, configv1alpha1.StartGateContainer)
+	set(&c.Mesh.RootNamespace, meshpolicy.DefaultRootNamespace)
 	set(&c.TLS.Profile, configv1alpha1.TLSProfileCluster)
 }
 

@@ -38,7 +38,7 @@ func TestDefaults(t *testing.T) {
 		"ruleWriter.image": "registry.example/rule-writer:1", "ruleWriter.serviceAccount": "rule-writer",
 		"audit.intervalSeconds": int64(600), "client.requestsPerSecond": int64(0), "logging.level": "Info",
 		"leaderElection.leaseDurationSeconds": int64(137), "leaderElection.renewDeadlineSeconds": int64(107), "leaderElection.retryPeriodSeconds": int64(26),
-		"metrics.bindAddress": ":8443", "webhook.bindAddress": ":9443", "tls.profile": "Cluster",
+		"metrics.bindAddress": ":8443", "webhook.bindAddress": ":9443", "tls.profile": "Cluster", "mesh.rootNamespace": "istio-system",
 	} {
 		if got := flatten(none)[path]; got != value {
 			t.Errorf("%s is %v, want %v", path, got, value)
@@ -100,6 +100,8 @@ func TestRejected(t *testing.T) {
 		"invalid name of a secret":                    {header + "ruleWriter: {imagePullSecrets: [a, A_B]}", []string{"ruleWriter.imagePullSecrets[1]"}},
 		"duplicate secret":                            {header + "ruleWriter: {imagePullSecrets: [a, a]}", []string{"ruleWriter.imagePullSecrets[1]", "Duplicate"}},
 		"too many secrets":                            {header + "ruleWriter: {imagePullSecrets: [a,b,c,d,e,f,g,h,i,j,k,l,m,p,q,r,s]}", []string{"ruleWriter.imagePullSecrets", "at most 16"}},
+		"invalid domain":                              {header + "cluster: {domain: corp_example}", []string{"cluster.domain"}},
+		"invalid root namespace":                      {header + "mesh: {rootNamespace: mesh.root}", []string{"mesh.rootNamespace"}},
 		"several errors":                              {header + "controllers: {workers: 65}\ntls: {profile: Custom}", []string{"controllers.workers", "tls.profile"}},
 	} {
 		_, err := Parse([]byte(tc.text), environment)

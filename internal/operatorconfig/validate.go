@@ -55,6 +55,12 @@ func Validate(c *configv1alpha1.OperatorConfiguration) field.ErrorList {
 	if c.Guests.StartGate == configv1alpha1.StartGateContainer && c.Webhook.Mode == configv1alpha1.Disabled {
 		v.invalid(gate, c.Guests.StartGate, "requires the webhook: set webhook.mode to Enabled or guests.startGate to Pause")
 	}
+	if c.Cluster.Domain != "" {
+		v.name(field.NewPath("cluster", "domain"), c.Cluster.Domain)
+	}
+	for _, problem := range validation.IsDNS1123Label(c.Mesh.RootNamespace) {
+		v.invalid(field.NewPath("mesh", "rootNamespace"), c.Mesh.RootNamespace, problem)
+	}
 	oneOf(&v, field.NewPath("tls", "profile"), c.TLS.Profile, configv1alpha1.TLSProfileCluster,
 		configv1alpha1.TLSProfileOld, configv1alpha1.TLSProfileIntermediate, configv1alpha1.TLSProfileModern)
 	return v.errs

@@ -3,10 +3,15 @@
 package integration
 
 import (
+	"context"
+	"errors"
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/ruleio"
 )
@@ -72,4 +77,71 @@ func TestShadowedPolicy(t *testing.T) {
 	if mode := mvm.Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeStrict {
 		t.Errorf("effectiveMode is %s after the deletion, want Strict", mode)
 	}
+}
+
+// TestOtherClusterDomainAndRootNamespace runs the operator in a cluster whose DNS
+// domain and whose Istio root namespace are not the defaults.
+func TestOtherClusterDomainAndRootNamespace(t *testing.T) {
+	s := start(t, func(o *controllers.Options) { o.ClusterDomain, o.MeshRootNamespace = "corp.example", "mesh-root" })
+	s.makeNamespace("mesh-root")
+	mesh := peerAuthentication("mesh-root", "default", map[string]any{"mtls": map[string]any{"mode": "DISABLE"}})
+	// The older policy sets no mode, so that the mode of the mesh applies.
+	older := peerAuthentication(s.namespace, "older", map[string]any{
+		"selector":      map[string]any{"matchLabels": map[string]any{v1alpha1.LabelMeshedVirtualMachine: "web"}},
+		"portLevelMtls": map[string]any{"22": map[string]any{"mode": "DISABLE"}},
+	})
+	if err := errors.Join(s.Create(s.Context(), mesh), s.Create(s.Context(), older)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Delete(context.WithoutCancel(s.Context()), mesh); err != nil {
+			t.Error(err)
+		}
+	})
+	o := s.web()
+	if err := s.Create(s.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	_, pod := s.startGuest(o.Name, "node-a")
+	s.runWriter(s.awaitNAT(pod).UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	mvm := s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyEffective, no, v1alpha1.ReasonShadowed})
+	if mode := mvm.Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeDisable {
+		t.Errorf("effectiveMode is %s with the mode Disable in the root namespace", mode)
+	}
+	host := "web." + s.namespace + ".svc.corp.example"
+	if mvm.Status.Address != host {
+		t.Errorf("status.address is %s, want %s", mvm.Status.Address, host)
+	}
+	for _, kind := range []schema.GroupVersionKind{children.DestinationRuleKind, children.VirtualServiceKind} {
+		u, err := s.read(kind, o.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := u.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), host) || strings.Contains(string(text), v1alpha1.DefaultClusterDomain) {
+			t.Errorf("%s does not have the host %s: %s", kind.Kind, host, text)
+		}
+	}
+
+	if err := unstructured.SetNestedField(mesh.Object, "STRICT", "spec", "mtls", "mode"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(s.Context(), mesh); err != nil {
+		t.Fatal(err)
+	}
+	mvm = s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyEffective, yes, v1alpha1.ReasonEffective})
+	if mode := mvm.Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeStrict {
+		t.Errorf("effectiveMode is %s with the mode Strict in the root namespace", mode)
+	}
+}
+
+func peerAuthentication(namespace, name string, spec map[string]any) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	u.SetGroupVersionKind(children.PeerAuthenticationKind)
+	u.SetNamespace(namespace)
+	u.SetName(name)
+	return u
 }

@@ -28,6 +28,16 @@ type OperatorConfiguration struct {
 	// +optional
 	Guests Guests `json:"guests,omitzero"`
 
+	// cluster describes the cluster.
+	//
+	// +optional
+	Cluster Cluster `json:"cluster,omitzero"`
+
+	// mesh describes the Istio installation.
+	//
+	// +optional
+	Mesh Mesh `json:"mesh,omitzero"`
+
 	// controllers configures the concurrency of the controllers.
 	//
 	// +optional
@@ -165,6 +175,31 @@ const (
 	// StartGatePause starts the guest paused.
 	StartGatePause StartGate = "Pause"
 )
+
+// Cluster describes the cluster.
+type Cluster struct {
+	// domain is the DNS domain of the cluster, as in the kubelet's clusterDomain
+	// and Istio's global.proxy.clusterDomain. The hosts of VirtualServices and
+	// DestinationRules end in it. Defaults to the domain in the search list of
+	// /etc/resolv.conf in the manager's pod, or else to cluster.local.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Domain string `json:"domain,omitempty"`
+}
+
+// Mesh describes the Istio installation.
+type Mesh struct {
+	// rootNamespace is Istio's root namespace, meshConfig.rootNamespace, in which
+	// policies without a selector apply to the whole mesh. Defaults to
+	// istio-system.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	RootNamespace string `json:"rootNamespace,omitempty"`
+}
 
 // Controllers configures the concurrency of the controllers.
 type Controllers struct {
