@@ -39,7 +39,7 @@ func TestRun(t *testing.T) {
 		// noResult is the exit status if the result cannot be written.
 		noResult bool
 	}{
-		"pod gone":            {request: gone, want: ruleio.ExitTargetGone},
+		"no process of the pod":            {request: gone, want: ruleio.ExitTargetGone},
 		"invalid request":     {request: "{", want: ruleio.ExitTerminal},
 		"empty annotation":    {request: "", want: ruleio.ExitTerminal},
 		"unknown flag":        {args: []string{"-x"}, want: ruleio.ExitTerminal, noResult: true},
@@ -63,7 +63,7 @@ func TestRun(t *testing.T) {
 			}
 			if tc.noResult {
 				if stderr.Len() == 0 {
-					t.Error("no word on standard error")
+					t.Error("standard error is empty")
 				}
 				return
 			}

@@ -29,8 +29,8 @@ func TestRunTrace(t *testing.T) {
 		// reports is a substring of the output or of the error.
 		says string
 	}{
-		"pod gone":            {[]string{"-pod-uid", "gone", "-protocol", "tcp", "-dport", "8080"}, ruleio.ExitTargetGone, "no process of the pod"},
-		"pod gone, JSON":      {[]string{"--pod-uid", "gone", "--output", "json"}, ruleio.ExitTargetGone, `"outcome":"TargetGone"`},
+		"no process of the pod as text":            {[]string{"-pod-uid", "gone", "-protocol", "tcp", "-dport", "8080"}, ruleio.ExitTargetGone, "no process of the pod"},
+		"no process of the pod, JSON":      {[]string{"--pod-uid", "gone", "--output", "json"}, ruleio.ExitTargetGone, `"outcome":"TargetGone"`},
 		"request from a file": {[]string{"-request", valid}, ruleio.ExitTargetGone, "no process of the pod"},
 		"no pod":              {nil, ruleio.ExitTerminal, "podUID is empty"},
 		"invalid UID":         {[]string{"-pod-uid", "../1"}, ruleio.ExitTerminal, "invalid pod UID"},
@@ -50,7 +50,7 @@ func TestRunTrace(t *testing.T) {
 				t.Errorf("exit %d, want %d: %s", got, tc.want, &out)
 			}
 			if !strings.Contains(out.String(), tc.says) {
-				t.Errorf("it does not show %q: %s", tc.says, &out)
+				t.Errorf("the output does not contain %q: %s", tc.says, &out)
 			}
 		})
 	}

@@ -22,7 +22,8 @@ const (
 )
 
 // Estimated width of a character, in units, at the sizes of the style sheet.
-// The estimate is that of the widest common font, so that text fits with any.
+// The estimate is based on the widest common font, so that text fits in every
+// font.
 const (
 	plainWidth = 6.9
 	boldWidth  = 7.5
@@ -61,7 +62,7 @@ type box struct {
 	x, y, w, h int
 }
 
-// A group is a panel behind the rows From to To, which count from 0.
+// A group is a panel behind the rows From to To, counted from 0.
 type group struct {
 	Text string `json:"text"`
 	From int    `json:"from"`
@@ -81,7 +82,7 @@ type arrow struct {
 	Left bool `json:"left,omitempty"`
 	// Shift moves the arrow's ends horizontally.
 	Shift int `json:"shift,omitempty"`
-	// Dashed is for arrows that are no packets and no writes.
+	// Dashed is set for arrows that represent neither packets nor writes.
 	Dashed bool `json:"dashed,omitempty"`
 
 	points [][2]int

@@ -3,9 +3,9 @@
 // Command drawings renders the drawings of the documentation. Each argument is
 // a YAML file that describes one drawing; the SVG is written next to it.
 //
-// The drawings are 360 units wide, so that a phone shows them at their own
-// size, and follow the reader's light or dark color scheme. The output depends
-// on the source alone: no fonts are measured and nothing is laid out by chance.
+// The drawings are 360 units wide, so that they fit on a phone without scaling,
+// and follow the light or dark color scheme of the reader. The output depends
+// only on the source: fonts are not measured.
 package main
 
 import (

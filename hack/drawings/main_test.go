@@ -82,7 +82,7 @@ func TestPlaceRejects(t *testing.T) {
 			d := ok()
 			change(d)
 			if _, err := place(d); err == nil {
-				t.Error("no error")
+				t.Error("expected an error")
 			}
 		})
 	}

@@ -63,7 +63,7 @@ func (l *layout) svg(name string) string {
 			x.svg(&b)
 		}
 	}
-	// Text is above all lines, which its halo interrupts.
+	// Text is drawn above all lines, and its halo interrupts them.
 	for _, g := range l.Groups {
 		x, anchor := margin, "start"
 		switch g.Align {

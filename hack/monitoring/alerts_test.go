@@ -270,7 +270,8 @@ func (s *seriesSet) At() storage.Series                { return promql.NewStorag
 func (s *seriesSet) Err() error                        { return nil }
 func (s *seriesSet) Warnings() annotations.Annotations { return nil }
 
-// TestCasesAreSeen checks that TestAlerts detects a rule that never fires.
+// TestSilentRuleIsDetected checks that TestAlerts detects a rule that never
+// fires.
 func TestCasesAreSeen(t *testing.T) {
 	a := newAlert(t, rulefmt.Rule{Alert: "Never", Expr: "up > 1"}, map[string]string{"up": "1x5"})
 	if got := a.firing(t, 3); len(got) > 0 {

@@ -53,7 +53,7 @@ func TestIntentOmitsServerFields(t *testing.T) {
 
 func TestIntentRequiresKind(t *testing.T) {
 	if _, err := Intent(service(func(s *corev1.Service) { s.TypeMeta = metav1.TypeMeta{} })); err == nil {
-		t.Error("an object without a kind was taken")
+		t.Error("an object without a kind was accepted")
 	}
 }
 
@@ -77,7 +77,7 @@ func TestHolds(t *testing.T) {
 			},
 			hold: true,
 		},
-		"our owner reference gone": {
+		"the operator's owner reference removed": {
 			live: func(u *unstructured.Unstructured) { set(u, []any{}, "metadata", "ownerReferences") },
 		},
 		"a changed value": {live: func(u *unstructured.Unstructured) { set(u, "db", "spec", "selector", "app") }},
@@ -87,7 +87,7 @@ func TestHolds(t *testing.T) {
 				set(u, []any{map[string]any{"name": "http", "port": int64(80), "targetPort": int64(80)}, map[string]any{"name": "x", "port": int64(81)}}, "spec", "ports")
 			},
 		},
-		"a field no longer wanted": {want: func(s *corev1.Service) { s.Spec.Selector = nil }},
+		"a field that was removed from the configuration": {want: func(s *corev1.Service) { s.Spec.Selector = nil }},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestListPatchContainsOnlyDifferences(t *testing.T) {
 		t.Error(diff)
 	}
 	if p := listPatch(want.Object, want.Object); p != nil {
-		t.Errorf("a patch for nothing: %v", p)
+		t.Errorf("unexpected patch: %v", p)
 	}
 }
 

@@ -29,7 +29,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files")
 
-// input makes the input of a guest whose launcher pods run on a node each.
+// input returns the input for a guest whose virt-launcher pods run on separate
+// nodes.
 func input(mvm *b.MVMBuilder, vmi *b.VMIBuilder, suffixes ...string) children.Input {
 	in := children.Input{MVM: mvm.Obj()}
 	if vmi == nil {
@@ -44,9 +45,9 @@ func input(mvm *b.MVMBuilder, vmi *b.VMIBuilder, suffixes ...string) children.In
 
 func TestDesiredGolden(t *testing.T) {
 	for name, in := range map[string]children.Input{
-		// No guest yet: what has to be there before it starts.
+		// No guest exists yet.
 		"smallest": input(b.MVM("web"), nil),
-		// Every kind of port, mode and exclusion, and a migration under way.
+		// Every kind of port, mode and exclusion, and a migration in progress.
 		"full": input(b.MVM("web").Version("v2").ServiceType(v1alpha1.ServiceTypeLoadBalancer).
 			IPFamilyPolicy(v1alpha1.ServiceIPFamilyPolicyPreferDualStack).
 			Ports(b.HTTP("http", 80, 8080), v1alpha1.Port{Name: "grpc", Port: 9000, AppProtocol: "grpc"},
@@ -62,7 +63,7 @@ func TestDesiredGolden(t *testing.T) {
 			}).
 			DNS(v1alpha1.DNSPolicyProxy).ExcludePorts(25, 5000).ExcludeCIDRs("10.96.0.0/16", "10.96.1.0/24"),
 			b.VMI("web").NetworkCIDR("10.9.0.0/24").PodInterface("default", "ens3"), "source", "target"),
-		// An existing VirtualMachine pasted as it was.
+		// The unchanged spec of an existing VirtualMachine.
 		"pasted": input(b.MVM("web").
 			TemplateLabel("app", "storefront").TemplateLabel("version", "v1").TemplateLabel("team", "a").
 			TemplateLabel("app.kubernetes.io/managed-by", "Helm").
@@ -97,7 +98,7 @@ func TestDesiredGolden(t *testing.T) {
 			in.LauncherPods = []corev1.Pod{*b.LauncherPod(in.VMI, "source").Node("node-1").IP("10.244.0.8").Ambient("enabled", true).Obj()}
 			return in
 		}(),
-		// Delayed by KubeVirt, for want of a webhook.
+		// The guest is delayed by KubeVirt, without a webhook.
 		"start paused": func() children.Input {
 			in := input(b.MVM("web"), nil)
 			in.StartGate = children.StartGatePause
@@ -111,7 +112,7 @@ func TestDesiredGolden(t *testing.T) {
 			return in
 		}(),
 		"binding left open": input(b.MVM("web").Interface(kubevirtv1.Interface{Name: "main", Model: "virtio"}, b.PodNetwork("")), nil),
-		// Nothing for the mesh to route: no VirtualService.
+		// Without a mesh port, no VirtualService exists.
 		"direct only": input(b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).MTLS(v1alpha1.MTLSModeDisable).
 			Ports(b.Direct("ssh", 22), b.UDP("syslog", 514)), nil),
 		// TLS settings of the proxy do not apply to ports that bypass the guest's proxy.
@@ -171,7 +172,7 @@ func golden(t *testing.T, path string, objects []children.Object) {
 	}
 }
 
-// TestDesiredShape shows what every child has, whatever it is.
+// TestDesiredShape checks the properties that all children have in common.
 func TestDesiredShape(t *testing.T) {
 	in := input(b.MVM("web").Ports(b.HTTP("http", 80, 8080)), b.VMI("web"), "abcde")
 	objects, err := children.Desired(in)
@@ -185,7 +186,7 @@ func TestDesiredShape(t *testing.T) {
 	for i, o := range objects {
 		gvk := o.GetObjectKind().GroupVersionKind()
 		if gvk != kinds[i].GroupVersionKind {
-			t.Errorf("object %d is a %v, not a %v: the order is that of application", i, gvk, kinds[i])
+			t.Errorf("object %d is a %v, want a %v: objects must be in the order in which they are applied", i, gvk, kinds[i])
 		}
 		// Events of an object lead to the MeshedVirtualMachine of the same name.
 		if o.GetName() != in.MVM.Name && gvk != children.PodNATConfigurationKind {
@@ -203,12 +204,12 @@ func TestDesiredShape(t *testing.T) {
 			}
 		}
 		if len(o.GetFinalizers()) != 0 || o.GetResourceVersion() != "" || o.GetUID() != "" {
-			t.Errorf("%s has metadata that is not ours to set", gvk.Kind)
+			t.Errorf("%s has metadata that the operator must not set", gvk.Kind)
 		}
 	}
 }
 
-// TestSelectors shows that Service, subset and policy select the guest's pods.
+// TestSelectors checks that Service, subset and policy select the guest's pods.
 func TestSelectors(t *testing.T) {
 	for name, mvm := range map[string]*b.MVMBuilder{
 		"plain":     b.MVM("web").Version("v3"),
@@ -254,7 +255,7 @@ func TestDesiredSkipsPods(t *testing.T) {
 		"no address":     {vmi: vmi, pods: []corev1.Pod{*b.LauncherPod(vmi, "abcde").Obj()}},
 		"no VMI":         {pods: []corev1.Pod{*pod}},
 		"no node":        {vmi: vmi, pods: []corev1.Pod{*b.LauncherPod(vmi, "abcde").Node("").IP("10.244.0.8").Obj()}},
-		"former guest's": {vmi: b.VMI("web").UID("new").Obj(), pods: []corev1.Pod{*pod}},
+		"pod of a former guest": {vmi: b.VMI("web").UID("new").Obj(), pods: []corev1.Pod{*pod}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			objects, err := children.Desired(children.Input{MVM: b.MVM("web").Obj(), VMI: tc.vmi, LauncherPods: tc.pods})
@@ -289,14 +290,14 @@ func TestPodNATConfigurationName(t *testing.T) {
 		for _, uid := range []types.UID{"0b4b1e9e-6f3c-4a52-8a3c-5f9e8d1c2b3a", "0b4b1e9e-6f3c-4a52-8a3c-5f9e8d1c2b3b"} {
 			got := children.PodNATConfigurationName(mvm, uid)
 			if errs := validation.IsDNS1123Label(got); len(errs) != 0 {
-				t.Errorf("%q is no label: %v", got, errs)
+				t.Errorf("%q is not a label value: %v", got, errs)
 			}
 			if seen[got] {
-				t.Errorf("%q names two", got)
+				t.Errorf("%q is the name of two objects", got)
 			}
 			seen[got] = true
 			if again := children.PodNATConfigurationName(mvm, uid); again != got {
-				t.Errorf("%q and %q for one pod", got, again)
+				t.Errorf("one pod has the names %q and %q", got, again)
 			}
 		}
 	}

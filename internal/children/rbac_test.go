@@ -15,9 +15,9 @@ import (
 	"meshvm.io/meshvm/internal/children"
 )
 
-// TestPermissionsOfEveryKind fails when a kind of the table lacks a kubebuilder RBAC
-// marker, or when "make manifests" was not run after a marker was added. A kind that
-// is never pruned must not have the verb delete.
+// TestPermissionsOfEveryKind fails if a kind of the table does not have a
+// kubebuilder RBAC marker, or if "make manifests" was not run after a marker
+// was added. A kind that is never pruned must not have the verb delete.
 func TestPermissionsOfEveryKind(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "config", "rbac", "role.yaml"))
 	if err != nil {

@@ -24,8 +24,8 @@ func counters(captured, direct, dropped int64) v1alpha1.TrafficCounters {
 	return v1alpha1.TrafficCounters{Captured: new(captured), Direct: new(direct), Dropped: new(dropped)}
 }
 
-// proven is a configuration whose rules were read back, and an audit that was
-// asked for then and found all well.
+// proven returns a configuration whose rules were read back, and an audit that
+// started afterwards and found no difference.
 func proven() (*v1alpha1.PodNATConfiguration, rulejob.AuditResult) {
 	pod := builders.LauncherPod(builders.VMI("web").Obj(), "abcde").Node("node-a").IP("10.244.0.7").Obj()
 	c := builders.PodNAT("web", pod).Obj()
@@ -56,9 +56,9 @@ func TestFromAudit(t *testing.T) {
 		reason  v1alpha1.ConditionReason
 		counted bool
 	}{
-		"all well":                {},
+		"no difference":                {},
 		"drifted":                 {[]change{drifted}, v1alpha1.ReasonDrifted, false},
-		"drifted, and it counted": {[]change{drifted, more}, v1alpha1.ReasonDrifted, true},
+		"drifted, with new counters": {[]change{drifted, more}, v1alpha1.ReasonDrifted, true},
 		"new totals":              {[]change{more}, "", true},
 		"the first totals": {[]change{func(c *v1alpha1.PodNATConfiguration, r *rulejob.AuditResult) {
 			c.Status.Applied.Counters, r.Entry.Counters = v1alpha1.TrafficCounters{}, v1alpha1.TrafficCounters{}
@@ -68,23 +68,23 @@ func TestFromAudit(t *testing.T) {
 			[]change{drifted, func(_ *v1alpha1.PodNATConfiguration, r *rulejob.AuditResult) { r.Target.NetnsInode++ }},
 			v1alpha1.ReasonSandboxRecreated, false,
 		},
-		"nobody's namespace": {[]change{ends(ruleio.OutcomeIdentityMismatch)}, v1alpha1.ReasonDrifted, false},
+		"namespace of another pod": {[]change{ends(ruleio.OutcomeIdentityMismatch)}, v1alpha1.ReasonDrifted, false},
 		"not read":           {[]change{ends(ruleio.OutcomeFailed)}, "", false},
 		"pod gone":           {[]change{ends(ruleio.OutcomeTargetGone)}, "", false},
 		"refused":            {[]change{ends(ruleio.OutcomeInvalid)}, "", false},
-		"about another object of the name": {[]change{drifted, more, func(_ *v1alpha1.PodNATConfiguration, r *rulejob.AuditResult) {
+		"result for another object of the same name": {[]change{drifted, more, func(_ *v1alpha1.PodNATConfiguration, r *rulejob.AuditResult) {
 			r.Entry.UID = "other"
 		}}, "", false},
-		"about what was there before an edit": {[]change{drifted, more, func(c *v1alpha1.PodNATConfiguration, _ *rulejob.AuditResult) {
+		"result for the state before an edit": {[]change{drifted, more, func(c *v1alpha1.PodNATConfiguration, _ *rulejob.AuditResult) {
 			c.Status.Applied.RequestDigest = "newer"
 		}}, "", false},
-		"about what was there before a repair": {[]change{drifted, more, func(c *v1alpha1.PodNATConfiguration, _ *rulejob.AuditResult) {
+		"result for the state before a repair": {[]change{drifted, more, func(c *v1alpha1.PodNATConfiguration, _ *rulejob.AuditResult) {
 			c.Status.Repairs.Count, c.Status.Applied.Repair = 1, 1
 		}}, "", false},
-		"known already, the repair is due": {[]change{drifted, more, func(c *v1alpha1.PodNATConfiguration, _ *rulejob.AuditResult) {
+		"known drift, the repair is due": {[]change{drifted, more, func(c *v1alpha1.PodNATConfiguration, _ *rulejob.AuditResult) {
 			c.Status.Repairs.Count = 1
 		}}, "", false},
-		"totals that were added already": {[]change{more, func(c *v1alpha1.PodNATConfiguration, _ *rulejob.AuditResult) {
+		"totals that were already added": {[]change{more, func(c *v1alpha1.PodNATConfiguration, _ *rulejob.AuditResult) {
 			c.Status.Applied.Counters = counters(11, 1, 1)
 		}}, "", false},
 	}
@@ -121,7 +121,7 @@ func TestFromEvents(t *testing.T) {
 			a.SandboxTime, p.Status.Conditions, p.Status.ContainerStatuses = nil, nil, statuses
 		}
 	}
-	// The container that watches the gate ended, and perhaps runs again.
+	// The container that watches the gate exited, and may be running again.
 	watched := func(code int32, finished time.Duration, again bool) func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {
 		return func(_ *v1alpha1.AppliedRules, p *corev1.Pod, _ *corev1.Node) {
 			ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
@@ -139,11 +139,11 @@ func TestFromEvents(t *testing.T) {
 		change func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node)
 		want   v1alpha1.ConditionReason
 	}{
-		"the gate was seen shut":            {watched(int32(ruleio.ExitRetryable), time.Hour, false), v1alpha1.ReasonDrifted},
+		"the gate was shut":            {watched(int32(ruleio.ExitRetryable), time.Hour, false), v1alpha1.ReasonDrifted},
 		"the gate was seen shut, once more": {watched(int32(ruleio.ExitRetryable), time.Hour, true), v1alpha1.ReasonDrifted},
 		"the gate was seen shut, before":    {watched(int32(ruleio.ExitRetryable), time.Second, true), ""},
-		"the gate's watcher was killed":     {watched(137, time.Hour, true), ""},
-		"nothing happened":                  {func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {}, ""},
+		"the watch container was killed":     {watched(137, time.Hour, true), ""},
+		"no event":                  {func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {}, ""},
 		"another boot":                      {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "boot-2" }, v1alpha1.ReasonNodeRebooted},
 		"boot not reported":                 {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "" }, ""},
 		"boot not known":                    {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, _ *corev1.Node) { a.BootID = "" }, ""},
@@ -151,11 +151,11 @@ func TestFromEvents(t *testing.T) {
 			p.Status.Conditions[0].LastTransitionTime = metav1.NewTime(builders.Epoch.Add(time.Second))
 		}, v1alpha1.ReasonSandboxRecreated},
 		"sandbox not known": {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, _ *corev1.Node) { a.SandboxTime = nil }, ""},
-		"nothing written": {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) {
+		"no rules written": {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) {
 			a.RequestDigest, n.Status.NodeInfo.BootID = "", "boot-2"
 		}, ""},
 		"a container restarted, of two": {older(container(1, time.Hour), container(0, 0)), ""},
-		"all started once, later":       {older(container(0, time.Hour), container(0, time.Hour)), ""},
+		"all started for the first time, later":       {older(container(0, time.Hour), container(0, time.Hour)), ""},
 		"all restarted, before":         {older(container(1, time.Second), container(2, time.Second)), ""},
 		"all restarted":                 {older(container(1, time.Hour), container(2, time.Hour)), v1alpha1.ReasonSandboxRecreated},
 		"none reported":                 {older(), ""},
@@ -188,10 +188,10 @@ func TestAdd(t *testing.T) {
 		"the first":        {v1alpha1.TrafficCounters{}, v1alpha1.TrafficCounters{}, counters(5, 2, 0), counters(5, 2, 0)},
 		"grown":            {counters(5, 2, 0), counters(5, 2, 0), counters(7, 2, 1), counters(7, 2, 1)},
 		"a second table":   {counters(105, 2, 0), counters(5, 2, 0), counters(7, 2, 1), counters(107, 2, 1)},
-		"began anew":       {counters(105, 20, 3), counters(5, 2, 0), counters(1, 0, 0), counters(106, 20, 3)},
-		"the same again":   {counters(5, 2, 0), counters(5, 2, 0), counters(5, 2, 0), counters(5, 2, 0)},
-		"partly began":     {counters(5, 5, 5), counters(5, 5, 5), counters(6, 1, 5), counters(6, 6, 5)},
-		"nothing reported": {counters(5, 2, 0), counters(5, 2, 0), v1alpha1.TrafficCounters{}, counters(5, 2, 0)},
+		"started from zero":       {counters(105, 20, 3), counters(5, 2, 0), counters(1, 0, 0), counters(106, 20, 3)},
+		"unchanged":   {counters(5, 2, 0), counters(5, 2, 0), counters(5, 2, 0), counters(5, 2, 0)},
+		"partly reported":     {counters(5, 5, 5), counters(5, 5, 5), counters(6, 1, 5), counters(6, 6, 5)},
+		"not reported": {counters(5, 2, 0), counters(5, 2, 0), v1alpha1.TrafficCounters{}, counters(5, 2, 0)},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -24,8 +24,8 @@ const (
 	disable    = securityv1beta1.PeerAuthentication_MutualTLS_DISABLE
 )
 
-// policy is a PeerAuthentication of an age in seconds. It selects a label "app", or
-// all workloads when app is empty.
+// policy returns a PeerAuthentication with an age in seconds. It selects a
+// label "app", or all workloads if app is empty.
 func policy(namespace, name, app string, age int, mode securityv1beta1.PeerAuthentication_MutualTLS_Mode) *securityv1.PeerAuthentication {
 	p := &securityv1.PeerAuthentication{ObjectMeta: metav1.ObjectMeta{
 		Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(time.Unix(1000-int64(age), 0)),

@@ -51,7 +51,7 @@ func TestConfigurationSpec(t *testing.T) {
 				s.Outbound = v1alpha1.OutboundRules{ExcludePorts: []v1alpha1.PortRange{{Port: 25}, {Port: 9000}}, ExcludeCIDRs: []string{"10.0.0.0/8", "192.168.1.0/24"}}
 			},
 		},
-		"ranges, what the mesh cannot carry, reset": {
+		"ranges, unmeshed traffic, reset": {
 			mvm: b.MVM("web").ExcludeRanges(v1alpha1.PortRange{Protocol: "UDP", Port: 100, EndPort: 200}, v1alpha1.PortRange{Port: 5, EndPort: 5}).
 				ExcludeInbound(v1alpha1.PortRange{Port: 2000, EndPort: 3000}, v1alpha1.PortRange{Protocol: "TCP", Port: 1000, EndPort: 2000}).
 				IncludeCIDRs("10.0.0.0/8").Unmeshed(v1alpha1.UnmeshedPolicyDrop).OnChange(v1alpha1.ChangePolicyReset),
@@ -175,7 +175,7 @@ func TestFamilies(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := nftrules.Check(*plan); err != nil {
-				t.Errorf("no table can be made of the plan: %v", err)
+				t.Errorf("no table can be built from the plan: %v", err)
 			}
 		})
 	}
@@ -195,11 +195,11 @@ func TestConfigurationSpecRejects(t *testing.T) {
 		want  v1alpha1.ConditionReason
 		is    error
 	}{
-		"nothing known":     {is: natplan.ErrIncompleteFacts},
+		"no facts":     {is: natplan.ErrIncompleteFacts},
 		"no pod":            {mvm: mvm, facts: natplan.Facts{VMI: vmi}, is: natplan.ErrIncompleteFacts},
 		"no VMI":            {mvm: mvm, facts: natplan.Facts{Pod: pod}, is: natplan.ErrIncompleteFacts},
 		"other namespace":   {mvm: mvm, facts: natplan.Facts{Pod: foreign, VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
-		"no launcher":       {mvm: mvm, facts: natplan.Facts{Pod: b.LauncherPod(vmi, "a").Label("kubevirt.io", "x").Obj(), VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
+		"not a virt-launcher pod":       {mvm: mvm, facts: natplan.Facts{Pod: b.LauncherPod(vmi, "a").Label("kubevirt.io", "x").Obj(), VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
 		"pod of former VMI": {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").UID("new").Obj()}, want: v1alpha1.ReasonNotALauncherPod},
 		"bridge":            {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: bridged}, want: v1alpha1.ReasonBridgeBinding},
 		"guest network":     {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").NetworkCIDR("x").Obj()}, want: v1alpha1.ReasonInvalidCIDR},
@@ -219,14 +219,15 @@ func TestConfigurationSpecRejects(t *testing.T) {
 			case tc.is != nil && (!errors.Is(err, tc.is) || ok):
 				t.Errorf("got %v, want %v", err, tc.is)
 			case tc.is == nil && (!ok || invalid.Reason != tc.want || invalid.Message == ""):
-				t.Errorf("got %v, want a refusal for %s", err, tc.want)
+				t.Errorf("got %v, want a rejection with reason %s", err, tc.want)
 			}
 		})
 	}
 }
 
-// TestConfigurationLike: the pod's own part is of the pod, all else of the other
-// configuration, whatever the MeshedVirtualMachine asks for.
+// TestConfigurationLike checks that fields that depend on the pod are derived
+// from the pod, and that all other fields are copied from the other
+// configuration, regardless of the MeshedVirtualMachine.
 func TestConfigurationLike(t *testing.T) {
 	vmi := b.VMI("web").Obj()
 	facts := natplan.Facts{Pod: b.LauncherPod(vmi, "fghij").IP("10.244.1.5").Obj(), VMI: vmi}
@@ -255,8 +256,8 @@ func TestConfigurationLike(t *testing.T) {
 	}
 }
 
-// TestProbesOfTheRunningGuest: a guest keeps the probes that it was started
-// with, and no plan closes their ports, whatever the template reports by now.
+// TestProbesOfTheRunningGuest checks that no plan closes a port of a probe with
+// which the guest was started, even if the template has changed.
 func TestProbesOfTheRunningGuest(t *testing.T) {
 	vmi := b.VMI("web").Obj()
 	vmi.Spec.LivenessProbe = &kubevirtv1.Probe{Handler: kubevirtv1.Handler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(8081)}}}
@@ -266,9 +267,9 @@ func TestProbesOfTheRunningGuest(t *testing.T) {
 		mvm  *b.MVMBuilder
 		want string
 	}{
-		"ports as at its start": {b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("health", 8081)), ""},
-		"one was taken out":     {b.MVM("web").Ports(b.HTTP("http", 80, 8080)), "spec.probedPorts[1]"},
-		"and is in a range":     {b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 8081, EndPort: 8090}), ""},
+		"unchanged ports": {b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("health", 8081)), ""},
+		"a removed port":     {b.MVM("web").Ports(b.HTTP("http", 80, 8080)), "spec.probedPorts[1]"},
+		"a removed port in an excluded range":     {b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 8081, EndPort: 8090}), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := validate.Spec(tc.mvm.Obj()); err != nil {
@@ -287,7 +288,7 @@ func TestProbesOfTheRunningGuest(t *testing.T) {
 				got = invalid.Field
 			}
 			if got != tc.want {
-				t.Errorf("refused %q (%v), want %q", got, err, tc.want)
+				t.Errorf("rejected %q (%v), want %q", got, err, tc.want)
 			}
 		})
 	}

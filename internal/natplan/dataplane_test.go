@@ -14,8 +14,8 @@ import (
 	"meshvm.io/meshvm/internal/validate"
 )
 
-// TestDataPlaneOfThePod takes the data plane from the pod, which keeps it until
-// the guest is restarted, whatever the spec reports.
+// TestDataPlaneOfThePod checks that the data plane is the one of the pod, which
+// keeps it until the guest is restarted, even if the spec has changed.
 func TestDataPlaneOfThePod(t *testing.T) {
 	vmi := b.VMI("web").Obj()
 	for name, tc := range map[string]struct {
@@ -24,11 +24,11 @@ func TestDataPlaneOfThePod(t *testing.T) {
 		want v1alpha1.PodNATConfigurationSpec
 	}{
 		"sidecar":                    {"", b.LauncherPod(vmi, "a").IP("10.244.0.8"), v1alpha1.PodNATConfigurationSpec{}},
-		"sidecar, ambient next time": {v1alpha1.DataPlaneAmbient, b.LauncherPod(vmi, "a").IP("10.244.0.8"), v1alpha1.PodNATConfigurationSpec{}},
+		"sidecar, ambient in the spec": {v1alpha1.DataPlaneAmbient, b.LauncherPod(vmi, "a").IP("10.244.0.8"), v1alpha1.PodNATConfigurationSpec{}},
 		"ambient": {v1alpha1.DataPlaneAmbient, b.LauncherPod(vmi, "a").IP("10.244.0.8").Ambient("enabled", false), v1alpha1.PodNATConfigurationSpec{
 			DataPlane: v1alpha1.DataPlaneAmbient, Proxy: v1alpha1.ProxyPorts{LocalPorts: validate.AmbientLocalPorts},
 		}},
-		"ambient, sidecar next time": {"", b.LauncherPod(vmi, "a").IP("10.244.0.8").Ambient("enabled", true), v1alpha1.PodNATConfigurationSpec{
+		"ambient, sidecar in the spec": {"", b.LauncherPod(vmi, "a").IP("10.244.0.8").Ambient("enabled", true), v1alpha1.PodNATConfigurationSpec{
 			DataPlane: v1alpha1.DataPlaneAmbient, Proxy: v1alpha1.ProxyPorts{LocalPorts: validate.AmbientLocalPorts, DNSPort: 15053},
 		}},
 	} {

@@ -35,7 +35,7 @@ func TestGateOfPods(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			if has, holds := startgate.HasGate(tc.pod), startgate.Blocks(tc.pod); has != tc.has || holds != tc.holds {
-				t.Errorf("has one: %t, holds: %t; want %t, %t", has, holds, tc.has, tc.holds)
+				t.Errorf("has a gate: %t, blocks: %t; want %t, %t", has, holds, tc.has, tc.holds)
 			}
 			spec, err := natplan.ConfigurationSpec(b.MVM("web").Obj(), natplan.Facts{Pod: tc.pod, VMI: vmi})
 			if err != nil {
@@ -45,7 +45,7 @@ func TestGateOfPods(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := ruleio.Gate{Port: 15901, AnswerPort: 15902} // for ever
+			want := ruleio.Gate{Port: 15901, AnswerPort: 15902} // The port numbers never change.
 			if (plan.Gate != nil) != tc.has || tc.has && *plan.Gate != want {
 				t.Errorf("the plan's gate is %+v", plan.Gate)
 			}
@@ -53,8 +53,8 @@ func TestGateOfPods(t *testing.T) {
 	}
 }
 
-// TestInterfaceBeforeVMIStatus is of a pod whose guest is delayed, so that
-// KubeVirt has not taken in its interfaces yet.
+// TestInterfaceBeforeVMIStatus uses a pod whose guest is delayed, so that
+// KubeVirt has not reported its interfaces yet.
 func TestInterfaceBeforeVMIStatus(t *testing.T) {
 	for name, tc := range map[string]struct {
 		vmi        *b.VMIBuilder
@@ -62,7 +62,7 @@ func TestInterfaceBeforeVMIStatus(t *testing.T) {
 		want       string
 	}{
 		"Multus reports it":  {b.VMI("web"), `[{"name":"x","interface":"net1"},{"name":"ovn","interface":"ovn-udn1","default":true}]`, "ovn-udn1"},
-		"the VMI does":       {b.VMI("web").PodInterface("default", "ens3"), `[{"interface":"eth9","default":true}]`, "ens3"},
+		"the VMI reports it":       {b.VMI("web").PodInterface("default", "ens3"), `[{"interface":"eth9","default":true}]`, "ens3"},
 		"nothing reports it": {b.VMI("web"), `[{"name":"x"}]`, "eth0"},
 		"nonsense":           {b.VMI("web"), `{`, "eth0"},
 	} {
@@ -81,7 +81,8 @@ func TestInterfaceBeforeVMIStatus(t *testing.T) {
 	}
 }
 
-// TestGateOfWatchedPod: its container needs the rule that it looks for.
+// TestGateOfWatchedPod checks that a pod with only the watch container gets the
+// gate rule, which the container requires.
 func TestGateOfWatchedPod(t *testing.T) {
 	vmi := b.VMI("web").Obj()
 	pod := b.LauncherPod(vmi, "abcde").IP("10.244.1.5").Obj()

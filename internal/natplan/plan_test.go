@@ -114,14 +114,14 @@ func TestPlanRejects(t *testing.T) {
 		"direct port of the proxy":  {change: func(s *spec) { s.Inbound.DirectTCP = []int32{15000} }, want: []string{"ReservedPort spec.inbound.directTCP[0]"}},
 		"direct port of migration":  {change: func(s *spec) { s.Inbound.DirectTCP = []int32{49153} }, want: []string{"ReservedPort spec.inbound.directTCP[0]"}},
 		"port of a further service": {change: func(s *spec) { s.Proxy.LocalPorts = append(s.Proxy.LocalPorts, 8080) }, want: []string{"ReservedPort spec.inbound.mesh[0]"}},
-		"a probe cut off": {
+		"a port of a probe is closed": {
 			change: func(s *spec) { s.ProbedPorts = []int32{8080, 8081} }, want: []string{"InvalidPort spec.probedPorts[1]"},
 		},
 		"a probe of a UDP port": {
 			change: func(s *spec) { s.ProbedPorts, s.Inbound.DirectUDP = []int32{9050}, []int32{9050} },
 			want:   []string{"InvalidPort spec.probedPorts[0]"},
 		},
-		"guard taken away": {
+		"local port missing": {
 			change: func(s *spec) {
 				s.Proxy.LocalPorts = slices.DeleteFunc(s.Proxy.LocalPorts, func(p int32) bool { return p == 15021 })
 			},
@@ -130,10 +130,10 @@ func TestPlanRejects(t *testing.T) {
 		"redirect target not kept local": {
 			change: func(s *spec) { s.Proxy.InboundPort = 16006 }, want: []string{"ReservedPort spec.proxy.localPorts"},
 		},
-		"one redirect target for both": {
+		"same inbound and outbound port": {
 			change: func(s *spec) { s.Proxy.InboundPort = 15001 }, want: []string{"InvalidPort spec.proxy.inboundPort"},
 		},
-		"no such ports": {
+		"invalid ports": {
 			change: func(s *spec) {
 				s.Inbound = v1alpha1.InboundRules{Mesh: []int32{0}, DirectTCP: []int32{70000}, DirectUDP: []int32{-1}}
 				s.Outbound.ExcludePorts = []v1alpha1.PortRange{{Port: 65536}}
@@ -143,7 +143,7 @@ func TestPlanRejects(t *testing.T) {
 				"InvalidPort spec.outbound.excludePorts[0].port",
 			},
 		},
-		"listed twice": {
+		"duplicate ports": {
 			change: func(s *spec) {
 				s.Inbound = v1alpha1.InboundRules{Mesh: []int32{80, 80}, DirectTCP: []int32{80}, DirectUDP: []int32{53, 53}}
 			},
@@ -183,7 +183,7 @@ func TestPlanRejects(t *testing.T) {
 			}
 			plan, err := natplan.Plan(podNAT(tc.change), ips)
 			if plan != nil {
-				t.Errorf("a refused configuration gave a plan")
+				t.Errorf("a rejected configuration resulted in a plan")
 			}
 			if diff := cmp.Diff(tc.want, validatetest.Rejections(err)); diff != "" {
 				t.Errorf("rejections (-want +got):\n%s", diff)
@@ -199,8 +199,8 @@ func TestPlanWithoutPodAddress(t *testing.T) {
 	}
 }
 
-// TestPlanOfConfiguration shows that whatever CheckSpec accepts also has a
-// plan, and that it fits in a request.
+// TestPlanOfConfiguration checks that every accepted spec has a plan that fits
+// in a request.
 func TestPlanOfConfiguration(t *testing.T) {
 	mvm := b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("ssh", 22), b.UDP("dns", 53)).ExcludePorts(25).ExcludeCIDRs("10.96.0.0/16").Obj()
 	if err := validate.Spec(mvm); err != nil {
@@ -232,8 +232,8 @@ func TestPlanOfConfiguration(t *testing.T) {
 	}
 }
 
-// TestPlanIgnoresOrder shows that the order of lists does not matter, and that
-// merged networks cover exactly the addresses of the given ones.
+// TestPlanIgnoresOrder checks that the order of lists does not affect the plan,
+// and that merged networks cover exactly the addresses of the given networks.
 func TestPlanIgnoresOrder(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // Test data that has to be the same in each run.
 	for range 200 {
@@ -261,12 +261,12 @@ func TestPlanIgnoresOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 		if a, b := encode(t, first), encode(t, second); a != b {
-			t.Fatalf("two orders, two plans:\n%s\n%s", a, b)
+			t.Fatalf("different orders result in different plans:\n%s\n%s", a, b)
 		}
 		for range 100 {
 			a := netip.AddrFrom4([4]byte{10, octet(r, 5), octet(r, 5), octet(r, 256)})
 			if in(a, cidrs) != in(a, first.Outbound.ExcludeCIDRs) {
-				t.Fatalf("%v is covered by one of %v and %v only", a, cidrs, first.Outbound.ExcludeCIDRs)
+				t.Fatalf("%v is covered by only one of %v and %v", a, cidrs, first.Outbound.ExcludeCIDRs)
 			}
 		}
 	}
@@ -285,7 +285,7 @@ func encode(t *testing.T, v any) string {
 	return string(out)
 }
 
-// octet is a random part of an address, below n.
+// octet returns a random part of an address, less than n.
 func octet(r *rand.Rand, n uint32) byte {
 	return byte(r.Uint32N(n) & 0xff)
 }

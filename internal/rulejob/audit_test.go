@@ -107,8 +107,8 @@ func TestAuditGroups(t *testing.T) {
 	}{
 		"none":           {nil, nil},
 		"one":            {auditTargets(t, 1), []int{1}},
-		"as many as fit": {auditTargets(t, rulejob.MaxAuditTargets), []int{rulejob.MaxAuditTargets}},
-		"one more":       {auditTargets(t, rulejob.MaxAuditTargets+1), []int{rulejob.MaxAuditTargets, 1}},
+		"maximum number": {auditTargets(t, rulejob.MaxAuditTargets), []int{rulejob.MaxAuditTargets}},
+		"one more than the maximum":       {auditTargets(t, rulejob.MaxAuditTargets+1), []int{rulejob.MaxAuditTargets, 1}},
 		"large plans":    {large[:3], []int{2, 1}},
 	}
 	for name, tc := range tests {

@@ -118,7 +118,7 @@ func TestJobMatchesRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(job, again); diff != "" {
-		t.Errorf("two Jobs for the same request (-first +second):\n%s", diff)
+		t.Errorf("different Jobs for the same request (-first +second):\n%s", diff)
 	}
 }
 

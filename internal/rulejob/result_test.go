@@ -121,9 +121,9 @@ func TestResultFor(t *testing.T) {
 		want brief
 	}{
 		"no pod yet":    {job: job(), want: brief{State: running, Reason: "Programming"}},
-		"nothing known": {want: brief{State: running, Reason: "Programming"}},
+		"no status": {want: brief{State: running, Reason: "Programming"}},
 		"starting":      {job: job(), pods: []corev1.Pod{writer(0, waiting("ContainerCreating"))}, want: brief{State: running, Reason: "Programming"}},
-		"another job's pod": {
+		"pod of another Job": {
 			job: job(), pods: []corev1.Pod{foreign}, want: brief{State: running, Reason: "Programming"},
 		},
 
@@ -136,7 +136,7 @@ func TestResultFor(t *testing.T) {
 			pods: []corev1.Pod{writer(0, exit(ruleio.ExitOK, "Completed", message(t, ruleio.OutcomeRemoved, "")))},
 			want: brief{State: succeeded, Reason: "Programmed", Proven: true, FinishedAt: podEnd},
 		},
-		"target gone": {
+		"no process of the target": {
 			job: job(), pods: []corev1.Pod{writer(0, exit(ruleio.ExitTargetGone, "Error", message(t, ruleio.OutcomeTargetGone, "")))},
 			want: brief{State: failed, Reason: "TargetGone", Message: "no process of the pod runs on the node", Gone: true, Proven: true, FinishedAt: podEnd},
 		},
@@ -255,7 +255,7 @@ func TestResultFor(t *testing.T) {
 			job: job(ended(batchv1.JobFailed, batchv1.JobReasonBackoffLimitExceeded)), pods: []corev1.Pod{writer(0, rejectedByNode("OutOfpods"))},
 			want: brief{State: failed, Reason: "WriteFailed", Message: "the node rejected the pod of the rule-writer: OutOfpods", Retryable: true, FinishedAt: jobEnd},
 		},
-		"node lost": {
+		"node does not respond": {
 			job: job(), pods: []corev1.Pod{writer(0, func(p *corev1.Pod) { p.Status.Reason = "NodeLost" })},
 			want: brief{State: running, Reason: "WriteFailed", Message: "the node does not respond"},
 		},

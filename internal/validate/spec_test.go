@@ -27,7 +27,7 @@ func binding(set func(*kubevirtv1.Interface)) *b.MVMBuilder {
 	return b.MVM("web").Interface(iface, b.PodNetwork(""))
 }
 
-// probes gives the guest a probe of each kind.
+// probes adds a probe of each kind to the guest.
 func probes(tcp, http int) func(*kubevirtv1.VirtualMachineSpec) {
 	return func(s *kubevirtv1.VirtualMachineSpec) {
 		s.Template.Spec.ReadinessProbe = &kubevirtv1.Probe{
@@ -39,7 +39,7 @@ func probes(tcp, http int) func(*kubevirtv1.VirtualMachineSpec) {
 	}
 }
 
-// probedAt gives the guest one probe.
+// probedAt adds one probe to the guest.
 func probedAt(port intstr.IntOrString, host string) func(*kubevirtv1.VirtualMachineSpec) {
 	return func(s *kubevirtv1.VirtualMachineSpec) {
 		s.Template.Spec.ReadinessProbe = &kubevirtv1.Probe{
@@ -203,7 +203,7 @@ func TestSpec(t *testing.T) {
 			mvm:  b.MVM("web").TemplateLabel(v1alpha1.LabelMeshedVirtualMachine, "db"),
 			want: []string{"InvalidSpec spec.virtualMachine.template.metadata.labels[meshvm.io/meshed-virtual-machine]"},
 		},
-		"injection switched off": {
+		"injection disabled": {
 			mvm: b.MVM("web").TemplateLabel(v1alpha1.LabelSidecarInject, "false").TemplateAnnotation(v1alpha1.LabelSidecarInject, "false"),
 			want: []string{
 				"InvalidSpec spec.virtualMachine.template.metadata.labels[sidecar.istio.io/inject]",
@@ -331,7 +331,7 @@ func TestSpec(t *testing.T) {
 				"InvalidPort spec.mesh.mtls.ports[1].name", "InvalidPort spec.mesh.mtls.ports[2].name", "InvalidPort spec.mesh.mtls.ports[3].name",
 			},
 		},
-		"timeout of nothing": {
+		"zero timeout": {
 			mvm: b.MVM("web").Timeout("0s"), want: []string{"InvalidSpec spec.mesh.traffic.timeout"},
 		},
 		"timeout without a unit": {
@@ -341,7 +341,7 @@ func TestSpec(t *testing.T) {
 			mvm:  b.MVM("web").Ports(b.TCP("db", 5432)).Retries(&networkingv1alpha3.HTTPRetry{Attempts: 2}),
 			want: []string{"InvalidSpec spec.mesh.traffic"},
 		},
-		"exclusions that do not parse": {
+		"invalid exclusions": {
 			mvm: b.MVM("web").ExcludePorts(0, 1, 65536).ExcludeCIDRs("10.0.0.0", "fd00::", "::ffff:10.0.0.0/104", "10.0.0.0/33"),
 			want: []string{
 				"InvalidPort spec.capture.outbound.excludePorts[0].port", "InvalidPort spec.capture.outbound.excludePorts[2].port",

@@ -78,7 +78,8 @@ func root(t *testing.T) string {
 	return filepath.Join(filepath.Dir(file), "..", "..", "..")
 }
 
-// TestSameDigestTwice checks that builds in two directories have the same digests.
+// TestReproducibleImages checks that builds in two directories have the same
+// digests.
 func TestSameDigestTwice(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles programs for two architectures: not run with -short")

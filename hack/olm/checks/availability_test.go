@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestWebhookOutlivesANode checks that two managers run, on different nodes if
-// possible, if a webhook without a response prevents guests from starting.
+// TestManagersOnDifferentNodes checks that two managers run, on different nodes
+// if possible, if a webhook without a response prevents guests from starting.
 func TestWebhookOutlivesANode(t *testing.T) {
 	read := func(name string, into any) {
 		t.Helper()

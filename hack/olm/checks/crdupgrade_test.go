@@ -45,7 +45,8 @@ func TestUpgradeOfKinds(t *testing.T) {
 	}
 }
 
-// TestUpgradeCheckFinds checks that upgradeSafe detects incompatible changes.
+// TestUpgradeCheckDetectsChanges checks that upgradeSafe detects incompatible
+// changes.
 func TestUpgradeCheckFinds(t *testing.T) {
 	name := "meshedvirtualmachines.meshvm.io"
 	for what, change := range map[string]func(*extv1.CustomResourceDefinition){

@@ -89,9 +89,9 @@ func TestIcon(t *testing.T) {
 	}
 }
 
-// TestRights checks that the CSV does not contain "permissions", because OLM
-// grants them cluster-wide for an operator of all namespaces, that Jobs can be
-// created in one namespace only, and that only the rule-writer can use the
+// TestPermissions checks that the CSV does not contain "permissions", because
+// OLM grants them cluster-wide for an operator of all namespaces, that Jobs can
+// be created in one namespace only, and that only the rule-writer can use the
 // privileged SCC.
 func TestRights(t *testing.T) {
 	b := load(t)
