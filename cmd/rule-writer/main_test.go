@@ -39,12 +39,12 @@ func TestRun(t *testing.T) {
 		// noResult is the exit status if the result cannot be written.
 		noResult bool
 	}{
-		"no process of the pod":            {request: gone, want: ruleio.ExitTargetGone},
-		"invalid request":     {request: "{", want: ruleio.ExitTerminal},
-		"empty annotation":    {request: "", want: ruleio.ExitTerminal},
-		"unknown flag":        {args: []string{"-x"}, want: ruleio.ExitTerminal, noResult: true},
-		"no request":          {args: []string{"-request", "/nonexistent"}, want: ruleio.ExitRetryable, noResult: true},
-		"result not writable": {request: gone, args: []string{"-result", "/nonexistent/x"}, want: ruleio.ExitRetryable, noResult: true},
+		"no process of the pod": {request: gone, want: ruleio.ExitTargetGone},
+		"invalid request":       {request: "{", want: ruleio.ExitTerminal},
+		"empty annotation":      {request: "", want: ruleio.ExitTerminal},
+		"unknown flag":          {args: []string{"-x"}, want: ruleio.ExitTerminal, noResult: true},
+		"no request":            {args: []string{"-request", "/nonexistent"}, want: ruleio.ExitRetryable, noResult: true},
+		"result not writable":   {request: gone, args: []string{"-result", "/nonexistent/x"}, want: ruleio.ExitRetryable, noResult: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -29,19 +29,19 @@ func TestRunTrace(t *testing.T) {
 		// reports is a substring of the output or of the error.
 		says string
 	}{
-		"no process of the pod as text":            {[]string{"-pod-uid", "gone", "-protocol", "tcp", "-dport", "8080"}, ruleio.ExitTargetGone, "no process of the pod"},
-		"no process of the pod, JSON":      {[]string{"--pod-uid", "gone", "--output", "json"}, ruleio.ExitTargetGone, `"outcome":"TargetGone"`},
-		"request from a file": {[]string{"-request", valid}, ruleio.ExitTargetGone, "no process of the pod"},
-		"no pod":              {nil, ruleio.ExitTerminal, "podUID is empty"},
-		"invalid UID":         {[]string{"-pod-uid", "../1"}, ruleio.ExitTerminal, "invalid pod UID"},
-		"invalid flow":        {[]string{"-pod-uid", "a", "-from", "moon"}, ruleio.ExitTerminal, "flow.from"},
-		"invalid port":        {[]string{"-pod-uid", "a", "-dport", "65536"}, ruleio.ExitTerminal, "dport"},
-		"invalid user":        {[]string{"-pod-uid", "a", "-proxy-uid", "envoy"}, ruleio.ExitTerminal, "proxy-uid"},
-		"invalid output":      {[]string{"-pod-uid", "a", "-output", "yaml"}, ruleio.ExitTerminal, "yaml"},
-		"too long":            {[]string{"-pod-uid", "a", "-duration", "1h"}, ruleio.ExitTerminal, "duration"},
-		"no such file":        {[]string{"-request", filepath.Join(dir, "none")}, ruleio.ExitTerminal, "read the request"},
-		"invalid request":     {[]string{"-request", write("bad.json", "{")}, ruleio.ExitTerminal, "invalid trace request"},
-		"result not writable": {[]string{"-pod-uid", "gone", "-result", filepath.Join(dir, "none", "x")}, ruleio.ExitRetryable, "none"},
+		"no process of the pod as text": {[]string{"-pod-uid", "gone", "-protocol", "tcp", "-dport", "8080"}, ruleio.ExitTargetGone, "no process of the pod"},
+		"no process of the pod, JSON":   {[]string{"--pod-uid", "gone", "--output", "json"}, ruleio.ExitTargetGone, `"outcome":"TargetGone"`},
+		"request from a file":           {[]string{"-request", valid}, ruleio.ExitTargetGone, "no process of the pod"},
+		"no pod":                        {nil, ruleio.ExitTerminal, "podUID is empty"},
+		"invalid UID":                   {[]string{"-pod-uid", "../1"}, ruleio.ExitTerminal, "invalid pod UID"},
+		"invalid flow":                  {[]string{"-pod-uid", "a", "-from", "moon"}, ruleio.ExitTerminal, "flow.from"},
+		"invalid port":                  {[]string{"-pod-uid", "a", "-dport", "65536"}, ruleio.ExitTerminal, "dport"},
+		"invalid user":                  {[]string{"-pod-uid", "a", "-proxy-uid", "envoy"}, ruleio.ExitTerminal, "proxy-uid"},
+		"invalid output":                {[]string{"-pod-uid", "a", "-output", "yaml"}, ruleio.ExitTerminal, "yaml"},
+		"too long":                      {[]string{"-pod-uid", "a", "-duration", "1h"}, ruleio.ExitTerminal, "duration"},
+		"no such file":                  {[]string{"-request", filepath.Join(dir, "none")}, ruleio.ExitTerminal, "read the request"},
+		"invalid request":               {[]string{"-request", write("bad.json", "{")}, ruleio.ExitTerminal, "invalid trace request"},
+		"result not writable":           {[]string{"-pod-uid", "gone", "-result", filepath.Join(dir, "none", "x")}, ruleio.ExitRetryable, "none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

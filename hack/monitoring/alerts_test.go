@@ -272,7 +272,7 @@ func (s *seriesSet) Warnings() annotations.Annotations { return nil }
 
 // TestSilentRuleIsDetected checks that TestAlerts detects a rule that never
 // fires.
-func TestCasesAreSeen(t *testing.T) {
+func TestSilentRuleIsDetected(t *testing.T) {
 	a := newAlert(t, rulefmt.Rule{Alert: "Never", Expr: "up > 1"}, map[string]string{"up": "1x5"})
 	if got := a.firing(t, 3); len(got) > 0 {
 		t.Error(fmt.Sprint(got))

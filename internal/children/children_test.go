@@ -250,11 +250,11 @@ func TestDesiredSkipsPods(t *testing.T) {
 		pods []corev1.Pod
 		want int
 	}{
-		"one":            {vmi: vmi, pods: []corev1.Pod{*pod}, want: 1},
-		"two":            {vmi: vmi, pods: []corev1.Pod{*pod, *b.LauncherPod(vmi, "fghij").IP("10.244.0.9").Obj()}, want: 2},
-		"no address":     {vmi: vmi, pods: []corev1.Pod{*b.LauncherPod(vmi, "abcde").Obj()}},
-		"no VMI":         {pods: []corev1.Pod{*pod}},
-		"no node":        {vmi: vmi, pods: []corev1.Pod{*b.LauncherPod(vmi, "abcde").Node("").IP("10.244.0.8").Obj()}},
+		"one":                   {vmi: vmi, pods: []corev1.Pod{*pod}, want: 1},
+		"two":                   {vmi: vmi, pods: []corev1.Pod{*pod, *b.LauncherPod(vmi, "fghij").IP("10.244.0.9").Obj()}, want: 2},
+		"no address":            {vmi: vmi, pods: []corev1.Pod{*b.LauncherPod(vmi, "abcde").Obj()}},
+		"no VMI":                {pods: []corev1.Pod{*pod}},
+		"no node":               {vmi: vmi, pods: []corev1.Pod{*b.LauncherPod(vmi, "abcde").Node("").IP("10.244.0.8").Obj()}},
 		"pod of a former guest": {vmi: b.VMI("web").UID("new").Obj(), pods: []corev1.Pod{*pod}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -56,10 +56,10 @@ func TestFromAudit(t *testing.T) {
 		reason  v1alpha1.ConditionReason
 		counted bool
 	}{
-		"no difference":                {},
-		"drifted":                 {[]change{drifted}, v1alpha1.ReasonDrifted, false},
+		"no difference":              {},
+		"drifted":                    {[]change{drifted}, v1alpha1.ReasonDrifted, false},
 		"drifted, with new counters": {[]change{drifted, more}, v1alpha1.ReasonDrifted, true},
-		"new totals":              {[]change{more}, "", true},
+		"new totals":                 {[]change{more}, "", true},
 		"the first totals": {[]change{func(c *v1alpha1.PodNATConfiguration, r *rulejob.AuditResult) {
 			c.Status.Applied.Counters, r.Entry.Counters = v1alpha1.TrafficCounters{}, v1alpha1.TrafficCounters{}
 		}}, "", true},
@@ -69,9 +69,9 @@ func TestFromAudit(t *testing.T) {
 			v1alpha1.ReasonSandboxRecreated, false,
 		},
 		"namespace of another pod": {[]change{ends(ruleio.OutcomeIdentityMismatch)}, v1alpha1.ReasonDrifted, false},
-		"not read":           {[]change{ends(ruleio.OutcomeFailed)}, "", false},
-		"pod gone":           {[]change{ends(ruleio.OutcomeTargetGone)}, "", false},
-		"refused":            {[]change{ends(ruleio.OutcomeInvalid)}, "", false},
+		"not read":                 {[]change{ends(ruleio.OutcomeFailed)}, "", false},
+		"pod gone":                 {[]change{ends(ruleio.OutcomeTargetGone)}, "", false},
+		"refused":                  {[]change{ends(ruleio.OutcomeInvalid)}, "", false},
 		"result for another object of the same name": {[]change{drifted, more, func(_ *v1alpha1.PodNATConfiguration, r *rulejob.AuditResult) {
 			r.Entry.UID = "other"
 		}}, "", false},
@@ -139,11 +139,11 @@ func TestFromEvents(t *testing.T) {
 		change func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node)
 		want   v1alpha1.ConditionReason
 	}{
-		"the gate was shut":            {watched(int32(ruleio.ExitRetryable), time.Hour, false), v1alpha1.ReasonDrifted},
+		"the gate was shut":                 {watched(int32(ruleio.ExitRetryable), time.Hour, false), v1alpha1.ReasonDrifted},
 		"the gate was seen shut, once more": {watched(int32(ruleio.ExitRetryable), time.Hour, true), v1alpha1.ReasonDrifted},
 		"the gate was seen shut, before":    {watched(int32(ruleio.ExitRetryable), time.Second, true), ""},
-		"the watch container was killed":     {watched(137, time.Hour, true), ""},
-		"no event":                  {func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {}, ""},
+		"the watch container was killed":    {watched(137, time.Hour, true), ""},
+		"no event":                          {func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {}, ""},
 		"another boot":                      {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "boot-2" }, v1alpha1.ReasonNodeRebooted},
 		"boot not reported":                 {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "" }, ""},
 		"boot not known":                    {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, _ *corev1.Node) { a.BootID = "" }, ""},
@@ -154,11 +154,11 @@ func TestFromEvents(t *testing.T) {
 		"no rules written": {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) {
 			a.RequestDigest, n.Status.NodeInfo.BootID = "", "boot-2"
 		}, ""},
-		"a container restarted, of two": {older(container(1, time.Hour), container(0, 0)), ""},
-		"all started for the first time, later":       {older(container(0, time.Hour), container(0, time.Hour)), ""},
-		"all restarted, before":         {older(container(1, time.Second), container(2, time.Second)), ""},
-		"all restarted":                 {older(container(1, time.Hour), container(2, time.Hour)), v1alpha1.ReasonSandboxRecreated},
-		"none reported":                 {older(), ""},
+		"a container restarted, of two":         {older(container(1, time.Hour), container(0, 0)), ""},
+		"all started for the first time, later": {older(container(0, time.Hour), container(0, time.Hour)), ""},
+		"all restarted, before":                 {older(container(1, time.Second), container(2, time.Second)), ""},
+		"all restarted":                         {older(container(1, time.Hour), container(2, time.Hour)), v1alpha1.ReasonSandboxRecreated},
+		"none reported":                         {older(), ""},
 		"restarted, but the kubelet reports sandboxes": {func(_ *v1alpha1.AppliedRules, p *corev1.Pod, _ *corev1.Node) {
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{container(1, time.Hour)}
 		}, ""},
@@ -185,13 +185,13 @@ func TestAdd(t *testing.T) {
 	tests := map[string]struct {
 		total, last, now, want v1alpha1.TrafficCounters
 	}{
-		"the first":        {v1alpha1.TrafficCounters{}, v1alpha1.TrafficCounters{}, counters(5, 2, 0), counters(5, 2, 0)},
-		"grown":            {counters(5, 2, 0), counters(5, 2, 0), counters(7, 2, 1), counters(7, 2, 1)},
-		"a second table":   {counters(105, 2, 0), counters(5, 2, 0), counters(7, 2, 1), counters(107, 2, 1)},
-		"started from zero":       {counters(105, 20, 3), counters(5, 2, 0), counters(1, 0, 0), counters(106, 20, 3)},
-		"unchanged":   {counters(5, 2, 0), counters(5, 2, 0), counters(5, 2, 0), counters(5, 2, 0)},
-		"partly reported":     {counters(5, 5, 5), counters(5, 5, 5), counters(6, 1, 5), counters(6, 6, 5)},
-		"not reported": {counters(5, 2, 0), counters(5, 2, 0), v1alpha1.TrafficCounters{}, counters(5, 2, 0)},
+		"the first":         {v1alpha1.TrafficCounters{}, v1alpha1.TrafficCounters{}, counters(5, 2, 0), counters(5, 2, 0)},
+		"grown":             {counters(5, 2, 0), counters(5, 2, 0), counters(7, 2, 1), counters(7, 2, 1)},
+		"a second table":    {counters(105, 2, 0), counters(5, 2, 0), counters(7, 2, 1), counters(107, 2, 1)},
+		"started from zero": {counters(105, 20, 3), counters(5, 2, 0), counters(1, 0, 0), counters(106, 20, 3)},
+		"unchanged":         {counters(5, 2, 0), counters(5, 2, 0), counters(5, 2, 0), counters(5, 2, 0)},
+		"partly reported":   {counters(5, 5, 5), counters(5, 5, 5), counters(6, 1, 5), counters(6, 6, 5)},
+		"not reported":      {counters(5, 2, 0), counters(5, 2, 0), v1alpha1.TrafficCounters{}, counters(5, 2, 0)},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

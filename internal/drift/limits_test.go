@@ -16,7 +16,7 @@ var limits = drift.Limits{Drifts: 3, Window: time.Hour, Backoff: 30 * time.Secon
 
 // repeated records findings at the given minutes after Epoch. Each finding
 // except the last is repaired before the next.
-func fight(findings ...any) *v1alpha1.PodNATConfigurationStatus {
+func repeated(findings ...any) *v1alpha1.PodNATConfigurationStatus {
 	c, _ := proven()
 	st := &c.Status
 	var reason v1alpha1.ConditionReason
@@ -45,21 +45,21 @@ func TestHold(t *testing.T) {
 		want     drift.Hold
 		recent   int32
 	}{
-		"the first is repaired immediately": {[]any{d, 0}, 0, drift.Hold{}, 1},
-		"the second is delayed":                  {[]any{d, 0, 1}, 1, drift.Hold{Wait: 30 * time.Second}, 2},
-		"the third is delayed twice as long":     {[]any{d, 0, 1, 3}, 3, drift.Hold{Wait: time.Minute}, 3},
-		"after the delay":                     {[]any{d, 0, 1, 3}, 4, drift.Hold{}, 3},
-		"the fourth is contended":             {[]any{d, 0, 10, 20, 30}, 30, drift.Hold{Wait: 30 * time.Minute, Contended: true, Until: minute(60)}, 4},
-		"contention ends with the window":           {[]any{d, 0, 10, 20, 30}, 60, drift.Hold{}, 4},
-		"a new window":                      {[]any{d, 0, 10, 20, 30, 70}, 70, drift.Hold{}, 1},
-		"slow drifts are not contention":          {[]any{d, 0, 61, 122, 183, 244}, 244, drift.Hold{}, 1},
-		"new sandboxes are not contention":            {[]any{s, 0, 1, 2, 3, 4, 5}, 5, drift.Hold{}, 0},
-		"a new sandbox during contention":     {[]any{d, 0, 10, 20, s, 21, d, 30}, 30, drift.Hold{Wait: 30 * time.Minute, Contended: true, Until: minute(60)}, 4},
-		"a new sandbox is not delayed":  {[]any{d, 0, 10, 20, s, 21}, 21, drift.Hold{}, 3},
+		"the first is repaired immediately":  {[]any{d, 0}, 0, drift.Hold{}, 1},
+		"the second is delayed":              {[]any{d, 0, 1}, 1, drift.Hold{Wait: 30 * time.Second}, 2},
+		"the third is delayed twice as long": {[]any{d, 0, 1, 3}, 3, drift.Hold{Wait: time.Minute}, 3},
+		"after the delay":                    {[]any{d, 0, 1, 3}, 4, drift.Hold{}, 3},
+		"the fourth is contended":            {[]any{d, 0, 10, 20, 30}, 30, drift.Hold{Wait: 30 * time.Minute, Contended: true, Until: minute(60)}, 4},
+		"contention ends with the window":    {[]any{d, 0, 10, 20, 30}, 60, drift.Hold{}, 4},
+		"a new window":                       {[]any{d, 0, 10, 20, 30, 70}, 70, drift.Hold{}, 1},
+		"slow drifts are not contention":     {[]any{d, 0, 61, 122, 183, 244}, 244, drift.Hold{}, 1},
+		"new sandboxes are not contention":   {[]any{s, 0, 1, 2, 3, 4, 5}, 5, drift.Hold{}, 0},
+		"a new sandbox during contention":    {[]any{d, 0, 10, 20, s, 21, d, 30}, 30, drift.Hold{Wait: 30 * time.Minute, Contended: true, Until: minute(60)}, 4},
+		"a new sandbox is not delayed":       {[]any{d, 0, 10, 20, s, 21}, 21, drift.Hold{}, 3},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			st := fight(tc.findings...)
+			st := repeated(tc.findings...)
 			if got := limits.Hold(st, minute(tc.at)); got != tc.want || st.Repairs.Recent != tc.recent {
 				t.Errorf("got %+v, recent %d, want %+v, %d", got, st.Repairs.Recent, tc.want, tc.recent)
 			}
@@ -73,7 +73,7 @@ func TestHold(t *testing.T) {
 }
 
 func TestNoteCountsARepairOnce(t *testing.T) {
-	st := fight(v1alpha1.ReasonDrifted, 0)
+	st := repeated(v1alpha1.ReasonDrifted, 0)
 	if drift.Proven(st, "digest") || !drift.Due(st) {
 		t.Error("the rules are proven after a drift")
 	}

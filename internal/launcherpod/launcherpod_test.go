@@ -22,17 +22,17 @@ func TestIsLauncher(t *testing.T) {
 		change func(p *corev1.Pod)
 		want   bool
 	}{
-		"created by KubeVirt":              {func(*corev1.Pod) {}, true},
-		"another version of KubeVirt":      {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "kubevirt.io/v1alpha3" }, true},
-		"no label":                         {func(p *corev1.Pod) { delete(p.Labels, kubevirtv1.AppLabel) }, false},
-		"another component of KubeVirt":    {func(p *corev1.Pod) { p.Labels[kubevirtv1.AppLabel] = "virt-handler" }, false},
-		"no owner":                         {func(p *corev1.Pod) { p.OwnerReferences = nil }, false},
-		"an owner that is not controller":  {func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }, false},
-		"an owner of another kind":         {func(p *corev1.Pod) { p.OwnerReferences[0].Kind = "VirtualMachine" }, false},
-		"an owner of another group":        {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "example.com/v1" }, false},
-		"a group with the same prefix": {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "kubevirt.io.example.com/v1" }, false},
-		"another guest as creator":         {func(p *corev1.Pod) { p.Labels[kubevirtv1.CreatedByLabel] = "other" }, false},
-		"the host's network":               {func(p *corev1.Pod) { p.Spec.HostNetwork = true }, false},
+		"created by KubeVirt":             {func(*corev1.Pod) {}, true},
+		"another version of KubeVirt":     {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "kubevirt.io/v1alpha3" }, true},
+		"no label":                        {func(p *corev1.Pod) { delete(p.Labels, kubevirtv1.AppLabel) }, false},
+		"another component of KubeVirt":   {func(p *corev1.Pod) { p.Labels[kubevirtv1.AppLabel] = "virt-handler" }, false},
+		"no owner":                        {func(p *corev1.Pod) { p.OwnerReferences = nil }, false},
+		"an owner that is not controller": {func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }, false},
+		"an owner of another kind":        {func(p *corev1.Pod) { p.OwnerReferences[0].Kind = "VirtualMachine" }, false},
+		"an owner of another group":       {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "example.com/v1" }, false},
+		"a group with the same prefix":    {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "kubevirt.io.example.com/v1" }, false},
+		"another guest as creator":        {func(p *corev1.Pod) { p.Labels[kubevirtv1.CreatedByLabel] = "other" }, false},
+		"the host's network":              {func(p *corev1.Pod) { p.Spec.HostNetwork = true }, false},
 		"no creator, no UID": {func(p *corev1.Pod) {
 			delete(p.Labels, kubevirtv1.CreatedByLabel)
 		}, false},
@@ -106,12 +106,12 @@ func TestDataPlane(t *testing.T) {
 		sidecar bool
 		want    v1alpha1.DataPlane
 	}{
-		"no proxy":               {corev1.Pod{}, false, v1alpha1.DataPlaneSidecar},
-		"sidecar":                {corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{sidecar}}}, true, v1alpha1.DataPlaneSidecar},
-		"native sidecar":         {corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{sidecar}}}, true, v1alpha1.DataPlaneSidecar},
-		"ambient":                {corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: ambient}}, false, v1alpha1.DataPlaneAmbient},
-		"ambient, with sidecar":  {corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: ambient}, Spec: corev1.PodSpec{Containers: []corev1.Container{sidecar}}}, true, v1alpha1.DataPlaneSidecar},
-		"another mode in label":  {corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelDataPlaneMode: "none"}}}, false, v1alpha1.DataPlaneSidecar},
+		"no proxy":                      {corev1.Pod{}, false, v1alpha1.DataPlaneSidecar},
+		"sidecar":                       {corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{sidecar}}}, true, v1alpha1.DataPlaneSidecar},
+		"native sidecar":                {corev1.Pod{Spec: corev1.PodSpec{InitContainers: []corev1.Container{sidecar}}}, true, v1alpha1.DataPlaneSidecar},
+		"ambient":                       {corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: ambient}}, false, v1alpha1.DataPlaneAmbient},
+		"ambient, with sidecar":         {corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: ambient}, Spec: corev1.PodSpec{Containers: []corev1.Container{sidecar}}}, true, v1alpha1.DataPlaneSidecar},
+		"another mode in label":         {corev1.Pod{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{v1alpha1.LabelDataPlaneMode: "none"}}}, false, v1alpha1.DataPlaneSidecar},
 		"a container with another name": {corev1.Pod{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "istio-proxy-2"}}}}, false, v1alpha1.DataPlaneSidecar},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -195,14 +195,14 @@ func TestConfigurationSpecRejects(t *testing.T) {
 		want  v1alpha1.ConditionReason
 		is    error
 	}{
-		"no facts":     {is: natplan.ErrIncompleteFacts},
-		"no pod":            {mvm: mvm, facts: natplan.Facts{VMI: vmi}, is: natplan.ErrIncompleteFacts},
-		"no VMI":            {mvm: mvm, facts: natplan.Facts{Pod: pod}, is: natplan.ErrIncompleteFacts},
-		"other namespace":   {mvm: mvm, facts: natplan.Facts{Pod: foreign, VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
-		"not a virt-launcher pod":       {mvm: mvm, facts: natplan.Facts{Pod: b.LauncherPod(vmi, "a").Label("kubevirt.io", "x").Obj(), VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
-		"pod of former VMI": {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").UID("new").Obj()}, want: v1alpha1.ReasonNotALauncherPod},
-		"bridge":            {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: bridged}, want: v1alpha1.ReasonBridgeBinding},
-		"guest network":     {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").NetworkCIDR("x").Obj()}, want: v1alpha1.ReasonInvalidCIDR},
+		"no facts":                {is: natplan.ErrIncompleteFacts},
+		"no pod":                  {mvm: mvm, facts: natplan.Facts{VMI: vmi}, is: natplan.ErrIncompleteFacts},
+		"no VMI":                  {mvm: mvm, facts: natplan.Facts{Pod: pod}, is: natplan.ErrIncompleteFacts},
+		"other namespace":         {mvm: mvm, facts: natplan.Facts{Pod: foreign, VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
+		"not a virt-launcher pod": {mvm: mvm, facts: natplan.Facts{Pod: b.LauncherPod(vmi, "a").Label("kubevirt.io", "x").Obj(), VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
+		"pod of former VMI":       {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").UID("new").Obj()}, want: v1alpha1.ReasonNotALauncherPod},
+		"bridge":                  {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: bridged}, want: v1alpha1.ReasonBridgeBinding},
+		"guest network":           {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").NetworkCIDR("x").Obj()}, want: v1alpha1.ReasonInvalidCIDR},
 		"guest's IPv6 network of IPv4": {
 			mvm: mvm, facts: natplan.Facts{Pod: b.LauncherPod(vmi, "abcde").IP("fd00::8").Obj(), VMI: b.VMI("web").NetworkIPv6CIDR("10.0.0.0/8").Obj()},
 			want: v1alpha1.ReasonInvalidCIDR,
@@ -267,9 +267,9 @@ func TestProbesOfTheRunningGuest(t *testing.T) {
 		mvm  *b.MVMBuilder
 		want string
 	}{
-		"unchanged ports": {b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("health", 8081)), ""},
-		"a removed port":     {b.MVM("web").Ports(b.HTTP("http", 80, 8080)), "spec.probedPorts[1]"},
-		"a removed port in an excluded range":     {b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 8081, EndPort: 8090}), ""},
+		"unchanged ports":                     {b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("health", 8081)), ""},
+		"a removed port":                      {b.MVM("web").Ports(b.HTTP("http", 80, 8080)), "spec.probedPorts[1]"},
+		"a removed port in an excluded range": {b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 8081, EndPort: 8090}), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := validate.Spec(tc.mvm.Obj()); err != nil {

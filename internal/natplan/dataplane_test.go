@@ -23,7 +23,7 @@ func TestDataPlaneOfThePod(t *testing.T) {
 		pod  *b.PodBuilder
 		want v1alpha1.PodNATConfigurationSpec
 	}{
-		"sidecar":                    {"", b.LauncherPod(vmi, "a").IP("10.244.0.8"), v1alpha1.PodNATConfigurationSpec{}},
+		"sidecar":                      {"", b.LauncherPod(vmi, "a").IP("10.244.0.8"), v1alpha1.PodNATConfigurationSpec{}},
 		"sidecar, ambient in the spec": {v1alpha1.DataPlaneAmbient, b.LauncherPod(vmi, "a").IP("10.244.0.8"), v1alpha1.PodNATConfigurationSpec{}},
 		"ambient": {v1alpha1.DataPlaneAmbient, b.LauncherPod(vmi, "a").IP("10.244.0.8").Ambient("enabled", false), v1alpha1.PodNATConfigurationSpec{
 			DataPlane: v1alpha1.DataPlaneAmbient, Proxy: v1alpha1.ProxyPorts{LocalPorts: validate.AmbientLocalPorts},

@@ -62,7 +62,7 @@ func TestInterfaceBeforeVMIStatus(t *testing.T) {
 		want       string
 	}{
 		"Multus reports it":  {b.VMI("web"), `[{"name":"x","interface":"net1"},{"name":"ovn","interface":"ovn-udn1","default":true}]`, "ovn-udn1"},
-		"the VMI reports it":       {b.VMI("web").PodInterface("default", "ens3"), `[{"interface":"eth9","default":true}]`, "ens3"},
+		"the VMI reports it": {b.VMI("web").PodInterface("default", "ens3"), `[{"interface":"eth9","default":true}]`, "ens3"},
 		"nothing reports it": {b.VMI("web"), `[{"name":"x"}]`, "eth0"},
 		"nonsense":           {b.VMI("web"), `{`, "eth0"},
 	} {

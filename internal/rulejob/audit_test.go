@@ -105,11 +105,11 @@ func TestAuditGroups(t *testing.T) {
 		targets []rulejob.AuditTarget
 		want    []int
 	}{
-		"none":           {nil, nil},
-		"one":            {auditTargets(t, 1), []int{1}},
-		"maximum number": {auditTargets(t, rulejob.MaxAuditTargets), []int{rulejob.MaxAuditTargets}},
-		"one more than the maximum":       {auditTargets(t, rulejob.MaxAuditTargets+1), []int{rulejob.MaxAuditTargets, 1}},
-		"large plans":    {large[:3], []int{2, 1}},
+		"none":                      {nil, nil},
+		"one":                       {auditTargets(t, 1), []int{1}},
+		"maximum number":            {auditTargets(t, rulejob.MaxAuditTargets), []int{rulejob.MaxAuditTargets}},
+		"one more than the maximum": {auditTargets(t, rulejob.MaxAuditTargets+1), []int{rulejob.MaxAuditTargets, 1}},
+		"large plans":               {large[:3], []int{2, 1}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

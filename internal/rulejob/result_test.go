@@ -120,9 +120,9 @@ func TestResultFor(t *testing.T) {
 		pods []corev1.Pod
 		want brief
 	}{
-		"no pod yet":    {job: job(), want: brief{State: running, Reason: "Programming"}},
-		"no status": {want: brief{State: running, Reason: "Programming"}},
-		"starting":      {job: job(), pods: []corev1.Pod{writer(0, waiting("ContainerCreating"))}, want: brief{State: running, Reason: "Programming"}},
+		"no pod yet": {job: job(), want: brief{State: running, Reason: "Programming"}},
+		"no status":  {want: brief{State: running, Reason: "Programming"}},
+		"starting":   {job: job(), pods: []corev1.Pod{writer(0, waiting("ContainerCreating"))}, want: brief{State: running, Reason: "Programming"}},
 		"pod of another Job": {
 			job: job(), pods: []corev1.Pod{foreign}, want: brief{State: running, Reason: "Programming"},
 		},

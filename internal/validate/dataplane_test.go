@@ -28,7 +28,7 @@ func TestDataPlane(t *testing.T) {
 		"sidecar, labelled for ambient mode":   {b.MVM("web").TemplateLabel(mode, "ambient"), labels + "[" + mode + "]"},
 		"neither":                              {b.MVM("web").DataPlane("Waypoint"), "spec.mesh.dataPlane"},
 		"ambient":                              {ambient(), ""},
-		"ambient, with label":                 {ambient().TemplateLabel(mode, "ambient").TemplateLabel(inject, "false").TemplateAnnotation(inject, "false"), ""},
+		"ambient, with label":                  {ambient().TemplateLabel(mode, "ambient").TemplateLabel(inject, "false").TemplateAnnotation(inject, "false"), ""},
 		"ambient, labelled to be out of it":    {ambient().TemplateLabel(mode, "none"), labels + "[" + mode + "]"},
 		"ambient with a sidecar's label":       {ambient().TemplateLabel(inject, "true"), labels + "[" + inject + "]"},
 		"ambient with a sidecar's annotation":  {ambient().TemplateAnnotation(inject, "True"), annotations + "[" + inject + "]"},

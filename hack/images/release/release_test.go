@@ -80,7 +80,7 @@ func root(t *testing.T) string {
 
 // TestReproducibleImages checks that builds in two directories have the same
 // digests.
-func TestSameDigestTwice(t *testing.T) {
+func TestReproducibleImages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("compiles programs for two architectures: not run with -short")
 	}

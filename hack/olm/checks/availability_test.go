@@ -13,7 +13,7 @@ import (
 
 // TestManagersOnDifferentNodes checks that two managers run, on different nodes
 // if possible, if a webhook without a response prevents guests from starting.
-func TestWebhookOutlivesANode(t *testing.T) {
+func TestManagersOnDifferentNodes(t *testing.T) {
 	read := func(name string, into any) {
 		t.Helper()
 		raw, err := os.ReadFile("../../../config/" + name)

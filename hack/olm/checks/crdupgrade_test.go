@@ -47,7 +47,7 @@ func TestUpgradeOfKinds(t *testing.T) {
 
 // TestUpgradeCheckDetectsChanges checks that upgradeSafe detects incompatible
 // changes.
-func TestUpgradeCheckFinds(t *testing.T) {
+func TestUpgradeCheckDetectsChanges(t *testing.T) {
 	name := "meshedvirtualmachines.meshvm.io"
 	for what, change := range map[string]func(*extv1.CustomResourceDefinition){
 		"":                func(*extv1.CustomResourceDefinition) {},

@@ -93,7 +93,7 @@ func TestIcon(t *testing.T) {
 // OLM grants them cluster-wide for an operator of all namespaces, that Jobs can
 // be created in one namespace only, and that only the rule-writer can use the
 // privileged SCC.
-func TestRights(t *testing.T) {
+func TestPermissions(t *testing.T) {
 	b := load(t)
 	strategy := b.CSV.Spec.InstallStrategy.StrategySpec
 	if len(strategy.Permissions) > 0 {
