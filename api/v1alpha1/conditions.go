@@ -126,6 +126,13 @@ const (
 	// Possible reasons when True: ForeignEntries.
 	ConditionVirtualMachineAdjusted ConditionType = "VirtualMachineAdjusted"
 
+	// ConditionStrayGuests is present and True only while VirtualMachineInstances
+	// carry the label of this MeshedVirtualMachine that it does not control, for
+	// example clones. It does not affect Ready.
+	//
+	// Possible reasons when True: CopiedLabels.
+	ConditionStrayGuests ConditionType = "StrayGuests"
+
 	// ConditionStartNotHeld is present and True only while a virt-launcher pod
 	// is running whose guest was started before the rules of the pod were
 	// verified, although the spec requires verification first. It does not
@@ -268,6 +275,9 @@ const (
 	// ReasonForeignEntries: the message lists the entries, their field managers
 	// and how to keep or undo the changes.
 	ReasonForeignEntries ConditionReason = "ForeignEntries"
+	// ReasonCopiedLabels: the labels of the VirtualMachine were copied to another
+	// VirtualMachine. The message names the guests.
+	ReasonCopiedLabels ConditionReason = "CopiedLabels"
 	// ReasonGateMissing: a pod was created without the mechanism that delays
 	// the guest. This is the start gate container or, with start gate Pause,
 	// the start strategy.

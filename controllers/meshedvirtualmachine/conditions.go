@@ -41,6 +41,9 @@ func (s *scope) conditions() []conditions.Condition {
 	if message := s.adjusted(); message != "" {
 		all = append(all, conditions.True(v1alpha1.ConditionVirtualMachineAdjusted, v1alpha1.ReasonForeignEntries, message))
 	}
+	if message := s.strayGuests(); message != "" {
+		all = append(all, conditions.True(v1alpha1.ConditionStrayGuests, v1alpha1.ReasonCopiedLabels, message))
+	}
 	if c, ok := s.startNotHeld(); ok {
 		all = append(all, c)
 	}

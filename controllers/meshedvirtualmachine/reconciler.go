@@ -54,6 +54,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return result, errors.Join(err, patchErr)
 	}
 	conditions.Record(r.Recorder, s.mvm, s.before.Status.Conditions, s.mvm.Status.Conditions)
+	r.recordStrays(s)
 	return result, err
 }
 
@@ -70,7 +71,7 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.dependenciesKnown = true
-	if err := errors.Join(r.gather(ctx, s), r.gatherNATs(ctx, s), r.gatherHidden(ctx, s), r.gatherPolicies(ctx, s)); err != nil {
+	if err := errors.Join(r.gather(ctx, s), r.gatherNATs(ctx, s), r.gatherHidden(ctx, s), r.gatherPolicies(ctx, s), r.gatherStrays(ctx, s)); err != nil {
 		return err
 	}
 	if s.invalid != nil {

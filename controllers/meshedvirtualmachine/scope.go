@@ -57,6 +57,9 @@ type scope struct {
 	// podsKnown is set.
 	pods      []corev1.Pod
 	podsKnown bool
+	// strays are VirtualMachineInstances that carry the object's label and are not
+	// its guest, sorted by name.
+	strays []*unstructured.Unstructured
 	// nats are the PodNATConfigurations by pod UID.
 	nats map[types.UID]v1alpha1.PodNATConfiguration
 

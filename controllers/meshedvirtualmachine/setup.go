@@ -87,6 +87,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	r.upstream = newUpstream(r.Client, mgr.GetCache(), c, handler.EnqueueRequestsFromMapFunc(r.sameName))
 	r.upstream.handlers = map[schema.GroupVersionKind]handler.EventHandler{
 		children.PeerAuthenticationKind: handler.EnqueueRequestsFromMapFunc(r.policyChanged),
+		vmiKind:                         handler.EnqueueRequestsFromMapFunc(r.vmiChanged),
 	}
 	return nil
 }

@@ -25,7 +25,6 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
-	"meshvm.io/meshvm/internal/sharedlists"
 	"meshvm.io/meshvm/internal/validate"
 )
 
@@ -205,19 +204,6 @@ func TestConditions(t *testing.T) {
 				s.mvm.Spec.Version = "v2"
 			}),
 			[]string{"RestartRequired=True/RestartRequired"},
-		},
-		"entries of other clients": {
-			world(func(s *scope) {
-				s.lists.Differences = []sharedlists.Difference{{Path: []string{"spec", "template", "spec", "volumes"}, Name: "x", Change: "was added"}}
-			}),
-			[]string{"Ready=True/Ready", "VirtualMachineAdjusted=True/ForeignEntries"},
-		},
-		"an operation that delays an edit": {
-			world(func(s *scope) {
-				s.lists.Delayed = "VirtualMachineRestore r"
-				s.noteDelay()
-			}),
-			[]string{"VirtualMachineReady=False/OutOfDate", "Ready=False/OutOfDate", "Reconciling=True/Progressing", "-VirtualMachineAdjusted"},
 		},
 		"operator paused": {
 			world(func(s *scope) { s.paused = true }),

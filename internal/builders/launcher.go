@@ -111,6 +111,7 @@ func LauncherPod(vmi *kubevirtv1.VirtualMachineInstance, suffix string) *PodBuil
 	labels[kubevirtv1.AppLabel] = "virt-launcher"
 	labels[kubevirtv1.CreatedByLabel] = string(vmi.UID)
 	labels[kubevirtv1.DeprecatedVirtualMachineNameLabel] = vmi.Name
+	labels[kubevirtv1.VirtualMachineInstanceIDLabel] = vmi.Name
 	b := &PodBuilder{corev1.Pod{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{

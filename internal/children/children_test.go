@@ -226,6 +226,7 @@ func TestSelectors(t *testing.T) {
 					pod = vm.Spec.Template.ObjectMeta.Labels
 				}
 			}
+			pod[kubevirtv1.VirtualMachineInstanceIDLabel] = "web" // KubeVirt sets it.
 			for _, o := range objects {
 				if s, ok := o.(*corev1.Service); ok {
 					for k, v := range s.Spec.Selector {

@@ -24,12 +24,7 @@ func service(in Input) *corev1.Service {
 	addMetadata(&s.ObjectMeta, wanted.Labels, wanted.Annotations)
 	s.SetGroupVersionKind(ServiceKind)
 	s.Spec = corev1.ServiceSpec{
-		// The app label is what Istio names the workload by; the other one
-		// keeps pods away that happen to share it.
-		Selector: map[string]string{
-			v1alpha1.LabelApp:                  app(mvm),
-			v1alpha1.LabelMeshedVirtualMachine: mvm.Name,
-		},
+		Selector: podSelector(in),
 		// The families themselves are the cluster's, in its order.
 		IPFamilyPolicy:           new(ipFamilyPolicy(wanted.IPFamilyPolicy)),
 		ExternalTrafficPolicy:    wanted.ExternalTrafficPolicy,

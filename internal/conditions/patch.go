@@ -47,6 +47,7 @@ var abnormal = map[string]bool{
 	string(v1alpha1.ConditionConflicted):             true,
 	string(v1alpha1.ConditionRestartRequired):        true,
 	string(v1alpha1.ConditionVirtualMachineAdjusted): true,
+	string(v1alpha1.ConditionStrayGuests):            true,
 	string(v1alpha1.ConditionStartNotHeld):           true,
 }
 

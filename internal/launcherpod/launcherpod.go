@@ -58,6 +58,13 @@ func GuestName(o metav1.Object) string {
 	return o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]
 }
 
+// IsStray reports whether the pod carries the label of a MeshedVirtualMachine to whose
+// guest it does not belong, as the pod of a clone does.
+func IsStray(p *corev1.Pod) bool {
+	name := p.Labels[v1alpha1.LabelMeshedVirtualMachine]
+	return name != "" && GuestName(p) != name
+}
+
 // IsTemporary reports whether KubeVirt created the pod only to have a volume
 // provisioned. Such a pod runs no guest (KubeVirt,
 // pkg/virt-controller/services/template.go, RenderLaunchManifestNoVm).

@@ -39,7 +39,7 @@ const startupLimit = 24 * 60 * 60
 // patch only adds values, so fields that this program does not know are
 // preserved.
 func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
-	if !launcherpod.HasLabel(pod) || launcherpod.IsTemporary(pod) || HasGate(pod) || HasWatch(pod) {
+	if !Asks(pod) {
 		return nil
 	}
 	var ops []jsonpatch.Operation
@@ -60,6 +60,14 @@ func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
 	return append(ops, appendTo("/spec/volumes", pod.Spec.Volumes, corev1.Volume{
 		Name: noToken, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
 	}))
+}
+
+// Asks reports whether the pod is a virt-launcher pod that runs a guest, asks for a
+// gate, and does not have one.
+func Asks(pod *corev1.Pod) bool {
+	asks := pod.Labels[v1alpha1.LabelStartGate]
+	return launcherpod.HasLabel(pod) && !launcherpod.IsTemporary(pod) && !HasGate(pod) && !HasWatch(pod) &&
+		(asks == v1alpha1.StartGateContainer || asks == v1alpha1.StartGateWatch)
 }
 
 // appendTo adds an item to a list, or creates the list when it is empty.

@@ -9,9 +9,15 @@ import (
 	"net/http"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/startgate"
 )
 
@@ -21,26 +27,63 @@ const PodPath = "/mutate-virt-launcher-pod"
 // Setup registers the handler with the manager's webhook server. Every instance
 // of the manager answers, whether it leads or not.
 func Setup(mgr ctrl.Manager, o startgate.Options) {
+	// The first pod does not wait until the cache is filled.
+	if _, err := mgr.GetCache().GetInformer(context.Background(), &v1alpha1.MeshedVirtualMachine{}, cache.BlockUntilSynced(false)); err != nil {
+		mgr.GetLogger().Error(err, "Cannot watch MeshedVirtualMachines yet")
+	}
 	mgr.GetWebhookServer().Register(PodPath, &admission.Webhook{
-		Handler: handler{options: o, decoder: admission.NewDecoder(mgr.GetScheme())},
+		Handler: handler{
+			options: o, decoder: admission.NewDecoder(mgr.GetScheme()),
+			cached: mgr.GetClient(), live: mgr.GetAPIReader(),
+		},
 	})
 }
 
 type handler struct {
 	options startgate.Options
 	decoder admission.Decoder
+	// cached and live read MeshedVirtualMachines from the cache and from the API
+	// server.
+	cached, live client.Reader
 }
 
-// Handle answers with the patch that adds the gate. A pod that cannot be read is
-// rejected: without its gate the guest could send packets before its rules are programmed.
-func (h handler) Handle(_ context.Context, req admission.Request) admission.Response {
+// Handle answers with the patch that adds the gate, or that removes the labels of a
+// MeshedVirtualMachine from a pod whose guest it does not control. A pod that cannot be
+// read is rejected: without its gate the guest could send packets before its rules are
+// programmed.
+func (h handler) Handle(ctx context.Context, req admission.Request) admission.Response {
 	var pod corev1.Pod
 	if err := h.decoder.Decode(req, &pod); err != nil {
 		return admission.Errored(http.StatusBadRequest, err)
 	}
-	patch := startgate.Patch(&pod, h.options)
-	if patch == nil {
+	if !startgate.Asks(&pod) {
 		return admission.Allowed("no gate asked for")
 	}
-	return admission.Patched("the gate delays the guest", patch...)
+	if launcherpod.IsStray(&pod) || h.ownerless(ctx, req.Namespace, &pod) {
+		return admission.Patched("no MeshedVirtualMachine controls the guest", startgate.Release(&pod)...)
+	}
+	return admission.Patched("the gate delays the guest", startgate.Patch(&pod, h.options)...)
+}
+
+// ownerless reports whether the MeshedVirtualMachine that the pod's label names does not
+// exist, as after a restore into another namespace. The cache can be older than the
+// MeshedVirtualMachine, so a missing one is looked up on the API server. A pod whose
+// owner cannot be determined gets the gate.
+func (h handler) ownerless(ctx context.Context, namespace string, pod *corev1.Pod) bool {
+	name := pod.Labels[v1alpha1.LabelMeshedVirtualMachine]
+	if name == "" || h.cached == nil {
+		return false
+	}
+	key := client.ObjectKey{Namespace: namespace, Name: name}
+	if err := h.cached.Get(ctx, key, &v1alpha1.MeshedVirtualMachine{}); !apierrors.IsNotFound(err) {
+		return false
+	}
+	// The manager may list MeshedVirtualMachines and not get them.
+	var list v1alpha1.MeshedVirtualMachineList
+	err := h.live.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{"metadata.name": name})
+	if err != nil {
+		logf.FromContext(ctx).Error(err, "Cannot determine whether the MeshedVirtualMachine of a pod exists", "namespace", namespace, "meshedVirtualMachine", name)
+		return false
+	}
+	return len(list.Items) == 0
 }

@@ -83,8 +83,12 @@ func (s *suite) startGuest(name, node string) (*kubevirtv1.VirtualMachineInstanc
 // launcher creates another virt-launcher pod for a guest.
 func (s *suite) launcher(vmi *kubevirtv1.VirtualMachineInstance, node string) *corev1.Pod {
 	s.Helper()
-	labels := map[string]string{kubevirtv1.AppLabel: "virt-launcher", kubevirtv1.CreatedByLabel: string(vmi.UID)}
+	labels := map[string]string{}
 	maps.Copy(labels, vmi.Labels)
+	maps.Copy(labels, map[string]string{
+		kubevirtv1.AppLabel: "virt-launcher", kubevirtv1.CreatedByLabel: string(vmi.UID),
+		kubevirtv1.DeprecatedVirtualMachineNameLabel: vmi.Name, kubevirtv1.VirtualMachineInstanceIDLabel: vmi.Name,
+	})
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: s.namespace, GenerateName: "virt-launcher-" + vmi.Name + "-", Labels: labels,

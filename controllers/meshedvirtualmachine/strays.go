@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package meshedvirtualmachine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// maxStrays is the number of strays that a condition names.
+const maxStrays = 5
+
+// vmiChanged maps a VirtualMachineInstance to the MeshedVirtualMachine of its name, and
+// to the one that its label names.
+func (r *Reconciler) vmiChanged(ctx context.Context, o client.Object) []reconcile.Request {
+	requests := r.sameName(ctx, o)
+	labeled := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]}
+	if labeled.Name != "" && labeled.Name != o.GetName() {
+		requests = append(requests, reconcile.Request{NamespacedName: labeled})
+	}
+	return requests
+}
+
+// gatherStrays finds VirtualMachineInstances that carry the label of the
+// MeshedVirtualMachine and are not its guest. A clone, a restore to another
+// VirtualMachine and an import copy the labels of the template.
+func (r *Reconciler) gatherStrays(ctx context.Context, s *scope) error {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(vmiKind.GroupVersion().WithKind(vmiKind.Kind + "List"))
+	mine := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
+	if err := r.Client.List(ctx, list, client.InNamespace(s.mvm.Namespace), mine); err != nil {
+		return fmt.Errorf("list VirtualMachineInstances: %w", err)
+	}
+	for i := range list.Items {
+		if vmi := &list.Items[i]; vmi.GetName() != s.mvm.Name && vmi.GetDeletionTimestamp().IsZero() {
+			s.strays = append(s.strays, vmi)
+		}
+	}
+	slices.SortFunc(s.strays, func(a, b *unstructured.Unstructured) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return nil
+}
+
+// strayGuests is the message about strays, empty for none.
+func (s *scope) strayGuests() string {
+	var names []string
+	for i, vmi := range s.strays {
+		if i == maxStrays {
+			names = append(names, fmt.Sprintf("and %d more", len(s.strays)-maxStrays))
+			break
+		}
+		names = append(names, strayName(vmi))
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "VirtualMachineInstances that this MeshedVirtualMachine does not control have its label, for example clones: " + strings.Join(names, ", ") +
+		"; they are not in its Service and get no rules; remove the labels meshvm.io/* and " + v1alpha1.LabelManagedBy +
+		" from their VirtualMachines and templates and restart them, or create a MeshedVirtualMachine for each"
+}
+
+func strayName(vmi *unstructured.Unstructured) string { return fmt.Sprintf("%q", vmi.GetName()) }
+
+// recordStrays emits an event on each stray that the condition names for the first
+// time. Call it after the status has been written.
+func (r *Reconciler) recordStrays(s *scope) {
+	before := ""
+	if c := meta.FindStatusCondition(s.before.Status.Conditions, string(v1alpha1.ConditionStrayGuests)); c != nil {
+		before = c.Message
+	}
+	for _, vmi := range s.strays[:min(len(s.strays), maxStrays)] {
+		if strings.Contains(before, strayName(vmi)) {
+			continue
+		}
+		r.Recorder.Eventf(vmi, s.mvm, corev1.EventTypeWarning, string(v1alpha1.ReasonCopiedLabels), string(v1alpha1.ConditionStrayGuests),
+			"the label %s names MeshedVirtualMachine %s, which does not control this guest: it gets no rules, and it does not start if its pod has a start gate or it starts paused; remove the labels meshvm.io/* from the template of its VirtualMachine and restart it, or create a MeshedVirtualMachine for it",
+			v1alpha1.LabelMeshedVirtualMachine, s.mvm.Name)
+	}
+}

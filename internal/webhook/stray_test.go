@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/builders"
+)
+
+// TestStrays sends the pods of a guest and of its copies to the handler.
+func TestStrays(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	owner := builders.MVM("web").Obj()
+	with := func(objects ...client.Object) client.WithWatch {
+		return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+			WithIndex(&v1alpha1.MeshedVirtualMachine{}, "metadata.name", func(o client.Object) []string { return []string{o.GetName()} }).Build()
+	}
+	fails := interceptor.NewClient(with(), interceptor.Funcs{
+		List: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) error {
+			return errors.New("down")
+		},
+	})
+	for name, tc := range map[string]struct {
+		guest        string
+		cached, live client.Reader
+		gate         bool
+	}{
+		"the guest":                          {"web", with(owner), fails, true},
+		"a cache that is behind":             {"web", with(), with(owner), true},
+		"an API server that does not answer": {"web", with(), fails, true},
+		"a copy in another namespace":        {"web", with(), with(), false},
+		"a clone":                            {"web-clone", with(owner), fails, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			pod := builders.LauncherPod(builders.VMI(tc.guest).Obj(), "abcde").Obj()
+			pod.Labels[v1alpha1.LabelMeshedVirtualMachine] = "web"
+			pod.Labels[v1alpha1.LabelStartGate] = v1alpha1.StartGateContainer
+			raw, err := json.Marshal(pod)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := handler{options: options, decoder: admission.NewDecoder(clientgoscheme.Scheme), cached: tc.cached, live: tc.live}
+			r := h.Handle(t.Context(), admission.Request{AdmissionRequest: admissionv1.AdmissionRequest{
+				Namespace: owner.Namespace, Object: runtime.RawExtension{Raw: raw},
+			}})
+			out, err := json.Marshal(r.Patches)
+			if err != nil || !r.Allowed {
+				t.Fatalf("%v, %+v", err, r.Result)
+			}
+			if got := strings.Contains(string(out), "meshvm-gate"); got != tc.gate {
+				t.Errorf("gate is %t, want %t: %s", got, tc.gate, out)
+			}
+			if got := strings.Contains(string(out), `"remove","path":"/metadata/labels/meshvm.io~1meshed-virtual-machine"`); got == tc.gate {
+				t.Errorf("the label is removed: %t, want %t: %s", got, !tc.gate, out)
+			}
+		})
+	}
+}
