@@ -183,6 +183,15 @@ chart: $(CHART) $(HELM_TOOL) ## Update the derived files of the Helm chart: CRDs
 chart-release: $(CHART) ## Write the Helm chart of a release into dist/meshvm; CHART_FLAGS= specifies the version and the images.
 	$(CHART) release $(CHART_FLAGS)
 
+GOLDEN := ./internal/children ./internal/natplan ./internal/nftrules ./internal/rulejob ./internal/webhook
+
+# The order matters: the bundle contains an example that a golden test writes, and the catalog contains the bundle.
+.PHONY: update
+update: ## Write all derived files: generate, manifests, golden files, bundle, catalog, chart. Review the difference.
+	$(MAKE) --no-print-directory generate manifests
+	go test -count=1 $(GOLDEN) -update
+	$(MAKE) --no-print-directory bundle catalog chart
+
 .PHONY: kustomize
 kustomize: $(KUSTOMIZE) ## Build every overlay of config/.
 	for d in certmanager default manifests no-webhook openshift prometheus samples unpause; do $(KUSTOMIZE) build config/$$d >/dev/null; done

@@ -43,7 +43,7 @@ step "nothing changed"
 if [[ -n "$(git status --porcelain)" ]]; then
   git status --short
   git --no-pager diff
-  echo "the work tree differs from the commit: run 'make generate manifests bundle catalog chart tidy' and commit."
+  echo "the work tree differs from the commit: run 'make update tidy', review the difference and commit."
   exit 1
 fi
 echo "verify: all checks passed"

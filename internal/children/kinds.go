@@ -3,6 +3,7 @@
 package children
 
 import (
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -81,6 +82,17 @@ func one[T any, P objectOf[T]](build func(Input) P) func(Input) ([]Object, error
 
 // Kinds lists every kind of child objects, in the order in which they are applied.
 func Kinds() []Kind { return append([]Kind(nil), kinds...) }
+
+// Resources lists the plural names of the kinds with their API groups, as kubectl
+// accepts them.
+func Resources() []string {
+	out := make([]string, 0, len(kinds))
+	for _, k := range kinds {
+		resource, _ := apimeta.UnsafeGuessKindToResource(k.GroupVersionKind)
+		out = append(out, resource.GroupResource().String())
+	}
+	return out
+}
 
 // Reported lists the kinds that a condition reports.
 func Reported(t v1alpha1.ConditionType) []Kind {

@@ -28,11 +28,16 @@ const (
 )
 
 // singletons are the kinds of which a guest with mesh ports has one object,
-// with the name of the MeshedVirtualMachine.
-var singletons = []schema.GroupVersionKind{
-	children.ServiceKind, children.DestinationRuleKind, children.VirtualServiceKind,
-	children.PeerAuthenticationKind, children.VirtualMachineKind,
-}
+// with the name of the MeshedVirtualMachine: all except PodNATConfiguration.
+var singletons = func() []schema.GroupVersionKind {
+	var out []schema.GroupVersionKind
+	for _, k := range children.Kinds() {
+		if k.GroupVersionKind != children.PodNATConfigurationKind {
+			out = append(out, k.GroupVersionKind)
+		}
+	}
+	return out
+}()
 
 // read reads an object of any kind.
 func (s *suite) read(kind schema.GroupVersionKind, name string) (*unstructured.Unstructured, error) {
@@ -122,7 +127,7 @@ func TestLifecycle(t *testing.T) {
 		t.Errorf("applied is %+v, want the digest %s", a, digest)
 	}
 	if st := ready.Status; st.MTLS.EffectiveMode != v1alpha1.MTLSModeStrict || !slices.Equal(st.MTLS.BypassedPorts, []string{"echo", "ssh"}) ||
-		len(st.Pods) != 1 || st.Pods[0].UID != pod.UID || st.Pods[0].Digest != nat.Status.Applied.Digest || len(st.RelatedObjects) != 6 {
+		len(st.Pods) != 1 || st.Pods[0].UID != pod.UID || st.Pods[0].Digest != nat.Status.Applied.Digest || len(st.RelatedObjects) != len(children.Kinds()) {
 		t.Errorf("status: %+v", st)
 	}
 	s.awaitNoJobs(nat)
@@ -254,7 +259,10 @@ var drifts = map[string]struct {
 // editSpec changes a field of an object's spec and waits until it is restored.
 func (s *suite) editSpec(kind schema.GroupVersionKind, name string) {
 	s.Helper()
-	drift := drifts[kind.Kind]
+	drift, ok := drifts[kind.Kind]
+	if !ok {
+		s.Fatalf("drifts does not contain a change of a %s: add one", kind.Kind)
+	}
 	before, err := s.read(kind, name)
 	if err != nil {
 		s.Fatal(err)

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/test/cluster"
 )
 
@@ -43,8 +44,7 @@ func (s *Scenario) Show(ctx context.Context, w io.Writer, pod *corev1.Pod, clien
 	p := printer{w: w}
 	for _, args := range [][]string{
 		{"get", "mvm", Name},
-		{"get", "podnat"},
-		{"get", "virtualmachine,virtualmachineinstance,service,virtualservice,destinationrule,peerauthentication"},
+		{"get", "virtualmachineinstance," + strings.Join(children.Resources(), ",")},
 	} {
 		args = append([]string{"-n", Namespace}, args...)
 		p.heading("kubectl %s", strings.Join(args, " "))

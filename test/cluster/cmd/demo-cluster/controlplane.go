@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/controlplane"
 	"meshvm.io/meshvm/test/cluster/kube"
@@ -39,7 +40,7 @@ func controlPlane(ctx context.Context, b *builder.Builder) (err error) {
 	}
 	for _, args := range [][]string{
 		{"get", "mvm", "web"},
-		{"get", "virtualmachine,service,virtualservice,destinationrule,peerauthentication"},
+		{"get", strings.Join(children.Resources(), ",")},
 		{"get", "mvm", "web", "-o", `jsonpath={range .status.conditions[*]}{.type}{"\t"}{.status}{"\t"}{.reason}{"\t"}{.message}{"\n"}{end}`},
 	} {
 		args = append([]string{"-n", "shop"}, args...)
