@@ -85,12 +85,12 @@ func TestEveryObstacleIsDocumented(t *testing.T) {
 	reasons := constantsOf(t, "ConditionReason")
 	for _, c := range constantsOf(t, "ConditionType") {
 		_, listed := splitReasons(c.doc)
-		for _, sentence := range strings.SplitSeq(listed, "When ") {
+		for sentence := range strings.SplitSeq(listed, "When ") {
 			status, names, found := strings.Cut(strings.Join(strings.Fields(sentence), " "), ": ")
 			if !found {
 				continue
 			}
-			for _, name := range strings.SplitSeq(strings.TrimSuffix(names, "."), ", ") {
+			for name := range strings.SplitSeq(strings.TrimSuffix(names, "."), ", ") {
 				if strings.HasPrefix(strings.TrimPrefix(name, "or "), "the reason ") {
 					continue
 				}
