@@ -56,3 +56,21 @@ func TestUnplaced(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+func TestUnruled(t *testing.T) {
+	const rules = "\n        privileged:\n          files:\n          - \"**/internal/trace/**\"\n          - \"**/internal/ruleio/**\"\n" +
+		"          - \"**/internal/show/**\"\n          allow:\n          - meshvm.io/meshvm/internal/trace\n          - meshvm.io/meshvm/internal/ruleio\n" +
+		"        # Others.\n        unprivileged:\n          - \"**/internal/drift/**\"\n          deny:\n          - {pkg: meshvm.io/meshvm/internal/trace, desc: x}\n"
+	for name, want := range map[string][]string{
+		"drift": nil, "trace": nil, "ruleio": nil,
+		"show": {
+			"internal/show/: not in the list allow of the rule privileged of .golangci.yml",
+			"internal/show/: not in the list deny of the rule unprivileged of .golangci.yml",
+		},
+		"lost": {"internal/lost/: not in an import rule of .golangci.yml; add it to privileged or unprivileged"},
+	} {
+		if diff := cmp.Diff(want, unruled(name, rules)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

@@ -27,18 +27,6 @@ const (
 	unknown = metav1.ConditionUnknown
 )
 
-// singletons are the kinds of which a guest with mesh ports has one object,
-// with the name of the MeshedVirtualMachine: all except PodNATConfiguration.
-var singletons = func() []schema.GroupVersionKind {
-	var out []schema.GroupVersionKind
-	for _, k := range children.Kinds() {
-		if k.GroupVersionKind != children.PodNATConfigurationKind {
-			out = append(out, k.GroupVersionKind)
-		}
-	}
-	return out
-}()
-
 // read reads an object of any kind.
 func (s *suite) read(kind schema.GroupVersionKind, name string) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{}
@@ -242,18 +230,6 @@ func TestDriftIsRepaired(t *testing.T) {
 			return nil
 		})
 	})
-}
-
-// drifts are changes of a field of the spec, by kind.
-var drifts = map[string]struct {
-	path  []string
-	value any
-}{
-	"Service":            {[]string{"spec", "selector", "app"}, "other"},
-	"DestinationRule":    {[]string{"spec", "host"}, "other.example.com"},
-	"VirtualService":     {[]string{"spec", "hosts"}, []any{"other.example.com"}},
-	"PeerAuthentication": {[]string{"spec", "mtls", "mode"}, "DISABLE"},
-	"VirtualMachine":     {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
 }
 
 // editSpec changes a field of an object's spec and waits until it is restored.

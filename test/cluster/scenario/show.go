@@ -12,8 +12,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-
 	"meshvm.io/meshvm/internal/children"
+
 	"meshvm.io/meshvm/test/cluster"
 )
 

@@ -11,9 +11,9 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"meshvm.io/meshvm/internal/children"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/controlplane"
 	"meshvm.io/meshvm/test/cluster/kube"
