@@ -178,7 +178,7 @@ func (r *Reconciler) start(ctx context.Context, s *scope, current round) error {
 }
 
 // targets returns the node's pods with verified rules, in a fixed order. The
-// PodNATConfiguration controller takes care of the other pods.
+// PodNATConfiguration controller handles the other pods.
 func (r *Reconciler) targets(ctx context.Context, node string) ([]rulejob.AuditTarget, error) {
 	var configs v1alpha1.PodNATConfigurationList
 	if err := r.Client.List(ctx, &configs, client.MatchingFields{nodeIndex: node}); err != nil {

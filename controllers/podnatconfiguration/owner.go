@@ -14,9 +14,10 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// guestIsDeleted reports whether the guest is deleted together with the object,
-// because their MeshedVirtualMachine is. An object that is not older than another
-// MeshedVirtualMachine of that name was restored for its guest, which lives on.
+// guestIsDeleted reports whether the guest is deleted together with the object
+// because their MeshedVirtualMachine is being deleted. An object that is not
+// older than another MeshedVirtualMachine with this name was restored for its
+// guest, which keeps running.
 func (r *Reconciler) guestIsDeleted(ctx context.Context, s *scope) (bool, error) {
 	owner := metav1.GetControllerOf(s.config)
 	if owner == nil {
@@ -33,11 +34,11 @@ func (r *Reconciler) guestIsDeleted(ctx context.Context, s *scope) (bool, error)
 	}
 }
 
-// isLeftover deletes an object that neither a pod nor a MeshedVirtualMachine needs,
-// and reports whether it did: one without a controller, as after a restore from a
-// backup, whose pod and MeshedVirtualMachine do not exist. When the
-// MeshedVirtualMachine exists, its controller adopts or deletes the object. The
-// operator creates no object without a controller, and only for an existing pod.
+// isLeftover deletes an object without a controller, for example after a
+// restore from a backup, whose pod and MeshedVirtualMachine do not exist, and
+// reports whether it did. When the MeshedVirtualMachine exists, its controller
+// adopts or deletes the object. The operator creates no object without a
+// controller, and only for an existing pod.
 func (r *Reconciler) isLeftover(ctx context.Context, s *scope) (bool, error) {
 	if metav1.GetControllerOf(s.config) != nil || s.pod != nil || s.config.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue {
 		return false, nil
@@ -55,7 +56,8 @@ func (r *Reconciler) isLeftover(ctx context.Context, s *scope) (bool, error) {
 	return true, nil
 }
 
-// readMVM reads the MeshedVirtualMachine of that name, nil when none exists.
+// readMVM returns the MeshedVirtualMachine with this name, or nil if none
+// exists.
 func (r *Reconciler) readMVM(ctx context.Context, s *scope, name string) (*v1alpha1.MeshedVirtualMachine, error) {
 	var mvm v1alpha1.MeshedVirtualMachine
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.config.Namespace, Name: name}, &mvm)

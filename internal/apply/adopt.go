@@ -28,9 +28,10 @@ const ownerKind = "MeshedVirtualMachine"
 // object that is not older was created with the reference of an earlier owner, which
 // only a restore or a copy does.
 //
-// Any client that can write the object can set the labels. It gains nothing: the
-// operator then overwrites the object's fields in the client's own namespace, which
-// the client can do as well, and reads nothing from it (docs/decisions/0020).
+// Any client that can write the object can set the labels, but has no benefit
+// from it: the operator then overwrites the object's fields in the client's
+// namespace, which the client can also do, and reads nothing from the object
+// (docs/decisions/0020).
 func isOrphan(live metav1.Object, owner metav1.Object) bool {
 	labels := live.GetLabels()
 	if live.GetNamespace() != owner.GetNamespace() ||
@@ -81,8 +82,9 @@ func (a Applier) adopt(ctx context.Context, live, want *unstructured.Unstructure
 	return adopted, nil
 }
 
-// adoptedReferences are the owner references of an orphan after its adoption: those
-// of want instead of the controller that no longer exists.
+// adoptedReferences returns the owner references of an orphan after its
+// adoption: the references of want replace the controller that no longer
+// exists.
 func adoptedReferences(live, want *unstructured.Unstructured) []any {
 	refs, _, _ := unstructured.NestedSlice(live.Object, "metadata", "ownerReferences")
 	refs = slices.DeleteFunc(refs, func(r any) bool {
@@ -101,10 +103,10 @@ func sharedSpec(o *unstructured.Unstructured) bool {
 	return o.GetKind() == "Service" || o.GetKind() == "VirtualMachine"
 }
 
-// surplusPatch is the JSON merge patch (RFC 7386) that removes the fields of live
-// that want does not have, nil for none. A restored object may have fields of an
-// earlier spec, which server-side apply does not remove because the field manager of
-// the restore owns them.
+// surplusPatch returns the JSON merge patch (RFC 7386) that removes the fields
+// of live that want does not have, or nil if no field is removed. A restored
+// object may have fields of an earlier spec, which server-side apply does not
+// remove because the field manager of the restore owns them.
 func surplusPatch(live, want map[string]any) map[string]any {
 	patch := map[string]any{}
 	for k, l := range live {

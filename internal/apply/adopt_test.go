@@ -14,8 +14,8 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// TestOwnership lists who controls an object and what the operator does with it: ""
-// for an object that it writes.
+// TestOwnership checks for each kind of owner whether the operator writes an
+// object. The expected error is "" for an object that it writes.
 func TestOwnership(t *testing.T) {
 	created := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	owner := &v1alpha1.MeshedVirtualMachine{ObjectMeta: metav1.ObjectMeta{
@@ -57,7 +57,7 @@ func TestOwnership(t *testing.T) {
 			case tc.want == "" && err != nil, tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
 				t.Errorf("got %v, want %q", err, tc.want)
 			case err != nil && (strings.Contains(err.Error(), "delete the") || strings.Contains(err.Error(), "remove")):
-				t.Errorf("the message advises to delete an object: %v", err)
+				t.Errorf("the message recommends deleting an object: %v", err)
 			}
 		})
 	}
@@ -65,7 +65,7 @@ func TestOwnership(t *testing.T) {
 	elsewhere.SetLabels(labels)
 	elsewhere.SetNamespace("other")
 	if isOrphan(elsewhere, owner) {
-		t.Error("an object of another namespace was taken for an orphan")
+		t.Error("an object of another namespace was treated as an orphan")
 	}
 }
 

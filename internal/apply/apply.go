@@ -34,7 +34,7 @@ type Object interface {
 var ErrConflict = errors.New("is not controlled by this MeshedVirtualMachine")
 
 // ErrTerminating marks an object of the desired name that is being deleted. The
-// watch reports the end of the deletion, so that no retry is needed.
+// watch reports the end of the deletion, so no retry is necessary.
 var ErrTerminating = errors.New("is being deleted and is created again afterwards")
 
 // ErrDiffers marks an object that does not have the desired fields.
@@ -114,9 +114,9 @@ func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructur
 			}
 			live = adopted
 		}
-		// The UID makes the write fail if the object was replaced since the
-		// read. Ownership is forced only for an existing object: an object that
-		// another client created meanwhile has to be a conflict.
+		// The UID makes the write fail if the object was replaced since the read.
+		// Ownership is forced only for an existing object: an object that another
+		// client created in the meantime must be a conflict.
 		sent := merged.DeepCopy()
 		sent.SetUID(live.GetUID())
 		if shared {
@@ -135,7 +135,8 @@ func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructur
 	}
 }
 
-// merged is the object to apply, and whether its lists are shared with other clients.
+// merged returns the object to apply, and whether its lists are shared with
+// other clients.
 func (a Applier) merged(want, live *unstructured.Unstructured) (merged *unstructured.Unstructured, shared bool) {
 	if a.Merge != nil {
 		if m := a.Merge(want, live); m != nil {
@@ -154,8 +155,9 @@ func (a Applier) send(ctx context.Context, o *unstructured.Unstructured, options
 	return nil
 }
 
-// find returns the live object, or nil. It reads an object that the cache does not
-// contain from the API server, so that an existing object is never overwritten.
+// find returns the live object, or nil. If the cache does not contain the
+// object, it reads the object from the API server, so that an existing object
+// is never overwritten.
 func (a Applier) find(ctx context.Context, want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
 	for _, r := range []client.Reader{a.Client, a.Reader} {
 		live := &unstructured.Unstructured{}
@@ -195,8 +197,8 @@ func (a Applier) replaceLists(ctx context.Context, got, want *unstructured.Unstr
 	return got, nil
 }
 
-// Check compares the live object with desired and writes nothing. It returns nil
-// without an error when no object exists. Its errors wrap ErrConflict,
+// Check compares the live object with desired and writes nothing. It returns
+// nil without an error if no object exists. Its errors wrap ErrConflict,
 // ErrTerminating or ErrDiffers.
 func (a Applier) Check(ctx context.Context, desired Object, owner metav1.Object) (*unstructured.Unstructured, error) {
 	want, err := Intent(desired)
@@ -216,9 +218,9 @@ func (a Applier) Check(ctx context.Context, desired Object, owner metav1.Object)
 	return live, nil
 }
 
-// ownedBy returns an error unless owner controls the object, or may adopt it, and it
-// is not being deleted. The messages never advise to delete an object, because it can
-// hold data.
+// ownedBy returns an error unless owner controls the object, or may adopt it,
+// and it is not being deleted. The messages never recommend deleting an object,
+// because it can contain data.
 func ownedBy(live *unstructured.Unstructured, owner metav1.Object) error {
 	ref := metav1.GetControllerOf(live)
 	switch {
@@ -237,7 +239,8 @@ func ownedBy(live *unstructured.Unstructured, owner metav1.Object) error {
 	}
 }
 
-// Describe names an object in messages: "Service shop/web".
+// Describe returns the name of an object for messages, for example "Service
+// shop/web".
 func Describe(o Object) string {
 	return fmt.Sprintf("%s %s/%s", o.GetObjectKind().GroupVersionKind().Kind, o.GetNamespace(), o.GetName())
 }
@@ -279,7 +282,7 @@ func (a Applier) Prune(ctx context.Context, owner metav1.Object, kinds []schema.
 	return errors.Join(errs...)
 }
 
-// Key names an object of a kind within one namespace.
+// Key identifies an object within one namespace.
 type Key struct {
 	// Kind is the object's group and kind.
 	Kind schema.GroupKind
@@ -292,7 +295,7 @@ func logWrite(ctx context.Context, message string, o Object) {
 	logf.FromContext(ctx).Info(message, "kind", o.GetObjectKind().GroupVersionKind().Kind, "namespace", o.GetNamespace(), "name", o.GetName())
 }
 
-// KeyOf is the key of an object.
+// KeyOf returns the key of an object.
 func KeyOf(o Object) Key {
 	return Key{Kind: o.GetObjectKind().GroupVersionKind().GroupKind(), Name: o.GetName()}
 }

@@ -17,8 +17,8 @@ import (
 )
 
 // Intent returns the object as it is sent with server-side apply: without
-// status, without what only the server sets, without nulls, and with the
-// annotation that holds its own digest.
+// status, without fields that only the server sets, without null values, and
+// with the annotation that contains its digest.
 func Intent(o Object) (*unstructured.Unstructured, error) {
 	if o.GetObjectKind().GroupVersionKind().Empty() {
 		return nil, fmt.Errorf("apply %T %s: its kind is not set", o, o.GetName())
@@ -47,9 +47,9 @@ func Intent(o Object) (*unstructured.Unstructured, error) {
 	return u, nil
 }
 
-// withoutNulls drops null values: Go types without omitempty write them for
-// unset fields (metadata.creationTimestamp), and server-side apply would own
-// them.
+// withoutNulls removes null values. Go types without omitempty write them for
+// unset fields (metadata.creationTimestamp), and the operator would own these
+// fields.
 func withoutNulls(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -68,10 +68,10 @@ func withoutNulls(v any) any {
 	return v
 }
 
-// Holds reports whether the live object has every field of want. Fields that want
-// does not name may have any value: defaults of the server, and fields of other
-// field managers. want contains its own digest, so that a field that an earlier
-// intent had and this one does not have is a difference.
+// Holds reports whether the live object has every field of want. Fields that
+// want does not name may have any value: defaults of the server, and fields of
+// other field managers. want contains its digest, so a field that an earlier
+// intent contained and this intent does not contain is a difference.
 func Holds(live, want *unstructured.Unstructured) bool {
 	return holds(live.Object, want.Object)
 }
@@ -109,8 +109,8 @@ func holds(live, want any) bool {
 	}
 }
 
-// hasAll reports whether the live list has every desired element, in any order:
-// other controllers may add owners to an object.
+// hasAll reports whether the live list contains every desired element, in any
+// order, because other controllers may add owners to an object.
 func hasAll(live, want any) bool {
 	l, _ := live.([]any)
 	w, _ := want.([]any)
@@ -122,7 +122,8 @@ func hasAll(live, want any) bool {
 	return true
 }
 
-// number makes integers comparable: JSON decoders give int64 or float64.
+// number makes integers comparable, because JSON decoders return int64 or
+// float64.
 func number(v any) any {
 	switch n := v.(type) {
 	case int:
@@ -136,9 +137,9 @@ func number(v any) any {
 	}
 }
 
-// listPatch is the JSON merge patch (RFC 7386) that sets the lists in which
-// live differs from want, or nil when there is none. Owner references and
-// finalizers are left alone: others may add to them.
+// listPatch returns the JSON merge patch (RFC 7386) that sets the lists in
+// which live differs from want, or nil if no list differs. It does not change
+// owner references and finalizers, because other clients may add entries.
 func listPatch(live, want map[string]any) map[string]any {
 	var patch map[string]any
 	set := func(k string, v any) {

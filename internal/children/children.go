@@ -21,38 +21,39 @@ type Object interface {
 	runtime.Object
 }
 
-// Input is everything that the wanted objects depend on.
+// Input contains everything that the desired objects depend on.
 type Input struct {
 	// MVM is the MeshedVirtualMachine.
 	MVM *v1alpha1.MeshedVirtualMachine
-	// VMI is its VirtualMachineInstance, nil when none exists.
+	// VMI is its VirtualMachineInstance, or nil if none exists.
 	VMI *kubevirtv1.VirtualMachineInstance
 	// LauncherPods are the live virt-launcher pods, oldest first.
 	LauncherPods []corev1.Pod
-	// StartGate is the way in which the operator delays the start of guests.
-	// Defaults to StartGateContainer.
+	// StartGate specifies how the operator delays the start of guests. Defaults to
+	// StartGateContainer.
 	StartGate StartGate
 	// ClusterDomain is the DNS domain of the cluster. Defaults to
 	// v1alpha1.DefaultClusterDomain.
 	ClusterDomain string
-	// LastAccepted, when set, is the configuration whose ports and exclusions the
-	// pods get instead of MVM's. It belongs to the last accepted spec and is set
-	// while MVM's spec is not accepted.
+	// LastAccepted, if set, is the configuration whose ports and exclusions are
+	// used for the pods instead of those of MVM. It contains the rules of the last
+	// accepted spec and is set while the spec of MVM is not accepted.
 	LastAccepted *v1alpha1.PodNATConfigurationSpec
 }
 
 // host is the name of the Service in Istio's objects.
 func (in Input) host() string { return in.MVM.ServiceFQDN(in.ClusterDomain) }
 
-// StartGate is a way to delay the start of a guest until its rules are verified.
+// StartGate is a method of delaying the start of a guest until its rules are
+// verified.
 type StartGate string
 
 const (
-	// StartGateContainer delays the guest by a container of its pod, which the
-	// operator's webhook adds. It also delays a live migration.
+	// StartGateContainer delays the guest with a container that the operator's
+	// webhook adds to its pod. It also delays a live migration.
 	StartGateContainer StartGate = "Container"
-	// StartGatePause delays the guest by KubeVirt's start strategy Paused. It
-	// needs no webhook, does not delay a live migration, and adds ten seconds,
-	// for which KubeVirt shows a boot menu.
+	// StartGatePause delays the guest with KubeVirt's start strategy Paused. It
+	// does not require a webhook, does not delay a live migration, and delays
+	// every start by ten seconds in a boot menu.
 	StartGatePause StartGate = "Pause"
 )

@@ -11,9 +11,10 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// ownNamespace, as exportTo, keeps routes and policies to clients in the
-// guest's own namespace: others' proxies reach the Service by its own rules,
-// with mutual TLS, and are not configured by an object of this namespace.
+// ownNamespace, as exportTo, limits routes and policies to clients in the
+// guest's namespace. Proxies in other namespaces reach the Service with their
+// own configuration and mutual TLS, and are not configured by objects of this
+// namespace.
 const ownNamespace = "."
 
 // destinationRule builds the DestinationRule with the guest's subset, or nil for a
@@ -35,9 +36,9 @@ func destinationRule(in Input) *networkingv1.DestinationRule {
 	return dr
 }
 
-// trafficPolicy is the user's own, with one addition: TLS settings of the
-// proxy must not reach ports that bypass the guest's proxy, because there is
-// no proxy to answer them. Without TLS settings Istio derives this from the
+// trafficPolicy returns the user's policy with one addition: TLS settings must
+// not apply to ports that bypass the guest's proxy, because no proxy terminates
+// TLS on these ports. Without TLS settings Istio derives this from the
 // PeerAuthentication.
 func trafficPolicy(mvm *v1alpha1.MeshedVirtualMachine) *networkingv1alpha3.TrafficPolicy {
 	policy := mvm.Spec.Mesh.TrafficPolicy.DeepCopy()
@@ -61,7 +62,7 @@ func trafficPolicy(mvm *v1alpha1.MeshedVirtualMachine) *networkingv1alpha3.Traff
 	return policy
 }
 
-// directTCP are the TCP ports that bypass the guest's proxy.
+// directTCP returns the TCP ports that bypass the guest's proxy.
 func directTCP(ports []v1alpha1.Port) []v1alpha1.Port {
 	var out []v1alpha1.Port
 	for _, p := range ports {
@@ -72,5 +73,5 @@ func directTCP(ports []v1alpha1.Port) []v1alpha1.Port {
 	return out
 }
 
-// portNumber is a checked port in the type of Istio's API.
+// portNumber converts a validated port to the type of Istio's API.
 func portNumber(p int32) uint32 { return uint32(max(p, 0)) }

@@ -30,11 +30,11 @@ type Kind struct {
 	// without KubeVirt's and Istio's kinds and waits for them.
 	Upstream Upstream
 	// Condition is the condition of a MeshedVirtualMachine that reports whether
-	// the objects of the kind are as desired.
+	// the objects of the kind match the desired state.
 	Condition v1alpha1.ConditionType
-	// Retained is set when an object of the kind is never pruned. It is deleted
-	// with its MeshedVirtualMachine, through its owner reference, so that the
-	// operator needs no permission to delete such objects.
+	// Retained is set if objects of the kind are never pruned. They are deleted
+	// with their MeshedVirtualMachine through the owner reference, so the operator
+	// does not need the permission to delete them.
 	Retained bool
 	// build returns the desired objects, each with its kind set.
 	build func(Input) ([]Object, error)
@@ -52,8 +52,8 @@ var (
 
 // kinds is the table of child kinds, in the order in which objects are applied.
 // The Service and the mesh policy precede the guest, because Istio's sidecar is
-// not ready until a Service selects its pod, and because the policy has to be in
-// place before traffic. Conditions, pruning, watches, the tests of RBAC
+// not ready until a Service selects its pod, and because the policy must be
+// applied before traffic flows. Conditions, pruning, watches, the tests of RBAC
 // permissions and the documentation follow from this table.
 var kinds = []Kind{
 	{ServiceKind, UpstreamKubernetes, v1alpha1.ConditionServiceReady, false, one(service)},
@@ -70,7 +70,7 @@ type objectOf[T any] interface {
 	Object
 }
 
-// one adapts a function that returns one object, or nil for none.
+// one adapts a function that returns one object or nil.
 func one[T any, P objectOf[T]](build func(Input) P) func(Input) ([]Object, error) {
 	return func(in Input) ([]Object, error) {
 		if o := build(in); o != nil {
@@ -80,7 +80,8 @@ func one[T any, P objectOf[T]](build func(Input) P) func(Input) ([]Object, error
 	}
 }
 
-// Kinds lists every kind of child objects, in the order in which they are applied.
+// Kinds returns all kinds of child objects, in the order in which they are
+// applied.
 func Kinds() []Kind { return append([]Kind(nil), kinds...) }
 
 // Resources lists the plural names of the kinds with their API groups, as kubectl
@@ -94,7 +95,7 @@ func Resources() []string {
 	return out
 }
 
-// Reported lists the kinds that a condition reports.
+// Reported returns the kinds that a condition reports.
 func Reported(t v1alpha1.ConditionType) []Kind {
 	var out []Kind
 	for _, k := range kinds {
@@ -105,7 +106,7 @@ func Reported(t v1alpha1.ConditionType) []Kind {
 	return out
 }
 
-// Prunable lists the kinds whose objects are deleted when they are no longer
+// Prunable returns the kinds whose objects are deleted when they are no longer
 // desired.
 func Prunable() []schema.GroupVersionKind {
 	var out []schema.GroupVersionKind
@@ -131,9 +132,8 @@ func Desired(in Input) ([]Object, error) {
 	return objects, nil
 }
 
-// PodNATConfigurations returns the desired PodNATConfigurations alone. While a
-// spec is not accepted, a pod that starts needs rules as well: those of
-// Input.LastAccepted.
+// PodNATConfigurations returns only the desired PodNATConfigurations. While a
+// spec is not accepted, a pod that starts gets the rules of Input.LastAccepted.
 func PodNATConfigurations(in Input) []Object {
 	objects, _ := podNATConfigurations(in) // It returns no error.
 	return objects

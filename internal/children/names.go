@@ -18,9 +18,9 @@ import (
 // name. A guest has at most two pods.
 const uidDigits = 10
 
-// PodNATConfigurationName is the name of the PodNATConfiguration of one pod. It
-// depends on the pod's UID, because the name of a pod can be reused, and is short
-// enough for the value of a label.
+// PodNATConfigurationName returns the name of the PodNATConfiguration of one
+// pod. It depends on the pod's UID, because the name of a pod can be reused,
+// and is short enough for the value of a label.
 func PodNATConfigurationName(mvmName string, podUID types.UID) string {
 	sum := sha256.Sum256([]byte(podUID))
 	hash := hex.EncodeToString(sum[:])[:uidDigits]
@@ -30,7 +30,7 @@ func PodNATConfigurationName(mvmName string, podUID types.UID) string {
 	return mvmName + "-" + hash
 }
 
-// meta is the common metadata of all children.
+// meta returns the common metadata of all children.
 func meta(mvm *v1alpha1.MeshedVirtualMachine, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name:      name,
@@ -62,8 +62,8 @@ func labels(mvm *v1alpha1.MeshedVirtualMachine) map[string]string {
 	}
 }
 
-// app is the value of the label "app" of the guest's pods: the value in the
-// template, on which users' dashboards may rely, or the name of the object.
+// app returns the value of the label "app" of the guest's pods: the value in
+// the template, on which users' dashboards may rely, or the name of the object.
 func app(mvm *v1alpha1.MeshedVirtualMachine) string {
 	if t := mvm.Spec.VirtualMachine.Template; t != nil && t.ObjectMeta.Labels[v1alpha1.LabelApp] != "" {
 		return t.ObjectMeta.Labels[v1alpha1.LabelApp]

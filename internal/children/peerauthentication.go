@@ -12,9 +12,9 @@ import (
 
 type mutualTLS = securityv1beta1.PeerAuthentication_MutualTLS
 
-// peerAuthentication makes the PeerAuthentication of the guest's pods. Modes
-// of single ports go by the number on which the guest listens (Istio,
-// PeerAuthentication.portLevelMtls).
+// peerAuthentication builds the PeerAuthentication of the guest's pods. The
+// modes of individual ports are keyed by the number on which the guest listens
+// (Istio, PeerAuthentication.portLevelMtls).
 func peerAuthentication(in Input) *securityv1.PeerAuthentication {
 	mvm := in.MVM
 	pa := &securityv1.PeerAuthentication{ObjectMeta: meta(mvm, mvm.Name)}
@@ -31,9 +31,9 @@ func peerAuthentication(in Input) *securityv1.PeerAuthentication {
 			}
 		}
 	}
-	// Nothing answers mutual TLS on a port that bypasses the guest's proxy.
-	// Clients' proxies would speak it all the same, because the pod has a
-	// sidecar, unless the policy for the port reports otherwise (Istio,
+	// No proxy terminates mutual TLS on a port that bypasses the guest's proxy.
+	// The proxies of clients would still use it, because the pod has a sidecar,
+	// unless the policy of the port disables it (Istio,
 	// pilot/pkg/xds/endpoints/mtls_checker.go).
 	for _, p := range directTCP(mvm.Spec.Ports) {
 		ports[portNumber(p.TargetPortOrDefault())] = &mutualTLS{Mode: securityv1beta1.PeerAuthentication_MutualTLS_DISABLE}

@@ -25,7 +25,7 @@ func service(in Input) *corev1.Service {
 	s.SetGroupVersionKind(ServiceKind)
 	s.Spec = corev1.ServiceSpec{
 		Selector: podSelector(in),
-		// The families themselves are the cluster's, in its order.
+		// The families are the cluster's families in the cluster's order.
 		IPFamilyPolicy:           new(ipFamilyPolicy(wanted.IPFamilyPolicy)),
 		ExternalTrafficPolicy:    wanted.ExternalTrafficPolicy,
 		SessionAffinity:          wanted.SessionAffinity,
@@ -77,8 +77,8 @@ func servicePort(p v1alpha1.Port) corev1.ServicePort {
 	case p.AppProtocol != "":
 		out.AppProtocol = new(p.AppProtocol)
 	default:
-		// Left out, Istio would guess from the port's name or sniff the first
-		// bytes, which stalls protocols in which the server speaks first
+		// Without it, Istio would derive the protocol from the port's name or from
+		// the first bytes, which delays protocols in which the server sends first
 		// (Istio, pkg/config/kube/conversion.go).
 		out.AppProtocol = new("tcp")
 	}

@@ -95,8 +95,8 @@ func applyStartGate(in Input, template *kubevirtv1.VirtualMachineInstanceTemplat
 	}
 }
 
-// useMasquerade sets the binding of the primary interface when the user's spec
-// does not: KubeVirt's default depends on a setting of the cluster.
+// useMasquerade sets the binding of the primary interface if the user's spec
+// does not set it: KubeVirt's default depends on a setting of the cluster.
 func useMasquerade(spec *kubevirtv1.VirtualMachineInstanceSpec) error {
 	primary, err := validate.PrimaryInterface(spec, field.NewPath("spec", "virtualMachine", "template", "spec"))
 	if err != nil {
@@ -114,7 +114,8 @@ func useMasquerade(spec *kubevirtv1.VirtualMachineInstanceSpec) error {
 	return nil
 }
 
-// merged is a copy of the first map, overwritten with the entries of the others.
+// merged returns a copy of the first map, overwritten with the entries of the
+// others.
 func merged(base map[string]string, more ...map[string]string) map[string]string {
 	out := map[string]string{}
 	maps.Copy(out, base)

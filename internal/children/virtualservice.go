@@ -12,8 +12,8 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// virtualService makes one route for each port that the mesh carries, or nil
-// when it carries none.
+// virtualService builds one route for each port that the mesh carries, or
+// returns nil if no port is carried.
 func virtualService(in Input) *networkingv1.VirtualService {
 	mvm := in.MVM
 	vs := &networkingv1.VirtualService{ObjectMeta: meta(mvm, mvm.Name)}
@@ -34,7 +34,7 @@ func virtualService(in Input) *networkingv1.VirtualService {
 		}
 	}
 	if len(vs.Spec.Tls) > 0 {
-		// Istio refuses server names that no host covers (pkg/config/validation).
+		// Istio rejects server names that no host covers (pkg/config/validation).
 		vs.Spec.Hosts = serverNames(in)
 	}
 	if len(vs.Spec.Http)+len(vs.Spec.Tls)+len(vs.Spec.Tcp) == 0 {
@@ -79,9 +79,9 @@ func tcpRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.TCPRoute {
 	}
 }
 
-// serverNames are the names by which clients of the namespace call the
-// Service, longest first. A TLS route takes connections by server name only,
-// so that a name left out here could not be called any more.
+// serverNames returns the names by which clients in the namespace call the
+// Service, longest first. A TLS route matches connections only by server name,
+// so an omitted name would not be reachable.
 func serverNames(in Input) []string {
 	mvm := in.MVM
 	short := mvm.Name + "." + mvm.Namespace

@@ -139,14 +139,14 @@ func TestFromEvents(t *testing.T) {
 		change func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node)
 		want   v1alpha1.ConditionReason
 	}{
-		"the gate was shut":                 {watched(int32(ruleio.ExitRetryable), time.Hour, false), v1alpha1.ReasonDrifted},
-		"the gate was seen shut, once more": {watched(int32(ruleio.ExitRetryable), time.Hour, true), v1alpha1.ReasonDrifted},
-		"the gate was seen shut, before":    {watched(int32(ruleio.ExitRetryable), time.Second, true), ""},
-		"the watch container was killed":    {watched(137, time.Hour, true), ""},
-		"no event":                          {func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {}, ""},
-		"another boot":                      {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "boot-2" }, v1alpha1.ReasonNodeRebooted},
-		"boot not reported":                 {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "" }, ""},
-		"boot not known":                    {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, _ *corev1.Node) { a.BootID = "" }, ""},
+		"the gate was shut":              {watched(int32(ruleio.ExitRetryable), time.Hour, false), v1alpha1.ReasonDrifted},
+		"the gate was shut, again":       {watched(int32(ruleio.ExitRetryable), time.Hour, true), v1alpha1.ReasonDrifted},
+		"the gate was seen shut, before": {watched(int32(ruleio.ExitRetryable), time.Second, true), ""},
+		"the watch container was killed": {watched(137, time.Hour, true), ""},
+		"no event":                       {func(*v1alpha1.AppliedRules, *corev1.Pod, *corev1.Node) {}, ""},
+		"another boot":                   {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "boot-2" }, v1alpha1.ReasonNodeRebooted},
+		"boot not reported":              {func(_ *v1alpha1.AppliedRules, _ *corev1.Pod, n *corev1.Node) { n.Status.NodeInfo.BootID = "" }, ""},
+		"boot not known":                 {func(a *v1alpha1.AppliedRules, _ *corev1.Pod, _ *corev1.Node) { a.BootID = "" }, ""},
 		"another sandbox": {func(_ *v1alpha1.AppliedRules, p *corev1.Pod, _ *corev1.Node) {
 			p.Status.Conditions[0].LastTransitionTime = metav1.NewTime(builders.Epoch.Add(time.Second))
 		}, v1alpha1.ReasonSandboxRecreated},

@@ -57,7 +57,7 @@ func TestCheck(t *testing.T) {
 	}{
 		// Replaces the redirect rule: both ports are the same.
 		"the connection comes back":          {answer, nil},
-		"nobody answers":                     {freePort(t), ErrShut},
+		"no server":                          {freePort(t), ErrShut},
 		"another server answers":             {serve(t, 0), ErrShut},
 		"a server relays it, as a proxy may": {serve(t, answer), ErrShut},
 	} {
@@ -78,7 +78,7 @@ func TestWatch(t *testing.T) {
 		"never open":                       {[]bool{shut, shut, shut, shut, shut}, false},
 		"opens and stays":                  {[]bool{shut, open, open, open}, false},
 		"shut while the rules are changed": {[]bool{open, shut, shut, open, shut, shut, open}, false},
-		"shut for good":                    {[]bool{shut, open, shut, shut, shut}, true},
+		"shut permanently":                 {[]bool{shut, open, shut, shut, shut}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())

@@ -16,8 +16,8 @@ type Block struct {
 	Container string
 	// Init is set for an init container.
 	Init bool
-	// Reason is the reason that the kubelet reports, for example
-	// CrashLoopBackOff, empty for none.
+	// Reason is the reason that the kubelet reports, for example CrashLoopBackOff.
+	// It may be empty.
 	Reason string
 	// Message contains the reason, and the message of the kubelet.
 	Message string
@@ -60,8 +60,8 @@ func statusOf(all []corev1.ContainerStatus, name string) (corev1.ContainerStatus
 	return all[i], true
 }
 
-// initBlock reports whether the pod waits for an init container. A native sidecar
-// (KEP-753) only has to start.
+// initBlock reports whether the pod waits for an init container. A native
+// sidecar (KEP-753) only needs to start.
 func initBlock(c corev1.Container, s corev1.ContainerStatus) (Block, bool) {
 	if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 		if s.Started != nil && *s.Started {
@@ -94,8 +94,8 @@ func describe(reason, message string) string {
 	return reason + ": " + message
 }
 
-// Unschedulable returns the scheduler's message for a pod that no node can run, empty
-// for any other pod.
+// Unschedulable returns the scheduler's message for a pod that no node can run,
+// or an empty string for any other pod.
 func Unschedulable(p *corev1.Pod) string {
 	if c := condition(p, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
 		return c.Message

@@ -28,15 +28,15 @@ func TestBlocker(t *testing.T) {
 		want        launcherpod.Block
 	}{
 		"not reported": {},
-		"first one hangs": {
+		"first init container is running": {
 			init: []corev1.ContainerStatus{runs("validation", true), waits("proxy", "PodInitializing", "")},
 			want: launcherpod.Block{Container: "validation", Init: true, Message: "it is running and has not completed"},
 		},
-		"first one crashes": {
+		"first init container restarts repeatedly": {
 			init: []corev1.ContainerStatus{waits("validation", "CrashLoopBackOff", "back-off 40s"), waits("proxy", "PodInitializing", "")},
 			want: launcherpod.Block{Container: "validation", Init: true, Reason: "CrashLoopBackOff", Message: "CrashLoopBackOff: back-off 40s", Failing: true},
 		},
-		"first one failed": {
+		"first init container failed": {
 			init: []corev1.ContainerStatus{ended("validation", 3)},
 			want: launcherpod.Block{Container: "validation", Init: true, Reason: "Error", Message: "exit code 3", Failing: true},
 		},

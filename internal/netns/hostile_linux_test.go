@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Pods of these tests, of which no process exists elsewhere on the machine.
+// UIDs of pods that do not have other processes on the machine.
 const (
 	victimUID   = "5d1f0a2e-6b7c-4d8e-9fa0-b1c2d3e4f5a6"
 	attackerUID = "6e2a1b3f-7c8d-4e9f-8ab1-c2d3e4f5a6b7"
 )
 
-// cgroupRoot returns a mounted cgroup hierarchy in which this process may create
-// cgroups: version 2, or one of version 1.
+// cgroupRoot returns a mounted cgroup hierarchy of version 2 or version 1 in
+// which this process may create cgroups.
 func cgroupRoot(t *testing.T) string {
 	t.Helper()
 	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/pids", "/sys/fs/cgroup/freezer", "/sys/fs/cgroup/systemd"} {
@@ -51,7 +51,7 @@ func inPIDNamespace(t *testing.T) bool {
 		return true
 	}
 	if err := exec.Command("unshare", "-m", "-p", "-f", "true").Run(); err != nil {
-		t.Skipf("no right to create PID namespaces: %v", err)
+		t.Skipf("no permission to create PID namespaces: %v", err)
 	}
 	// The shell is process 1 until the test ends.
 	c := exec.Command("unshare", "-m", "-p", "-f", "sh", "-c", `mount -t proc proc /proc && "$0" "$@"; exit $?`,
@@ -100,14 +100,14 @@ func inCgroup(t *testing.T, path string, hidden bool) (pid int) {
 		t.Fatal(err)
 	}
 	if err := c.Start(); err != nil {
-		t.Skipf("no process can be started: %v", err)
+		t.Skipf("cannot start a process: %v", err)
 	}
 	t.Cleanup(func() {
 		_ = c.Process.Signal(syscall.SIGKILL)
 		_ = c.Wait()
 	})
 	if n, _ := out.Read(make([]byte, 1)); n != 1 {
-		t.Skip("no right to create namespaces")
+		t.Skip("no permission to create namespaces")
 	}
 	return c.Process.Pid
 }
@@ -156,24 +156,25 @@ func TestFindInRealCgroups(t *testing.T) {
 			}
 			if !tc.want {
 				if !errors.Is(err, ErrNotFound) {
-					t.Errorf("process %d was found as one of the pod: %v", pid, err)
+					t.Errorf("process %d was identified as a process of the pod: %v", pid, err)
 				}
 				return
 			}
 			if err != nil || len(found) != 1 {
-				t.Fatalf("found %d namespaces, %v, want that of process %d", len(found), err, pid)
+				t.Fatalf("found %d namespaces, %v, want the namespace of process %d", len(found), err, pid)
 			}
 			info, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid), "ns", "net"))
 			if err != nil || inodeOf(info) != found[0].Inode() {
-				t.Errorf("found namespace %d, want that of process %d: %v", found[0].Inode(), pid, err)
+				t.Errorf("found namespace %d, want the namespace of process %d: %v", found[0].Inode(), pid, err)
 			}
 		})
 	}
 }
 
-// TestNamespaceOutlivesItsPod: the pod ends between the search and the write, and
-// another pod starts with its UID's cgroup gone and its addresses reused. The open
-// namespace is still that of the pod that ended, and the search does not find it again.
+// TestNamespaceOutlivesItsPod terminates the pod between the search and the
+// write, and starts another pod that reuses its addresses. The open namespace
+// must still be the namespace of the terminated pod, and another search must
+// not find it.
 func TestNamespaceOutlivesItsPod(t *testing.T) {
 	if !inPIDNamespace(t) {
 		return
@@ -203,6 +204,6 @@ func TestNamespaceOutlivesItsPod(t *testing.T) {
 		return ns.Close()
 	})
 	if err != nil || current != found[0].Inode() || current == inodeOf(info) {
-		t.Errorf("wrote in namespace %d, want %d and not that of the new pod, %d: %v", current, found[0].Inode(), inodeOf(info), err)
+		t.Errorf("wrote in namespace %d, want %d and not the namespace of the new pod, %d: %v", current, found[0].Inode(), inodeOf(info), err)
 	}
 }

@@ -10,8 +10,9 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 )
 
-// Busy names the operation of KubeVirt that uses the lists of the live VirtualMachine,
-// empty for none. The lists are not changed until it completes:
+// Busy returns the name of the KubeVirt operation that uses the lists of the
+// live VirtualMachine, or an empty string. The lists are not changed until it
+// completes:
 //
 //   - KubeVirt sets status.restoreInProgress before a VirtualMachineRestore changes the
 //     VirtualMachine and removes it after the replaced DataVolumes are deleted.

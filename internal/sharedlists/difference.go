@@ -62,8 +62,9 @@ func Describe(differences []Difference, managed []metav1.ManagedFieldsEntry) str
 	return strings.Join(out, "; ")
 }
 
-// Managers are the field managers, other than the operator, that own the field at
-// the path, sorted. For an atomic list this is the client that wrote the list last.
+// Managers returns the field managers, other than the operator, that own the
+// field at the path, sorted. For an atomic list this is the client that wrote
+// the list last.
 func Managers(managed []metav1.ManagedFieldsEntry, path []string) []string {
 	var out []string
 	for _, m := range managed {

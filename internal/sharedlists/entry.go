@@ -10,8 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// mergeEntry is the live entry with the fields of the wanted entry. Fields that were
-// owned and are no longer wanted are removed, together with everything below them.
+// mergeEntry returns the live entry with the fields of the wanted entry. Fields
+// that were owned and are no longer wanted are removed, including all fields
+// below them.
 func mergeEntry(l list, live, want entry, was fields) entry {
 	out := runtime.DeepCopyJSON(live)
 	removeGone(out, want, was)
@@ -111,7 +112,7 @@ func moved(want, live entry) bool {
 	return persistent && still && (w.kind != l.kind || w.name != l.name)
 }
 
-// claims are the names of the claims that volumes use.
+// claims returns the names of the claims that volumes use.
 func claims(volumes []entry) map[string]bool {
 	out := map[string]bool{}
 	for _, v := range volumes {

@@ -48,7 +48,7 @@ type list struct {
 
 func (l list) String() string { return strings.Join(l.path, ".") }
 
-// nameOf is the name of an entry, empty for none.
+// nameOf returns the name of an entry, or an empty string.
 func (l list) nameOf(e entry) string {
 	name, _, _ := unstructured.NestedString(e, l.key...)
 	return name
@@ -90,7 +90,7 @@ var independent = []list{
 	deviceList("gpus"),
 }
 
-// all are all lists.
+// all contains all lists.
 var all = append([]list{volumes, disks, templates, interfaces, networks}, independent...)
 
 // strategy is a field that a storage migration changes together with the volumes.

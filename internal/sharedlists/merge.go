@@ -56,7 +56,8 @@ type merger struct {
 	differences []Difference
 }
 
-// rules decide about entries of one list. All functions are optional.
+// rules determine how the entries of one list are merged. All functions are
+// optional.
 type rules struct {
 	// omit reports whether a wanted entry that the live list does not have is not
 	// added.
@@ -86,7 +87,7 @@ func (m *merger) merge(l list, r rules) []entry {
 	return out
 }
 
-// mergeWanted is the result for one entry of the spec, nil for none.
+// mergeWanted returns the merged entry for one entry of the spec, or nil.
 func (m *merger) mergeWanted(l list, r rules, want, live entry) entry {
 	name := l.nameOf(want)
 	edited := m.was.edited(l.String(), name, m.wanted[l.String()][name].Hash)
@@ -103,9 +104,9 @@ func (m *merger) mergeWanted(l list, r rules, want, live entry) entry {
 	}
 }
 
-// order arranges the own entries in the order of the spec at the positions that own
-// entries have in the live list, and keeps the positions of the other entries. New
-// entries are appended: the order of devices is visible in the guest.
+// order arranges the owned entries in the order of the spec at the positions of
+// owned entries in the live list, and keeps the positions of the other entries.
+// New entries are appended: the order of devices is visible in the guest.
 func (m *merger) order(l list, r rules, live, wanted, own []entry) []entry {
 	var out []entry
 	next := own

@@ -15,7 +15,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// vm is a VirtualMachine with lists, from YAML with a field for each list.
+// vm returns a VirtualMachine with lists, from YAML with a field for each list.
 func vm(t *testing.T, text string) *unstructured.Unstructured {
 	t.Helper()
 	var in map[string]any
@@ -50,7 +50,7 @@ func vm(t *testing.T, text string) *unstructured.Unstructured {
 	return u
 }
 
-// lists are the lists of a VirtualMachine.
+// lists returns the lists of a VirtualMachine.
 func lists(u *unstructured.Unstructured) map[string]any {
 	out := map[string]any{}
 	for _, l := range all {
@@ -84,7 +84,7 @@ func TestMerge(t *testing.T) {
 		// differs are the differences.
 		differs []string
 	}{
-		"nothing changed": {was: spec, spec: spec, live: spec, want: spec},
+		"no change": {was: spec, spec: spec, live: spec, want: spec},
 		"defaults of the server are kept": {
 			was: spec, spec: spec,
 			live: `{volumes: [` + root + `], disks: [{name: root, disk: {bus: virtio, readonly: false}, cache: none}], dataVolumeTemplates: [` + template + `]}`,
@@ -101,7 +101,7 @@ func TestMerge(t *testing.T) {
 			live: `{volumes: [{name: a, emptyDisk: {}}, {name: x, persistentVolumeClaim: {claimName: x, hotpluggable: true}}]}`,
 			want: `{volumes: [{name: a, emptyDisk: {}}, {name: x, persistentVolumeClaim: {claimName: x, hotpluggable: true}}]}`,
 		},
-		"the spec removes its entry and not another": {
+		"the spec removes its entry and no other entry": {
 			was: `{volumes: [{name: a, emptyDisk: {}}, {name: b, emptyDisk: {}}]}`, spec: `{volumes: [{name: b, emptyDisk: {}}]}`,
 			live:    `{volumes: [{name: a, emptyDisk: {}}, {name: x, emptyDisk: {}}, {name: b, emptyDisk: {}}]}`,
 			want:    `{volumes: [{name: x, emptyDisk: {}}, {name: b, emptyDisk: {}}]}`,
@@ -147,7 +147,7 @@ func TestMerge(t *testing.T) {
 			live: `{dataVolumeTemplates: [{metadata: {name: a, annotations: {x: y}}, spec: {source: {http: {url: u, secretRef: s}}, storage: {}}}], volumes: [{name: v, dataVolume: {name: a}}]}`,
 			want: `{dataVolumeTemplates: [{metadata: {name: a, annotations: {x: y}}, spec: {source: {registry: {url: u}}, storage: {}}}], volumes: [{name: v, dataVolume: {name: a}}]}`,
 		},
-		"the order of the spec is kept, and so are the positions of others": {
+		"the order of the spec and the positions of other entries are kept": {
 			was: `{disks: [{name: a}, {name: b}]}`, spec: `{disks: [{name: b}, {name: a}, {name: c}]}`, live: `{disks: [{name: a}, {name: x}, {name: b}]}`,
 			want:    `{disks: [{name: b}, {name: x}, {name: a}, {name: c}]}`,
 			differs: []string{"spec.template.spec.domain.devices.disks[x] was added"},
@@ -297,7 +297,7 @@ func TestMergeWhileBusy(t *testing.T) {
 		t.Errorf("lists after the operation (-want +got):\n%s", d)
 	}
 	if unchanged := Merge(vm(t, `{volumes: [`+root+`], disks: [`+rootDisk+`]}`), live, "VirtualMachineRestore r"); unchanged.Delayed != "" {
-		t.Errorf("an operation delays nothing, and delayed is %q", unchanged.Delayed)
+		t.Errorf("delayed is %q although no edit is delayed", unchanged.Delayed)
 	}
 }
 
@@ -325,7 +325,7 @@ func TestBusy(t *testing.T) {
 		want   string
 	}{
 		"idle":                         {`{}`, nil, ""},
-		"no more requests":             {`{volumeRequests: []}`, &kubevirtv1.VirtualMachineInstance{}, ""},
+		"no remaining requests":        {`{volumeRequests: []}`, &kubevirtv1.VirtualMachineInstance{}, ""},
 		"a restore":                    {`{restoreInProgress: r}`, nil, "VirtualMachineRestore r"},
 		"a snapshot":                   {`{snapshotInProgress: s}`, nil, "VirtualMachineSnapshot s"},
 		"a volume request":             {`{volumeRequests: [{addVolumeOptions: {name: x}}]}`, nil, "the pending request in status.volumeRequests"},

@@ -16,10 +16,10 @@ import (
 // successive versions of one entry.
 const hashDigits = 12
 
-// owned is what the record contains of an entry.
+// owned is the record of one entry.
 type owned struct {
-	// Hash is the hash of the entry of the spec that was applied last. Another hash
-	// means that a user edited the entry since.
+	// Hash is the hash of the entry of the spec that was applied last. A different
+	// hash means that a user has edited the entry since then.
 	Hash string `json:"hash"`
 	// Fields are the fields of this entry, as a tree of names without values. A
 	// field that the spec no longer has is removed. Fields that are not in the
@@ -33,7 +33,8 @@ type fields map[string]fields
 // record lists the owned entries by list and name.
 type record map[string]map[string]owned
 
-// recordOf is the record of the entries of a spec. It depends on nothing else.
+// recordOf returns the record of the entries of a spec. It depends only on the
+// spec.
 func recordOf(want map[string]any) record {
 	r := record{}
 	for _, l := range all {
@@ -55,8 +56,8 @@ func (r record) add(list, name string, o owned) {
 	r[list][name] = o
 }
 
-// recorded reads the record of a live object; nil when it has none, or an unreadable
-// one. Then no entry is known to be owned.
+// recorded returns the record of a live object. It returns nil if the object
+// does not have a readable record, so that no entry is considered owned.
 func recorded(live *unstructured.Unstructured) record {
 	var r record
 	if err := json.Unmarshal([]byte(live.GetAnnotations()[v1alpha1.AnnotationOwnedEntries]), &r); err != nil {
@@ -65,9 +66,9 @@ func recorded(live *unstructured.Unstructured) record {
 	return r
 }
 
-// edited reports whether a user edited an entry of the spec since it was applied. A
-// spec without a record counts as not edited, so that nothing is overwritten for
-// want of knowledge.
+// edited reports whether a user edited an entry of the spec since it was
+// applied. A spec without a record counts as not edited, so that changes of
+// other clients are not overwritten.
 func (r record) edited(list, name, hash string) bool {
 	return r != nil && r[list][name].Hash != hash
 }
@@ -95,7 +96,7 @@ func setAnnotation(o *unstructured.Unstructured, value string) {
 	o.SetAnnotations(annotations)
 }
 
-// hash is a hash of a JSON value.
+// hash returns a hash of a JSON value.
 func hash(v any) string {
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -105,7 +106,7 @@ func hash(v any) string {
 	return hex.EncodeToString(sum[:])[:hashDigits]
 }
 
-// fieldsOf is the tree of the fields of an entry.
+// fieldsOf returns the tree of the fields of an entry.
 func fieldsOf(e entry) fields {
 	out := fields{}
 	for k, v := range e {

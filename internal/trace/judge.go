@@ -111,7 +111,7 @@ func answerOf(known *connection, protocol uint8) Answer {
 
 // place returns the location of an address.
 func (c *Collector) place(to netip.AddrPort, protocol uint8) Ending {
-	local, onBridge := c.whose(to.Addr())
+	local, onBridge := c.locate(to.Addr())
 	ported := protocol == numberTCP || protocol == numberUDP
 	switch {
 	case !to.Addr().IsValid():
@@ -135,9 +135,9 @@ func (c *Collector) place(to netip.AddrPort, protocol uint8) Ending {
 	}
 }
 
-// whose reports whether an address is local to the network namespace, and
+// locate reports whether an address is local to the network namespace, and
 // whether it is on the link to the guest.
-func (c *Collector) whose(a netip.Addr) (local, onBridge bool) {
+func (c *Collector) locate(a netip.Addr) (local, onBridge bool) {
 	local = a.IsLoopback()
 	for _, l := range c.ns.Links {
 		for _, p := range l.Prefixes {

@@ -184,7 +184,7 @@ func (c *Collector) ended(v *judged, from From) string {
 	case EndingDropped:
 		return c.droppedWords(v)
 	case EndingProxyInbound, EndingProxyOutbound:
-		return fmt.Sprintf("came to %s again, at %s, %s", c.proxy(), to, c.by(v.decisive, "by no rule that was seen"))
+		return fmt.Sprintf("was sent to %s again, at %s, %s", c.proxy(), to, c.by(v.decisive, "by no rule that was seen"))
 	case EndingUnknown:
 		fallthrough
 	default:
@@ -206,7 +206,7 @@ func (c *Collector) outside(v *judged, from From, to string) string {
 func (c *Collector) noListener(v *judged, to string) string {
 	text := fmt.Sprintf("was refused by the pod itself: it was delivered to %s in the pod, where nothing listens; ", to)
 	if v.decisive != nil {
-		return text + "it came there " + c.by(v.decisive, "")
+		return text + "it was sent there " + c.by(v.decisive, "")
 	}
 	text += "no rule led it to the guest or to the proxy"
 	if v.excluded != nil {

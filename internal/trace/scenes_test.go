@@ -135,7 +135,7 @@ func directScenes() []sceneCase {
 			"Bypassed the proxy and went to 203.0.113.9:5432 outside, by meshvm's rule \"N1",
 		},
 		{
-			"no rule at all", func(s *scene) {
+			"no matching rule", func(s *scene) {
 				s.enter(ownPrerouting, ruleFlow, linkBridge, numberUDP, guest, "203.0.113.9:53", 1)
 				s.conntrack(numberUDP, guest, "203.0.113.9:53", "203.0.113.9:53", statusSeenReply)
 			},
@@ -151,7 +151,7 @@ func directScenes() []sceneCase {
 			"Reached a process in the pod",
 		},
 		{
-			"nobody listens", func(s *scene) {
+			"no listener", func(s *scene) {
 				s.enter(ownPrerouting, ruleFlow, linkPod, numberTCP, client, "10.244.0.8:9000", 1)
 				s.hop(istioPrerouting, 0, verdictJump)
 				s.within(istioInbound, ruleIstioReturn, verdictReturn)
@@ -166,7 +166,7 @@ func directScenes() []sceneCase {
 				s.c.connections[s.packet.Tuple].replied = false
 			},
 			[]verdict{{From: FromOutside, Ending: EndingNoListener, Answer: AnswerRefused, Legs: 1, Packets: 1}},
-			"it was delivered to 10.244.0.8:15006 in the pod, where nothing listens; it came there by meshvm's rule \"N5",
+			"it was delivered to 10.244.0.8:15006 in the pod, where nothing listens; it was sent there by meshvm's rule \"N5",
 		},
 		{
 			"a process was listening at that time", func(s *scene) {

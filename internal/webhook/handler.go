@@ -21,11 +21,12 @@ import (
 	"meshvm.io/meshvm/internal/startgate"
 )
 
-// PodPath is where the API server sends virt-launcher pods before it stores them.
+// PodPath is the path to which the API server sends virt-launcher pods before
+// it stores them.
 const PodPath = "/mutate-virt-launcher-pod"
 
-// Setup registers the handler with the manager's webhook server. Every instance
-// of the manager answers, whether it leads or not.
+// Setup registers the handler with the manager's webhook server. Every manager
+// serves it, including managers that are not the leader.
 func Setup(mgr ctrl.Manager, o startgate.Options) {
 	// The first pod does not wait until the cache is filled.
 	if _, err := mgr.GetCache().GetInformer(context.Background(), &v1alpha1.MeshedVirtualMachine{}, cache.BlockUntilSynced(false)); err != nil {
@@ -57,7 +58,7 @@ func (h handler) Handle(ctx context.Context, req admission.Request) admission.Re
 		return admission.Errored(http.StatusBadRequest, err)
 	}
 	if !startgate.Asks(&pod) {
-		return admission.Allowed("no gate asked for")
+		return admission.Allowed("no start gate requested")
 	}
 	if launcherpod.IsStray(&pod) || h.ownerless(ctx, req.Namespace, &pod) {
 		return admission.Patched("no MeshedVirtualMachine controls the guest", startgate.Release(&pod)...)

@@ -28,8 +28,8 @@ func TestMain(m *testing.M) { shared.Main(m) }
 // testCase changes a base object and specifies the response of the API server.
 type testCase struct {
 	// set contains values by path, for example "spec.ports.0.port". A path that
-	// ends with the length of a list appends to the list. The value gone removes
-	// a field. Paths are set in alphabetical order.
+	// ends with the length of a list appends to the list. The value removed
+	// removes a field. Paths are set in alphabetical order.
 	set map[string]any
 	// want are substrings of the expected error. Without any, the object must be
 	// accepted.
@@ -38,7 +38,7 @@ type testCase struct {
 
 type absent struct{}
 
-var gone absent
+var removed absent
 
 // run creates the object of each case with a dry run.
 func run(t *testing.T, base string, cases map[string]testCase) {
@@ -113,7 +113,7 @@ func put(node any, path []string, value any) (any, error) {
 	case nil:
 		return put(map[string]any{}, path, value)
 	case map[string]any:
-		if len(path) == 1 && value == gone {
+		if len(path) == 1 && value == removed {
 			delete(n, path[0])
 			return n, nil
 		}

@@ -69,8 +69,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"version is empty":           {set: map[string]any{"spec.version": ""}, want: []string{"spec.version", "at least 1 chars"}},
 	"version is longer than 63":  {set: map[string]any{"spec.version": strings.Repeat("v", 64)}, want: []string{"spec.version", "63"}},
 	"unknown field":              {set: map[string]any{"spec.prots": []any{}}, want: []string{`unknown field "spec.prots"`}},
-	"no spec":                    {set: map[string]any{"spec": gone}, want: []string{"spec: Required value"}},
-	"no virtual machine":         {set: map[string]any{"spec.virtualMachine": gone}, want: []string{"spec.virtualMachine: Required value"}},
+	"no spec":                    {set: map[string]any{"spec": removed}, want: []string{"spec: Required value"}},
+	"no virtual machine":         {set: map[string]any{"spec.virtualMachine": removed}, want: []string{"spec.virtualMachine: Required value"}},
 	"unknown type of Service":    {set: map[string]any{"spec.service.type": "External"}, want: []string{"spec.service.type: Unsupported value"}},
 	"Service of both families":   {set: map[string]any{"spec.service.ipFamilyPolicy": "PreferDualStack"}},
 	"unknown family policy":      {set: map[string]any{"spec.service.ipFamilyPolicy": "DualStack"}, want: []string{"spec.service.ipFamilyPolicy: Unsupported value"}},
@@ -79,17 +79,17 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"empty mesh":                 {set: map[string]any{"spec.mesh": map[string]any{}}, want: []string{"spec.mesh", "at least 1 properties"}},
 
 	// Ports.
-	"no ports":    {set: map[string]any{"spec.ports": gone}},
+	"no ports":    {set: map[string]any{"spec.ports": removed}},
 	"empty ports": {set: map[string]any{"spec.ports": []any{}}},
 	"no ports, and a range over a reserved port": {
-		set:  map[string]any{"spec.ports": gone, "spec.capture.inbound.excludePorts": []any{portRange("", 15000, 0)}},
+		set:  map[string]any{"spec.ports": removed, "spec.capture.inbound.excludePorts": []any{portRange("", 15000, 0)}},
 		want: []string{"a range contains a reserved TCP port"},
 	},
 	"no ports, and a mode of one": {
-		set:  map[string]any{"spec.ports": gone, "spec.mesh.mtls.ports": []any{mtlsPort("http", "Strict")}},
+		set:  map[string]any{"spec.ports": removed, "spec.mesh.mtls.ports": []any{mtlsPort("http", "Strict")}},
 		want: []string{"mesh.mtls.ports[].name must be the name of an entry of ports"},
 	},
-	"no ports, and inbound ranges": {set: map[string]any{"spec.ports": gone, "spec.capture.inbound.excludePorts": []any{portRange("", 22, 0)}}},
+	"no ports, and inbound ranges": {set: map[string]any{"spec.ports": removed, "spec.capture.inbound.excludePorts": []any{portRange("", 22, 0)}}},
 	"name of 63 characters":        {set: map[string]any{"spec.ports.2": port(strings.Repeat("a", 63), 81)}},
 	"name of 64 characters": {
 		set:  map[string]any{"spec.ports.2": port(strings.Repeat("a", 64), 81)},
@@ -177,9 +177,9 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"name in metadata": {set: map[string]any{"spec.virtualMachineMetadata.name": "web"}, want: []string{`unknown field "spec.virtualMachineMetadata.name"`}},
 
 	// Run strategy.
-	"neither strategy": {set: map[string]any{"spec.virtualMachine.runStrategy": gone}, want: []string{strategy}},
+	"neither strategy": {set: map[string]any{"spec.virtualMachine.runStrategy": removed}, want: []string{strategy}},
 	"both strategies":  {set: map[string]any{"spec.virtualMachine.running": true}, want: []string{strategy}},
-	"running":          {set: map[string]any{"spec.virtualMachine.runStrategy": gone, "spec.virtualMachine.running": false}},
+	"running":          {set: map[string]any{"spec.virtualMachine.runStrategy": removed, "spec.virtualMachine.running": false}},
 	"one number for TCP and UDP": {
 		set: map[string]any{"spec.ports.2": map[string]any{"name": "quic", "port": int64(80), "targetPort": int64(8080), "protocol": "UDP"}},
 	},
@@ -187,8 +187,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(22), "targetPort": int64(2222), "protocol": "TCP"}},
 		want: []string{"port must be unique per protocol"},
 	},
-	"port without a name":        {set: map[string]any{"spec.ports.0.name": gone}, want: []string{"spec.ports[0].name: Required value"}},
-	"port without a number":      {set: map[string]any{"spec.ports.0.port": gone}, want: []string{"spec.ports[0].port: Required value"}},
+	"port without a name":        {set: map[string]any{"spec.ports.0.name": removed}, want: []string{"spec.ports[0].name: Required value"}},
+	"port without a number":      {set: map[string]any{"spec.ports.0.port": removed}, want: []string{"spec.ports[0].port: Required value"}},
 	"name of a port in capitals": {set: map[string]any{"spec.ports.0.name": "HTTP"}, want: []string{"spec.ports[0].name", "should match"}},
 	"port 0":                     {set: map[string]any{"spec.ports.0.port": int64(0)}, want: []string{"spec.ports[0].port", "greater than or equal to 1"}},
 	"port 65536":                 {set: map[string]any{"spec.ports.0.port": int64(65536)}, want: []string{"spec.ports[0].port", "less than or equal to 65535"}},
@@ -209,7 +209,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 	},
 	"reserved targetPort": {set: map[string]any{"spec.ports.0.targetPort": int64(15006)}, want: []string{"spec.ports[0]", reserved}},
 	"reserved port without a targetPort": {
-		set:  map[string]any{"spec.ports.0.port": int64(15021), "spec.ports.0.targetPort": gone},
+		set:  map[string]any{"spec.ports.0.port": int64(15021), "spec.ports.0.targetPort": removed},
 		want: []string{reserved},
 	},
 	"reserved port with another targetPort": {set: map[string]any{"spec.ports.0.port": int64(15021)}},
@@ -324,7 +324,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 		want: []string{`unknown field "spec.virtualMachine.template.spec.domian"`},
 	},
 	"no domain": {
-		set:  map[string]any{"spec.virtualMachine.template.spec.domain": gone},
+		set:  map[string]any{"spec.virtualMachine.template.spec.domain": removed},
 		want: []string{"spec.virtualMachine.template.spec.domain: Required value"},
 	},
 	"wrong type in the virtual machine": {

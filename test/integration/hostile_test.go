@@ -91,14 +91,15 @@ func (s *suite) forge(vmi *kubevirtv1.VirtualMachineInstance, change func(*corev
 	}
 	s.podIs(pod, func(st *corev1.PodStatus) {
 		st.Phase = corev1.PodRunning
-		st.PodIP, st.PodIPs = "10.244.0.7", []corev1.PodIP{{IP: "10.244.0.7"}} // that of the guest's pod
+		st.PodIP, st.PodIPs = "10.244.0.7", []corev1.PodIP{{IP: "10.244.0.7"}} // the address of the guest's pod
 		st.Conditions = []corev1.PodCondition{{Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}}
 	})
 	return pod
 }
 
-// TestForgedLauncherPods: a user with the role "edit" imitates virt-launcher pods. No
-// Job runs for a pod that KubeVirt could not have created.
+// TestForgedLauncherPods creates pods that imitate virt-launcher pods, as a
+// user with the role "edit" can. No Job may run for a pod that KubeVirt did not
+// create.
 func TestForgedLauncherPods(t *testing.T) {
 	s := start(t)
 	o := s.web()
@@ -141,8 +142,8 @@ func TestForgedLauncherPods(t *testing.T) {
 	}
 }
 
-// TestFloodOfForgedPods: more pods than the status can list do not prevent the
-// operator from writing the status.
+// TestFloodOfForgedPods checks that more pods than the status can list do not
+// prevent the operator from writing the status.
 func TestFloodOfForgedPods(t *testing.T) {
 	s := start(t)
 	o := s.web()
@@ -157,7 +158,9 @@ func TestFloodOfForgedPods(t *testing.T) {
 		forged = append(forged, s.forge(vmi, func(*corev1.Pod) {}))
 	}
 	// Each condition must be of this generation.
-	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Capture.Outbound.ExcludeCIDRs = []string{"10.96.0.0/16"} })
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		spec.Capture.Outbound.ExcludeCIDRs = []string{"10.96.0.0/16"}
+	})
 	got := s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, no, ""}, want{v1alpha1.ConditionNATProgrammed, no, ""})
 	if n := len(got.Status.Pods); n > 16 {
 		t.Errorf("the status lists %d pods", n)
@@ -171,9 +174,9 @@ func TestFloodOfForgedPods(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 }
 
-// TestClaimsOfTheTenant: the status of the VirtualMachine, of its instance and of the
-// pod can contain anything that a user with permissions on these subresources writes.
-// It changes neither the rules nor the verdict about them.
+// TestClaimsOfTheTenant writes arbitrary statuses of the VirtualMachine, its
+// instance and the pod, as a user with permissions on these subresources can.
+// They must not change the rules or the conditions about the rules.
 func TestClaimsOfTheTenant(t *testing.T) {
 	s := start(t)
 	o := s.web()
@@ -214,8 +217,8 @@ func TestClaimsOfTheTenant(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
 }
 
-// TestInterfaceClaimedByTheTenant: the instance's status names the pod's interface.
-// A name that is not an interface name does not reach the rule-writer.
+// TestInterfaceClaimedByTheTenant writes an invalid name of the pod's interface
+// into the instance's status. The name must not reach the rule-writer.
 func TestInterfaceClaimedByTheTenant(t *testing.T) {
 	s := start(t)
 	o := s.web()
@@ -257,8 +260,8 @@ func (s *suite) touch(o *v1alpha1.MeshedVirtualMachine) {
 	}
 }
 
-// TestForgedPodNATConfiguration: an object that is not written by the operator, for
-// example by an administrator of the namespace, names the pods of others.
+// TestForgedPodNATConfiguration creates objects that refer to foreign pods, as
+// an administrator of the namespace can.
 func TestForgedPodNATConfiguration(t *testing.T) {
 	s := start(t)
 	o := s.web()
@@ -290,7 +293,7 @@ func TestForgedPodNATConfiguration(t *testing.T) {
 					return err
 				}
 				if c := meta.FindStatusCondition(forged.Status.Conditions, string(v1alpha1.ConditionReady)); c == nil || c.Status != no || c.ObservedGeneration == 0 {
-					return errors.New("no verdict yet")
+					return errors.New("not reconciled yet")
 				}
 				return nil
 			})

@@ -30,9 +30,9 @@ type backup struct {
 	nat      *unstructured.Unstructured
 }
 
-// takeBackup returns the objects of a converged guest like Velero: without owner
-// references, status and what the API server assigns. With references, the objects
-// keep their owner references.
+// takeBackup returns the objects of a converged guest as Velero stores them:
+// without owner references, status and fields that the API server assigns. With
+// references, the objects keep their owner references.
 func (s *suite) takeBackup(o *v1alpha1.MeshedVirtualMachine, nat *v1alpha1.PodNATConfiguration, references bool) backup {
 	s.Helper()
 	save := func(kind children.Kind, name string) *unstructured.Unstructured {
@@ -56,7 +56,7 @@ func (s *suite) takeBackup(o *v1alpha1.MeshedVirtualMachine, nat *v1alpha1.PodNA
 	return b
 }
 
-// saved returns the object as it is created again.
+// saved returns the object as a restore creates it.
 func saved(u *unstructured.Unstructured, references bool) *unstructured.Unstructured {
 	metadata := map[string]any{
 		"name": u.GetName(), "namespace": u.GetNamespace(), "labels": u.Object["metadata"].(map[string]any)["labels"],
@@ -93,8 +93,9 @@ func (s *suite) restore(objects ...*unstructured.Unstructured) {
 	}
 }
 
-// lose deletes a guest and everything that belongs to it, and waits for the end.
-func (s *suite) lose(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) {
+// deleteGuest deletes a guest and all its objects, and waits until they are
+// deleted.
+func (s *suite) deleteGuest(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) {
 	s.Helper()
 	vmi := &kubevirtv1.VirtualMachineInstance{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: o.Name}}
 	if err := errors.Join(s.Delete(s.Context(), s.mvm(o.Name)), client.IgnoreNotFound(s.Delete(s.Context(), vmi))); err != nil {
@@ -181,7 +182,7 @@ func TestRestore(t *testing.T) {
 			o := s.web()
 			pod := s.converge(o)
 			b := s.takeBackup(o, s.awaitNAT(pod), tc.references)
-			s.lose(o, pod)
+			s.deleteGuest(o, pod)
 
 			// A field that KubeVirt added, and one that weakens the policy and is not in
 			// the spec of the MeshedVirtualMachine.
@@ -231,9 +232,9 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// TestRestoreWithoutOwner: PodNATConfigurations without a pod and without a
-// MeshedVirtualMachine are deleted, although they have a finalizer. Other objects are
-// unchanged.
+// TestRestoreWithoutOwner checks that PodNATConfigurations without a pod and
+// without a MeshedVirtualMachine are deleted although they have a finalizer,
+// and that other objects are unchanged.
 func TestRestoreWithoutOwner(t *testing.T) {
 	for _, references := range []bool{false, true} {
 		t.Run(fmt.Sprintf("references %t", references), func(t *testing.T) {
@@ -241,7 +242,7 @@ func TestRestoreWithoutOwner(t *testing.T) {
 			o := s.web()
 			pod := s.converge(o)
 			b := s.takeBackup(o, s.awaitNAT(pod), references)
-			s.lose(o, pod)
+			s.deleteGuest(o, pod)
 			s.restore(b.nat)
 			s.eventually("the PodNATConfiguration is deleted", func() error {
 				_, err := s.read(children.PodNATConfigurationKind, b.nat.GetName())
@@ -261,8 +262,8 @@ func TestRestoreWithoutOwner(t *testing.T) {
 	}
 }
 
-// TestOrphanedGuest: a MeshedVirtualMachine that is deleted without its children and
-// created again takes over the running guest with its rules.
+// TestOrphanedGuest deletes a MeshedVirtualMachine without its children and
+// creates it again. It must take over the running guest with its rules.
 func TestOrphanedGuest(t *testing.T) {
 	s := start(t)
 	o := s.web()
@@ -292,8 +293,9 @@ func TestOrphanedGuest(t *testing.T) {
 	}
 }
 
-// TestUnneededOrphans: an orphan that the spec does not need is deleted only when it
-// has the name of a child. A copy with the same labels is the user's.
+// TestUnneededOrphans checks that an orphan that the spec does not need is
+// deleted only if it has the name of a child. A copy with the same labels
+// belongs to the user.
 func TestUnneededOrphans(t *testing.T) {
 	s := start(t)
 	o := s.web()
@@ -361,7 +363,7 @@ func TestNoAdoption(t *testing.T) {
 			message := meta.FindStatusCondition(got.Status.Conditions, string(v1alpha1.ConditionConflicted)).Message
 			for _, advice := range []string{"delete", "remove"} {
 				if strings.Contains(message, advice) {
-					t.Errorf("the message advises to %s an object: %s", advice, message)
+					t.Errorf("the message recommends to %s an object: %s", advice, message)
 				}
 			}
 			live := &corev1.Service{}

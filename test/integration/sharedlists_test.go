@@ -20,12 +20,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// dataVolume is a volume that uses a DataVolume.
+// dataVolume returns a volume that uses a DataVolume.
 func dataVolume(name, dv string) kubevirtv1.Volume {
 	return kubevirtv1.Volume{Name: name, VolumeSource: kubevirtv1.VolumeSource{DataVolume: &kubevirtv1.DataVolumeSource{Name: dv}}}
 }
 
-// hotplugged is a volume as KubeVirt adds it.
+// hotplugged returns a volume as KubeVirt adds it.
 func hotplugged(name string) kubevirtv1.Volume {
 	v := kubevirtv1.Volume{Name: name}
 	v.PersistentVolumeClaim = &kubevirtv1.PersistentVolumeClaimVolumeSource{Hotpluggable: true}
@@ -49,7 +49,7 @@ func blankTemplate(name string) kubevirtv1.DataVolumeTemplateSpec {
 	return t
 }
 
-// stateful is a guest with a root disk of a DataVolume.
+// stateful returns a guest with a root disk on a DataVolume.
 func (s *suite) stateful() *v1alpha1.MeshedVirtualMachine {
 	o := s.web()
 	vm := &o.Spec.VirtualMachine
@@ -140,7 +140,7 @@ func (s *suite) adjusted(name string, texts ...string) {
 	})
 }
 
-// vmWrites is the number of the operator's writes to VirtualMachines.
+// vmWrites returns the number of the operator's writes to VirtualMachines.
 func (s *suite) vmWrites() int {
 	return s.calls.count("apply", "virtualmachines") + s.calls.count("patch", "virtualmachines")
 }
@@ -186,7 +186,7 @@ func TestHotplugIsKept(t *testing.T) {
 		t.Errorf("%d writes for two edits, want 2", n)
 	}
 
-	// A client takes the label that marks the operator's objects away, so that the
+	// A client removes the label that marks the operator's objects, so that the
 	// operator's cache no longer contains the spec, and changes the binding.
 	s.editVM(o.Name, "kubectl-edit", func(vm *kubevirtv1.VirtualMachine) {
 		delete(vm.Labels, v1alpha1.LabelManagedBy)
