@@ -127,8 +127,8 @@ const (
 	ConditionVirtualMachineAdjusted ConditionType = "VirtualMachineAdjusted"
 
 	// ConditionStrayGuests is present and True only while VirtualMachineInstances
-	// carry the label of this MeshedVirtualMachine that it does not control, for
-	// example clones. It does not affect Ready.
+	// exist that have the label of this MeshedVirtualMachine but are not
+	// controlled by it, for example clones. It does not affect Ready.
 	//
 	// Possible reasons when True: CopiedLabels.
 	ConditionStrayGuests ConditionType = "StrayGuests"
@@ -229,11 +229,11 @@ const (
 	ReasonImagePullFailed ConditionReason = "ImagePullFailed"
 	// ReasonCrashLoop: the guest, or a container of its pod, fails repeatedly.
 	ReasonCrashLoop ConditionReason = "CrashLoop"
-	// ReasonStopping: KubeVirt is shutting the guest down.
+	// ReasonStopping: KubeVirt is shutting down the guest.
 	ReasonStopping ConditionReason = "Stopping"
-	// ReasonFieldUnsupported: the version of KubeVirt or Istio in the cluster
-	// does not have a field of the spec. The message contains the path of the
-	// field and the version. The operator tries again when the CRD changes.
+	// ReasonFieldUnsupported: the version of KubeVirt or Istio in the cluster does
+	// not have a field of the spec. The message contains the path of the field and
+	// the version. The operator retries when the CRD changes.
 	ReasonFieldUnsupported ConditionReason = "FieldUnsupported"
 	// ReasonStopped: the VirtualMachine is stopped according to its run
 	// strategy.

@@ -54,7 +54,7 @@ type MeshedVirtualMachineSpec struct {
 
 	// ports are the ports that the guest exposes. A port that is listed neither
 	// here nor in capture.inbound.excludePorts is closed. A guest without ports
-	// has no Service and no address, and can only connect to others.
+	// has no Service and no address, and can only open connections.
 	//
 	// +optional
 	// +listType=map
@@ -144,15 +144,15 @@ type ServiceSpec struct {
 	// +optional
 	IPFamilyPolicy ServiceIPFamilyPolicy `json:"ipFamilyPolicy,omitempty"`
 
-	// labels are labels of the Service. The operator adds its own.
+	// labels are labels of the Service. The operator adds further labels.
 	//
 	// +optional
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=64
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// annotations are annotations of the Service, for example for a load
-	// balancer, for external DNS or for Istio. The operator adds its own.
+	// annotations are annotations of the Service, for example for a load balancer,
+	// for external DNS or for Istio. The operator adds further annotations.
 	//
 	// +optional
 	// +kubebuilder:validation:MinProperties=1
@@ -184,8 +184,7 @@ type ServiceSpec struct {
 	SessionAffinity corev1.ServiceAffinity `json:"sessionAffinity,omitempty"`
 
 	// loadBalancerClass is the class of the load balancer implementation. It
-	// applies only to type LoadBalancer, and Kubernetes does not allow to
-	// change it.
+	// applies only to type LoadBalancer and is immutable.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -219,14 +218,15 @@ type ServiceSpec struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type ObjectMetadata struct {
-	// labels are labels of the object. The operator adds its own.
+	// labels are labels of the object. The operator adds further labels.
 	//
 	// +optional
 	// +kubebuilder:validation:MinProperties=1
 	// +kubebuilder:validation:MaxProperties=64
 	Labels map[string]string `json:"labels,omitempty"`
 
-	// annotations are annotations of the object. The operator adds its own.
+	// annotations are annotations of the object. The operator adds further
+	// annotations.
 	//
 	// +optional
 	// +kubebuilder:validation:MinProperties=1

@@ -82,7 +82,8 @@ func (s *scope) restartRequired() string {
 	return ""
 }
 
-// atRest are the reasons for which a guest is not available as requested.
+// atRest contains the reasons of guests that are not available because the spec
+// requests it.
 var atRest = []v1alpha1.ConditionReason{v1alpha1.ReasonStopped, v1alpha1.ReasonPaused, v1alpha1.ReasonLinkDown}
 
 // linkDown reports whether the spec sets the guest's interface on the pod network
@@ -213,7 +214,7 @@ func (s *scope) failureMessage(k children.Kind, err error) string {
 		path = strings.Replace(path, "spec.", "spec.virtualMachine.", 1)
 	}
 	version := cmp.Or(s.versions[k.GroupKind()], "unknown")
-	return fmt.Sprintf("%s: the %s of the cluster, version %s, does not have this field of %s: remove it, or upgrade %s; the operator tries again when the CRD changes",
+	return fmt.Sprintf("%s: the %s of the cluster, version %s, does not have this field of %s: remove it, or upgrade %s; the operator retries when the CRD changes",
 		path, k.Upstream, version, k.Kind, k.Upstream)
 }
 
@@ -254,7 +255,7 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 	case s.ended():
 		return conditions.False(t, v1alpha1.ReasonStopped, s.whyEnded())
 	case s.stopping():
-		return conditions.False(t, v1alpha1.ReasonStopping, "KubeVirt is shutting the guest down")
+		return conditions.False(t, v1alpha1.ReasonStopping, "KubeVirt is shutting down the guest")
 	case s.unpauseError != nil:
 		return conditions.False(t, v1alpha1.ReasonStarting, s.whyPaused())
 	case awaiting != nil:

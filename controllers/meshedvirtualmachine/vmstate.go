@@ -53,7 +53,7 @@ func (s *scope) whyEnded() string {
 	return fmt.Sprintf("the guest has ended (phase %s), and its run strategy does not start it again: run virtctl start %s", s.vmi.Status.Phase, s.mvm.Name)
 }
 
-// stopping reports whether KubeVirt is shutting the guest down.
+// stopping reports whether KubeVirt is shutting down the guest.
 func (s *scope) stopping() bool {
 	p := s.vm.Status.PrintableStatus
 	return p == kubevirtv1.VirtualMachineStatusStopping || p == kubevirtv1.VirtualMachineStatusTerminating

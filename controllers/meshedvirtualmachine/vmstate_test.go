@@ -108,7 +108,7 @@ func TestGuestDoesNotStart(t *testing.T) {
 		"init hangs":       {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(hanging))), v1alpha1.ReasonStarting, "waits for its init container istio-validation: it is running and has not completed"},
 		"rules not ready":  {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse, initState(hanging))), v1alpha1.ReasonStarting, "the guest starts when the rules of pod virt-launcher-web-abcde are verified"},
 		"gate still waits": {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(done))), v1alpha1.ReasonStarting, "its container meshvm-gate has not completed yet"},
-		"stopping":         {notRunning(kubevirtv1.VirtualMachineStatusStopping, withPod(kubevirtv1.Running, metav1.ConditionTrue)), v1alpha1.ReasonStopping, "shutting the guest down"},
+		"stopping":         {notRunning(kubevirtv1.VirtualMachineStatusStopping, withPod(kubevirtv1.Running, metav1.ConditionTrue)), v1alpha1.ReasonStopping, "shutting down the guest"},
 		"ended":            {notRunning(kubevirtv1.VirtualMachineStatusStopped, func(s *scope) { s.vmi = builders.VMI("web").Obj(); s.vmi.Status.Phase = kubevirtv1.Succeeded }), v1alpha1.ReasonStopped, "the guest has ended (phase Succeeded)"},
 		"stopped":          {notRunning(kubevirtv1.VirtualMachineStatusStopped), v1alpha1.ReasonStopped, "the VirtualMachine is stopped"},
 		"started again":    {notRunning(kubevirtv1.VirtualMachineStatusStopped, withPod(kubevirtv1.Pending, metav1.ConditionFalse)), v1alpha1.ReasonStarting, "the guest starts when the rules of pod"},

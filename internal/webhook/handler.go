@@ -48,10 +48,10 @@ type handler struct {
 	cached, live client.Reader
 }
 
-// Handle answers with the patch that adds the gate, or that removes the labels of a
-// MeshedVirtualMachine from a pod whose guest it does not control. A pod that cannot be
-// read is rejected: without its gate the guest could send packets before its rules are
-// programmed.
+// Handle returns the patch that adds the gate, or the patch that removes the
+// labels of a MeshedVirtualMachine from a pod whose guest it does not control.
+// A pod that cannot be read is rejected: without its gate the guest could send
+// packets before its rules are programmed.
 func (h handler) Handle(ctx context.Context, req admission.Request) admission.Response {
 	var pod corev1.Pod
 	if err := h.decoder.Decode(req, &pod); err != nil {
@@ -66,10 +66,10 @@ func (h handler) Handle(ctx context.Context, req admission.Request) admission.Re
 	return admission.Patched("the gate delays the guest", startgate.Patch(&pod, h.options)...)
 }
 
-// ownerless reports whether the MeshedVirtualMachine that the pod's label names does not
-// exist, as after a restore into another namespace. The cache can be older than the
-// MeshedVirtualMachine, so a missing one is looked up on the API server. A pod whose
-// owner cannot be determined gets the gate.
+// ownerless reports whether the MeshedVirtualMachine that the pod's label names
+// does not exist, as after a restore into another namespace. The cache can be
+// older than the MeshedVirtualMachine, so a missing object is also read from
+// the API server. A pod whose owner cannot be determined gets the gate.
 func (h handler) ownerless(ctx context.Context, namespace string, pod *corev1.Pod) bool {
 	name := pod.Labels[v1alpha1.LabelMeshedVirtualMachine]
 	if name == "" || h.cached == nil {
@@ -79,7 +79,8 @@ func (h handler) ownerless(ctx context.Context, namespace string, pod *corev1.Po
 	if err := h.cached.Get(ctx, key, &v1alpha1.MeshedVirtualMachine{}); !apierrors.IsNotFound(err) {
 		return false
 	}
-	// The manager may list MeshedVirtualMachines and not get them.
+	// The manager has the permission to list MeshedVirtualMachines but not to get
+	// them.
 	var list v1alpha1.MeshedVirtualMachineList
 	err := h.live.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{"metadata.name": name})
 	if err != nil {
