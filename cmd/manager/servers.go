@@ -111,8 +111,10 @@ func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
 	if s.config.Webhook.Mode == configv1alpha1.Disabled {
 		return nil
 	}
+	gate := s.config.Guests.StartGateResources
 	podwebhook.Setup(mgr, startgate.Options{
-		Image: s.config.RuleWriter.Image, PullPolicy: corev1.PullPolicy(s.config.RuleWriter.ImagePullPolicy),
+		Resources: startgate.Resources{CPU: *gate.CPU, CPULimit: *gate.CPULimit, Memory: *gate.Memory},
+		Image:     s.config.RuleWriter.Image, PullPolicy: corev1.PullPolicy(s.config.RuleWriter.ImagePullPolicy),
 	})
 	if s.certificate != nil {
 		if s.authority, err = servingcert.Setup(mgr, *s.certificate); err != nil {

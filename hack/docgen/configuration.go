@@ -88,6 +88,8 @@ func (t *configTypes) typeName(typ ast.Expr) string {
 			return "`" + strings.ReplaceAll(values, ";", "`, `") + "`"
 		}
 		return strings.Replace(typ.Name, "int32", "integer", 1)
+	case *ast.SelectorExpr:
+		return strings.ToLower(typ.Sel.Name)
 	default:
 		return "?"
 	}

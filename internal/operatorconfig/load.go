@@ -16,6 +16,7 @@ import (
 
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/internal/meshpolicy"
+	"meshvm.io/meshvm/internal/startgate"
 )
 
 // Environment variables that the installation manifests set. OLM replaces
@@ -92,6 +93,10 @@ func Default(c *configv1alpha1.OperatorConfiguration, env func(string) string) {
 		set(&c.Guests.StartGate, configv1alpha1.StartGatePause)
 	}
 	set(&c.Guests.StartGate, configv1alpha1.StartGateContainer)
+	gate := startgate.DefaultResources()
+	set(&c.Guests.StartGateResources.CPU, &gate.CPU)
+	set(&c.Guests.StartGateResources.CPULimit, &gate.CPULimit)
+	set(&c.Guests.StartGateResources.Memory, &gate.Memory)
 	set(&c.Mesh.RootNamespace, meshpolicy.DefaultRootNamespace)
 	set(&c.TLS.Profile, configv1alpha1.TLSProfileCluster)
 }

@@ -39,6 +39,7 @@ func TestDefaults(t *testing.T) {
 		"audit.intervalSeconds": int64(600), "client.requestsPerSecond": int64(0), "logging.level": "Info",
 		"leaderElection.leaseDurationSeconds": int64(137), "leaderElection.renewDeadlineSeconds": int64(107), "leaderElection.retryPeriodSeconds": int64(26),
 		"metrics.bindAddress": ":8443", "webhook.bindAddress": ":9443", "tls.profile": "Cluster", "mesh.rootNamespace": "istio-system",
+		"guests.startGateResources.cpu": "10m", "guests.startGateResources.memory": "32Mi",
 	} {
 		if got := flatten(none)[path]; got != value {
 			t.Errorf("%s is %v, want %v", path, got, value)
@@ -102,6 +103,9 @@ func TestRejected(t *testing.T) {
 		"too many secrets":                            {header + "ruleWriter: {imagePullSecrets: [a,b,c,d,e,f,g,h,i,j,k,l,m,p,q,r,s]}", []string{"ruleWriter.imagePullSecrets", "at most 16"}},
 		"invalid domain":                              {header + "cluster: {domain: corp_example}", []string{"cluster.domain"}},
 		"invalid root namespace":                      {header + "mesh: {rootNamespace: mesh.root}", []string{"mesh.rootNamespace"}},
+		"gate without CPU":                            {header + "guests: {startGateResources: {cpu: '0'}}", []string{"guests.startGateResources.cpu", "greater than 0"}},
+		"gate with too little memory":                 {header + "guests: {startGateResources: {memory: 8Mi}}", []string{"guests.startGateResources.memory", "at least 16Mi"}},
+		"gate with an invalid quantity":               {header + "guests: {startGateResources: {cpuLimit: much}}", []string{"quantities"}},
 		"several errors":                              {header + "controllers: {workers: 65}\ntls: {profile: Custom}", []string{"controllers.workers", "tls.profile"}},
 	} {
 		_, err := Parse([]byte(tc.text), environment)

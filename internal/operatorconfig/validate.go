@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -55,6 +56,7 @@ func Validate(c *configv1alpha1.OperatorConfiguration) field.ErrorList {
 	if c.Guests.StartGate == configv1alpha1.StartGateContainer && c.Webhook.Mode == configv1alpha1.Disabled {
 		v.invalid(gate, c.Guests.StartGate, "requires the webhook: set webhook.mode to Enabled or guests.startGate to Pause")
 	}
+	v.gateResources(field.NewPath("guests", "startGateResources"), &c.Guests.StartGateResources)
 	if c.Cluster.Domain != "" {
 		v.name(field.NewPath("cluster", "domain"), c.Cluster.Domain)
 	}
@@ -93,6 +95,23 @@ func (v *validator) ruleWriter(p *field.Path, r *configv1alpha1.RuleWriter) {
 		}
 	}
 	v.name(p.Child("priorityClassName"), r.PriorityClassName)
+}
+
+// leastGateMemory is the memory in MiB with which the program of the start gate runs.
+const leastGateMemory = 16
+
+func (v *validator) gateResources(p *field.Path, r *configv1alpha1.StartGateResources) {
+	for _, f := range []struct {
+		name  string
+		value *resource.Quantity
+	}{{"cpu", r.CPU}, {"cpuLimit", r.CPULimit}} {
+		if f.value.Sign() <= 0 {
+			v.invalid(p.Child(f.name), f.value.String(), "must be greater than 0")
+		}
+	}
+	if r.Memory.Cmp(*resource.NewQuantity(leastGateMemory<<20, resource.BinarySI)) < 0 {
+		v.invalid(p.Child("memory"), r.Memory.String(), fmt.Sprintf("must be at least %dMi", leastGateMemory))
+	}
 }
 
 func (v *validator) leaderElection(p *field.Path, l *configv1alpha1.LeaderElection) {

@@ -3,11 +3,8 @@
 package startgate
 
 import (
-	"slices"
-
 	"gomodules.xyz/jsonpatch/v2"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/utils/ptr"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -23,6 +20,8 @@ type Options struct {
 	// PullPolicy is the pull policy of the image. Empty selects the API server's
 	// default.
 	PullPolicy corev1.PullPolicy
+	// Resources are the resources of each container of the gate.
+	Resources Resources
 }
 
 // gateUser is an unprivileged user ID. Distroless images name it "nonroot".
@@ -131,13 +130,13 @@ func probe(period, failures int32) *corev1.Probe {
 	}
 }
 
-// container returns the common part of both containers: minimal resources, no
+// container returns the common part of both containers: small resources, no
 // privileges.
 func container(pod *corev1.Pod, o Options) corev1.Container {
 	return corev1.Container{
 		Image:           o.Image,
 		ImagePullPolicy: o.PullPolicy,
-		Resources:       resources(pod),
+		Resources:       o.Resources.of(pod),
 		VolumeMounts:    []corev1.VolumeMount{{Name: noToken, MountPath: tokenPath, ReadOnly: true}},
 		SecurityContext: &corev1.SecurityContext{
 			RunAsNonRoot:             new(true),
@@ -150,41 +149,4 @@ func container(pod *corev1.Pod, o Options) corev1.Container {
 		},
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 	}
-}
-
-// resources returns minimal resources that match the pod's other containers: a
-// guest with dedicated CPUs requires a pod of QoS class Guaranteed (KubeVirt,
-// pkg/virt-controller/watch/vmi/lifecycle.go), and a ResourceQuota on limits
-// requires a limit from every container.
-func resources(pod *corev1.Pod) corev1.ResourceRequirements {
-	cpu, memory := resource.MustParse("5m"), resource.MustParse("16Mi")
-	r := corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceCPU: cpu, corev1.ResourceMemory: memory},
-		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
-	}
-	all := slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers)
-	every := func(has func(corev1.Container) bool) bool {
-		return len(all) > 0 && !slices.ContainsFunc(all, func(c corev1.Container) bool { return !has(c) })
-	}
-	if every(func(c corev1.Container) bool { return !c.Resources.Limits.Cpu().IsZero() }) {
-		// With a lower limit the program takes seconds to start.
-		r.Limits[corev1.ResourceCPU] = resource.MustParse("100m")
-	}
-	if every(guaranteed) {
-		r.Requests = r.Limits.DeepCopy()
-	}
-	return r
-}
-
-// guaranteed reports whether the container allows QoS class Guaranteed: limits
-// for CPU and memory, and requests that are equal to them or not set.
-func guaranteed(c corev1.Container) bool {
-	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		limit := c.Resources.Limits[name]
-		request, asked := c.Resources.Requests[name]
-		if limit.IsZero() || asked && request.Cmp(limit) != 0 {
-			return false
-		}
-	}
-	return true
 }

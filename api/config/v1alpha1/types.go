@@ -2,7 +2,10 @@
 
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // OperatorConfiguration configures the operator. All fields are optional.
 // Changes to fields that are marked "Live" take effect without a restart. After
@@ -162,6 +165,34 @@ type Guests struct {
 	//
 	// +optional
 	StartGate StartGate `json:"startGate,omitempty"`
+
+	// startGateResources are the resources of each of the two containers that the
+	// webhook adds to the guest's pod. Increase them if a LimitRange in a guest's
+	// namespace has a higher minimum.
+	//
+	// +optional
+	StartGateResources StartGateResources `json:"startGateResources,omitzero"`
+}
+
+// StartGateResources are the resources of a container of the start gate.
+type StartGateResources struct {
+	// cpu is the CPU request in pods that have a container without a CPU limit.
+	// The container then has no CPU limit. Defaults to 10m.
+	//
+	// +optional
+	CPU *resource.Quantity `json:"cpu,omitempty"`
+
+	// cpuLimit is the CPU request and the CPU limit in pods whose other containers
+	// all have a CPU limit. With less than the default, every start of a guest
+	// takes longer. Defaults to 100m.
+	//
+	// +optional
+	CPULimit *resource.Quantity `json:"cpuLimit,omitempty"`
+
+	// memory is the memory request and the memory limit. Defaults to 32Mi.
+	//
+	// +optional
+	Memory *resource.Quantity `json:"memory,omitempty"`
 }
 
 // StartGate is a method of delaying the start of guests.
