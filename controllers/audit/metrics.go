@@ -46,7 +46,7 @@ func observe(job *batchv1.Job, a rulejob.Audit) {
 	}
 }
 
-// resultOf is the most severe result of an audit.
+// resultOf returns the most severe result of an audit.
 func resultOf(a rulejob.Audit) string {
 	has := func(outcomes ...ruleio.Outcome) bool {
 		return slices.ContainsFunc(a.Results, func(r rulejob.AuditResult) bool { return slices.Contains(outcomes, r.Target.Outcome) })

@@ -30,7 +30,7 @@ const resultTTL = time.Minute
 
 // scope contains the input of one reconcile.
 type scope struct {
-	// node is nil when it does not exist.
+	// node is nil if it does not exist.
 	node *corev1.Node
 	name string
 	// jobs are the node's audits, and pods their pods.

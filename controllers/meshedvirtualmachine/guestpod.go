@@ -97,7 +97,7 @@ func (s *scope) roleOf(p *corev1.Pod) v1alpha1.PodRole {
 	}
 }
 
-// rulesOf is the condition NATProgrammed of one pod.
+// rulesOf returns the condition NATProgrammed of one pod.
 func (s *scope) rulesOf(g guestPod) conditions.Condition {
 	const t = v1alpha1.ConditionNATProgrammed
 	if err := s.failures[natKey(s.mvm, g.Pod)]; err != nil {
@@ -164,7 +164,7 @@ func (s *scope) startOf(g guestPod) v1alpha1.PodStart {
 	}
 }
 
-// startInStatus is the start state of a pod in the status.
+// startInStatus returns the start state of a pod in the status.
 func startInStatus(mvm *v1alpha1.MeshedVirtualMachine, pod types.UID) v1alpha1.PodStart {
 	i := slices.IndexFunc(mvm.Status.Pods, func(p v1alpha1.PodStatus) bool { return p.UID == pod })
 	if i < 0 {
@@ -174,7 +174,8 @@ func startInStatus(mvm *v1alpha1.MeshedVirtualMachine, pod types.UID) v1alpha1.P
 }
 
 // isMigrationTarget reports whether the pod was created for a live migration.
-// KubeVirt runs the guest on the target of a migration whatever its start strategy.
+// KubeVirt runs the guest on the target of a migration regardless of its start
+// strategy.
 func isMigrationTarget(pod *corev1.Pod) bool { return pod.Labels[kubevirtv1.MigrationJobLabel] != "" }
 
 // awaitingRules returns the active pod whose guest waits for its rules, or nil.

@@ -62,8 +62,8 @@ func vmKey(name string) apply.Key {
 	return apply.Key{Kind: children.VirtualMachineKind.GroupKind(), Name: name}
 }
 
-// adjusted is the message about list entries that other clients changed and that the
-// operator keeps, empty for none.
+// adjusted returns the message about list entries that other clients changed
+// and that the operator keeps, or an empty string.
 func (s *scope) adjusted() string {
 	if len(s.lists.Differences) == 0 || s.vm == nil {
 		return ""

@@ -14,8 +14,8 @@ import (
 	"meshvm.io/meshvm/internal/sharedlists"
 )
 
-// TestOthersChanges shows how changes by other clients are reported. They do not affect
-// Ready, unless an operation of KubeVirt delays an edit of the spec.
+// TestOthersChanges checks how changes by other clients are reported. They must
+// not affect Ready, unless an operation of KubeVirt delays an edit of the spec.
 func TestOthersChanges(t *testing.T) {
 	tests := map[string]struct {
 		change func(*scope)

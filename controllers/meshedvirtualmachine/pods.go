@@ -77,9 +77,8 @@ func (s *scope) addPod(p corev1.Pod) {
 	})
 }
 
-// changedLabels are the labels that the pod must have and does not have, as
-// arguments of "kubectl label". KubeVirt, the Service and the mesh policy select the
-// pod by them.
+// changedLabels returns the missing labels of the pod as arguments of "kubectl
+// label". KubeVirt, the Service and the mesh policy select the pod by them.
 func (s *scope) changedLabels(p *corev1.Pod) []string {
 	want := launcherpod.Labels()
 	want[v1alpha1.LabelMeshedVirtualMachine] = s.mvm.Name
@@ -102,14 +101,15 @@ func (s *scope) changedLabels(p *corev1.Pod) []string {
 	return out
 }
 
-// labelsMessage names the labels that a live pod has lost and the command that
-// restores them; empty if no label is missing. The operator does not write pods.
+// labelsMessage returns the missing labels of a live pod and the command that
+// restores them, or an empty string if no label is missing. The operator does
+// not write pods.
 func (s *scope) labelsMessage() string {
 	for i := range s.pods {
 		p := &s.pods[i]
 		if labels := s.changedLabels(p); len(labels) > 0 {
 			list := strings.Join(labels, " ")
-			return fmt.Sprintf("pod %s lacks labels by which KubeVirt, the Service and the mesh policy select it: %s; restore them with: kubectl -n %s label --overwrite pod %s %s",
+			return fmt.Sprintf("pod %s does not have labels by which KubeVirt, the Service and the mesh policy select it: %s; restore them with: kubectl -n %s label --overwrite pod %s %s",
 				p.Name, list, p.Namespace, p.Name, list)
 		}
 	}

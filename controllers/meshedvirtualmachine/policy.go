@@ -56,8 +56,8 @@ func decodePeerAuthentication(u *unstructured.Unstructured) (*securityv1.PeerAut
 	return p, nil
 }
 
-// ownPolicy puts the PeerAuthentication that this reconcile applied in the place of
-// the cached one, which can be older or missing.
+// ownPolicy replaces the cached PeerAuthentication, which can be outdated or
+// missing, with the PeerAuthentication that this reconcile applied.
 func (s *scope) ownPolicy() error {
 	own := s.children[apply.Key{Kind: children.PeerAuthenticationKind.GroupKind(), Name: s.mvm.Name}]
 	if own == nil || s.policies == nil {
@@ -74,8 +74,8 @@ func (s *scope) ownPolicy() error {
 	return nil
 }
 
-// declaredMode is the mode that the spec declares for a TCP port: Disable for a port
-// that bypasses the proxy.
+// declaredMode returns the mode that the spec declares for a TCP port: Disable
+// for a port that bypasses the proxy.
 func declaredMode(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) v1alpha1.MTLSMode {
 	if p.RouteOrDefault() == v1alpha1.PortRouteDirect {
 		return v1alpha1.MTLSModeDisable
@@ -87,8 +87,8 @@ func declaredMode(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) v1alpha1.
 	return spec.ModeOrDefault()
 }
 
-// effectiveMode is the weakest mode that is in effect for a port in any live pod. While
-// no pod exists it is the declared mode.
+// effectiveMode returns the weakest mode that is in effect for a port in any
+// live pod. While no pod exists, it returns the declared mode.
 func (s *scope) effectiveMode(p v1alpha1.Port) v1alpha1.MTLSMode {
 	mode := declaredMode(s.mvm, p)
 	for i := range s.pods {

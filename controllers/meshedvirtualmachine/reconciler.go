@@ -31,8 +31,8 @@ const rejectedRetry = time.Minute
 const servedRetry = 5 * time.Second
 
 // Reconcile applies the children of one MeshedVirtualMachine and reports their
-// state. Deletion needs no action: the garbage collector deletes the children, and
-// each PodNATConfiguration has a finalizer of its controller.
+// state. Deletion requires no action: the garbage collector deletes the
+// children, and each PodNATConfiguration has a finalizer of its controller.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("meshedVirtualMachine", req.NamespacedName))
 	var mvm v1alpha1.MeshedVirtualMachine
@@ -58,8 +58,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	return result, err
 }
 
-// reconcileNormal gathers the scope and applies the children. An error ends it and
-// is retried; the facts that the status reports are left in the scope.
+// reconcileNormal gathers the scope and applies the children. An error ends it
+// and is retried. The facts that the status reports remain in the scope.
 func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	s.paused = s.mvm.PausedByUser()
 	err := validate.Spec(s.mvm)
@@ -79,7 +79,7 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	} else {
 		err = r.applyChildren(ctx, s)
 	}
-	// The running state is reported whatever the result of the previous step.
+	// The running state is reported regardless of the result of the previous step.
 	return errors.Join(err, s.gatherVM(), s.ownPolicy())
 }
 
@@ -154,8 +154,8 @@ func (s *scope) named(o *unstructured.Unstructured) bool {
 	return o.GetName() == children.PodNATConfigurationName(s.mvm.Name, types.UID(uid))
 }
 
-// liveRules are the configurations of live pods: a pod keeps its rules even when no
-// new rules can be derived.
+// liveRules returns the configurations of live pods. A pod keeps its rules even
+// if no new rules can be derived.
 func (s *scope) liveRules() map[apply.Key]bool {
 	keep := map[apply.Key]bool{}
 	for i := range s.pods {
@@ -168,11 +168,12 @@ func (r *Reconciler) input(s *scope) children.Input {
 	return children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate, ClusterDomain: r.ClusterDomain}
 }
 
-// keepLastAccepted applies the rules of the last accepted spec to pods that start
-// while the spec is not accepted. The mesh policy is also still the policy of that
-// spec. When no configuration holds these rules, the pod gets none and its gate
-// blocks the guest. All other objects, and the rules of other pods, are unchanged.
-// The configuration that holds the rules is kept after its pod is gone.
+// keepLastAccepted applies the rules of the last accepted spec to pods that
+// start while the spec is not accepted. The mesh policy is also still the
+// policy of that spec. If no configuration contains these rules, the pod gets
+// no rules and its gate blocks the guest. All other objects, and the rules of
+// other pods, are unchanged. The configuration that contains the rules is kept
+// after its pod is deleted.
 func (r *Reconciler) keepLastAccepted(ctx context.Context, s *scope) error {
 	if err := r.listChildren(ctx, s); err != nil || s.paused {
 		return err
@@ -201,9 +202,9 @@ func (r *Reconciler) keepLastAccepted(ctx context.Context, s *scope) error {
 	return r.prune(ctx, s, keep, children.PodNATConfigurationKind)
 }
 
-// resultFor computes when to reconcile again. Conflicting objects and objects
-// that are being deleted are watched. A rejected object is retried after
-// rejectedRetry, any other error with the queue's back-off.
+// resultFor returns the delay of the next reconcile. Conflicting objects and
+// objects that are being deleted are watched. A rejected object is retried
+// after rejectedRetry, any other error with the queue's back-off.
 func resultFor(s *scope, err error) (ctrl.Result, error) {
 	var result ctrl.Result
 	if s.retrySoon {

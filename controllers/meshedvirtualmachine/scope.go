@@ -29,7 +29,7 @@ import (
 // scope contains the input of one reconcile. The steps fill it in the order of
 // its fields. The status is computed from it alone.
 type scope struct {
-	// mvm is the object as it will be written, before is the object as it was read.
+	// mvm is the object to be written. before is the object as it was read.
 	mvm, before *v1alpha1.MeshedVirtualMachine
 
 	// gate specifies how the operator delays the start of guests.
@@ -48,7 +48,7 @@ type scope struct {
 	// retrySoon is set when its CRD exists, so that the kind may be served soon.
 	missing   *dependency
 	retrySoon bool
-	// invalid is the reason for which the spec is not accepted.
+	// invalid is the reason why the spec is not accepted.
 	invalid *validate.Invalid
 
 	// vmi is the running guest, nil when none exists.
@@ -57,7 +57,7 @@ type scope struct {
 	// podsKnown is set.
 	pods      []corev1.Pod
 	podsKnown bool
-	// strays are VirtualMachineInstances that carry the object's label and are not
+	// strays are VirtualMachineInstances that have the object's label but are not
 	// its guest, sorted by name.
 	strays []*unstructured.Unstructured
 	// nats are the PodNATConfigurations by pod UID.
@@ -116,9 +116,9 @@ func (r *Reconciler) gatherNATs(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// lastAccepted is the configuration that holds the rules of the last accepted spec:
-// the configuration of a live pod, which follows each accepted spec, or the newest
-// configuration of a pod that no longer exists; nil for none.
+// lastAccepted returns the configuration that contains the rules of the last
+// accepted spec: the configuration of a live pod, which follows each accepted
+// spec, or the newest configuration of a pod that no longer exists, or nil.
 func (s *scope) lastAccepted() *v1alpha1.PodNATConfiguration {
 	var owned []v1alpha1.PodNATConfiguration
 	for _, c := range s.nats {

@@ -23,8 +23,8 @@ import (
 	"meshvm.io/meshvm/internal/startgate"
 )
 
-// Unpauser unpauses guests. The permission for it is in config/unpause: only the
-// start gate Pause needs it.
+// Unpauser unpauses guests. The permission is in config/unpause, because only
+// the start gate Pause requires it.
 type Unpauser interface {
 	// Unpause calls KubeVirt's subresource of that name.
 	Unpause(ctx context.Context, guest types.NamespacedName) error
@@ -49,10 +49,11 @@ func (u unpauser) Unpause(ctx context.Context, guest types.NamespacedName) error
 }
 
 // unpause unpauses a guest that the operator started paused, once the rules of
-// its pod are verified. It does so once for each pod: a user who pauses the guest
-// later does so on purpose. The status records it. The cache may not show that
-// status yet, so the API server is asked. If the operator dies before the status is
-// written, unpausedSinceStart detects it.
+// its pod are verified. It does so once for each pod: a user who pauses the
+// guest later does so intentionally. The status records it. The cache may not
+// contain that status yet, so the status is read from the API server. If the
+// operator exits before the status is written, unpausedSinceStart detects the
+// unpause.
 func (r *Reconciler) unpause(ctx context.Context, s *scope) error {
 	if s.paused || len(s.guestPods) != 1 || s.vmi == nil || s.vmi.Status.Phase != kubevirtv1.Running || !s.vmiPaused() {
 		return nil
@@ -123,8 +124,8 @@ func (s *scope) unpausedSinceStart(pod *corev1.Pod) bool {
 	})
 }
 
-// startsPaused reports whether the operator set the start strategy Paused. It does
-// not when the user's spec has a start strategy.
+// startsPaused reports whether the operator set the start strategy Paused. It
+// does not set it if the user's spec has a start strategy.
 func (s *scope) startsPaused() bool {
 	return s.vmi != nil && s.vmi.ShouldStartPaused() && !s.userStartStrategy()
 }

@@ -52,9 +52,9 @@ func (s *scope) stillInEffect(nat conditions.Condition) bool {
 // strength orders the modes from the weakest to the strongest.
 var strength = []v1alpha1.MTLSMode{v1alpha1.MTLSModeDisable, v1alpha1.MTLSModePermissive, v1alpha1.MTLSModeStrict}
 
-// mtls is the declared mode and the weakest mode that is in effect, according
-// to all PeerAuthentications that apply to the pods. Without verified rules,
-// nothing forces traffic through the proxy.
+// mtls returns the declared mode and the weakest mode that is in effect,
+// according to all PeerAuthentications that apply to the pods. Without verified
+// rules, nothing forces traffic through the proxy.
 func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 	spec := s.mvm.Spec.Mesh.MTLS
 	out := v1alpha1.MTLSStatus{DeclaredMode: spec.ModeOrDefault(), EffectiveMode: v1alpha1.MTLSModeStrict}
@@ -81,7 +81,7 @@ func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 	return out
 }
 
-// ports is the status of each port.
+// ports returns the status of each port.
 func (s *scope) ports(nat conditions.Condition) []v1alpha1.PortStatus {
 	out := make([]v1alpha1.PortStatus, 0, len(s.mvm.Spec.Ports))
 	for _, p := range s.mvm.Spec.Ports {

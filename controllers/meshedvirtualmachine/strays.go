@@ -32,8 +32,8 @@ func (r *Reconciler) vmiChanged(ctx context.Context, o client.Object) []reconcil
 	return requests
 }
 
-// gatherStrays finds VirtualMachineInstances that carry the label of the
-// MeshedVirtualMachine and are not its guest. A clone, a restore to another
+// gatherStrays finds VirtualMachineInstances that have the label of the
+// MeshedVirtualMachine but are not its guest. A clone, a restore to another
 // VirtualMachine and an import copy the labels of the template.
 func (r *Reconciler) gatherStrays(ctx context.Context, s *scope) error {
 	list := &unstructured.UnstructuredList{}
@@ -51,7 +51,7 @@ func (r *Reconciler) gatherStrays(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// strayGuests is the message about strays, empty for none.
+// strayGuests returns the message about strays, or an empty string.
 func (s *scope) strayGuests() string {
 	var names []string
 	for i, vmi := range s.strays {

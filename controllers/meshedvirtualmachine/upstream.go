@@ -81,9 +81,9 @@ func newUpstream(c client.Client, ca cache.Cache, ct controller.Controller, h ha
 	return &upstream{client: c, cache: ca, controller: ct, handler: h, watched: map[schema.GroupVersionKind]bool{}}
 }
 
-// missing starts the watches that are possible and returns the first kind that is
-// not served, nil for none. retrySoon reports that its CRD exists, so that the kind
-// may be served soon; no event announces this.
+// missing starts the possible watches and returns the first kind that is not
+// served, or nil. retrySoon reports whether its CRD exists, so that the kind
+// may be served soon. No event reports this.
 func (u *upstream) missing(ctx context.Context) (d *dependency, retrySoon bool, err error) {
 	for i, d := range dependencies {
 		crd := &metav1.PartialObjectMetadata{}
@@ -144,9 +144,9 @@ func (r *Reconciler) gatherVersions(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// versionOf is the version of the project that installed a CRD, empty when the CRD
-// does not contain it (KubeVirt, pkg/virt-operator/resource/apply; Kubernetes,
-// recommended labels).
+// versionOf returns the version of the project that installed a CRD, or an
+// empty string if the CRD does not contain it (KubeVirt,
+// pkg/virt-operator/resource/apply; Kubernetes, recommended labels).
 func versionOf(crd *metav1.PartialObjectMetadata) string {
 	return cmp.Or(crd.Annotations[kubevirtv1.InstallStrategyVersionAnnotation], crd.Labels["app.kubernetes.io/version"])
 }
@@ -158,7 +158,8 @@ func (u *upstream) handlerOf(kind schema.GroupVersionKind) handler.EventHandler 
 	return u.handler
 }
 
-// reasonMissing is the condition reason for a project that is not installed.
+// reasonMissing returns the condition reason for a project that is not
+// installed.
 func (d *dependency) reasonMissing() v1alpha1.ConditionReason {
 	if d.project == children.UpstreamKubeVirt {
 		return v1alpha1.ReasonKubeVirtMissing

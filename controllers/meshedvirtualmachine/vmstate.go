@@ -40,8 +40,9 @@ var blockReasons = map[string]v1alpha1.ConditionReason{
 	"CrashLoopBackOff":  v1alpha1.ReasonCrashLoop,
 }
 
-// ended reports whether the guest has ended and KubeVirt does not start it again. The
-// VirtualMachineInstance of an ended guest exists until the next start.
+// ended reports whether the guest has terminated and KubeVirt does not start it
+// again. The VirtualMachineInstance of a terminated guest exists until the next
+// start.
 func (s *scope) ended() bool {
 	return s.vm.Status.PrintableStatus == kubevirtv1.VirtualMachineStatusStopped && (s.vmi == nil || s.vmi.IsFinal())
 }
@@ -50,7 +51,7 @@ func (s *scope) whyEnded() string {
 	if s.vmi == nil {
 		return "the VirtualMachine is stopped"
 	}
-	return fmt.Sprintf("the guest has ended (phase %s), and its run strategy does not start it again: run virtctl start %s", s.vmi.Status.Phase, s.mvm.Name)
+	return fmt.Sprintf("the guest has terminated (phase %s), and its run strategy does not start it again: run virtctl start %s", s.vmi.Status.Phase, s.mvm.Name)
 }
 
 // stopping reports whether KubeVirt is shutting down the guest.
@@ -59,7 +60,8 @@ func (s *scope) stopping() bool {
 	return p == kubevirtv1.VirtualMachineStatusStopping || p == kubevirtv1.VirtualMachineStatusTerminating
 }
 
-// notStarted is the condition VirtualMachineReady of a guest that does not run.
+// notStarted returns the condition VirtualMachineReady of a guest that is not
+// running.
 func (s *scope) notStarted(ready *kubevirtv1.VirtualMachineCondition) conditions.Condition {
 	const t = v1alpha1.ConditionVirtualMachineReady
 	var pod *guestPod
@@ -73,8 +75,9 @@ func (s *scope) notStarted(ready *kubevirtv1.VirtualMachineCondition) conditions
 		cmp.Or(s.failure(), s.notSynchronized(), messageOf(ready), "waiting for KubeVirt to start the guest"))
 }
 
-// awaitsRules is the condition VirtualMachineReady of a guest whose start the gate of
-// its pod delays. The gate is not the cause while another container blocks the pod.
+// awaitsRules returns the condition VirtualMachineReady of a guest that the
+// gate of its pod delays. The gate is not the cause while another container
+// blocks the pod.
 func (s *scope) awaitsRules(g *guestPod) conditions.Condition {
 	const t = v1alpha1.ConditionVirtualMachineReady
 	reason, message := s.obstacle(g)
@@ -89,8 +92,9 @@ func (s *scope) awaitsRules(g *guestPod) conditions.Condition {
 	}
 }
 
-// obstacle is the cause for which a guest does not start, an empty reason for none:
-// KubeVirt's state of the VirtualMachine, or the state of the pod.
+// obstacle returns the reason why a guest does not start: KubeVirt's state of
+// the VirtualMachine, or the state of the pod. The reason is empty if there is
+// no obstacle.
 func (s *scope) obstacle(pod *guestPod) (reason v1alpha1.ConditionReason, message string) {
 	if s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Running {
 		return "", ""
@@ -107,14 +111,14 @@ func (s *scope) obstacle(pod *guestPod) (reason v1alpha1.ConditionReason, messag
 	return reason, strings.TrimSuffix("KubeVirt reports "+string(printed)+": "+s.detail(reason), ": ")
 }
 
-// podObstacle is the cause in the pod of a guest.
+// podObstacle returns the obstacle in the pod of a guest.
 func podObstacle(g *guestPod) (reason v1alpha1.ConditionReason, message string) {
 	if why := launcherpod.Unschedulable(g.Pod); why != "" {
 		return v1alpha1.ReasonUnschedulable, "no node can run pod " + g.Name + ": " + why
 	}
 	b, found := launcherpod.Blocker(g.Pod)
-	// The containers before the gate need some time. They are the cause when only
-	// they are left.
+	// The containers before the gate take some time. They are the obstacle only if
+	// no other container is.
 	if !found || b.Container == startgate.Container || !b.Failing && g.rules.Status != metav1.ConditionTrue {
 		return "", ""
 	}
@@ -126,7 +130,8 @@ func podObstacle(g *guestPod) (reason v1alpha1.ConditionReason, message string) 
 		fmt.Sprintf("pod %s waits for its %s %s: %s; see kubectl -n %s logs %s -c %s", g.Name, kind, b.Container, b.Message, g.Namespace, g.Name, b.Container)
 }
 
-// detail is KubeVirt's message about an obstacle, or the command that shows more.
+// detail returns KubeVirt's message about an obstacle, or the command that
+// shows details.
 func (s *scope) detail(reason v1alpha1.ConditionReason) string {
 	switch reason {
 	case v1alpha1.ReasonProvisioning, v1alpha1.ReasonVolumeFailed:
@@ -136,7 +141,7 @@ func (s *scope) detail(reason v1alpha1.ConditionReason) string {
 	case v1alpha1.ReasonCrashLoop:
 		detail := s.failure()
 		if f := s.vm.Status.StartFailure; f != nil {
-			detail = strings.TrimSuffix(fmt.Sprintf("the guest failed to start %d times in succession: %s", f.ConsecutiveFailCount, detail), ": ")
+			detail = strings.TrimSuffix(fmt.Sprintf("the guest failed to start %d consecutive times: %s", f.ConsecutiveFailCount, detail), ": ")
 		}
 		return detail
 	default:
@@ -144,8 +149,8 @@ func (s *scope) detail(reason v1alpha1.ConditionReason) string {
 	}
 }
 
-// describeVolumes is the command that shows the state of the guest's DataVolumes and
-// claims, which the operator does not read.
+// describeVolumes returns the command that shows the state of the guest's
+// DataVolumes and claims, which the operator does not read.
 func (s *scope) describeVolumes() string {
 	template := s.vm.Spec.Template
 	if template == nil {
@@ -166,7 +171,8 @@ func (s *scope) describeVolumes() string {
 	return "see kubectl -n " + s.mvm.Namespace + " describe " + strings.Join(names, " ")
 }
 
-// failure is the message of KubeVirt's condition Failure, empty for none.
+// failure returns the message of KubeVirt's condition Failure, or an empty
+// string.
 func (s *scope) failure() string {
 	if c := s.vmCondition(kubevirtv1.VirtualMachineFailure); c != nil && c.Status == corev1.ConditionTrue {
 		return c.Message
@@ -174,8 +180,8 @@ func (s *scope) failure() string {
 	return ""
 }
 
-// falseMessage is the message of a condition that is False, of the
-// VirtualMachineInstance or of the VirtualMachine.
+// falseMessage returns the message of a condition of the VirtualMachineInstance
+// or of the VirtualMachine that is False.
 func (s *scope) falseMessage(t string) string {
 	if s.vmi != nil {
 		i := slices.IndexFunc(s.vmi.Status.Conditions, func(c kubevirtv1.VirtualMachineInstanceCondition) bool {
@@ -191,8 +197,8 @@ func (s *scope) falseMessage(t string) string {
 	return ""
 }
 
-// migrationObstacle describes the pod of a live migration that does not start, empty
-// for none. The guest continues to run on its node.
+// migrationObstacle describes the pod of a live migration that does not start,
+// or returns an empty string. The guest continues to run on its node.
 func (s *scope) migrationObstacle() string {
 	for i := range s.guestPods {
 		g := &s.guestPods[i]

@@ -16,7 +16,7 @@ import (
 	"meshvm.io/meshvm/internal/startgate"
 )
 
-// notRunning makes a guest that KubeVirt reports in a state, without a pod.
+// notRunning changes the guest to a state that KubeVirt reports, without a pod.
 func notRunning(printed kubevirtv1.VirtualMachinePrintableStatus, mods ...func(*scope)) *scope {
 	return world(func(s *scope) {
 		s.vm.Status = kubevirtv1.VirtualMachineStatus{PrintableStatus: printed, Conditions: []kubevirtv1.VirtualMachineCondition{
@@ -90,28 +90,28 @@ func TestGuestDoesNotStart(t *testing.T) {
 		reason  v1alpha1.ConditionReason
 		message string
 	}{
-		"waiting":         {notRunning(kubevirtv1.VirtualMachineStatusStarting), v1alpha1.ReasonStarting, "VMI does not exist"},
-		"import":          {notRunning(kubevirtv1.VirtualMachineStatusProvisioning), v1alpha1.ReasonProvisioning, "KubeVirt reports Provisioning: see kubectl -n shop describe datavolume/web-root"},
-		"unbound volume":  {notRunning(kubevirtv1.VirtualMachineStatusWaitingForVolumeBinding), v1alpha1.ReasonProvisioning, "WaitingForVolumeBinding: see kubectl"},
-		"import failed":   {notRunning(kubevirtv1.VirtualMachineStatusDataVolumeError, vmFailure("cannot create DataVolume")), v1alpha1.ReasonVolumeFailed, "KubeVirt reports DataVolumeError: cannot create DataVolume"},
-		"quota":           {notRunning(kubevirtv1.VirtualMachineStatusStarting, vmFailure("exceeded quota")), v1alpha1.ReasonStarting, "exceeded quota"},
-		"missing claim":   {notRunning(kubevirtv1.VirtualMachineStatusPvcNotFound, withPod(kubevirtv1.Pending, metav1.ConditionFalse), vmiCondition(kubevirtv1.VirtualMachineInstanceSynchronized, "PVC shop/web-root does not exist")), v1alpha1.ReasonVolumeFailed, "ErrorPvcNotFound: PVC shop/web-root does not exist"},
-		"DataVolumes":     {notRunning(kubevirtv1.VirtualMachineStatusProvisioning, withPod(kubevirtv1.Pending, metav1.ConditionFalse), vmiCondition(kubevirtv1.VirtualMachineInstanceDataVolumesReady, "Not all of the VMI's DVs are ready")), v1alpha1.ReasonProvisioning, "Provisioning: Not all of the VMI's DVs are ready"},
-		"unschedulable":   {notRunning(kubevirtv1.VirtualMachineStatusUnschedulable, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse, unschedulable)), v1alpha1.ReasonUnschedulable, ": 0/3 nodes are available"},
-		"not told by pod": {notRunning(kubevirtv1.VirtualMachineStatusUnschedulable, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse), vmiCondition("PodScheduled", "no node has GPUs")), v1alpha1.ReasonUnschedulable, "ErrorUnschedulable: no node has GPUs"},
-		"image":           {notRunning(kubevirtv1.VirtualMachineStatusErrImagePull, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse), vmiCondition(kubevirtv1.VirtualMachineInstanceSynchronized, "failed to pull image")), v1alpha1.ReasonImagePullFailed, "ErrImagePull: failed to pull image"},
-		"image of init":   {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(pulling))), v1alpha1.ReasonImagePullFailed, "init container istio-validation: ErrImagePull: not found"},
+		"waiting":                                {notRunning(kubevirtv1.VirtualMachineStatusStarting), v1alpha1.ReasonStarting, "VMI does not exist"},
+		"import":                                 {notRunning(kubevirtv1.VirtualMachineStatusProvisioning), v1alpha1.ReasonProvisioning, "KubeVirt reports Provisioning: see kubectl -n shop describe datavolume/web-root"},
+		"unbound volume":                         {notRunning(kubevirtv1.VirtualMachineStatusWaitingForVolumeBinding), v1alpha1.ReasonProvisioning, "WaitingForVolumeBinding: see kubectl"},
+		"import failed":                          {notRunning(kubevirtv1.VirtualMachineStatusDataVolumeError, vmFailure("cannot create DataVolume")), v1alpha1.ReasonVolumeFailed, "KubeVirt reports DataVolumeError: cannot create DataVolume"},
+		"quota":                                  {notRunning(kubevirtv1.VirtualMachineStatusStarting, vmFailure("exceeded quota")), v1alpha1.ReasonStarting, "exceeded quota"},
+		"missing claim":                          {notRunning(kubevirtv1.VirtualMachineStatusPvcNotFound, withPod(kubevirtv1.Pending, metav1.ConditionFalse), vmiCondition(kubevirtv1.VirtualMachineInstanceSynchronized, "PVC shop/web-root does not exist")), v1alpha1.ReasonVolumeFailed, "ErrorPvcNotFound: PVC shop/web-root does not exist"},
+		"DataVolumes":                            {notRunning(kubevirtv1.VirtualMachineStatusProvisioning, withPod(kubevirtv1.Pending, metav1.ConditionFalse), vmiCondition(kubevirtv1.VirtualMachineInstanceDataVolumesReady, "Not all of the VMI's DVs are ready")), v1alpha1.ReasonProvisioning, "Provisioning: Not all of the VMI's DVs are ready"},
+		"unschedulable":                          {notRunning(kubevirtv1.VirtualMachineStatusUnschedulable, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse, unschedulable)), v1alpha1.ReasonUnschedulable, ": 0/3 nodes are available"},
+		"unschedulable, without a pod condition": {notRunning(kubevirtv1.VirtualMachineStatusUnschedulable, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse), vmiCondition("PodScheduled", "no node has GPUs")), v1alpha1.ReasonUnschedulable, "ErrorUnschedulable: no node has GPUs"},
+		"image":                                  {notRunning(kubevirtv1.VirtualMachineStatusErrImagePull, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse), vmiCondition(kubevirtv1.VirtualMachineInstanceSynchronized, "failed to pull image")), v1alpha1.ReasonImagePullFailed, "ErrImagePull: failed to pull image"},
+		"image of init":                          {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(pulling))), v1alpha1.ReasonImagePullFailed, "init container istio-validation: ErrImagePull: not found"},
 		"crash loop": {notRunning(kubevirtv1.VirtualMachineStatusCrashLoopBackOff, func(s *scope) {
 			s.vm.Status.StartFailure = &kubevirtv1.VirtualMachineStartFailure{ConsecutiveFailCount: 3}
-		}), v1alpha1.ReasonCrashLoop, "CrashLoopBackOff: the guest failed to start 3 times in succession"},
-		"crash of init":    {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse, initState(crashing))), v1alpha1.ReasonCrashLoop, "init container istio-validation: CrashLoopBackOff: back-off 40s; see kubectl -n shop logs virt-launcher-web-abcde -c istio-validation"},
-		"init hangs":       {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(hanging))), v1alpha1.ReasonStarting, "waits for its init container istio-validation: it is running and has not completed"},
-		"rules not ready":  {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse, initState(hanging))), v1alpha1.ReasonStarting, "the guest starts when the rules of pod virt-launcher-web-abcde are verified"},
-		"gate still waits": {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(done))), v1alpha1.ReasonStarting, "its container meshvm-gate has not completed yet"},
-		"stopping":         {notRunning(kubevirtv1.VirtualMachineStatusStopping, withPod(kubevirtv1.Running, metav1.ConditionTrue)), v1alpha1.ReasonStopping, "shutting down the guest"},
-		"ended":            {notRunning(kubevirtv1.VirtualMachineStatusStopped, func(s *scope) { s.vmi = builders.VMI("web").Obj(); s.vmi.Status.Phase = kubevirtv1.Succeeded }), v1alpha1.ReasonStopped, "the guest has ended (phase Succeeded)"},
-		"stopped":          {notRunning(kubevirtv1.VirtualMachineStatusStopped), v1alpha1.ReasonStopped, "the VirtualMachine is stopped"},
-		"started again":    {notRunning(kubevirtv1.VirtualMachineStatusStopped, withPod(kubevirtv1.Pending, metav1.ConditionFalse)), v1alpha1.ReasonStarting, "the guest starts when the rules of pod"},
+		}), v1alpha1.ReasonCrashLoop, "CrashLoopBackOff: the guest failed to start 3 consecutive times"},
+		"crash of init":                {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse, initState(crashing))), v1alpha1.ReasonCrashLoop, "init container istio-validation: CrashLoopBackOff: back-off 40s; see kubectl -n shop logs virt-launcher-web-abcde -c istio-validation"},
+		"init container still running": {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(hanging))), v1alpha1.ReasonStarting, "waits for its init container istio-validation: it is running and has not completed"},
+		"rules not ready":              {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse, initState(hanging))), v1alpha1.ReasonStarting, "the guest starts when the rules of pod virt-launcher-web-abcde are verified"},
+		"gate still waits":             {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(done))), v1alpha1.ReasonStarting, "its container meshvm-gate has not completed yet"},
+		"stopping":                     {notRunning(kubevirtv1.VirtualMachineStatusStopping, withPod(kubevirtv1.Running, metav1.ConditionTrue)), v1alpha1.ReasonStopping, "shutting down the guest"},
+		"ended":                        {notRunning(kubevirtv1.VirtualMachineStatusStopped, func(s *scope) { s.vmi = builders.VMI("web").Obj(); s.vmi.Status.Phase = kubevirtv1.Succeeded }), v1alpha1.ReasonStopped, "the guest has terminated (phase Succeeded)"},
+		"stopped":                      {notRunning(kubevirtv1.VirtualMachineStatusStopped), v1alpha1.ReasonStopped, "the VirtualMachine is stopped"},
+		"started again":                {notRunning(kubevirtv1.VirtualMachineStatusStopped, withPod(kubevirtv1.Pending, metav1.ConditionFalse)), v1alpha1.ReasonStarting, "the guest starts when the rules of pod"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := tc.scope.virtualMachineReady()

@@ -33,14 +33,14 @@ func constantsOf(t *testing.T, typ string) map[string]constant {
 	return out
 }
 
-// TestEveryReasonIsListed is the check that "make manifests" makes.
+// TestEveryReasonIsListed runs the check of "make manifests".
 func TestEveryReasonIsListed(t *testing.T) {
 	if _, err := conditions(filepath.Join("..", "..", source)); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestEveryReasonIsReturned fails when no code uses a reason.
+// TestEveryReasonIsReturned fails if no code uses a reason.
 func TestEveryReasonIsReturned(t *testing.T) {
 	used := map[string]bool{}
 	for _, dir := range []string{"controllers", "internal"} {
@@ -71,10 +71,10 @@ func TestEveryReasonIsReturned(t *testing.T) {
 	}
 }
 
-// TestEveryObstacleIsDocumented fails when docs/using.md does not contain a reason
-// with which a condition can be False, or a condition lists a reason that does
-// not exist. NotALauncherPod concerns only PodNATConfigurations that the operator
-// did not write.
+// TestEveryObstacleIsDocumented fails if docs/using.md does not contain a
+// reason with which a condition can be False, or a condition lists a reason
+// that does not exist. NotALauncherPod concerns only PodNATConfigurations that
+// the operator did not write.
 func TestEveryObstacleIsDocumented(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "using.md"))
 	if err != nil {

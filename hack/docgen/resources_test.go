@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestOwnedResources fails when the base of the OLM bundle does not list the kinds
-// of internal/children.
+// TestOwnedResources fails if the base of the OLM bundle does not list the
+// kinds of internal/children.
 func TestOwnedResources(t *testing.T) {
 	base, err := os.ReadFile(filepath.Join("..", "..", bundleBase))
 	if err != nil {

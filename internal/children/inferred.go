@@ -13,8 +13,8 @@ import (
 // volume.
 var matchers = []string{"instancetype", "preference"}
 
-// inferredFrom names the volumes from which a spec infers its instancetype and its
-// preference, empty for none.
+// inferredFrom returns the volumes from which a spec infers its instancetype
+// and its preference, or empty strings.
 func inferredFrom(spec kubevirtv1.VirtualMachineSpec) string {
 	instancetype, preference := "", ""
 	if m := spec.Instancetype; m != nil {
@@ -29,11 +29,11 @@ func inferredFrom(spec kubevirtv1.VirtualMachineSpec) string {
 	return instancetype + "/" + preference
 }
 
-// KeepInferred replaces the matchers of the desired VirtualMachine that infer from a
-// volume with the matchers of the live one, in which KubeVirt's webhook has replaced
-// inferFromVolume with a name and a kind (KubeVirt, pkg/instancetype/infer). The live
-// matchers stay until the spec names another volume, because the volume may not exist
-// any more.
+// KeepInferred replaces the matchers of the desired VirtualMachine that infer
+// from a volume with the matchers of the live one, in which KubeVirt's webhook
+// has replaced inferFromVolume with a name and a kind (KubeVirt,
+// pkg/instancetype/infer). The live matchers are kept until the spec names
+// another volume, because the volume may no longer exist.
 func KeepInferred(want, live *unstructured.Unstructured) {
 	inferred := want.GetAnnotations()[v1alpha1.AnnotationInferredFrom]
 	if inferred == "" || live == nil || live.GetAnnotations()[v1alpha1.AnnotationInferredFrom] != inferred {
@@ -55,7 +55,7 @@ func KeepInferred(want, live *unstructured.Unstructured) {
 		}
 		memory := []string{"spec", "template", "spec", "domain", "memory"}
 		if _, found, _ := unstructured.NestedFieldNoCopy(live.Object, memory...); field == "instancetype" && ignored && !found && len(stored) > 0 {
-			// KubeVirt removes the memory when it found an instancetype.
+			// KubeVirt removes the memory if it finds an instancetype.
 			unstructured.RemoveNestedField(want.Object, memory...)
 		}
 	}

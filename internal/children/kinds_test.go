@@ -13,7 +13,7 @@ import (
 	"meshvm.io/meshvm/internal/children"
 )
 
-// TestPolicyPrecedesTheGuest fails when the table lists a Service or an Istio
+// TestPolicyPrecedesTheGuest fails if the table lists a Service or an Istio
 // object after the VirtualMachine.
 func TestPolicyPrecedesTheGuest(t *testing.T) {
 	kinds := children.Kinds()
@@ -43,7 +43,7 @@ func TestUpstreamOfEveryKind(t *testing.T) {
 	}
 }
 
-// TestEveryKindIsDocumented fails when the page for users does not name a kind
+// TestEveryKindIsDocumented fails if the page for users does not name a kind
 // whose objects have the name of the MeshedVirtualMachine.
 func TestEveryKindIsDocumented(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "using.md"))

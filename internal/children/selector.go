@@ -10,8 +10,8 @@ import (
 )
 
 // podSelector selects the pods of the guest for its Service. A clone of the
-// VirtualMachine has a copy of all labels of the template. KubeVirt sets two labels on
-// the pods itself, and a copy cannot keep them:
+// VirtualMachine has a copy of all labels of the template. KubeVirt sets two
+// labels on the pods itself, which a copy does not have:
 //
 //   - vmi.kubevirt.io/id is the name of the VirtualMachineInstance. Pods that were
 //     created before KubeVirt 1.7 do not have it.
@@ -22,8 +22,8 @@ import (
 func podSelector(in Input) map[string]string {
 	mvm := in.MVM
 	selector := map[string]string{
-		// The app label is what Istio names the workload by; the other one
-		// keeps pods away that happen to share it.
+		// Istio names the workload by the label app. The other label excludes
+		// unrelated pods with the same value.
 		v1alpha1.LabelApp:                  app(mvm),
 		v1alpha1.LabelMeshedVirtualMachine: mvm.Name,
 	}

@@ -14,9 +14,9 @@ import (
 	"meshvm.io/meshvm/internal/children"
 )
 
-// TestSelectorOfClones shows which of the guest's pods, and of the pods of a clone, the
-// Service selects. A clone's pod has all labels of the template, and the labels that
-// KubeVirt sets for its own name.
+// TestSelectorOfClones checks which pods of the guest and of a clone the
+// Service selects. A clone's pod has all labels of the template, and the labels
+// that KubeVirt sets for its own name.
 func TestSelectorOfClones(t *testing.T) {
 	pod := func(name string, change func(map[string]string)) corev1.Pod {
 		vmi := b.VMI(name).Obj()
@@ -32,7 +32,7 @@ func TestSelectorOfClones(t *testing.T) {
 	tests := map[string]struct {
 		pods  []corev1.Pod
 		clone corev1.Pod
-		// selected is set when the Service selects the clone's pod as well.
+		// selected is set if the Service also selects the clone's pod.
 		selected bool
 	}{
 		"running":                               {[]corev1.Pod{pod("web", keep)}, pod("web-clone", keep), false},

@@ -21,7 +21,7 @@ func TestIsStray(t *testing.T) {
 		"the guest":                 {"web", func(*corev1.Pod) {}, false},
 		"a clone":                   {"web-clone", func(*corev1.Pod) {}, true},
 		"a guest without the label": {"other", func(p *corev1.Pod) { delete(p.Labels, v1alpha1.LabelMeshedVirtualMachine) }, false},
-		// Only a controlling VirtualMachineInstance proves that a pod is a stray.
+		// A pod is a stray only if a VirtualMachineInstance controls it.
 		"a pod without an owner":   {"web-clone", func(p *corev1.Pod) { p.OwnerReferences = nil }, false},
 		"an owner of another kind": {"web-clone", func(p *corev1.Pod) { p.OwnerReferences[0].Kind = "ReplicaSet" }, false},
 	} {

@@ -15,7 +15,7 @@ import (
 // ClusterFirst.
 const ResolvConf = "/etc/resolv.conf"
 
-// ClusterDomain returns the DNS domain of the cluster and where it comes from: the
+// ClusterDomain returns the DNS domain of the cluster and its source: the
 // configuration, the content of resolv.conf, or the default.
 func ClusterDomain(c *configv1alpha1.OperatorConfiguration, resolvConf string) (domain, source string) {
 	if c.Cluster.Domain != "" {
@@ -27,11 +27,12 @@ func ClusterDomain(c *configv1alpha1.OperatorConfiguration, resolvConf string) (
 	return v1alpha1.DefaultClusterDomain, "default"
 }
 
-// searchedDomain returns the cluster's domain in the search list of a resolv.conf,
-// empty for none. The kubelet writes "search NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN"
-// (Kubernetes, pkg/kubelet/network/dns, generateSearchesForDNSClusterFirst). All three
-// have to be present, so that no other list is taken for it. The last search line
-// applies (resolv.conf(5)).
+// searchedDomain returns the cluster's domain in the search list of a
+// resolv.conf, or an empty string. The kubelet writes "search
+// NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN" (Kubernetes, pkg/kubelet/network/dns,
+// generateSearchesForDNSClusterFirst). All three entries must be present, so
+// that other search lists do not match. The last search line applies
+// (resolv.conf(5)).
 func searchedDomain(resolvConf string) string {
 	var search []string
 	for line := range strings.Lines(resolvConf) {

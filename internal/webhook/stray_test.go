@@ -42,11 +42,11 @@ func TestStrays(t *testing.T) {
 		cached, live client.Reader
 		gate         bool
 	}{
-		"the guest":                          {"web", with(owner), fails, true},
-		"a cache that is behind":             {"web", with(), with(owner), true},
-		"an API server that does not answer": {"web", with(), fails, true},
-		"a copy in another namespace":        {"web", with(), with(), false},
-		"a clone":                            {"web-clone", with(owner), fails, false},
+		"the guest":                           {"web", with(owner), fails, true},
+		"an outdated cache":                   {"web", with(), with(owner), true},
+		"an API server that does not respond": {"web", with(), fails, true},
+		"a copy in another namespace":         {"web", with(), with(), false},
+		"a clone":                             {"web-clone", with(owner), fails, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := builders.LauncherPod(builders.VMI(tc.guest).Obj(), "abcde").Obj()

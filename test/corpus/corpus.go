@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package corpus contains MeshedVirtualMachines as users write them, with the answer
-// that each must get. The files do not depend on a cluster: the integration tests apply
-// them to an API server with the CRDs, and tests on a cluster can apply the same files,
-// where KubeVirt's webhook also answers.
+// Package corpus contains MeshedVirtualMachines as users write them, with the
+// expected response to each of them. The files do not depend on a cluster: the
+// integration tests apply them to an API server with the CRDs, and tests on a
+// cluster can apply the same files, where KubeVirt's webhook also validates
+// them.
 //
-// A file begins with comments: a description, the optional line "needs" with what a
-// cluster must have to run the guest, and the answer, which is "accepted", or
-// "rejected" with a part of the message.
+// A file starts with comments: a description, the optional line "needs" with
+// the requirements for running the guest on a cluster, and the expected
+// response, which is "accepted", or "rejected" with a part of the message.
 package corpus
 
 import (
@@ -23,15 +24,17 @@ import (
 //go:embed specs/*.yaml
 var files embed.FS
 
-// Case is a MeshedVirtualMachine and its answer.
+// Case is a MeshedVirtualMachine and the expected response.
 type Case struct {
 	// Name is the name of the file without its extension.
 	Name string
 	// About is the description.
 	About string
-	// Needs lists what a cluster must have to run the guest, empty for nothing.
+	// Needs lists the requirements for running the guest on a cluster. It may be
+	// empty.
 	Needs string
-	// Rejection is a part of the expected message, empty for an accepted spec.
+	// Rejection is a part of the expected message. It is empty for an accepted
+	// spec.
 	Rejection string
 	// Object is the MeshedVirtualMachine, without a namespace.
 	Object *unstructured.Unstructured

@@ -20,10 +20,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// clone creates a VirtualMachine as KubeVirt does for a clone and for a restore to
-// another VirtualMachine: with all labels, annotations and the spec, and without owner
-// (KubeVirt, pkg/storage/snapshot/restore.go, generateRestoredVMSpec). Then it starts
-// the guest.
+// clone creates a VirtualMachine as KubeVirt does for a clone and for a restore
+// to another VirtualMachine: with all labels, annotations and the spec, and
+// without an owner (KubeVirt, pkg/storage/snapshot/restore.go,
+// generateRestoredVMSpec). Then it starts the guest.
 func (s *suite) clone(original, namespace, name string) (*kubevirtv1.VirtualMachineInstance, *corev1.Pod) {
 	s.Helper()
 	from := s.awaitVM(original)
@@ -94,7 +94,7 @@ func TestClone(t *testing.T) {
 	})
 	s.quiet()
 	if n := s.calls.count("create", "events"); n > 2 {
-		t.Errorf("%d events for one clone, want one on it and one on its original:\n%s", n, s.calls.table())
+		t.Errorf("%d events for one clone, want one for the clone and one for its original:\n%s", n, s.calls.table())
 	}
 	if n := s.calls.writeCount(); n != 1 {
 		t.Errorf("%d writes for one clone, want one of the status:\n%s", n, s.calls.table())

@@ -21,9 +21,9 @@ import (
 // of the oldest supported KubeVirt, do not have.
 const newerKubeVirt = "KubeVirt 1.8"
 
-// TestCorpus applies each spec of the corpus to the API server. It checks the answers
-// of the CRD and of the operator, and that the API server accepts the children of an
-// accepted spec. KubeVirt's own webhook only runs on a cluster.
+// TestCorpus applies each spec of the corpus to the API server. It checks the
+// responses of the CRD and of the operator, and that the API server accepts the
+// children of an accepted spec. KubeVirt's own webhook only runs on a cluster.
 func TestCorpus(t *testing.T) {
 	env := shared.Get(t)
 	cases, err := corpus.All()
@@ -58,8 +58,8 @@ func TestCorpus(t *testing.T) {
 	t.Logf("%d specs, %d accepted, %d rejected", len(cases), accepted, len(cases)-accepted)
 }
 
-// submit creates the object with a dry run, and returns the answer of the API server
-// or of the operator.
+// submit creates the object with a dry run, and returns the error of the API
+// server or of the operator.
 func submit(t *testing.T, c client.Client, tc corpus.Case) (*v1alpha1.MeshedVirtualMachine, error) {
 	t.Helper()
 	u := tc.Object.DeepCopy()

@@ -19,9 +19,9 @@ import (
 
 const virtualMachineCRD = "virtualmachines.kubevirt.io"
 
-// TestFieldThatKubeVirtDoesNotHave applies a field that the CRDs of the cluster's
-// KubeVirt do not have. The operator names the field and the version, and does not
-// try again until the CRD changes.
+// TestFieldThatKubeVirtDoesNotHave applies a field that the CRDs of the
+// cluster's KubeVirt do not have. The operator names the field and the version,
+// and does not retry until the CRD changes.
 func TestFieldThatKubeVirtDoesNotHave(t *testing.T) {
 	s := start(t)
 	crd := &metav1.PartialObjectMetadata{}
@@ -58,7 +58,7 @@ func TestFieldThatKubeVirtDoesNotHave(t *testing.T) {
 		t.Errorf("%v reconciles without an event", n)
 	}
 	s.annotate(crd, kubevirtv1.InstallStrategyVersionAnnotation, "v1.8.0")
-	s.eventually("a changed CRD is noticed", func() error {
+	s.eventually("a changed CRD is detected", func() error {
 		for _, c := range s.mvm(o.Name).Status.Conditions {
 			if strings.Contains(c.Message, "v1.8.0") {
 				return nil
@@ -113,13 +113,13 @@ func TestInferredMatchers(t *testing.T) {
 	}
 	infer()
 	before := s.resourceVersion(o.Name)
-	s.annotate(s.mvm(o.Name), "example.com/touched", "1") // Starts a reconcile.
+	s.annotate(s.mvm(o.Name), "example.com/touched", "1") // This starts a reconcile.
 	s.quiet()
 	if after := s.resourceVersion(o.Name); after != before {
 		t.Errorf("the VirtualMachine was written: %s, %s", before, after)
 	}
 
-	// Another edit keeps what was inferred.
+	// Another edit keeps the inferred matcher.
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
 		spec.VirtualMachine.RunStrategy = new(kubevirtv1.RunStrategyManual)
 	})
@@ -134,7 +134,7 @@ func TestInferredMatchers(t *testing.T) {
 		t.Errorf("instancetype %q, inferred from %q", name, matcher("inferFromVolume"))
 	}
 
-	// Another volume is inferred from.
+	// The matcher is inferred from another volume.
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
 		spec.VirtualMachine.Instancetype.InferFromVolume = "data"
 	})
