@@ -10,7 +10,11 @@ VERSION ?= dev
 ARCHITECTURES ?= amd64,arm64,ppc64le,s390x
 BENCH ?= .
 FUZZTIME ?= 20s
+# For test-e2e: tests to run and to skip, parallel tests, and other flags of "go test", for example -shuffle=on.
+E2E_RUN ?= TestE2E
 E2E_SKIP ?=
+E2E_PARALLEL ?= 3
+E2E_FLAGS ?=
 # For install, run, deploy, undeploy and uninstall, which use the cluster of the current kubeconfig.
 KUBECTL ?= kubectl
 REGISTRY ?=
@@ -125,12 +129,19 @@ test-bundle: ## Test the OLM bundle, the catalog, the Helm chart and the alerts 
 	cd hack/monitoring && go test -count=1 ./...
 	cd hack/images && go test -count=1 ./...
 
+# The images of an existing cluster, as for "make demo".
+E2E_CLUSTER = $(if $(KUBECONFIG),-kubeconfig '$(abspath $(KUBECONFIG))' -kubectl '$(KUBECTL)' \
+  $(if $(GUEST_IMAGE),-guest-image '$(GUEST_IMAGE)') $(if $(GUEST_DISK),-guest-disk '$(GUEST_DISK)') \
+  $(if $(CLIENT_IMAGE),-client-image '$(CLIENT_IMAGE)') $(if $(SHELL_IMAGE),-shell-image '$(SHELL_IMAGE)'))
+
 .PHONY: test-e2e
-test-e2e: ## Run the end-to-end tests on a cluster of two nodes with KubeVirt and Istio (root, Linux).
-	MESHVM_TEST_CLUSTER=1 go -C test test -count=1 -timeout=60m -v -skip='$(E2E_SKIP)' ./cluster/...
+test-e2e: ## Run the end-to-end tests on a local cluster of two nodes (root, Linux), or on an existing cluster if KUBECONFIG is set.
+	MESHVM_TEST_CLUSTER=1 go -C test test -count=1 -timeout=60m -v -parallel=$(E2E_PARALLEL) \
+	  -run='$(E2E_RUN)' -skip='$(E2E_SKIP)' $(E2E_FLAGS) ./e2e $(strip $(E2E_CLUSTER))
 
 .PHONY: test-skew
 test-skew: export MESHVM_REQUIRE_CLUSTER = 1
+test-skew: export KUBECONFIG =
 test-skew: ## Run test-e2e twice more: with Istio's nftables, and with injection by the namespace label alone (root, Linux; about 40 minutes).
 	MESHVM_SKEW=native-nftables $(MAKE) test-e2e
 	MESHVM_SKEW=namespace-label $(MAKE) test-e2e
@@ -142,7 +153,7 @@ test-olm: ## Test the bundle with the Operator Lifecycle Manager on a separate c
 
 .PHONY: soak
 soak: ## 200 times create, restart and delete a VM on a local cluster and check for leftovers (root, Linux; an hour or more).
-	MESHVM_TEST_CLUSTER=1 MESHVM_SOAK=200 nice go -C test test -count=1 -timeout=300m -v -run='^TestSoak$$' ./cluster/e2e
+	KUBECONFIG= MESHVM_TEST_CLUSTER=1 MESHVM_SOAK=200 nice go -C test test -count=1 -timeout=300m -v -run='TestE2E/disruptive/Soak$$' ./e2e
 
 .PHONY: bench
 bench: ## Run the benchmarks; BENCH= selects them.

@@ -13,50 +13,51 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Check is one statement about the way of packets.
+// Check is the result of a check of the path of packets.
 type Check struct {
-	// Name describes what is sent.
+	// Name describes the sent packets.
 	Name string
-	// Want describes what must be seen.
+	// Want describes the expected path.
 	Want string
-	// Seen describes what was.
+	// Seen describes the observed path.
 	Seen string
-	// Err is nil when the statement holds.
+	// Err is nil if the path is the expected one.
 	Err error
 }
 
 // probe sends something and returns the peer's answer.
 type probe func(context.Context) (answer string, err error)
 
-// expectation of a probe: what the answer contains, and whether a listener of
-// the proxy takes a connection because of it.
+// expectation describes the expected answer to a probe, and whether a listener of
+// the proxy accepts a connection for it.
 type expectation struct {
 	name, want string
 	probe      probe
-	// contains is part of the answer; empty when there must be none.
+	// contains is a part of the answer, or empty if no answer is expected.
 	contains string
-	// listener is the port of the proxy that is looked at.
+	// listener is the observed port of the proxy.
 	listener int
-	// destination of the connection that it takes; empty when it takes none.
+	// destination of the connection that it accepts, or empty if it accepts none.
 	destination string
-	// peer is the identity that it must prove, if any.
+	// peer is the identity that the client must prove, if any.
 	peer string
 }
 
-// Clients are the pods that talk to guests.
+// Clients are the pods that send packets to guests.
 type Clients struct {
-	// Outside has no proxy, Inside has one, in the guest's namespace.
+	// Outside has no proxy. Inside has a proxy and is in the guest's namespace.
 	Outside, Inside *corev1.Pod
 }
 
-// identity of the pods in the sample's namespace, which have its default
-// service account.
-const identity = "spiffe://cluster.local/ns/" + Namespace + "/sa/default"
+// Identity returns the identity of the pods in the sample's namespace, which use
+// its default service account.
+func (s *Scenario) Identity() string {
+	return "spiffe://cluster.local/ns/" + s.namespace + "/sa/default"
+}
 
-// Packets sends packets to and from the guest and checks their ways.
+// Packets sends packets to and from the guest and checks their paths.
 func (s *Scenario) Packets(ctx context.Context, pod *corev1.Pod, clients Clients) ([]Check, error) {
 	var out []Check
 	for _, e := range s.expectations(pod, clients) {
@@ -86,12 +87,12 @@ func (s *Scenario) expectations(pod *corev1.Pod, clients Clients) []expectation 
 	}
 	list := []expectation{
 		{
-			name: "meshed client -> http://" + ServiceURL, want: "mutual TLS between the proxies, redirected to port 15006, then the guest",
-			probe: from(clients.Inside, "get", "http://"+ServiceURL), contains: "hello from guest",
-			listener: Inbound, destination: at(ip, "8080"), peer: identity,
+			name: "meshed client -> http://" + s.ServiceURL(), want: "mutual TLS between the proxies, redirected to port 15006, then the guest",
+			probe: from(clients.Inside, "get", "http://"+s.ServiceURL()), contains: "hello from guest",
+			listener: Inbound, destination: at(ip, "8080"), peer: s.Identity(),
 		},
 		{
-			name: "outside -> pod:8080, plain text", want: "redirected to port 15006, where mutual TLS is demanded: refused",
+			name: "outside -> pod:8080, plain text", want: "redirected to port 15006, where mutual TLS is required: refused",
 			probe:    from(clients.Outside, "get", "http://"+at(ip, "8080")+"/"),
 			listener: Inbound, destination: at(ip, "8080"),
 		},
@@ -101,11 +102,11 @@ func (s *Scenario) expectations(pod *corev1.Pod, clients Clients) []expectation 
 			listener: Outbound, destination: at(outside, "7000"),
 		},
 		{
-			name: "outside -> pod:22 (route Direct)", want: "straight to the guest, the proxy sees nothing",
+			name: "outside -> pod:22 (route Direct)", want: "directly to the guest, bypassing the proxy",
 			probe: from(clients.Outside, "tcp", at(ip, "22")), contains: "SSH-2.0-", listener: Inbound,
 		},
 		{
-			name: "outside -> pod:9000/udp (route Direct)", want: "straight to the guest: UDP cannot be meshed",
+			name: "outside -> pod:9000/udp (route Direct)", want: "directly to the guest: the mesh does not support UDP",
 			probe: from(clients.Outside, "udp", at(ip, "9000"), "ping"), contains: "ping", listener: Inbound,
 		},
 		{
@@ -126,7 +127,7 @@ func (s *Scenario) check(ctx context.Context, pod *corev1.Pod, e expectation) (C
 	if err != nil {
 		return Check{}, err
 	}
-	hasLog, err := s.hasAccessLog(ctx)
+	hasLog, err := s.HasAccessLog(ctx)
 	if err != nil {
 		return Check{}, err
 	}
@@ -161,19 +162,19 @@ func (e expectation) probed(ctx context.Context) Check {
 	c.Seen = fmt.Sprintf("%q", strings.TrimSpace(answer))
 	switch {
 	case e.contains == "" && err == nil:
-		c.Err = errors.New("it was not refused")
+		c.Err = errors.New("the connection was not refused")
 	case e.contains == "":
 		c.Seen = "refused"
 	case err != nil:
 		c.Err = err
 	case !strings.Contains(answer, e.contains):
-		c.Err = fmt.Errorf("the answer has no %q", e.contains)
+		c.Err = fmt.Errorf("the answer does not contain %q", e.contains)
 	}
 	return c
 }
 
-// logged adds what the access log reports about a probe that was answered: a
-// connection between proxies may be an older one, but the log has requests.
+// logged adds the line of the access log for a probe that was answered. Proxies
+// reuse connections, but the log has a line for each request.
 func (s *Scenario) logged(ctx context.Context, pod *corev1.Pod, skip int, e expectation, c Check) Check {
 	var record Connection
 	record, c.Err = s.awaitRecord(ctx, pod, skip, e)
@@ -181,7 +182,7 @@ func (s *Scenario) logged(ctx context.Context, pod *corev1.Pod, skip int, e expe
 	return c
 }
 
-// awaitRecord waits for the line of the access log that an expectation is about.
+// awaitRecord waits for the line of the access log for an expectation.
 func (s *Scenario) awaitRecord(ctx context.Context, pod *corev1.Pod, skip int, e expectation) (Connection, error) {
 	var last Connection
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -202,7 +203,7 @@ func (s *Scenario) awaitRecord(ctx context.Context, pod *corev1.Pod, skip int, e
 	return last, err
 }
 
-// StandIn shows whether a pod's proxy is the stand-in of Envoy.
+// StandIn reports whether a pod's proxy is the stand-in for Envoy.
 func (s *Scenario) StandIn(pod *corev1.Pod) bool {
 	for _, c := range pod.Spec.InitContainers {
 		if c.Name == "istio-proxy" {
@@ -211,5 +212,3 @@ func (s *Scenario) StandIn(pod *corev1.Pod) bool {
 	}
 	return false
 }
-
-func objectKey() client.ObjectKey { return client.ObjectKey{Namespace: Namespace, Name: Name} }

@@ -7,6 +7,7 @@ package scenario
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -20,27 +21,57 @@ import (
 	"meshvm.io/meshvm/test/cluster"
 )
 
-// Names of the pods that talk to guests.
+// Names of the client pods.
 const (
 	ClientName = "outside"
 	InsideName = "inside"
 )
 
-// MakeClients makes a pod outside of the mesh and one in it, in the sample's
-// namespace. They serve ports 7000 and 9999, and run commands for From.
+// MakeClients creates a pod outside of the mesh and one in the mesh. They serve
+// ports 7000 and 9999, and run commands for From. The pod in the mesh is in the
+// sample's namespace, and the other one also, unless that is the demo's.
 func (s *Scenario) MakeClients(ctx context.Context) (c Clients, err error) {
-	if c.Outside, err = s.MakeClient(ctx, "default", ClientName); err != nil {
-		return c, err
+	outside := s.namespace
+	if outside == Namespace {
+		outside = "default"
 	}
-	c.Inside, err = s.MakeClient(ctx, Namespace, InsideName)
-	return c, err
+	c.Outside = s.clientPod(outside, ClientName)
+	c.Outside.Labels["sidecar.istio.io/inject"] = "false"
+	c.Inside = s.clientPod(s.namespace, InsideName)
+	return c, s.createClients(ctx, c.Outside, c.Inside)
 }
 
-// MakeClient makes one such pod. Whether Istio injects its proxy is up to the
-// namespace.
-func (s *Scenario) MakeClient(ctx context.Context, namespace, name string) (*corev1.Pod, error) {
+// createClients applies the pods and waits until they run.
+func (s *Scenario) createClients(ctx context.Context, pods ...*corev1.Pod) error {
+	for _, pod := range pods {
+		object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(pod)
+		if err != nil {
+			return err
+		}
+		delete(object, "status")
+		if err := s.ApplyObjects(ctx, []*unstructured.Unstructured{{Object: object}}); err != nil {
+			return err
+		}
+	}
+	for _, pod := range pods {
+		err := s.Wait(ctx, "the client "+pod.Name, func(ctx context.Context) (string, error) {
+			return s.PodState(ctx, pod.Namespace, "app", pod.Name)
+		})
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(s.Get(ctx, client.ObjectKeyFromObject(pod), pod), s.copyClient(ctx, pod)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// clientPod returns a pod that runs the client. The namespace decides whether
+// Istio injects its proxy.
+func (s *Scenario) clientPod(namespace, name string) *corev1.Pod {
 	zero, no := int64(0), false
-	pod := &corev1.Pod{
+	return &corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace, Labels: map[string]string{"app": name}},
 		Spec: corev1.PodSpec{
@@ -49,27 +80,9 @@ func (s *Scenario) MakeClient(ctx context.Context, namespace, name string) (*cor
 			Containers:                    []corev1.Container{s.clientContainer()},
 		},
 	}
-	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(pod)
-	if err != nil {
-		return nil, err
-	}
-	delete(object, "status")
-	if err := s.ApplyObjects(ctx, []*unstructured.Unstructured{{Object: object}}); err != nil {
-		return nil, err
-	}
-	err = s.Wait(ctx, "the client "+name, func(ctx context.Context) (string, error) {
-		return s.PodState(ctx, namespace, "app", name)
-	})
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
-		return nil, err
-	}
-	return pod, s.copyClient(ctx, pod)
 }
 
-// From runs the client program in one of the pods of MakeClient.
+// From runs the client program in one of the pods of MakeClients.
 func (s *Scenario) From(ctx context.Context, pod *corev1.Pod, args ...string) (string, error) {
 	var out, errs strings.Builder
 	command := append([]string{"-n", pod.Namespace, "exec", pod.Name, "-c", "client", "--", s.clientProgram()}, args...)
@@ -88,14 +101,15 @@ type Dialled struct {
 	Error  string `json:"error"`
 }
 
-// ServiceURL is how clients in the mesh call the sample's guest.
-const ServiceURL = Name + "." + Namespace + "/"
+// ServiceURL returns the address at which clients in the mesh call the sample's
+// guest, without the scheme.
+func (s *Scenario) ServiceURL() string { return Name + "." + s.namespace + "/" }
 
-// FromGuest has the guest open a connection. The request for that goes to the
-// guest the way all requests go: through the mesh.
+// FromGuest makes the guest open a connection. The request for it is sent to the
+// guest's web server through the mesh.
 func (s *Scenario) FromGuest(ctx context.Context, clients Clients, network, address string) (Dialled, error) {
 	q := url.Values{"network": {network}, "addr": {address}}
-	out, err := s.From(ctx, clients.Inside, "get", "http://"+ServiceURL+"dial?"+q.Encode())
+	out, err := s.From(ctx, clients.Inside, "get", "http://"+s.ServiceURL()+"dial?"+q.Encode())
 	if err != nil {
 		return Dialled{}, err
 	}
@@ -106,7 +120,7 @@ func (s *Scenario) FromGuest(ctx context.Context, clients Clients, network, addr
 	return d, nil
 }
 
-// NATTable is the operator's table in a pod, as the kernel has it.
+// NATTable returns the operator's table in a pod from the kernel.
 func (s *Scenario) NATTable(ctx context.Context, podUID string) (string, error) {
 	return s.PodNetnsExec(ctx, podUID, "nft", "list", "table", "inet", "meshvm")
 }
@@ -115,7 +129,7 @@ func (s *Scenario) NATTable(ctx context.Context, podUID string) (string, error) 
 // seconds after KubeVirt calls it Running.
 func (s *Scenario) AwaitGuest(ctx context.Context, clients Clients) error {
 	return s.Wait(ctx, "the guest to boot and answer", func(ctx context.Context) (string, error) {
-		out, err := s.From(ctx, clients.Inside, "get", "http://"+ServiceURL)
+		out, err := s.From(ctx, clients.Inside, "get", "http://"+s.ServiceURL())
 		if err != nil || !strings.Contains(out, "hello from guest") {
 			return "its web server", nil //nolint:nilerr // expected until it listens
 		}

@@ -18,22 +18,22 @@ import (
 	"meshvm.io/meshvm/test/cluster"
 )
 
-// Connection is a line of a proxy's access log, in the format of
-// manifests/istiod-values.yaml: a request of HTTP, or a whole connection.
+// Connection is a line of a proxy's access log in the format of
+// manifests/istiod-values.yaml. It describes an HTTP request or a connection.
 type Connection struct {
-	// Listener is the address at which the proxy took the connection.
+	// Listener is the address at which the proxy accepted the connection.
 	Listener string `json:"listener"`
 	// Source is the other side's address as the proxy sees it.
 	Source string `json:"source"`
-	// Original is the destination before any rule of NAT.
+	// Original is the destination before NAT.
 	Original string `json:"original"`
-	// Peer is the identity in the certificate that the other side proved, empty
-	// without mutual TLS.
+	// Peer is the identity in the certificate of the other side, empty without
+	// mutual TLS.
 	Peer string `json:"peer"`
-	// TLS is the protocol's version, empty for plain text.
+	// TLS is the version of the protocol, empty for plain text.
 	TLS string `json:"tls"`
-	// Cluster is Envoy's name of where it sent the connection, Upstream the
-	// address, UpstreamLocal the proxy's own on that leg.
+	// Cluster is the name of Envoy's cluster that received the connection, Upstream
+	// its address, and UpstreamLocal the proxy's address on that connection.
 	Cluster       string `json:"cluster"`
 	Upstream      string `json:"upstream"`
 	UpstreamLocal string `json:"upstreamLocal"`
@@ -41,10 +41,10 @@ type Connection struct {
 	Path     string `json:"path"`
 	Code     int    `json:"code"`
 	Attempts int    `json:"attempts"`
-	// Flags and Failure describe what went wrong (Envoy, RESPONSE_FLAGS).
+	// Flags and Failure describe errors (Envoy, RESPONSE_FLAGS).
 	Flags   string `json:"flags"`
 	Failure string `json:"failure"`
-	// Milliseconds it took.
+	// Milliseconds is the duration.
 	Milliseconds int `json:"milliseconds"`
 }
 
@@ -54,7 +54,7 @@ const (
 	Outbound = 15001
 )
 
-// at shows whether the connection was taken by the listener on port.
+// at reports whether the listener on a port accepted the connection.
 func (c Connection) at(port int) bool {
 	return strings.HasSuffix(c.Listener, ":"+strconv.Itoa(port))
 }
@@ -76,8 +76,8 @@ func (c Connection) String() string {
 	return s + strings.TrimRight(" "+c.Failure, " ")
 }
 
-// Connections reads the access log of a pod's proxy. Envoy writes it out once a
-// second, and a connection when it has ended.
+// Connections reads the access log of a pod's proxy. Envoy writes it once a second,
+// and writes a connection after its end.
 func (s *Scenario) Connections(ctx context.Context, pod *corev1.Pod) ([]Connection, error) {
 	var out, errs strings.Builder
 	err := s.Kubectl(ctx, cluster.Stdio{Out: &out, Err: &errs}, "-n", pod.Namespace, "logs", pod.Name, "-c", "istio-proxy", "--tail=-1")
@@ -87,13 +87,13 @@ func (s *Scenario) Connections(ctx context.Context, pod *corev1.Pod) ([]Connecti
 	var list []Connection
 	for lines := bufio.NewScanner(strings.NewReader(out.String())); lines.Scan(); {
 		if !strings.HasPrefix(lines.Text(), "{") || !strings.Contains(lines.Text(), `"original"`) {
-			continue // pilot-agent's own
+			continue // a line of pilot-agent
 		}
 		var c Connection
 		if err := json.Unmarshal(lines.Bytes(), &c); err != nil {
 			return nil, fmt.Errorf("access log of %s: %w: %s", pod.Name, err, lines.Text())
 		}
-		// Envoy writes "-" for what there is not, and ends the name of a cluster by ";".
+		// Envoy writes "-" for missing values, and appends ";" to the name of a cluster.
 		c.Failure, c.Cluster = strings.Trim(c.Failure, "-"), strings.TrimSuffix(c.Cluster, ";")
 		list = append(list, c)
 	}
@@ -123,8 +123,8 @@ func parseStats(out string) map[string]int {
 	return stats
 }
 
-// Taken is the number of connections that came to a listener of a pod's proxy so
-// far, those included that it refused.
+// Taken returns the number of connections to a listener of a pod's proxy, including
+// refused ones.
 func (s *Scenario) Taken(ctx context.Context, pod *corev1.Pod, port int) (int, error) {
 	name := fmt.Sprintf("listener.0.0.0.0_%d.", port)
 	stats, err := s.Stats(ctx, pod, "^"+strings.ReplaceAll(name, ".", `\.`)+"(downstream_cx_total|no_filter_chain_match)$")
@@ -133,7 +133,7 @@ func (s *Scenario) Taken(ctx context.Context, pod *corev1.Pod, port int) (int, e
 	}
 	n, ok := stats[name+"downstream_cx_total"]
 	if !ok {
-		return 0, fmt.Errorf("the proxy of %s counts no connections of port %d", pod.Name, port)
+		return 0, fmt.Errorf("the proxy of %s does not count the connections of port %d", pod.Name, port)
 	}
 	return n + stats[name+"no_filter_chain_match"], nil
 }

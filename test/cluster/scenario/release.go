@@ -31,7 +31,7 @@ type Release struct {
 	archive string
 }
 
-// Release builds the images of a checkout and gives them to the node.
+// Release builds the images of a checkout and imports them on the nodes.
 func (s *Scenario) Release(ctx context.Context, repo, version string) (Release, error) {
 	r := Release{Repo: repo, Version: version, Images: map[string]string{}}
 	for _, name := range []string{builder.ManagerImage, builder.RuleWriterImage} {
@@ -44,7 +44,7 @@ func (s *Scenario) Release(ctx context.Context, repo, version string) (Release, 
 	return r, s.ImportImageOnce(ctx, "operator "+version, r.archive)
 }
 
-// Manifest is a directory of the release's config/ with the release's images.
+// Manifest builds a directory of the release's config/ with the release's images.
 func (s *Scenario) Manifest(ctx context.Context, r Release, dir string) ([]byte, error) {
 	manifest, err := s.Kustomize(ctx, filepath.Join(r.Repo, "config", dir))
 	for from, to := range r.Images {
@@ -67,8 +67,8 @@ func (s *Scenario) DeployRelease(ctx context.Context, r Release) error {
 }
 
 // Remove deletes all MeshedVirtualMachines, the sample's namespace and the
-// operator, in the README's order, and waits until they are gone. Without an
-// operator nothing removes the finalizer of PodNATConfigurations.
+// operator, in this order, and waits until they are deleted. Without an operator,
+// nothing removes the finalizer of PodNATConfigurations.
 func (s *Scenario) Remove(ctx context.Context, r Release) error {
 	machines := &unstructured.UnstructuredList{}
 	machines.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachineList"))
@@ -97,7 +97,7 @@ func (s *Scenario) Remove(ctx context.Context, r Release) error {
 			if o.GetKind() != "Deployment" {
 				continue
 			}
-			// Before its rights: what it still asks for is no refusal then.
+			// Deleted before its roles, so that its last requests are not refused.
 			if err := errors.Join(s.DeleteObjects(ctx, []*unstructured.Unstructured{o}), s.OperatorGone(ctx)); err != nil {
 				return err
 			}
@@ -107,6 +107,15 @@ func (s *Scenario) Remove(ctx context.Context, r Release) error {
 		}
 	}
 	return nil
+}
+
+// ApplySampleOf applies the sample of a release.
+func (s *Scenario) ApplySampleOf(ctx context.Context, r Release) error {
+	manifest, err := s.Manifest(ctx, r, "samples")
+	if err != nil {
+		return err
+	}
+	return s.ApplyMachines(ctx, manifest)
 }
 
 // HeadRelease is the release of the checkout that the program runs in.

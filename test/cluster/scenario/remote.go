@@ -36,7 +36,7 @@ type Images struct {
 
 // Remote returns the scenario on an existing cluster.
 func Remote(c *cluster.Cluster, images Images) *Scenario {
-	return &Scenario{Cluster: c, images: &images}
+	return &Scenario{Cluster: c, images: &images, namespace: Namespace}
 }
 
 //go:embed guest.py
@@ -168,9 +168,13 @@ func (s *Scenario) copyClient(ctx context.Context, pod *corev1.Pod) error {
 	})
 }
 
-// hasAccessLog reports whether the access log of proxies is in the format of
+// HasOwnGuest reports whether guests boot builder.GuestImage, whose web server has
+// more functions than the program in Images.Disk.
+func (s *Scenario) HasOwnGuest() bool { return s.images == nil || s.images.Guest != "" }
+
+// HasAccessLog reports whether the access log of proxies is in the format of
 // manifests/istiod-values.yaml.
-func (s *Scenario) hasAccessLog(ctx context.Context) (bool, error) {
+func (s *Scenario) HasAccessLog(ctx context.Context) (bool, error) {
 	if s.images == nil {
 		return true, nil
 	}

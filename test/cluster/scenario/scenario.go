@@ -2,9 +2,9 @@
 
 //go:build linux
 
-// Package scenario is what the demo shows and what the tests of the cluster
-// check: the operator is deployed as a pod from its own manifests, one
-// MeshedVirtualMachine is applied, and packets are sent to and from its guest.
+// Package scenario contains the demo, which the end-to-end tests also use: it
+// deploys the operator from its manifests, applies one MeshedVirtualMachine, and
+// sends packets to and from its guest.
 package scenario
 
 import (
@@ -42,10 +42,27 @@ type Scenario struct {
 	*cluster.Cluster
 	// images is set on a cluster that has none of the local cluster's images.
 	images *Images
+	// namespace contains the sample.
+	namespace string
 }
 
 // New returns the scenario on a running cluster.
-func New(c *cluster.Cluster) *Scenario { return &Scenario{Cluster: c} }
+func New(c *cluster.Cluster) *Scenario { return &Scenario{Cluster: c, namespace: Namespace} }
+
+// In returns the scenario with its sample and both clients in another namespace.
+func (s *Scenario) In(namespace string) *Scenario {
+	other := *s
+	other.namespace = namespace
+	return &other
+}
+
+// SampleNamespace returns the namespace of the sample.
+func (s *Scenario) SampleNamespace() string { return s.namespace }
+
+// SampleKey returns the name of the sample's objects.
+func (s *Scenario) SampleKey() client.ObjectKey {
+	return client.ObjectKey{Namespace: s.namespace, Name: Name}
+}
 
 // kustomize builds a directory of config/.
 func (s *Scenario) kustomize(ctx context.Context, dir string) ([]byte, error) {
@@ -65,8 +82,8 @@ func (s *Scenario) AllowUnpause(ctx context.Context) error {
 	return s.ApplyObjects(ctx, objects)
 }
 
-// ImportOperator builds the operator's images from the checkout and gives them to
-// the node. It returns the archive that they are in.
+// ImportOperator builds the operator's images from the checkout and imports them on
+// the nodes. It returns the path of their archive.
 func (s *Scenario) ImportOperator(ctx context.Context) (string, error) {
 	archive, err := s.Builder().OperatorImages(ctx)
 	if err != nil {
@@ -94,9 +111,9 @@ func (s *Scenario) DeployOperator(ctx context.Context) error {
 		if o.GetKind() != "Deployment" {
 			continue
 		}
-		// The images keep their name: this makes new ones a new pod. It is put on the
-		// first node, which no test ends alone: others wait for the lease of a
-		// leader that died, 137 seconds by default.
+		// The annotation replaces the pod if the images change, because their names do
+		// not change. The pod runs on the first node, which tests do not stop alone,
+		// because another manager would wait for the lease for 137 seconds by default.
 		err := errors.Join(
 			unstructured.SetNestedField(o.Object, filepath.Base(archive), "spec", "template", "metadata", "annotations", "test.meshvm.io/images"),
 			unstructured.SetNestedField(o.Object, "", "spec", "template", "spec", "nodeSelector", cluster.ControlPlaneLabel),
@@ -135,15 +152,15 @@ func (s *Scenario) OperatorReady(ctx context.Context) error {
 	})
 }
 
-// lease is what a manager must hold to act.
+// lease returns the lease of the leader.
 func (s *Scenario) lease(ctx context.Context) (*coordinationv1.Lease, error) {
 	l := &coordinationv1.Lease{}
 	return l, s.Get(ctx, client.ObjectKey{Namespace: OperatorNamespace, Name: "manager.meshvm.io"}, l)
 }
 
-// OperatorLeads waits until a manager that is not about to end holds the lease:
-// a manager that is Ready does nothing before, and looks for a lease that was
-// given back once in leaderElection.retryPeriodSeconds.
+// OperatorLeads waits until a manager that is not being deleted holds the lease. A
+// manager that is Ready does nothing before that. It polls a released lease once in
+// leaderElection.retryPeriodSeconds.
 func (s *Scenario) OperatorLeads(ctx context.Context) error {
 	return s.Wait(ctx, "the operator to lead", func(ctx context.Context) (string, error) {
 		lease, err := s.lease(ctx)
@@ -160,13 +177,13 @@ func (s *Scenario) OperatorLeads(ctx context.Context) error {
 				return "", nil
 			}
 		}
-		return "the lease, which has \"" + holder + "\"", nil
+		return "a manager that holds the lease; its holder is \"" + holder + "\"", nil
 	})
 }
 
-// FreeLease deletes the lease of a manager that died with an earlier run of the node:
-// one that was renewed last before any manager that runs was started. They would wait
-// until it expires, 137 seconds by default.
+// FreeLease deletes the lease of a manager that ended with an earlier run of the
+// node, if it was last renewed before all running managers were started. These would
+// wait until it expires, 137 seconds by default.
 func (s *Scenario) FreeLease(ctx context.Context) error {
 	lease, err := s.lease(ctx)
 	if err != nil || lease.Spec.RenewTime == nil || ptr.Deref(lease.Spec.HolderIdentity, "") == "" {
@@ -183,7 +200,7 @@ func (s *Scenario) FreeLease(ctx context.Context) error {
 			}
 		}
 	}
-	s.Logf("deleting the lease of %s, which died with an earlier run of the node", *lease.Spec.HolderIdentity)
+	s.Logf("deleting the lease of %s, which ended with an earlier run of the node", *lease.Spec.HolderIdentity)
 	err = s.Delete(ctx, lease, client.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion})
 	if apierrors.IsConflict(err) {
 		return nil // another manager has taken it
@@ -191,9 +208,9 @@ func (s *Scenario) FreeLease(ctx context.Context) error {
 	return client.IgnoreNotFound(err)
 }
 
-// OperatorGone waits until no manager is left.
+// OperatorGone waits until all manager pods are deleted.
 func (s *Scenario) OperatorGone(ctx context.Context) error {
-	return s.Wait(ctx, "the managers to go", func(ctx context.Context) (string, error) {
+	return s.Wait(ctx, "the manager pods to be deleted", func(ctx context.Context) (string, error) {
 		var pods corev1.PodList
 		err := s.List(ctx, &pods, client.InNamespace(OperatorNamespace), client.MatchingLabels{"app.kubernetes.io/component": "controller-manager"})
 		if err != nil || len(pods.Items) == 0 {
@@ -209,20 +226,34 @@ func (s *Scenario) ApplySample(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.Logf("applying config/samples: MeshedVirtualMachine %s in namespace %s", Name, s.namespace)
+	return s.ApplyMachines(ctx, manifest)
+}
+
+// ApplyMachines applies a manifest of MeshedVirtualMachines and their namespace in
+// the namespace of the sample. It changes the guests for a cluster that does not
+// have the local images.
+func (s *Scenario) ApplyMachines(ctx context.Context, manifest []byte) error {
 	objects, err := kube.Decode(manifest)
 	if err != nil {
 		return err
 	}
+	for _, o := range objects {
+		if o.GetKind() == "Namespace" {
+			o.SetName(s.namespace)
+		} else {
+			o.SetNamespace(s.namespace)
+		}
+	}
 	if objects, err = s.adapt(objects); err != nil {
 		return err
 	}
-	s.Logf("applying config/samples: MeshedVirtualMachine %s in namespace %s", Name, Namespace)
 	return s.ApplyObjects(ctx, objects)
 }
 
 // MeshedVirtualMachine reads the sample's object.
 func (s *Scenario) MeshedVirtualMachine(ctx context.Context) (*v1alpha1.MeshedVirtualMachine, error) {
-	return s.Machine(ctx, objectKey())
+	return s.Machine(ctx, s.SampleKey())
 }
 
 // Machine reads a MeshedVirtualMachine.
@@ -238,7 +269,7 @@ func (s *Scenario) Machine(ctx context.Context, key client.ObjectKey) (*v1alpha1
 
 // WaitReady is ReadyPod of the sample's object.
 func (s *Scenario) WaitReady(ctx context.Context) (*corev1.Pod, error) {
-	return s.ReadyPod(ctx, objectKey())
+	return s.ReadyPod(ctx, s.SampleKey())
 }
 
 // ReadyPod waits until a MeshedVirtualMachine is Ready for its present

@@ -17,7 +17,7 @@ import (
 	"meshvm.io/meshvm/test/cluster"
 )
 
-// Run brings the scenario to where packets can be sent.
+// Run deploys the operator and the sample, and waits until packets can be sent.
 func (s *Scenario) Run(ctx context.Context) (pod *corev1.Pod, clients Clients, err error) {
 	if err := s.DeployOperator(ctx); err != nil {
 		return nil, clients, err
@@ -25,7 +25,7 @@ func (s *Scenario) Run(ctx context.Context) (pod *corev1.Pod, clients Clients, e
 	return s.Sample(ctx)
 }
 
-// Sample is Run with an operator that is deployed already.
+// Sample is Run without deploying the operator.
 func (s *Scenario) Sample(ctx context.Context) (pod *corev1.Pod, clients Clients, err error) {
 	if err := s.ApplySample(ctx); err != nil {
 		return nil, clients, err
@@ -46,7 +46,7 @@ func (s *Scenario) Show(ctx context.Context, w io.Writer, pod *corev1.Pod, clien
 		{"get", "mvm", Name},
 		{"get", "virtualmachineinstance," + strings.Join(children.Resources(), ",")},
 	} {
-		args = append([]string{"-n", Namespace}, args...)
+		args = append([]string{"-n", s.namespace}, args...)
 		p.heading("kubectl %s", strings.Join(args, " "))
 		if err := s.Kubectl(ctx, cluster.Stdio{Out: w, Err: w}, args...); err != nil {
 			return err
@@ -68,7 +68,7 @@ func (s *Scenario) Show(ctx context.Context, w io.Writer, pod *corev1.Pod, clien
 	}
 	proxy := "Envoy"
 	if s.StandIn(pod) {
-		proxy = "a stand-in of Envoy, which could not be had"
+		proxy = "a stand-in for Envoy, which is not available"
 	}
 	p.heading("packets (outside is %s, the meshed client %s, the pod %s; the proxies are %s)",
 		clients.Outside.Status.PodIP, clients.Inside.Status.PodIP, pod.Status.PodIP, proxy)

@@ -16,24 +16,26 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Snapshot is what an upgrade of the operator must leave as it is, and what it
-// may change without harm.
+// Snapshot contains the state that an upgrade of the operator must not change, and
+// the state that it may change without disruption.
 type Snapshot struct {
-	// Kept are UIDs, generations, specs and restarts by what they are of.
+	// Kept are UIDs, generations, specs and restart counts by their names.
 	Kept map[string]string
-	// TableHandle is the kernel's number of the table: another one is another
-	// table, put in the place of the first in one transaction.
+	// TableHandle is the kernel's number of the table. It changes if the table is
+	// replaced in a transaction.
 	TableHandle uint64
-	// Rules counts the table's rules, Packets the packets that its counters saw.
+	// Rules is the number of the table's rules, Packets the sum of its counters.
 	Rules   int
 	Packets uint64
-	// Labels are those that the VirtualMachine gives its next instance.
+	// Selector is the selector of the Service. A newer version can add labels.
+	Selector map[string]string
+	// Labels are the labels of the VirtualMachine's next instance.
 	Labels string
-	// Digest is of the request that status reports is applied.
+	// Digest is the digest of the applied request in the status.
 	Digest string
 }
 
-// Snapshot looks at the sample and its pod.
+// Snapshot reads the state of the sample and its pod.
 func (s *Scenario) Snapshot(ctx context.Context, pod *corev1.Pod) (Snapshot, error) {
 	snap := Snapshot{Kept: map[string]string{}}
 	for _, of := range []struct{ apiVersion, kind string }{
@@ -45,30 +47,32 @@ func (s *Scenario) Snapshot(ctx context.Context, pod *corev1.Pod) (Snapshot, err
 		u := &unstructured.Unstructured{}
 		u.SetAPIVersion(of.apiVersion)
 		u.SetKind(of.kind)
-		if err := s.Get(ctx, objectKey(), u); err != nil {
-			return snap, err
-		}
-		spec, err := json.Marshal(u.Object["spec"])
-		if err != nil {
+		if err := s.Get(ctx, s.SampleKey(), u); err != nil {
 			return snap, err
 		}
 		snap.Kept[of.kind+" uid"] = string(u.GetUID())
 		switch of.kind {
 		case "MeshedVirtualMachine":
-			// The object has the defaults of fields that a newer version added.
+			// The spec is not compared, because a newer version can add defaults.
 			snap.Kept[of.kind+" generation"] = fmt.Sprint(u.GetGeneration())
 		case "VirtualMachine":
-			// The labels of the next instance may become others; what it consists of may not.
+			// The labels of the next instance may change, its spec may not.
 			part, _, _ := unstructured.NestedMap(u.Object, "spec", "template", "spec")
-			if spec, err = json.Marshal(part); err != nil {
+			spec, err := json.Marshal(part)
+			if err != nil {
 				return snap, err
 			}
 			snap.Kept[of.kind+" template's spec"] = string(spec)
 			snap.Kept[of.kind+" restart required"] = fmt.Sprint(strings.Contains(fmt.Sprint(u.Object["status"]), "RestartRequired"))
 			snap.Labels = fmt.Sprint(labelsOfNext(u))
 		case "Service":
-			snap.Kept[of.kind+" generation"] = fmt.Sprint(u.GetGeneration())
-			snap.Kept[of.kind+" spec"] = string(spec)
+			snap.Selector, _, _ = unstructured.NestedStringMap(u.Object, "spec", "selector")
+			unstructured.RemoveNestedField(u.Object, "spec", "selector")
+			spec, err := json.Marshal(u.Object["spec"])
+			if err != nil {
+				return snap, err
+			}
+			snap.Kept[of.kind+" spec without the selector"] = string(spec)
 		}
 	}
 	var now corev1.Pod
@@ -91,13 +95,13 @@ func (s *Scenario) Snapshot(ctx context.Context, pod *corev1.Pod) (Snapshot, err
 	return snap, s.tableSnapshot(ctx, string(pod.UID), &snap)
 }
 
-// labelsOfNext are the labels that a VirtualMachine gives its next instance.
+// labelsOfNext returns the labels of a VirtualMachine's next instance.
 func labelsOfNext(vm *unstructured.Unstructured) map[string]string {
 	labels, _, _ := unstructured.NestedStringMap(vm.Object, "spec", "template", "metadata", "labels")
 	return labels
 }
 
-// tableSnapshot reads the operator's table as nft prints it in JSON
+// tableSnapshot reads the operator's table in the JSON format of nft
 // (libnftables-json(5)).
 func (s *Scenario) tableSnapshot(ctx context.Context, podUID string, snap *Snapshot) error {
 	out, err := s.PodNetnsExec(ctx, podUID, "nft", "-j", "list", "table", "inet", "meshvm")
@@ -119,7 +123,7 @@ func (s *Scenario) tableSnapshot(ctx context.Context, podUID string, snap *Snaps
 		} `json:"nftables"`
 	}
 	if err := json.Unmarshal([]byte(out), &list); err != nil {
-		return fmt.Errorf("nft printed something else: %w", err)
+		return fmt.Errorf("decode the output of nft: %w", err)
 	}
 	for _, e := range list.Nftables {
 		if e.Table != nil {

@@ -17,11 +17,11 @@ import (
 	"meshvm.io/meshvm/test/cluster"
 )
 
-// Watched is what the client saw of one target that it asked again and again.
+// Watched is the result of the requests of a client to one target.
 type Watched struct {
 	Name   string `json:"name"`
 	Target string `json:"target"`
-	// Sent and Failed count questions; First is the first failure.
+	// Sent and Failed are numbers of requests. First is the first failure.
 	Sent   int    `json:"sent"`
 	Failed int    `json:"failed"`
 	First  string `json:"first"`
@@ -29,7 +29,7 @@ type Watched struct {
 	LongestMS int64 `json:"longestMilliseconds"`
 }
 
-// Watch is traffic that goes on until it is stopped.
+// Watch is traffic that continues until it is stopped.
 type Watch struct{ clients []*watching }
 
 // watching is one client's part.
@@ -39,20 +39,21 @@ type watching struct {
 	out, errs bytes.Buffer
 }
 
-// StartWatch has the two clients ask every 50 ms: the one in the mesh the meshed
-// port, on new connections and on one that stays, and the guest for connections
-// through the proxy and past it; the one outside the direct ports.
+// StartWatch makes the two clients send requests every 50 ms. The client in the mesh
+// uses the port in the mesh, on new connections and on one connection, and makes the
+// guest open connections through the proxy and bypassing it. The client outside the
+// mesh uses the direct ports.
 func (s *Scenario) StartWatch(ctx context.Context, pod *corev1.Pod, clients Clients) *Watch {
 	at := func(port string) string { return net.JoinHostPort(pod.Status.PodIP, port) }
 	dial := func(port string) string {
-		return "http://" + ServiceURL + "dial?network=tcp&addr=" + net.JoinHostPort(clients.Outside.Status.PodIP, port)
+		return "http://" + s.ServiceURL() + "dial?network=tcp&addr=" + net.JoinHostPort(clients.Outside.Status.PodIP, port)
 	}
 	return &Watch{clients: []*watching{
 		s.startClient(ctx, clients.Inside,
-			"mesh-port=http://"+ServiceURL,
-			"mesh-port-one-connection=keep+http://"+ServiceURL,
+			"mesh-port=http://"+s.ServiceURL(),
+			"mesh-port-one-connection=keep+http://"+s.ServiceURL(),
 			"from-guest-through-proxy="+dial("7000"),
-			"from-guest-past-proxy="+dial("9999")),
+			"from-guest-bypassing-proxy="+dial("9999")),
 		s.startClient(ctx, clients.Outside, "direct-tcp-port=tcp://"+at("22"), "direct-udp-port=udp://"+at("9000")),
 	}}
 }
@@ -65,7 +66,7 @@ func (s *Scenario) startClient(ctx context.Context, pod *corev1.Pod, targets ...
 	return w
 }
 
-// Stop ends the traffic and returns what was seen.
+// Stop ends the traffic and returns the results.
 func (w *Watch) Stop() ([]Watched, error) {
 	var all []Watched
 	for _, c := range w.clients {

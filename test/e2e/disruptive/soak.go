@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package e2e
+package disruptive
 
 import (
 	"bytes"
@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,37 +25,31 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/test/cluster/scenario"
+	"meshvm.io/meshvm/test/e2e/suite"
 )
 
-// soakVariable holds the number of cycles; "make soak" sets it.
+// soakVariable contains the number of cycles. "make soak" sets it.
 const soakVariable = "MESHVM_SOAK"
 
-const (
-	soakNamespace = "soak"
-	// soakers is how many machines there are at a time.
-	soakers = 3
-)
+// soakMachines is the number of machines that exist at a time.
+const soakMachines = 3
 
-// TestSoak makes machines, restarts and deletes them again and again. A cycle goes
-// on as soon as the rules of a pod were verified: its guest does not need to boot, which
-// is what costs in software emulation. In the end nothing may be left, and the
-// operator may not have grown.
-func TestSoak(t *testing.T) {
+// soak creates, restarts and deletes machines many times. A cycle continues when
+// the rules of a pod are verified, because booting the guest takes most of the time
+// in software emulation. At the end, nothing may remain, and the manager must not
+// use more memory.
+func soak(t *suite.T) {
 	cycles, err := strconv.Atoi(os.Getenv(soakVariable))
 	if err != nil {
-		t.Skipf("takes an hour: make soak, or %s=CYCLES", soakVariable)
+		t.Fatalf("%s must be a number: %v", soakVariable, err)
 	}
-	s := start(t)
-	ctx := testContext(t, 5*time.Hour)
-	if err := s.DeployOperator(ctx); err != nil {
-		t.Fatal(err)
-	}
-	before, err := leftovers(ctx, s)
-	if err != nil {
-		t.Fatal(err)
-	}
+	t.Operator()
+	s := t.Namespace("soak")
+	ctx := t.Limit(5 * time.Hour)
+	before, err := countObjects(ctx, s)
+	t.NoError(err)
 	var mu sync.Mutex
-	var memory []int // kibibytes, after each cycle
+	var memory []int // KiB after each cycle
 	next := make(chan int, cycles)
 	for n := range cycles {
 		next <- n
@@ -64,10 +57,10 @@ func TestSoak(t *testing.T) {
 	close(next)
 	begin := time.Now()
 	var running sync.WaitGroup
-	for range soakers {
+	for range soakMachines {
 		running.Go(func() {
 			for n := range next {
-				if err := soak(ctx, s, fmt.Sprintf("soak-%d", n)); err != nil {
+				if err := soakCycle(ctx, s, fmt.Sprintf("soak-%d", n)); err != nil {
 					t.Errorf("cycle %d: %v", n, err)
 					return
 				}
@@ -75,7 +68,7 @@ func TestSoak(t *testing.T) {
 				kib, err := managerMemory(ctx, s)
 				memory = append(memory, kib)
 				if done := len(memory); done%10 == 0 || err != nil {
-					t.Logf("%d cycles in %.0f s; the manager has %d KiB (%v)", done, time.Since(begin).Seconds(), kib, err)
+					t.Logf("%d cycles in %.0f s; the manager uses %d KiB (error: %v)", done, time.Since(begin).Seconds(), kib, err)
 				}
 				mu.Unlock()
 			}
@@ -84,14 +77,14 @@ func TestSoak(t *testing.T) {
 	running.Wait()
 	t.Logf("%d cycles (create, restart, delete) in %.0f s; KiB of the manager after each: %v", len(memory), time.Since(begin).Seconds(), memory)
 	after := before
-	await(ctx, t, "what was made to go", func() bool {
-		after, err = leftovers(ctx, s)
+	t.Await(ctx, "the number of objects to be the same as before", func() bool {
+		after, err = countObjects(ctx, s)
 		return err == nil && after == before
 	})
-	t.Logf("left: %+v, before: %+v", after, before)
+	t.Logf("objects after: %+v, before: %+v", after, before)
 	if n := len(memory); n >= 40 {
 		if early, late := mean(memory[n/4:n/2]), mean(memory[3*n/4:]); late > early*5/4 {
-			t.Errorf("the manager grew from %d KiB in the second quarter to %d KiB in the last", early, late)
+			t.Errorf("the manager used %d KiB in the second quarter and %d KiB in the last quarter", early, late)
 		}
 	}
 }
@@ -104,52 +97,46 @@ func mean(values []int) int {
 	return sum / len(values)
 }
 
-// soak is one cycle.
-func soak(ctx context.Context, s *scenario.Scenario, name string) error {
-	manifest := strings.ReplaceAll(heldYAML, "name: held, labels", "name: "+soakNamespace+", labels")
-	manifest = strings.ReplaceAll(manifest, "name: held, namespace: held", "name: "+name+", namespace: "+soakNamespace)
-	if err := s.ApplyManifest(ctx, []byte(manifest)); err != nil {
+// soakCycle creates, restarts and deletes a machine.
+func soakCycle(ctx context.Context, s *scenario.Scenario, name string) error {
+	key := client.ObjectKey{Namespace: s.SampleNamespace(), Name: name}
+	machine := suite.Machine{Name: name}
+	if err := s.ApplyMachines(ctx, machine.Manifest()); err != nil {
 		return err
 	}
-	first, err := verified(ctx, s, name, "")
+	first, err := awaitVerified(ctx, s, key, "")
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	vmi := &unstructured.Unstructured{}
-	vmi.SetAPIVersion("kubevirt.io/v1")
-	vmi.SetKind("VirtualMachineInstance")
-	vmi.SetNamespace(soakNamespace)
-	vmi.SetName(name)
-	if err := s.Delete(ctx, vmi); err != nil {
+	if err := s.Delete(ctx, suite.KubeVirtObject("VirtualMachineInstance", key)); err != nil {
 		return err
 	}
-	if _, err := verified(ctx, s, name, first); err != nil {
+	if _, err := awaitVerified(ctx, s, key, first); err != nil {
 		return fmt.Errorf("restart: %w", err)
 	}
-	mvm := vmi.DeepCopy()
-	mvm.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine"))
-	if err := s.Delete(ctx, mvm); err != nil {
+	m := suite.Object("MeshedVirtualMachine", key)
+	if err := s.Delete(ctx, m); err != nil {
 		return err
 	}
-	return s.Wait(ctx, name+" to go", func(ctx context.Context) (string, error) {
+	return s.Wait(ctx, name+" to be deleted", func(ctx context.Context) (string, error) {
 		var pods corev1.PodList
-		if err := s.List(ctx, &pods, client.InNamespace(soakNamespace), client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: name}); err != nil {
+		if err := s.List(ctx, &pods, client.InNamespace(key.Namespace), client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: name}); err != nil {
 			return "", err
 		}
 		if len(pods.Items) > 0 {
 			return "its pod", nil
 		}
-		if err := s.Get(ctx, client.ObjectKeyFromObject(mvm), mvm); !apierrors.IsNotFound(err) {
+		if err := s.Get(ctx, key, m); !apierrors.IsNotFound(err) {
 			return "the object", err
 		}
 		return "", nil
 	})
 }
 
-// verified waits until the rules of a pod other than old were read back.
-func verified(ctx context.Context, s *scenario.Scenario, name string, old types.UID) (uid types.UID, err error) {
-	err = s.Wait(ctx, "the rules of "+name, func(ctx context.Context) (string, error) {
-		m, err := s.Machine(ctx, client.ObjectKey{Namespace: soakNamespace, Name: name})
+// awaitVerified waits until the rules of a pod other than old are verified.
+func awaitVerified(ctx context.Context, s *scenario.Scenario, key client.ObjectKey, old types.UID) (uid types.UID, err error) {
+	err = s.Wait(ctx, "the rules of "+key.Name, func(ctx context.Context) (string, error) {
+		m, err := s.Machine(ctx, key)
 		if err != nil {
 			return "", err
 		}
@@ -164,13 +151,14 @@ func verified(ctx context.Context, s *scenario.Scenario, name string, old types.
 	return uid, err
 }
 
-// counted is what may not grow. An object that a finalizer holds is one more.
-type counted struct{ Jobs, NATObjects, MeshedMachines, VirtualMachines, Instances, Pods, Tables int }
+// objectCounts are the numbers of objects that must not grow. An object that a
+// finalizer keeps is counted, too.
+type objectCounts struct{ Jobs, NATObjects, MeshedMachines, VirtualMachines, Instances, Pods, Tables int }
 
-// leftovers counts in the whole cluster, the tables in every network namespace
-// of every node.
-func leftovers(ctx context.Context, s *scenario.Scenario) (counted, error) {
-	var c counted
+// countObjects counts objects in the whole cluster, and tables in every network
+// namespace of every node.
+func countObjects(ctx context.Context, s *scenario.Scenario) (objectCounts, error) {
+	var c objectCounts
 	for kind, n := range map[string]*int{
 		"batch/v1/JobList": &c.Jobs, "meshvm.io/v1alpha1/PodNATConfigurationList": &c.NATObjects,
 		"meshvm.io/v1alpha1/MeshedVirtualMachineList": &c.MeshedMachines, "kubevirt.io/v1/VirtualMachineList": &c.VirtualMachines,
@@ -199,13 +187,13 @@ func leftovers(ctx context.Context, s *scenario.Scenario) (counted, error) {
 	return c, nil
 }
 
-// managerMemory is the resident memory of the operator's processes in KiB, of
-// the one that works and of the one that waits.
+// managerMemory returns the resident memory in KiB of all manager processes, of the
+// leader and of the others.
 func managerMemory(ctx context.Context, s *scenario.Scenario) (int, error) {
 	var pods corev1.PodList
 	err := s.List(ctx, &pods, client.InNamespace(scenario.OperatorNamespace), client.MatchingLabels{"app.kubernetes.io/component": "controller-manager"})
 	if err != nil || len(pods.Items) == 0 {
-		return 0, fmt.Errorf("find the managers' pods: %w", err)
+		return 0, fmt.Errorf("find the manager pods: %w", err)
 	}
 	paths, err := filepath.Glob("/proc/[0-9]*/cgroup")
 	if err != nil {

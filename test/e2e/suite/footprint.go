@@ -2,7 +2,7 @@
 
 //go:build linux
 
-package e2e
+package suite
 
 import (
 	"bufio"
@@ -13,20 +13,18 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
-
-	"meshvm.io/meshvm/test/cluster"
 )
 
-// footprint is what a cluster could leave on the machine, as sorted lists.
+// footprint contains sorted lists of the objects that a cluster can leave on the
+// machine.
 type footprint map[string][]string
 
-// takeFootprint lists mounts, links, nftables' tables, and the cgroups of one
-// cluster with the processes in them.
+// takeFootprint lists mounts, links, nftables tables, and the cgroups of one
+// cluster with their processes.
 func takeFootprint(cluster string) (footprint, error) {
 	own := regexp.MustCompile("/meshvm-" + regexp.QuoteMeta(cluster) + `(\.node\d)?(/|\n|$)`)
 	f := footprint{}
@@ -46,10 +44,10 @@ func takeFootprint(cluster string) (footprint, error) {
 	return f, nil
 }
 
-// more lists what other has that f has not.
-func (f footprint) more(other footprint) []string {
+// added lists the items of a later footprint that are not in f.
+func (f footprint) added(later footprint) []string {
 	var out []string
-	for name, items := range other {
+	for name, items := range later {
 		for _, i := range items {
 			if !slices.Contains(f[name], i) {
 				out = append(out, name+": "+i)
@@ -74,7 +72,7 @@ func mounts() ([]string, error) {
 	return out, nil
 }
 
-// links leaves out those of other clusters, which come and go as they like.
+// links omits the links of other clusters, which can change at any time.
 func links(cluster string) ([]string, error) {
 	all, err := netlink.LinkList()
 	var out []string
@@ -122,53 +120,41 @@ func processes(own *regexp.Regexp) ([]string, error) {
 	return out, err
 }
 
-// nothingLeft fails when the machine has more than at the start.
-func nothingLeft(t *testing.T, cluster string, before footprint) {
-	t.Helper()
-	var more []string
+// nothingLeft returns an error if the machine has more objects than before the
+// cluster was started. Some objects disappear asynchronously.
+func nothingLeft(cluster string, before footprint) error {
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 		after, err := takeFootprint(cluster)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
-		if more = before.more(after); len(more) == 0 {
-			return
+		added := before.added(after)
+		if len(added) == 0 {
+			return nil
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("left on the machine:\n%s", strings.Join(more, "\n"))
+			return fmt.Errorf("cluster %s left on the machine:\n%s", cluster, strings.Join(added, "\n"))
 		}
 	}
 }
 
-// TestSecondCluster starts another cluster in addition to the running one, until its node
-// is Ready, and checks that stopping it leaves nothing.
-func TestSecondCluster(t *testing.T) {
-	skip(t)
-	name := options.Name + "-second"
-	before, err := takeFootprint(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o := cluster.Options{Name: name, Owned: true, Progress: os.Stderr, WithoutKubeVirt: true}
-	if err := cluster.Down(o, false); err != nil {
-		t.Fatal(err)
-	}
-	c, err := cluster.Up(testContext(t, 40*time.Minute), o) // returns when the node is Ready
-	if err != nil {
-		t.Fatal(err)
-	}
-	during, err := takeFootprint(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if more := before.more(during); len(more) < 3 {
-		t.Errorf("the check for leftovers sees too little of a running cluster: %v", more)
-	}
-	if err := c.Down(false); err != nil {
-		t.Fatal(err)
-	}
-	nothingLeft(t, name, before)
-	if _, err := os.Stat(c.StateDir()); !os.IsNotExist(err) {
-		t.Errorf("the state directory %s is still there (%v)", c.StateDir(), err)
-	}
+// Footprint watches what a cluster leaves on the machine.
+type Footprint struct {
+	cluster string
+	before  footprint
 }
+
+// NewFootprint records the state of the machine before a cluster is started.
+func NewFootprint(cluster string) (*Footprint, error) {
+	before, err := takeFootprint(cluster)
+	return &Footprint{cluster, before}, err
+}
+
+// Added lists the objects that were created since then.
+func (f *Footprint) Added() ([]string, error) {
+	now, err := takeFootprint(f.cluster)
+	return f.before.added(now), err
+}
+
+// NothingLeft returns an error if such objects remain.
+func (f *Footprint) NothingLeft() error { return nothingLeft(f.cluster, f.before) }

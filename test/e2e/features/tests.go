@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+// Package features contains the tests of features. Each test uses machines in its
+// own namespace and does not change the operator or the nodes.
+package features
+
+import "meshvm.io/meshvm/test/e2e/suite"
+
+// Tests are the tests of this phase.
+var Tests = []suite.Test{
+	{Name: "Start", Run: start, Serial: "measures a time"},
+	{Name: "Gate", Run: gate, Local: "packet counters in the kernel", Nodes: 2},
+	{Name: "Migration", Run: migration, OwnGuest: true, Nodes: 2},
+	{Name: "Mesh", Run: mesh, OwnGuest: true, AccessLog: true},
+	{Name: "Change", Run: change, OwnGuest: true},
+	{Name: "Privileges", Run: privileges, Local: "the node's /proc"},
+	{Name: "Packets", Run: packets},
+	{Name: "InjectedPod", Run: injectedPod},
+	{Name: "Warnings", Run: warnings},
+	{Name: "Deletion", Run: deletion},
+}
