@@ -151,9 +151,10 @@ func unplaced(files []string, rules, table string) []string {
 	return findings
 }
 
-// unruled returns the import rules that do not list a package below internal/. The
-// lists of privileged packages contain a package twice: its files, and as a package
-// that others may import. The manager may import the packages in shared alone.
+// unruled returns the import rules that do not list a package below internal/.
+// The lists of privileged packages contain a package twice: its files, and as a
+// package that others may import. The manager may import only the packages in
+// shared.
 func unruled(name, rules string) []string {
 	shared := []string{"ruleio", "strictjson"}
 	place := "internal/" + name + "/"
