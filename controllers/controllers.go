@@ -48,6 +48,9 @@ type Options struct {
 	// ClusterDomain is the DNS domain of the cluster. Defaults to
 	// v1alpha1.DefaultClusterDomain.
 	ClusterDomain string
+	// ClusterResolvers are the addresses of the cluster's DNS resolvers, empty if
+	// unknown.
+	ClusterResolvers []string
 	// MeshRootNamespace is Istio's root namespace. Defaults to
 	// meshpolicy.DefaultRootNamespace.
 	MeshRootNamespace string
@@ -94,6 +97,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		StartGate:     o.StartGate,
 		Unpauser:      o.Unpauser,
 		ClusterDomain: cmp.Or(o.ClusterDomain, v1alpha1.DefaultClusterDomain),
+		Resolvers:     o.ClusterResolvers,
 		RootNamespace: cmp.Or(o.MeshRootNamespace, meshpolicy.DefaultRootNamespace),
 	}
 	if err := mvm.SetupWithManager(mgr, o.Workers); err != nil {

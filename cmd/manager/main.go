@@ -108,9 +108,10 @@ func (p *program) run(ctx context.Context, restart func()) error {
 	if err := p.servers.start(ctx, mgr); err != nil {
 		return err
 	}
+	domain, resolvers := p.clusterDNS()
 	if err := controllers.Setup(ctx, mgr, controllers.Options{
 		Jobs: p.jobs(), Workers: int(p.config.Controllers.Workers), AuditInterval: p.interval,
-		StartGate: children.StartGate(p.config.Guests.StartGate), ClusterDomain: p.clusterDomain(),
+		StartGate: children.StartGate(p.config.Guests.StartGate), ClusterDomain: domain, ClusterResolvers: resolvers,
 		MeshRootNamespace: p.config.Mesh.RootNamespace, Now: time.Now,
 	}); err != nil {
 		return err
@@ -126,15 +127,17 @@ func (p *program) run(ctx context.Context, restart func()) error {
 	return mgr.Start(ctx)
 }
 
-// clusterDomain returns the DNS domain of the cluster and logs its source.
-func (p *program) clusterDomain() string {
+// clusterDNS returns the DNS domain and the resolvers of the cluster and logs the
+// source of the domain.
+func (p *program) clusterDNS() (domain string, resolvers []string) {
 	resolvConf, err := os.ReadFile(operatorconfig.ResolvConf)
 	if err != nil {
 		ctrl.Log.Info("Cannot detect the domain of the cluster", "reason", err.Error())
 	}
 	domain, source := operatorconfig.ClusterDomain(p.config, string(resolvConf))
-	ctrl.Log.Info("Domain of the cluster", "domain", domain, "source", source)
-	return domain
+	resolvers = operatorconfig.Resolvers(string(resolvConf))
+	ctrl.Log.Info("DNS of the cluster", "domain", domain, "source", source, "resolvers", resolvers)
+	return domain, resolvers
 }
 
 func (p *program) options() manager.Options {

@@ -62,7 +62,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 // and is retried. The facts that the status reports remain in the scope.
 func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	s.paused = s.mvm.PausedByUser()
-	err := validate.Spec(s.mvm)
+	err := validate.SpecIn(validate.Cluster{Resolvers: r.Resolvers, Domain: r.ClusterDomain}, s.mvm)
 	s.invalid, _ = validate.FirstInvalid(err)
 	if err != nil && s.invalid == nil {
 		return err

@@ -43,6 +43,8 @@ type Reconciler struct {
 	StartGate children.StartGate
 	// ClusterDomain is the DNS domain of the cluster.
 	ClusterDomain string
+	// Resolvers are the addresses of the cluster's DNS resolvers.
+	Resolvers []string
 	// RootNamespace is Istio's root namespace.
 	RootNamespace string
 	// Unpauser unpauses guests that were started paused.

@@ -27,6 +27,21 @@ func ClusterDomain(c *configv1alpha1.OperatorConfiguration, resolvConf string) (
 	return v1alpha1.DefaultClusterDomain, "default"
 }
 
+// Resolvers returns the addresses of the cluster's resolvers in a resolv.conf, nil if
+// the file does not belong to a pod with the DNS policy ClusterFirst.
+func Resolvers(resolvConf string) []string {
+	if searchedDomain(resolvConf) == "" {
+		return nil
+	}
+	var out []string
+	for line := range strings.Lines(resolvConf) {
+		if fields := strings.Fields(line); len(fields) == 2 && fields[0] == "nameserver" {
+			out = append(out, fields[1])
+		}
+	}
+	return out
+}
+
 // searchedDomain returns the cluster's domain in the search list of a
 // resolv.conf, or an empty string. The kubelet writes "search
 // NAMESPACE.svc.DOMAIN svc.DOMAIN DOMAIN" (Kubernetes, pkg/kubelet/network/dns,

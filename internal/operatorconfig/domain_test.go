@@ -2,7 +2,10 @@
 
 package operatorconfig
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestClusterDomain(t *testing.T) {
 	tests := map[string]struct {
@@ -29,6 +32,24 @@ func TestClusterDomain(t *testing.T) {
 			}
 			if domain, source := ClusterDomain(parse(t, text), tc.resolvConf); domain != tc.domain || source != tc.source {
 				t.Errorf("got %s from %s, want %s from %s", domain, source, tc.domain, tc.source)
+			}
+		})
+	}
+}
+
+func TestResolvers(t *testing.T) {
+	tests := map[string]struct {
+		resolvConf string
+		want       []string
+	}{
+		"a pod":                          {"search a.svc.k8s svc.k8s k8s\nnameserver 10.96.0.10\nnameserver fd00::a\noptions ndots:5\n", []string{"10.96.0.10", "fd00::a"}},
+		"a pod with the node's resolver": {"search example\nnameserver 192.0.2.1\n", nil},
+		"no file":                        {"", nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if got := Resolvers(tc.resolvConf); !slices.Equal(got, tc.want) {
+				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})
 	}

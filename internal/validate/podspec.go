@@ -4,6 +4,7 @@ package validate
 
 import (
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -17,20 +18,32 @@ import (
 // also concern the sidecar.
 
 // resolver rejects a pod that does not use the cluster's resolver. Istio's proxy
-// finds its control plane by a name of the cluster, and the guest starts after its
-// proxy. Nameservers in dnsConfig are used in addition to those of the policy
-// (Kubernetes, Pod's DNS Config).
-func (e *Errors) resolver(mvm *v1alpha1.MeshedVirtualMachine, spec *kubevirtv1.VirtualMachineInstanceSpec, path *field.Path) {
-	if isAmbient(mvm) {
+// finds its control plane by a name of the cluster without the cluster's domain, and
+// the guest starts after its proxy. With the policy ClusterFirst, nameservers in
+// dnsConfig are used in addition to the cluster's (Kubernetes, Pod's DNS Config).
+func (e *Errors) resolver(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) {
+	template := mvm.Spec.VirtualMachine.Template
+	if template == nil || isAmbient(mvm) {
 		return
 	}
-	switch spec.DNSPolicy {
-	case corev1.DNSNone, corev1.DNSDefault:
-		e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("dnsPolicy"),
-			"with policy %s the sidecar cannot resolve the names of the cluster, so it cannot find Istio's control plane and the guest never starts: "+
-				"omit dnsPolicy, and add other resolvers to dnsConfig.nameservers or configure them in the guest", spec.DNSPolicy)
-	case corev1.DNSClusterFirst, corev1.DNSClusterFirstWithHostNet:
+	policy := template.Spec.DNSPolicy
+	if policy != corev1.DNSDefault && (policy != corev1.DNSNone || cluster.resolves(template.Spec.DNSConfig)) {
+		return
 	}
+	keep := ""
+	if len(cluster.Resolvers) > 0 && policy == corev1.DNSNone {
+		keep = fmt.Sprintf(", or add %s to dnsConfig.nameservers and %s to dnsConfig.searches", cluster.Resolvers[0], cluster.Domain)
+	}
+	e.Reject(v1alpha1.ReasonInvalidSpec, templateSpecPath.Child("dnsPolicy"),
+		"with policy %s the sidecar cannot resolve the names of the cluster, so it cannot find Istio's control plane and the guest never starts: "+
+			"omit dnsPolicy, and add other resolvers to dnsConfig.nameservers or configure them in the guest%s", policy, keep)
+}
+
+// resolves reports whether a pod with this configuration alone resolves names of the
+// cluster.
+func (c Cluster) resolves(config *corev1.PodDNSConfig) bool {
+	return config != nil && c.Domain != "" && slices.Contains(config.Searches, c.Domain) &&
+		slices.ContainsFunc(config.Nameservers, func(n string) bool { return slices.Contains(c.Resolvers, n) })
 }
 
 // ProxyResource is one of the annotations for the resources of Istio's sidecar.

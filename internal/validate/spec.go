@@ -19,10 +19,22 @@ const MaxNameLength = 47
 
 var nameShape = regexp.MustCompile(`^[a-z]([-a-z0-9]*[a-z0-9])?$`)
 
-// Spec rejects specs that the operator cannot implement. It checks everything
+// Cluster contains facts about the cluster on which the answer depends. The zero value
+// stands for an unknown cluster.
+type Cluster struct {
+	// Resolvers are the addresses of the cluster's DNS resolvers.
+	Resolvers []string
+	// Domain is the DNS domain of the cluster.
+	Domain string
+}
+
+// Spec is SpecIn for an unknown cluster.
+func Spec(mvm *v1alpha1.MeshedVirtualMachine) error { return SpecIn(Cluster{}, mvm) }
+
+// SpecIn rejects specs that the operator cannot implement. It checks everything
 // that CEL rules cannot check, and repeats their checks for objects that were
 // stored before a rule existed. The error joins one *Invalid per rejected field.
-func Spec(mvm *v1alpha1.MeshedVirtualMachine) error {
+func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e := &Errors{}
 	if mvm == nil {
 		e.Reject(v1alpha1.ReasonInvalidSpec, nil, "the MeshedVirtualMachine is missing")
@@ -31,6 +43,7 @@ func Spec(mvm *v1alpha1.MeshedVirtualMachine) error {
 	spec := field.NewPath("spec")
 	e.name(mvm.Name)
 	e.virtualMachine(mvm, spec.Child("virtualMachine"))
+	e.resolver(cluster, mvm)
 	e.metadata(mvm.Spec.VirtualMachineMetadata.Labels, mvm.Spec.VirtualMachineMetadata.Annotations, spec.Child("virtualMachineMetadata"))
 	e.ports(mvm.Spec.Ports, spec.Child("ports"))
 	e.service(mvm, spec)

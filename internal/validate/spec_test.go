@@ -377,6 +377,30 @@ func dedicated(annotations ...string) *b.MVMBuilder {
 	return mvm
 }
 
+// TestResolverOfTheCluster checks specs that list the resolver of a known cluster.
+func TestResolverOfTheCluster(t *testing.T) {
+	cluster := validate.Cluster{Resolvers: []string{"10.96.0.10"}, Domain: "cluster.local"}
+	for name, tc := range map[string]struct {
+		config   corev1.PodDNSConfig
+		accepted bool
+	}{
+		"listed":             {corev1.PodDNSConfig{Nameservers: []string{"192.0.2.53", "10.96.0.10"}, Searches: []string{"cluster.local"}}, true},
+		"without the domain": {corev1.PodDNSConfig{Nameservers: []string{"10.96.0.10"}}, false},
+		"not listed":         {corev1.PodDNSConfig{Nameservers: []string{"192.0.2.53"}, Searches: []string{"cluster.local"}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mvm := dnsPolicy("None").VM(func(s *kubevirtv1.VirtualMachineSpec) { s.Template.Spec.DNSConfig = &tc.config }).Obj()
+			err := validate.SpecIn(cluster, mvm)
+			if tc.accepted != (err == nil) || err != nil && !strings.Contains(err.Error(), "or add 10.96.0.10 to dnsConfig.nameservers and cluster.local to dnsConfig.searches") {
+				t.Errorf("accepted: %v, want %v: %v", err == nil, tc.accepted, err)
+			}
+			if validate.Spec(mvm) == nil {
+				t.Error("accepted for an unknown cluster")
+			}
+		})
+	}
+}
+
 // TestWantsGuaranteed checks which guests need a pod of QoS class Guaranteed.
 func TestWantsGuaranteed(t *testing.T) {
 	list := func(cpu, memory string) corev1.ResourceList {

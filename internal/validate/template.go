@@ -24,7 +24,6 @@ func (e *Errors) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field.
 	e.templateLabels(mvm, template, path.Child("template", "metadata"))
 	spec := path.Child("template", "spec")
 	e.probes(mvm, &template.Spec, spec)
-	e.resolver(mvm, &template.Spec, spec)
 	e.proxyResources(mvm, template, path.Child("template", "metadata"))
 	primary, err := PrimaryInterface(&template.Spec, spec)
 	if err != nil {
