@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/test/testenv"
+)
+
+// documentedRemoval returns the command in the section "Removal" of docs/install.md.
+func documentedRemoval(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(testenv.Root(), "docs/install.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Removal\n")
+	_, block, found := strings.Cut(section, "```bash\n")
+	command, _, closed := strings.Cut(block, "```")
+	if !found || !closed {
+		t.Fatal("docs/install.md has no command in the section Removal")
+	}
+	return command
+}
+
+// TestRemovalWithoutOperator deletes the CRDs after the operator was removed, as
+// "kubectl delete -k" does. The finalizers of PodNATConfigurations block the deletion
+// until the command in docs/install.md has run.
+func TestRemovalWithoutOperator(t *testing.T) {
+	command := documentedRemoval(t)
+	env := testenv.Start(t, testenv.Options{KubeVirt: true, Istio: true, Controllers: testenv.DefaultControllers})
+	s := startOn(t, env)
+	pod := s.converge(s.web())
+	name := s.awaitNAT(pod).Name
+	s.stop()
+
+	crd := &extv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "podnatconfigurations.meshvm.io"}}
+	if err := s.Delete(s.Context(), crd); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("the PodNATConfiguration is being deleted", func() error {
+		u, err := s.read(children.PodNATConfigurationKind, name)
+		if err == nil && u.GetDeletionTimestamp() == nil {
+			err = fmt.Errorf("%s has no deletion timestamp", name)
+		}
+		return err
+	})
+	time.Sleep(2 * time.Second) // Nothing may remove the finalizer in this time.
+	if u, err := s.read(children.PodNATConfigurationKind, name); err != nil || len(u.GetFinalizers()) != 1 || u.GetFinalizers()[0] != v1alpha1.FinalizerRules {
+		t.Fatalf("the deletion of the PodNATConfiguration is not blocked: %v", err)
+	}
+
+	kubeconfig, err := env.Kubeconfig("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", command)
+	run.Env = append(os.Environ(), "KUBECONFIG="+file, "PATH="+os.Getenv("KUBEBUILDER_ASSETS")+":"+os.Getenv("PATH"))
+	if out, err := run.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s.eventually("the CRD is deleted", func() error { return gone(s.Get(s.Context(), client.ObjectKeyFromObject(crd), crd)) })
+
+	// The operator can be installed again, and cleans up at the end of the test.
+	if err := env.InstallMeshVM(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	s.run(nil)
+}
