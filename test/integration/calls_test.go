@@ -17,8 +17,10 @@ import (
 type recorder struct {
 	mu     sync.Mutex
 	counts map[string]int
-	writes int
-	fault  *fault
+	// patched are the numbers of successful patches by the path of the object.
+	patched map[string]int
+	writes  int
+	fault   *fault
 }
 
 // fault fails the n-th write from now on, before or after it reached the API
@@ -40,6 +42,9 @@ func (r *recorder) wrap(next http.RoundTripper) http.RoundTripper {
 			return nil, errInjected
 		}
 		response, err := next.RoundTrip(req)
+		if err == nil && req.Method == http.MethodPatch && response.StatusCode < http.StatusMultipleChoices {
+			r.notePatch(req.URL.Path)
+		}
 		if fail && err == nil {
 			_ = response.Body.Close()
 			return nil, errInjected
@@ -137,6 +142,22 @@ func (r *recorder) count(verb, resource string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.counts[verb+" "+resource]
+}
+
+func (r *recorder) notePatch(path string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.patched == nil {
+		r.patched = map[string]int{}
+	}
+	r.patched[path]++
+}
+
+// patches returns the number of successful patches, including applies, of an object.
+func (r *recorder) patches(path string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.patched[path]
 }
 
 // table returns the calls by verb and resource, writes first.

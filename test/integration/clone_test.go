@@ -5,6 +5,7 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -49,6 +50,23 @@ func (s *suite) selects(name string, pod *corev1.Pod) bool {
 	return labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(pod.Labels))
 }
 
+// awaitStrayEvent waits for the event on the VirtualMachineInstance of a copy.
+func (s *suite) awaitStrayEvent(name string) {
+	s.Helper()
+	var events eventsv1.EventList
+	s.eventually("an event on the clone's VirtualMachineInstance exists", func() error {
+		if err := s.List(s.Context(), &events, client.InNamespace(s.namespace)); err != nil {
+			return err
+		}
+		for _, e := range events.Items {
+			if e.Regarding.Kind == "VirtualMachineInstance" && e.Regarding.Name == name && e.Reason == string(v1alpha1.ReasonCopiedLabels) {
+				return nil
+			}
+		}
+		return errors.New("not found")
+	})
+}
+
 func TestClone(t *testing.T) {
 	s := start(t)
 	s.serveGate()
@@ -80,18 +98,7 @@ func TestClone(t *testing.T) {
 	if c := meta.FindStatusCondition(stray.Status.Conditions, string(v1alpha1.ConditionStrayGuests)); !strings.Contains(c.Message, `"web-clone"`) {
 		t.Errorf("message %q", c.Message)
 	}
-	var events eventsv1.EventList
-	s.eventually("an event on the clone's VirtualMachineInstance exists", func() error {
-		if err := s.List(s.Context(), &events, client.InNamespace(s.namespace)); err != nil {
-			return err
-		}
-		for _, e := range events.Items {
-			if e.Regarding.Kind == "VirtualMachineInstance" && e.Regarding.Name == "web-clone" && e.Reason == string(v1alpha1.ReasonCopiedLabels) {
-				return nil
-			}
-		}
-		return errors.New("not found")
-	})
+	s.awaitStrayEvent("web-clone")
 	s.quiet()
 	if n := s.calls.count("create", "events"); n > 2 {
 		t.Errorf("%d events for one clone, want one for the clone and one for its original:\n%s", n, s.calls.table())
@@ -103,9 +110,7 @@ func TestClone(t *testing.T) {
 	// A pod that the webhook did not see, with all labels of the original.
 	unseen := copied.DeepCopy()
 	unseen.ObjectMeta = metav1.ObjectMeta{Namespace: s.namespace, Name: "unseen", Labels: map[string]string{}}
-	for k, v := range pod.Labels {
-		unseen.Labels[k] = v
-	}
+	maps.Copy(unseen.Labels, pod.Labels)
 	for _, k := range []string{kubevirtv1.CreatedByLabel, kubevirtv1.DeprecatedVirtualMachineNameLabel, kubevirtv1.VirtualMachineInstanceIDLabel} {
 		unseen.Labels[k] = copied.Labels[k]
 	}

@@ -20,9 +20,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// dataVolume returns a volume that uses a DataVolume.
-func dataVolume(name, dv string) kubevirtv1.Volume {
-	return kubevirtv1.Volume{Name: name, VolumeSource: kubevirtv1.VolumeSource{DataVolume: &kubevirtv1.DataVolumeSource{Name: dv}}}
+// rootVolume returns the root volume, which uses a DataVolume.
+func rootVolume(dv string) kubevirtv1.Volume {
+	return kubevirtv1.Volume{Name: "root", VolumeSource: kubevirtv1.VolumeSource{DataVolume: &kubevirtv1.DataVolumeSource{Name: dv}}}
 }
 
 // hotplugged returns a volume as KubeVirt adds it.
@@ -54,7 +54,7 @@ func (s *suite) stateful() *v1alpha1.MeshedVirtualMachine {
 	o := s.web()
 	vm := &o.Spec.VirtualMachine
 	vm.DataVolumeTemplates = []kubevirtv1.DataVolumeTemplateSpec{blankTemplate("web-root")}
-	vm.Template.Spec.Volumes = []kubevirtv1.Volume{dataVolume("root", "web-root")}
+	vm.Template.Spec.Volumes = []kubevirtv1.Volume{rootVolume("web-root")}
 	vm.Template.Spec.Domain.Devices.Disks = []kubevirtv1.Disk{virtioDisk("root")}
 	return o
 }
@@ -244,7 +244,7 @@ func TestRestoreIsKept(t *testing.T) {
 	s.editVM(o.Name, "virt-controller", func(vm *kubevirtv1.VirtualMachine) {
 		vm.Spec = *snapshot.DeepCopy()
 		vm.Spec.DataVolumeTemplates = []kubevirtv1.DataVolumeTemplateSpec{blankTemplate("restore-1-root")}
-		vm.Spec.Template.Spec.Volumes = []kubevirtv1.Volume{dataVolume("root", "restore-1-root")}
+		vm.Spec.Template.Spec.Volumes = []kubevirtv1.Volume{rootVolume("restore-1-root")}
 		vm.Annotations["restore.kubevirt.io/lastRestoreUID"] = "restore-1-1234"
 	})
 	s.awaitGrace(o.Name, 7) // The rest of the spec is applied.
@@ -299,7 +299,7 @@ func TestVolumeMigrationIsKept(t *testing.T) {
 	s.editVM(o.Name, "virtctl", func(vm *kubevirtv1.VirtualMachine) {
 		vm.Spec.UpdateVolumesStrategy = ptr.To(kubevirtv1.UpdateVolumesStrategyMigration)
 		vm.Spec.DataVolumeTemplates = []kubevirtv1.DataVolumeTemplateSpec{blankTemplate("moved")}
-		vm.Spec.Template.Spec.Volumes = []kubevirtv1.Volume{dataVolume("root", "moved")}
+		vm.Spec.Template.Spec.Volumes = []kubevirtv1.Volume{rootVolume("moved")}
 	})
 	moved := "template moved, volume root=moved, disk root" + network
 	s.awaitLists(o.Name, moved)
