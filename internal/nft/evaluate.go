@@ -70,7 +70,7 @@ func (t Table) holds(m Match, p Packet) bool {
 	case FieldTCPDestinationPort, FieldUDPDestinationPort:
 		return t.hasPort(m, p.DestinationPort) != m.Not
 	case FieldConntrackState:
-		return true // It is the first packet.
+		return m.Value == stateNames[stateNew] // It is the first packet.
 	case FieldPacketMark, FieldConntrackMark:
 		return false // The first packet from another host does not have a mark.
 	case FieldUnrecognized:

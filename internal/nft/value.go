@@ -41,10 +41,14 @@ var protocolNumbers = map[DataType]map[string]byte{
 	TypeInetProtocol: {"tcp": 6, "udp": 17},
 }
 
-// stateNew is the flag "new" of TypeState
-// (linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_BIT). The kernel stores
-// it in host byte order.
-const stateNew = 8
+// Flags of TypeState (linux/netfilter/nf_conntrack_common.h, NF_CT_STATE_BIT). The
+// kernel stores them in host byte order.
+const (
+	stateInvalid = 1
+	stateNew     = 8
+)
+
+var stateNames = map[uint32]string{stateInvalid: "invalid", stateNew: "new"}
 
 // Type returns the data type of the field's values. It is empty for
 // FieldUnrecognized.
@@ -114,10 +118,12 @@ func EncodeValue(t DataType, text string) ([]byte, error) {
 		}
 		return binary.BigEndian.AppendUint16(nil, uint16(n)), nil
 	case TypeState:
-		if text != "new" {
-			return nil, fmt.Errorf("%w: state %q", ErrValue, text)
+		for state, name := range stateNames {
+			if name == text {
+				return binary.NativeEndian.AppendUint32(nil, state), nil
+			}
 		}
-		return binary.NativeEndian.AppendUint32(nil, stateNew), nil
+		return nil, fmt.Errorf("%w: state %q", ErrValue, text)
 	case TypeMark:
 		n, err := strconv.ParseUint(text, 0, 32)
 		if err != nil {
@@ -175,8 +181,8 @@ func DecodeValue(t DataType, b []byte) (string, error) {
 			return strconv.Itoa(int(binary.BigEndian.Uint16(b))), nil
 		}
 	case TypeState:
-		if len(b) == 4 && binary.NativeEndian.Uint32(b) == stateNew {
-			return "new", nil
+		if len(b) == 4 && stateNames[binary.NativeEndian.Uint32(b)] != "" {
+			return stateNames[binary.NativeEndian.Uint32(b)], nil
 		}
 	case TypeMark:
 		if len(b) == 4 {

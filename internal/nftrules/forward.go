@@ -13,7 +13,8 @@ import (
 // guest and other hosts without the proxy. They match only the first packet of
 // a connection, so established connections are not affected.
 func (b *builder) forwarded() []Rule {
-	rules := append(b.each(b.probesForwarded), b.closed()...)
+	rules := append(b.each(b.probesForwarded), b.untracked())
+	rules = append(rules, b.closed()...)
 	if b.plan.Unmeshed == ruleio.UnmeshedDrop {
 		rules = append(rules, b.unmeshed()...)
 	}
@@ -43,6 +44,18 @@ func (b *builder) inwards() []nft.Match {
 
 func (b *builder) outwards() []nft.Match {
 	return []nft.Match{{Field: nft.FieldInputInterface, Value: b.plan.Bridge}, isNew}
+}
+
+// untracked drops the guest's packets that connection tracking assigns to no
+// connection, for example a TCP segment with contradicting flags. No rule translates
+// them: they would bypass the proxy, with the guest's address as their source.
+func (b *builder) untracked() Rule {
+	return Rule{
+		Matches:   []nft.Match{{Field: nft.FieldInputInterface, Value: b.plan.Bridge}, {Field: nft.FieldConntrackState, Value: "invalid"}},
+		Statement: drop,
+		Comment:   "closed: drop packets from guest that belong to no connection",
+		Defects:   []Defect{DefectClosedPorts},
+	}
 }
 
 // closed drops packets that rules of other programs forward to unlisted ports

@@ -55,6 +55,7 @@ func localProbes(l *lab, f family) []expectation {
 	for _, host := range []string{f.loopback, f.gateway, f.pod, f.upstream, further.String()} {
 		out = append(out, expectation{probe{name: "guest to a local port", from: fromGuest, network: f.tcp(), host: host, port: healthPort}, noAnswer})
 	}
+	out = append(out, expectation{probe{name: "guest's segment with contradicting flags", from: fromGuest, network: networkInvalid, host: f.outside}, noAnswer})
 	return append(out, expectation{probe{name: "guest to UDP of the pod", from: fromGuest, network: f.udp(), host: f.gateway, port: ntpPort}, noAnswer})
 }
 

@@ -104,6 +104,8 @@ func (l *lab) run(p probe, limit replyTimeout) outcome {
 		return l.ping(p, limit.first)
 	case networkRules:
 		return l.rules(p)
+	case networkInvalid:
+		return l.sendInvalid(p, limit.first)
 	}
 	o, _ := l.send(p, limit)
 	return o
