@@ -46,7 +46,7 @@ const (
 )
 
 // segment returns a TCP segment. The source port is derived from the number, so that
-// each is a flow of its own.
+// each is a separate flow.
 func segment(src, dst string, port int, flags byte, number uint32) []byte {
 	b := make([]byte, 20)
 	binary.BigEndian.PutUint16(b[0:], uint16(30000+number%30000)) //nolint:gosec // Below 60000.
