@@ -13,7 +13,6 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -131,21 +130,6 @@ func CacheOptions(operatorNamespace string) cache.Options {
 // because the children are handled as unstructured objects.
 func ClientOptions() client.Options {
 	return client.Options{Cache: &client.CacheOptions{Unstructured: true}}
-}
-
-// trim drops the fields that no controller reads: managed fields, and
-// everything but the metadata of objects that the operator does not manage.
-// Such objects are relevant only if they have the name of a child. The
-// exception is PeerAuthentication, because those of other clients can apply to
-// the guest's pods.
-func trim(o any) (any, error) {
-	if u, ok := o.(*unstructured.Unstructured); ok && u.GetLabels()[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue {
-		if u.GroupVersionKind().GroupKind() != children.PeerAuthenticationKind.GroupKind() {
-			unstructured.RemoveNestedField(u.Object, "spec")
-		}
-		unstructured.RemoveNestedField(u.Object, "status")
-	}
-	return cache.TransformStripManagedFields()(o)
 }
 
 // trimNode drops the fields of a node that no controller reads.

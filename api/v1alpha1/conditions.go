@@ -71,11 +71,14 @@ const (
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
 	// ConditionMeshPolicyEffective reports whether Istio applies the declared
-	// mutual TLS modes to the pods of the guest. Of several PeerAuthentications
-	// that select a pod, Istio applies only the oldest.
+	// mutual TLS modes to the pods of the guest, and the declared routes and
+	// traffic policy to clients in its namespace. Other PeerAuthentications,
+	// VirtualServices and DestinationRules can have precedence, and
+	// AuthorizationPolicies can close a port. A port that is closed by policies of
+	// the guest's own namespace alone is reported while the condition is True.
 	//
-	// Possible reasons when True: Effective.
-	// When False: Shadowed, PodLabelsChanged.
+	// Possible reasons when True: Effective, PortsDenied.
+	// When False: Shadowed, PortsDenied, PodLabelsChanged.
 	// When Unknown: Pending.
 	ConditionMeshPolicyEffective ConditionType = "MeshPolicyEffective"
 
@@ -249,7 +252,7 @@ const (
 	ReasonLinkDown ConditionReason = "LinkDown"
 	// ReasonApplied: the object is applied as specified.
 	ReasonApplied ConditionReason = "Applied"
-	// ReasonEffective: no other policy changes the declared modes.
+	// ReasonEffective: no other object of Istio changes what is declared.
 	ReasonEffective ConditionReason = "Effective"
 	// ReasonPodLabelsChanged: a running virt-launcher pod lacks labels by which
 	// KubeVirt, the Service and the mesh policy select it. The message contains
@@ -258,6 +261,9 @@ const (
 	// ReasonShadowed: another policy has precedence over the declared one. The
 	// message names it.
 	ReasonShadowed ConditionReason = "Shadowed"
+	// ReasonPortsDenied: AuthorizationPolicies deny every connection to a port that
+	// the mesh carries. The message names them.
+	ReasonPortsDenied ConditionReason = "PortsDenied"
 	// ReasonApplyFailed: writing the object failed. The operator retries.
 	ReasonApplyFailed ConditionReason = "ApplyFailed"
 	// ReasonOutOfDate: the object differs from the spec and is not updated

@@ -108,6 +108,15 @@ func (p Port) IsMeshedHTTP() bool {
 	}
 }
 
+// IsMeshedTLS reports whether connections to the port pass through the mesh
+// and the mesh routes them by the server name of the client's own TLS.
+func (p Port) IsMeshedTLS() bool {
+	if p.ProtocolOrDefault() != PortProtocolTCP || p.RouteOrDefault() != PortRouteMesh {
+		return false
+	}
+	return p.AppProtocol == "https" || p.AppProtocol == "tls" || p.AppProtocol == "kubernetes.io/wss"
+}
+
 // DefaultClusterDomain is the DNS domain of a cluster that is not configured
 // otherwise. It is also Istio's default (Istio, pkg/config/constants,
 // DefaultClusterLocalDomain).

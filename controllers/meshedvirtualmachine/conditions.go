@@ -108,7 +108,7 @@ func (s *scope) progress(positive []conditions.Condition) conditions.Progress {
 	if stalled {
 		return conditions.Stalled
 	}
-	if effective, _ := conditions.Find(positive, v1alpha1.ConditionMeshPolicyEffective); effective.Reason == v1alpha1.ReasonShadowed || effective.Reason == v1alpha1.ReasonPodLabelsChanged {
+	if effective, _ := conditions.Find(positive, v1alpha1.ConditionMeshPolicyEffective); effective.Status == metav1.ConditionFalse {
 		return conditions.Stalled
 	}
 	vm, _ := conditions.Find(positive, v1alpha1.ConditionVirtualMachineReady)

@@ -3,76 +3,15 @@
 package meshedvirtualmachine
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/apply"
-	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/meshpolicy"
 )
-
-// gatherPolicies reads the PeerAuthentications that can apply to the guest's pods:
-// those of the pods' namespace and of Istio's root namespace, regardless of their owner.
-func (r *Reconciler) gatherPolicies(ctx context.Context, s *scope) error {
-	s.policies = []*securityv1.PeerAuthentication{}
-	namespaces := []string{s.mvm.Namespace, r.RootNamespace}
-	for _, namespace := range slices.Compact(namespaces) {
-		list := &unstructured.UnstructuredList{}
-		list.SetGroupVersionKind(children.PeerAuthenticationKind.GroupVersion().WithKind(children.PeerAuthenticationKind.Kind + "List"))
-		if err := r.Client.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			return fmt.Errorf("list PeerAuthentications of namespace %s: %w", namespace, err)
-		}
-		for i := range list.Items {
-			p, err := decodePeerAuthentication(&list.Items[i])
-			if err != nil {
-				return err
-			}
-			s.policies = append(s.policies, p)
-		}
-	}
-	return nil
-}
-
-// decodePeerAuthentication decodes an object. Istio's types decode only by their own
-// JSON methods.
-func decodePeerAuthentication(u *unstructured.Unstructured) (*securityv1.PeerAuthentication, error) {
-	text, err := u.MarshalJSON()
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", apply.Describe(u), err)
-	}
-	p := &securityv1.PeerAuthentication{}
-	if err := json.Unmarshal(text, p); err != nil {
-		return nil, fmt.Errorf("decode %s: %w", apply.Describe(u), err)
-	}
-	return p, nil
-}
-
-// ownPolicy replaces the cached PeerAuthentication, which can be outdated or
-// missing, with the PeerAuthentication that this reconcile applied.
-func (s *scope) ownPolicy() error {
-	own := s.children[apply.Key{Kind: children.PeerAuthenticationKind.GroupKind(), Name: s.mvm.Name}]
-	if own == nil || s.policies == nil {
-		return nil
-	}
-	p, err := decodePeerAuthentication(own)
-	if err != nil {
-		return err
-	}
-	s.policies = slices.DeleteFunc(s.policies, func(o *securityv1.PeerAuthentication) bool {
-		return o.Namespace == p.Namespace && o.Name == p.Name
-	})
-	s.policies = append(s.policies, p)
-	return nil
-}
 
 // declaredMode returns the mode that the spec declares for a TCP port: Disable
 // for a port that bypasses the proxy.
@@ -127,7 +66,7 @@ func (s *scope) meshPolicyEffective() conditions.Condition {
 			return conditions.False(t, v1alpha1.ReasonShadowed, shadowedMessage(s.mvm, merged.Workload, s.pods[i].Name, p.Name, declared, got))
 		}
 	}
-	return conditions.True(t, v1alpha1.ReasonEffective, "no other PeerAuthentication changes the declared mutual TLS modes")
+	return s.effectiveForClients()
 }
 
 func shadowedMessage(mvm *v1alpha1.MeshedVirtualMachine, winner *securityv1.PeerAuthentication, pod, port string, declared, got v1alpha1.MTLSMode) string {
@@ -137,13 +76,4 @@ func shadowedMessage(mvm *v1alpha1.MeshedVirtualMachine, winner *securityv1.Peer
 	}
 	return fmt.Sprintf("PeerAuthentication %s/%s selects pod %s and is older than the operator's, so Istio applies it instead: port %q has mutual TLS mode %s instead of %s; delete it, or change its selector so that it does not select the pod",
 		winner.Namespace, winner.Name, pod, port, got, declared)
-}
-
-// policyChanged maps a PeerAuthentication to the MeshedVirtualMachines to whose pods it
-// can apply: those of its namespace, or all for one in Istio's root namespace.
-func (r *Reconciler) policyChanged(ctx context.Context, o client.Object) []reconcile.Request {
-	if o.GetNamespace() == r.RootNamespace {
-		return r.all(ctx, o)
-	}
-	return r.inNamespace(ctx, o.GetNamespace())
 }

@@ -71,7 +71,7 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.dependenciesKnown = true
-	if err := errors.Join(r.gather(ctx, s), r.gatherNATs(ctx, s), r.gatherHidden(ctx, s), r.gatherPolicies(ctx, s), r.gatherStrays(ctx, s)); err != nil {
+	if err := errors.Join(r.gather(ctx, s), r.gatherNATs(ctx, s), r.gatherHidden(ctx, s), r.gatherMesh(ctx, s), r.gatherStrays(ctx, s)); err != nil {
 		return err
 	}
 	if s.invalid != nil {
@@ -80,7 +80,7 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 		err = r.applyChildren(ctx, s)
 	}
 	// The running state is reported regardless of the result of the previous step.
-	return errors.Join(err, s.gatherVM(), s.ownPolicy())
+	return errors.Join(err, s.gatherVM(), s.ownObjects())
 }
 
 // applyFunc applies a desired object, or only compares it with the live one.

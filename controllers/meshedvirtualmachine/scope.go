@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -70,8 +71,13 @@ type scope struct {
 	// versions are the versions of the projects that define kinds with fields that
 	// the cluster does not know.
 	versions map[schema.GroupKind]string
-	// policies are the PeerAuthentications that can apply to the pods.
-	policies []*securityv1.PeerAuthentication
+	// policies are the PeerAuthentications that can apply to the pods, and
+	// authorization the AuthorizationPolicies.
+	policies      []*securityv1.PeerAuthentication
+	authorization []*securityv1.AuthorizationPolicy
+	// routes and rules are the VirtualServices and DestinationRules of the namespace.
+	routes []*networkingv1.VirtualService
+	rules  []*networkingv1.DestinationRule
 	// vm is the VirtualMachine as found or written, nil when none exists.
 	vm *kubevirtv1.VirtualMachine
 

@@ -64,6 +64,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=kubevirt.io,resources=virtualmachineinstances,verbs=list;watch
 // +kubebuilder:rbac:groups=networking.istio.io,resources=virtualservices;destinationrules,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=security.istio.io,resources=authorizationpolicies,verbs=list;watch
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=list;watch
 
 // SetupWithManager registers the controller and its watches. The kinds of
@@ -90,6 +91,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	r.upstream = newUpstream(r.Client, mgr.GetCache(), c, handler.EnqueueRequestsFromMapFunc(r.sameName))
 	r.upstream.handlers = map[schema.GroupVersionKind]handler.EventHandler{
 		children.PeerAuthenticationKind: handler.EnqueueRequestsFromMapFunc(r.policyChanged),
+		authorizationPolicyKind:         handler.EnqueueRequestsFromMapFunc(r.policyChanged),
+		children.VirtualServiceKind:     handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
+		children.DestinationRuleKind:    handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
 		vmiKind:                         handler.EnqueueRequestsFromMapFunc(r.vmiChanged),
 	}
 	return nil

@@ -33,7 +33,10 @@ var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v
 // vmiKind is a kind that the operator only reads.
 var vmiKind = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachineInstance"}
 
-// dependency is a kind of another project that the operator needs.
+// authorizationPolicyKind is a kind that the operator only reads.
+var authorizationPolicyKind = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}
+
+// dependency is a kind of another project that the operator reads.
 type dependency struct {
 	kind    schema.GroupVersionKind
 	project children.Upstream
@@ -54,8 +57,11 @@ func upstreamKinds() []dependency {
 	return out
 }
 
+// authorizationPolicies are a kind that the operator reads if the cluster serves it.
+var authorizationPolicies = dependency{authorizationPolicyKind, children.UpstreamIstio, "authorizationpolicies.security.istio.io"}
+
 func isUpstreamCRD(o client.Object) bool {
-	for _, d := range dependencies {
+	for _, d := range append([]dependency{authorizationPolicies}, dependencies...) {
 		if d.crd == o.GetName() {
 			return true
 		}
@@ -85,38 +91,59 @@ func newUpstream(c client.Client, ca cache.Cache, ct controller.Controller, h ha
 // served, or nil. retrySoon reports whether its CRD exists, so that the kind
 // may be served soon. No event reports this.
 func (u *upstream) missing(ctx context.Context) (d *dependency, retrySoon bool, err error) {
-	for i, d := range dependencies {
-		crd := &metav1.PartialObjectMetadata{}
-		crd.SetGroupVersionKind(crdKind)
-		err := u.client.Get(ctx, types.NamespacedName{Name: d.crd}, crd)
-		if apierrors.IsNotFound(err) || err == nil && !crd.DeletionTimestamp.IsZero() {
-			return &dependencies[i], false, nil
-		}
+	for i := range dependencies {
+		served, retrySoon, err := u.serves(ctx, dependencies[i])
 		if err != nil {
-			return nil, false, fmt.Errorf("look for %s: %w", d.crd, err)
+			return nil, false, err
 		}
-		// An older release may serve the kind only in other versions.
-		switch _, err := u.client.RESTMapper().RESTMapping(d.kind.GroupKind(), d.kind.Version); {
-		case meta.IsNoMatchError(err):
-			return &dependencies[i], true, nil
-		case err != nil:
-			return nil, false, fmt.Errorf("look for %s: %w", d.kind, err)
+		if !served {
+			return &dependencies[i], retrySoon, nil
 		}
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	for _, d := range dependencies {
-		if u.watched[d.kind] {
-			continue
+		if err := u.watch(d); err != nil {
+			return nil, false, err
 		}
-		o := &unstructured.Unstructured{}
-		o.SetGroupVersionKind(d.kind)
-		if err := u.controller.Watch(source.Kind[client.Object](u.cache, o, u.handlerOf(d.kind))); err != nil {
-			return nil, false, fmt.Errorf("watch %s: %w", d.kind.Kind, err)
-		}
-		u.watched[d.kind] = true
 	}
 	return nil, false, nil
+}
+
+// serves reports whether the cluster serves a kind. If it does not, retrySoon reports
+// that its CRD exists.
+func (u *upstream) serves(ctx context.Context, d dependency) (served, retrySoon bool, err error) {
+	crd := &metav1.PartialObjectMetadata{}
+	crd.SetGroupVersionKind(crdKind)
+	err = u.client.Get(ctx, types.NamespacedName{Name: d.crd}, crd)
+	if apierrors.IsNotFound(err) || err == nil && !crd.DeletionTimestamp.IsZero() {
+		return false, false, nil
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("look for %s: %w", d.crd, err)
+	}
+	// An older release may serve the kind only in other versions.
+	switch _, err := u.client.RESTMapper().RESTMapping(d.kind.GroupKind(), d.kind.Version); {
+	case meta.IsNoMatchError(err):
+		return false, true, nil
+	case err != nil:
+		return false, false, fmt.Errorf("look for %s: %w", d.kind, err)
+	}
+	return true, false, nil
+}
+
+// watch starts the watch of a kind that the cluster serves.
+func (u *upstream) watch(d dependency) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.watched[d.kind] {
+		return nil
+	}
+	o := &unstructured.Unstructured{}
+	o.SetGroupVersionKind(d.kind)
+	if err := u.controller.Watch(source.Kind[client.Object](u.cache, o, u.handlerOf(d.kind))); err != nil {
+		return fmt.Errorf("watch %s: %w", d.kind.Kind, err)
+	}
+	u.watched[d.kind] = true
+	return nil
 }
 
 // gatherVersions reads the versions of the projects whose kinds do not have a field of

@@ -27,7 +27,7 @@ func virtualService(in Input) *networkingv1.VirtualService {
 		switch {
 		case p.IsMeshedHTTP():
 			vs.Spec.Http = append(vs.Spec.Http, httpRoute(in, p))
-		case p.AppProtocol == "https" || p.AppProtocol == "tls" || p.AppProtocol == "kubernetes.io/wss":
+		case p.IsMeshedTLS():
 			vs.Spec.Tls = append(vs.Spec.Tls, tlsRoute(in, p))
 		default:
 			vs.Spec.Tcp = append(vs.Spec.Tcp, tcpRoute(in, p))

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package meshedvirtualmachine
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/meshpolicy"
+)
+
+// gatherMesh reads the objects of Istio that can apply to the guest, regardless of
+// their owner: the policies of the pods' namespace and of Istio's root namespace, and
+// the routes of the namespace, which have precedence over the routes of other
+// namespaces.
+func (r *Reconciler) gatherMesh(ctx context.Context, s *scope) error {
+	both := slices.Compact([]string{s.mvm.Namespace, r.RootNamespace})
+	var err error
+	if s.policies, err = listAs[securityv1.PeerAuthentication](ctx, r.Client, children.PeerAuthenticationKind, both...); err != nil {
+		return err
+	}
+	if s.routes, err = listAs[networkingv1.VirtualService](ctx, r.Client, children.VirtualServiceKind, s.mvm.Namespace); err != nil {
+		return err
+	}
+	if s.rules, err = listAs[networkingv1.DestinationRule](ctx, r.Client, children.DestinationRuleKind, s.mvm.Namespace); err != nil {
+		return err
+	}
+	served, soon, err := r.upstream.serves(ctx, authorizationPolicies)
+	s.retrySoon = s.retrySoon || soon
+	if err != nil || !served {
+		return err
+	}
+	if err := r.upstream.watch(authorizationPolicies); err != nil {
+		return err
+	}
+	s.authorization, err = listAs[securityv1.AuthorizationPolicy](ctx, r.Client, authorizationPolicyKind, both...)
+	return err
+}
+
+// listAs lists the objects of a kind in the namespaces. The result is not nil.
+func listAs[T any](ctx context.Context, c client.Reader, kind schema.GroupVersionKind, namespaces ...string) ([]*T, error) {
+	out := []*T{}
+	for _, namespace := range namespaces {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+		if err := c.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			return nil, fmt.Errorf("list objects of kind %s in namespace %s: %w", kind.Kind, namespace, err)
+		}
+		for i := range list.Items {
+			o, err := decode[T](&list.Items[i])
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, o)
+		}
+	}
+	return out, nil
+}
+
+// decode decodes an object. Istio's types decode only by their own JSON methods.
+func decode[T any](u *unstructured.Unstructured) (*T, error) {
+	text, err := u.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", apply.Describe(u), err)
+	}
+	o := new(T)
+	if err := json.Unmarshal(text, o); err != nil {
+		return nil, fmt.Errorf("decode %s: %w", apply.Describe(u), err)
+	}
+	return o, nil
+}
+
+// ownObjects puts the objects of Istio that this reconcile applied in the place of the
+// cached ones, which can be older or missing.
+func (s *scope) ownObjects() error {
+	if s.policies == nil {
+		return nil
+	}
+	var err error
+	if s.policies, err = withOwn(s, children.PeerAuthenticationKind, s.policies); err != nil {
+		return err
+	}
+	if s.routes, err = withOwn(s, children.VirtualServiceKind, s.routes); err != nil {
+		return err
+	}
+	s.rules, err = withOwn(s, children.DestinationRuleKind, s.rules)
+	return err
+}
+
+func withOwn[T any, P interface {
+	*T
+	client.Object
+}](s *scope, kind schema.GroupVersionKind, all []P) ([]P, error) {
+	u := s.child(kind)
+	if u == nil {
+		return all, nil
+	}
+	own, err := decode[T](u)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(o P) bool { return s.isChild(o) })
+	return append(all, own), nil
+}
+
+// child is the child of a kind whose children have the name of the
+// MeshedVirtualMachine, nil if it does not exist or could not be applied.
+func (s *scope) child(kind schema.GroupVersionKind) *unstructured.Unstructured {
+	return s.children[apply.Key{Kind: kind.GroupKind(), Name: s.mvm.Name}]
+}
+
+// isChild reports whether an object of Istio has the name of the operator's.
+func (s *scope) isChild(o client.Object) bool {
+	return o.GetName() == s.mvm.Name && o.GetNamespace() == s.mvm.Namespace
+}
+
+// policyChanged maps a policy to the MeshedVirtualMachines to whose pods it can apply:
+// those of its namespace, or all for one in Istio's root namespace.
+func (r *Reconciler) policyChanged(ctx context.Context, o client.Object) []reconcile.Request {
+	if o.GetNamespace() == r.RootNamespace {
+		return r.all(ctx, o)
+	}
+	return r.inNamespace(ctx, o.GetNamespace())
+}
+
+// hostsChanged maps a VirtualService or DestinationRule to the MeshedVirtualMachines
+// whose Service has one of its hosts, and to the MeshedVirtualMachine of its name.
+func (r *Reconciler) hostsChanged(ctx context.Context, o client.Object) []reconcile.Request {
+	u, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return nil
+	}
+	hosts, _, _ := unstructured.NestedStringSlice(u.Object, "spec", "hosts")
+	if host, found, _ := unstructured.NestedString(u.Object, "spec", "host"); found {
+		hosts = append(hosts, host)
+	}
+	return slices.DeleteFunc(r.inNamespace(ctx, o.GetNamespace()), func(q reconcile.Request) bool {
+		mvm := v1alpha1.MeshedVirtualMachine{}
+		mvm.Name, mvm.Namespace = q.Name, q.Namespace
+		fqdn := mvm.ServiceFQDN(r.ClusterDomain)
+		return q.Name != o.GetName() && !slices.ContainsFunc(hosts, func(h string) bool { return meshpolicy.Covers(h, fqdn) })
+	})
+}

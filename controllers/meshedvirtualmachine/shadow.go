@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package meshedvirtualmachine
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/launcherpod"
+	"meshvm.io/meshvm/internal/meshpolicy"
+)
+
+// effectiveForClients reports whether clients in the namespace of the guest can use
+// its ports by the declared routes and traffic policy. Ports that only policies of this
+// namespace close are possibly closed on purpose, so they leave the condition True.
+func (s *scope) effectiveForClients() conditions.Condition {
+	const t = v1alpha1.ConditionMeshPolicyEffective
+	byRoot, byOwn := s.closedPorts()
+	if byRoot != "" {
+		return conditions.False(t, v1alpha1.ReasonPortsDenied, byRoot)
+	}
+	if message := cmp.Or(s.shadowedRoute(), s.shadowedRule()); message != "" {
+		return conditions.False(t, v1alpha1.ReasonShadowed, message)
+	}
+	if byOwn != "" {
+		return conditions.True(t, v1alpha1.ReasonPortsDenied, byOwn)
+	}
+	return conditions.True(t, v1alpha1.ReasonEffective, "no other object of Istio changes the declared mutual TLS modes, routes and traffic policy"+s.undecided())
+}
+
+// closedPorts returns messages for a port that AuthorizationPolicies close: one if a
+// policy of Istio's root namespace is among them, and one if all are policies of the
+// guest's own namespace.
+func (s *scope) closedPorts() (byRoot, byOwn string) {
+	for i := range s.pods {
+		pod := &s.pods[i]
+		for _, p := range s.mvm.Spec.Ports {
+			e, enforced := enforcement(pod, p)
+			if !enforced {
+				continue
+			}
+			closed := meshpolicy.ClosedPort(s.authorization, s.mvm.Namespace, pod.Labels, p.TargetPortOrDefault(), e)
+			switch {
+			case closed == nil:
+			case closed.Own:
+				byOwn = cmp.Or(byOwn, closedMessage(s.mvm, closed, pod.Name, p))
+			default:
+				byRoot = cmp.Or(byRoot, closedMessage(s.mvm, closed, pod.Name, p))
+			}
+		}
+	}
+	return byRoot, byOwn
+}
+
+// enforcement returns how the proxy of a pod enforces AuthorizationPolicies on a port,
+// and whether it does.
+func enforcement(pod *corev1.Pod, p v1alpha1.Port) (meshpolicy.Enforcement, bool) {
+	if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP || p.RouteOrDefault() != v1alpha1.PortRouteMesh {
+		return 0, false
+	}
+	switch {
+	case launcherpod.DataPlane(pod) == v1alpha1.DataPlaneAmbient:
+		return meshpolicy.Ztunnel, launcherpod.AmbientEnrolled(pod)
+	case p.IsMeshedHTTP():
+		return meshpolicy.SidecarHTTP, launcherpod.HasSidecar(pod)
+	default:
+		return meshpolicy.SidecarTCP, launcherpod.HasSidecar(pod)
+	}
+}
+
+func closedMessage(mvm *v1alpha1.MeshedVirtualMachine, closed *meshpolicy.Closed, pod string, p v1alpha1.Port) string {
+	names := namesOf(closed.Policies)
+	if closed.Deny {
+		return fmt.Sprintf("AuthorizationPolicy %s denies every connection to port %q (%d in the guest) of pod %s: delete it, or change its selector or its rules so that it does not match the port",
+			names, p.Name, p.TargetPortOrDefault(), pod)
+	}
+	return fmt.Sprintf("no rule of the AuthorizationPolicies with action ALLOW that select pod %s (%s) can match port %q (%d in the guest), so every connection to it is denied: create an AuthorizationPolicy in namespace %s that allows the port, or change their selectors",
+		pod, names, p.Name, p.TargetPortOrDefault(), mvm.Namespace)
+}
+
+// undecided names the policies whose effect depends on an external authorizer.
+func (s *scope) undecided() string {
+	for i := range s.pods {
+		if !launcherpod.HasSidecar(&s.pods[i]) {
+			continue
+		}
+		if found := meshpolicy.Undecided(s.authorization, s.pods[i].Labels); len(found) > 0 {
+			return "; not checked because an external authorizer decides: AuthorizationPolicy " + namesOf(found)
+		}
+	}
+	return ""
+}
+
+// shadowedRoute returns a message if another VirtualService routes clients of the
+// namespace to a port of the guest.
+func (s *scope) shadowedRoute() string {
+	if s.child(children.VirtualServiceKind) == nil {
+		return ""
+	}
+	fqdn := s.mvm.ServiceFQDN(s.clusterDomain)
+	for _, p := range s.mvm.Spec.Ports {
+		if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP || p.RouteOrDefault() != v1alpha1.PortRouteMesh {
+			continue
+		}
+		if vs := meshpolicy.RouteOf(s.routes, s.mvm.Namespace, fqdn, p); vs != nil && !s.isChild(vs) {
+			return fmt.Sprintf("VirtualService %s/%s is older than the operator's and has a route for port %q of host %s, so Istio applies it to clients in this namespace instead of the route of the spec: delete it, or remove the host or the port from it",
+				vs.Namespace, vs.Name, p.Name, fqdn)
+		}
+	}
+	return ""
+}
+
+// shadowedRule returns a message if another DestinationRule changes the traffic policy
+// or the subset that the operator declares for clients of the namespace.
+func (s *scope) shadowedRule() string {
+	if s.child(children.DestinationRuleKind) == nil {
+		return ""
+	}
+	fqdn := s.mvm.ServiceFQDN(s.clusterDomain)
+	d := meshpolicy.EffectiveDestination(s.rules, s.mvm.Namespace, fqdn)
+	if d == nil {
+		return ""
+	}
+	const wayOut = "delete it, or remove the host from it"
+	message := func(r *networkingv1.DestinationRule, effect string) string {
+		return fmt.Sprintf("DestinationRule %s/%s for host %s has precedence over the operator's for clients in this namespace: %s; %s", r.Namespace, r.Name, fqdn, effect, wayOut)
+	}
+	version := s.mvm.Spec.VersionOrDefault()
+	subset := d.Subsets[version]
+	if s.child(children.VirtualServiceKind) != nil {
+		switch {
+		case subset == nil:
+			return message(d.First, fmt.Sprintf("its exportTo differs, so that Istio does not merge it, and it does not define subset %q, so requests fail", version))
+		case !s.isChild(subset) && !meshpolicy.SameSubset(subset, version, map[string]string{v1alpha1.LabelVersion: version}):
+			return message(subset, fmt.Sprintf("its subset %q applies instead of the operator's", version))
+		}
+	}
+	applied := d.TrafficPolicy
+	if s.mvm.Spec.Mesh.TrafficPolicy != nil && (applied == nil || !s.isChild(applied)) {
+		return message(cmp.Or(applied, d.First), "spec.mesh.trafficPolicy does not apply")
+	}
+	if applied == nil || s.isChild(applied) {
+		return ""
+	}
+	for _, p := range s.mvm.Spec.Ports {
+		if p.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && p.RouteOrDefault() == v1alpha1.PortRouteMesh && meshpolicy.ReplacesMutualTLS(applied.Spec.GetTrafficPolicy(), p.Port) {
+			return message(applied, fmt.Sprintf("its TLS settings replace Istio's mutual TLS on port %q", p.Name))
+		}
+	}
+	return ""
+}
+
+// maxNames is the number of objects that a message names.
+const maxNames = 3
+
+func namesOf[T metav1.Object](objects []T) string {
+	names := make([]string, 0, maxNames+1)
+	for i, o := range objects {
+		if i == maxNames {
+			names = append(names, fmt.Sprintf("and %d more", len(objects)-maxNames))
+			break
+		}
+		names = append(names, o.GetNamespace()+"/"+o.GetName())
+	}
+	return strings.Join(names, ", ")
+}

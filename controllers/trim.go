@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package controllers
+
+import (
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
+)
+
+// trim drops the fields that no controller reads: managed fields, and the spec and
+// status of objects that the operator does not manage. Such objects are relevant only
+// if they have the name of a child. The exceptions are the objects of Istio that can
+// apply to the guest's pods or to its clients: their policies are kept, and what
+// decides which of several routes and traffic policies is in effect.
+func trim(o any) (any, error) {
+	if u, ok := o.(*unstructured.Unstructured); ok && u.GetLabels()[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue {
+		if spec, ok := u.Object["spec"].(map[string]any); ok {
+			if spec = trimSpec(u.GroupVersionKind().GroupKind(), spec); spec == nil {
+				delete(u.Object, "spec")
+			} else {
+				u.Object["spec"] = spec
+			}
+		}
+		unstructured.RemoveNestedField(u.Object, "status")
+	}
+	return cache.TransformStripManagedFields()(o)
+}
+
+func trimSpec(kind schema.GroupKind, spec map[string]any) map[string]any {
+	match := func(e map[string]any) {
+		only(e, "port", "gateways", "sourceLabels", "sourceNamespace", "destinationSubnets")
+	}
+	tls := func(e map[string]any) {
+		only(e, "mode")
+	}
+	switch kind {
+	case children.PeerAuthenticationKind.GroupKind(), schema.GroupKind{Group: "security.istio.io", Kind: "AuthorizationPolicy"}:
+		return spec
+	case children.VirtualServiceKind.GroupKind():
+		only(spec, "hosts", "gateways", "exportTo", "http", "tcp")
+		for _, protocol := range []string{"http", "tcp"} {
+			each(spec[protocol], func(route map[string]any) {
+				only(route, "match")
+				each(route["match"], match)
+			})
+		}
+		return spec
+	case children.DestinationRuleKind.GroupKind():
+		only(spec, "host", "exportTo", "workloadSelector", "trafficPolicy", "subsets")
+		each(spec["subsets"], func(subset map[string]any) {
+			only(subset, "name", "labels", "trafficPolicy")
+			one(subset["trafficPolicy"], func(policy map[string]any) { only(policy) })
+		})
+		one(spec["trafficPolicy"], func(policy map[string]any) {
+			only(policy, "tls", "portLevelSettings")
+			one(policy["tls"], tls)
+			each(policy["portLevelSettings"], func(port map[string]any) {
+				only(port, "port", "tls")
+				one(port["tls"], tls)
+			})
+		})
+		return spec
+	default:
+		return nil
+	}
+}
+
+// only removes all other fields.
+func only(o map[string]any, fields ...string) {
+	maps.DeleteFunc(o, func(field string, _ any) bool { return !slices.Contains(fields, field) })
+}
+
+// one changes a value that is an object.
+func one(value any, change func(map[string]any)) {
+	if o, ok := value.(map[string]any); ok {
+		change(o)
+	}
+}
+
+// each changes the objects of a value that is a list.
+func each(value any, change func(map[string]any)) {
+	list, _ := value.([]any)
+	for _, e := range list {
+		one(e, change)
+	}
+}

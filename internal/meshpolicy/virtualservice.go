@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package meshpolicy
+
+import (
+	"slices"
+
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+// meshGateway is the name that stands for all sidecars in the gateways of a
+// VirtualService.
+const meshGateway = "mesh"
+
+// sourceMatch are the conditions of a route that do not depend on the request.
+type sourceMatch interface {
+	GetPort() uint32
+	GetGateways() []string
+	GetSourceLabels() map[string]string
+	GetSourceNamespace() string
+}
+
+// RouteOf returns the VirtualService by which the sidecars of clients in the
+// namespace route the port of a Service, or nil for none. The services are the
+// VirtualServices of this namespace, which is also the Service's namespace.
+//
+// It follows Istio (pilot/pkg/model, SelectVirtualServices, and
+// pilot/pkg/networking/core). VirtualServices that are exported only to their own
+// namespace precede all others, so it ignores the others. Among them, the oldest
+// that has a route for the port applies. For HTTP, the host of the Service must be
+// listed, because a wildcard is less specific. For TCP, a wildcard counts as well.
+//
+// A VirtualService whose routes apply only to some clients does not count, nor
+// does a VirtualService without exportTo, because its visibility is a setting of
+// the mesh. Ports on which clients use TLS are not decided, because several
+// VirtualServices can apply to different server names: the result is nil.
+func RouteOf(services []*networkingv1.VirtualService, namespace, fqdn string, port v1alpha1.Port) *networkingv1.VirtualService {
+	if port.IsMeshedTLS() {
+		return nil
+	}
+	for _, vs := range byAge(services) {
+		if vs.Namespace == namespace && private(vs.Spec.GetExportTo(), namespace) && ofMesh(vs.Spec.GetGateways()) && routes(vs, namespace, fqdn, port) {
+			return vs
+		}
+	}
+	return nil
+}
+
+// routes reports whether the VirtualService has a route for the port that applies
+// to every client in the namespace.
+func routes(vs *networkingv1.VirtualService, namespace, fqdn string, port v1alpha1.Port) bool {
+	listed := func(matches func(host, fqdn string) bool) bool {
+		return slices.ContainsFunc(vs.Spec.GetHosts(), func(host string) bool { return matches(host, fqdn) })
+	}
+	if port.IsMeshedHTTP() {
+		return listed(SameHost) && slices.ContainsFunc(vs.Spec.GetHttp(), func(route *networkingv1alpha3.HTTPRoute) bool {
+			return forAll(route.GetMatch(), namespace, port)
+		})
+	}
+	return listed(Covers) && slices.ContainsFunc(vs.Spec.GetTcp(), func(route *networkingv1alpha3.TCPRoute) bool {
+		whole := slices.DeleteFunc(slices.Clone(route.GetMatch()), func(m *networkingv1alpha3.L4MatchAttributes) bool {
+			return len(m.GetDestinationSubnets()) > 0
+		})
+		return len(route.GetMatch()) == 0 || len(whole) > 0 && forAll(whole, namespace, port)
+	})
+}
+
+// forAll reports whether a route with these alternatives applies to a port for
+// every client in the namespace.
+func forAll[M sourceMatch](alternatives []M, namespace string, port v1alpha1.Port) bool {
+	return len(alternatives) == 0 || slices.ContainsFunc(alternatives, func(m M) bool {
+		return (m.GetPort() == 0 || m.GetPort() == uint32(max(port.Port, 0))) &&
+			ofMesh(m.GetGateways()) && len(m.GetSourceLabels()) == 0 &&
+			(m.GetSourceNamespace() == "" || m.GetSourceNamespace() == namespace)
+	})
+}
+
+// private reports whether an object is exported to its own namespace and not to
+// the whole mesh.
+func private(exportTo []string, namespace string) bool {
+	return !slices.Contains(exportTo, exportToMesh) &&
+		(slices.Contains(exportTo, exportToOwn) || slices.Contains(exportTo, namespace))
+}
+
+func ofMesh(gateways []string) bool {
+	return len(gateways) == 0 || slices.Contains(gateways, meshGateway)
+}
