@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package meshedvirtualmachine
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/builders"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/conditions"
+)
+
+func older(namespace, name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(builders.Epoch.Add(-time.Hour))}
+}
+
+// withIstio gives the world the operator's own VirtualService and DestinationRule, and
+// a sidecar to the pod.
+func withIstio(mods ...func(*scope)) *scope {
+	return world(append([]func(*scope){func(s *scope) {
+		s.pods[0].Spec.Containers = append(s.pods[0].Spec.Containers, corev1.Container{Name: "istio-proxy"})
+		objects, err := children.Desired(children.Input{MVM: s.mvm})
+		if err != nil {
+			panic(err)
+		}
+		for _, o := range objects {
+			o.SetCreationTimestamp(builders.Epoch)
+			switch o := o.(type) {
+			case *networkingv1.VirtualService:
+				s.routes = append(s.routes, o)
+			case *networkingv1.DestinationRule:
+				s.rules = append(s.rules, o)
+			}
+		}
+	}}, mods...)...)
+}
+
+func TestOtherIstioObjects(t *testing.T) {
+	authz := func(namespace string, action securityv1beta1.AuthorizationPolicy_Action, rules ...*securityv1beta1.Rule) func(*scope) {
+		return func(s *scope) {
+			p := &securityv1.AuthorizationPolicy{ObjectMeta: older(namespace, "other")}
+			p.Spec.Action, p.Spec.Rules = action, rules
+			s.rootNamespace = "istio-system"
+			s.authorization = append(s.authorization, p)
+		}
+	}
+	route := func(change func(*networkingv1.VirtualService)) func(*scope) {
+		return func(s *scope) {
+			vs := &networkingv1.VirtualService{ObjectMeta: older(builders.DefaultNamespace, "other")}
+			vs.Spec.Hosts, vs.Spec.ExportTo = []string{"web"}, []string{"."}
+			vs.Spec.Http = []*networkingv1alpha3.HTTPRoute{{}}
+			change(vs)
+			s.routes = append(s.routes, vs)
+		}
+	}
+	rule := func(change func(*networkingv1.DestinationRule)) func(*scope) {
+		return func(s *scope) {
+			dr := &networkingv1.DestinationRule{ObjectMeta: older(builders.DefaultNamespace, "other")}
+			dr.Spec.Host, dr.Spec.ExportTo = "web", []string{"."}
+			change(dr)
+			s.rules = append(s.rules, dr)
+		}
+	}
+	noVS := func(*networkingv1.VirtualService) {}
+	noDR := func(*networkingv1.DestinationRule) {}
+	younger := func(o metav1.Object) { o.SetCreationTimestamp(metav1.NewTime(builders.Epoch.Add(time.Hour))) }
+	tls := func(mode networkingv1alpha3.ClientTLSSettings_TLSmode) func(*networkingv1.DestinationRule) {
+		return func(d *networkingv1.DestinationRule) {
+			d.Spec.TrafficPolicy = &networkingv1alpha3.TrafficPolicy{Tls: &networkingv1alpha3.ClientTLSSettings{Mode: mode}}
+		}
+	}
+	everything := &securityv1beta1.Rule{}
+	ssh := &securityv1beta1.Rule{To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Ports: []string{"22"}}}}}
+	const shop, root = builders.DefaultNamespace, "istio-system"
+	for name, tc := range map[string]struct {
+		scope   *scope
+		status  metav1.ConditionStatus
+		reason  v1alpha1.ConditionReason
+		message string
+	}{
+		"only the operator's": {withIstio(), metav1.ConditionTrue, v1alpha1.ReasonEffective, "no other object"},
+		"DENY by the root":    {withIstio(authz(root, securityv1beta1.AuthorizationPolicy_DENY, everything)), metav1.ConditionFalse, v1alpha1.ReasonPortsDenied, "istio-system/other denies every connection to port \"http\" (8080 in the guest)"},
+		"ALLOW nothing by the root": {withIstio(authz(root, securityv1beta1.AuthorizationPolicy_ALLOW)),
+			metav1.ConditionFalse, v1alpha1.ReasonPortsDenied, "create an AuthorizationPolicy in namespace shop"},
+		"DENY by the own namespace": {withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_DENY, everything)), metav1.ConditionTrue, v1alpha1.ReasonPortsDenied, "shop/other denies"},
+		"ALLOW other ports by the own namespace": {withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_ALLOW, ssh)),
+			metav1.ConditionTrue, v1alpha1.ReasonPortsDenied, "(shop/other)"},
+		"DENY a port that bypasses the proxy": {withIstio(authz(root, securityv1beta1.AuthorizationPolicy_DENY, ssh)), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+		"CUSTOM":                              {withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_CUSTOM, everything)), metav1.ConditionTrue, v1alpha1.ReasonEffective, "an external authorizer decides: AuthorizationPolicy shop/other"},
+		"an older route":                      {withIstio(route(noVS)), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "VirtualService shop/other is older"},
+		"a younger route":                     {withIstio(route(func(v *networkingv1.VirtualService) { younger(v) })), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+		"an older route without our own": {withIstio(route(noVS), func(s *scope) {
+			delete(s.children, key(children.VirtualServiceKind))
+		}), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+		"an older rule without content": {withIstio(rule(noDR)), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+		"a younger rule that is not merged": {withIstio(rule(func(d *networkingv1.DestinationRule) { d.Spec.ExportTo = nil; younger(d) })),
+			metav1.ConditionFalse, v1alpha1.ReasonShadowed, "does not define subset \"v1\""},
+		"the same subset": {withIstio(rule(func(d *networkingv1.DestinationRule) {
+			d.Spec.Subsets = []*networkingv1alpha3.Subset{{Name: "v1", Labels: map[string]string{v1alpha1.LabelVersion: "v1"}}}
+		})), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+		"another subset of this name": {withIstio(rule(func(d *networkingv1.DestinationRule) {
+			d.Spec.Subsets = []*networkingv1alpha3.Subset{{Name: "v1", Labels: map[string]string{"app": "other"}}}
+		})), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "its subset \"v1\" applies"},
+		"plaintext":               {withIstio(rule(tls(networkingv1alpha3.ClientTLSSettings_DISABLE))), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "replace Istio's mutual TLS on port \"http\""},
+		"mutual TLS of Istio":     {withIstio(rule(tls(networkingv1alpha3.ClientTLSSettings_ISTIO_MUTUAL))), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+		"an older traffic policy": {withPolicy(rule(tls(networkingv1alpha3.ClientTLSSettings_ISTIO_MUTUAL))), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "spec.mesh.trafficPolicy does not apply"},
+		"a younger traffic policy": {withPolicy(rule(func(d *networkingv1.DestinationRule) {
+			tls(networkingv1alpha3.ClientTLSSettings_DISABLE)(d)
+			younger(d)
+		})), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := tc.scope.conditions()
+			c, _ := conditions.Find(all, v1alpha1.ConditionMeshPolicyEffective)
+			if c.Status != tc.status || c.Reason != tc.reason || !strings.Contains(c.Message, tc.message) {
+				t.Errorf("condition %+v, want %s, %s and a message with %q", c, tc.status, tc.reason, tc.message)
+			}
+			ready, _ := conditions.Find(all, v1alpha1.ConditionReady)
+			_, stalled := conditions.Find(all, v1alpha1.ConditionStalled)
+			if ready.Status != tc.status || stalled == (tc.status == metav1.ConditionTrue) {
+				t.Errorf("Ready is %s and Stalled is present: %t", ready.Status, stalled)
+			}
+		})
+	}
+}
+
+// withPolicy is withIstio for a spec with a traffic policy.
+func withPolicy(mods ...func(*scope)) *scope {
+	set := func(s *scope) {
+		policy := &networkingv1alpha3.TrafficPolicy{ConnectionPool: &networkingv1alpha3.ConnectionPoolSettings{}}
+		s.mvm.Spec.Mesh.TrafficPolicy = policy
+		s.rules[0].Spec.TrafficPolicy = policy
+	}
+	return withIstio(append([]func(*scope){set}, mods...)...)
+}
