@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/ruleio"
+)
+
+// istioObject creates an object of Istio and deletes it at the end of the test.
+func (s *suite) istioObject(kind schema.GroupVersionKind, namespace, name string, spec map[string]any) *unstructured.Unstructured {
+	s.Helper()
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	u.SetGroupVersionKind(kind)
+	u.SetNamespace(namespace)
+	u.SetName(name)
+	if err := s.Create(s.Context(), u); err != nil {
+		s.Fatal(err)
+	}
+	s.Cleanup(func() { _ = s.Delete(context.WithoutCancel(s.Context()), u) })
+	return u
+}
+
+// awaitPolicy waits for the condition MeshPolicyEffective and for Ready, and checks
+// that the message contains the text. Then the operator must be at rest.
+func (s *suite) awaitPolicy(status, ready want, text string) {
+	s.Helper()
+	mvm := s.awaitMVM("web", status, ready)
+	for _, c := range mvm.Status.Conditions {
+		if c.Type == string(v1alpha1.ConditionMeshPolicyEffective) && !strings.Contains(c.Message, text) {
+			s.Errorf("message %q does not contain %q", c.Message, text)
+		}
+	}
+	s.quiet()
+	s.calls.reset(nil)
+	s.quiet()
+	if n := s.calls.writeCount(); n > 0 {
+		s.Errorf("%d writes at rest:\n%s", n, s.calls.table())
+	}
+}
+
+var (
+	effective   = want{v1alpha1.ConditionMeshPolicyEffective, yes, v1alpha1.ReasonEffective}
+	shadowed    = want{v1alpha1.ConditionMeshPolicyEffective, no, v1alpha1.ReasonShadowed}
+	readyAgain  = want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady}
+	notReady    = want{v1alpha1.ConditionReady, no, v1alpha1.ReasonShadowed}
+	deniedHere  = want{v1alpha1.ConditionMeshPolicyEffective, yes, v1alpha1.ReasonPortsDenied}
+	deniedMesh  = want{v1alpha1.ConditionMeshPolicyEffective, no, v1alpha1.ReasonPortsDenied}
+	deniedReady = want{v1alpha1.ConditionReady, no, v1alpha1.ReasonPortsDenied}
+)
+
+// TestShadowedRoutes creates VirtualServices and DestinationRules of another client for
+// the host of the guest. Each change of them is an event for the MeshedVirtualMachine.
+func TestShadowedRoutes(t *testing.T) {
+	s := start(t)
+	host := "web." + s.namespace + ".svc.cluster.local"
+	vs := s.istioObject(children.VirtualServiceKind, s.namespace, "legacy", map[string]any{
+		"hosts": []any{host}, "exportTo": []any{"."},
+		"http": []any{map[string]any{"route": []any{map[string]any{"destination": map[string]any{"host": "other"}}}}},
+	})
+	o := s.web()
+	if err := s.Create(s.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	_, pod := s.startGuest(o.Name, "node-a")
+	s.runWriter(s.awaitNAT(pod).UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	s.awaitPolicy(shadowed, notReady, "VirtualService "+s.namespace+"/legacy is older")
+
+	// A host of another Service does not concern the guest.
+	if err := unstructured.SetNestedStringSlice(vs.Object, []string{"other"}, "spec", "hosts"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(s.Context(), vs); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitPolicy(effective, readyAgain, "")
+
+	// A younger rule with another exportTo replaces the operator's.
+	dr := s.istioObject(children.DestinationRuleKind, s.namespace, "younger", map[string]any{"host": host})
+	s.awaitPolicy(shadowed, notReady, "DestinationRule "+s.namespace+"/younger for host "+host)
+	if err := unstructured.SetNestedStringSlice(dr.Object, []string{"."}, "spec", "exportTo"); err != nil {
+		t.Fatal(err)
+	}
+	if err := unstructured.SetNestedField(dr.Object, "DISABLE", "spec", "trafficPolicy", "tls", "mode"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(s.Context(), dr); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitPolicy(shadowed, notReady, "its TLS settings replace Istio's mutual TLS on port \"http\"")
+	if err := s.Delete(s.Context(), dr); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitPolicy(effective, readyAgain, "")
+}
+
+// TestDeniedPorts creates AuthorizationPolicies that close the port of the guest.
+func TestDeniedPorts(t *testing.T) {
+	s := start(t)
+	s.makeNamespace("istio-system")
+	kind := schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}
+	s.converge(s.web())
+	s.awaitPolicy(effective, readyAgain, "")
+
+	own := s.istioObject(kind, s.namespace, "closed", map[string]any{"action": "DENY", "rules": []any{map[string]any{}}})
+	s.awaitPolicy(deniedHere, readyAgain, "AuthorizationPolicy "+s.namespace+"/closed denies every connection to port \"http\"")
+	if err := unstructured.SetNestedField(own.Object, "ALLOW", "spec", "action"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Update(s.Context(), own); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitPolicy(effective, readyAgain, "")
+	if err := s.Delete(s.Context(), own); err != nil {
+		t.Fatal(err)
+	}
+
+	mesh := s.istioObject(kind, "istio-system", "allow-nothing", map[string]any{})
+	s.awaitPolicy(deniedMesh, deniedReady, "(istio-system/allow-nothing)")
+	s.istioObject(kind, s.namespace, "web", map[string]any{"rules": []any{map[string]any{
+		"to": []any{map[string]any{"operation": map[string]any{"ports": []any{"8080"}}}},
+	}}})
+	s.awaitPolicy(effective, readyAgain, "")
+	if err := s.Delete(s.Context(), mesh); err != nil {
+		t.Fatal(err)
+	}
+}
