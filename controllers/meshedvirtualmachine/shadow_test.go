@@ -90,11 +90,15 @@ func TestOtherIstioObjects(t *testing.T) {
 	}{
 		"only the operator's": {withIstio(), metav1.ConditionTrue, v1alpha1.ReasonEffective, "no other object"},
 		"DENY by the root":    {withIstio(authz(root, securityv1beta1.AuthorizationPolicy_DENY, everything)), metav1.ConditionFalse, v1alpha1.ReasonPortsDenied, "istio-system/other denies every connection to port \"http\" (8080 in the guest)"},
-		"ALLOW nothing by the root": {withIstio(authz(root, securityv1beta1.AuthorizationPolicy_ALLOW)),
-			metav1.ConditionFalse, v1alpha1.ReasonPortsDenied, "create an AuthorizationPolicy in namespace shop"},
+		"ALLOW nothing by the root": {
+			withIstio(authz(root, securityv1beta1.AuthorizationPolicy_ALLOW)),
+			metav1.ConditionFalse, v1alpha1.ReasonPortsDenied, "create an AuthorizationPolicy in namespace shop",
+		},
 		"DENY by the own namespace": {withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_DENY, everything)), metav1.ConditionTrue, v1alpha1.ReasonPortsDenied, "shop/other denies"},
-		"ALLOW other ports by the own namespace": {withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_ALLOW, ssh)),
-			metav1.ConditionTrue, v1alpha1.ReasonPortsDenied, "(shop/other)"},
+		"ALLOW other ports by the own namespace": {
+			withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_ALLOW, ssh)),
+			metav1.ConditionTrue, v1alpha1.ReasonPortsDenied, "(shop/other)",
+		},
 		"DENY a port that bypasses the proxy": {withIstio(authz(root, securityv1beta1.AuthorizationPolicy_DENY, ssh)), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
 		"CUSTOM":                              {withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_CUSTOM, everything)), metav1.ConditionTrue, v1alpha1.ReasonEffective, "an external authorizer decides: AuthorizationPolicy shop/other"},
 		"an older route":                      {withIstio(route(noVS)), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "VirtualService shop/other is older"},
@@ -103,8 +107,10 @@ func TestOtherIstioObjects(t *testing.T) {
 			delete(s.children, key(children.VirtualServiceKind))
 		}), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
 		"an older rule without content": {withIstio(rule(noDR)), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
-		"a younger rule that is not merged": {withIstio(rule(func(d *networkingv1.DestinationRule) { d.Spec.ExportTo = nil; younger(d) })),
-			metav1.ConditionFalse, v1alpha1.ReasonShadowed, "does not define subset \"v1\""},
+		"a younger rule that is not merged": {
+			withIstio(rule(func(d *networkingv1.DestinationRule) { d.Spec.ExportTo = nil; younger(d) })),
+			metav1.ConditionFalse, v1alpha1.ReasonShadowed, "does not define subset \"v1\"",
+		},
 		"the same subset": {withIstio(rule(func(d *networkingv1.DestinationRule) {
 			d.Spec.Subsets = []*networkingv1alpha3.Subset{{Name: "v1", Labels: map[string]string{v1alpha1.LabelVersion: "v1"}}}
 		})), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},

@@ -26,9 +26,9 @@ type (
 	source    = securityv1beta1.Source
 )
 
-// authz returns a policy that selects the label "app", or all workloads when app is
+// authorization returns a policy that selects the label "app", or all workloads when app is
 // empty.
-func authz(namespace, name, app string, action securityv1beta1.AuthorizationPolicy_Action, rules ...*rule) *securityv1.AuthorizationPolicy {
+func authorization(namespace, name, app string, action securityv1beta1.AuthorizationPolicy_Action, rules ...*rule) *securityv1.AuthorizationPolicy {
 	p := &securityv1.AuthorizationPolicy{ObjectMeta: metaOf(namespace, name, 1)}
 	p.Spec.Action = action
 	p.Spec.Rules = rules
@@ -83,49 +83,49 @@ func TestClosedPort(t *testing.T) {
 		http, tcp, ztunnel string
 	}{
 		"none":                            {nil, "", "", ""},
-		"DENY without rules":              {one(authz("shop", "p", "", deny)), "", "", ""},
-		"DENY everything":                 {one(authz("shop", "p", "", deny, &rule{})), "p", "p", "p"},
-		"DENY everything by the root":     {one(authz("istio-system", "p", "", deny, &rule{})), "root p", "root p", "root p"},
-		"DENY by the root and the own":    {one(authz("shop", "a", "", deny, &rule{}), authz("istio-system", "p", "", deny, &rule{})), "root p", "root p", "root p"},
-		"DENY for the pod":                {one(authz("shop", "p", "web", deny, &rule{})), "p", "p", "p"},
-		"DENY for the pod, by the root":   {one(authz("istio-system", "p", "web", deny, &rule{})), "root p", "root p", "root p"},
-		"DENY for another pod":            {one(authz("shop", "p", "db", deny, &rule{})), "", "", ""},
-		"DENY for a waypoint":             {one(forTarget(authz("shop", "p", "", deny, &rule{}))), "", "", ""},
-		"DENY in dry run":                 {one(inDryRun(authz("shop", "p", "", deny, &rule{}))), "", "", ""},
-		"DENY the port":                   {one(authz("shop", "p", "", deny, to(ports))), "p", "p", "p"},
-		"DENY another port":               {one(authz("shop", "p", "", deny, to(otherPorts))), "", "", ""},
-		"DENY another port and the port":  {one(authz("shop", "p", "", deny, to(otherPorts, ports))), "p", "p", "p"},
-		"DENY all but the port":           {one(authz("shop", "p", "", deny, to(&operation{NotPorts: []string{"8080"}}))), "", "", ""},
-		"DENY all but another port":       {one(authz("shop", "p", "", deny, to(&operation{NotPorts: []string{"9090"}}))), "p", "p", "p"},
-		"DENY the port as a condition":    {one(authz("shop", "p", "", deny, when("destination.port", "8080"))), "p", "p", "p"},
-		"DENY another as a condition":     {one(authz("shop", "p", "", deny, when("destination.port", "9090"))), "", "", ""},
-		"DENY a source":                   {one(authz("shop", "p", "", deny, from(front))), "", "", ""},
-		"DENY a source and everyone":      {one(authz("shop", "p", "", deny, from(front, &source{}))), "p", "p", "p"},
-		"DENY a source as a condition":    {one(authz("shop", "p", "", deny, when("source.ip", "10.0.0.1"))), "", "", ""},
-		"DENY a method":                   {one(authz("shop", "p", "", deny, to(get))), "", "p", ""},
-		"DENY a token":                    {one(authz("shop", "p", "", deny, from(jwt))), "", "p", ""},
-		"DENY a header":                   {one(authz("shop", "p", "", deny, when("request.headers[a]", "b"))), "", "p", ""},
-		"ALLOW nothing":                   {one(authz("shop", "p", "", allow)), "p", "p", "p"},
-		"ALLOW nothing by the root":       {one(authz("istio-system", "p", "", allow)), "root p", "root p", "root p"},
-		"ALLOW nothing in dry run":        {one(inDryRun(authz("shop", "p", "", allow))), "", "", ""},
-		"ALLOW nothing to another pod":    {one(authz("shop", "p", "db", allow)), "", "", ""},
-		"ALLOW nothing to a waypoint":     {one(forTarget(authz("shop", "p", "", allow))), "", "", ""},
-		"ALLOW everything":                {one(authz("shop", "p", "", allow, &rule{})), "", "", ""},
-		"ALLOW a source":                  {one(authz("shop", "p", "", allow, from(front))), "", "", ""},
-		"ALLOW the port":                  {one(authz("shop", "p", "", allow, to(ports))), "", "", ""},
-		"ALLOW another port":              {one(authz("shop", "p", "", allow, to(otherPorts))), "p", "p", "p"},
-		"ALLOW another as a condition":    {one(authz("shop", "p", "", allow, when("destination.port", "9090"))), "p", "p", "p"},
-		"ALLOW a method":                  {one(authz("shop", "p", "", allow, to(get))), "", "p", "p"},
-		"ALLOW a method or the port":      {one(authz("shop", "p", "", allow, to(get, ports))), "", "p", "p"},
-		"ALLOW a method, and the port":    {one(authz("shop", "p", "", allow, to(get), to(ports))), "", "", ""},
-		"ALLOW a token":                   {one(authz("shop", "p", "", allow, from(jwt))), "", "p", "p"},
-		"ALLOW a remote address":          {one(authz("shop", "p", "", allow, from(&source{RemoteIpBlocks: []string{"10.0.0.0/8"}}))), "", "", "p"},
-		"ALLOW by the root, nothing here": {one(authz("istio-system", "a", "", allow, &rule{}), authz("shop", "p", "", allow)), "", "", ""},
-		"ALLOW nothing by the root, here": {one(authz("istio-system", "a", "", allow), authz("shop", "p", "web", allow, to(ports))), "", "", ""},
-		"ALLOW another port here":         {one(authz("istio-system", "a", "", allow), authz("shop", "p", "web", allow, to(otherPorts))), "p", "p", "p"},
-		"DENY wins over ALLOW":            {one(authz("shop", "a", "", allow, &rule{}), authz("shop", "p", "", deny, &rule{})), "p", "p", "p"},
-		"AUDIT everything":                {one(authz("shop", "p", "", audit, &rule{})), "", "", ""},
-		"CUSTOM everything":               {one(authz("shop", "p", "", custom, &rule{})), "", "", ""},
+		"DENY without rules":              {one(authorization("shop", "p", "", deny)), "", "", ""},
+		"DENY everything":                 {one(authorization("shop", "p", "", deny, &rule{})), "p", "p", "p"},
+		"DENY everything by the root":     {one(authorization("istio-system", "p", "", deny, &rule{})), "root p", "root p", "root p"},
+		"DENY by the root and the own":    {one(authorization("shop", "a", "", deny, &rule{}), authorization("istio-system", "p", "", deny, &rule{})), "root p", "root p", "root p"},
+		"DENY for the pod":                {one(authorization("shop", "p", "web", deny, &rule{})), "p", "p", "p"},
+		"DENY for the pod, by the root":   {one(authorization("istio-system", "p", "web", deny, &rule{})), "root p", "root p", "root p"},
+		"DENY for another pod":            {one(authorization("shop", "p", "db", deny, &rule{})), "", "", ""},
+		"DENY for a waypoint":             {one(forTarget(authorization("shop", "p", "", deny, &rule{}))), "", "", ""},
+		"DENY in dry run":                 {one(inDryRun(authorization("shop", "p", "", deny, &rule{}))), "", "", ""},
+		"DENY the port":                   {one(authorization("shop", "p", "", deny, to(ports))), "p", "p", "p"},
+		"DENY another port":               {one(authorization("shop", "p", "", deny, to(otherPorts))), "", "", ""},
+		"DENY another port and the port":  {one(authorization("shop", "p", "", deny, to(otherPorts, ports))), "p", "p", "p"},
+		"DENY all but the port":           {one(authorization("shop", "p", "", deny, to(&operation{NotPorts: []string{"8080"}}))), "", "", ""},
+		"DENY all but another port":       {one(authorization("shop", "p", "", deny, to(&operation{NotPorts: []string{"9090"}}))), "p", "p", "p"},
+		"DENY the port as a condition":    {one(authorization("shop", "p", "", deny, when("destination.port", "8080"))), "p", "p", "p"},
+		"DENY another as a condition":     {one(authorization("shop", "p", "", deny, when("destination.port", "9090"))), "", "", ""},
+		"DENY a source":                   {one(authorization("shop", "p", "", deny, from(front))), "", "", ""},
+		"DENY a source and everyone":      {one(authorization("shop", "p", "", deny, from(front, &source{}))), "p", "p", "p"},
+		"DENY a source as a condition":    {one(authorization("shop", "p", "", deny, when("source.ip", "10.0.0.1"))), "", "", ""},
+		"DENY a method":                   {one(authorization("shop", "p", "", deny, to(get))), "", "p", ""},
+		"DENY a token":                    {one(authorization("shop", "p", "", deny, from(jwt))), "", "p", ""},
+		"DENY a header":                   {one(authorization("shop", "p", "", deny, when("request.headers[a]", "b"))), "", "p", ""},
+		"ALLOW nothing":                   {one(authorization("shop", "p", "", allow)), "p", "p", "p"},
+		"ALLOW nothing by the root":       {one(authorization("istio-system", "p", "", allow)), "root p", "root p", "root p"},
+		"ALLOW nothing in dry run":        {one(inDryRun(authorization("shop", "p", "", allow))), "", "", ""},
+		"ALLOW nothing to another pod":    {one(authorization("shop", "p", "db", allow)), "", "", ""},
+		"ALLOW nothing to a waypoint":     {one(forTarget(authorization("shop", "p", "", allow))), "", "", ""},
+		"ALLOW everything":                {one(authorization("shop", "p", "", allow, &rule{})), "", "", ""},
+		"ALLOW a source":                  {one(authorization("shop", "p", "", allow, from(front))), "", "", ""},
+		"ALLOW the port":                  {one(authorization("shop", "p", "", allow, to(ports))), "", "", ""},
+		"ALLOW another port":              {one(authorization("shop", "p", "", allow, to(otherPorts))), "p", "p", "p"},
+		"ALLOW another as a condition":    {one(authorization("shop", "p", "", allow, when("destination.port", "9090"))), "p", "p", "p"},
+		"ALLOW a method":                  {one(authorization("shop", "p", "", allow, to(get))), "", "p", "p"},
+		"ALLOW a method or the port":      {one(authorization("shop", "p", "", allow, to(get, ports))), "", "p", "p"},
+		"ALLOW a method, and the port":    {one(authorization("shop", "p", "", allow, to(get), to(ports))), "", "", ""},
+		"ALLOW a token":                   {one(authorization("shop", "p", "", allow, from(jwt))), "", "p", "p"},
+		"ALLOW a remote address":          {one(authorization("shop", "p", "", allow, from(&source{RemoteIpBlocks: []string{"10.0.0.0/8"}}))), "", "", "p"},
+		"ALLOW by the root, nothing here": {one(authorization("istio-system", "a", "", allow, &rule{}), authorization("shop", "p", "", allow)), "", "", ""},
+		"ALLOW nothing by the root, here": {one(authorization("istio-system", "a", "", allow), authorization("shop", "p", "web", allow, to(ports))), "", "", ""},
+		"ALLOW another port here":         {one(authorization("istio-system", "a", "", allow), authorization("shop", "p", "web", allow, to(otherPorts))), "p", "p", "p"},
+		"DENY wins over ALLOW":            {one(authorization("shop", "a", "", allow, &rule{}), authorization("shop", "p", "", deny, &rule{})), "p", "p", "p"},
+		"AUDIT everything":                {one(authorization("shop", "p", "", audit, &rule{})), "", "", ""},
+		"CUSTOM everything":               {one(authorization("shop", "p", "", custom, &rule{})), "", "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for e, want := range map[meshpolicy.Enforcement]string{meshpolicy.SidecarHTTP: tc.http, meshpolicy.SidecarTCP: tc.tcp, meshpolicy.Ztunnel: tc.ztunnel} {
@@ -153,8 +153,8 @@ func TestClosedPort(t *testing.T) {
 
 func TestUndecided(t *testing.T) {
 	got := meshpolicy.Undecided([]*securityv1.AuthorizationPolicy{
-		authz("shop", "external", "web", custom, &rule{}), authz("shop", "db", "db", custom, &rule{}),
-		authz("shop", "allow", "", allow), inDryRun(authz("shop", "dry", "", custom, &rule{})),
+		authorization("shop", "external", "web", custom, &rule{}), authorization("shop", "db", "db", custom, &rule{}),
+		authorization("shop", "allow", "", allow), inDryRun(authorization("shop", "dry", "", custom, &rule{})),
 	}, map[string]string{"app": "web"})
 	if len(got) != 1 || got[0].Name != "external" {
 		t.Errorf("undecided are %v, want external", got)

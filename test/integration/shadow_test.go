@@ -4,9 +4,11 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -28,16 +30,18 @@ func (s *suite) istioObject(kind schema.GroupVersionKind, namespace, name string
 	return u
 }
 
-// awaitPolicy waits for the condition MeshPolicyEffective and for Ready, and checks
-// that the message contains the text. Then the operator must be at rest.
+// awaitPolicy waits for the condition MeshPolicyEffective, for a message that contains
+// the text, and for Ready. Then the operator must be at rest.
 func (s *suite) awaitPolicy(status, ready want, text string) {
 	s.Helper()
-	mvm := s.awaitMVM("web", status, ready)
-	for _, c := range mvm.Status.Conditions {
-		if c.Type == string(v1alpha1.ConditionMeshPolicyEffective) && !strings.Contains(c.Message, text) {
-			s.Errorf("message %q does not contain %q", c.Message, text)
+	s.eventually("the message contains "+text, func() error {
+		c := meta.FindStatusCondition(s.mvm("web").Status.Conditions, string(v1alpha1.ConditionMeshPolicyEffective))
+		if c == nil || !strings.Contains(c.Message, text) {
+			return fmt.Errorf("condition is %v", c)
 		}
-	}
+		return nil
+	})
+	s.awaitMVM("web", status, ready)
 	s.quiet()
 	s.calls.reset(nil)
 	s.quiet()
