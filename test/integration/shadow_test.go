@@ -9,11 +9,14 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/ruleio"
+
+	"meshvm.io/meshvm/test/testenv"
 )
 
 // istioObject creates an object of Istio and deletes it at the end of the test.
@@ -135,4 +138,24 @@ func TestDeniedPorts(t *testing.T) {
 	if err := s.Delete(s.Context(), mesh); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestAuthorizationPoliciesNotInstalled runs the operator in a cluster without the CRD
+// of AuthorizationPolicy, which is installed later.
+func TestAuthorizationPoliciesNotInstalled(t *testing.T) {
+	env := testenv.Start(t, testenv.Options{KubeVirt: true, Istio: true, Controllers: testenv.DefaultControllers})
+	crd := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "authorizationpolicies.security.istio.io"}}
+	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	if err := env.Client.Delete(t.Context(), crd); err != nil {
+		t.Fatal(err)
+	}
+	s := startOn(t, env)
+	s.converge(s.web())
+	s.awaitPolicy(effective, readyAgain, "")
+	if err := env.InstallIstio(s.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.istioObject(schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}, s.namespace, "closed",
+		map[string]any{"action": "DENY", "rules": []any{map[string]any{}}})
+	s.awaitPolicy(deniedHere, readyAgain, "AuthorizationPolicy "+s.namespace+"/closed")
 }
