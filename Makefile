@@ -13,7 +13,7 @@ FUZZTIME ?= 20s
 # For test-e2e: tests to run and to skip, parallel tests, and other flags of "go test", for example -shuffle=on.
 E2E_RUN ?= TestE2E
 E2E_SKIP ?=
-E2E_PARALLEL ?= 3
+E2E_PARALLEL ?= 2
 E2E_FLAGS ?=
 # For install, run, deploy, undeploy and uninstall, which use the cluster of the current kubeconfig.
 KUBECTL ?= kubectl

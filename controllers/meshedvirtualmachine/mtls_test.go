@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package meshedvirtualmachine
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/builders"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/validate"
+)
+
+func TestMTLSStatus(t *testing.T) {
+	tests := map[string]struct {
+		mvm    *v1alpha1.MeshedVirtualMachine
+		proven bool
+		want   v1alpha1.MTLSStatus
+	}{
+		"strict and verified": {
+			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.Direct("ssh", 22), builders.UDP("echo", 9000)).Obj(), true,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, BypassedPorts: []string{"echo", "ssh"}},
+		},
+		"ports opened bypassing the proxy": {
+			func() *v1alpha1.MeshedVirtualMachine {
+				o := builders.MVM("web").Ports(builders.HTTP("http", 80, 8080)).Obj()
+				o.Spec.Capture.Inbound.ExcludePorts = []v1alpha1.PortRange{{Port: 9100}, {Port: 9100}, {Port: 10000, EndPort: 20000, Protocol: v1alpha1.PortProtocolUDP}}
+				return o
+			}(), true,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, BypassedPorts: []string{"10000-20000/UDP", "9100/TCP"}},
+		},
+		"strict and not verified": {
+			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080)).Obj(), false,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeDisable},
+		},
+		"the weakest port decides": {
+			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.TCP("db", 5432)).MTLS(v1alpha1.MTLSModeStrict).PortMTLS("db", v1alpha1.MTLSModePermissive).Obj(), true,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModePermissive},
+		},
+		"a stronger port": {
+			builders.MVM("web").Ports(builders.TCP("db", 5432)).MTLS(v1alpha1.MTLSModeDisable).PortMTLS("db", v1alpha1.MTLSModeStrict).Obj(), true,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeDisable, EffectiveMode: v1alpha1.MTLSModeStrict},
+		},
+		"no mesh port": {
+			builders.MVM("web").Ports(builders.Direct("ssh", 22)).Obj(), true,
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeDisable, BypassedPorts: []string{"ssh"}},
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tc.want, (&scope{mvm: tc.mvm}).mtls(tc.proven)); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+// TestMTLSOfRejectedSpec checks that the mode of the last accepted spec is
+// reported unless its policy or rules were lost.
+func TestMTLSOfRejectedSpec(t *testing.T) {
+	before := v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModePermissive, EffectiveMode: v1alpha1.MTLSModePermissive, BypassedPorts: []string{"db"}}
+	for name, tc := range map[string]struct {
+		mod  func(*scope)
+		want v1alpha1.MTLSMode
+	}{
+		"policy and rules unchanged": {func(*scope) {}, v1alpha1.MTLSModePermissive},
+		"rules missing":              {setNAT(metav1.ConditionFalse, v1alpha1.ReasonDrifted, 1), v1alpha1.MTLSModeDisable},
+		"pods not listed":            {func(s *scope) { s.nats = nil }, v1alpha1.MTLSModeDisable},
+		"the guest terminated":       {func(s *scope) { s.pods, s.vmi = nil, nil }, v1alpha1.MTLSModeDisable},
+		"a policy was deleted":       {func(s *scope) { delete(s.children, key(children.PeerAuthenticationKind)) }, v1alpha1.MTLSModeDisable},
+	} {
+		s := world(func(s *scope) {
+			s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonInvalidSpec}
+			s.mvm.Status.MTLS = before
+		}, tc.mod)
+		s.writeStatus()
+		want := before
+		want.EffectiveMode = tc.want
+		if diff := cmp.Diff(want, s.mvm.Status.MTLS); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
