@@ -112,7 +112,7 @@ func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
 		return nil
 	}
 	gate := s.config.Guests.StartGateResources
-	podwebhook.Setup(mgr, startgate.Options{
+	podwebhook.Setup(ctx, mgr, startgate.Options{
 		Resources: startgate.Resources{CPU: *gate.CPU, CPULimit: *gate.CPULimit, Memory: *gate.Memory},
 		Image:     s.config.RuleWriter.Image, PullPolicy: corev1.PullPolicy(s.config.RuleWriter.ImagePullPolicy),
 	})

@@ -7,19 +7,49 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"reflect"
 	"strings"
 )
 
 // configuration returns the Markdown description of the fields of
-// OperatorConfiguration, which does not have a CRD, from a Go file. It fails if a
-// field does not have a comment.
-func configuration(file string) (string, error) {
-	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments|parser.SkipObjectResolution)
+// OperatorConfiguration, which does not have a CRD, from the Go files of a
+// directory. It fails if a field does not have a comment.
+func configuration(dir string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*types.go"))
 	if err != nil {
 		return "", err
 	}
 	t := configTypes{structs: map[string]*ast.StructType{}, docs: map[string]string{}}
+	for _, file := range files {
+		if err := t.read(file); err != nil {
+			return "", err
+		}
+	}
+	const kind = "OperatorConfiguration"
+	text, _ := splitMarkers(t.docs[kind])
+	fmt.Fprintf(&t.b, "# %s\n\n`config.meshvm.io/v1alpha1`. %s\n\n", kind, cell(text))
+	t.b.WriteString("[configuration.md](../configuration.md) describes how to provide the file and the effect of a change.\n\n")
+	t.b.WriteString("| Field | Type | Meaning |\n|---|---|---|\n")
+	if err := t.fields("", t.structs[kind]); err != nil {
+		return "", fmt.Errorf("%s: %w", dir, err)
+	}
+	return t.b.String(), nil
+}
+
+// configTypes contains the types of a package by name.
+type configTypes struct {
+	structs map[string]*ast.StructType
+	docs    map[string]string
+	b       strings.Builder
+}
+
+// read adds the types of a file.
+func (t *configTypes) read(file string) error {
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return err
+	}
 	for _, d := range parsed.Decls {
 		decl, ok := d.(*ast.GenDecl)
 		if !ok || decl.Tok != token.TYPE {
@@ -31,22 +61,7 @@ func configuration(file string) (string, error) {
 			t.structs[spec.Name.Name] = s
 		}
 	}
-	const kind = "OperatorConfiguration"
-	text, _ := splitMarkers(t.docs[kind])
-	fmt.Fprintf(&t.b, "# %s\n\n`config.meshvm.io/v1alpha1`. %s\n\n", kind, cell(text))
-	t.b.WriteString("[configuration.md](../configuration.md) describes how to provide the file and the effect of a change.\n\n")
-	t.b.WriteString("| Field | Type | Meaning |\n|---|---|---|\n")
-	if err := t.fields("", t.structs[kind]); err != nil {
-		return "", fmt.Errorf("%s: %w", file, err)
-	}
-	return t.b.String(), nil
-}
-
-// configTypes contains the types of a file by name.
-type configTypes struct {
-	structs map[string]*ast.StructType
-	docs    map[string]string
-	b       strings.Builder
+	return nil
 }
 
 func (t *configTypes) fields(prefix string, s *ast.StructType) error {

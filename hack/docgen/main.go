@@ -38,7 +38,7 @@ func run() error {
 	if err := write("docs/conditions.md", text); err != nil {
 		return err
 	}
-	if text, err = configuration("api/config/v1alpha1/types.go"); err != nil {
+	if text, err = configuration("api/config/v1alpha1"); err != nil {
 		return err
 	}
 	if err := write("docs/api/operatorconfiguration.md", text); err != nil {

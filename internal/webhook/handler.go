@@ -27,9 +27,9 @@ const PodPath = "/mutate-virt-launcher-pod"
 
 // Setup registers the handler with the manager's webhook server. Every manager
 // serves it, including managers that are not the leader.
-func Setup(mgr ctrl.Manager, o startgate.Options) {
+func Setup(ctx context.Context, mgr ctrl.Manager, o startgate.Options) {
 	// The first pod does not wait until the cache is filled.
-	if _, err := mgr.GetCache().GetInformer(context.Background(), &v1alpha1.MeshedVirtualMachine{}, cache.BlockUntilSynced(false)); err != nil {
+	if _, err := mgr.GetCache().GetInformer(ctx, &v1alpha1.MeshedVirtualMachine{}, cache.BlockUntilSynced(false)); err != nil {
 		mgr.GetLogger().Error(err, "Cannot watch MeshedVirtualMachines yet")
 	}
 	mgr.GetWebhookServer().Register(PodPath, &admission.Webhook{
@@ -60,14 +60,19 @@ func (h handler) Handle(ctx context.Context, req admission.Request) admission.Re
 	if !startgate.Asks(&pod) {
 		return admission.Allowed("no start gate requested")
 	}
-	if launcherpod.IsStray(&pod) || h.ownerless(ctx, req.Namespace, &pod) {
-		return admission.Patched("no MeshedVirtualMachine controls the guest", startgate.Release(&pod)...)
+	if launcherpod.IsStray(&pod) {
+		return admission.Patched("the MeshedVirtualMachine does not control the guest", startgate.Release(&pod)...)
+	}
+	if h.ownerless(ctx, req.Namespace, &pod) {
+		return admission.Allowed("the MeshedVirtualMachine does not exist")
 	}
 	return admission.Patched("the gate delays the guest", startgate.Patch(&pod, h.options)...)
 }
 
 // ownerless reports whether the MeshedVirtualMachine that the pod's label names
-// does not exist, as after a restore into another namespace. The cache can be
+// does not exist, as after its deletion without the guest, or before it is restored.
+// Such a pod keeps its labels, because a MeshedVirtualMachine that is created later
+// adopts the guest and finds the pod by them. The cache can be
 // older than the MeshedVirtualMachine, so a missing object is also read from
 // the API server. A pod whose owner cannot be determined gets the gate.
 func (h handler) ownerless(ctx context.Context, namespace string, pod *corev1.Pod) bool {

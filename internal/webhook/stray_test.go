@@ -40,13 +40,13 @@ func TestStrays(t *testing.T) {
 	for name, tc := range map[string]struct {
 		guest        string
 		cached, live client.Reader
-		gate         bool
+		gate, stray  bool
 	}{
-		"the guest":                           {"web", with(owner), fails, true},
-		"an outdated cache":                   {"web", with(), with(owner), true},
-		"an API server that does not respond": {"web", with(), fails, true},
-		"a copy in another namespace":         {"web", with(), with(), false},
-		"a clone":                             {"web-clone", with(owner), fails, false},
+		"the guest":                           {"web", with(owner), fails, true, false},
+		"an outdated cache":                   {"web", with(), with(owner), true, false},
+		"an API server that does not respond": {"web", with(), fails, true, false},
+		"no MeshedVirtualMachine":             {"web", with(), with(), false, false},
+		"a clone":                             {"web-clone", with(owner), fails, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := builders.LauncherPod(builders.VMI(tc.guest).Obj(), "abcde").Obj()
@@ -67,8 +67,8 @@ func TestStrays(t *testing.T) {
 			if got := strings.Contains(string(out), "meshvm-gate"); got != tc.gate {
 				t.Errorf("gate is %t, want %t: %s", got, tc.gate, out)
 			}
-			if got := strings.Contains(string(out), `"remove","path":"/metadata/labels/meshvm.io~1meshed-virtual-machine"`); got == tc.gate {
-				t.Errorf("the label is removed: %t, want %t: %s", got, !tc.gate, out)
+			if got := strings.Contains(string(out), `"remove","path":"/metadata/labels/meshvm.io~1meshed-virtual-machine"`); got != tc.stray {
+				t.Errorf("the label is removed: %t, want %t: %s", got, tc.stray, out)
 			}
 		})
 	}

@@ -82,7 +82,7 @@ func (s *suite) serveGate() (stop func()) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	webhook.Setup(mgr, startgate.Options{Image: "localhost/meshvm/rule-writer:dev"})
+	webhook.Setup(s.Context(), mgr, startgate.Options{Image: "localhost/meshvm/rule-writer:dev"})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()

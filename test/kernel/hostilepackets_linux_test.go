@@ -49,11 +49,11 @@ const (
 // each is a separate flow.
 func segment(src, dst string, port int, flags byte, number uint32) []byte {
 	b := make([]byte, 20)
-	binary.BigEndian.PutUint16(b[0:], uint16(30000+number%30000)) //nolint:gosec // Below 60000.
-	binary.BigEndian.PutUint16(b[2:], uint16(port))               //nolint:gosec // A port.
+	binary.BigEndian.PutUint16(b[0:], uint16(30000+number%30000))
+	binary.BigEndian.PutUint16(b[2:], uint16(port)) //nolint:gosec // A port.
 	binary.BigEndian.PutUint32(b[4:], number)
 	b[12], b[13], b[14] = 5<<4, flags, 0xff
-	b = append(b, payload(number)...)
+	b = slices.Concat(b, payload(number))
 	binary.BigEndian.PutUint16(b[16:], checksum(src, dst, protoTCP, b))
 	return b
 }
@@ -62,9 +62,9 @@ func segment(src, dst string, port int, flags byte, number uint32) []byte {
 // checksum covers everything.
 func datagram(src, dst string, protocol byte, port int, number uint32) []byte {
 	b := make([]byte, 8)
-	binary.BigEndian.PutUint16(b[0:], uint16(30000+number%30000)) //nolint:gosec // Below 60000.
-	binary.BigEndian.PutUint16(b[2:], uint16(port))               //nolint:gosec // A port.
-	b = append(b, payload(number)...)
+	binary.BigEndian.PutUint16(b[0:], uint16(30000+number%30000))
+	binary.BigEndian.PutUint16(b[2:], uint16(port)) //nolint:gosec // A port.
+	b = slices.Concat(b, payload(number))
 	binary.BigEndian.PutUint16(b[4:], uint16(len(b))) //nolint:gosec // Short.
 	binary.BigEndian.PutUint16(b[6:], checksum(src, dst, protocol, b))
 	return b
@@ -75,7 +75,7 @@ func checksum(src, dst string, protocol byte, b []byte) uint16 {
 	pseudo := slices.Concat(netip.MustParseAddr(src).AsSlice(), netip.MustParseAddr(dst).AsSlice())
 	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(len(b))) //nolint:gosec // Short.
 	pseudo = binary.BigEndian.AppendUint32(pseudo, uint32(protocol))
-	all := append(pseudo, b...)
+	all := slices.Concat(pseudo, b)
 	if len(all)%2 > 0 {
 		all = append(all, 0)
 	}
@@ -86,7 +86,7 @@ func checksum(src, dst string, protocol byte, b []byte) uint16 {
 	for sum>>16 > 0 {
 		sum = sum&0xffff + sum>>16
 	}
-	return ^uint16(sum) //nolint:gosec // Folded above.
+	return ^uint16(sum)
 }
 
 // inIP returns the packet of a transport payload. The kernel computes the header
@@ -96,15 +96,15 @@ func inIP(src, dst string, protocol byte, options, b []byte, fragment uint16) []
 	var h []byte
 	if s.Is4() {
 		h = make([]byte, 20+len(options))
-		h[0] = 4<<4 | byte(len(h)/4) //nolint:gosec // At most 15.
-		binary.BigEndian.PutUint16(h[2:], uint16(len(h)+len(b)))
+		h[0] = 4<<4 | byte(len(h)/4)                             //nolint:gosec // At most 15.
+		binary.BigEndian.PutUint16(h[2:], uint16(len(h)+len(b))) //nolint:gosec // Short.
 		binary.BigEndian.PutUint16(h[4:], 4711)
 		binary.BigEndian.PutUint16(h[6:], fragment)
 		h[8], h[9] = 64, protocol
 		copy(h[12:], s.AsSlice())
 		copy(h[16:], d.AsSlice())
 		copy(h[20:], options)
-		return append(h, b...)
+		return slices.Concat(h, b)
 	}
 	h = make([]byte, 40)
 	h[0] = 6 << 4
@@ -173,9 +173,9 @@ var proxyPorts = []int{15000, outboundPort, 15004, inboundPort, 15008, agentPort
 // reach.
 func hostilePackets(families []family) []hostile {
 	var out []hostile
-	add := func(f family, name, dst string, make func(number uint32) [][]byte) {
+	add := func(f family, name, dst string, build func(number uint32) [][]byte) {
 		number := uint32(len(out) + 1) //nolint:gosec // Few.
-		out = append(out, hostile{name: name + " (" + f.name + ")", f: f, dst: dst, packets: make(number), number: number})
+		out = append(out, hostile{name: name + " (" + f.name + ")", f: f, dst: dst, packets: build(number), number: number})
 	}
 	for _, f := range families {
 		for _, dst := range []string{f.gateway, f.pod, f.loopback, f.upstream} {

@@ -30,7 +30,7 @@ func advertisement() hostile {
 	binary.BigEndian.PutUint32(prefix[4:], 86400)
 	binary.BigEndian.PutUint32(prefix[8:], 86400)
 	copy(prefix[16:], netip.MustParseAddr("fd00:bad::").AsSlice())
-	b = append(b, prefix...)
+	b = slices.Concat(b, prefix)
 	binary.BigEndian.PutUint16(b[2:], checksum(source, all, protoICMPv6, b))
 	return hostile{name: "router advertisement", f: ipv6, dst: all, packets: [][]byte{inIP(source, all, protoICMPv6, nil, b, 0)}}
 }
@@ -41,7 +41,7 @@ func redirects() []hostile {
 	b := make([]byte, 8)
 	b[0], b[1] = 5, 1
 	copy(b[4:], netip.MustParseAddr(guestIP).AsSlice())
-	b = append(b, inIP(podIP, outsideIP, protoUDP, nil, datagram(podIP, outsideIP, protoUDP, ntpPort, 1), 0)...)
+	b = slices.Concat(b, inIP(podIP, outsideIP, protoUDP, nil, datagram(podIP, outsideIP, protoUDP, ntpPort, 1), 0))
 	sum := uint32(0)
 	for i := 0; i+1 < len(b); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(b[i:]))
@@ -49,7 +49,7 @@ func redirects() []hostile {
 	for sum>>16 > 0 {
 		sum = sum&0xffff + sum>>16
 	}
-	binary.BigEndian.PutUint16(b[2:], ^uint16(sum)) //nolint:gosec // Folded above.
+	binary.BigEndian.PutUint16(b[2:], ^uint16(sum))
 	const source = "fe80::bad"
 	six := make([]byte, 8)
 	six[0] = 137
@@ -139,8 +139,8 @@ func TestConntrackFlood(t *testing.T) {
 	sent := 0
 	for n := range uint32(flows) {
 		b := make([]byte, 8)
-		binary.BigEndian.PutUint16(b[0:], uint16(n%50_000+10_000)) //nolint:gosec // Below 60000.
-		binary.BigEndian.PutUint16(b[2:], uint16(n/50_000+40_000)) //nolint:gosec // Below 50000.
+		binary.BigEndian.PutUint16(b[0:], uint16(n%50_000+10_000))
+		binary.BigEndian.PutUint16(b[2:], uint16(n/50_000+40_000))
 		binary.BigEndian.PutUint16(b[4:], 8)
 		if unix.Sendto(fd, inIP(guestIP, outsideIP, protoUDP, nil, b, 0), 0, to) == nil {
 			sent++
@@ -154,7 +154,7 @@ func TestConntrackFlood(t *testing.T) {
 		}
 		fields := strings.Fields(strings.Split(string(text), "\n")[1])
 		n, err := strconv.ParseUint(fields[0], 16, 32)
-		count = int(n) //nolint:gosec // Below 2^32.
+		count = int(n)
 		return err
 	})
 	t.Logf("%d packets sent in %s, the pod tracks %d flows", sent, time.Since(start).Round(time.Millisecond), count)
