@@ -20,8 +20,8 @@ var (
 )
 
 // TestThreatModel checks the tables of docs/security/threat-model.md: each attempt has
-// one verdict, a result, and tests that exist. Only an attempt without a test that could
-// make it says so, and only such an attempt is an accepted risk without a test.
+// one verdict, a result, and tests that exist. An attempt that no test can make is marked
+// as such, and only such an attempt is an accepted risk without a test.
 func TestThreatModel(t *testing.T) {
 	text, err := os.ReadFile("../../docs/security/threat-model.md")
 	if err != nil {

@@ -108,7 +108,7 @@ func inIP(src, dst string, protocol byte, options, b []byte, fragment uint16) []
 	}
 	h = make([]byte, 40)
 	h[0] = 6 << 4
-	binary.BigEndian.PutUint16(h[4:], uint16(len(options)+len(b)))
+	binary.BigEndian.PutUint16(h[4:], uint16(len(options)+len(b))) //nolint:gosec // Short.
 	h[6], h[7] = protocol, 255
 	copy(h[8:], s.AsSlice())
 	copy(h[24:], d.AsSlice())

@@ -57,9 +57,9 @@ func names(o *unstructured.Unstructured, path ...string) []string {
 	return out
 }
 
-// hotplug adds a volume by KubeVirt's own subresource, as virtctl addvolume --persist
-// does, edits the MeshedVirtualMachine, and removes the volume again. The operator
-// must keep the volume and report it.
+// hotplug adds a volume by KubeVirt's own subresource, as "virtctl addvolume --persist"
+// does, edits the MeshedVirtualMachine, and removes the volume again. The operator must
+// keep the volume and report it.
 func hotplug(t *suite.T) {
 	ms := t.Machines("hotplug", suite.Machine{Name: "one"})
 	ctx := t.Limit(6 * time.Minute)
