@@ -2,9 +2,9 @@
 
 // Package corpus contains MeshedVirtualMachines as users write them, with the
 // expected response to each of them. The files do not depend on a cluster: the
-// integration tests apply them to an API server with the CRDs, and tests on a
-// cluster can apply the same files, where KubeVirt's webhook also validates
-// them.
+// integration tests apply them to an API server with the CRDs, and the end-to-end
+// test features/Corpus to a cluster, where the webhooks of KubeVirt and Istio also
+// validate them.
 //
 // A file starts with comments: a description, the optional line "needs" with
 // the requirements for running the guest on a cluster, and the expected

@@ -23,6 +23,7 @@ var Tests = []suite.Test{
 	{Name: "Packets", Run: packets},
 	{Name: "InjectedPod", Run: injectedPod},
 	{Name: "Warnings", Run: warnings},
+	{Name: "Corpus", Run: specs},
 	{Name: "Deletion", Run: deletion},
 	{Name: "Hotplug", Run: hotplug, OwnGuest: true},
 	{Name: "Restore", Run: restore, OwnGuest: true},
