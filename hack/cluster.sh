@@ -24,7 +24,7 @@ require_no_objects() {
   for kind in meshedvirtualmachines podnatconfigurations; do
     "$KUBECTL" get crd "$kind.meshvm.io" >/dev/null 2>&1 || continue
     found="$("$KUBECTL" get "$kind.meshvm.io" --all-namespaces --no-headers --ignore-not-found)" || fail "could not list $kind"
-    [[ -z "$found" ]] || fail "$kind still exist; delete all MeshedVirtualMachines while the operator runs:
+    [[ -z "$found" ]] || fail "$kind still exist. Remove them while the operator runs, with or without their virtual machines (docs/install.md, section Removal):
 $found"
   done
 }

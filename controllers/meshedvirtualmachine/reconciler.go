@@ -214,8 +214,7 @@ func resultFor(s *scope, err error) (ctrl.Result, error) {
 	for _, failure := range s.failures {
 		switch {
 		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating), errors.Is(failure, apply.ErrDiffers):
-		case apply.UnknownField(failure) != "": // The CRD is watched.
-		case rejected(failure):
+		case apply.UnknownField(failure) != "", rejected(failure):
 			result.RequeueAfter = rejectedRetry
 		default:
 			errs = append(errs, failure)

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/ruleio"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/test/testenv"
@@ -84,4 +85,30 @@ func TestRemovalWithoutOperator(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.run(nil)
+}
+
+// TestRemovalKeepsTheMachine follows the documented removal that keeps the machines:
+// the rules are removed from the pods, and the other objects remain.
+func TestRemovalKeepsTheMachine(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	pod := s.converge(o)
+	nat := s.awaitNAT(pod)
+	vm := s.awaitVM(o.Name)
+	if err := s.Delete(s.Context(), s.mvm(o.Name), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("the MeshedVirtualMachine is deleted", func() error {
+		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(o), o.DeepCopy()))
+	})
+	if err := s.Delete(s.Context(), nat); err != nil {
+		t.Fatal(err)
+	}
+	s.runWriter(nat.UID, ruleio.OperationRemove, ruleio.OutcomeRemoved)
+	s.eventually("the PodNATConfiguration is deleted", func() error {
+		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(nat), nat.DeepCopy()))
+	})
+	if got := s.awaitVM(o.Name); got.UID != vm.UID || !got.DeletionTimestamp.IsZero() {
+		t.Errorf("the VirtualMachine was replaced or is being deleted: UID %s, before %s", got.UID, vm.UID)
+	}
 }
