@@ -26,9 +26,10 @@ spec:
 `
 
 const (
-	address   = "must be an IP address"
-	headless  = "service.type cannot be changed to or from Headless because the clusterIP of a Service is immutable: create another MeshedVirtualMachine"
-	immutable = "pod is immutable: create a PodNATConfiguration for each pod"
+	address           = "must be an IP address"
+	loadBalancerClass = "loadBalancerClass of a Service of type LoadBalancer is immutable: set another type first, or create another MeshedVirtualMachine"
+	headless          = "service.type cannot be changed to or from Headless because the clusterIP of a Service is immutable: create another MeshedVirtualMachine"
+	immutable         = "pod is immutable: create a PodNATConfiguration for each pod"
 )
 
 var podNATConfigurationCases = map[string]testCase{
@@ -112,6 +113,32 @@ func TestServiceType(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, tc := range serviceTypeCases {
+		t.Run(name, func(t *testing.T) {
+			changed := &unstructured.Unstructured{Object: apply(t, base.DeepCopy().Object, tc.set)}
+			check(t, env.Client.Update(t.Context(), changed, client.DryRunAll), tc.want)
+		})
+	}
+}
+
+// loadBalancerCases change the Service of an existing object of type LoadBalancer
+// with the class example.com/lb.
+var loadBalancerCases = map[string]testCase{
+	"another class":             {set: map[string]any{"spec.service.loadBalancerClass": "example.com/other"}, want: []string{loadBalancerClass}},
+	"no class":                  {set: map[string]any{"spec.service": map[string]any{"type": "LoadBalancer"}}, want: []string{loadBalancerClass}},
+	"another type":              {set: map[string]any{"spec.service": map[string]any{"type": "ClusterIP"}}},
+	"another type with a class": {set: map[string]any{"spec.service.type": "ClusterIP"}, want: []string{"loadBalancerClass and loadBalancerSourceRanges apply only to type LoadBalancer"}},
+}
+
+func TestLoadBalancerClass(t *testing.T) {
+	env := shared.Get(t)
+	base := object(t, meshedVirtualMachine, map[string]any{
+		"metadata.name": "load-balancer",
+		"spec.service":  map[string]any{"type": "LoadBalancer", "loadBalancerClass": "example.com/lb"},
+	})
+	if err := env.Client.Create(t.Context(), base); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range loadBalancerCases {
 		t.Run(name, func(t *testing.T) {
 			changed := &unstructured.Unstructured{Object: apply(t, base.DeepCopy().Object, tc.set)}
 			check(t, env.Client.Update(t.Context(), changed, client.DryRunAll), tc.want)
