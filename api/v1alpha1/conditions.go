@@ -78,7 +78,7 @@ const (
 	// the guest's own namespace alone is reported while the condition is True.
 	//
 	// Possible reasons when True: Effective, PortsDenied.
-	// When False: Shadowed, PortsDenied, PodLabelsChanged.
+	// When False: Shadowed, OutOfDate, PortsDenied, PodLabelsChanged.
 	// When Unknown: Pending.
 	ConditionMeshPolicyEffective ConditionType = "MeshPolicyEffective"
 
@@ -248,18 +248,18 @@ const (
 	// as ready.
 	ReasonGuestNotReady ConditionReason = "GuestNotReady"
 	// ReasonLinkDown: the guest is running, and its interface on the pod network
-	// is down, as specified.
+	// is down.
 	ReasonLinkDown ConditionReason = "LinkDown"
 	// ReasonApplied: the object is applied as specified.
 	ReasonApplied ConditionReason = "Applied"
-	// ReasonEffective: no other object of Istio changes what is declared.
+	// ReasonEffective: no other Istio object overrides what is declared.
 	ReasonEffective ConditionReason = "Effective"
 	// ReasonPodLabelsChanged: a running virt-launcher pod lacks labels by which
 	// KubeVirt, the Service and the mesh policy select it. The message contains
 	// the command that restores them.
 	ReasonPodLabelsChanged ConditionReason = "PodLabelsChanged"
-	// ReasonShadowed: another policy has precedence over the declared one. The
-	// message names it.
+	// ReasonShadowed: another policy has precedence over the declared one, or
+	// another client changed the operator's. The message names it.
 	ReasonShadowed ConditionReason = "Shadowed"
 	// ReasonPortsDenied: AuthorizationPolicies deny every connection to a port that
 	// the mesh carries. The message names them.

@@ -33,10 +33,10 @@ type MeshedVirtualMachineStatus struct {
 	// +kubebuilder:validation:Minimum=1
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// mtls reports the mutual TLS mode that the policy of this object applies to
-	// connections to the guest. It is present once the policy is applied and the
-	// rules that redirect traffic to the proxy have been verified. Policies of
-	// other owners for the same pods are not evaluated.
+	// mtls reports the mutual TLS modes of connections to the guest. The modes in
+	// effect are computed from all PeerAuthentications that apply to the guest's
+	// pods, including those of other clients. While the spec is not accepted, mtls
+	// describes the last accepted spec.
 	//
 	// +optional
 	MTLS MTLSStatus `json:"mtls,omitzero"`
@@ -82,9 +82,10 @@ type MTLSStatus struct {
 	// +required
 	DeclaredMode MTLSMode `json:"declaredMode,omitempty"`
 
-	// effectiveMode is the weakest mode of all ports with route Mesh, including
-	// the modes of individual ports. It is Disable until the rules have been
-	// verified, because without rules traffic can bypass the proxy.
+	// effectiveMode is the weakest mode in effect of all ports with route Mesh,
+	// including the modes of individual ports. It is Disable until the policy is
+	// applied and the rules have been verified, because without rules traffic can
+	// bypass the proxy. While the spec is not accepted, it can only become weaker.
 	//
 	// +required
 	EffectiveMode MTLSMode `json:"effectiveMode,omitempty"`

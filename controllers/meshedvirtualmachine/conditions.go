@@ -82,20 +82,23 @@ func (s *scope) restartRequired() string {
 	return ""
 }
 
-// atRest contains the reasons of guests that are not available because the spec
+// atRest contains the reasons of guests that are not available because a user
 // requests it.
 var atRest = []v1alpha1.ConditionReason{v1alpha1.ReasonStopped, v1alpha1.ReasonPaused, v1alpha1.ReasonLinkDown}
 
-// linkDown reports whether the spec sets the guest's interface on the pod network
-// down, which KubeVirt also does in a running guest.
+// linkDown reports whether the guest's interface on the pod network is down, by the
+// spec or by another client. KubeVirt copies the state from the VirtualMachine to the
+// running guest.
 func (s *scope) linkDown() bool {
-	template := s.mvm.Spec.VirtualMachine.Template
-	if template == nil {
-		return false
+	if s.vm.Spec.Template != nil && primaryDown(&s.vm.Spec.Template.Spec) {
+		return true
 	}
-	primary, err := validate.PrimaryInterface(&template.Spec, nil)
-	return err == nil && !primary.Implicit &&
-		template.Spec.Domain.Devices.Interfaces[primary.Interface].State == kubevirtv1.InterfaceStateLinkDown
+	return s.vmi != nil && primaryDown(&s.vmi.Spec)
+}
+
+func primaryDown(spec *kubevirtv1.VirtualMachineInstanceSpec) bool {
+	primary, err := validate.PrimaryInterface(spec, nil)
+	return err == nil && !primary.Implicit && spec.Domain.Devices.Interfaces[primary.Interface].State == kubevirtv1.InterfaceStateLinkDown
 }
 
 // progress classifies an object that is not ready.
@@ -108,7 +111,7 @@ func (s *scope) progress(positive []conditions.Condition) conditions.Progress {
 	if stalled {
 		return conditions.Stalled
 	}
-	if effective, _ := conditions.Find(positive, v1alpha1.ConditionMeshPolicyEffective); effective.Status == metav1.ConditionFalse {
+	if effective, _ := conditions.Find(positive, v1alpha1.ConditionMeshPolicyEffective); effective.Status == metav1.ConditionFalse && effective.Reason != v1alpha1.ReasonOutOfDate {
 		return conditions.Stalled
 	}
 	vm, _ := conditions.Find(positive, v1alpha1.ConditionVirtualMachineReady)
@@ -212,10 +215,12 @@ func (s *scope) failureMessage(k children.Kind, err error) string {
 	}
 	if k.GroupVersionKind == children.VirtualMachineKind {
 		path = strings.Replace(path, "spec.", "spec.virtualMachine.", 1)
+	} else {
+		path = k.Kind + " " + path
 	}
-	version := cmp.Or(s.versions[k.GroupKind()], "unknown")
-	return fmt.Sprintf("%s: the %s of the cluster, version %s, does not have this field of %s: remove it, or upgrade %s; the operator retries when the CRD changes",
-		path, k.Upstream, version, k.Kind, k.Upstream)
+	upstream := strings.TrimSpace(string(k.Upstream) + " " + s.versions[k.GroupKind()])
+	return fmt.Sprintf("%s: %s in this cluster does not support this field: remove it, or upgrade %s; the operator retries when the CRD changes",
+		path, upstream, k.Upstream)
 }
 
 func (s *scope) childKey(k children.Kind) apply.Key {
@@ -266,7 +271,7 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonPaused, cmp.Or(paused.Message, "the guest is paused"))
 	case ready != nil && ready.Status == corev1.ConditionTrue && s.linkDown():
 		return conditions.False(t, v1alpha1.ReasonLinkDown,
-			"the guest is running, and its interface on the pod network is down: set state of this interface in spec.virtualMachine.template.spec.domain.devices.interfaces to up, or omit it")
+			"the guest is running, and its interface on the pod network is down: set state of this interface in spec.virtualMachine.template.spec.domain.devices.interfaces to up")
 	case ready != nil && ready.Status == corev1.ConditionTrue:
 		return conditions.True(t, v1alpha1.ReasonRunning, "the guest is running"+s.migrationObstacle())
 	case s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Running:

@@ -4,8 +4,10 @@ package meshedvirtualmachine
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	securityv1beta1 "istio.io/api/security/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -59,18 +61,25 @@ func TestMTLSStatus(t *testing.T) {
 }
 
 // TestMTLSOfRejectedSpec checks that the mode of the last accepted spec is
-// reported unless its policy or rules were lost.
+// reported unless its policy or rules were lost, and that a weaker mode in effect is
+// reported.
 func TestMTLSOfRejectedSpec(t *testing.T) {
-	before := v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModePermissive, EffectiveMode: v1alpha1.MTLSModePermissive, BypassedPorts: []string{"db"}}
+	before := v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, BypassedPorts: []string{"db"}}
 	for name, tc := range map[string]struct {
 		mod  func(*scope)
 		want v1alpha1.MTLSMode
 	}{
-		"policy and rules unchanged": {func(*scope) {}, v1alpha1.MTLSModePermissive},
-		"rules missing":              {setNAT(metav1.ConditionFalse, v1alpha1.ReasonDrifted, 1), v1alpha1.MTLSModeDisable},
-		"pods not listed":            {func(s *scope) { s.nats = nil }, v1alpha1.MTLSModeDisable},
-		"the guest terminated":       {func(s *scope) { s.pods, s.vmi = nil, nil }, v1alpha1.MTLSModeDisable},
-		"a policy was deleted":       {func(s *scope) { delete(s.children, key(children.PeerAuthenticationKind)) }, v1alpha1.MTLSModeDisable},
+		"policy and rules unchanged": {func(*scope) {}, v1alpha1.MTLSModeStrict},
+		"stored mode is weaker":      {func(s *scope) { s.mvm.Status.MTLS.EffectiveMode = v1alpha1.MTLSModePermissive }, v1alpha1.MTLSModePermissive},
+		"policy edited":              {ownPermits, v1alpha1.MTLSModePermissive},
+		"policy shadowed": {func(s *scope) {
+			s.policies = append(s.policies, peerAuthentication("legacy", time.Hour, securityv1beta1.PeerAuthentication_MutualTLS_PERMISSIVE))
+		}, v1alpha1.MTLSModePermissive},
+		"policies not read":    {func(s *scope) { s.policies = nil }, v1alpha1.MTLSModeDisable},
+		"rules missing":        {setNAT(metav1.ConditionFalse, v1alpha1.ReasonDrifted, 1), v1alpha1.MTLSModeDisable},
+		"pods not listed":      {func(s *scope) { s.nats = nil }, v1alpha1.MTLSModeDisable},
+		"the guest terminated": {func(s *scope) { s.pods, s.vmi = nil, nil }, v1alpha1.MTLSModeDisable},
+		"a policy was deleted": {func(s *scope) { delete(s.children, key(children.PeerAuthenticationKind)) }, v1alpha1.MTLSModeDisable},
 	} {
 		s := world(func(s *scope) {
 			s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonInvalidSpec}

@@ -7,8 +7,10 @@ import (
 	"slices"
 
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/meshpolicy"
 )
@@ -29,19 +31,46 @@ func declaredMode(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) v1alpha1.
 // effectiveMode returns the weakest mode that is in effect for a port in any
 // live pod. While no pod exists, it returns the declared mode.
 func (s *scope) effectiveMode(p v1alpha1.Port) v1alpha1.MTLSMode {
-	mode := declaredMode(s.mvm, p)
+	if len(s.pods) == 0 {
+		return declaredMode(s.mvm, p)
+	}
+	mode := v1alpha1.MTLSModeStrict
 	for i := range s.pods {
-		got := meshpolicy.EffectiveMutualTLS(s.policies, s.rootNamespace, s.pods[i].Labels).Mode(p.TargetPortOrDefault())
-		if i == 0 || slices.Index(strength, got) < slices.Index(strength, mode) {
-			mode = got
+		mode = weaker(mode, s.mutualTLS(s.pods[i].Labels).Mode(p.TargetPortOrDefault()))
+	}
+	return mode
+}
+
+// weakestByRules returns the weakest of a mode and the modes that are in effect for
+// the ports that the rules of the live pods redirect to the proxy.
+func (s *scope) weakestByRules(mode v1alpha1.MTLSMode) v1alpha1.MTLSMode {
+	for _, g := range s.guestPods {
+		if g.nat == nil {
+			continue
+		}
+		merged := s.mutualTLS(g.Labels)
+		for _, port := range g.nat.Spec.Inbound.Mesh {
+			mode = weaker(mode, merged.Mode(port))
 		}
 	}
 	return mode
 }
 
+// strength orders the modes from the weakest to the strongest.
+var strength = []v1alpha1.MTLSMode{v1alpha1.MTLSModeDisable, v1alpha1.MTLSModePermissive, v1alpha1.MTLSModeStrict}
+
+func weaker(a, b v1alpha1.MTLSMode) v1alpha1.MTLSMode {
+	return strength[min(slices.Index(strength, a), slices.Index(strength, b))]
+}
+
+func (s *scope) mutualTLS(labels map[string]string) meshpolicy.MutualTLS {
+	return meshpolicy.EffectiveMutualTLS(s.policies, s.rootNamespace, labels)
+}
+
 // meshPolicyEffective reports whether the mutual TLS modes that Istio applies to the
 // guest's pods are the declared ones. Another PeerAuthentication that selects a pod
-// and is older has precedence over the operator's.
+// and is older has precedence over the operator's, and another client can have changed
+// the operator's.
 func (s *scope) meshPolicyEffective() conditions.Condition {
 	const t = v1alpha1.ConditionMeshPolicyEffective
 	if s.policies == nil || s.children == nil || s.invalid != nil {
@@ -51,10 +80,7 @@ func (s *scope) meshPolicyEffective() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonPodLabelsChanged, message)
 	}
 	for i := range s.pods {
-		merged := meshpolicy.EffectiveMutualTLS(s.policies, s.rootNamespace, s.pods[i].Labels)
-		if own := merged.Workload; own != nil && own.Name == s.mvm.Name && own.Namespace == s.mvm.Namespace {
-			continue
-		}
+		merged := s.mutualTLS(s.pods[i].Labels)
 		for _, p := range s.mvm.Spec.Ports {
 			if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP {
 				continue
@@ -63,17 +89,30 @@ func (s *scope) meshPolicyEffective() conditions.Condition {
 			if got == declared {
 				continue
 			}
-			return conditions.False(t, v1alpha1.ReasonShadowed, shadowedMessage(s.mvm, merged.Workload, s.pods[i].Name, p.Name, declared, got))
+			effect := fmt.Sprintf("port %q has mutual TLS mode %s instead of %s", p.Name, got, declared)
+			reason, message := s.whyDifferent(merged.Workload, s.pods[i].Name, effect)
+			return conditions.False(t, reason, message)
 		}
 	}
 	return s.effectiveForClients()
 }
 
-func shadowedMessage(mvm *v1alpha1.MeshedVirtualMachine, winner *securityv1.PeerAuthentication, pod, port string, declared, got v1alpha1.MTLSMode) string {
-	if winner == nil {
-		return fmt.Sprintf("PeerAuthentication %s/%s does not apply to pod %s: port %q has mutual TLS mode %s instead of %s; check that the pod has the label %s=%s",
-			mvm.Namespace, mvm.Name, pod, port, got, declared, v1alpha1.LabelMeshedVirtualMachine, mvm.Name)
+// whyDifferent returns the reason and the message for a pod with a mode that differs
+// from the declared one. The winner is the PeerAuthentication that applies to the pod.
+func (s *scope) whyDifferent(winner *securityv1.PeerAuthentication, pod, effect string) (reason v1alpha1.ConditionReason, message string) {
+	own := s.mvm.Namespace + "/" + s.mvm.Name
+	switch {
+	case winner == nil:
+		return v1alpha1.ReasonShadowed, fmt.Sprintf("PeerAuthentication %s does not apply to pod %s: %s; check that the pod has the label %s=%s",
+			own, pod, effect, v1alpha1.LabelMeshedVirtualMachine, s.mvm.Name)
+	case !s.isChild(winner):
+		return v1alpha1.ReasonShadowed, fmt.Sprintf("PeerAuthentication %s/%s selects pod %s and is older than the operator's, so Istio applies it instead: %s; delete it, or change its selector so that it does not select the pod",
+			winner.Namespace, winner.Name, pod, effect)
+	case !metav1.IsControlledBy(winner, s.mvm):
+		return v1alpha1.ReasonShadowed, fmt.Sprintf("PeerAuthentication %s selects pod %s and is not controlled by this MeshedVirtualMachine: %s; see condition MeshPolicyApplied", own, pod, effect)
+	case s.failures[s.childKey(children.Kind{GroupVersionKind: children.PeerAuthenticationKind})] != nil:
+		return v1alpha1.ReasonOutOfDate, fmt.Sprintf("PeerAuthentication %s of the operator differs from the spec: %s of pod %s; see condition MeshPolicyApplied", own, effect, pod)
+	default:
+		return v1alpha1.ReasonShadowed, fmt.Sprintf("another client changed PeerAuthentication %s of the operator: %s of pod %s; remove the entry from its spec.portLevelMtls", own, effect, pod)
 	}
-	return fmt.Sprintf("PeerAuthentication %s/%s selects pod %s and is older than the operator's, so Istio applies it instead: port %q has mutual TLS mode %s instead of %s; delete it, or change its selector so that it does not select the pod",
-		winner.Namespace, winner.Name, pod, port, got, declared)
 }

@@ -33,7 +33,7 @@ func (s *scope) effectiveForClients() conditions.Condition {
 	if byOwn != "" {
 		return conditions.True(t, v1alpha1.ReasonPortsDenied, byOwn)
 	}
-	return conditions.True(t, v1alpha1.ReasonEffective, "no other object of Istio changes the declared mutual TLS modes, routes and traffic policy"+s.undecided())
+	return conditions.True(t, v1alpha1.ReasonEffective, "no other Istio object overrides the declared mutual TLS modes, routes and traffic policy"+s.undecided())
 }
 
 // closedPorts returns messages for a port that AuthorizationPolicies close: one if a

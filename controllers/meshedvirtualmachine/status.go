@@ -27,6 +27,8 @@ func (s *scope) writeStatus() {
 		st.MTLS = s.mtls(nat.Status == metav1.ConditionTrue && policy.Status == metav1.ConditionTrue && s.policies != nil)
 	case !s.stillInEffect(nat):
 		st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
+	default:
+		st.MTLS.EffectiveMode = s.weakestByRules(st.MTLS.EffectiveMode)
 	}
 	st.Ports = s.ports(nat)
 	if s.podsKnown {
@@ -46,11 +48,8 @@ func (s *scope) writeStatus() {
 // is unknown until a spec is accepted.
 func (s *scope) stillInEffect(nat conditions.Condition) bool {
 	policy := apply.Key{Kind: children.PeerAuthenticationKind.GroupKind(), Name: s.mvm.Name}
-	return s.nats != nil && nat.Status != metav1.ConditionFalse && s.children[policy] != nil
+	return s.nats != nil && s.policies != nil && nat.Status != metav1.ConditionFalse && s.children[policy] != nil
 }
-
-// strength orders the modes from the weakest to the strongest.
-var strength = []v1alpha1.MTLSMode{v1alpha1.MTLSModeDisable, v1alpha1.MTLSModePermissive, v1alpha1.MTLSModeStrict}
 
 // mtls returns the declared mode and the weakest mode that is in effect,
 // according to all PeerAuthentications that apply to the pods. Without verified
@@ -65,10 +64,7 @@ func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 			continue
 		}
 		meshed = true
-		mode := s.effectiveMode(p)
-		if slices.Index(strength, mode) < slices.Index(strength, out.EffectiveMode) {
-			out.EffectiveMode = mode
-		}
+		out.EffectiveMode = weaker(out.EffectiveMode, s.effectiveMode(p))
 	}
 	for _, r := range s.mvm.Spec.Capture.Inbound.ExcludePorts {
 		out.BypassedPorts = append(out.BypassedPorts, r.String())

@@ -52,7 +52,9 @@ func world(mods ...func(*scope)) *scope {
 		u.SetName("web")
 		s.children[key(kind.GroupVersionKind)] = u
 	}
-	s.policies = []*securityv1.PeerAuthentication{peerAuthentication("web", time.Minute, securityv1beta1.PeerAuthentication_MutualTLS_STRICT)}
+	own := peerAuthentication("web", time.Minute, securityv1beta1.PeerAuthentication_MutualTLS_STRICT)
+	own.OwnerReferences = []metav1.OwnerReference{{UID: mvm.UID, Controller: new(true)}}
+	s.policies = []*securityv1.PeerAuthentication{own}
 	for _, m := range mods {
 		m(s)
 	}
@@ -67,6 +69,7 @@ func key(kind schema.GroupVersionKind) apply.Key {
 func nat(uid types.UID, status metav1.ConditionStatus, reason v1alpha1.ConditionReason, observed int64) v1alpha1.PodNATConfiguration {
 	c := v1alpha1.PodNATConfiguration{ObjectMeta: metav1.ObjectMeta{Generation: 1}}
 	c.Spec.Pod.UID = uid
+	c.Spec.Inbound.Mesh = []int32{8080}
 	for _, t := range []v1alpha1.ConditionType{v1alpha1.ConditionReady, v1alpha1.ConditionProgrammed} {
 		c.Status.Conditions = append(c.Status.Conditions, metav1.Condition{
 			Type: string(t), Status: status, Reason: string(reason), Message: "from the configuration", ObservedGeneration: observed,
@@ -87,6 +90,14 @@ func vmCondition(t kubevirtv1.VirtualMachineConditionType, status corev1.Conditi
 	return func(s *scope) {
 		s.vm.Status.Conditions = append(s.vm.Status.Conditions, kubevirtv1.VirtualMachineCondition{Type: t, Status: status})
 	}
+}
+
+// linkIs returns a spec whose interface on the pod network has a state.
+func linkIs(state kubevirtv1.InterfaceState) kubevirtv1.VirtualMachineInstanceSpec {
+	spec := kubevirtv1.VirtualMachineInstanceSpec{Networks: []kubevirtv1.Network{*kubevirtv1.DefaultPodNetwork()}}
+	spec.Domain.Devices.Interfaces = []kubevirtv1.Interface{*kubevirtv1.DefaultMasqueradeNetworkInterface()}
+	spec.Domain.Devices.Interfaces[0].State = state
+	return spec
 }
 
 func TestConditions(t *testing.T) {
@@ -178,12 +189,23 @@ func TestConditions(t *testing.T) {
 		},
 		"link down": {
 			world(func(s *scope) {
-				devices := &s.mvm.Spec.VirtualMachine.Template.Spec
-				devices.Networks = []kubevirtv1.Network{*kubevirtv1.DefaultPodNetwork()}
-				devices.Domain.Devices.Interfaces = []kubevirtv1.Interface{*kubevirtv1.DefaultMasqueradeNetworkInterface()}
-				devices.Domain.Devices.Interfaces[0].State = kubevirtv1.InterfaceStateLinkDown
+				s.vm.Spec.Template = &kubevirtv1.VirtualMachineInstanceTemplateSpec{Spec: linkIs(kubevirtv1.InterfaceStateLinkDown)}
 			}),
 			[]string{"VirtualMachineReady=False/LinkDown", "Ready=False/LinkDown", "-Reconciling", "-Stalled"},
+		},
+		"link down in the running guest": {
+			world(func(s *scope) {
+				s.vm.Spec.Template = &kubevirtv1.VirtualMachineInstanceTemplateSpec{Spec: linkIs("")}
+				s.vmi.Spec = linkIs(kubevirtv1.InterfaceStateLinkDown)
+			}),
+			[]string{"VirtualMachineReady=False/LinkDown", "Ready=False/LinkDown", "-Reconciling", "-Stalled"},
+		},
+		"link up": {
+			world(func(s *scope) {
+				s.vm.Spec.Template = &kubevirtv1.VirtualMachineInstanceTemplateSpec{Spec: linkIs(kubevirtv1.InterfaceStateLinkUp)}
+				s.vmi.Spec = linkIs(kubevirtv1.InterfaceStateLinkUp)
+			}),
+			[]string{"VirtualMachineReady=True/Running", "Ready=True/Ready"},
 		},
 		"no ports": {
 			world(func(s *scope) {

@@ -87,7 +87,7 @@ func refusedBy(name string, check func(*v1alpha1.MeshedVirtualMachine, string) s
 
 const (
 	onlyInjector = "only Istio's injector may set this: remove it"
-	onlyGateways = "identifies a gateway of Istio, which a guest is not: remove it"
+	onlyGateways = "is reserved for Istio gateways: remove it"
 	onRevision   = "a namespace's revision has precedence over the revision of a pod, so this can have no effect: remove it, and label the namespace istio.io/rev"
 )
 

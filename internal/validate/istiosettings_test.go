@@ -138,7 +138,7 @@ func TestIstioSettings(t *testing.T) {
 		"plain text from clients":       {labelled("security.istio.io/tlsMode", "disabled"), "set spec.mesh.mtls"},
 		"mutual TLS from clients":       {labelled("security.istio.io/tlsMode", "istio"), ""},
 		"canonical name":                {labelled("service.istio.io/canonical-name", "web"), ""},
-		"gateway":                       {labelled("gateway.networking.k8s.io/gateway-name", "web"), "a gateway of Istio"},
+		"gateway":                       {labelled("gateway.networking.k8s.io/gateway-name", "web"), "is reserved for Istio gateways"},
 		"waypoint with a sidecar":       {labelled("istio.io/use-waypoint", "waypoint"), "no effect on a guest with a sidecar"},
 		"waypoint in ambient mode":      {ambient().TemplateLabel("istio.io/use-waypoint", "waypoint"), ""},
 		"probe not rewritten, Strict":   {probed(notRewritten(), http), "refuses the kubelet's plain-text probe of port 8080 (spec.virtualMachine.template.spec.readinessProbe.httpGet.port)"},
