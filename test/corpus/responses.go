@@ -15,12 +15,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// Submit creates the object in a namespace with a dry run. It returns the error of
+// Submit creates the object in a namespace with a dry run and, like kubectl, without
+// unknown fields. It returns the error of
 // the API server or of the operator's validation.
 func (c Case) Submit(ctx context.Context, api client.Client, namespace string) (*v1alpha1.MeshedVirtualMachine, error) {
 	u := c.Object.DeepCopy()
 	u.SetNamespace(namespace)
-	if err := api.Create(ctx, u, client.DryRunAll); err != nil {
+	if err := api.Create(ctx, u, client.DryRunAll, client.FieldValidation("Strict")); err != nil {
 		return nil, err
 	}
 	mvm := &v1alpha1.MeshedVirtualMachine{}

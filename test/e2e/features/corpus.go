@@ -15,7 +15,7 @@ import (
 
 // missing matches the requirements of a guest without which KubeVirt's webhook
 // rejects the VirtualMachine. The webhook does not check other requirements.
-var missing = regexp.MustCompile(`feature gate|KubeVirt 1\.8|instancetype|preference|binding plugin|GPU|SR-IOV node`)
+var missing = regexp.MustCompile(`feature gate|KubeVirt 1\.8|instancetype|preference|binding plugin|DataSource|GPU|SR-IOV node`)
 
 // specs applies each spec of the corpus, and the objects of each accepted spec, with a
 // dry run. The webhooks of KubeVirt and Istio must accept the objects, unless the
