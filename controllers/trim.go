@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -18,9 +19,10 @@ import (
 // status of objects that the operator does not manage. Such objects are relevant only
 // if they have the name of a child. The exceptions are the objects of Istio that can
 // apply to the guest's pods or to its clients: their policies are kept, and what
-// decides which of several routes and traffic policies is in effect.
+// decides which of several routes and traffic policies is in effect. KubeVirt creates
+// VirtualMachineInstances, so these are kept whether or not they have the label.
 func trim(o any) (any, error) {
-	if u, ok := o.(*unstructured.Unstructured); ok && u.GetLabels()[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue {
+	if u, ok := o.(*unstructured.Unstructured); ok && u.GetLabels()[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue && !isInstance(u) {
 		if spec, ok := u.Object["spec"].(map[string]any); ok {
 			if spec = trimSpec(u.GroupVersionKind().GroupKind(), spec); spec == nil {
 				delete(u.Object, "spec")
@@ -31,6 +33,12 @@ func trim(o any) (any, error) {
 		unstructured.RemoveNestedField(u.Object, "status")
 	}
 	return cache.TransformStripManagedFields()(o)
+}
+
+// isInstance reports whether the object is a VirtualMachineInstance. The rules of its
+// pods are planned from its spec and status.
+func isInstance(u *unstructured.Unstructured) bool {
+	return u.GroupVersionKind().GroupKind() == kubevirtv1.VirtualMachineInstanceGroupVersionKind.GroupKind()
 }
 
 func trimSpec(kind schema.GroupKind, spec map[string]any) map[string]any {

@@ -20,6 +20,10 @@ func TestTrim(t *testing.T) {
 			`{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: a}, spec: {running: true}, status: {ready: true}}`,
 			`{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: a}}`,
 		},
+		"VirtualMachineInstance that lost the operator's label": {
+			`{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: a}, spec: {networks: [{name: default, pod: {vmNetworkCIDR: 10.11.0.0/24}}]}, status: {phase: Running}}`,
+			`{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: a}, spec: {networks: [{name: default, pod: {vmNetworkCIDR: 10.11.0.0/24}}]}, status: {phase: Running}}`,
+		},
 		"AuthorizationPolicy": {
 			`{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: a}, spec: {rules: [{}]}, status: {conditions: []}}`,
 			`{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: a}, spec: {rules: [{}]}}`,

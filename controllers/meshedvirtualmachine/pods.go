@@ -10,20 +10,54 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/launcherpod"
 )
+
+// gatherOwner decides whether the guest is foreign. Its VirtualMachine is read before
+// the children are applied, so that the result is the same while the operator is paused
+// and while the spec is not accepted.
+func (r *Reconciler) gatherOwner(ctx context.Context, s *scope) error {
+	if s.vmi == nil {
+		return nil
+	}
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(children.VirtualMachineKind)
+	switch err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.mvm), u); {
+	case apierrors.IsNotFound(err):
+		u = nil
+	case err != nil:
+		return fmt.Errorf("read VirtualMachine: %w", err)
+	}
+	s.foreign = foreignGuest(s.mvm, u, s.vmi)
+	return nil
+}
+
+// foreignGuest reports whether the VirtualMachineInstance of the object's name belongs
+// to another owner. vm is the VirtualMachine of that name, nil when none exists.
+// KubeVirt makes it the controller of an instance that has none.
+func foreignGuest(mvm *v1alpha1.MeshedVirtualMachine, vm *unstructured.Unstructured, vmi *kubevirtv1.VirtualMachineInstance) bool {
+	ref := metav1.GetControllerOf(vmi)
+	if vm == nil {
+		return ref != nil
+	}
+	return apply.IsForeign(vm, mvm) || ref != nil && ref.UID != vm.GetUID()
+}
 
 // gatherPods reads the live virt-launcher pods of the guest, oldest first. They are
 // found by KubeVirt's label with the UID of the VirtualMachineInstance and by their
 // owner reference. The operator's own labels are not needed: users with the role
-// "edit" can remove them from a pod.
+// "edit" can remove them from a pod. The pods of a foreign guest get no rules.
 func (r *Reconciler) gatherPods(ctx context.Context, s *scope) error {
-	if s.vmi == nil {
+	if s.vmi == nil || s.foreign {
 		s.podsKnown = true
 		return nil
 	}
@@ -41,8 +75,8 @@ func (r *Reconciler) gatherPods(ctx context.Context, s *scope) error {
 
 // gatherHidden adds the pods of PodNATConfigurations that gatherPods did not find,
 // because a user has removed the labels by which KubeVirt and the operator's cache
-// select virt-launcher pods. They are read from the API server, so that the rules of
-// a pod are never pruned while the pod runs.
+// select virt-launcher pods, or because the guest has become foreign. They are read
+// from the API server, so that the rules of a pod are never pruned while the pod runs.
 func (r *Reconciler) gatherHidden(ctx context.Context, s *scope) error {
 	if s.vmi == nil {
 		return nil
@@ -61,6 +95,9 @@ func (r *Reconciler) gatherHidden(ctx context.Context, s *scope) error {
 				s.addPod(p)
 			}
 		}
+	}
+	if s.foreign && len(s.pods) == 0 {
+		s.vmi = nil
 	}
 	return nil
 }

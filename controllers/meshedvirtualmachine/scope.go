@@ -52,8 +52,11 @@ type scope struct {
 	// invalid is the reason why the spec is not accepted.
 	invalid *validate.Invalid
 
-	// vmi is the running guest, nil when none exists.
-	vmi *kubevirtv1.VirtualMachineInstance
+	// vmi is the running guest, nil when none exists. foreign is set when it belongs
+	// to a VirtualMachine that the object does not control. It is then nil as well
+	// unless a pod of it already has rules of the object.
+	vmi     *kubevirtv1.VirtualMachineInstance
+	foreign bool
 	// pods are the live launcher pods, oldest first. They are valid when
 	// podsKnown is set.
 	pods      []corev1.Pod
@@ -104,6 +107,9 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 		}
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("read VirtualMachineInstance: %w", err)
+	}
+	if err := r.gatherOwner(ctx, s); err != nil {
+		return err
 	}
 	return r.gatherPods(ctx, s)
 }

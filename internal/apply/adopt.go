@@ -47,6 +47,16 @@ func isOrphan(live metav1.Object, owner metav1.Object) bool {
 	return isEarlierOwner(ref, owner) && !created.Before(&ownerCreated)
 }
 
+// IsForeign reports whether the object belongs to another owner: owner does not control
+// it and may not adopt it, and it is not the object of an earlier owner of the same name.
+func IsForeign(live, owner metav1.Object) bool {
+	if metav1.IsControlledBy(live, owner) || isOrphan(live, owner) {
+		return false
+	}
+	ref := metav1.GetControllerOf(live)
+	return ref == nil || !isEarlierOwner(ref, owner)
+}
+
 // isEarlierOwner reports whether the reference names an owner of the same name that
 // no longer exists.
 func isEarlierOwner(ref *metav1.OwnerReference, owner metav1.Object) bool {

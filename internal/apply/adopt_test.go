@@ -59,6 +59,9 @@ func TestOwnership(t *testing.T) {
 			case err != nil && (strings.Contains(err.Error(), "delete the") || strings.Contains(err.Error(), "remove")):
 				t.Errorf("the message recommends deleting an object: %v", err)
 			}
+			if got := IsForeign(live, owner); got != (tc.want == conflict) {
+				t.Errorf("the object is foreign: %t", got)
+			}
 		})
 	}
 	elsewhere := mustIntent(t, service())
