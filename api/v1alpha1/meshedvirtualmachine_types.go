@@ -4,7 +4,6 @@ package v1alpha1
 
 import (
 	networkingv1 "istio.io/api/networking/v1alpha3"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 )
@@ -100,120 +99,6 @@ const (
 	StartPolicyImmediate StartPolicy = "Immediate"
 )
 
-// ServiceType is a type of Service, or Headless for a Service without a cluster
-// IP.
-//
-// +kubebuilder:validation:Enum=ClusterIP;Headless;LoadBalancer;NodePort
-type ServiceType string
-
-const (
-	// ServiceTypeClusterIP is a Service with a cluster IP.
-	ServiceTypeClusterIP ServiceType = "ClusterIP"
-	// ServiceTypeHeadless is a Service whose DNS name resolves to the pod's
-	// addresses.
-	ServiceTypeHeadless ServiceType = "Headless"
-	// ServiceTypeLoadBalancer is a Service with an external load balancer.
-	ServiceTypeLoadBalancer ServiceType = "LoadBalancer"
-	// ServiceTypeNodePort is a Service with a port on every node.
-	ServiceTypeNodePort ServiceType = "NodePort"
-)
-
-// ServiceSpec configures the Service of the guest. Its fields have the names and
-// the meaning of the fields of a Service.
-//
-// +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="!has(self.externalTrafficPolicy) || (has(self.type) && self.type in ['NodePort', 'LoadBalancer'])",message="externalTrafficPolicy applies only to type NodePort or LoadBalancer: omit it, or set type"
-// +kubebuilder:validation:XValidation:rule="(!has(self.loadBalancerClass) && !has(self.loadBalancerSourceRanges)) || (has(self.type) && self.type == 'LoadBalancer')",message="loadBalancerClass and loadBalancerSourceRanges apply only to type LoadBalancer: omit them, or set type"
-// +kubebuilder:validation:XValidation:rule="!(has(self.type) && self.type == 'LoadBalancer' && has(oldSelf.type) && oldSelf.type == 'LoadBalancer') || (has(self.loadBalancerClass) == has(oldSelf.loadBalancerClass) && (!has(self.loadBalancerClass) || self.loadBalancerClass == oldSelf.loadBalancerClass))",message="loadBalancerClass of a Service of type LoadBalancer is immutable: set another type first, or create another MeshedVirtualMachine"
-type ServiceSpec struct {
-	// type is the type of the Service, or Headless for a Service without a
-	// cluster IP. It cannot be changed to or from Headless. Defaults to
-	// ClusterIP.
-	//
-	// +optional
-	// +default="ClusterIP"
-	Type ServiceType `json:"type,omitempty"`
-
-	// ipFamilyPolicy specifies the address families of the Service. SingleStack
-	// uses the cluster's first family. PreferDualStack uses all families of the
-	// cluster. RequireDualStack requires both families and fails on a
-	// single-stack cluster. Connections to a port with route Mesh are accepted
-	// only over families that the proxy of the pod carries. In a dual-stack
-	// pod, a sidecar carries only IPv4 unless ISTIO_DUAL_STACK is enabled in
-	// Istio. Defaults to SingleStack.
-	//
-	// +optional
-	IPFamilyPolicy ServiceIPFamilyPolicy `json:"ipFamilyPolicy,omitempty"`
-
-	// labels are labels of the Service. The operator adds further labels.
-	//
-	// +optional
-	// +kubebuilder:validation:MinProperties=1
-	// +kubebuilder:validation:MaxProperties=64
-	Labels map[string]string `json:"labels,omitempty"`
-
-	// annotations are annotations of the Service, for example for a load balancer,
-	// for external DNS or for Istio. The operator adds further annotations.
-	//
-	// +optional
-	// +kubebuilder:validation:MinProperties=1
-	// +kubebuilder:validation:MaxProperties=64
-	Annotations map[string]string `json:"annotations,omitempty"`
-
-	// externalTrafficPolicy specifies whether nodes forward external
-	// connections to guests on other nodes. Local preserves the address of the
-	// client. It applies only to type NodePort or LoadBalancer. Kubernetes
-	// defaults it to Cluster.
-	//
-	// +optional
-	// +kubebuilder:validation:Enum=Cluster;Local
-	ExternalTrafficPolicy corev1.ServiceExternalTrafficPolicy `json:"externalTrafficPolicy,omitempty"`
-
-	// internalTrafficPolicy specifies whether connections from the cluster
-	// reach a guest on another node. Kubernetes defaults it to Cluster.
-	//
-	// +optional
-	// +kubebuilder:validation:Enum=Cluster;Local
-	InternalTrafficPolicy corev1.ServiceInternalTrafficPolicy `json:"internalTrafficPolicy,omitempty"`
-
-	// sessionAffinity specifies whether connections of one client reach the
-	// same pod. It does not apply to clients with a mesh proxy, which follow
-	// mesh.trafficPolicy.loadBalancer. Kubernetes defaults it to None.
-	//
-	// +optional
-	// +kubebuilder:validation:Enum=ClientIP;None
-	SessionAffinity corev1.ServiceAffinity `json:"sessionAffinity,omitempty"`
-
-	// loadBalancerClass is the class of the load balancer implementation. It
-	// applies only to type LoadBalancer and is immutable.
-	//
-	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=317
-	LoadBalancerClass string `json:"loadBalancerClass,omitempty"`
-
-	// loadBalancerSourceRanges are the networks from which the load balancer
-	// accepts connections. It applies only to type LoadBalancer. By default,
-	// all networks are accepted.
-	//
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=128
-	// +kubebuilder:validation:items:MinLength=4
-	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
-	LoadBalancerSourceRanges []string `json:"loadBalancerSourceRanges,omitempty"`
-
-	// publishNotReadyAddresses specifies whether the endpoints and DNS contain
-	// the addresses of pods that are not ready. Clients then also connect to a
-	// guest that is starting or whose rules are not verified. Kubernetes
-	// defaults it to false.
-	//
-	// +optional
-	PublishNotReadyAddresses *bool `json:"publishNotReadyAddresses,omitempty"` //nolint:kubeapilinter // The field has the type of the field of a Service.
-}
-
 // ObjectMetadata contains labels and annotations of an object that the operator
 // creates.
 //
@@ -234,20 +119,6 @@ type ObjectMetadata struct {
 	// +kubebuilder:validation:MaxProperties=64
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
-
-// ServiceIPFamilyPolicy has the same values as ipFamilyPolicy of a Service.
-//
-// +kubebuilder:validation:Enum=SingleStack;PreferDualStack;RequireDualStack
-type ServiceIPFamilyPolicy string
-
-const (
-	// ServiceIPFamilyPolicySingleStack uses the cluster's first family.
-	ServiceIPFamilyPolicySingleStack ServiceIPFamilyPolicy = "SingleStack"
-	// ServiceIPFamilyPolicyPreferDualStack uses all families of the cluster.
-	ServiceIPFamilyPolicyPreferDualStack ServiceIPFamilyPolicy = "PreferDualStack"
-	// ServiceIPFamilyPolicyRequireDualStack requires both families.
-	ServiceIPFamilyPolicyRequireDualStack ServiceIPFamilyPolicy = "RequireDualStack"
-)
 
 // MTLSMode is Istio's mutual TLS mode for connections to the guest.
 //
