@@ -95,12 +95,7 @@ func TestRemovalKeepsTheMachine(t *testing.T) {
 	pod := s.converge(o)
 	nat := s.awaitNAT(pod)
 	vm := s.awaitVM(o.Name)
-	if err := s.Delete(s.Context(), s.mvm(o.Name), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
-		t.Fatal(err)
-	}
-	s.eventually("the MeshedVirtualMachine is deleted", func() error {
-		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(o), o.DeepCopy()))
-	})
+	s.orphan(o)
 	if err := s.Delete(s.Context(), nat); err != nil {
 		t.Fatal(err)
 	}

@@ -262,6 +262,17 @@ func TestRestoreWithoutOwner(t *testing.T) {
 	}
 }
 
+// orphan deletes a MeshedVirtualMachine without its children.
+func (s *suite) orphan(o *v1alpha1.MeshedVirtualMachine) {
+	s.Helper()
+	if err := s.Delete(s.Context(), s.mvm(o.Name), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+		s.Fatal(err)
+	}
+	s.eventually("the MeshedVirtualMachine is deleted", func() error {
+		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(o), o.DeepCopy()))
+	})
+}
+
 // TestOrphanedGuest deletes a MeshedVirtualMachine without its children and
 // creates it again. It must take over the running guest with its rules.
 func TestOrphanedGuest(t *testing.T) {
@@ -270,12 +281,7 @@ func TestOrphanedGuest(t *testing.T) {
 	pod := s.converge(o)
 	nat := s.awaitNAT(pod)
 	vm := s.awaitVM(o.Name)
-	if err := s.Delete(s.Context(), s.mvm(o.Name), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
-		t.Fatal(err)
-	}
-	s.eventually("the MeshedVirtualMachine is deleted", func() error {
-		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(o), o.DeepCopy()))
-	})
+	s.orphan(o)
 	again := s.web()
 	if err := s.Create(s.Context(), again); err != nil {
 		t.Fatal(err)
