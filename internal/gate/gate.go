@@ -62,11 +62,26 @@ func check(ctx context.Context, port, answerPort uint16) error {
 		if err != nil {
 			return fmt.Errorf("%w: the connection was accepted by another server", ErrShut)
 		}
-		own := got.RemoteAddr().String() == c.LocalAddr().String()
-		abort(got)
-		if own {
-			return nil
+		if got.RemoteAddr().String() != c.LocalAddr().String() {
+			abort(got)
+			continue
 		}
+		// The last packet must be the client's reset. After a reset by the
+		// server, connection tracking keeps the redirect for 10 seconds and
+		// applies it to a new check with the same source port, even if the
+		// rules are gone by then (net/netfilter/nf_conntrack_proto_tcp.c, case
+		// TCP_CONNTRACK_SYN_SENT).
+		abort(c)
+		awaitReset(got, deadline)
+		abort(got)
+		return nil
+	}
+}
+
+// awaitReset returns when the peer's reset has arrived.
+func awaitReset(c net.Conn, deadline time.Time) {
+	if c.SetReadDeadline(deadline) == nil {
+		_, _ = c.Read(make([]byte, 1))
 	}
 }
 
