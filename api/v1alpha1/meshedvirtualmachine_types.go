@@ -16,12 +16,14 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.service) && has(self.service.type) && self.service.type == 'Headless') == (has(oldSelf.service) && has(oldSelf.service.type) && oldSelf.service.type == 'Headless')",message="service.type cannot be changed to or from Headless because the clusterIP of a Service is immutable: create another MeshedVirtualMachine"
 // +kubebuilder:validation:XValidation:rule="!(has(self.service) && has(self.service.type) && self.service.type == 'Headless') || !has(self.ports) || self.ports.all(p, !has(p.targetPort) || p.targetPort == p.port)",message="a headless Service does not translate ports, so clients connect to targetPort: set port to the number of targetPort, or set another service.type"
 // +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.nodePort)) || (has(self.service) && has(self.service.type) && self.service.type in ['NodePort', 'LoadBalancer'])",message="ports[].nodePort applies only to service.type NodePort or LoadBalancer: omit nodePort, or set service.type"
-// +kubebuilder:validation:XValidation:rule="has(self.virtualMachine.running) != has(self.virtualMachine.runStrategy)",message="virtualMachine must set either runStrategy or running: set runStrategy to Always to run the guest, or to Halted to keep it stopped"
+// +kubebuilder:validation:XValidation:rule="!has(self.virtualMachine.running) || !has(self.virtualMachine.runStrategy)",message="virtualMachine must not set both runStrategy and running: remove running, which KubeVirt has deprecated"
 type MeshedVirtualMachineSpec struct {
 	// virtualMachine is the complete spec of the KubeVirt VirtualMachine. The
 	// spec of an existing VirtualMachine can be used unchanged. The primary
 	// interface must use the masquerade binding, which is also the default if
-	// no interface is specified.
+	// no interface is specified. If neither runStrategy nor running is set, the
+	// VirtualMachine is created with runStrategy Always, and the operator does
+	// not change its run strategy afterwards.
 	//
 	// +required
 	// +kubebuilder:validation:Schemaless

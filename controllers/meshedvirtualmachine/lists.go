@@ -17,8 +17,8 @@ import (
 )
 
 // mergeLists merges the lists of the VirtualMachine with those of the live one, keeps
-// what KubeVirt inferred from its volumes, and
-// leaves the result in the scope. It implements apply.MergeFunc.
+// what KubeVirt inferred from its volumes and a run strategy that the spec leaves out,
+// and leaves the result in the scope. It implements apply.MergeFunc.
 func (s *scope) mergeLists(want, live *unstructured.Unstructured) *unstructured.Unstructured {
 	if apply.KeyOf(want).Kind != children.VirtualMachineKind.GroupKind() {
 		return nil
@@ -29,6 +29,7 @@ func (s *scope) mergeLists(want, live *unstructured.Unstructured) *unstructured.
 	}
 	s.lists = sharedlists.Merge(want, live, busy)
 	children.KeepInferred(s.lists.Object, live)
+	children.KeepRunStrategy(s.lists.Object, live)
 	return s.lists.Object
 }
 

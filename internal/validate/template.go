@@ -12,9 +12,8 @@ import (
 )
 
 func (e *Errors) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
-	if vm := mvm.Spec.VirtualMachine; (vm.Running == nil) == (vm.RunStrategy == nil) {
-		e.Reject(v1alpha1.ReasonInvalidSpec, path,
-			"must set either runStrategy or running: set runStrategy to Always to run the guest, or to Halted to keep it stopped")
+	if vm := mvm.Spec.VirtualMachine; vm.Running != nil && vm.RunStrategy != nil {
+		e.Reject(v1alpha1.ReasonInvalidSpec, path, "must not set both runStrategy and running: remove running, which KubeVirt has deprecated")
 	}
 	template := mvm.Spec.VirtualMachine.Template
 	if template == nil {

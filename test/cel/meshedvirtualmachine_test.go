@@ -43,7 +43,7 @@ var reserved = "targetPort (defaults to port) is reserved: " + reservedPorts + "
 
 const (
 	sharedTarget = "ports with the same targetPort and protocol must have the same route and appProtocol, because the proxy distinguishes connections by targetPort"
-	strategy     = "virtualMachine must set either runStrategy or running: set runStrategy to Always to run the guest, or to Halted to keep it stopped"
+	strategy     = "virtualMachine must not set both runStrategy and running: remove running, which KubeVirt has deprecated"
 	hostBits     = "must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
 	cidr         = "must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
 )
@@ -177,7 +177,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"name in metadata": {set: map[string]any{"spec.virtualMachineMetadata.name": "web"}, want: []string{`unknown field "spec.virtualMachineMetadata.name"`}},
 
 	// Run strategy.
-	"neither strategy": {set: map[string]any{"spec.virtualMachine.runStrategy": removed}, want: []string{strategy}},
+	"neither strategy": {set: map[string]any{"spec.virtualMachine.runStrategy": removed}},
 	"both strategies":  {set: map[string]any{"spec.virtualMachine.running": true}, want: []string{strategy}},
 	"running":          {set: map[string]any{"spec.virtualMachine.runStrategy": removed, "spec.virtualMachine.running": false}},
 	"one number for TCP and UDP": {

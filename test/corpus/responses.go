@@ -45,6 +45,9 @@ func ApplyChildren(ctx context.Context, api client.Client, mvm *v1alpha1.MeshedV
 		if err != nil {
 			return err
 		}
+		if u.GetKind() == children.VirtualMachineKind.Kind {
+			children.KeepRunStrategy(u, nil)
+		}
 		err = api.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(v1alpha1.FieldOwner), client.DryRunAll)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", u.GetKind(), err))

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	kubevirtv1 "kubevirt.io/api/core/v1"
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/children"
+)
+
+// TestRunStrategyLeftOut stops and starts a VirtualMachine as virtctl does, while the
+// spec does not set a run strategy and while it does.
+func TestRunStrategyLeftOut(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	o.Spec.VirtualMachine.RunStrategy = nil
+	s.converge(o)
+	await := func(want kubevirtv1.VirtualMachineRunStrategy) {
+		t.Helper()
+		s.eventually("the run strategy is "+string(want), func() error {
+			if got := s.runStrategy(o.Name); got != want {
+				return fmt.Errorf("it is %q", got)
+			}
+			return nil
+		})
+		s.quiet()
+		if got := s.runStrategy(o.Name); got != want {
+			t.Fatalf("the run strategy is %q, want still %q", got, want)
+		}
+	}
+	virtctl := func(r kubevirtv1.VirtualMachineRunStrategy) {
+		t.Helper()
+		s.editVM(o.Name, "virt-api", func(vm *kubevirtv1.VirtualMachine) { vm.Spec.RunStrategy = &r })
+	}
+	spec := func(r *kubevirtv1.VirtualMachineRunStrategy) {
+		t.Helper()
+		s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.VirtualMachine.RunStrategy = r })
+	}
+	grace := func(seconds int64) {
+		t.Helper()
+		s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+			spec.VirtualMachine.Template.Spec.TerminationGracePeriodSeconds = &seconds
+		})
+		s.awaitGrace(o.Name, seconds)
+	}
+
+	await(kubevirtv1.RunStrategyAlways)
+	grace(5) // The operator is still the manager of the field that it created.
+	await(kubevirtv1.RunStrategyAlways)
+
+	virtctl(kubevirtv1.RunStrategyHalted)
+	await(kubevirtv1.RunStrategyHalted)
+	grace(6)
+	await(kubevirtv1.RunStrategyHalted)
+	s.restart()
+	grace(7)
+	await(kubevirtv1.RunStrategyHalted)
+	u, err := s.read(children.VirtualMachineKind, o.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if managers := managersOf(u, "f:runStrategy"); strings.Join(managers, " ") != "virt-api" {
+		t.Errorf("the managers of the run strategy are %v, want only virt-api", managers)
+	}
+	virtctl(kubevirtv1.RunStrategyManual)
+	await(kubevirtv1.RunStrategyManual)
+
+	// A run strategy in the spec is enforced.
+	spec(new(kubevirtv1.RunStrategyAlways))
+	await(kubevirtv1.RunStrategyAlways)
+	virtctl(kubevirtv1.RunStrategyHalted)
+	await(kubevirtv1.RunStrategyAlways)
+
+	// After its removal from the spec, the VirtualMachine keeps the last value.
+	spec(nil)
+	await(kubevirtv1.RunStrategyAlways)
+	virtctl(kubevirtv1.RunStrategyHalted)
+	await(kubevirtv1.RunStrategyHalted)
+}
+
+func (s *suite) runStrategy(name string) kubevirtv1.VirtualMachineRunStrategy {
+	s.Helper()
+	vm := s.awaitVM(name)
+	if vm.Spec.RunStrategy == nil {
+		return ""
+	}
+	return *vm.Spec.RunStrategy
+}
+
+// managersOf returns the field managers of a field of the spec.
+func managersOf(u *unstructured.Unstructured, field string) []string {
+	var out []string
+	for _, e := range u.GetManagedFields() {
+		if e.FieldsV1 != nil && strings.Contains(e.FieldsV1.GetRawString(), `"`+field+`"`) {
+			out = append(out, e.Manager)
+		}
+	}
+	return out
+}
