@@ -25,17 +25,22 @@ func (p Port) TargetPortOrDefault() int32 {
 	return p.TargetPort
 }
 
-// RouteOrDefault returns the route of the port. Defaults to Mesh for TCP and
-// Direct for UDP.
-func (p Port) RouteOrDefault() PortRoute {
+// ViaOrDefault returns whether connections to the port pass through the mesh
+// proxy. Defaults to Mesh for TCP and Direct for UDP.
+func (p Port) ViaOrDefault() PortVia {
 	switch {
-	case p.Route != "":
-		return p.Route
+	case p.Via != "":
+		return p.Via
 	case p.ProtocolOrDefault() == PortProtocolUDP:
-		return PortRouteDirect
+		return PortViaDirect
 	default:
-		return PortRouteMesh
+		return PortViaMesh
 	}
+}
+
+// IsMeshed reports whether connections to the port pass through the mesh proxy.
+func (p Port) IsMeshed() bool {
+	return p.ProtocolOrDefault() == PortProtocolTCP && p.ViaOrDefault() == PortViaMesh
 }
 
 // ProtocolOrDefault returns the transport protocol of the range. Defaults to
@@ -63,6 +68,15 @@ func (m MTLSSpec) ModeOrDefault() MTLSMode {
 		return MTLSModeStrict
 	}
 	return m.Mode
+}
+
+// MTLSModeOf returns the mutual TLS mode that the spec declares for connections
+// to the port: Disable if they bypass the proxy.
+func (s MeshedVirtualMachineSpec) MTLSModeOf(p Port) MTLSMode {
+	if !p.IsMeshed() {
+		return MTLSModeDisable
+	}
+	return cmp.Or(p.MTLS, s.Mesh.MTLS.ModeOrDefault())
 }
 
 // String returns PORT/PROTOCOL or FIRST-LAST/PROTOCOL, at most 15 characters.
@@ -97,7 +111,7 @@ func (s MeshedVirtualMachineSpec) VersionOrDefault() string {
 // and the mesh handles them as HTTP (Istio, pkg/config/protocol,
 // Instance.IsHTTP).
 func (p Port) IsMeshedHTTP() bool {
-	if p.ProtocolOrDefault() != PortProtocolTCP || p.RouteOrDefault() != PortRouteMesh {
+	if !p.IsMeshed() {
 		return false
 	}
 	switch p.AppProtocol {
@@ -111,7 +125,7 @@ func (p Port) IsMeshedHTTP() bool {
 // IsMeshedTLS reports whether connections to the port pass through the mesh
 // and the mesh routes them by the server name of the client's own TLS.
 func (p Port) IsMeshedTLS() bool {
-	if p.ProtocolOrDefault() != PortProtocolTCP || p.RouteOrDefault() != PortRouteMesh {
+	if !p.IsMeshed() {
 		return false
 	}
 	return p.AppProtocol == "https" || p.AppProtocol == "tls" || p.AppProtocol == "kubernetes.io/wss"

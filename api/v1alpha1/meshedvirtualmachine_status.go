@@ -82,7 +82,7 @@ type MTLSStatus struct {
 	// +required
 	DeclaredMode MTLSMode `json:"declaredMode,omitempty"`
 
-	// effectiveMode is the weakest mode in effect of all ports with route Mesh,
+	// effectiveMode is the weakest mode in effect of all ports via Mesh,
 	// including the modes of individual ports. It is Disable until the policy is
 	// applied and the rules have been verified, because without rules traffic can
 	// bypass the proxy. While the spec is not accepted, it can only become weaker.
@@ -121,10 +121,11 @@ type PortStatus struct {
 	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name,omitempty"`
 
-	// route is the route in effect, with the default applied.
+	// via reports whether connections pass through the mesh proxy, with the
+	// default applied.
 	//
 	// +required
-	Route PortRoute `json:"route,omitempty"`
+	Via PortVia `json:"via,omitempty"`
 }
 
 // PodRole is the role of a virt-launcher pod.

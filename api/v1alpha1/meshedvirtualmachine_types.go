@@ -11,8 +11,8 @@ import (
 // MeshedVirtualMachineSpec defines a virtual machine, its ports and the
 // handling of its traffic by the mesh.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.mtls) || !has(self.mesh.mtls.ports) || self.mesh.mtls.ports.all(m, has(self.ports) && self.ports.exists(p, p.name == m.name))",message="mesh.mtls.ports[].name must be the name of an entry of ports"
-// +kubebuilder:validation:XValidation:rule="!has(self.capture) || !has(self.capture.inbound) || !has(self.capture.inbound.excludePorts) || !has(self.ports) || self.capture.inbound.excludePorts.all(r, (has(r.protocol) && r.protocol == 'UDP') || self.ports.all(p, (has(p.protocol) && p.protocol == 'UDP') || (has(p.route) && p.route == 'Direct') || (has(p.targetPort) ? p.targetPort : p.port) < r.port || (has(p.targetPort) ? p.targetPort : p.port) > (has(r.endPort) ? r.endPort : r.port)))",message="capture.inbound.excludePorts contains a port whose route is Mesh: set the route of the port to Direct, or remove it from the range"
+// +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.dataPlane) || self.mesh.dataPlane != 'Ambient' || (!has(self.mesh.mtls) || !has(self.mesh.mtls.mode) || self.mesh.mtls.mode != 'Disable') && (!has(self.ports) || self.ports.all(p, !has(p.mtls) || p.mtls != 'Disable'))",message="mesh.dataPlane Ambient does not support mTLS mode Disable, which ztunnel handles as Permissive: set mesh.mtls.mode and ports[].mtls to Permissive or Strict"
+// +kubebuilder:validation:XValidation:rule="!has(self.capture) || !has(self.capture.inbound) || !has(self.capture.inbound.excludePorts) || !has(self.ports) || self.capture.inbound.excludePorts.all(r, (has(r.protocol) && r.protocol == 'UDP') || self.ports.all(p, (has(p.protocol) && p.protocol == 'UDP') || (has(p.via) && p.via == 'Direct') || (has(p.targetPort) ? p.targetPort : p.port) < r.port || (has(p.targetPort) ? p.targetPort : p.port) > (has(r.endPort) ? r.endPort : r.port)))",message="capture.inbound.excludePorts contains a port via Mesh: set via of the port to Direct, or remove it from the range"
 // +kubebuilder:validation:XValidation:rule="(has(self.service) && has(self.service.type) && self.service.type == 'Headless') == (has(oldSelf.service) && has(oldSelf.service.type) && oldSelf.service.type == 'Headless')",message="service.type cannot be changed to or from Headless because the clusterIP of a Service is immutable: create another MeshedVirtualMachine"
 // +kubebuilder:validation:XValidation:rule="!(has(self.service) && has(self.service.type) && self.service.type == 'Headless') || !has(self.ports) || self.ports.all(p, !has(p.targetPort) || p.targetPort == p.port)",message="a headless Service does not translate ports, so clients connect to targetPort: set port to the number of targetPort, or set another service.type"
 // +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.nodePort)) || (has(self.service) && has(self.service.type) && self.service.type in ['NodePort', 'LoadBalancer'])",message="ports[].nodePort applies only to service.type NodePort or LoadBalancer: omit nodePort, or set service.type"
@@ -63,7 +63,7 @@ type MeshedVirtualMachineSpec struct {
 	// +kubebuilder:validation:MinItems=0
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:XValidation:rule="self.all(p, self.exists_one(q, q.port == p.port && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",message="port must be unique per protocol"
-	// +kubebuilder:validation:XValidation:rule="self.all(p, self.all(q, (has(p.targetPort) ? p.targetPort : p.port) != (has(q.targetPort) ? q.targetPort : q.port) || (has(p.protocol) ? p.protocol : 'TCP') != (has(q.protocol) ? q.protocol : 'TCP') || (has(p.route) ? p.route : 'Mesh') == (has(q.route) ? q.route : 'Mesh') && (has(p.appProtocol) ? p.appProtocol : 'tcp') == (has(q.appProtocol) ? q.appProtocol : 'tcp')))",message="ports with the same targetPort and protocol must have the same route and appProtocol, because the proxy distinguishes connections by targetPort"
+	// +kubebuilder:validation:XValidation:rule="self.all(p, self.all(q, (has(p.targetPort) ? p.targetPort : p.port) != (has(q.targetPort) ? q.targetPort : q.port) || (has(p.protocol) ? p.protocol : 'TCP') != (has(q.protocol) ? q.protocol : 'TCP') || (has(p.via) ? p.via : 'Mesh') == (has(q.via) ? q.via : 'Mesh') && (has(p.appProtocol) ? p.appProtocol : 'tcp') == (has(q.appProtocol) ? q.appProtocol : 'tcp')))",message="ports with the same targetPort and protocol must have the same via and appProtocol, because the proxy distinguishes connections by targetPort"
 	Ports []Port `json:"ports,omitempty"`
 
 	// mesh configures the handling of the guest's traffic by the mesh.
@@ -139,7 +139,6 @@ const (
 // MeshSpec configures the handling of the guest's traffic by the mesh.
 //
 // +kubebuilder:validation:MinProperties=1
-// +kubebuilder:validation:XValidation:rule="!has(self.dataPlane) || self.dataPlane != 'Ambient' || !has(self.mtls) || (!has(self.mtls.mode) || self.mtls.mode != 'Disable') && (!has(self.mtls.ports) || self.mtls.ports.all(p, p.mode != 'Disable'))",message="dataPlane Ambient does not support mTLS mode Disable, which ztunnel handles as Permissive: set mtls.mode and mtls.ports[].mode to Permissive or Strict"
 type MeshSpec struct {
 	// dataPlane is the kind of mesh proxy. Sidecar is a proxy container in the
 	// pod. Ambient is Istio's ztunnel, which carries TCP and mutual TLS but
@@ -174,35 +173,11 @@ type MeshSpec struct {
 //
 // +kubebuilder:validation:MinProperties=1
 type MTLSSpec struct {
-	// mode is the mutual TLS mode of all ports that are not listed in ports.
-	// Defaults to Strict.
+	// mode is the mutual TLS mode of the ports that do not set mtls. Defaults to
+	// Strict.
 	//
 	// +optional
 	// +default="Strict"
-	Mode MTLSMode `json:"mode,omitempty"`
-
-	// ports sets the mutual TLS mode of individual ports by name.
-	//
-	// +optional
-	// +listType=map
-	// +listMapKey=name
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
-	Ports []PortMTLS `json:"ports,omitempty"`
-}
-
-// PortMTLS sets the mutual TLS mode of a port.
-type PortMTLS struct {
-	// name is the name of an entry of spec.ports.
-	//
-	// +required
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=63
-	Name string `json:"name,omitempty"`
-
-	// mode is the mutual TLS mode of the port.
-	//
-	// +required
 	Mode MTLSMode `json:"mode,omitempty"`
 }
 

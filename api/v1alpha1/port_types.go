@@ -18,24 +18,24 @@ const (
 	PortProtocolUDP PortProtocol = "UDP"
 )
 
-// PortRoute specifies whether connections to a port pass through the mesh
-// proxy.
+// PortVia specifies whether connections to a port pass through the mesh proxy.
 //
 // +kubebuilder:validation:Enum=Mesh;Direct
-type PortRoute string
+type PortVia string
 
 const (
-	// PortRouteMesh sends connections through the proxy.
-	PortRouteMesh PortRoute = "Mesh"
-	// PortRouteDirect sends connections directly to the guest, bypassing the
+	// PortViaMesh sends connections through the proxy.
+	PortViaMesh PortVia = "Mesh"
+	// PortViaDirect sends connections directly to the guest, bypassing the
 	// proxy.
-	PortRouteDirect PortRoute = "Direct"
+	PortViaDirect PortVia = "Direct"
 )
 
 // Port is a port that the guest exposes.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.route) || self.route == 'Direct'",message="the mesh does not carry UDP: omit route or set it to Direct"
+// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.via) || self.via == 'Direct'",message="the mesh does not carry UDP: omit via or set it to Direct"
 // +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.appProtocol)",message="appProtocol applies only to TCP: omit it for UDP"
+// +kubebuilder:validation:XValidation:rule="!has(self.mtls) || (!has(self.via) || self.via == 'Mesh') && (!has(self.protocol) || self.protocol == 'TCP')",message="mtls applies only to TCP ports via Mesh: omit mtls, or set via to Mesh"
 // +kubebuilder:validation:XValidation:rule="(has(self.protocol) && self.protocol == 'UDP') || !((has(self.targetPort) ? self.targetPort : self.port) in [15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153])",message="targetPort (defaults to port) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; use another port in the guest"
 type Port struct {
 	// name identifies the port in the Service, in routes and in status.
@@ -54,7 +54,7 @@ type Port struct {
 	Port int32 `json:"port,omitempty"`
 
 	// targetPort is the port number on which the guest listens. Several ports
-	// can have the same targetPort if they have the same route and appProtocol.
+	// can have the same targetPort if they have the same via, appProtocol and mutual TLS mode.
 	// A headless Service does not translate ports, so targetPort must equal
 	// port if service.type is Headless. Defaults to port.
 	//
@@ -79,13 +79,21 @@ type Port struct {
 	// +kubebuilder:validation:Enum=http;http2;grpc;grpc-web;kubernetes.io/h2c;kubernetes.io/ws;kubernetes.io/wss;https;tls;tcp;mongo;mysql;redis
 	AppProtocol string `json:"appProtocol,omitempty"`
 
-	// route specifies whether connections pass through the mesh proxy. The mesh
-	// does not encrypt or authorize traffic to a port with route Direct. Such
-	// ports are listed in status.mtls.bypassedPorts. Defaults to Mesh for TCP
-	// and to Direct for UDP, which mesh proxies do not carry.
+	// via specifies whether connections pass through the mesh proxy. The mesh
+	// does not encrypt or authorize traffic to a port via Direct. Such ports are
+	// listed in status.mtls.bypassedPorts. Defaults to Mesh for TCP and to
+	// Direct for UDP, which mesh proxies do not carry.
 	//
 	// +optional
-	Route PortRoute `json:"route,omitempty"`
+	Via PortVia `json:"via,omitempty"`
+
+	// mtls is the mutual TLS mode of connections to the port. It applies only to
+	// TCP ports via Mesh. Ports with the same targetPort must have the same
+	// mode, because Istio applies modes by targetPort. Defaults to
+	// mesh.mtls.mode.
+	//
+	// +optional
+	MTLS MTLSMode `json:"mtls,omitempty"`
 
 	// nodePort is the port number on every node. It applies only to a Service
 	// of type NodePort or LoadBalancer. By default, Kubernetes assigns a
@@ -127,7 +135,7 @@ type PortRange struct {
 // +kubebuilder:validation:MinProperties=1
 type InboundCapture struct {
 	// excludePorts are guest ports that clients reach directly, in addition to
-	// the ports with route Direct.
+	// the ports via Direct.
 	//
 	// +optional
 	// +listType=atomic

@@ -41,7 +41,7 @@ type ServiceSpec struct {
 	// ipFamilyPolicy specifies the address families of the Service. SingleStack
 	// uses the cluster's first family. PreferDualStack uses all families of the
 	// cluster. RequireDualStack requires both families and fails on a
-	// single-stack cluster. Connections to a port with route Mesh are accepted
+	// single-stack cluster. Connections to a port via Mesh are accepted
 	// only over families that the proxy of the pod carries. In a dual-stack
 	// pod, a sidecar carries only IPv4 unless ISTIO_DUAL_STACK is enabled in
 	// Istio. Defaults to SingleStack.

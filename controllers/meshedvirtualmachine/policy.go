@@ -15,24 +15,11 @@ import (
 	"meshvm.io/meshvm/internal/meshpolicy"
 )
 
-// declaredMode returns the mode that the spec declares for a TCP port: Disable
-// for a port that bypasses the proxy.
-func declaredMode(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) v1alpha1.MTLSMode {
-	if p.RouteOrDefault() == v1alpha1.PortRouteDirect {
-		return v1alpha1.MTLSModeDisable
-	}
-	spec := mvm.Spec.Mesh.MTLS
-	if i := slices.IndexFunc(spec.Ports, func(m v1alpha1.PortMTLS) bool { return m.Name == p.Name }); i >= 0 {
-		return spec.Ports[i].Mode
-	}
-	return spec.ModeOrDefault()
-}
-
 // effectiveMode returns the weakest mode that is in effect for a port in any
 // live pod. While no pod exists, it returns the declared mode.
 func (s *scope) effectiveMode(p v1alpha1.Port) v1alpha1.MTLSMode {
 	if len(s.pods) == 0 {
-		return declaredMode(s.mvm, p)
+		return s.mvm.Spec.MTLSModeOf(p)
 	}
 	mode := v1alpha1.MTLSModeStrict
 	for i := range s.pods {
@@ -85,7 +72,7 @@ func (s *scope) meshPolicyEffective() conditions.Condition {
 			if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP {
 				continue
 			}
-			declared, got := declaredMode(s.mvm, p), merged.Mode(p.TargetPortOrDefault())
+			declared, got := s.mvm.Spec.MTLSModeOf(p), merged.Mode(p.TargetPortOrDefault())
 			if got == declared {
 				continue
 			}

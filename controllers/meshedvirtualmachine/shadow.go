@@ -63,7 +63,7 @@ func (s *scope) closedPorts() (byRoot, byOwn string) {
 // enforcement returns how the proxy of a pod enforces AuthorizationPolicies on a port,
 // and whether it does.
 func enforcement(pod *corev1.Pod, p v1alpha1.Port) (meshpolicy.Enforcement, bool) {
-	if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP || p.RouteOrDefault() != v1alpha1.PortRouteMesh {
+	if !p.IsMeshed() {
 		return 0, false
 	}
 	switch {
@@ -107,7 +107,7 @@ func (s *scope) shadowedRoute() string {
 	}
 	fqdn := s.mvm.ServiceFQDN(s.clusterDomain)
 	for _, p := range s.mvm.Spec.Ports {
-		if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP || p.RouteOrDefault() != v1alpha1.PortRouteMesh {
+		if !p.IsMeshed() {
 			continue
 		}
 		if vs := meshpolicy.RouteOf(s.routes, s.mvm.Namespace, fqdn, p); vs != nil && !s.isChild(vs) {
@@ -151,7 +151,7 @@ func (s *scope) shadowedRule() string {
 		return ""
 	}
 	for _, p := range s.mvm.Spec.Ports {
-		if p.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && p.RouteOrDefault() == v1alpha1.PortRouteMesh && meshpolicy.ReplacesMutualTLS(applied.Spec.GetTrafficPolicy(), p.Port) {
+		if p.IsMeshed() && meshpolicy.ReplacesMutualTLS(applied.Spec.GetTrafficPolicy(), p.Port) {
 			return message(applied, fmt.Sprintf("its TLS settings replace Istio's mutual TLS on port %q", p.Name))
 		}
 	}

@@ -59,7 +59,7 @@ func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 	out := v1alpha1.MTLSStatus{DeclaredMode: spec.ModeOrDefault(), EffectiveMode: v1alpha1.MTLSModeStrict}
 	meshed := false
 	for _, p := range s.mvm.Spec.Ports {
-		if p.RouteOrDefault() == v1alpha1.PortRouteDirect {
+		if p.ViaOrDefault() == v1alpha1.PortViaDirect {
 			out.BypassedPorts = append(out.BypassedPorts, p.Name)
 			continue
 		}
@@ -89,7 +89,7 @@ func (s *scope) ports(nat conditions.Condition) []v1alpha1.PortStatus {
 		programmed := conditions.Condition{Type: v1alpha1.ConditionProgrammed, Status: nat.Status, Reason: nat.Reason, Message: nat.Message}
 		out = append(out, v1alpha1.PortStatus{
 			Name:       p.Name,
-			Route:      p.RouteOrDefault(),
+			Via:        p.ViaOrDefault(),
 			Conditions: conditions.Merge(old, s.mvm.Generation, accepted, programmed),
 		})
 	}

@@ -3,6 +3,8 @@
 package builders
 
 import (
+	"slices"
+
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -18,6 +20,13 @@ import (
 type MVMBuilder struct {
 	mvm     v1alpha1.MeshedVirtualMachine
 	noPorts bool
+	// portChanges are applied to the finished list of ports.
+	portChanges []portChange
+}
+
+type portChange struct {
+	name   string
+	change func(*v1alpha1.Port)
 }
 
 // MVM returns a builder of a MeshedVirtualMachine with a small guest without
@@ -48,6 +57,10 @@ func (b *MVMBuilder) Obj() *v1alpha1.MeshedVirtualMachine {
 	out := b.mvm.DeepCopy()
 	if len(out.Spec.Ports) == 0 && !b.noPorts {
 		out.Spec.Ports = []v1alpha1.Port{HTTP("http", 80, 8080)}
+	}
+	for _, c := range b.portChanges {
+		i := slices.IndexFunc(out.Spec.Ports, func(p v1alpha1.Port) bool { return p.Name == c.name })
+		c.change(&out.Spec.Ports[i])
 	}
 	return out
 }
@@ -97,6 +110,12 @@ func (b *MVMBuilder) Ports(ports ...v1alpha1.Port) *MVMBuilder {
 	return b
 }
 
+// Port applies any other change to the port with a name.
+func (b *MVMBuilder) Port(name string, change func(*v1alpha1.Port)) *MVMBuilder {
+	b.portChanges = append(b.portChanges, portChange{name, change})
+	return b
+}
+
 // NoPorts makes a guest that exposes no ports.
 func (b *MVMBuilder) NoPorts() *MVMBuilder { b.noPorts = true; return b }
 
@@ -118,10 +137,9 @@ func (b *MVMBuilder) MTLS(mode v1alpha1.MTLSMode) *MVMBuilder {
 	return b
 }
 
-// PortMTLS sets the mutual TLS mode of one port.
+// PortMTLS sets the mutual TLS mode of a port.
 func (b *MVMBuilder) PortMTLS(port string, mode v1alpha1.MTLSMode) *MVMBuilder {
-	b.mvm.Spec.Mesh.MTLS.Ports = append(b.mvm.Spec.Mesh.MTLS.Ports, v1alpha1.PortMTLS{Name: port, Mode: mode})
-	return b
+	return b.Port(port, func(p *v1alpha1.Port) { p.MTLS = mode })
 }
 
 // Timeout sets the timeout of HTTP requests.
@@ -234,9 +252,9 @@ func TLS(name string, port, target int32) v1alpha1.Port {
 	return v1alpha1.Port{Name: name, Port: port, TargetPort: target, AppProtocol: "tls"}
 }
 
-// Direct returns a TCP port with route Direct.
+// Direct returns a TCP port via Direct.
 func Direct(name string, port int32) v1alpha1.Port {
-	return v1alpha1.Port{Name: name, Port: port, Route: v1alpha1.PortRouteDirect}
+	return v1alpha1.Port{Name: name, Port: port, Via: v1alpha1.PortViaDirect}
 }
 
 // UDP returns a UDP port.

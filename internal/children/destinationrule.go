@@ -66,7 +66,7 @@ func trafficPolicy(mvm *v1alpha1.MeshedVirtualMachine) *networkingv1alpha3.Traff
 func directTCP(ports []v1alpha1.Port) []v1alpha1.Port {
 	var out []v1alpha1.Port
 	for _, p := range ports {
-		if p.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && p.RouteOrDefault() == v1alpha1.PortRouteDirect {
+		if p.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && p.ViaOrDefault() == v1alpha1.PortViaDirect {
 			out = append(out, p)
 		}
 	}

@@ -24,11 +24,9 @@ func peerAuthentication(in Input) *securityv1.PeerAuthentication {
 	}
 	pa.Spec.Mtls = &mutualTLS{Mode: mtlsMode(mvm.Spec.Mesh.MTLS.Mode)}
 	ports := map[uint32]*mutualTLS{}
-	for _, m := range mvm.Spec.Mesh.MTLS.Ports {
-		for _, p := range mvm.Spec.Ports {
-			if p.Name == m.Name {
-				ports[portNumber(p.TargetPortOrDefault())] = &mutualTLS{Mode: mtlsMode(m.Mode)}
-			}
+	for _, p := range mvm.Spec.Ports {
+		if p.MTLS != "" {
+			ports[portNumber(p.TargetPortOrDefault())] = &mutualTLS{Mode: mtlsMode(p.MTLS)}
 		}
 	}
 	// No proxy terminates mutual TLS on a port that bypasses the guest's proxy.

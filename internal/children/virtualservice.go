@@ -21,7 +21,7 @@ func virtualService(in Input) *networkingv1.VirtualService {
 	vs.Spec.ExportTo = []string{ownNamespace}
 	vs.Spec.Hosts = []string{in.host()}
 	for _, p := range mvm.Spec.Ports {
-		if p.RouteOrDefault() != v1alpha1.PortRouteMesh {
+		if p.ViaOrDefault() != v1alpha1.PortViaMesh {
 			continue
 		}
 		switch {

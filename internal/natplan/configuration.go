@@ -169,14 +169,14 @@ func podInterface(f Facts, network string) string {
 	return defaultPodInterface
 }
 
-// inboundRules sorts the ports of a spec by route and protocol.
+// inboundRules sorts the ports of a spec by protocol and by whether they pass the proxy.
 func inboundRules(ports []v1alpha1.Port, excluded []v1alpha1.PortRange) v1alpha1.InboundRules {
 	in := v1alpha1.InboundRules{ExcludePorts: normalizeRanges(excluded)}
 	for _, p := range ports {
 		switch {
 		case p.ProtocolOrDefault() == v1alpha1.PortProtocolUDP:
 			in.DirectUDP = append(in.DirectUDP, p.TargetPortOrDefault())
-		case p.RouteOrDefault() == v1alpha1.PortRouteDirect:
+		case p.ViaOrDefault() == v1alpha1.PortViaDirect:
 			in.DirectTCP = append(in.DirectTCP, p.TargetPortOrDefault())
 		default:
 			in.Mesh = append(in.Mesh, p.TargetPortOrDefault())

@@ -21,7 +21,7 @@ func (e *Errors) capture(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 func meshPorts(ports []v1alpha1.Port) []int32 {
 	var out []int32
 	for _, p := range ports {
-		if p.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && p.RouteOrDefault() == v1alpha1.PortRouteMesh {
+		if p.IsMeshed() {
 			out = append(out, p.TargetPortOrDefault())
 		}
 	}
@@ -51,7 +51,7 @@ func (e *Errors) InboundRanges(ranges []v1alpha1.PortRange, mesh []int32, path *
 		}
 		if p, ok := firstIn(r, mesh); ok {
 			e.Reject(v1alpha1.ReasonInvalidPort, at,
-				"the range contains port %d, whose route is Mesh: set the route of the port to Direct, or remove it from the range", p)
+				"the range contains port %d, which is via Mesh: set via of the port to Direct, or remove it from the range", p)
 		}
 	}
 }

@@ -17,7 +17,7 @@ func (e *Errors) dataPlane(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path)
 	switch mesh.DataPlaneOrDefault() {
 	case v1alpha1.DataPlaneSidecar:
 	case v1alpha1.DataPlaneAmbient:
-		e.ambientMTLS(mesh.MTLS, path.Child("mtls"))
+		e.ambientMTLS(mvm, path.Child("mtls"))
 	default:
 		e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("dataPlane"), "invalid data plane %q: must be Sidecar or Ambient", mesh.DataPlane)
 		return
@@ -29,14 +29,14 @@ func (e *Errors) dataPlane(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path)
 
 // ambientMTLS rejects a mode that ztunnel does not support (Istio,
 // pilot/pkg/serviceregistry/ambient, convertPeerAuthentication).
-func (e *Errors) ambientMTLS(m v1alpha1.MTLSSpec, path *field.Path) {
+func (e *Errors) ambientMTLS(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 	const message = "ztunnel does not support mTLS mode Disable and handles it as Permissive: set Permissive or Strict"
-	if m.Mode == v1alpha1.MTLSModeDisable {
+	if mvm.Spec.Mesh.MTLS.Mode == v1alpha1.MTLSModeDisable {
 		e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("mode"), message)
 	}
-	for i, p := range m.Ports {
-		if p.Mode == v1alpha1.MTLSModeDisable {
-			e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("ports").Index(i).Child("mode"), message)
+	for i, p := range mvm.Spec.Ports {
+		if p.MTLS == v1alpha1.MTLSModeDisable {
+			e.Reject(v1alpha1.ReasonInvalidSpec, field.NewPath("spec", "ports").Index(i).Child("mtls"), message)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func TestDataPlane(t *testing.T) {
 		"ambient with a sidecar's label":       {ambient().TemplateLabel(inject, "true"), labels + "[" + inject + "]"},
 		"ambient with a sidecar's annotation":  {ambient().TemplateAnnotation(inject, "True"), annotations + "[" + inject + "]"},
 		"ambient without mutual TLS":           {ambient().MTLS(v1alpha1.MTLSModeDisable), "spec.mesh.mtls.mode"},
-		"ambient, a port without mutual TLS":   {ambient().PortMTLS("http", v1alpha1.MTLSModeDisable), "spec.mesh.mtls.ports[0].mode"},
+		"ambient, a port without mutual TLS":   {ambient().PortMTLS("http", v1alpha1.MTLSModeDisable), "spec.ports[0].mtls"},
 		"ambient, weaker mutual TLS":           {ambient().MTLS(v1alpha1.MTLSModePermissive), ""},
 		"ambient, nothing inbound":             {ambient().TemplateAnnotation("ambient.istio.io/bypass-inbound-capture", "true"), annotations + "[ambient.istio.io/bypass-inbound-capture]"},
 		"ambient, DNS by annotation":           {ambient().TemplateAnnotation("ambient.istio.io/dns-capture", "true"), annotations + "[ambient.istio.io/dns-capture]"},

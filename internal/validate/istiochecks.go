@@ -54,7 +54,7 @@ func bypassInbound(_ *v1alpha1.MeshedVirtualMachine, value string) string {
 	if !strings.EqualFold(value, "true") {
 		return ""
 	}
-	return "excludes all inbound connections from the mesh: remove it, and set the route of ports that bypass the mesh to Direct"
+	return "excludes all inbound connections from the mesh: remove it, and set via: Direct on ports that bypass the mesh"
 }
 
 func ambientDNS(mvm *v1alpha1.MeshedVirtualMachine, value string) string {
@@ -105,8 +105,8 @@ func probeRewrite(mvm *v1alpha1.MeshedVirtualMachine, value string) string {
 // connections pass through the proxy.
 func guestPortMode(mvm *v1alpha1.MeshedVirtualMachine, port int32) (mode v1alpha1.MTLSMode, meshed bool) {
 	for _, p := range mvm.Spec.Ports {
-		if p.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && p.RouteOrDefault() == v1alpha1.PortRouteMesh && p.TargetPortOrDefault() == port {
-			return portMode(mvm, p), true
+		if p.IsMeshed() && p.TargetPortOrDefault() == port {
+			return mvm.Spec.MTLSModeOf(p), true
 		}
 	}
 	return "", false

@@ -147,7 +147,7 @@ var Annotations = slices.Concat(
 	refused("status.sidecar.istio.io/port",
 		"the operator's rules protect the proxy's status port 15020: remove the annotation", "15020"),
 	refused("traffic.sidecar.istio.io/excludeInboundPorts",
-		"has no effect, because the operator's rules decide: set route: Direct on entries of spec.ports, or use spec.capture.inbound.excludePorts", ""),
+		"has no effect, because the operator's rules decide: set via: Direct on entries of spec.ports, or use spec.capture.inbound.excludePorts", ""),
 	refused("traffic.sidecar.istio.io/includeInboundPorts",
 		"has no effect, because the operator's rules decide: list the ports that pass through the proxy in spec.ports", "*"),
 	refused("traffic.sidecar.istio.io/excludeOutboundPorts",

@@ -120,7 +120,7 @@ func TestIstioSettings(t *testing.T) {
 		"status port, the default":      {annotated("status.sidecar.istio.io/port", "15020"), ""},
 		"template gateway":              {annotated("inject.istio.io/templates", "gateway"), "do not contain sidecar"},
 		"template of an installation":   {annotated("inject.istio.io/templates", "sidecar, custom"), ""},
-		"excluded inbound ports":        {annotated("traffic.sidecar.istio.io/excludeInboundPorts", "22"), "set route: Direct on entries of spec.ports"},
+		"excluded inbound ports":        {annotated("traffic.sidecar.istio.io/excludeInboundPorts", "22"), "set via: Direct on entries of spec.ports"},
 		"no excluded inbound ports":     {annotated("traffic.sidecar.istio.io/excludeInboundPorts", ""), ""},
 		"included inbound ports, all":   {annotated("traffic.sidecar.istio.io/includeInboundPorts", "*"), ""},
 		"included inbound ports, none":  {annotated("traffic.sidecar.istio.io/includeInboundPorts", ""), "list the ports that pass through the proxy in spec.ports"},

@@ -104,14 +104,14 @@ func TestFirstInvalid(t *testing.T) {
 func TestMessages(t *testing.T) {
 	const template = "spec.virtualMachine.template"
 	for want, mvm := range map[string]*b.MVMBuilder{
-		`spec.capture.outbound.excludeCIDRs[0]: "10.96.0.5/16" has host bits set: use 10.96.0.0/16 for the network, or 10.96.0.5/32 for the single host`:            b.MVM("web").ExcludeCIDRs("10.96.0.5/16"),
-		`spec.capture.outbound.excludeCIDRs[0]: "fd00:96::5/112" has host bits set: use fd00:96::/112 for the network, or fd00:96::5/128 for the single host`:       b.MVM("web").ExcludeCIDRs("fd00:96::5/112"),
-		`spec.ports[0].targetPort: port 15006 is reserved for the mesh proxy: use another port in the guest`:                                                        b.MVM("web").Ports(b.HTTP("http", 80, 15006)),
-		`spec.ports[0].targetPort: port 15901 is reserved for the start gate: use another port in the guest`:                                                        b.MVM("web").Ports(b.HTTP("http", 80, 15901)),
-		`spec.ports[0].port: port 49152 is reserved for KubeVirt live migration: use another port in the guest`:                                                     b.MVM("web").Ports(b.Direct("x", 49152)),
-		`spec.ports[0].targetPort: invalid port 70000: must be between 1 and 65535`:                                                                                 b.MVM("web").Ports(b.HTTP("http", 80, 70000)),
-		`spec.capture.inbound.excludePorts[0]: the range contains port 8080, whose route is Mesh: set the route of the port to Direct, or remove it from the range`: b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 8000, EndPort: 9000}),
-		template + `.spec.readinessProbe.tcpSocket.port: TCP port 9000 is closed: add it to spec.ports or spec.capture.inbound.excludePorts, or remove the probe`:   b.MVM("web").VM(probedAt(intstr.FromInt32(9000), "")),
+		`spec.capture.outbound.excludeCIDRs[0]: "10.96.0.5/16" has host bits set: use 10.96.0.0/16 for the network, or 10.96.0.5/32 for the single host`:          b.MVM("web").ExcludeCIDRs("10.96.0.5/16"),
+		`spec.capture.outbound.excludeCIDRs[0]: "fd00:96::5/112" has host bits set: use fd00:96::/112 for the network, or fd00:96::5/128 for the single host`:     b.MVM("web").ExcludeCIDRs("fd00:96::5/112"),
+		`spec.ports[0].targetPort: port 15006 is reserved for the mesh proxy: use another port in the guest`:                                                      b.MVM("web").Ports(b.HTTP("http", 80, 15006)),
+		`spec.ports[0].targetPort: port 15901 is reserved for the start gate: use another port in the guest`:                                                      b.MVM("web").Ports(b.HTTP("http", 80, 15901)),
+		`spec.ports[0].port: port 49152 is reserved for KubeVirt live migration: use another port in the guest`:                                                   b.MVM("web").Ports(b.Direct("x", 49152)),
+		`spec.ports[0].targetPort: invalid port 70000: must be between 1 and 65535`:                                                                               b.MVM("web").Ports(b.HTTP("http", 80, 70000)),
+		`spec.capture.inbound.excludePorts[0]: the range contains port 8080, which is via Mesh: set via of the port to Direct, or remove it from the range`:       b.MVM("web").Ports(b.HTTP("http", 80, 8080)).ExcludeInbound(v1alpha1.PortRange{Port: 8000, EndPort: 9000}),
+		template + `.spec.readinessProbe.tcpSocket.port: TCP port 9000 is closed: add it to spec.ports or spec.capture.inbound.excludePorts, or remove the probe`: b.MVM("web").VM(probedAt(intstr.FromInt32(9000), "")),
 	} {
 		t.Run(want, func(t *testing.T) {
 			if err := validate.Spec(mvm.Obj()); err == nil || err.Error() != want {

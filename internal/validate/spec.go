@@ -48,7 +48,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.ports(mvm.Spec.Ports, spec.Child("ports"))
 	e.service(mvm, spec)
 	e.dataPlane(mvm, spec.Child("mesh"))
-	e.mtls(mvm, spec.Child("mesh", "mtls"))
+	e.sharedModes(mvm, spec.Child("ports"))
 	e.traffic(mvm, spec.Child("mesh", "traffic"))
 	e.capture(mvm, spec.Child("capture"))
 	return e.Join()
@@ -86,9 +86,9 @@ func (e *Errors) ports(ports []v1alpha1.Port, path *field.Path) {
 			published[k] = true
 		}
 		k := key{p.ProtocolOrDefault(), p.TargetPortOrDefault()}
-		if other, ok := targets[k]; ok && (other.RouteOrDefault() != p.RouteOrDefault() || appProtocol(other) != appProtocol(p)) {
+		if other, ok := targets[k]; ok && (other.ViaOrDefault() != p.ViaOrDefault() || appProtocol(other) != appProtocol(p)) {
 			e.Reject(v1alpha1.ReasonInvalidPort, targetPath(p, at),
-				"port %q has the same %s port %d of the guest: give both the same route and appProtocol, because the proxy distinguishes connections by this port",
+				"port %q has the same %s port %d of the guest: give both the same via and appProtocol, because the proxy distinguishes connections by this port",
 				other.Name, k.protocol, k.number)
 		}
 		targets[k] = p
@@ -119,8 +119,8 @@ func (e *Errors) port(p v1alpha1.Port, path *field.Path) {
 			e.RejectReserved(p.TargetPortOrDefault(), targetPath(p, path))
 		}
 	case v1alpha1.PortProtocolUDP:
-		if p.RouteOrDefault() == v1alpha1.PortRouteMesh {
-			e.Reject(v1alpha1.ReasonInvalidPort, path.Child("route"), "the mesh does not carry UDP: omit route or set it to Direct")
+		if p.ViaOrDefault() == v1alpha1.PortViaMesh {
+			e.Reject(v1alpha1.ReasonInvalidPort, path.Child("via"), "the mesh does not carry UDP: omit via or set it to Direct")
 		}
 		if p.AppProtocol != "" {
 			e.Reject(v1alpha1.ReasonInvalidPort, path.Child("appProtocol"), "appProtocol applies only to TCP: omit it for UDP")
@@ -128,55 +128,33 @@ func (e *Errors) port(p v1alpha1.Port, path *field.Path) {
 	default:
 		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("protocol"), "invalid protocol %q: must be TCP or UDP", p.Protocol)
 	}
-	if r := p.RouteOrDefault(); r != v1alpha1.PortRouteMesh && r != v1alpha1.PortRouteDirect {
-		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("route"), "invalid route %q: must be Mesh or Direct", p.Route)
+	if v := p.ViaOrDefault(); v != v1alpha1.PortViaMesh && v != v1alpha1.PortViaDirect {
+		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("via"), "invalid value %q: must be Mesh or Direct", p.Via)
 	}
-}
-
-func (e *Errors) mtls(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
-	seen := map[string]bool{}
-	for i, m := range mvm.Spec.Mesh.MTLS.Ports {
-		at := path.Child("ports").Index(i).Child("name")
-		p := slices.IndexFunc(mvm.Spec.Ports, func(p v1alpha1.Port) bool { return p.Name == m.Name })
-		switch {
-		case seen[m.Name]:
-			e.Reject(v1alpha1.ReasonInvalidPort, at, "duplicate name %q: keep one entry per port", m.Name)
-		case p < 0:
-			e.Reject(v1alpha1.ReasonInvalidPort, at, "spec.ports has no entry with the name %q: correct the name or remove the entry", m.Name)
-		case mvm.Spec.Ports[p].RouteOrDefault() == v1alpha1.PortRouteDirect:
-			e.Reject(v1alpha1.ReasonInvalidPort, at,
-				"no mTLS mode applies to port %q, because it bypasses the proxy: remove the entry or set the route of the port to Mesh", m.Name)
-		}
-		seen[m.Name] = true
+	if p.MTLS != "" && !p.IsMeshed() {
+		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("mtls"), "applies only to TCP ports via Mesh: omit mtls, or set via to Mesh")
 	}
-	e.sharedModes(mvm, path.Child("ports"))
 }
 
 // sharedModes rejects different modes for ports that lead to the same port of the
 // guest, because Istio's modes apply to the ports of the guest.
 func (e *Errors) sharedModes(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
-	modes := map[int32]v1alpha1.MTLSMode{}
-	for _, p := range mvm.Spec.Ports {
-		if p.ProtocolOrDefault() != v1alpha1.PortProtocolTCP || p.RouteOrDefault() != v1alpha1.PortRouteMesh {
+	first := map[int32]v1alpha1.Port{}
+	for i, p := range mvm.Spec.Ports {
+		if !p.IsMeshed() {
 			continue
 		}
-		mode := portMode(mvm, p)
-		if other, ok := modes[p.TargetPortOrDefault()]; ok && other != mode {
-			e.Reject(v1alpha1.ReasonInvalidPort, path,
-				"ports with targetPort %d have the modes %s and %s: list each of them with the same mode", p.TargetPortOrDefault(), other, mode)
+		other, ok := first[p.TargetPortOrDefault()]
+		if !ok {
+			first[p.TargetPortOrDefault()] = p
+			continue
 		}
-		modes[p.TargetPortOrDefault()] = mode
-	}
-}
-
-// portMode returns the mutual TLS mode of a port.
-func portMode(mvm *v1alpha1.MeshedVirtualMachine, p v1alpha1.Port) v1alpha1.MTLSMode {
-	for _, m := range mvm.Spec.Mesh.MTLS.Ports {
-		if m.Name == p.Name {
-			return m.Mode
+		if a, b := mvm.Spec.MTLSModeOf(other), mvm.Spec.MTLSModeOf(p); a != b {
+			e.Reject(v1alpha1.ReasonInvalidPort, path.Index(i).Child("mtls"),
+				"port %q has the same port %d of the guest and mutual TLS mode %s instead of %s: set the same mtls on both ports, because Istio applies modes to ports of the guest",
+				other.Name, p.TargetPortOrDefault(), a, b)
 		}
 	}
-	return mvm.Spec.Mesh.MTLS.ModeOrDefault()
 }
 
 func (e *Errors) traffic(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
@@ -192,6 +170,6 @@ func (e *Errors) traffic(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 	}
 	if (t.Timeout != "" || t.Retries != nil) && !slices.ContainsFunc(mvm.Spec.Ports, v1alpha1.Port.IsMeshedHTTP) {
 		e.Reject(v1alpha1.ReasonInvalidSpec, path,
-			"timeout and retries apply only to HTTP, but no port with route Mesh has an HTTP appProtocol: set appProtocol: http on a port, or remove timeout and retries")
+			"timeout and retries apply only to HTTP, but no port via Mesh has an HTTP appProtocol: set appProtocol: http on a port, or remove timeout and retries")
 	}
 }

@@ -218,15 +218,15 @@ func TestSpec(t *testing.T) {
 			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 80, 8081)), want: []string{"InvalidPort spec.ports[1].port"},
 		},
 		"target shared": {mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 8080, 0), b.UDP("c", 8080))},
-		"target shared by routes": {
-			mvm: b.MVM("web").Ports(b.TCP("a", 8080), v1alpha1.Port{Name: "b", Port: 80, TargetPort: 8080, Route: v1alpha1.PortRouteDirect}), want: []string{"InvalidPort spec.ports[1].targetPort"},
+		"target shared by mesh and direct": {
+			mvm: b.MVM("web").Ports(b.TCP("a", 8080), v1alpha1.Port{Name: "b", Port: 80, TargetPort: 8080, Via: v1alpha1.PortViaDirect}), want: []string{"InvalidPort spec.ports[1].targetPort"},
 		},
 		"target shared by protocols": {
 			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.TCP("b", 8080)), want: []string{"InvalidPort spec.ports[1].port"},
 		},
 		"target shared, two modes": {
 			mvm:  b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)).PortMTLS("b", v1alpha1.MTLSModePermissive),
-			want: []string{"InvalidPort spec.mesh.mtls.ports"},
+			want: []string{"InvalidPort spec.ports[1].mtls"},
 		},
 		"target shared, one mode": {
 			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)).
@@ -274,12 +274,12 @@ func TestSpec(t *testing.T) {
 			mvm: b.MVM("web").Service(v1alpha1.ServiceSpec{
 				Type: v1alpha1.ServiceTypeLoadBalancer, LoadBalancerClass: "example.com/lb", LoadBalancerSourceRanges: []string{"192.0.2.0/24"},
 				ExternalTrafficPolicy: "Local", Labels: map[string]string{"team": "a"}, Annotations: map[string]string{"example.com/dns": "web"},
-			}).Ports(v1alpha1.Port{Name: "ssh", Port: 22, Route: v1alpha1.PortRouteDirect, NodePort: 30022}),
+			}).Ports(v1alpha1.Port{Name: "ssh", Port: 22, Via: v1alpha1.PortViaDirect, NodePort: 30022}),
 		},
 		"settings of a load balancer without one": {
 			mvm: b.MVM("web").Service(v1alpha1.ServiceSpec{
 				LoadBalancerClass: "example.com/lb", LoadBalancerSourceRanges: []string{"192.0.2.0/24"}, ExternalTrafficPolicy: "Local",
-			}).Ports(v1alpha1.Port{Name: "ssh", Port: 22, Route: v1alpha1.PortRouteDirect, NodePort: 30022}),
+			}).Ports(v1alpha1.Port{Name: "ssh", Port: 22, Via: v1alpha1.PortViaDirect, NodePort: 30022}),
 			want: []string{
 				"InvalidSpec spec.service.externalTrafficPolicy", "InvalidSpec spec.service.loadBalancerClass",
 				"InvalidSpec spec.service.loadBalancerSourceRanges", "InvalidPort spec.ports[0].nodePort",
@@ -311,21 +311,21 @@ func TestSpec(t *testing.T) {
 		},
 		"UDP through the mesh": {
 			mvm: b.MVM("web").Ports(v1alpha1.Port{
-				Name: "u", Port: 53, Protocol: v1alpha1.PortProtocolUDP, Route: v1alpha1.PortRouteMesh, AppProtocol: "http",
+				Name: "u", Port: 53, Protocol: v1alpha1.PortProtocolUDP, Via: v1alpha1.PortViaMesh, AppProtocol: "http",
 			}),
-			want: []string{"InvalidPort spec.ports[0].route", "InvalidPort spec.ports[0].appProtocol"},
+			want: []string{"InvalidPort spec.ports[0].via", "InvalidPort spec.ports[0].appProtocol"},
 		},
-		"unknown protocol and route": {
-			mvm:  b.MVM("web").Ports(v1alpha1.Port{Name: "s", Port: 1, Protocol: "SCTP"}, v1alpha1.Port{Name: "r", Port: 2, Route: "Detour"}),
-			want: []string{"InvalidPort spec.ports[0].protocol", "InvalidPort spec.ports[1].route"},
+		"unknown protocol and via": {
+			mvm:  b.MVM("web").Ports(v1alpha1.Port{Name: "s", Port: 1, Protocol: "SCTP"}, v1alpha1.Port{Name: "r", Port: 2, Via: "Detour"}),
+			want: []string{"InvalidPort spec.ports[0].protocol", "InvalidPort spec.ports[1].via"},
 		},
-		"mutual TLS of unknown, direct and repeated ports": {
-			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("ssh", 22)).
-				PortMTLS("http", v1alpha1.MTLSModePermissive).PortMTLS("http", v1alpha1.MTLSModeDisable).
-				PortMTLS("htpp", v1alpha1.MTLSModeDisable).PortMTLS("ssh", v1alpha1.MTLSModeStrict),
-			want: []string{
-				"InvalidPort spec.mesh.mtls.ports[1].name", "InvalidPort spec.mesh.mtls.ports[2].name", "InvalidPort spec.mesh.mtls.ports[3].name",
-			},
+		"target shared, the default mode named": {
+			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)).PortMTLS("b", v1alpha1.MTLSModeStrict),
+		},
+		"mutual TLS of ports that bypass the proxy": {
+			mvm: b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.Direct("ssh", 22), b.UDP("dns", 53)).
+				PortMTLS("http", v1alpha1.MTLSModePermissive).PortMTLS("ssh", v1alpha1.MTLSModeStrict).PortMTLS("dns", v1alpha1.MTLSModeDisable),
+			want: []string{"InvalidPort spec.ports[1].mtls", "InvalidPort spec.ports[2].mtls"},
 		},
 		"zero timeout": {
 			mvm: b.MVM("web").Timeout("0s"), want: []string{"InvalidSpec spec.mesh.traffic.timeout"},

@@ -25,7 +25,7 @@ spec:
           devices: {}
   ports:
   - {name: http, port: 80, targetPort: 8080, appProtocol: http}
-  - {name: ssh, port: 22, route: Direct}
+  - {name: ssh, port: 22, via: Direct}
 `
 
 // reservedPorts is the part of two messages that lists the reserved ports.
@@ -42,7 +42,8 @@ func portList(ports []int32) string {
 var reserved = "targetPort (defaults to port) is reserved: " + reservedPorts + "; use another port in the guest"
 
 const (
-	sharedTarget = "ports with the same targetPort and protocol must have the same route and appProtocol, because the proxy distinguishes connections by targetPort"
+	sharedTarget = "ports with the same targetPort and protocol must have the same via and appProtocol, because the proxy distinguishes connections by targetPort"
+	mtlsViaMesh  = "mtls applies only to TCP ports via Mesh: omit mtls, or set via to Mesh"
 	strategy     = "virtualMachine must not set both runStrategy and running: remove running, which KubeVirt has deprecated"
 	hostBits     = "must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
 	cidr         = "must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
@@ -85,10 +86,6 @@ var meshedVirtualMachineCases = map[string]testCase{
 		set:  map[string]any{"spec.ports": removed, "spec.capture.inbound.excludePorts": []any{portRange("", 15000, 0)}},
 		want: []string{"a range contains a reserved TCP port"},
 	},
-	"no ports, and a mode of one": {
-		set:  map[string]any{"spec.ports": removed, "spec.mesh.mtls.ports": []any{mtlsPort("http", "Strict")}},
-		want: []string{"mesh.mtls.ports[].name must be the name of an entry of ports"},
-	},
 	"no ports, and inbound ranges": {set: map[string]any{"spec.ports": removed, "spec.capture.inbound.excludePorts": []any{portRange("", 22, 0)}}},
 	"name of 63 characters":        {set: map[string]any{"spec.ports.2": port(strings.Repeat("a", 63), 81)}},
 	"name of 64 characters": {
@@ -118,8 +115,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080)}},
 		want: []string{sharedTarget},
 	},
-	"two routes of one targetPort": {
-		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(2222), "targetPort": int64(22), "route": "Mesh"}},
+	"one targetPort via Mesh and Direct": {
+		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(2222), "targetPort": int64(22), "via": "Mesh"}},
 		want: []string{sharedTarget},
 	},
 	"one targetPort for TCP and UDP": {set: map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080), "protocol": "UDP"}}},
@@ -195,13 +192,13 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"targetPort 0":               {set: map[string]any{"spec.ports.0.targetPort": int64(0)}, want: []string{"spec.ports[0].targetPort", "greater than or equal to 1"}},
 	"targetPort 65536":           {set: map[string]any{"spec.ports.0.targetPort": int64(65536)}, want: []string{"spec.ports[0].targetPort", "less than or equal to 65535"}},
 	"SCTP":                       {set: map[string]any{"spec.ports.0.protocol": "SCTP"}, want: []string{"spec.ports[0].protocol: Unsupported value"}},
-	"unknown route":              {set: map[string]any{"spec.ports.0.route": "Bypass"}, want: []string{"spec.ports[0].route: Unsupported value"}},
+	"unknown via":                {set: map[string]any{"spec.ports.0.via": "Bypass"}, want: []string{"spec.ports[0].via: Unsupported value"}},
 	"unknown appProtocol":        {set: map[string]any{"spec.ports.0.appProtocol": "htpp"}, want: []string{"spec.ports[0].appProtocol: Unsupported value"}},
-	"UDP without a route":        {set: map[string]any{"spec.ports.2": udp(map[string]any{})}},
-	"UDP with route Direct":      {set: map[string]any{"spec.ports.2": udp(map[string]any{"route": "Direct"})}},
-	"UDP with route Mesh": {
-		set:  map[string]any{"spec.ports.2": udp(map[string]any{"route": "Mesh"})},
-		want: []string{"the mesh does not carry UDP: omit route or set it to Direct"},
+	"UDP without via":            {set: map[string]any{"spec.ports.2": udp(map[string]any{})}},
+	"UDP via Direct":             {set: map[string]any{"spec.ports.2": udp(map[string]any{"via": "Direct"})}},
+	"UDP via Mesh": {
+		set:  map[string]any{"spec.ports.2": udp(map[string]any{"via": "Mesh"})},
+		want: []string{"the mesh does not carry UDP: omit via or set it to Direct"},
 	},
 	"UDP with an appProtocol": {
 		set:  map[string]any{"spec.ports.2": udp(map[string]any{"appProtocol": "http"})},
@@ -225,25 +222,17 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"unknown data plane":   {set: map[string]any{"spec.mesh.dataPlane": "ambient"}, want: []string{"spec.mesh.dataPlane: Unsupported value"}},
 	"ambient without mTLS": {
 		set:  map[string]any{"spec.mesh.dataPlane": "Ambient", "spec.mesh.mtls.mode": "Disable"},
-		want: []string{"dataPlane Ambient does not support mTLS mode Disable, which ztunnel handles as Permissive: set mtls.mode and mtls.ports[].mode to Permissive or Strict"},
+		want: []string{"mesh.dataPlane Ambient does not support mTLS mode Disable, which ztunnel handles as Permissive: set mesh.mtls.mode and ports[].mtls to Permissive or Strict"},
 	},
 	"ambient with a port without mTLS": {
-		set:  map[string]any{"spec.mesh.dataPlane": "Ambient", "spec.mesh.mtls.ports": []any{mtlsPort("http", "Disable")}},
-		want: []string{"dataPlane Ambient does not support mTLS mode Disable"},
+		set:  map[string]any{"spec.mesh.dataPlane": "Ambient", "spec.ports.0.mtls": "Disable"},
+		want: []string{"mesh.dataPlane Ambient does not support mTLS mode Disable"},
 	},
-	"mode of a port": {set: map[string]any{"spec.mesh.mtls.ports": []any{mtlsPort("http", "Permissive")}}},
-	"mode of an unknown port": {
-		set:  map[string]any{"spec.mesh.mtls.ports": []any{mtlsPort("htpp", "Permissive")}},
-		want: []string{"mesh.mtls.ports[].name must be the name of an entry of ports"},
-	},
-	"two modes of a port": {
-		set:  map[string]any{"spec.mesh.mtls.ports": []any{mtlsPort("http", "Permissive"), mtlsPort("http", "Strict")}},
-		want: []string{"spec.mesh.mtls.ports[1]: Duplicate value"},
-	},
-	"no mode of a port": {
-		set:  map[string]any{"spec.mesh.mtls.ports": []any{map[string]any{"name": "http"}}},
-		want: []string{"spec.mesh.mtls.ports[0].mode: Required value"},
-	},
+	"mode of a port":          {set: map[string]any{"spec.ports.0.mtls": "Permissive"}},
+	"unknown mode of a port":  {set: map[string]any{"spec.ports.0.mtls": "Off"}, want: []string{"spec.ports[0].mtls: Unsupported value"}},
+	"mode of a direct port":   {set: map[string]any{"spec.ports.1.mtls": "Strict"}, want: []string{mtlsViaMesh}},
+	"mode of a UDP port":      {set: map[string]any{"spec.ports.2": udp(map[string]any{"mtls": "Disable"})}, want: []string{mtlsViaMesh}},
+	"mode of a port via Mesh": {set: map[string]any{"spec.ports.0.via": "Mesh", "spec.ports.0.protocol": "TCP", "spec.ports.0.mtls": "Disable"}},
 	"timeout":                {set: map[string]any{"spec.mesh.traffic.timeout": "1m30s"}},
 	"timeout without a unit": {set: map[string]any{"spec.mesh.traffic.timeout": "30"}, want: []string{"spec.mesh.traffic.timeout", "should match"}},
 	"retries":                {set: map[string]any{"spec.mesh.traffic.retries": map[string]any{"attempts": int64(3), "perTryTimeout": "2s", "retryOn": "5xx"}}},
@@ -288,7 +277,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 	},
 	"inbound range over a mesh port": {
 		set:  map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("", 8000, 8100)}},
-		want: []string{"capture.inbound.excludePorts contains a port whose route is Mesh: set the route of the port to Direct, or remove it from the range"},
+		want: []string{"capture.inbound.excludePorts contains a port via Mesh: set via of the port to Direct, or remove it from the range"},
 	},
 	"inbound UDP range over a mesh port": {set: map[string]any{"spec.capture.inbound.excludePorts": []any{portRange("UDP", 8000, 8100)}}},
 	"inbound range over the start gate": {
@@ -354,8 +343,6 @@ func udp(more map[string]any) map[string]any {
 	more["name"], more["port"], more["protocol"] = "echo", int64(9000), "UDP"
 	return more
 }
-
-func mtlsPort(name, mode string) map[string]any { return map[string]any{"name": name, "mode": mode} }
 
 // portRange returns a port range without empty fields.
 func portRange(protocol string, port, end int64) map[string]any {

@@ -25,7 +25,7 @@ func TestPodsOfRejectedSpec(t *testing.T) {
 	first := s.converge(o)
 	before := s.awaitNAT(first)
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
-		spec.Ports[0].Route, spec.Ports[0].AppProtocol = v1alpha1.PortRouteDirect, ""
+		spec.Ports[0].Via, spec.Ports[0].AppProtocol = v1alpha1.PortViaDirect, ""
 		spec.VirtualMachine.Template.ObjectMeta.Labels = map[string]string{v1alpha1.LabelVersion: "another"}
 	})
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionAccepted, no, v1alpha1.ReasonInvalidSpec})

@@ -42,7 +42,7 @@ func (c column) heldPlan() ruleio.NATPlan {
 	return p
 }
 
-// heldChange closes a port, changes the route of a port to Mesh, and excludes
+// heldChange closes a port, sets via of a port to Mesh, and excludes
 // one more outbound port.
 func (c column) heldChange() ruleio.NATPlan {
 	p := c.heldPlan()

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/builders"
+	"meshvm.io/meshvm/internal/children"
+	"sigs.k8s.io/yaml"
+)
+
+// specIs returns an error if the specs of the child and of the text differ. The text
+// is YAML with NAMESPACE for the namespace of the test.
+func (s *suite) specIs(kind schema.GroupVersionKind, text string) error {
+	u, err := s.read(kind, "web")
+	if err != nil {
+		return err
+	}
+	got, err := yaml.Marshal(u.Object["spec"])
+	if err != nil {
+		return err
+	}
+	var want, found any
+	if err := errors.Join(yaml.Unmarshal([]byte(text), &want), yaml.Unmarshal([]byte(replaceAll(string(got), s.namespace)), &found)); err != nil {
+		return err
+	}
+	if diff := cmp.Diff(want, found); diff != "" {
+		return errors.New(kind.Kind + " (-want +got):\n" + diff)
+	}
+	return nil
+}
+
+// conditionContains returns an error if the message of a condition does not contain
+// the text.
+func (s *suite) conditionContains(name string, t v1alpha1.ConditionType, text string) error {
+	c := meta.FindStatusCondition(s.mvm(name).Status.Conditions, string(t))
+	if c == nil || !strings.Contains(c.Message, text) {
+		return fmt.Errorf("condition %s is %v", t, c)
+	}
+	return nil
+}
+
+// created returns a MeshedVirtualMachine that can be created.
+func (s *suite) created(b *builders.MVMBuilder) *v1alpha1.MeshedVirtualMachine {
+	o := b.Namespace(s.namespace).Obj()
+	o.UID, o.Generation = "", 0 // The API server sets these.
+	return o
+}
+
+// TestPolicyOfPorts applies the policy of single ports, and removes it again.
+func TestPolicyOfPorts(t *testing.T) {
+	s := start(t)
+	o := s.created(builders.MVM("web").
+		Ports(builders.HTTP("http", 80, 8080), builders.TCP("db", 5432), builders.Direct("ssh", 22)).
+		PortMTLS("db", v1alpha1.MTLSModePermissive))
+	s.converge(o)
+	if err := s.specIs(children.PeerAuthenticationKind, `{selector: {matchLabels: {meshvm.io/meshed-virtual-machine: web}}, mtls: {mode: STRICT},
+		portLevelMtls: {"22": {mode: DISABLE}, "5432": {mode: PERMISSIVE}}}`); err != nil {
+		t.Error(err)
+	}
+	s.quiet()
+	s.calls.reset(nil)
+	s.quiet()
+	if n := s.calls.writeCount(); n > 0 {
+		t.Errorf("%d writes at rest:\n%s", n, s.calls.table())
+	}
+
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		spec.Ports = []v1alpha1.Port{builders.HTTP("http", 80, 8080), builders.Direct("db", 5432)}
+	})
+	s.eventually("the policy is removed", func() error {
+		return s.specIs(children.PeerAuthenticationKind, `{selector: {matchLabels: {meshvm.io/meshed-virtual-machine: web}}, mtls: {mode: STRICT}, portLevelMtls: {"5432": {mode: DISABLE}}}`)
+	})
+	s.eventually("the status has the ports", func() error {
+		got := map[string]v1alpha1.PortVia{}
+		for _, p := range s.mvm(o.Name).Status.Ports {
+			got[p.Name] = p.Via
+		}
+		if diff := cmp.Diff(map[string]v1alpha1.PortVia{"http": v1alpha1.PortViaMesh, "db": v1alpha1.PortViaDirect}, got); diff != "" {
+			return errors.New(diff)
+		}
+		return nil
+	})
+}
+
+// TestRejectedPolicyOfPorts makes edits that only the operator can reject.
+func TestRejectedPolicyOfPorts(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	s.converge(o)
+	before := s.mvm(o.Name)
+	for message, change := range map[string]func(*v1alpha1.MeshedVirtualMachineSpec){
+		`spec.ports[1].mtls: port "a" has the same port 80 of the guest and mutual TLS mode Strict instead of Permissive`: func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+			spec.Ports = []v1alpha1.Port{{Name: "a", Port: 80}, {Name: "b", Port: 81, TargetPort: 80, MTLS: v1alpha1.MTLSModePermissive}}
+		},
+	} {
+		s.edit(o.Name, change)
+		s.awaitMVM(o.Name, want{v1alpha1.ConditionAccepted, no, v1alpha1.ReasonInvalidPort})
+		s.eventually("the message is "+message, func() error { return s.conditionContains(o.Name, v1alpha1.ConditionAccepted, message) })
+	}
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { *spec = *before.Spec.DeepCopy() })
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionAccepted, yes, v1alpha1.ReasonAccepted})
+}
