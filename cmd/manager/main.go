@@ -17,6 +17,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"go.uber.org/zap"
@@ -66,6 +67,14 @@ func start(path string) error {
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
 	ctrl.Log.Info("Configuration loaded", "configuration", operatorconfig.Text(c))
+	limit, err := operatorconfig.MemoryLimit(os.Getenv)
+	if err != nil {
+		return err
+	}
+	if limit > 0 {
+		debug.SetMemoryLimit(limit)
+		ctrl.Log.Info("Memory limit of the Go runtime set", "bytes", limit)
+	}
 	ctx, restart := context.WithCancel(ctrl.SetupSignalHandler())
 	defer restart()
 	return p.run(ctx, restart)

@@ -153,6 +153,7 @@ func newProcess(t *testing.T) *process {
 	p.command = exec.CommandContext(context.WithoutCancel(t.Context()), program, "--config="+filepath.Join(p.dir, "config.yaml"))
 	p.command.Env = []string{
 		"KUBECONFIG=" + file, "OPERATOR_NAMESPACE=" + operatorNamespace, "POD_NAME=manager-0",
+		"CONTAINER_MEMORY_LIMIT=536870912",
 		"GODEBUG=" + os.Getenv("MESHVM_MANAGER_GODEBUG"), // for example fips140=on
 		"RULE_WRITER_IMAGE=localhost/rule-writer:1", "RULE_WRITER_SERVICE_ACCOUNT=meshvm-rule-writer",
 	}
@@ -306,6 +307,7 @@ func TestManagerProgram(t *testing.T) {
 		})
 	}
 	metric("meshvm_configuration_last_reload_successful 1")
+	metric("go_gc_gomemlimit_bytes 4.8318381e+08")
 
 	p.followsTLSProfile()
 
