@@ -22,8 +22,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"meshvm.io/meshvm/internal/netns"
@@ -31,20 +33,30 @@ import (
 	"meshvm.io/meshvm/internal/rulewriter"
 )
 
+// verbs are the forms of the program that its first argument selects. The file
+// <verb>.go contains the verb.
+var verbs = map[string]verb{
+	gateMode:  runGate,
+	traceMode: runTrace,
+}
+
+type verb func(ctx context.Context, args []string, stdout, stderr io.Writer) ruleio.ExitCode
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	start, args := run, os.Args[1:]
-	if len(args) > 0 {
-		switch args[0] {
-		case traceMode:
-			start, args = runTrace, args[1:]
-		case gateMode:
-			start, args = runGate, args[1:]
-		}
-	}
-	code := start(ctx, args, os.Stdout, os.Stderr)
+	code := start(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(int(code))
+}
+
+// start runs the verb, or writes the rules of a request if there is none.
+func start(ctx context.Context, args []string, stdout, stderr io.Writer) ruleio.ExitCode {
+	if len(args) > 0 {
+		if v, ok := verbs[args[0]]; ok {
+			return v(ctx, args[1:], stdout, stderr)
+		}
+	}
+	return run(ctx, args, stdout, stderr)
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) ruleio.ExitCode {
@@ -54,6 +66,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) ruleio.Ex
 	result := flags.String("result", "/dev/termination-log", "output file for the result")
 	proc := flags.String("proc", netns.DefaultRoot, "mount point of the host's proc file system")
 	if err := flags.Parse(args); err != nil {
+		return ruleio.ExitTerminal
+	}
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "rule-writer: unknown verb %q, must be one of %q\n", flags.Arg(0), slices.Sorted(maps.Keys(verbs)))
 		return ruleio.ExitTerminal
 	}
 	r, err := handle(ctx, *request, *proc)

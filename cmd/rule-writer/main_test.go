@@ -43,6 +43,7 @@ func TestRun(t *testing.T) {
 		"invalid request":       {request: "{", want: ruleio.ExitTerminal},
 		"empty annotation":      {request: "", want: ruleio.ExitTerminal},
 		"unknown flag":          {args: []string{"-x"}, want: ruleio.ExitTerminal, noResult: true},
+		"unknown verb":          {args: []string{"bench"}, want: ruleio.ExitTerminal, noResult: true},
 		"no request":            {args: []string{"-request", "/nonexistent"}, want: ruleio.ExitRetryable, noResult: true},
 		"result not writable":   {request: gone, args: []string{"-result", "/nonexistent/x"}, want: ruleio.ExitRetryable, noResult: true},
 	} {
@@ -76,6 +77,66 @@ func TestRun(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEveryVerb compares the files of this directory with the table of verbs, and both
+// with the usage in the package comment and with the documentation.
+func TestEveryVerb(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inFiles := map[string]bool{}
+	for _, file := range files {
+		name := strings.TrimSuffix(file, ".go")
+		if name == "main" || strings.HasSuffix(name, "_test") {
+			continue
+		}
+		inFiles[name] = true
+		if verbs[name] == nil {
+			t.Errorf("%s: the table of verbs does not contain %q", file, name)
+		}
+	}
+	usage, err := os.ReadFile("main.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range verbs {
+		if !inFiles[name] {
+			t.Errorf("verb %s is not in the file %s.go", name, name)
+		}
+		if _, err := os.Stat(name + "_test.go"); err != nil {
+			t.Errorf("verb %s has no test: %v", name, err)
+		}
+		if !strings.Contains(string(usage), "\n//\trule-writer "+name+" ") {
+			t.Errorf("the package comment of main.go does not contain the usage of %s", name)
+		}
+		if !documented(t, "`rule-writer "+name+"`") {
+			t.Errorf("no page in docs/ contains `rule-writer %s`", name)
+		}
+		var stderr bytes.Buffer
+		// The usage is printed by the verb, not by the default form.
+		if code := start(t.Context(), []string{name, "-h"}, &stderr, &stderr); code != ruleio.ExitTerminal || !strings.Contains(stderr.String(), "rule-writer "+name) {
+			t.Errorf("%s -h: exit %d, %s", name, code, &stderr)
+		}
+	}
+}
+
+// documented reports whether a page other than the developer guide contains a text.
+func documented(t *testing.T, text string) (found bool) {
+	t.Helper()
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = found || filepath.Base(page) != "developer-guide.md" && strings.Contains(string(b), text)
+	}
+	return found
 }
 
 // proc is the proc file system of a host without pods.
