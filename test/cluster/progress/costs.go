@@ -16,28 +16,28 @@ const (
 // the order in which they begin. The names are the names of products in package
 // builder.
 var Costs = []Cost{
-	{Name: DemoProgram, Seconds: 95, Packages: 800},
-	{Name: "bin/kube", Seconds: 170, Packages: 2000},
+	{Name: DemoProgram, Seconds: 85, Packages: 892},
+	{Name: "bin/kube", Seconds: 195, Packages: 2033},
 	{Name: "rootfs/base", Seconds: 15},
 	{Name: "rootfs/node", Seconds: 2},
 	{Name: "rootfs/build", Seconds: 3},
-	{Name: "bin/kubevirt-cgo", Seconds: 95, Packages: 900},
-	{Name: "bin/virt-operator", Seconds: 5, Packages: 50},
-	{Name: "bin/virt-api", Seconds: 5, Packages: 50},
-	{Name: "bin/virt-controller", Seconds: 7, Packages: 50},
+	{Name: "bin/kubevirt-cgo", Seconds: 95, Packages: 959},
+	{Name: "bin/virt-operator", Seconds: 7, Packages: 54},
+	{Name: "bin/virt-api", Seconds: 5, Packages: 24},
+	{Name: "bin/virt-controller", Seconds: 8, Packages: 35},
 	{Name: "guest-kernel", Seconds: 2},
 	{Name: "bin/envoy", Seconds: 2},
-	{Name: "bin/pilot-agent", Seconds: 15, Packages: 200},
-	{Name: "bin/pilot-discovery", Seconds: 60, Packages: 500},
-	{Name: "bin/coredns", Seconds: 10, Packages: 100},
-	{Name: "bin/charts", Seconds: 5, Packages: 20},
+	{Name: "bin/pilot-agent", Seconds: 15, Packages: 187},
+	{Name: "bin/pilot-discovery", Seconds: 80, Packages: 694},
+	{Name: "bin/coredns", Seconds: 5, Packages: 69},
+	{Name: "bin/charts", Seconds: 4, Packages: 35},
 	{Name: OperatorPrograms, Seconds: 20, Packages: 200},
 	{Name: StartCluster, Seconds: 75},
 }
 
 // Disk is the disk space in MB that a demo uses if nothing is cached, by
 // directory.
-var Disk = struct{ Cache, GoCache, Modules float64 }{Cache: 5000, GoCache: 4500, Modules: 2500}
+var Disk = struct{ Cache, GoCache, Modules float64 }{Cache: 6000, GoCache: 6500, Modules: 2000}
 
 // Sum returns the sum of the costs.
 func Sum(steps []Cost) (seconds float64) {
