@@ -68,9 +68,13 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.Limits == (drift.Limits{}) {
 		limits = func() drift.Limits { return drift.DefaultLimits(o.AuditInterval.Get()) }
 	}
+	recorder, err := newRecorder(ctx, mgr)
+	if err != nil {
+		return err
+	}
 	nat := &podnatconfiguration.Reconciler{
 		Client:   mgr.GetClient(),
-		Recorder: mgr.GetEventRecorder("meshvm"),
+		Recorder: recorder,
 		Jobs:     o.Jobs,
 		Limits:   limits,
 		Now:      o.Now,
@@ -83,7 +87,6 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return err
 	}
 	if o.Unpauser == nil {
-		var err error
 		if o.Unpauser, err = meshedvirtualmachine.NewUnpauser(mgr.GetConfig()); err != nil {
 			return err
 		}
@@ -92,7 +95,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Client:        mgr.GetClient(),
 		Reader:        mgr.GetAPIReader(),
 		Applier:       apply.Applier{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
-		Recorder:      mgr.GetEventRecorder("meshvm"),
+		Recorder:      recorder,
 		StartGate:     o.StartGate,
 		Unpauser:      o.Unpauser,
 		ClusterDomain: cmp.Or(o.ClusterDomain, v1alpha1.DefaultClusterDomain),

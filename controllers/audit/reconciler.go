@@ -21,6 +21,7 @@ import (
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
+	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -46,7 +47,6 @@ type scope struct {
 // Reconcile starts the audit of one node if it is due, and deletes its Jobs
 // afterwards.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("node", req.Name))
 	s := &scope{name: req.Name}
 	if err := r.gather(ctx, s); err != nil {
 		return ctrl.Result{}, err
@@ -124,13 +124,38 @@ func (r *Reconciler) cleanUp(ctx context.Context, s *scope) error {
 		switch err := r.Client.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(metav1.DeletePropagationBackground)); {
 		case err == nil:
 			observe(job, audit)
-			ctrl.LoggerFrom(ctx).Info("Deleted audit Job", "job", job.Name)
+			logDeleted(ctx, job, audit)
 		case !apierrors.IsNotFound(err) && !apierrors.IsConflict(err):
 			errs = append(errs, fmt.Errorf("delete audit job: %w", err))
 			s.left++
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// logDeleted logs the end of an audit. Audits run continuously, so one that found
+// nothing is logged only at the debug level.
+func logDeleted(ctx context.Context, job *batchv1.Job, audit rulejob.Audit) {
+	log, found := ctrl.LoggerFrom(ctx), findings(audit)
+	if len(found) == 0 {
+		log = log.V(1)
+	}
+	log.Info("Deleted audit Job", "job", job.Name, "result", resultOf(audit), "findings", found)
+}
+
+// findings describes why an audit failed, and the pods whose rules it did not verify. A
+// pod that has ended meanwhile is no finding.
+func findings(a rulejob.Audit) []string {
+	var out []string
+	if len(a.Results) == 0 {
+		out = append(out, cmp.Or(a.Message, "the Job ended without a result"))
+	}
+	for _, r := range a.Results {
+		if o := r.Target.Outcome; o != ruleio.OutcomeVerified && o != ruleio.OutcomeTargetGone {
+			out = append(out, fmt.Sprintf("%s: %s: %s", r.Entry.Config, r.Target.Outcome, r.Target.Message))
+		}
+	}
+	return out
 }
 
 // recorded reports whether the status of all audited PodNATConfigurations contains
@@ -169,7 +194,7 @@ func (r *Reconciler) start(ctx context.Context, s *scope, current round) error {
 		}
 		switch err := r.Client.Create(ctx, job); {
 		case err == nil:
-			ctrl.LoggerFrom(ctx).Info("Created audit Job", "job", job.Name, "pods", len(group))
+			ctrl.LoggerFrom(ctx).V(1).Info("Created audit Job", "job", job.Name, "pods", len(group))
 		case !apierrors.IsAlreadyExists(err):
 			return fmt.Errorf("create audit job: %w", err)
 		}

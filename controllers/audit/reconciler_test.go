@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -75,6 +76,27 @@ func TestResultOf(t *testing.T) {
 		}
 		if got := resultOf(a); got != want {
 			t.Errorf("%v is %s, want %s", outcomes, got, want)
+		}
+	}
+}
+
+func TestFindings(t *testing.T) {
+	result := func(o ruleio.Outcome) rulejob.AuditResult {
+		return rulejob.AuditResult{Entry: rulejob.AuditEntry{Config: "shop/web"}, Target: ruleio.TargetResult{Outcome: o, Message: "why"}}
+	}
+	for name, tc := range map[string]struct {
+		audit rulejob.Audit
+		want  []string
+	}{
+		"verified":         {rulejob.Audit{Results: []rulejob.AuditResult{result(ruleio.OutcomeVerified)}}, nil},
+		"ended meanwhile":  {rulejob.Audit{Results: []rulejob.AuditResult{result(ruleio.OutcomeTargetGone), result(ruleio.OutcomeVerified)}}, nil},
+		"drifted":          {rulejob.Audit{Results: []rulejob.AuditResult{result(ruleio.OutcomeVerified), result(ruleio.OutcomeDrifted)}}, []string{"shop/web: Drifted: why"}},
+		"not read":         {rulejob.Audit{Results: []rulejob.AuditResult{result(ruleio.OutcomeFailed)}}, []string{"shop/web: Failed: why"}},
+		"failed":           {rulejob.Audit{Message: "no image"}, []string{"no image"}},
+		"without a result": {rulejob.Audit{}, []string{"the Job ended without a result"}},
+	} {
+		if diff := cmp.Diff(tc.want, findings(tc.audit)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
 		}
 	}
 }

@@ -34,7 +34,6 @@ const servedRetry = 5 * time.Second
 // state. Deletion requires no action: the garbage collector deletes the
 // children, and each PodNATConfiguration has a finalizer of its controller.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
-	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("meshedVirtualMachine", req.NamespacedName))
 	var mvm v1alpha1.MeshedVirtualMachine
 	if err := r.Client.Get(ctx, req.NamespacedName, &mvm); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)

@@ -30,7 +30,6 @@ const (
 // rules that were read back. Every step is idempotent, so the next reconcile
 // completes a reconcile that was interrupted at any point.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
-	ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("podNATConfiguration", req.NamespacedName))
 	var config v1alpha1.PodNATConfiguration
 	if err := r.Client.Get(ctx, req.NamespacedName, &config); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)

@@ -290,9 +290,10 @@ type Key struct {
 	Name string
 }
 
-// logWrite logs a write to an object.
+// logWrite logs a write to an object, with its kind as the key. The keys namespace and
+// name are those of the reconciled object (controller-runtime, pkg/builder).
 func logWrite(ctx context.Context, message string, o Object) {
-	logf.FromContext(ctx).Info(message, "kind", o.GetObjectKind().GroupVersionKind().Kind, "namespace", o.GetNamespace(), "name", o.GetName())
+	logf.FromContext(ctx).Info(message, o.GetObjectKind().GroupVersionKind().Kind, client.ObjectKeyFromObject(o))
 }
 
 // KeyOf returns the key of an object.

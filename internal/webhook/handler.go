@@ -89,7 +89,7 @@ func (h handler) ownerless(ctx context.Context, namespace string, pod *corev1.Po
 	var list v1alpha1.MeshedVirtualMachineList
 	err := h.live.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{"metadata.name": name})
 	if err != nil {
-		logf.FromContext(ctx).Error(err, "Cannot determine whether the MeshedVirtualMachine of a pod exists", "namespace", namespace, "meshedVirtualMachine", name)
+		logf.FromContext(ctx).Error(err, "Cannot determine whether the MeshedVirtualMachine of a pod exists", "meshedVirtualMachine", name)
 		return false
 	}
 	return len(list.Items) == 0

@@ -144,6 +144,19 @@ func (r *recorder) count(verb, resource string) int {
 	return r.counts[verb+" "+resource]
 }
 
+// countWrites returns the number of writes to the selected resources.
+func (r *recorder) countWrites(selected func(resource string) bool) (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, count := range r.counts {
+		verb, resource, _ := strings.Cut(key, " ")
+		if !slices.Contains(readVerbs, verb) && selected(resource) {
+			n += count
+		}
+	}
+	return n
+}
+
 func (r *recorder) notePatch(path string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -29,6 +29,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
@@ -58,6 +59,7 @@ type suite struct {
 	client.Client
 	namespace string
 	calls     *recorder
+	log       *logBuffer
 	config    *rest.Config
 	stop      func()
 }
@@ -73,7 +75,7 @@ func start(t *testing.T, changes ...func(*controllers.Options)) *suite {
 // operator runs at a time.
 func startOn(t *testing.T, env *testenv.Env, changes ...func(*controllers.Options)) *suite {
 	t.Helper()
-	s := &suite{T: t, Client: env.Client, calls: &recorder{}}
+	s := &suite{T: t, Client: env.Client, calls: &recorder{}, log: &logBuffer{}}
 	s.makeNamespace(operatorNamespace)
 	s.namespace = fmt.Sprintf("test-%d", namespaces.Add(1))
 	s.makeNamespace(s.namespace)
@@ -83,6 +85,7 @@ func startOn(t *testing.T, env *testenv.Env, changes ...func(*controllers.Option
 	t.Cleanup(func() {
 		s.cleanUp()
 		s.stop()
+		s.checkLog()
 	})
 	return s
 }
@@ -93,7 +96,8 @@ func (s *suite) run(changes []func(*controllers.Options)) {
 	// The operator continues after the end of the test's context, to clean up.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
 	done := make(chan error, 1)
-	mgr := newManager(ctx, s.T, s.config, changes)
+	log := zap.New(zap.UseDevMode(true), zap.JSONEncoder(), zap.WriteTo(s.log))
+	mgr := newManager(ctx, s.T, s.config, log, changes)
 	go func() { done <- mgr.Start(ctx) }()
 	s.stop = func() {
 		cancel()
@@ -110,11 +114,12 @@ func (s *suite) restart(changes ...func(*controllers.Options)) {
 	s.run(changes)
 }
 
-func newManager(ctx context.Context, t *testing.T, cfg *rest.Config, changes []func(*controllers.Options)) manager.Manager {
+func newManager(ctx context.Context, t *testing.T, cfg *rest.Config, log logr.Logger, changes []func(*controllers.Options)) manager.Manager {
 	t.Helper()
 	skip := true
 	mgr, err := ctrl.NewManager(cfg, manager.Options{
 		Scheme:                 testenv.Scheme(),
+		Logger:                 log,
 		Cache:                  controllers.CacheOptions(operatorNamespace),
 		Client:                 controllers.ClientOptions(),
 		Metrics:                server.Options{BindAddress: "0"},

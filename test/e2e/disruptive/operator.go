@@ -13,6 +13,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 
 	"meshvm.io/meshvm/test/cluster"
+	"meshvm.io/meshvm/test/cluster/scenario"
 	"meshvm.io/meshvm/test/e2e/suite"
 )
 
@@ -61,7 +62,7 @@ func drift(t *suite.T) {
 	}
 }
 
-// idle counts the operator's write requests during a minute without changes and
+// idle checks the operator's write requests and log during a minute without changes and
 // without audits. It ignores leases, which every operator renews.
 func idle(t *suite.T) {
 	const period = time.Minute
@@ -90,6 +91,14 @@ func idle(t *suite.T) {
 	t.Logf("%s with three machines and without changes: %d write requests besides leases", period, len(seen))
 	if len(seen) > 0 {
 		t.Errorf("the operator wrote: %s", strings.Join(seen, ", "))
+	}
+	var log, errs strings.Builder
+	if err := ms.Kubectl(ctx, cluster.Stdio{Out: &log, Err: &errs}, "-n", scenario.OperatorNamespace, "logs",
+		"deployment/"+scenario.OperatorDeployment, "--all-pods", "--since-time="+begin.UTC().Format(time.RFC3339)); err != nil {
+		t.Fatalf("%v: %s", err, &errs)
+	}
+	if log.Len() > 0 {
+		t.Errorf("the operator logged:\n%s", &log)
 	}
 }
 
