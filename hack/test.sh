@@ -39,9 +39,10 @@ fi
 # run [FLAG...] PACKAGE... runs "go test" in the modules of the packages. The packages come first, because
 # "go test" passes everything after a flag of the tests, such as -update, to the tests.
 run() {
-  local flags=() root=() nested=() argument status=0
+  local flags=() root=() nested=() istio=() argument status=0
   for argument in "$@"; do
     case "$argument" in
+      ./test/upstream/istio/*) istio+=("./${argument#./test/upstream/istio/}") ;;
       ./test | ./test/*) nested+=("./${argument#./test/}") ;;
       ./*) root+=("$argument") ;;
       *) flags+=("$argument") ;;
@@ -49,6 +50,9 @@ run() {
   done
   ((${#root[@]} == 0)) || go test "${root[@]}" "${flags[@]}" || status=1
   ((${#nested[@]} == 0)) || go -C test test "${nested[@]}" "${flags[@]}" || status=1
+  # The flags are those of the local cluster (test/cluster/builder), so that both share compiled packages.
+  ((${#istio[@]} == 0)) || CGO_ENABLED=0 GOWORK=off go -C test/upstream/istio test -tags=disable_pgv -trimpath -buildvcs=false -gcflags=all=-dwarf=false \
+    "${istio[@]}" "${flags[@]}" || status=1
   return "$status"
 }
 
@@ -57,7 +61,7 @@ if [[ $# -gt 0 ]]; then
   exit
 fi
 if [[ "${MESHVM_TEST_STREAM:-}" == json ]]; then
-  run -json -count=1 -timeout=20m ./... ./test/...
+  run -json -count=1 -timeout=20m ./... ./test/... ./test/upstream/istio/...
   exit
 fi
 # At the end, gotestsum prints the output of failed tests, the reasons of skipped

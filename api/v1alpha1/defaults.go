@@ -5,6 +5,8 @@ package v1alpha1
 import (
 	"cmp"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // ProtocolOrDefault returns the transport protocol of the port. Defaults to
@@ -35,6 +37,32 @@ func (p Port) ViaOrDefault() PortVia {
 		return PortViaDirect
 	default:
 		return PortViaMesh
+	}
+}
+
+// namedProtocols are the application protocols that the name of a port can start
+// with.
+var namedProtocols = []string{"http", "http2", "grpc", "https", "tls", "tcp", "mongo", "mysql", "redis"}
+
+// AppProtocolOrDefault returns the application protocol of a TCP port. Defaults to
+// the protocol that the name of the port starts with, as in Istio (pkg/config/kube,
+// ConvertProtocol), or to tcp. For a port without a protocol, Istio would detect the
+// protocol from the first bytes, which delays protocols in which the server sends
+// first. UDP ports have no application protocol.
+func (p Port) AppProtocolOrDefault() string {
+	const grpcWeb, tcp = "grpc-web", "tcp"
+	prefix, _, _ := strings.Cut(p.Name, "-")
+	switch {
+	case p.ProtocolOrDefault() == PortProtocolUDP:
+		return ""
+	case p.AppProtocol != "":
+		return p.AppProtocol
+	case strings.HasPrefix(p.Name, grpcWeb):
+		return grpcWeb
+	case slices.Contains(namedProtocols, prefix):
+		return prefix
+	default:
+		return tcp
 	}
 }
 
@@ -114,7 +142,7 @@ func (p Port) IsMeshedHTTP() bool {
 	if !p.IsMeshed() {
 		return false
 	}
-	switch p.AppProtocol {
+	switch p.AppProtocolOrDefault() {
 	case "http", "http2", "grpc", "grpc-web", "kubernetes.io/h2c", "kubernetes.io/ws":
 		return true
 	default:
@@ -128,7 +156,12 @@ func (p Port) IsMeshedTLS() bool {
 	if !p.IsMeshed() {
 		return false
 	}
-	return p.AppProtocol == "https" || p.AppProtocol == "tls" || p.AppProtocol == "kubernetes.io/wss"
+	switch p.AppProtocolOrDefault() {
+	case "https", "tls", "kubernetes.io/wss":
+		return true
+	default:
+		return false
+	}
 }
 
 // DefaultClusterDomain is the DNS domain of a cluster that is not configured

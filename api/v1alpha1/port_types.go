@@ -71,7 +71,9 @@ type Port struct {
 	// appProtocol is the application protocol of the port. The mesh routes
 	// http, http2, grpc, grpc-web, kubernetes.io/h2c and kubernetes.io/ws as
 	// HTTP, https, tls and kubernetes.io/wss by TLS server name, and all other
-	// protocols as TCP. Defaults to TCP routing.
+	// protocols as TCP. Defaults to the protocol that the name of the port
+	// starts with, as in Istio: http for the name http or http-web, and grpc-web
+	// for a name that starts with grpc-web. Defaults to tcp for other names.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1

@@ -79,6 +79,12 @@ func TestDesiredGolden(t *testing.T) {
 		"dedicated cpus": input(b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) {
 			s.Template.Spec.Domain.CPU = &kubevirtv1.CPU{Cores: 2, DedicatedCPUPlacement: true}
 		}), nil),
+		// Protocols that follow from the names of the ports.
+		"protocols of names": input(b.MVM("web").Ports(b.TCP("http", 80), b.TCP("http-web", 81), b.TCP("http2", 82), b.TCP("grpc-api", 83),
+			b.TCP("grpc-web", 84), b.TCP("grpc-webapi", 85), b.TCP("https", 443), b.TCP("tls-mail", 465), b.TCP("tcp-http", 90),
+			b.TCP("mongo", 27017), b.TCP("mysql", 3306), b.TCP("redis", 6379), b.TCP("db", 5432), b.TCP("httpd", 86), b.TCP("web-http", 87),
+			b.TCP("udp-http", 88), b.UDP("http-dns", 53),
+			v1alpha1.Port{Name: "http-explicit", Port: 91, AppProtocol: "tcp"}, b.Direct("http-direct", 92)), nil),
 		// A guest that only connects to others.
 		"no ports": input(b.MVM("web").NoPorts(), b.VMI("web")),
 		// Every setting of the Service, and metadata.

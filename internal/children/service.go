@@ -72,15 +72,8 @@ func servicePort(p v1alpha1.Port) corev1.ServicePort {
 		TargetPort: intstr.FromInt32(p.TargetPortOrDefault()),
 		Protocol:   corev1.Protocol(p.ProtocolOrDefault()),
 	}
-	switch {
-	case p.ProtocolOrDefault() == v1alpha1.PortProtocolUDP:
-	case p.AppProtocol != "":
-		out.AppProtocol = new(p.AppProtocol)
-	default:
-		// Without it, Istio would derive the protocol from the port's name or from
-		// the first bytes, which delays protocols in which the server sends first
-		// (Istio, pkg/config/kube/conversion.go).
-		out.AppProtocol = new("tcp")
+	if protocol := p.AppProtocolOrDefault(); protocol != "" {
+		out.AppProtocol = new(protocol)
 	}
 	return out
 }

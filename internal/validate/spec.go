@@ -3,7 +3,6 @@
 package validate
 
 import (
-	"cmp"
 	"regexp"
 	"slices"
 	"time"
@@ -86,16 +85,14 @@ func (e *Errors) ports(ports []v1alpha1.Port, path *field.Path) {
 			published[k] = true
 		}
 		k := key{p.ProtocolOrDefault(), p.TargetPortOrDefault()}
-		if other, ok := targets[k]; ok && (other.ViaOrDefault() != p.ViaOrDefault() || appProtocol(other) != appProtocol(p)) {
+		if other, ok := targets[k]; ok && (other.ViaOrDefault() != p.ViaOrDefault() || other.AppProtocolOrDefault() != p.AppProtocolOrDefault()) {
 			e.Reject(v1alpha1.ReasonInvalidPort, targetPath(p, at),
-				"port %q has the same %s port %d of the guest: give both the same via and appProtocol, because the proxy distinguishes connections by this port",
+				"port %q has the same %s port %d of the guest: give both the same via and appProtocol, which defaults to the protocol that the name starts with, because the proxy distinguishes connections by this port",
 				other.Name, k.protocol, k.number)
 		}
 		targets[k] = p
 	}
 }
-
-func appProtocol(p v1alpha1.Port) string { return cmp.Or(p.AppProtocol, "tcp") }
 
 // targetPath returns the field that contains the number of the guest's port.
 func targetPath(p v1alpha1.Port, path *field.Path) *field.Path {

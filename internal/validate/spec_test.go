@@ -224,6 +224,11 @@ func TestSpec(t *testing.T) {
 		"target shared by protocols": {
 			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.TCP("b", 8080)), want: []string{"InvalidPort spec.ports[1].port"},
 		},
+		"target shared by protocols of names": {
+			mvm: b.MVM("web").Ports(b.TCP("http-a", 80), v1alpha1.Port{Name: "grpc", Port: 81, TargetPort: 80}), want: []string{"InvalidPort spec.ports[1].targetPort"},
+		},
+		"target shared, one protocol named": {mvm: b.MVM("web").Ports(b.TCP("http", 8080), b.HTTP("a", 80, 8080))},
+		"UDP target shared":                 {mvm: b.MVM("web").Ports(b.UDP("http", 53), v1alpha1.Port{Name: "dns", Port: 54, TargetPort: 53, Protocol: "UDP"})},
 		"target shared, two modes": {
 			mvm:  b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)).PortMTLS("b", v1alpha1.MTLSModePermissive),
 			want: []string{"InvalidPort spec.ports[1].mtls"},

@@ -112,7 +112,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 		set: map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080), "appProtocol": "http"}},
 	},
 	"two protocols of one targetPort": {
-		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080)}},
+		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(8080), "appProtocol": "tcp"}},
 		want: []string{sharedTarget},
 	},
 	"one targetPort via Mesh and Direct": {
