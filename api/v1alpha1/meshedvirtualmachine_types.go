@@ -142,9 +142,9 @@ const (
 type MeshSpec struct {
 	// dataPlane is the kind of mesh proxy. Sidecar is a proxy container in the
 	// pod. Ambient is Istio's ztunnel, which carries TCP and mutual TLS but
-	// does not apply traffic and trafficPolicy. Those apply to clients with a
-	// sidecar and to requests through a waypoint. A change takes effect at the
-	// next start of the guest. Defaults to Sidecar.
+	// does not apply trafficPolicy, nor timeout and retries of ports. They apply
+	// to clients with a sidecar and to requests through a waypoint. A change
+	// takes effect at the next start of the guest. Defaults to Sidecar.
 	//
 	// +optional
 	DataPlane DataPlane `json:"dataPlane,omitempty"`
@@ -153,12 +153,6 @@ type MeshSpec struct {
 	//
 	// +optional
 	MTLS MTLSSpec `json:"mtls,omitzero"`
-
-	// traffic configures how the proxies of clients route HTTP requests to the
-	// guest.
-	//
-	// +optional
-	Traffic TrafficSpec `json:"traffic,omitzero"`
 
 	// trafficPolicy is the Istio TrafficPolicy for connections to the guest. It
 	// configures load balancing, connection pools, outlier detection and TLS.
@@ -179,28 +173,6 @@ type MTLSSpec struct {
 	// +optional
 	// +default="Strict"
 	Mode MTLSMode `json:"mode,omitempty"`
-}
-
-// TrafficSpec configures HTTP routes to the guest.
-//
-// +kubebuilder:validation:MinProperties=1
-type TrafficSpec struct {
-	// timeout is the timeout of an HTTP request as a Gateway API duration
-	// (GEP-2257), for example "5s". By default, Istio does not limit the
-	// duration of a request.
-	//
-	// +optional
-	// +kubebuilder:validation:MinLength=2
-	// +kubebuilder:validation:MaxLength=24
-	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(h|m|s|ms)){1,4}$`
-	Timeout string `json:"timeout,omitempty"`
-
-	// retries is the Istio HTTPRetry policy for failed HTTP requests.
-	//
-	// +optional
-	// +kubebuilder:validation:Schemaless
-	// +kubebuilder:pruning:PreserveUnknownFields
-	Retries *networkingv1.HTTPRetry `json:"retries,omitempty"`
 }
 
 // MeshedVirtualMachine is a KubeVirt virtual machine that is part of an Istio

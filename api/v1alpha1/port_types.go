@@ -2,6 +2,8 @@
 
 package v1alpha1
 
+import networkingv1 "istio.io/api/networking/v1alpha3"
+
 // The two CEL rules of this file about reserved ports duplicate
 // internal/validate/ports.go, because markers cannot refer to Go constants. A
 // test compares them.
@@ -36,6 +38,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.via) || self.via == 'Direct'",message="the mesh does not carry UDP: omit via or set it to Direct"
 // +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.appProtocol)",message="appProtocol applies only to TCP: omit it for UDP"
 // +kubebuilder:validation:XValidation:rule="!has(self.mtls) || (!has(self.via) || self.via == 'Mesh') && (!has(self.protocol) || self.protocol == 'TCP')",message="mtls applies only to TCP ports via Mesh: omit mtls, or set via to Mesh"
+// +kubebuilder:validation:XValidation:rule="!has(self.timeout) && !has(self.retries) || (!has(self.via) || self.via == 'Mesh') && (!has(self.protocol) || self.protocol == 'TCP') && (!has(self.appProtocol) || self.appProtocol in ['http', 'http2', 'grpc', 'grpc-web', 'kubernetes.io/h2c', 'kubernetes.io/ws'])",message="timeout and retries apply only to HTTP ports via Mesh: omit them, or set appProtocol to an HTTP protocol and via to Mesh"
+// +kubebuilder:validation:XValidation:rule="!has(self.retries) || has(self.retries.attempts) && self.retries.attempts > 0 || (!has(self.retries.attempts) || self.retries.attempts == 0) && !has(self.retries.perTryTimeout) && !has(self.retries.retryOn) && !has(self.retries.retryRemoteLocalities)",message="retries without attempts, or with attempts 0, turns retries off: set attempts to a positive number, or remove perTryTimeout, retryOn and retryRemoteLocalities"
 // +kubebuilder:validation:XValidation:rule="(has(self.protocol) && self.protocol == 'UDP') || !((has(self.targetPort) ? self.targetPort : self.port) in [15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153])",message="targetPort (defaults to port) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; use another port in the guest"
 type Port struct {
 	// name identifies the port in the Service, in routes and in status.
@@ -96,6 +100,27 @@ type Port struct {
 	//
 	// +optional
 	MTLS MTLSMode `json:"mtls,omitempty"`
+
+	// timeout is the timeout of an HTTP request to the port as a Gateway API
+	// duration (GEP-2257), for example "5s". It includes all tries and, for gRPC,
+	// limits the duration of a stream. It applies only to HTTP ports via Mesh. By
+	// default, Istio does not limit the duration of a request.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=24
+	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(h|m|s|ms)){1,4}$`
+	Timeout string `json:"timeout,omitempty"`
+
+	// retries is the Istio HTTPRetry policy for failed HTTP requests to the
+	// port. It applies only to HTTP ports via Mesh. By default, Istio tries a
+	// request up to two more times after a failed connection, a refused stream
+	// or an unavailable server. {attempts: 0} turns retries off.
+	//
+	// +optional
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Retries *networkingv1.HTTPRetry `json:"retries,omitempty"`
 
 	// nodePort is the port number on every node. It applies only to a Service
 	// of type NodePort or LoadBalancer. By default, Kubernetes assigns a

@@ -159,8 +159,8 @@ func (s *scope) notByZtunnel() string {
 		return ""
 	}
 	var fields []string
-	if mesh.Traffic.Timeout != "" || mesh.Traffic.Retries != nil {
-		fields = append(fields, "mesh.traffic")
+	if slices.ContainsFunc(s.mvm.Spec.Ports, func(p v1alpha1.Port) bool { return p.Timeout != "" || p.Retries != nil }) {
+		fields = append(fields, "timeout and retries of ports")
 	}
 	if mesh.TrafficPolicy != nil {
 		fields = append(fields, "mesh.trafficPolicy")
@@ -168,7 +168,7 @@ func (s *scope) notByZtunnel() string {
 	if len(fields) == 0 {
 		return ""
 	}
-	return "; ztunnel does not enforce " + strings.Join(fields, " and ") + ", which takes effect only for clients with a sidecar and for requests through a waypoint"
+	return "; ztunnel does not enforce " + strings.Join(fields, " and ") + ", which take effect only for clients with a sidecar and for requests through a waypoint"
 }
 
 // notCheckedMessage is the message of conditions that were not computed because the

@@ -15,9 +15,9 @@ import (
 
 // others are the fields with an upstream schema, which is documented upstream.
 var others = map[string]string{
-	"spec.virtualMachine":       "`VirtualMachineSpec` of kubevirt.io/v1: `kubectl explain vm.spec`",
-	"spec.mesh.trafficPolicy":   "`TrafficPolicy` of networking.istio.io/v1: `kubectl explain destinationrule.spec.trafficPolicy`",
-	"spec.mesh.traffic.retries": "`HTTPRetry` of networking.istio.io/v1: `kubectl explain virtualservice.spec.http.retries`",
+	"spec.virtualMachine":     "`VirtualMachineSpec` of kubevirt.io/v1: `kubectl explain vm.spec`",
+	"spec.mesh.trafficPolicy": "`TrafficPolicy` of networking.istio.io/v1: `kubectl explain destinationrule.spec.trafficPolicy`",
+	"spec.ports[].retries":    "`HTTPRetry` of networking.istio.io/v1: `kubectl explain virtualservice.spec.http.retries`",
 }
 
 // api returns the kind of a CRD and the Markdown description of its fields.

@@ -142,13 +142,14 @@ func (b *MVMBuilder) PortMTLS(port string, mode v1alpha1.MTLSMode) *MVMBuilder {
 	return b.Port(port, func(p *v1alpha1.Port) { p.MTLS = mode })
 }
 
-// Timeout sets the timeout of HTTP requests.
-func (b *MVMBuilder) Timeout(d string) *MVMBuilder { b.mvm.Spec.Mesh.Traffic.Timeout = d; return b }
+// Timeout sets the timeout of HTTP requests to a port.
+func (b *MVMBuilder) Timeout(port, d string) *MVMBuilder {
+	return b.Port(port, func(p *v1alpha1.Port) { p.Timeout = d })
+}
 
-// Retries sets the retries of HTTP requests.
-func (b *MVMBuilder) Retries(r *networkingv1alpha3.HTTPRetry) *MVMBuilder {
-	b.mvm.Spec.Mesh.Traffic.Retries = r
-	return b
+// Retries sets the retries of HTTP requests to a port.
+func (b *MVMBuilder) Retries(port string, r *networkingv1alpha3.HTTPRetry) *MVMBuilder {
+	return b.Port(port, func(p *v1alpha1.Port) { p.Retries = r })
 }
 
 // TrafficPolicy sets Istio's traffic policy.

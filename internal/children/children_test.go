@@ -54,7 +54,8 @@ func TestDesiredGolden(t *testing.T) {
 				b.TLS("tls", 443, 8443), b.TCP("db", 5432), v1alpha1.Port{Name: "cache", Port: 6379, AppProtocol: "redis"},
 				b.Direct("ssh", 22), b.UDP("dns", 53)).
 			MTLS(v1alpha1.MTLSModeStrict).PortMTLS("http", v1alpha1.MTLSModePermissive).PortMTLS("db", v1alpha1.MTLSModeDisable).
-			Timeout("1m30s").Retries(&networkingv1alpha3.HTTPRetry{Attempts: 3, PerTryTimeout: durationpb.New(2e9), RetryOn: "5xx"}).
+			Timeout("http", "1m30s").Retries("http", &networkingv1alpha3.HTTPRetry{Attempts: 3, PerTryTimeout: durationpb.New(2e9), RetryOn: "connect-failure"}).
+			Retries("grpc", &networkingv1alpha3.HTTPRetry{}).
 			TrafficPolicy(&networkingv1alpha3.TrafficPolicy{
 				LoadBalancer: &networkingv1alpha3.LoadBalancerSettings{LbPolicy: &networkingv1alpha3.LoadBalancerSettings_Simple{
 					Simple: networkingv1alpha3.LoadBalancerSettings_LEAST_REQUEST,

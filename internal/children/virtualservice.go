@@ -52,14 +52,13 @@ func destination(in Input, p v1alpha1.Port) *networkingv1alpha3.Destination {
 }
 
 func httpRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {
-	traffic := in.MVM.Spec.Mesh.Traffic
 	r := &networkingv1alpha3.HTTPRoute{
 		Name:    p.Name,
 		Match:   []*networkingv1alpha3.HTTPMatchRequest{{Port: portNumber(p.Port)}},
 		Route:   []*networkingv1alpha3.HTTPRouteDestination{{Destination: destination(in, p)}},
-		Retries: traffic.Retries.DeepCopy(),
+		Retries: p.Retries.DeepCopy(),
 	}
-	if d, err := time.ParseDuration(traffic.Timeout); err == nil {
+	if d, err := time.ParseDuration(p.Timeout); err == nil {
 		r.Timeout = durationpb.New(d)
 	}
 	return r

@@ -17,7 +17,7 @@ import (
 // if an unchanged status is written.
 func TestPatchStatusOfIstioTypes(t *testing.T) {
 	mvm := builders.MVM("web").
-		Retries(&networkingv1alpha3.HTTPRetry{Attempts: 3, PerTryTimeout: durationpb.New(time.Second)}).
+		Retries("http", &networkingv1alpha3.HTTPRetry{Attempts: 3, PerTryTimeout: durationpb.New(time.Second)}).
 		TrafficPolicy(&networkingv1alpha3.TrafficPolicy{OutlierDetection: &networkingv1alpha3.OutlierDetection{Interval: durationpb.New(time.Second)}}).
 		Obj()
 	if err := PatchStatus(t.Context(), nil, mvm, mvm.DeepCopy()); err != nil {

@@ -4,7 +4,6 @@ package validate
 
 import (
 	"regexp"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -48,7 +47,6 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.service(mvm, spec)
 	e.dataPlane(mvm, spec.Child("mesh"))
 	e.sharedModes(mvm, spec.Child("ports"))
-	e.traffic(mvm, spec.Child("mesh", "traffic"))
 	e.capture(mvm, spec.Child("capture"))
 	return e.Join()
 }
@@ -131,6 +129,7 @@ func (e *Errors) port(p v1alpha1.Port, path *field.Path) {
 	if p.MTLS != "" && !p.IsMeshed() {
 		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("mtls"), "applies only to TCP ports via Mesh: omit mtls, or set via to Mesh")
 	}
+	e.requests(p, path)
 }
 
 // sharedModes rejects different modes for ports that lead to the same port of the
@@ -154,19 +153,34 @@ func (e *Errors) sharedModes(mvm *v1alpha1.MeshedVirtualMachine, path *field.Pat
 	}
 }
 
-func (e *Errors) traffic(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
-	t := mvm.Spec.Mesh.Traffic
-	if t.Timeout != "" {
+// requests rejects settings of HTTP requests that Istio rejects or that have no
+// effect on the port.
+func (e *Errors) requests(p v1alpha1.Port, path *field.Path) {
+	if p.Timeout != "" {
 		// Istio rejects shorter durations and fractions of a millisecond
 		// (pkg/config/validation/agent).
-		d, err := time.ParseDuration(t.Timeout)
+		d, err := time.ParseDuration(p.Timeout)
 		if err != nil || d < time.Millisecond || d%time.Millisecond != 0 {
-			e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("timeout"),
+			e.Reject(v1alpha1.ReasonInvalidPort, path.Child("timeout"),
 				"must be a duration in whole milliseconds of at least 1ms, for example 5s: omit timeout for no limit")
 		}
 	}
-	if (t.Timeout != "" || t.Retries != nil) && !slices.ContainsFunc(mvm.Spec.Ports, v1alpha1.Port.IsMeshedHTTP) {
-		e.Reject(v1alpha1.ReasonInvalidSpec, path,
-			"timeout and retries apply only to HTTP, but no port via Mesh has an HTTP appProtocol: set appProtocol: http on a port, or remove timeout and retries")
+	// Istio's rule (pkg/config/validation, validateHTTPRetry).
+	if r := p.Retries; r != nil && (r.Attempts < 0 || r.Attempts == 0 && (r.PerTryTimeout != nil || r.RetryOn != "" || r.RetryRemoteLocalities != nil)) {
+		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("retries", "attempts"),
+			"must be positive, because 0 turns retries off: set a positive number, or remove perTryTimeout, retryOn and retryRemoteLocalities")
+	}
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"timeout", p.Timeout != ""}, {"retries", p.Retries != nil}} {
+		switch at := path.Child(f.name); {
+		case !f.set || p.IsMeshedHTTP():
+		case !p.IsMeshed():
+			e.Reject(v1alpha1.ReasonInvalidPort, at, "applies only to TCP ports via Mesh: omit %s, or set via to Mesh", f.name)
+		default:
+			e.Reject(v1alpha1.ReasonInvalidPort, at, "applies only to HTTP, and the protocol of port %q is %s: set appProtocol to an HTTP protocol, or remove %s",
+				p.Name, p.AppProtocolOrDefault(), f.name)
+		}
 	}
 }

@@ -269,7 +269,7 @@ func TestSpec(t *testing.T) {
 		"one resource":                          {mvm: b.MVM("web").TemplateAnnotation("sidecar.istio.io/proxyCPU", "100m")},
 		"no ports":                              {mvm: b.MVM("web").NoPorts()},
 		"long name of a port":                   {mvm: b.MVM("web").Ports(b.TCP("tcp-elasticsearch-http", 9200))},
-		"websocket":                             {mvm: b.MVM("web").Ports(v1alpha1.Port{Name: "ws", Port: 80, AppProtocol: "kubernetes.io/ws"}).Timeout("5s")},
+		"websocket":                             {mvm: b.MVM("web").Ports(v1alpha1.Port{Name: "ws", Port: 80, AppProtocol: "kubernetes.io/ws"}).Timeout("ws", "5s")},
 		"headless":                              {mvm: b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).Ports(b.HTTP("http", 8080, 8080), b.Direct("ssh", 22))},
 		"headless with another targetPort": {
 			mvm:  b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).Ports(b.HTTP("http", 80, 8080)),
@@ -333,14 +333,32 @@ func TestSpec(t *testing.T) {
 			want: []string{"InvalidPort spec.ports[1].mtls", "InvalidPort spec.ports[2].mtls"},
 		},
 		"zero timeout": {
-			mvm: b.MVM("web").Timeout("0s"), want: []string{"InvalidSpec spec.mesh.traffic.timeout"},
+			mvm: b.MVM("web").Timeout("http", "0s"), want: []string{"InvalidPort spec.ports[0].timeout"},
 		},
 		"timeout without a unit": {
-			mvm: b.MVM("web").Timeout("50"), want: []string{"InvalidSpec spec.mesh.traffic.timeout"},
+			mvm: b.MVM("web").Timeout("http", "50"), want: []string{"InvalidPort spec.ports[0].timeout"},
 		},
 		"retries without HTTP": {
-			mvm:  b.MVM("web").Ports(b.TCP("db", 5432)).Retries(&networkingv1alpha3.HTTPRetry{Attempts: 2}),
-			want: []string{"InvalidSpec spec.mesh.traffic"},
+			mvm:  b.MVM("web").Ports(b.TCP("db", 5432)).Retries("db", &networkingv1alpha3.HTTPRetry{Attempts: 2}),
+			want: []string{"InvalidPort spec.ports[0].retries"},
+		},
+		"timeout of a port that is HTTP by its name": {mvm: b.MVM("web").Ports(b.TCP("grpc-api", 9000)).Timeout("grpc-api", "5s")},
+		"timeout of a port that is TCP by its name": {
+			mvm:  b.MVM("web").Ports(b.TCP("tcp-http", 80)).Timeout("tcp-http", "5s"),
+			want: []string{"InvalidPort spec.ports[0].timeout"},
+		},
+		"timeout of a port that bypasses the proxy": {
+			mvm:  b.MVM("web").Ports(b.Direct("http", 80)).Timeout("http", "5s"),
+			want: []string{"InvalidPort spec.ports[0].timeout"},
+		},
+		"retries turned off": {mvm: b.MVM("web").Retries("http", &networkingv1alpha3.HTTPRetry{})},
+		"retries turned off, and configured": {
+			mvm:  b.MVM("web").Retries("http", &networkingv1alpha3.HTTPRetry{RetryOn: "reset"}),
+			want: []string{"InvalidPort spec.ports[0].retries.attempts"},
+		},
+		"negative retries": {
+			mvm:  b.MVM("web").Retries("http", &networkingv1alpha3.HTTPRetry{Attempts: -1}),
+			want: []string{"InvalidPort spec.ports[0].retries.attempts"},
 		},
 		"invalid exclusions": {
 			mvm: b.MVM("web").ExcludePorts(0, 1, 65536).ExcludeCIDRs("10.0.0.0", "fd00::", "::ffff:10.0.0.0/104", "10.0.0.0/33"),

@@ -44,6 +44,8 @@ var reserved = "targetPort (defaults to port) is reserved: " + reservedPorts + "
 const (
 	sharedTarget = "ports with the same targetPort and protocol must have the same via and appProtocol, because the proxy distinguishes connections by targetPort"
 	mtlsViaMesh  = "mtls applies only to TCP ports via Mesh: omit mtls, or set via to Mesh"
+	onlyHTTP     = "timeout and retries apply only to HTTP ports via Mesh: omit them, or set appProtocol to an HTTP protocol and via to Mesh"
+	attempts     = "retries without attempts, or with attempts 0, turns retries off: set attempts to a positive number, or remove perTryTimeout, retryOn and retryRemoteLocalities"
 	strategy     = "virtualMachine must not set both runStrategy and running: remove running, which KubeVirt has deprecated"
 	hostBits     = "must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
 	cidr         = "must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
@@ -228,20 +230,30 @@ var meshedVirtualMachineCases = map[string]testCase{
 		set:  map[string]any{"spec.mesh.dataPlane": "Ambient", "spec.ports.0.mtls": "Disable"},
 		want: []string{"mesh.dataPlane Ambient does not support mTLS mode Disable"},
 	},
-	"mode of a port":          {set: map[string]any{"spec.ports.0.mtls": "Permissive"}},
-	"unknown mode of a port":  {set: map[string]any{"spec.ports.0.mtls": "Off"}, want: []string{"spec.ports[0].mtls: Unsupported value"}},
-	"mode of a direct port":   {set: map[string]any{"spec.ports.1.mtls": "Strict"}, want: []string{mtlsViaMesh}},
-	"mode of a UDP port":      {set: map[string]any{"spec.ports.2": udp(map[string]any{"mtls": "Disable"})}, want: []string{mtlsViaMesh}},
-	"mode of a port via Mesh": {set: map[string]any{"spec.ports.0.via": "Mesh", "spec.ports.0.protocol": "TCP", "spec.ports.0.mtls": "Disable"}},
-	"timeout":                {set: map[string]any{"spec.mesh.traffic.timeout": "1m30s"}},
-	"timeout without a unit": {set: map[string]any{"spec.mesh.traffic.timeout": "30"}, want: []string{"spec.mesh.traffic.timeout", "should match"}},
-	"retries":                {set: map[string]any{"spec.mesh.traffic.retries": map[string]any{"attempts": int64(3), "perTryTimeout": "2s", "retryOn": "5xx"}}},
+	"mode of a port":                {set: map[string]any{"spec.ports.0.mtls": "Permissive"}},
+	"unknown mode of a port":        {set: map[string]any{"spec.ports.0.mtls": "Off"}, want: []string{"spec.ports[0].mtls: Unsupported value"}},
+	"mode of a direct port":         {set: map[string]any{"spec.ports.1.mtls": "Strict"}, want: []string{mtlsViaMesh}},
+	"mode of a UDP port":            {set: map[string]any{"spec.ports.2": udp(map[string]any{"mtls": "Disable"})}, want: []string{mtlsViaMesh}},
+	"mode of a port via Mesh":       {set: map[string]any{"spec.ports.0.via": "Mesh", "spec.ports.0.protocol": "TCP", "spec.ports.0.mtls": "Disable"}},
+	"timeout":                       {set: map[string]any{"spec.ports.0.timeout": "1m30s"}},
+	"timeout without a unit":        {set: map[string]any{"spec.ports.0.timeout": "30"}, want: []string{"spec.ports[0].timeout", "should match"}},
+	"timeout of a gRPC port":        {set: map[string]any{"spec.ports.0.timeout": "5s", "spec.ports.0.appProtocol": "grpc"}},
+	"timeout without appProtocol":   {set: map[string]any{"spec.ports.0.timeout": "5s", "spec.ports.0.appProtocol": removed}},
+	"timeout of a TCP port":         {set: map[string]any{"spec.ports.0.timeout": "5s", "spec.ports.0.appProtocol": "tcp"}, want: []string{onlyHTTP}},
+	"timeout of a direct port":      {set: map[string]any{"spec.ports.1.timeout": "5s"}, want: []string{onlyHTTP}},
+	"retries of a UDP port":         {set: map[string]any{"spec.ports.2": udp(map[string]any{"retries": map[string]any{"attempts": int64(1)}})}, want: []string{onlyHTTP}},
+	"retries":                       {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(3), "perTryTimeout": "2s", "retryOn": "gateway-error"}}},
+	"retries turned off":            {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(0)}}},
+	"retries turned off, with more": {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(0), "retryOn": "reset"}}, want: []string{attempts}},
+	"negative retries":              {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(-1)}}, want: []string{attempts}},
+	"empty retries":                 {set: map[string]any{"spec.ports.0.retries": map[string]any{}}},
+	"retries without attempts":      {set: map[string]any{"spec.ports.0.retries": map[string]any{"retryOn": "reset"}}, want: []string{attempts}},
 	"typo in retries": {
-		set:  map[string]any{"spec.mesh.traffic.retries": map[string]any{"atempts": int64(3)}},
-		want: []string{`unknown field "spec.mesh.traffic.retries.atempts"`},
+		set:  map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(1), "retriesOn": "reset"}},
+		want: []string{`unknown field "spec.ports[0].retries.retriesOn"`},
 	},
 	"retries that Istio rejects": {
-		set:  map[string]any{"spec.mesh.traffic.retries.perTryTimeout": "0s"},
+		set:  map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(1), "perTryTimeout": "0s"}},
 		want: []string{"must be a valid duration greater than 1ms"},
 	},
 	"trafficPolicy": {set: map[string]any{"spec.mesh.trafficPolicy": map[string]any{

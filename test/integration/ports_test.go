@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -59,12 +60,47 @@ func (s *suite) created(b *builders.MVMBuilder) *v1alpha1.MeshedVirtualMachine {
 func TestPolicyOfPorts(t *testing.T) {
 	s := start(t)
 	o := s.created(builders.MVM("web").
-		Ports(builders.HTTP("http", 80, 8080), builders.TCP("db", 5432), builders.Direct("ssh", 22)).
+		Ports(builders.HTTP("http", 80, 8080), builders.TCP("grpc-api", 9000), builders.TCP("db", 5432), builders.Direct("ssh", 22)).
+		Timeout("http", "5s").Retries("http", &networkingv1alpha3.HTTPRetry{}).
+		Retries("grpc-api", &networkingv1alpha3.HTTPRetry{Attempts: 3, RetryOn: "unavailable"}).
 		PortMTLS("db", v1alpha1.MTLSModePermissive))
 	s.converge(o)
 	if err := s.specIs(children.PeerAuthenticationKind, `{selector: {matchLabels: {meshvm.io/meshed-virtual-machine: web}}, mtls: {mode: STRICT},
 		portLevelMtls: {"22": {mode: DISABLE}, "5432": {mode: PERMISSIVE}}}`); err != nil {
 		t.Error(err)
+	}
+	routes, err := s.read(children.VirtualServiceKind, o.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	http, _, err := nestedList(routes.Object, "spec", "http")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []map[string]any{
+		{"name": "http", "timeout": "5s", "retries": map[string]any{}}, // No attempts: retries are turned off.
+		{"name": "grpc-api", "retries": map[string]any{"attempts": int64(3), "retryOn": "unavailable"}},
+	} {
+		delete(http[i], "match")
+		delete(http[i], "route")
+		if diff := cmp.Diff(want, http[i]); diff != "" {
+			t.Errorf("HTTP route %d (-want +got):\n%s", i, diff)
+		}
+	}
+	service, err := s.read(children.ServiceKind, o.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports, _, err := nestedList(service.Object, "spec", "ports")
+	if err != nil {
+		t.Fatal(err)
+	}
+	protocols := map[any]any{}
+	for _, p := range ports {
+		protocols[p["name"]] = p["appProtocol"]
+	}
+	if diff := cmp.Diff(map[any]any{"http": "http", "grpc-api": "grpc", "db": "tcp", "ssh": "tcp"}, protocols); diff != "" {
+		t.Errorf("application protocols (-want +got):\n%s", diff)
 	}
 	s.quiet()
 	s.calls.reset(nil)
@@ -98,6 +134,12 @@ func TestRejectedPolicyOfPorts(t *testing.T) {
 	s.converge(o)
 	before := s.mvm(o.Name)
 	for message, change := range map[string]func(*v1alpha1.MeshedVirtualMachineSpec){
+		`spec.ports[0].timeout: applies only to HTTP, and the protocol of port "db" is tcp`: func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+			spec.Ports = []v1alpha1.Port{{Name: "db", Port: 80, Timeout: "5s"}}
+		},
+		`spec.ports[1].targetPort: port "http-a" has the same TCP port 80 of the guest`: func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+			spec.Ports = []v1alpha1.Port{{Name: "http-a", Port: 80}, {Name: "grpc-b", Port: 81, TargetPort: 80}}
+		},
 		`spec.ports[1].mtls: port "a" has the same port 80 of the guest and mutual TLS mode Strict instead of Permissive`: func(spec *v1alpha1.MeshedVirtualMachineSpec) {
 			spec.Ports = []v1alpha1.Port{{Name: "a", Port: 80}, {Name: "b", Port: 81, TargetPort: 80, MTLS: v1alpha1.MTLSModePermissive}}
 		},

@@ -6,7 +6,7 @@
 //   - spec.virtualMachine is KubeVirt's VirtualMachineSpec. The schema is
 //     derived from the types and markers of the required version of
 //     kubevirt.io/api, in the same way as KubeVirt derives it.
-//   - spec.mesh.trafficPolicy and spec.mesh.traffic.retries have the schemas of
+//   - spec.mesh.trafficPolicy and spec.ports[].retries have the schemas of
 //     the CRDs in the required version of istio.io/api. controller-gen cannot
 //     read Istio's Go types, which are generated from protobuf.
 //
@@ -70,7 +70,7 @@ func run(file string) error {
 		err := errors.Join(
 			graft(root, virtualMachine, "spec", "virtualMachine"),
 			graft(root, trafficPolicy, "spec", "mesh", "trafficPolicy"),
-			graft(root, retries, "spec", "mesh", "traffic", "retries"),
+			graft(root, retries, "spec", "ports", items, "retries"),
 		)
 		if err != nil {
 			return fmt.Errorf("version %s: %w", crd.Spec.Versions[i].Name, err)

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -38,6 +39,12 @@ func graft(root, schema *extv1.JSONSchemaProps, path ...string) error {
 	name := path[len(path)-1]
 	// Properties is a map of values, so the change must be written back at each
 	// level.
+	if len(path) > 1 && path[0] == items {
+		if root.Items == nil || root.Items.Schema == nil {
+			return errors.New("no items")
+		}
+		return graft(root.Items.Schema, schema, path[1:]...)
+	}
 	if len(path) > 1 {
 		child, ok := root.Properties[path[0]]
 		if !ok {

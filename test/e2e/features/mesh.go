@@ -30,7 +30,7 @@ func newPair(t *suite.T, namespace string) *pair {
 	t.Helper()
 	ms := t.Machines(namespace,
 		suite.Machine{Name: "one", Version: "v1"},
-		suite.Machine{Name: "two", Version: "v2", Mesh: "{traffic: {timeout: 1s, retries: {attempts: 3, perTryTimeout: 900ms, retryOn: 5xx}}}"})
+		suite.Machine{Name: "two", Version: "v2", HTTP: "timeout: 1s, retries: {attempts: 3, perTryTimeout: 900ms, retryOn: gateway-error}"})
 	return &pair{ms, ms.Pods["one"], ms.Pods["two"]}
 }
 

@@ -24,8 +24,8 @@ import (
 type Machine struct {
 	Name    string
 	Version string
-	// Mesh is the value of spec.mesh in YAML.
-	Mesh string
+	// HTTP are additional fields of the port http in YAML.
+	HTTP string
 	// Template are additional fields of the VirtualMachineInstance's spec in YAML,
 	// on one line.
 	Template string
@@ -42,9 +42,6 @@ spec:
 `
 	if m.Version != "" {
 		out += "  version: " + m.Version + "\n"
-	}
-	if m.Mesh != "" {
-		out += "  mesh: " + m.Mesh + "\n"
 	}
 	out += `  virtualMachine:
     runStrategy: Always
@@ -64,10 +61,14 @@ spec:
               kernelArgs: console=ttyS0 panic=-1 guest.name=%[1]s
               container: {image: "localhost/meshvm/guest:dev", kernelPath: /boot/vmlinuz, initrdPath: /boot/initrd}
   ports:
-  - {name: http, port: 80, targetPort: 8080, appProtocol: http}
+  - {name: http, port: 80, targetPort: 8080, appProtocol: http%[2]s}
   - {name: lines, port: 9100, appProtocol: tcp}
 `
-	return fmt.Appendf(nil, out, m.Name)
+	http := m.HTTP
+	if http != "" {
+		http = ", " + http
+	}
+	return fmt.Appendf(nil, out, m.Name, http)
 }
 
 // Machines are machines in one namespace with two clients.
