@@ -28,7 +28,7 @@ func TestReadiness(t *testing.T) {
 	r := readiness{elected: elected, Reader: cached{
 		vms: []v1alpha1.MeshedVirtualMachine{
 			vm("web", condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)),
-			vm("db", condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonStopped)),
+			vm("db", condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonStopped)),
 			vm("new", nil),
 		},
 		nats: []v1alpha1.PodNATConfiguration{{
@@ -48,7 +48,7 @@ func TestReadiness(t *testing.T) {
 	want := `
 # HELP meshvm_meshedvirtualmachine_ready Whether the condition Ready of the MeshedVirtualMachine is True (1) or not (0), with the reason of the condition.
 # TYPE meshvm_meshedvirtualmachine_ready gauge
-meshvm_meshedvirtualmachine_ready{name="db",namespace="shop",reason="Stopped"} 0
+meshvm_meshedvirtualmachine_ready{name="db",namespace="shop",reason="Stopped"} 1
 meshvm_meshedvirtualmachine_ready{name="new",namespace="shop",reason="Pending"} 0
 meshvm_meshedvirtualmachine_ready{name="web",namespace="shop",reason="Ready"} 1
 # HELP meshvm_podnatconfiguration_programmed Whether the condition Programmed of the PodNATConfiguration is True (1) or not (0), with the reason of the condition.

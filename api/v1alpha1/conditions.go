@@ -18,7 +18,7 @@ const (
 	// leading manager updates conditions. If it fails, conditions can be outdated
 	// until its lease expires.
 	//
-	// Possible reasons when True: Ready.
+	// Possible reasons when True: Ready, Stopped.
 	// When False: the reason of the first condition that does not have its
 	// desired status.
 	// When Unknown: Pending.
@@ -83,11 +83,12 @@ const (
 	ConditionMeshPolicyEffective ConditionType = "MeshPolicyEffective"
 
 	// ConditionVirtualMachineReady reports the condition Ready of the KubeVirt
-	// VirtualMachine.
+	// VirtualMachine. It is also True while the guest is stopped, as its run
+	// strategy specifies.
 	//
-	// Possible reasons when True: Running.
+	// Possible reasons when True: Running, Stopped.
 	// When False: NotCreated, Starting, Provisioning, VolumeFailed,
-	// Unschedulable, ImagePullFailed, CrashLoop, Stopping, Stopped, Paused,
+	// Unschedulable, ImagePullFailed, CrashLoop, Stopping, GuestFailed, Paused,
 	// GuestNotReady, LinkDown, Conflict, InvalidSpec, FieldUnsupported,
 	// ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
@@ -96,9 +97,10 @@ const (
 	// ConditionNATProgrammed reports whether the rules that were read back from
 	// the kernel match the spec in every running virt-launcher pod that may run
 	// the guest. The target of a migration is not considered while its guest is
-	// delayed.
+	// delayed. It is True without a pod only while the guest is stopped, as its
+	// run strategy specifies.
 	//
-	// Possible reasons when True: Programmed.
+	// Possible reasons when True: Programmed, NoPod.
 	// When False: NoPod, Programming, Conflict, InvalidSpec, ApplyFailed,
 	// OutOfDate, or the reason of the first PodNATConfiguration that is not
 	// Ready.
@@ -238,9 +240,12 @@ const (
 	// not have a field of the spec. The message contains the path of the field and
 	// the version. The operator retries when the CRD changes.
 	ReasonFieldUnsupported ConditionReason = "FieldUnsupported"
-	// ReasonStopped: the VirtualMachine is stopped according to its run
-	// strategy.
+	// ReasonStopped: the guest is stopped, and its run strategy does not start
+	// it.
 	ReasonStopped ConditionReason = "Stopped"
+	// ReasonGuestFailed: the guest has failed, and its run strategy does not
+	// start it again. The message contains the resolution.
+	ReasonGuestFailed ConditionReason = "GuestFailed"
 	// ReasonPaused: the guest is paused, or reconciliation is suspended by the
 	// annotation meshvm.io/paused.
 	ReasonPaused ConditionReason = "Paused"

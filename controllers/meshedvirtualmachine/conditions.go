@@ -32,6 +32,7 @@ func (s *scope) conditions() []conditions.Condition {
 		explainPause(positive)
 	}
 	all := conditions.Summarize(positive, s.progress(positive))
+	explainStop(all)
 	if names := s.conflicts(); len(names) > 0 {
 		all = append(all, conditions.True(v1alpha1.ConditionConflicted, v1alpha1.ReasonConflict, strings.Join(names, "; ")))
 	}
@@ -67,6 +68,16 @@ func explainPause(all []conditions.Condition) {
 	}
 }
 
+// explainStop sets the reason of Ready if it is True while the guest is stopped.
+func explainStop(all []conditions.Condition) {
+	vm, _ := conditions.Find(all, v1alpha1.ConditionVirtualMachineReady)
+	for i := range all {
+		if c := &all[i]; c.Type == v1alpha1.ConditionReady && c.Status == metav1.ConditionTrue && vm.Reason == v1alpha1.ReasonStopped {
+			c.Reason, c.Message = vm.Reason, vm.Message
+		}
+	}
+}
+
 // restartRequired returns the reason why the running guest must be restarted,
 // or an empty string. The labels of a pod are the labels at its start.
 func (s *scope) restartRequired() string {
@@ -84,7 +95,7 @@ func (s *scope) restartRequired() string {
 
 // atRest contains the reasons of guests that are not available because a user
 // requests it.
-var atRest = []v1alpha1.ConditionReason{v1alpha1.ReasonStopped, v1alpha1.ReasonPaused, v1alpha1.ReasonLinkDown}
+var atRest = []v1alpha1.ConditionReason{v1alpha1.ReasonPaused, v1alpha1.ReasonLinkDown}
 
 // linkDown reports whether the guest's interface on the pod network is down, by the
 // spec or by another client. KubeVirt copies the state from the VirtualMachine to the
@@ -115,6 +126,9 @@ func (s *scope) progress(positive []conditions.Condition) conditions.Progress {
 		return conditions.Stalled
 	}
 	vm, _ := conditions.Find(positive, v1alpha1.ConditionVirtualMachineReady)
+	if vm.Reason == v1alpha1.ReasonGuestFailed {
+		return conditions.Stalled
+	}
 	if s.paused || slices.Contains(atRest, vm.Reason) {
 		return conditions.Idle
 	}
@@ -250,6 +264,7 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 	ready := s.vmCondition(kubevirtv1.VirtualMachineReady)
 	paused := s.vmCondition(kubevirtv1.VirtualMachinePaused)
 	awaiting := s.awaitingRules()
+	end, ended := s.afterEnd()
 	switch {
 	case s.children == nil:
 		return conditions.Unknown(t, v1alpha1.ReasonPending, "not checked because DependenciesAvailable is not True")
@@ -257,8 +272,8 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonNotCreated, "waiting for the Service and the Istio objects before creating the VirtualMachine")
 	case s.vm == nil:
 		return conditions.False(t, v1alpha1.ReasonNotCreated, "the VirtualMachine does not exist yet")
-	case s.ended():
-		return conditions.False(t, v1alpha1.ReasonStopped, s.whyEnded())
+	case ended:
+		return end
 	case s.stopping():
 		return conditions.False(t, v1alpha1.ReasonStopping, "KubeVirt is shutting down the guest")
 	case s.unpauseError != nil:
@@ -310,7 +325,10 @@ func (s *scope) natProgrammed() conditions.Condition {
 	if s.nats == nil {
 		return conditions.Unknown(t, v1alpha1.ReasonPending, notCheckedMessage)
 	}
-	if len(s.guestPods) == 0 {
+	switch {
+	case len(s.guestPods) == 0 && s.stopped():
+		return conditions.True(t, v1alpha1.ReasonNoPod, "the guest is stopped, so no pod needs rules")
+	case len(s.guestPods) == 0:
 		return conditions.False(t, v1alpha1.ReasonNoPod, "no live virt-launcher pod exists")
 	}
 	waiting := ""

@@ -21,11 +21,12 @@ func (s *scope) writeStatus() {
 	st.ObservedGeneration = s.mvm.Generation
 	st.Conditions = conditions.Merge(st.Conditions, s.mvm.Generation, stated...)
 	nat, _ := conditions.Find(stated, v1alpha1.ConditionNATProgrammed)
+	verified := nat.Status == metav1.ConditionTrue && len(s.guestPods) > 0
 	policy, _ := conditions.Find(stated, v1alpha1.ConditionMeshPolicyApplied)
 	switch {
 	case s.invalid == nil || st.MTLS.DeclaredMode == "":
-		st.MTLS = s.mtls(nat.Status == metav1.ConditionTrue && policy.Status == metav1.ConditionTrue && s.policies != nil)
-	case !s.stillInEffect(nat):
+		st.MTLS = s.mtls(verified && policy.Status == metav1.ConditionTrue && s.policies != nil)
+	case len(s.guestPods) == 0 || !s.stillInEffect(nat):
 		st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
 	default:
 		st.MTLS.EffectiveMode = s.weakestByRules(st.MTLS.EffectiveMode)

@@ -37,7 +37,7 @@ func world(mods ...func(*scope)) *scope {
 		dependenciesKnown: true,
 		mvm:               mvm, before: mvm.DeepCopy(), vmi: vmi, pods: []corev1.Pod{*pod},
 		children: map[apply.Key]*unstructured.Unstructured{}, failures: map[apply.Key]error{},
-		vm: &kubevirtv1.VirtualMachine{Status: kubevirtv1.VirtualMachineStatus{
+		vm: &kubevirtv1.VirtualMachine{Spec: kubevirtv1.VirtualMachineSpec{RunStrategy: new(kubevirtv1.RunStrategyAlways)}, Status: kubevirtv1.VirtualMachineStatus{
 			PrintableStatus: kubevirtv1.VirtualMachineStatusRunning,
 			Conditions:      []kubevirtv1.VirtualMachineCondition{{Type: kubevirtv1.VirtualMachineReady, Status: corev1.ConditionTrue}},
 		}},
@@ -84,6 +84,16 @@ func fails(kind schema.GroupVersionKind, err error) func(*scope) {
 
 func setNAT(status metav1.ConditionStatus, reason v1alpha1.ConditionReason, observed int64) func(*scope) {
 	return func(s *scope) { s.nats[s.pods[0].UID] = nat(s.pods[0].UID, status, reason, observed) }
+}
+
+// stoppedWith makes KubeVirt report a guest without a VirtualMachineInstance as
+// stopped.
+func stoppedWith(strategy kubevirtv1.VirtualMachineRunStrategy) func(*scope) {
+	return func(s *scope) {
+		s.vm.Spec.RunStrategy = &strategy
+		s.vm.Status = kubevirtv1.VirtualMachineStatus{PrintableStatus: kubevirtv1.VirtualMachineStatusStopped}
+		s.vmi, s.pods = nil, nil
+	}
 }
 
 func vmCondition(t kubevirtv1.VirtualMachineConditionType, status corev1.ConditionStatus) func(*scope) {
@@ -177,11 +187,26 @@ func TestConditions(t *testing.T) {
 			[]string{"NATProgrammed=False/Programming"},
 		},
 		"stopped on purpose": {
-			world(func(s *scope) {
-				s.vm.Status = kubevirtv1.VirtualMachineStatus{PrintableStatus: kubevirtv1.VirtualMachineStatusStopped}
-				s.vmi, s.pods = nil, nil
+			world(stoppedWith(kubevirtv1.RunStrategyHalted)),
+			[]string{"VirtualMachineReady=True/Stopped", "NATProgrammed=True/NoPod", "Ready=True/Stopped", "-Reconciling", "-Stalled"},
+		},
+		"stopped, and KubeVirt starts it": {
+			world(stoppedWith(kubevirtv1.RunStrategyAlways)),
+			[]string{"VirtualMachineReady=False/Starting", "NATProgrammed=False/NoPod", "Ready=False/Starting", "Reconciling=True/Progressing"},
+		},
+		"stopped on purpose, with a foreign Service": {
+			world(stoppedWith(kubevirtv1.RunStrategyHalted), fails(children.ServiceKind, conflict)),
+			[]string{"VirtualMachineReady=True/Stopped", "NATProgrammed=True/NoPod", "Ready=False/Conflict", "Stalled=True/Conflict"},
+		},
+		"to be stopped, and still running": {
+			world(func(s *scope) { s.vm.Spec.RunStrategy = new(kubevirtv1.RunStrategyHalted) }),
+			[]string{"VirtualMachineReady=False/Stopping", "Ready=False/Stopping", "Reconciling=True/Progressing"},
+		},
+		"a guest that failed and is not started again": {
+			world(stoppedWith(kubevirtv1.RunStrategyOnce), func(s *scope) {
+				s.vmi = builders.VMI("web").Phase(kubevirtv1.Failed).Obj()
 			}),
-			[]string{"VirtualMachineReady=False/Stopped", "NATProgrammed=False/NoPod", "Ready=False/Stopped", "-Reconciling", "-Stalled"},
+			[]string{"VirtualMachineReady=False/GuestFailed", "NATProgrammed=False/NoPod", "Ready=False/GuestFailed", "Stalled=True/GuestFailed"},
 		},
 		"paused while it is still reported as ready": {
 			world(vmCondition(kubevirtv1.VirtualMachinePaused, corev1.ConditionTrue)),

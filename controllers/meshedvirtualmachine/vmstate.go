@@ -47,17 +47,60 @@ func (s *scope) ended() bool {
 	return s.vm.Status.PrintableStatus == kubevirtv1.VirtualMachineStatusStopped && (s.vmi == nil || s.vmi.IsFinal())
 }
 
-func (s *scope) whyEnded() string {
-	if s.vmi == nil {
-		return "the VirtualMachine is stopped"
+// strategy returns the run strategy of the VirtualMachine. If the spec sets one, the
+// operator enforces it.
+func (s *scope) strategy() kubevirtv1.VirtualMachineRunStrategy {
+	strategy, err := s.vm.RunStrategy()
+	if err != nil {
+		return kubevirtv1.RunStrategyUnknown
 	}
-	return fmt.Sprintf("the guest has terminated (phase %s), and its run strategy does not start it again: run virtctl start %s", s.vmi.Status.Phase, s.mvm.Name)
+	return strategy
+}
+
+// afterEnd returns the condition VirtualMachineReady of a guest that has ended and that
+// its run strategy does not start again. Such a guest is in its desired state unless
+// it has failed.
+func (s *scope) afterEnd() (c conditions.Condition, stays bool) {
+	const t = v1alpha1.ConditionVirtualMachineReady
+	if s.vm == nil || !s.ended() {
+		return conditions.Condition{}, false
+	}
+	strategy := s.strategy()
+	failed := s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Failed
+	switch {
+	case strategy == kubevirtv1.RunStrategyHalted:
+		return conditions.True(t, v1alpha1.ReasonStopped, "the guest is stopped, as its run strategy Halted specifies"), true
+	case failed && (strategy == kubevirtv1.RunStrategyManual || strategy == kubevirtv1.RunStrategyOnce):
+		return conditions.False(t, v1alpha1.ReasonGuestFailed,
+			fmt.Sprintf("the guest has failed, and its run strategy %s does not start it again: %s", strategy, s.howToStart(strategy))), true
+	case strategy == kubevirtv1.RunStrategyManual, strategy == kubevirtv1.RunStrategyOnce, strategy == kubevirtv1.RunStrategyRerunOnFailure && !failed:
+		return conditions.True(t, v1alpha1.ReasonStopped,
+			fmt.Sprintf("the guest is stopped, and its run strategy %s does not start it: to start it, %s", strategy, s.howToStart(strategy))), true
+	default:
+		return conditions.Condition{}, false
+	}
+}
+
+// howToStart returns the command that starts a stopped guest. KubeVirt refuses to start
+// a guest with the run strategy Once again (KubeVirt, pkg/virt-api/rest/lifecycle.go).
+func (s *scope) howToStart(strategy kubevirtv1.VirtualMachineRunStrategy) string {
+	if strategy == kubevirtv1.RunStrategyOnce {
+		return "set spec.virtualMachine.runStrategy to Always or Manual"
+	}
+	return "run virtctl -n " + s.mvm.Namespace + " start " + s.mvm.Name
+}
+
+// stopped reports whether the guest is stopped, as its run strategy permits.
+func (s *scope) stopped() bool {
+	c := s.virtualMachineReady()
+	return c.Status == metav1.ConditionTrue && c.Reason == v1alpha1.ReasonStopped
 }
 
 // stopping reports whether KubeVirt is shutting down the guest.
 func (s *scope) stopping() bool {
 	p := s.vm.Status.PrintableStatus
-	return p == kubevirtv1.VirtualMachineStatusStopping || p == kubevirtv1.VirtualMachineStatusTerminating
+	return p == kubevirtv1.VirtualMachineStatusStopping || p == kubevirtv1.VirtualMachineStatusTerminating ||
+		s.strategy() == kubevirtv1.RunStrategyHalted && s.vmi != nil
 }
 
 // notStarted returns the condition VirtualMachineReady of a guest that is not

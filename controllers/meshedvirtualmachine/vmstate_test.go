@@ -109,14 +109,48 @@ func TestGuestDoesNotStart(t *testing.T) {
 		"rules not ready":              {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse, initState(hanging))), v1alpha1.ReasonStarting, "the guest starts when the rules of pod virt-launcher-web-abcde are verified"},
 		"gate still waits":             {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(done))), v1alpha1.ReasonStarting, "its container meshvm-gate has not completed yet"},
 		"stopping":                     {notRunning(kubevirtv1.VirtualMachineStatusStopping, withPod(kubevirtv1.Running, metav1.ConditionTrue)), v1alpha1.ReasonStopping, "shutting down the guest"},
-		"ended":                        {notRunning(kubevirtv1.VirtualMachineStatusStopped, func(s *scope) { s.vmi = builders.VMI("web").Obj(); s.vmi.Status.Phase = kubevirtv1.Succeeded }), v1alpha1.ReasonStopped, "the guest has terminated (phase Succeeded)"},
-		"stopped":                      {notRunning(kubevirtv1.VirtualMachineStatusStopped), v1alpha1.ReasonStopped, "the VirtualMachine is stopped"},
 		"started again":                {notRunning(kubevirtv1.VirtualMachineStatusStopped, withPod(kubevirtv1.Pending, metav1.ConditionFalse)), v1alpha1.ReasonStarting, "the guest starts when the rules of pod"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := tc.scope.virtualMachineReady()
 			if c.Status != metav1.ConditionFalse || c.Reason != tc.reason || !strings.Contains(c.Message, tc.message) {
 				t.Errorf("got %s/%s %q\nwant False/%s %q", c.Status, c.Reason, c.Message, tc.reason, tc.message)
+			}
+		})
+	}
+}
+
+// TestEndedGuests checks which ended guests are in their desired state.
+func TestEndedGuests(t *testing.T) {
+	const again = "to start it, run virtctl -n shop start web"
+	for name, tc := range map[string]struct {
+		strategy kubevirtv1.VirtualMachineRunStrategy
+		phase    kubevirtv1.VirtualMachineInstancePhase
+		status   metav1.ConditionStatus
+		reason   v1alpha1.ConditionReason
+		message  string
+	}{
+		"Halted":                      {kubevirtv1.RunStrategyHalted, "", metav1.ConditionTrue, v1alpha1.ReasonStopped, "as its run strategy Halted specifies"},
+		"Halted, guest failed":        {kubevirtv1.RunStrategyHalted, kubevirtv1.Failed, metav1.ConditionTrue, v1alpha1.ReasonStopped, ""},
+		"Manual, never started":       {kubevirtv1.RunStrategyManual, "", metav1.ConditionTrue, v1alpha1.ReasonStopped, again},
+		"Manual, shut down by itself": {kubevirtv1.RunStrategyManual, kubevirtv1.Succeeded, metav1.ConditionTrue, v1alpha1.ReasonStopped, again},
+		"Manual, failed":              {kubevirtv1.RunStrategyManual, kubevirtv1.Failed, metav1.ConditionFalse, v1alpha1.ReasonGuestFailed, "its run strategy Manual does not start it again: run virtctl -n shop start web"},
+		"Once, ended":                 {kubevirtv1.RunStrategyOnce, kubevirtv1.Succeeded, metav1.ConditionTrue, v1alpha1.ReasonStopped, "set spec.virtualMachine.runStrategy"},
+		"Once, failed":                {kubevirtv1.RunStrategyOnce, kubevirtv1.Failed, metav1.ConditionFalse, v1alpha1.ReasonGuestFailed, "set spec.virtualMachine.runStrategy"},
+		"RerunOnFailure, ended":       {kubevirtv1.RunStrategyRerunOnFailure, kubevirtv1.Succeeded, metav1.ConditionTrue, v1alpha1.ReasonStopped, again},
+		"RerunOnFailure, failed":      {kubevirtv1.RunStrategyRerunOnFailure, kubevirtv1.Failed, metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
+		"Always, ended":               {kubevirtv1.RunStrategyAlways, kubevirtv1.Succeeded, metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := notRunning(kubevirtv1.VirtualMachineStatusStopped, func(s *scope) {
+				s.vm.Spec.RunStrategy = &tc.strategy
+				if tc.phase != "" {
+					s.vmi = builders.VMI("web").Phase(tc.phase).Obj()
+				}
+			})
+			c := s.virtualMachineReady()
+			if c.Status != tc.status || c.Reason != tc.reason || !strings.Contains(c.Message, tc.message) {
+				t.Errorf("got %s/%s %q\nwant %s/%s %q", c.Status, c.Reason, c.Message, tc.status, tc.reason, tc.message)
 			}
 		})
 	}

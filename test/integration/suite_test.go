@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -21,7 +22,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/controllers"
@@ -33,6 +33,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
+	"meshvm.io/meshvm/test/argocd"
 	"meshvm.io/meshvm/test/testenv"
 )
 
@@ -271,11 +272,7 @@ func (s *suite) awaitNAT(pod *corev1.Pod, wants ...want) *v1alpha1.PodNATConfigu
 // kstatusAgrees compares Ready with the result of Flux and kpt.
 func (s *suite) kstatusAgrees(o client.Object) {
 	s.Helper()
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-	if err != nil {
-		s.Fatal(err)
-	}
-	u := &unstructured.Unstructured{Object: content}
+	u := &unstructured.Unstructured{Object: s.content(o)}
 	gvk, err := s.GroupVersionKindFor(o)
 	if err != nil {
 		s.Fatal(err)
@@ -304,7 +301,28 @@ func (s *suite) kstatusAgrees(o client.Object) {
 	if result.Status != expected {
 		s.Errorf("kstatus of %s %s is %s (%s), want %s", gvk.Kind, o.GetName(), result.Status, result.Message, expected)
 	}
+	if gvk.Kind == "MeshedVirtualMachine" {
+		s.argoCDAgrees(u, result.Status)
+	}
 	if os.Getenv("MESHVM_VERBOSE") != "" {
 		s.Logf("kstatus: %s %s is %s", gvk.Kind, o.GetName(), result.Status)
+	}
+}
+
+// argoCDAgrees compares the health in Argo CD with the result of kstatus.
+func (s *suite) argoCDAgrees(o *unstructured.Unstructured, kstatus status.Status) {
+	s.Helper()
+	health, message, err := argocd.Health(o)
+	if err != nil {
+		s.Fatal(err)
+	}
+	want := map[status.Status][]string{
+		status.CurrentStatus:     {"Healthy", "Suspended"},
+		status.InProgressStatus:  {"Progressing", "Suspended"},
+		status.FailedStatus:      {"Degraded"},
+		status.TerminatingStatus: {"Progressing"},
+	}[kstatus]
+	if !slices.Contains(want, health) {
+		s.Errorf("the health of %s in Argo CD is %s (%s), and kstatus is %s", o.GetName(), health, message, kstatus)
 	}
 }
