@@ -58,15 +58,16 @@ const (
 	// ConditionServiceReady reports whether the Service is applied.
 	//
 	// Possible reasons when True: Applied.
-	// When False: Conflict, InvalidSpec, ApplyFailed, OutOfDate.
+	// When False: Conflict, InvalidSpec, QuotaExceeded, Forbidden, ApplyFailed,
+	// OutOfDate.
 	// When Unknown: Pending.
 	ConditionServiceReady ConditionType = "ServiceReady"
 
 	// ConditionMeshPolicyApplied reports whether the Istio objects are applied.
 	//
 	// Possible reasons when True: Applied.
-	// When False: Conflict, InvalidSpec, FieldUnsupported, ApplyFailed,
-	// OutOfDate.
+	// When False: Conflict, InvalidSpec, FieldUnsupported, QuotaExceeded,
+	// Forbidden, ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
@@ -90,7 +91,7 @@ const (
 	// When False: NotCreated, Starting, Provisioning, VolumeFailed,
 	// Unschedulable, ImagePullFailed, CrashLoop, Stopping, GuestFailed, Paused,
 	// GuestNotReady, LinkDown, Conflict, InvalidSpec, FieldUnsupported,
-	// ApplyFailed, OutOfDate.
+	// QuotaExceeded, Forbidden, ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionVirtualMachineReady ConditionType = "VirtualMachineReady"
 
@@ -101,8 +102,8 @@ const (
 	// run strategy specifies.
 	//
 	// Possible reasons when True: Programmed, NoPod.
-	// When False: NoPod, Programming, Conflict, InvalidSpec, ApplyFailed,
-	// OutOfDate, or the reason of the first PodNATConfiguration that is not
+	// When False: NoPod, Programming, Conflict, InvalidSpec, QuotaExceeded,
+	// Forbidden, ApplyFailed, OutOfDate, or the reason of the first PodNATConfiguration that is not
 	// Ready.
 	// When Unknown: Pending.
 	ConditionNATProgrammed ConditionType = "NATProgrammed"
@@ -269,6 +270,13 @@ const (
 	// ReasonPortsDenied: AuthorizationPolicies deny every connection to a port that
 	// the mesh carries. The message names them.
 	ReasonPortsDenied ConditionReason = "PortsDenied"
+	// ReasonQuotaExceeded: a ResourceQuota of the namespace does not permit the
+	// object. The message is that of the API server. The operator retries.
+	ReasonQuotaExceeded ConditionReason = "QuotaExceeded"
+	// ReasonForbidden: the API server does not permit the operator to write the
+	// object, for example because an RBAC permission is missing. The message is
+	// that of the API server. The operator retries.
+	ReasonForbidden ConditionReason = "Forbidden"
 	// ReasonApplyFailed: writing the object failed. The operator retries.
 	ReasonApplyFailed ConditionReason = "ApplyFailed"
 	// ReasonOutOfDate: the object differs from the spec and is not updated

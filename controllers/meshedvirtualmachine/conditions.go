@@ -114,10 +114,7 @@ func primaryDown(spec *kubevirtv1.VirtualMachineInstanceSpec) bool {
 
 // progress classifies an object that is not ready.
 func (s *scope) progress(positive []conditions.Condition) conditions.Progress {
-	stalled := s.invalid != nil || s.missing != nil
-	for _, err := range s.failures {
-		stalled = stalled || errors.Is(err, apply.ErrConflict) || rejected(err) || apply.UnknownField(err) != ""
-	}
+	stalled := s.invalid != nil || s.missing != nil || s.failuresStall()
 	stalled = stalled || slices.ContainsFunc(s.guestPods, guestPod.stalled)
 	if stalled {
 		return conditions.Stalled
@@ -239,21 +236,6 @@ func (s *scope) failureMessage(k children.Kind, err error) string {
 
 func (s *scope) childKey(k children.Kind) apply.Key {
 	return apply.Key{Kind: k.GroupKind(), Name: s.mvm.Name}
-}
-
-func failureReason(err error) v1alpha1.ConditionReason {
-	switch {
-	case errors.Is(err, apply.ErrConflict):
-		return v1alpha1.ReasonConflict
-	case errors.Is(err, apply.ErrDiffers):
-		return v1alpha1.ReasonOutOfDate
-	case apply.UnknownField(err) != "":
-		return v1alpha1.ReasonFieldUnsupported
-	case rejected(err):
-		return v1alpha1.ReasonInvalidSpec
-	default:
-		return v1alpha1.ReasonApplyFailed
-	}
 }
 
 func (s *scope) virtualMachineReady() conditions.Condition {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -223,10 +222,4 @@ func resultFor(s *scope, err error) (ctrl.Result, error) {
 		return ctrl.Result{}, err
 	}
 	return result, nil
-}
-
-// rejected reports whether the API server, or a webhook, rejected the object
-// itself.
-func rejected(err error) bool {
-	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsForbidden(err)
 }

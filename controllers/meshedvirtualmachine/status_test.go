@@ -356,25 +356,3 @@ func TestRoleOfPods(t *testing.T) {
 		})
 	}
 }
-
-func TestResultForFailures(t *testing.T) {
-	conflict := fmt.Errorf("x %w", apply.ErrConflict)
-	refusal := apierrors.NewBadRequest("no")
-	for name, tc := range map[string]struct {
-		failure error
-		requeue bool
-		err     bool
-	}{
-		"a conflict is watched":                      {conflict, false, false},
-		"an object that is being deleted is watched": {fmt.Errorf("x %w", apply.ErrTerminating), false, false},
-		"a rejection is retried after a fixed delay": {refusal, true, false},
-		"any other error uses the queue's back-off":  {errors.New("timeout"), false, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			result, err := resultFor(&scope{failures: map[apply.Key]error{{Name: "web"}: tc.failure}}, nil)
-			if (result.RequeueAfter > 0) != tc.requeue || (err != nil) != tc.err {
-				t.Errorf("got %+v, %v", result, err)
-			}
-		})
-	}
-}
