@@ -19,8 +19,8 @@ const (
 	// until its lease expires.
 	//
 	// Possible reasons when True: Ready, Stopped.
-	// When False: the reason of the first condition that does not have its
-	// desired status.
+	// When False: Terminating, or the reason of the first condition that does
+	// not have its desired status.
 	// When Unknown: Pending.
 	ConditionReady ConditionType = "Ready"
 
@@ -210,6 +210,9 @@ const (
 	// ReasonNameTooLong: the name exceeds the maximum length for live
 	// migration.
 	ReasonNameTooLong ConditionReason = "NameTooLong"
+	// ReasonTerminating: the object is being deleted. The message contains what
+	// the deletion waits for.
+	ReasonTerminating ConditionReason = "Terminating"
 	// ReasonAvailable: KubeVirt and Istio are installed.
 	ReasonAvailable ConditionReason = "Available"
 	// ReasonKubeVirtMissing: the API server does not serve the KubeVirt kind

@@ -30,17 +30,16 @@ const rejectedRetry = time.Minute
 const servedRetry = 5 * time.Second
 
 // Reconcile applies the children of one MeshedVirtualMachine and reports their
-// state. Deletion requires no action: the garbage collector deletes the
-// children, and each PodNATConfiguration has a finalizer of its controller.
+// state. A deletion is only reported.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, err error) {
 	var mvm v1alpha1.MeshedVirtualMachine
 	if err := r.Client.Get(ctx, req.NamespacedName, &mvm); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if !mvm.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil
-	}
 	s := &scope{mvm: mvm.DeepCopy(), before: &mvm, gate: r.StartGate, clusterDomain: r.ClusterDomain, rootNamespace: r.RootNamespace}
+	if !mvm.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, r.reportDeletion(ctx, s)
+	}
 	err = r.reconcileNormal(ctx, s)
 	s.describePods()
 	if err == nil {

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package meshedvirtualmachine
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/conditions"
+)
+
+// reportDeletion reports what the deletion of the object waits for. The garbage
+// collector deletes the children, and each PodNATConfiguration has a finalizer of its
+// controller, so that nothing else is to be done.
+func (r *Reconciler) reportDeletion(ctx context.Context, s *scope) error {
+	missing, _, err := r.upstream.missing(ctx)
+	if err != nil {
+		return err
+	}
+	if missing == nil {
+		if err := r.listChildren(ctx, s); err != nil {
+			return err
+		}
+	}
+	st := &s.mvm.Status
+	st.Conditions = conditions.Terminate(st.Conditions, s.mvm.Generation, deletionMessage(s.mvm, s.children))
+	return conditions.PatchStatus(ctx, r.Client, s.before, s.mvm)
+}
+
+// deletionMessage describes what the deletion of the object waits for. Only a deletion
+// in the foreground waits for the children (Kubernetes, Garbage Collection).
+func deletionMessage(mvm *v1alpha1.MeshedVirtualMachine, children map[apply.Key]*unstructured.Unstructured) string {
+	var reasons []string
+	foreground := slices.Contains(mvm.Finalizers, metav1.FinalizerDeleteDependents)
+	if foreground && len(children) > 0 {
+		names := make([]string, 0, len(children))
+		for key, o := range children {
+			name := key.Kind.Kind + " " + key.Name
+			if f := o.GetFinalizers(); len(f) > 0 {
+				name += " (finalizers " + strings.Join(f, ", ") + ")"
+			}
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		reasons = append(reasons, "the deletion of "+strings.Join(names, ", "))
+	}
+	others := slices.DeleteFunc(slices.Clone(mvm.Finalizers), func(f string) bool { return f == metav1.FinalizerDeleteDependents })
+	if len(others) > 0 {
+		reasons = append(reasons, "the controllers of its finalizers "+strings.Join(others, ", "))
+	}
+	if len(reasons) == 0 {
+		return "the object is being deleted"
+	}
+	return "the object is being deleted and waits for " + strings.Join(reasons, " and for ")
+}
