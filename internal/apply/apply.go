@@ -91,7 +91,7 @@ func (a Applier) Apply(ctx context.Context, desired Object, owner metav1.Object)
 // older than another client's write, and the write fails if another client writes in
 // between. Then it is repeated with the new lists.
 func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructured, owner metav1.Object) (*unstructured.Unstructured, error) {
-	for fresh, attempt := false, 1; ; attempt++ {
+	for fresh, conflicts := false, 0; ; {
 		if err := ownedBy(live, owner); err != nil {
 			return live, err
 		}
@@ -123,9 +123,11 @@ func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructur
 			sent.SetResourceVersion(live.GetResourceVersion())
 		}
 		err := a.send(ctx, sent, client.ForceOwnership)
-		if shared && apierrors.IsConflict(err) && attempt < maxAttempts {
-			fresh = false
-			continue
+		if shared && apierrors.IsConflict(err) {
+			if conflicts++; conflicts < maxAttempts {
+				fresh = false
+				continue
+			}
 		}
 		if err != nil {
 			return live, err
