@@ -74,6 +74,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	nat := &podnatconfiguration.Reconciler{
 		Client:   mgr.GetClient(),
+		Reader:   mgr.GetAPIReader(),
 		Recorder: recorder,
 		Jobs:     o.Jobs,
 		Limits:   limits,

@@ -5,13 +5,16 @@ package podnatconfiguration
 import (
 	"context"
 	"fmt"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/launcherpod"
 )
 
 // guestIsDeleted reports whether the guest is deleted together with the object
@@ -34,26 +37,43 @@ func (r *Reconciler) guestIsDeleted(ctx context.Context, s *scope) (bool, error)
 	}
 }
 
-// isLeftover deletes an object without a controller, for example after a
-// restore from a backup, whose pod and MeshedVirtualMachine do not exist, and
-// reports whether it did. When the MeshedVirtualMachine exists, its controller
-// adopts or deletes the object. The operator creates no object without a
-// controller, and only for an existing pod.
+// hiddenRetry is the delay before a leftover of a hidden pod is examined again. No watch
+// reports the end of such a pod.
+const hiddenRetry = time.Minute
+
+// isLeftover reports whether the object has no controller, for example after a restore
+// from a backup, and its pod and MeshedVirtualMachine do not exist. When the
+// MeshedVirtualMachine exists, its controller adopts or deletes the object. The operator
+// creates no object without a controller, and only for an existing pod.
 func (r *Reconciler) isLeftover(ctx context.Context, s *scope) (bool, error) {
 	if metav1.GetControllerOf(s.config) != nil || s.pod != nil || s.config.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByValue {
 		return false, nil
 	}
 	mvm, err := r.readMVM(ctx, s, s.config.Labels[v1alpha1.LabelMeshedVirtualMachine])
-	if err != nil || mvm != nil {
-		return false, err
+	return err == nil && mvm == nil, err
+}
+
+// dropLeftover deletes a leftover unless its pod is hidden: a user has removed the label
+// by which the operator's cache selects virt-launcher pods. Its pod is therefore read
+// from the API server.
+func (r *Reconciler) dropLeftover(ctx context.Context, s *scope) (ctrl.Result, error) {
+	var pods corev1.PodList
+	named := client.MatchingFields{"metadata.name": s.config.Spec.Pod.Name}
+	if err := r.Reader.List(ctx, &pods, client.InNamespace(s.config.Namespace), named); err != nil {
+		return ctrl.Result{}, fmt.Errorf("read pod %s: %w", s.config.Spec.Pod.Name, err)
+	}
+	for i := range pods.Items {
+		if p := &pods.Items[i]; p.UID == s.config.Spec.Pod.UID && !launcherpod.Ended(p) {
+			return ctrl.Result{RequeueAfter: hiddenRetry}, nil
+		}
 	}
 	uid := s.config.UID
-	err = r.Client.Delete(ctx, s.config.DeepCopy(), client.Preconditions{UID: &uid})
+	err := r.Client.Delete(ctx, s.config.DeepCopy(), client.Preconditions{UID: &uid})
 	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("delete an object of a pod that does not exist: %w", err)
+		return ctrl.Result{}, fmt.Errorf("delete an object of a pod that does not exist: %w", err)
 	}
 	ctrl.LoggerFrom(ctx).Info("Deleted PodNATConfiguration without a pod and without a MeshedVirtualMachine", "pod", s.config.Spec.Pod.Name)
-	return true, nil
+	return ctrl.Result{}, nil
 }
 
 // readMVM returns the MeshedVirtualMachine with this name, or nil if none

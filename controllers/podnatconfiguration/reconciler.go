@@ -52,8 +52,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if !config.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, s)
 	}
-	if left, err := r.isLeftover(ctx, s); err != nil || left {
+	switch left, err := r.isLeftover(ctx, s); {
+	case err != nil:
 		return ctrl.Result{}, err
+	case left:
+		return r.dropLeftover(ctx, s)
 	}
 	r.findDrift(s)
 	if err := r.dropJobs(ctx, s); err != nil {

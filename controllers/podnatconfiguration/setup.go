@@ -38,6 +38,8 @@ import (
 type Reconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
+	// Reader reads from the API server.
+	Reader client.Reader
 	// Recorder emits events.
 	Recorder events.EventRecorder
 	// Jobs is the installation's configuration of rule-writer Jobs.
