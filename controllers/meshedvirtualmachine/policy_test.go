@@ -65,6 +65,10 @@ func TestMeshPolicyEffective(t *testing.T) {
 		"a pod without the label": {world(func(s *scope) {
 			delete(s.pods[0].Labels, v1alpha1.LabelMeshedVirtualMachine)
 		}), metav1.ConditionFalse, v1alpha1.MTLSModePermissive, "label --overwrite pod virt-launcher-web-", v1alpha1.ReasonPodLabelsChanged},
+		"a guest that is older than the MeshedVirtualMachine": {world(func(s *scope) {
+			delete(s.pods[0].Labels, v1alpha1.LabelMeshedVirtualMachine)
+			delete(s.vmi.Labels, v1alpha1.LabelMeshedVirtualMachine)
+		}), metav1.ConditionFalse, v1alpha1.MTLSModePermissive, "restart the guest", v1alpha1.ReasonPodLabelsChanged},
 		"the operator's, edited while paused": {
 			world(ownPermits, differs, func(s *scope) { s.paused = true }), metav1.ConditionFalse, v1alpha1.MTLSModeDisable,
 			"paused by the annotation meshvm.io/paused; remove it to resume: PeerAuthentication shop/web of the operator differs from the spec: port \"http\" has mutual TLS mode Permissive", v1alpha1.ReasonOutOfDate,

@@ -3,9 +3,11 @@
 package integration
 
 import (
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -98,6 +100,22 @@ func TestGuestOfForeignVirtualMachine(t *testing.T) {
 		if err := s.allOwned(o.Name); err != nil {
 			t.Error(err)
 		}
+		// The labels of the guest, and therefore those of its pods, are older.
+		got := s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyEffective, no, v1alpha1.ReasonPodLabelsChanged})
+		message := meta.FindStatusCondition(got.Status.Conditions, string(v1alpha1.ConditionMeshPolicyEffective)).Message
+		if !strings.Contains(message, "restart the guest") || strings.Contains(message, "kubectl") {
+			t.Errorf("the message does not only recommend a restart: %s", message)
+		}
+		if err := s.Delete(s.Context(), &kubevirtv1.VirtualMachineInstance{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: o.Name}}); err != nil {
+			t.Fatal(err)
+		}
+		s.end(pod)
+		s.eventually("the guest is deleted", func() error {
+			return gone(s.Get(s.Context(), client.ObjectKeyFromObject(o), &kubevirtv1.VirtualMachineInstance{}))
+		})
+		_, pod = s.startGuest(o.Name, "node-a")
+		s.runWriter(s.awaitNAT(pod).UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+		s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 	})
 }
 
