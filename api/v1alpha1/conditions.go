@@ -127,7 +127,8 @@ const (
 	// ConditionVirtualMachineAdjusted is present and True only while volumes,
 	// disks, interfaces or other list entries of the VirtualMachine were added,
 	// moved or removed by other clients, for example by a restore or a hotplug.
-	// The operator keeps these changes. It does not affect Ready.
+	// The operator keeps these changes. While the spec is not accepted, they refer
+	// to the last accepted spec. It does not affect Ready.
 	//
 	// Possible reasons when True: ForeignEntries.
 	ConditionVirtualMachineAdjusted ConditionType = "VirtualMachineAdjusted"
@@ -265,7 +266,8 @@ const (
 	ReasonEffective ConditionReason = "Effective"
 	// ReasonPodLabelsChanged: a running virt-launcher pod lacks labels by which
 	// KubeVirt, the Service and the mesh policy select it. The message contains
-	// the command that restores them.
+	// the command that restores them, or recommends a restart of a guest that
+	// started without them.
 	ReasonPodLabelsChanged ConditionReason = "PodLabelsChanged"
 	// ReasonShadowed: another policy has precedence over the declared one, or
 	// another client changed the operator's. The message names it.

@@ -39,8 +39,8 @@ func (s *scope) conditions() []conditions.Condition {
 	if message := s.restartRequired(); message != "" {
 		all = append(all, conditions.True(v1alpha1.ConditionRestartRequired, v1alpha1.ReasonRestartRequired, message))
 	}
-	if message := s.adjusted(); message != "" {
-		all = append(all, conditions.True(v1alpha1.ConditionVirtualMachineAdjusted, v1alpha1.ReasonForeignEntries, message))
+	if c, ok := s.adjusted(); ok {
+		all = append(all, c)
 	}
 	if message := s.strayGuests(); message != "" {
 		all = append(all, conditions.True(v1alpha1.ConditionStrayGuests, v1alpha1.ReasonCopiedLabels, message))

@@ -7,27 +7,38 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/sharedlists"
 )
 
 // mergeLists merges the lists of the VirtualMachine with those of the live one, keeps
 // what KubeVirt inferred from its volumes and a run strategy that the spec leaves out,
 // and leaves the result in the scope. It implements apply.MergeFunc.
+//
+// The managed fields of the VirtualMachine show that no other client changed a list
+// since the operator wrote it, but not whether the operator wrote entries of others into
+// it. The condition VirtualMachineAdjusted shows that it did.
 func (s *scope) mergeLists(want, live *unstructured.Unstructured) *unstructured.Unstructured {
 	if apply.KeyOf(want).Kind != children.VirtualMachineKind.GroupKind() {
 		return nil
 	}
-	busy := ""
+	busy, evidence := "", live
 	if live != nil {
 		busy = sharedlists.Busy(live, s.vmi)
+		if meta.FindStatusCondition(s.before.Status.Conditions, string(v1alpha1.ConditionVirtualMachineAdjusted)) != nil {
+			evidence = live.DeepCopy()
+			evidence.SetManagedFields(nil)
+		}
 	}
-	s.lists = sharedlists.Merge(want, live, busy)
+	s.lists = sharedlists.Merge(want, evidence, busy)
 	children.KeepInferred(s.lists.Object, live)
 	children.KeepRunStrategy(s.lists.Object, live)
 	return s.lists.Object
@@ -42,11 +53,17 @@ func (s *scope) noteDelay() {
 	}
 }
 
-// gatherManagers reads the managed fields of the VirtualMachine, which the cache does
-// not contain, while its lists differ from the spec.
-func (r *Reconciler) gatherManagers(ctx context.Context, s *scope) error {
+// gatherDifferences compares the lists of the VirtualMachine with the record of the
+// spec that was applied last, so that the result does not depend on whether the present
+// spec is accepted. It reads the managed fields, which the cache does not contain, if
+// they differ.
+func (r *Reconciler) gatherDifferences(ctx context.Context, s *scope) error {
 	vm := s.children[vmKey(s.mvm.Name)]
-	if vm == nil || len(s.lists.Differences) == 0 || errors.Is(s.failures[vmKey(s.mvm.Name)], apply.ErrTerminating) {
+	if vm == nil {
+		return nil
+	}
+	s.differences = sharedlists.Differences(vm)
+	if len(s.differences) == 0 || errors.Is(s.failures[vmKey(s.mvm.Name)], apply.ErrTerminating) {
 		return nil
 	}
 	live := &metav1.PartialObjectMetadata{}
@@ -63,13 +80,22 @@ func vmKey(name string) apply.Key {
 	return apply.Key{Kind: children.VirtualMachineKind.GroupKind(), Name: name}
 }
 
-// adjusted returns the message about list entries that other clients changed
-// and that the operator keeps, or an empty string.
-func (s *scope) adjusted() string {
-	if len(s.lists.Differences) == 0 || s.vm == nil {
-		return ""
+// adjusted returns the condition about list entries that other clients changed and that
+// the operator keeps, and whether it is present. While the VirtualMachine could not be
+// read, the condition is unchanged.
+func (s *scope) adjusted() (conditions.Condition, bool) {
+	const t = v1alpha1.ConditionVirtualMachineAdjusted
+	if s.children == nil {
+		c := meta.FindStatusCondition(s.before.Status.Conditions, string(t))
+		if c == nil {
+			return conditions.Condition{}, false
+		}
+		return conditions.True(t, v1alpha1.ConditionReason(c.Reason), c.Message), true
 	}
-	return "other clients changed the VirtualMachine, and the operator keeps these changes: " +
-		sharedlists.Describe(s.lists.Differences, s.managed) +
-		"; to make them permanent, change spec.virtualMachine in the same way; to undo them, change the VirtualMachine (virtctl removevolume, kubectl edit vm " + s.mvm.Name + ")"
+	if len(s.differences) == 0 || s.vm == nil {
+		return conditions.Condition{}, false
+	}
+	return conditions.True(t, v1alpha1.ReasonForeignEntries, "other clients changed the VirtualMachine, and the operator keeps these changes: "+
+		sharedlists.Describe(s.differences, s.managed)+
+		"; to make them permanent, change spec.virtualMachine in the same way; to undo them, change the VirtualMachine (virtctl addvolume or removevolume, kubectl edit vm "+s.mvm.Name+")"), true
 }

@@ -28,7 +28,7 @@ func TestOthersChanges(t *testing.T) {
 		"nothing": {func(*scope) {}, "", "", "", v1alpha1.ReasonReady},
 		"entries of other clients": {
 			func(s *scope) {
-				s.lists.Differences = []sharedlists.Difference{{Path: []string{"spec", "template", "spec", "volumes"}, Name: "x", Change: "was added"}}
+				s.differences = []sharedlists.Difference{{Path: []string{"spec", "template", "spec", "volumes"}, Name: "x", Change: "was added"}}
 			},
 			v1alpha1.ConditionVirtualMachineAdjusted, v1alpha1.ReasonForeignEntries, "spec.template.spec.volumes[x] was added", v1alpha1.ReasonReady,
 		},
@@ -63,6 +63,26 @@ func TestOthersChanges(t *testing.T) {
 				case ok && (c.Status != metav1.ConditionTrue || c.Reason != tc.reason || !strings.Contains(c.Message, tc.message)):
 					t.Errorf("%s is %s/%s: %s", r, c.Status, c.Reason, c.Message)
 				}
+			}
+		})
+	}
+}
+
+// TestAdjustedWithoutARead checks that the report stays while the VirtualMachine could
+// not be read.
+func TestAdjustedWithoutARead(t *testing.T) {
+	for name, before := range map[string][]metav1.Condition{
+		"reported": {{
+			Type: string(v1alpha1.ConditionVirtualMachineAdjusted), Status: metav1.ConditionTrue,
+			Reason: string(v1alpha1.ReasonForeignEntries), Message: "volumes[x] was added",
+		}},
+		"not reported": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := world(func(s *scope) { s.before.Status.Conditions, s.children = before, nil }).conditions()
+			c, ok := conditions.Find(all, v1alpha1.ConditionVirtualMachineAdjusted)
+			if ok != (before != nil) || ok && c.Message != before[0].Message {
+				t.Errorf("present %t: %+v", ok, c)
 			}
 		})
 	}

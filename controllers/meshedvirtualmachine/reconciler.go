@@ -77,7 +77,7 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 		err = r.applyChildren(ctx, s)
 	}
 	// The running state is reported regardless of the result of the previous step.
-	return errors.Join(err, s.gatherVM(), s.ownObjects())
+	return errors.Join(err, s.gatherVM(), s.ownObjects(), r.gatherDifferences(ctx, s))
 }
 
 // applyFunc applies a desired object, or only compares it with the live one.
@@ -107,9 +107,6 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 	}
 	s.noteDelay()
 	if err := r.gatherVersions(ctx, s); err != nil {
-		return err
-	}
-	if err := r.gatherManagers(ctx, s); err != nil {
 		return err
 	}
 	switch {

@@ -84,10 +84,12 @@ type scope struct {
 	// vm is the VirtualMachine as found or written, nil when none exists.
 	vm *kubevirtv1.VirtualMachine
 
-	// lists is the result of merging the lists of the VirtualMachine, and managed
-	// are the managed fields of the VirtualMachine if the lists differ.
-	lists   sharedlists.Result
-	managed []metav1.ManagedFieldsEntry
+	// lists is the result of merging the lists of the VirtualMachine. differences are
+	// the entries that other clients changed, and managed are the managed fields of
+	// the VirtualMachine if there are any.
+	lists       sharedlists.Result
+	differences []sharedlists.Difference
+	managed     []metav1.ManagedFieldsEntry
 
 	// guestPods are derived from pods, nats and failures (describePods).
 	guestPods []guestPod

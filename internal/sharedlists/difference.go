@@ -3,15 +3,13 @@
 package sharedlists
 
 import (
-	"cmp"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"meshvm.io/meshvm/api/v1alpha1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // maxDescribed is the number of differences that a message names.
@@ -37,11 +35,58 @@ func (d Difference) Field() string {
 	return field
 }
 
-// replaced describes a volume that uses another claim.
-func replaced(want, live entry) string {
-	w, _ := claimOf(want)
-	l, _ := claimOf(live)
-	return fmt.Sprintf("uses %s instead of %s", l, w)
+// Differences returns the entries of a VirtualMachine that other clients changed since
+// the spec in its record was applied, and that the operator keeps. It returns nil for
+// an object without a record or without a spec.
+func Differences(vm *unstructured.Unstructured) []Difference {
+	r := recorded(vm)
+	if _, known := vm.Object["spec"]; r == nil || !known {
+		return nil
+	}
+	var out []Difference
+	for _, l := range all {
+		es, unique := l.entries(vm.Object)
+		if !unique {
+			continue
+		}
+		for _, e := range es {
+			o, ours := r[l.String()][l.nameOf(e)]
+			change := "was added"
+			if ours {
+				change = l.change(o, e)
+			}
+			if change != "" {
+				out = append(out, Difference{Path: l.path, Name: l.nameOf(e), Change: change})
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(r[l.String()])) {
+			if o := r[l.String()][name]; o.Removable && o.Subject != absent && l.find(es, name) == nil {
+				out = append(out, Difference{Path: l.path, Name: name, Change: "was removed"})
+			}
+		}
+	}
+	live, set, _ := unstructured.NestedFieldNoCopy(vm.Object, strategy...)
+	if was := r[strategyName][""].Subject; was != "" && set && live != was {
+		out = append(out, Difference{Path: strategy, Change: "was changed"})
+	}
+	return out
+}
+
+// change describes how another client changed the subject of an entry that the spec
+// names. It returns an empty string for a subject that the operator does not keep.
+func (l list) change(was owned, live entry) string {
+	if l.subject == nil || was.Subject == "" || l.subject(live) == was.Subject {
+		return ""
+	}
+	now := l.subject(live)
+	switch {
+	case namesClaim(was.Subject) && namesClaim(now) && l.String() == volumes.String():
+		return fmt.Sprintf("uses %s instead of %s", now, was.Subject)
+	case now == absent:
+		return "has state " + absent + ", so KubeVirt removes it"
+	default:
+		return ""
+	}
 }
 
 // Describe describes the differences for a user. The managed fields are those of the
@@ -60,34 +105,4 @@ func Describe(differences []Difference, managed []metav1.ManagedFieldsEntry) str
 		out = append(out, text)
 	}
 	return strings.Join(out, "; ")
-}
-
-// Managers returns the field managers, other than the operator, that own the
-// field at the path, sorted. For an atomic list this is the client that wrote
-// the list last.
-func Managers(managed []metav1.ManagedFieldsEntry, path []string) []string {
-	var out []string
-	for _, m := range managed {
-		if m.Manager == v1alpha1.FieldOwner || m.Subresource != "" || m.FieldsV1 == nil {
-			continue
-		}
-		var tree map[string]any
-		if json.Unmarshal(m.FieldsV1.GetRawBytes(), &tree) == nil && owns(tree, path) {
-			out = append(out, cmp.Or(m.Manager, "unknown"))
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-// owns reports whether a tree in the format FieldsV1 contains the path.
-func owns(tree map[string]any, path []string) bool {
-	for _, field := range path {
-		child, ok := tree["f:"+field].(map[string]any)
-		if !ok {
-			return false
-		}
-		tree = child
-	}
-	return true
 }

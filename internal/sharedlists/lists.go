@@ -12,8 +12,10 @@
 //     defaults, are kept.
 //   - An entry that was owned and that the spec no longer names is removed.
 //   - A volume that another client moved to another claim, as a restore and a storage
-//     migration do, stays there until the entry of the spec is edited. A hotpluggable
-//     volume that another client removed stays removed in the same way.
+//     migration do, stays there until a user edits the claim in the spec. Edits of
+//     other fields, also of the volume's name, do not move it back.
+//   - A volume or an interface that another client unplugged from the guest stays
+//     unplugged until a user edits its claim or its network in the spec.
 //
 // The record of the owned entries is an annotation of the VirtualMachine. It is
 // written in the same request as the lists, so both are always consistent.
@@ -44,6 +46,12 @@ type list struct {
 	key []string
 	// unions are the unions of an entry.
 	unions []union
+	// subject returns the part of an entry that other clients may change until a user
+	// edits this part of the spec. It is never empty. Optional.
+	subject func(entry) string
+	// removable reports whether KubeVirt can remove an entry of an object from a
+	// running guest. Optional.
+	removable func(o map[string]any, e entry) bool
 }
 
 func (l list) String() string { return strings.Join(l.path, ".") }
@@ -62,14 +70,20 @@ func deviceList(field string, unions ...union) list {
 	return list{path: []string{"spec", "template", "spec", "domain", "devices", field}, key: []string{"name"}, unions: unions}
 }
 
+func (l list) with(subject func(entry) string, removable func(map[string]any, entry) bool) list {
+	l.subject, l.removable = subject, removable
+	return l
+}
+
 // The lists whose merge depends on each other.
 var (
-	volumes  = templateList("volumes", union{})
-	networks = templateList("networks", union{})
+	volumes  = templateList("volumes", union{}).with(sourceOf, func(_ map[string]any, e entry) bool { return hotpluggable(e) })
+	networks = templateList("networks", union{}).with(networkOf, nil)
 	disks    = deviceList("disks", union{members: []string{"disk", "cdrom", "lun"}})
 	// The members are those of InterfaceBindingMethod, and binding.
-	interfaces = deviceList("interfaces", union{members: []string{"bridge", "slirp", "masquerade", "sriov", "macvtap", "passt", "passtBinding", "binding"}})
-	templates  = list{
+	interfaces = deviceList("interfaces", union{members: []string{"bridge", "slirp", "masquerade", "sriov", "macvtap", "passt", "passtBinding", "binding"}}).
+			with(stateOf, canUnplug)
+	templates = list{
 		path: []string{"spec", "dataVolumeTemplates"}, key: []string{"metadata", "name"},
 		unions: []union{
 			{path: []string{"spec"}, members: []string{"source", "sourceRef"}},

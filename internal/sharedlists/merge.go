@@ -3,6 +3,9 @@
 package sharedlists
 
 import (
+	"maps"
+	"slices"
+
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -14,9 +17,6 @@ import (
 type Result struct {
 	// Object contains the desired fields, the merged lists and the record.
 	Object *unstructured.Unstructured
-	// Differences are the entries that other clients changed and that the operator
-	// keeps.
-	Differences []Difference
 	// Delayed is the operation during which the lists are not changed although
 	// they differ from the merged lists, empty for none.
 	Delayed string
@@ -28,17 +28,19 @@ type Result struct {
 // always contains every list of the live object.
 func Merge(want, live *unstructured.Unstructured, busy string) Result {
 	m := merger{out: want.DeepCopy(), wanted: recordOf(want.Object)}
-	m.wanted.store(m.out)
 	if live == nil {
+		m.wanted.store(m.out)
 		return Result{Object: m.out}
 	}
 	m.want, m.live, m.was = want.Object, live.Object, recorded(live)
+	m.appliedLast = func(path []string) bool { return appliedLast(live, path) }
 	m.mergeStorage()
 	m.mergeNetworks()
 	for _, l := range independent {
 		m.merge(l, rules{})
 	}
-	r := Result{Object: m.out, Differences: m.differences}
+	m.wanted.store(m.out)
+	r := Result{Object: m.out}
 	if busy != "" && m.keepLive(live) {
 		r.Delayed = busy
 	}
@@ -52,19 +54,22 @@ type merger struct {
 	want, live map[string]any
 	// was and wanted are the records of the live and of the desired content.
 	was, wanted record
-
-	differences []Difference
+	// appliedLast reports whether the operator wrote the field at a path last.
+	appliedLast func(path []string) bool
 }
 
 // rules determine how the entries of one list are merged. All functions are
 // optional.
 type rules struct {
+	// former returns the recorded name of a wanted entry that a user renamed, or the
+	// name of the entry.
+	former func(want entry) string
 	// omit reports whether a wanted entry that the live list does not have is not
 	// added.
 	omit func(name string, want entry, edited bool) bool
-	// accept reports whether the live version of a wanted entry, which no user
-	// edited, replaces it.
-	accept func(want, live entry) bool
+	// keep keeps the subject of the live version of a wanted entry, which no user
+	// edited, in the merged entry.
+	keep func(merged, live entry)
 	// unused reports whether an entry of another client is removed.
 	unused func(name string) bool
 }
@@ -78,7 +83,7 @@ func (m *merger) merge(l list, r rules) []entry {
 	}
 	var own []entry
 	for _, w := range wanted {
-		if e := m.mergeWanted(l, r, w, l.find(live, l.nameOf(w))); e != nil {
+		if e := m.mergeWanted(l, r, w, live); e != nil {
 			own = append(own, e)
 		}
 	}
@@ -88,20 +93,36 @@ func (m *merger) merge(l list, r rules) []entry {
 }
 
 // mergeWanted returns the merged entry for one entry of the spec, or nil.
-func (m *merger) mergeWanted(l list, r rules, want, live entry) entry {
+func (m *merger) mergeWanted(l list, r rules, want entry, all []entry) entry {
 	name := l.nameOf(want)
-	edited := m.was.edited(l.String(), name, m.wanted[l.String()][name].Hash)
+	former, edited := name, m.edited(l.String(), name, l.path)
+	if r.former != nil {
+		former = r.former(want)
+		edited = edited && former == name // The subjects of a renamed entry are equal.
+	}
+	live := l.find(all, former)
 	switch {
 	case live == nil && r.omit != nil && r.omit(name, want, edited):
 		return nil
 	case live == nil:
 		return runtime.DeepCopyJSON(want)
-	case !edited && r.accept != nil && r.accept(want, live):
-		m.differ(l, name, replaced(want, live))
-		return runtime.DeepCopyJSON(live)
-	default:
-		return mergeEntry(l, live, want, m.was[l.String()][name].Fields)
 	}
+	out := mergeEntry(l, live, want, m.was[l.String()][former].Fields)
+	if !edited && r.keep != nil {
+		r.keep(out, live)
+	}
+	return out
+}
+
+// edited reports whether a user edited the subject of an entry, or of a field with
+// the path, since it was applied. If the records do not show this, a difference is an
+// edit only if no other client can have made it.
+func (m *merger) edited(list, name string, path []string) bool {
+	is, known := edited(m.was, m.wanted, list, name)
+	if !known {
+		return m.appliedLast(path)
+	}
+	return is
 }
 
 // order arranges the owned entries in the order of the spec at the positions of
@@ -118,9 +139,9 @@ func (m *merger) order(l list, r rules, live, wanted, own []entry) []entry {
 			next = next[1:]
 		case l.find(wanted, name) != nil: // Omitted.
 		case m.was[l.String()][name].Hash != "": // Owned, and no longer wanted.
+		case m.was == nil && m.appliedLast(l.path): // Of an earlier spec.
 		case r.unused != nil && r.unused(name):
 		default:
-			m.differ(l, name, "was added")
 			out = append(out, runtime.DeepCopyJSON(e))
 		}
 	}
@@ -132,17 +153,23 @@ func (m *merger) order(l list, r rules, live, wanted, own []entry) []entry {
 func (m *merger) mergeStorage() {
 	removed := map[string]bool{}
 	merged := m.merge(volumes, rules{
+		former: m.formerVolume,
 		omit: func(name string, want entry, edited bool) bool {
-			c, _ := claimOf(want)
-			removed[name] = m.was != nil && !edited && c.hotpluggable
-			if removed[name] {
-				m.differ(volumes, name, "was removed")
-			}
+			removed[name] = !edited && m.removable(volumes, m.formerVolume(want), name)
 			return removed[name]
 		},
-		accept: moved,
+		keep: keepClaim,
 	})
 	m.merge(disks, rules{omit: func(name string, _ entry, _ bool) bool { return removed[name] }})
+	for _, v := range merged {
+		removed[volumes.nameOf(v)] = hotpluggable(v)
+	}
+	// Another client can have made a volume hotpluggable.
+	for name, is := range removed {
+		if is {
+			m.wanted.setRemovable(volumes, name)
+		}
+	}
 
 	wanted, _ := volumes.entries(m.want)
 	live, _ := volumes.entries(m.live)
@@ -154,6 +181,30 @@ func (m *merger) mergeStorage() {
 		unused: func(name string) bool { return before[name] && !after[name] },
 	})
 	m.mergeStrategy()
+}
+
+// formerVolume returns the recorded name of a volume of the spec. A user can rename a
+// volume without an edit of its claim.
+func (m *merger) formerVolume(want entry) string {
+	name := volumes.nameOf(want)
+	was, wanted := m.was[volumes.String()], m.wanted[volumes.String()]
+	if _, found := was[name]; found {
+		return name
+	}
+	for _, former := range slices.Sorted(maps.Keys(was)) {
+		_, still := wanted[former]
+		if subject := was[former].Subject; !still && namesClaim(subject) && subject == wanted[name].Subject {
+			return former
+		}
+	}
+	return name
+}
+
+// removable reports whether the absence of a recorded entry is intended because
+// KubeVirt can remove it from a running guest.
+func (m *merger) removable(l list, former, name string) bool {
+	was, recorded := m.was[l.String()][former]
+	return recorded && (was.Removable || m.wanted[l.String()][name].Removable)
 }
 
 // dropUnused removes wanted templates that no volume uses.
@@ -179,26 +230,24 @@ func (m *merger) dropUnused(unused func(name string) bool) {
 func (m *merger) mergeStrategy() {
 	want, found, _ := unstructured.NestedFieldNoCopy(m.want, strategy...)
 	live, set, _ := unstructured.NestedFieldNoCopy(m.live, strategy...)
-	if !found || !set || want == live || m.was.edited(strategyName, "", hash(want)) {
-		return
+	if found && set && want != live && !m.edited(strategyName, "", strategy) {
+		_ = unstructured.SetNestedField(m.out.Object, live, strategy...)
 	}
-	_ = unstructured.SetNestedField(m.out.Object, live, strategy...)
-	m.differences = append(m.differences, Difference{Path: strategy, Change: "was changed"})
 }
 
 // mergeNetworks merges interfaces and networks. KubeVirt removes an interface with
 // state absent, and its network, from the VirtualMachine.
 func (m *merger) mergeNetworks() {
 	detached := map[string]bool{}
-	m.merge(interfaces, rules{omit: func(name string, want entry, _ bool) bool {
-		detached[name] = want["state"] == "absent"
-		return detached[name]
-	}})
+	m.merge(interfaces, rules{
+		omit: func(name string, want entry, edited bool) bool {
+			moved := m.edited(networks.String(), name, networks.path)
+			detached[name] = stateOf(want) == absent || !edited && !moved && m.removable(interfaces, name, name)
+			return detached[name]
+		},
+		keep: keepAbsent,
+	})
 	m.merge(networks, rules{omit: func(name string, _ entry, _ bool) bool { return detached[name] }})
-}
-
-func (m *merger) differ(l list, name, change string) {
-	m.differences = append(m.differences, Difference{Path: l.path, Name: name, Change: change})
 }
 
 // keepLive replaces the merged lists with the live ones and reports whether they

@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -191,6 +190,36 @@ func TestMerge(t *testing.T) {
 		"a restore, and the volume leaves the spec": {
 			was: spec, spec: `{}`, live: afterRestore, want: `{volumes: [], disks: [], dataVolumeTemplates: []}`,
 		},
+		"a restore, and an edit of other fields of the volume, its disk and its template": {
+			was:  spec,
+			spec: `{volumes: [{name: root, dataVolume: {name: web-root, hotpluggable: true}}], disks: [{name: root, disk: {bus: sata}}], dataVolumeTemplates: [{metadata: {name: web-root}, spec: {source: {http: {url: "http://b"}}, storage: {}}}]}`,
+			live: afterRestore,
+			want: `{volumes: [{name: root, dataVolume: {name: restore-1-root, hotpluggable: true}}], disks: [{name: root, disk: {bus: sata}}], dataVolumeTemplates: [` + restoredTemplate + `]}`,
+			differs: []string{
+				"spec.template.spec.volumes[root] uses DataVolume restore-1-root instead of DataVolume web-root",
+				"spec.dataVolumeTemplates[restore-1-root] was added",
+			},
+		},
+		"a restore, and another name of the volume": {
+			was:  spec,
+			spec: `{volumes: [{name: system, dataVolume: {name: web-root}}], disks: [{name: system, disk: {bus: virtio}}], dataVolumeTemplates: [` + template + `]}`,
+			live: afterRestore,
+			want: `{volumes: [{name: system, dataVolume: {name: restore-1-root}}], disks: [{name: system, disk: {bus: virtio}}], dataVolumeTemplates: [` + restoredTemplate + `]}`,
+			differs: []string{
+				"spec.template.spec.volumes[system] uses DataVolume restore-1-root instead of DataVolume web-root",
+				"spec.dataVolumeTemplates[restore-1-root] was added",
+			},
+		},
+		"a restore that converts a data volume, and an edit of another field": {
+			was: `{volumes: [` + root + `]}`, spec: `{volumes: [{name: root, dataVolume: {name: web-root, hotpluggable: true}}]}`,
+			live:    `{volumes: [{name: root, persistentVolumeClaim: {claimName: restore-1-root}}]}`,
+			want:    `{volumes: [{name: root, persistentVolumeClaim: {claimName: restore-1-root}}]}`,
+			differs: []string{"spec.template.spec.volumes[root] uses PersistentVolumeClaim restore-1-root instead of DataVolume web-root"},
+		},
+		"a restore, and another kind of source in the spec": {
+			was: `{volumes: [` + root + `]}`, spec: `{volumes: [{name: root, containerDisk: {image: i}}]}`,
+			live: `{volumes: [` + restored + `]}`, want: `{volumes: [{name: root, containerDisk: {image: i}}]}`,
+		},
 		"a volume that was replaced by an ephemeral one": {
 			was: `{volumes: [` + root + `]}`, spec: `{volumes: [` + root + `]}`, live: `{volumes: [{name: root, emptyDisk: {}}]}`, want: `{volumes: [` + root + `]}`,
 		},
@@ -215,6 +244,39 @@ func TestMerge(t *testing.T) {
 			spec: `{volumes: [{name: a, persistentVolumeClaim: {claimName: d, hotpluggable: true}}], disks: [{name: a}]}`,
 			live: `{volumes: [], disks: []}`,
 			want: `{volumes: [{name: a, persistentVolumeClaim: {claimName: d, hotpluggable: true}}], disks: [{name: a}]}`,
+		},
+		"a hotpluggable volume that was removed, and an edit of another field": {
+			was:     `{volumes: [{name: a, persistentVolumeClaim: {claimName: c, hotpluggable: true}}], disks: [{name: a}]}`,
+			spec:    `{volumes: [{name: a, persistentVolumeClaim: {claimName: c, hotpluggable: true, readOnly: true}}], disks: [{name: a, serial: s}]}`,
+			live:    `{volumes: [], disks: []}`,
+			want:    `{volumes: [], disks: []}`,
+			differs: []string{"spec.template.spec.volumes[a] was removed"},
+		},
+		"an interface that is being unplugged": {
+			was: nets("state: up"), spec: nets("state: up, model: e1000"), live: nets("state: absent"), want: nets("state: absent, model: e1000"),
+			differs: []string{"spec.template.spec.domain.devices.interfaces[b] has state absent, so KubeVirt removes it"},
+		},
+		"an interface that is being unplugged, without a state in the spec": {
+			was: nets("model: e1000"), spec: nets("model: e1000"), live: nets("state: absent, model: e1000"), want: nets("state: absent, model: e1000"),
+			differs: []string{"spec.template.spec.domain.devices.interfaces[b] has state absent, so KubeVirt removes it"},
+		},
+		"an interface that is being unplugged, and an edit of its state": {
+			was: nets("state: up"), spec: nets("state: down"), live: nets("state: absent"), want: nets("state: down"),
+		},
+		"an interface that was unplugged, and an edit of another field": {
+			was: nets("state: up"), spec: nets("model: e1000"), live: onlyDefault, want: onlyDefault,
+			differs: []string{"spec.template.spec.domain.devices.interfaces[b] was removed"},
+		},
+		"an interface that was unplugged, and another network": {
+			was: nets("state: up"), spec: strings.ReplaceAll(nets("state: up"), "networkName: n", "networkName: other"), live: onlyDefault,
+			want: strings.ReplaceAll(nets("state: up"), "networkName: n", "networkName: other"),
+		},
+		"an interface that was unplugged and leaves the spec": {was: nets("state: up"), spec: onlyDefault, live: onlyDefault, want: onlyDefault},
+		"an interface that KubeVirt cannot unplug, and the default interface": {
+			was:  `{interfaces: [{name: default, masquerade: {}}, {name: b, sriov: {}}], networks: [{name: default, pod: {}}, {name: b, multus: {networkName: n}}]}`,
+			spec: `{interfaces: [{name: default, masquerade: {}}, {name: b, sriov: {}}], networks: [{name: default, pod: {}}, {name: b, multus: {networkName: n}}]}`,
+			live: `{interfaces: [], networks: []}`,
+			want: `{interfaces: [{name: default, masquerade: {}}, {name: b, sriov: {}}], networks: [{name: default, pod: {}}, {name: b, multus: {networkName: n}}]}`,
 		},
 		"an interface that KubeVirt detached": {
 			was:  `{interfaces: [{name: default, masquerade: {}}, {name: b, bridge: {}, state: absent}], networks: [{name: default, pod: {}}, {name: b, multus: {networkName: n}}]}`,
@@ -254,7 +316,7 @@ func TestMerge(t *testing.T) {
 			if d := cmp.Diff(lists(vm(t, tc.want)), lists(got.Object)); d != "" {
 				t.Errorf("lists (-want +got):\n%s", d)
 			}
-			if d := cmp.Diff(tc.differs, described(got.Differences)); d != "" {
+			if d := cmp.Diff(tc.differs, described(Differences(got.Object))); d != "" {
 				t.Errorf("differences (-want +got):\n%s", d)
 			}
 			// The next reconcile finds the lists as they are desired.
@@ -262,11 +324,18 @@ func TestMerge(t *testing.T) {
 			if d := cmp.Diff(got.Object.Object, again.Object.Object); d != "" {
 				t.Errorf("the second merge differs (-first +second):\n%s", d)
 			}
-			if d := cmp.Diff(got.Differences, again.Differences); d != "" {
+			if d := cmp.Diff(Differences(got.Object), Differences(again.Object)); d != "" {
 				t.Errorf("the differences of the second merge differ (-first +second):\n%s", d)
 			}
 		})
 	}
+}
+
+const onlyDefault = `{interfaces: [{name: default, masquerade: {}}], networks: [{name: default, pod: {}}]}`
+
+// nets returns the default interface and a secondary one with further fields.
+func nets(fields string) string {
+	return `{interfaces: [{name: default, masquerade: {}}, {name: b, bridge: {}, ` + fields + `}], networks: [{name: default, pod: {}}, {name: b, multus: {networkName: n}}]}`
 }
 
 func described(differences []Difference) []string {
@@ -315,40 +384,5 @@ func TestMergeOfANewObject(t *testing.T) {
 	}
 	if strings.Contains(record, "http://a") {
 		t.Errorf("the record contains a value: %s", record)
-	}
-}
-
-func TestBusy(t *testing.T) {
-	tests := map[string]struct {
-		status string
-		vmi    *kubevirtv1.VirtualMachineInstance
-		want   string
-	}{
-		"idle":                         {`{}`, nil, ""},
-		"no remaining requests":        {`{volumeRequests: []}`, &kubevirtv1.VirtualMachineInstance{}, ""},
-		"a restore":                    {`{restoreInProgress: r}`, nil, "VirtualMachineRestore r"},
-		"a snapshot":                   {`{snapshotInProgress: s}`, nil, "VirtualMachineSnapshot s"},
-		"a volume request":             {`{volumeRequests: [{addVolumeOptions: {name: x}}]}`, nil, "the pending request in status.volumeRequests"},
-		"a completed volume migration": {`{volumeUpdateState: {volumeMigrationState: {}}}`, &kubevirtv1.VirtualMachineInstance{}, ""},
-		"a volume migration": {`{}`, &kubevirtv1.VirtualMachineInstance{Status: kubevirtv1.VirtualMachineInstanceStatus{
-			MigratedVolumes: []kubevirtv1.StorageMigratedVolumeInfo{{VolumeName: "root"}},
-		}}, "the migration of volumes"},
-		"a volume migration that starts": {`{}`, &kubevirtv1.VirtualMachineInstance{Status: kubevirtv1.VirtualMachineInstanceStatus{
-			Conditions: []kubevirtv1.VirtualMachineInstanceCondition{{Type: kubevirtv1.VirtualMachineInstanceVolumesChange, Status: "True"}},
-		}}, "the migration of volumes"},
-		"a cancelled volume migration": {`{}`, &kubevirtv1.VirtualMachineInstance{Status: kubevirtv1.VirtualMachineInstanceStatus{
-			Conditions: []kubevirtv1.VirtualMachineInstanceCondition{{Type: kubevirtv1.VirtualMachineInstanceVolumesChange, Status: "False"}},
-		}}, ""},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			var status map[string]any
-			if err := yaml.Unmarshal([]byte(tc.status), &status); err != nil {
-				t.Fatal(err)
-			}
-			if got := Busy(&unstructured.Unstructured{Object: map[string]any{"status": status}}, tc.vmi); got != tc.want {
-				t.Errorf("got %q, want %q", got, tc.want)
-			}
-		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -18,9 +19,15 @@ const hashDigits = 12
 
 // owned is the record of one entry.
 type owned struct {
-	// Hash is the hash of the entry of the spec that was applied last. A different
-	// hash means that a user has edited the entry since then.
+	// Hash is the hash of the entry of the spec that was applied last. Earlier
+	// versions of the operator recorded no subject.
 	Hash string `json:"hash"`
+	// Subject is the part of the entry that other clients may change, as the spec
+	// named it. Another subject in the spec means that a user has edited it since then.
+	Subject string `json:"subject,omitempty"`
+	// Removable is set when KubeVirt can remove the entry from a running guest, so that
+	// its absence is intended.
+	Removable bool `json:"removable,omitempty"`
 	// Fields are the fields of this entry, as a tree of names without values. A
 	// field that the spec no longer has is removed. Fields that are not in the
 	// tree belong to other clients.
@@ -33,27 +40,40 @@ type fields map[string]fields
 // record lists the owned entries by list and name.
 type record map[string]map[string]owned
 
-// recordOf returns the record of the entries of a spec. It depends only on the
-// spec.
+// recordOf returns the record of the entries of a spec.
 func recordOf(want map[string]any) record {
 	r := record{}
 	for _, l := range all {
 		es, _ := l.entries(want)
 		for _, e := range es {
-			r.add(l.String(), l.nameOf(e), owned{Hash: hash(e), Fields: fieldsOf(e)})
+			o := owned{Hash: hash(e), Fields: fieldsOf(e)}
+			if l.subject != nil {
+				o.Subject = l.subject(e)
+			}
+			o.Removable = l.removable != nil && l.removable(want, e)
+			r.set(l.String(), l.nameOf(e), o)
 		}
 	}
 	if value, found, _ := unstructured.NestedFieldNoCopy(want, strategy...); found {
-		r.add(strategyName, "", owned{Hash: hash(value)})
+		r.set(strategyName, "", owned{Hash: hash(value), Subject: fmt.Sprint(value)})
 	}
 	return r
 }
 
-func (r record) add(list, name string, o owned) {
+func (r record) set(list, name string, o owned) {
 	if r[list] == nil {
 		r[list] = map[string]owned{}
 	}
 	r[list][name] = o
+}
+
+// setRemovable records that KubeVirt can remove an entry, although the spec does not
+// show it.
+func (r record) setRemovable(l list, name string) {
+	if o, ok := r[l.String()][name]; ok {
+		o.Removable = true
+		r.set(l.String(), name, o)
+	}
 }
 
 // recorded returns the record of a live object. It returns nil if the object
@@ -66,11 +86,21 @@ func recorded(live *unstructured.Unstructured) record {
 	return r
 }
 
-// edited reports whether a user edited an entry of the spec since it was
-// applied. A spec without a record counts as not edited, so that changes of
-// other clients are not overwritten.
-func (r record) edited(list, name, hash string) bool {
-	return r != nil && r[list][name].Hash != hash
+// edited reports whether a user edited the subject of an entry of the spec since it
+// was applied, and whether the records show this. They do not show it for an object
+// without a record, and for an edited entry in the record of an earlier version.
+func edited(was, wanted record, list, name string) (edited, known bool) {
+	before, now := was[list][name], wanted[list][name]
+	switch {
+	case was == nil:
+		return false, false
+	case before.Hash == "": // The entry is new in the spec.
+		return true, true
+	case before.Subject != "":
+		return before.Subject != now.Subject, true
+	default:
+		return false, before.Hash == now.Hash
+	}
 }
 
 // store writes the record into an object.

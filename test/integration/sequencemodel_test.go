@@ -23,6 +23,9 @@ type model struct {
 	own map[string]bool
 	// removed are hotpluggable entries of the spec that another client removed.
 	removed map[string]bool
+	// ownNets are the further interfaces of the spec. Another client set the state of
+	// those in unplugging to absent, and KubeVirt removed those in unplugged.
+	ownNets, unplugging, unplugged map[string]bool
 	// volumes, nets and labels are the entries of other clients.
 	volumes, nets, labels map[string]bool
 	// busy is set while a restore is in progress.
@@ -38,6 +41,7 @@ func newModel() *model {
 	return &model{
 		specRoot: "web-root", root: "web-root",
 		own: map[string]bool{}, removed: map[string]bool{}, volumes: map[string]bool{},
+		ownNets: map[string]bool{}, unplugging: map[string]bool{}, unplugged: map[string]bool{},
 		nets: map[string]bool{}, labels: map[string]bool{}, edited: map[string]bool{},
 	}
 }
@@ -48,7 +52,7 @@ func (m *model) pending(keys []string) bool {
 
 // differs reports whether the VirtualMachine differs from the spec.
 func (m *model) differs() bool {
-	return m.root != m.specRoot || len(m.removed)+len(m.volumes)+len(m.nets) > 0
+	return m.root != m.specRoot || len(m.removed)+len(m.volumes)+len(m.nets)+len(m.unplugging)+len(m.unplugged) > 0
 }
 
 // expected lists the entries of the VirtualMachine, sorted.
@@ -64,6 +68,14 @@ func (m *model) expected() []string {
 	}
 	for name := range m.nets {
 		out = append(out, "interface "+name+" bridge", "network "+name)
+	}
+	for name := range m.ownNets {
+		switch {
+		case m.unplugging[name]:
+			out = append(out, "interface "+name+" bridge absent", "network "+name)
+		case !m.unplugged[name]:
+			out = append(out, "interface "+name+" bridge", "network "+name)
+		}
 	}
 	for name := range m.labels {
 		out = append(out, "label "+name)
@@ -100,6 +112,9 @@ func observed(vm *kubevirtv1.VirtualMachine) []string {
 		binding := "bridge"
 		if i.Masquerade != nil {
 			binding = "masquerade"
+		}
+		if i.State == kubevirtv1.InterfaceStateAbsent {
+			binding += " absent"
 		}
 		out = append(out, "interface "+i.Name+" "+binding)
 	}
@@ -178,6 +193,13 @@ func pick(from map[string]bool, r *rand.Rand) string {
 func (m *model) name(prefix string) string {
 	m.serial++
 	return fmt.Sprintf("%s-%d", prefix, m.serial)
+}
+
+// plugged are the interfaces of the spec that no other client unplugs.
+func (m *model) plugged() map[string]bool {
+	out := maps.Clone(m.ownNets)
+	maps.DeleteFunc(out, func(name string, _ bool) bool { return m.unplugging[name] || m.unplugged[name] })
+	return out
 }
 
 func completeRestore(*model) *action {

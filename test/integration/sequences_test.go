@@ -128,6 +128,7 @@ func (q *sequence) history() string {
 func (q *sequence) run(ctx context.Context) error {
 	o := (&suite{namespace: q.key.Namespace}).stateful()
 	o.Name = q.key.Name
+	primary(&o.Spec.VirtualMachine.Template.Spec)
 	if err := q.Create(ctx, o); err != nil {
 		return err
 	}

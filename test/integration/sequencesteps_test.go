@@ -4,7 +4,6 @@ package integration
 
 import (
 	"math/rand/v2"
-	"slices"
 
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -32,12 +31,8 @@ var allSteps = []step{
 	{"another client hotplugs an interface", func(m *model, _ *rand.Rand) *action {
 		name := m.name("net")
 		return &action{
-			keys: []string{name},
-			foreign: func(vm *kubevirtv1.VirtualMachine) {
-				spec := &vm.Spec.Template.Spec
-				spec.Networks = append(spec.Networks, kubevirtv1.Network{Name: name, NetworkSource: kubevirtv1.NetworkSource{Multus: &kubevirtv1.MultusNetwork{NetworkName: "nad"}}})
-				spec.Domain.Devices.Interfaces = append(spec.Domain.Devices.Interfaces, kubevirtv1.Interface{Name: name, InterfaceBindingMethod: kubevirtv1.InterfaceBindingMethod{Bridge: &kubevirtv1.InterfaceBridge{}}})
-			},
+			keys:    []string{name},
+			foreign: func(vm *kubevirtv1.VirtualMachine) { secondary(&vm.Spec.Template.Spec, name) },
 			applied: func(m *model) { m.nets[name] = true },
 		}
 	}},
@@ -47,14 +42,44 @@ var allSteps = []step{
 			return nil
 		}
 		return &action{
-			keys: []string{name},
-			foreign: func(vm *kubevirtv1.VirtualMachine) {
-				spec := &vm.Spec.Template.Spec
-				spec.Networks = slices.DeleteFunc(spec.Networks, func(n kubevirtv1.Network) bool { return n.Name == name })
-				devices := &spec.Domain.Devices
-				devices.Interfaces = slices.DeleteFunc(devices.Interfaces, func(i kubevirtv1.Interface) bool { return i.Name == name })
-			},
+			keys:    []string{name},
+			foreign: func(vm *kubevirtv1.VirtualMachine) { withoutInterface(&vm.Spec.Template.Spec, name) },
 			applied: func(m *model) { delete(m.nets, name) },
+		}
+	}},
+	{"another client unplugs an interface of the spec", func(m *model, r *rand.Rand) *action {
+		name := pick(m.plugged(), r)
+		if name == "" {
+			return nil
+		}
+		return &action{
+			keys: []string{name}, foreign: func(vm *kubevirtv1.VirtualMachine) {
+				interfaceOf(&vm.Spec.Template.Spec, name).State = kubevirtv1.InterfaceStateAbsent
+			},
+			applied: func(m *model) { m.unplugging[name] = true },
+		}
+	}},
+	{"KubeVirt removes an unplugged interface of the spec", func(m *model, r *rand.Rand) *action {
+		name := pick(m.unplugging, r)
+		if name == "" {
+			return nil
+		}
+		return &action{
+			keys: []string{name}, foreign: func(vm *kubevirtv1.VirtualMachine) { withoutInterface(&vm.Spec.Template.Spec, name) },
+			applied: func(m *model) {
+				delete(m.unplugging, name)
+				m.unplugged[name] = true
+			},
+		}
+	}},
+	{"another client plugs in an interface of the spec", func(m *model, r *rand.Rand) *action {
+		name := pick(m.unplugged, r)
+		if name == "" {
+			return nil
+		}
+		return &action{
+			keys: []string{name}, foreign: func(vm *kubevirtv1.VirtualMachine) { secondary(&vm.Spec.Template.Spec, name) },
+			applied: func(m *model) { delete(m.unplugged, name) },
 		}
 	}},
 	{"a restore starts", func(m *model, _ *rand.Rand) *action {
@@ -154,8 +179,11 @@ var allSteps = []step{
 			keys: []string{allEntries}, foreign: func(vm *kubevirtv1.VirtualMachine) { vm.Annotations = nil },
 			// Without the record, the operator does not know that the entries were
 			// removed by another client.
-			applied: func(m *model) { clear(m.removed) },
-			settle:  true,
+			applied: func(m *model) {
+				clear(m.removed)
+				clear(m.unplugged)
+			},
+			settle: true,
 		}
 	}},
 	{"the user adds an entry", func(m *model, r *rand.Rand) *action {
@@ -181,6 +209,52 @@ var allSteps = []step{
 				delete(m.removed, name)
 				m.edited[name] = true
 			},
+		}
+	}},
+	{"the user adds an interface", func(m *model, r *rand.Rand) *action {
+		name, up := m.name("own-net"), r.IntN(2) == 0
+		return &action{
+			keys: []string{name}, user: func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+				vm := &spec.VirtualMachine.Template.Spec
+				secondary(vm, name)
+				if up {
+					interfaceOf(vm, name).State = kubevirtv1.InterfaceStateLinkUp
+				}
+			},
+			applied: func(m *model) { m.ownNets[name], m.edited[name] = true, true },
+		}
+	}},
+	{"the user removes an interface", func(m *model, r *rand.Rand) *action {
+		name := pick(m.ownNets, r)
+		if name == "" {
+			return nil
+		}
+		return &action{
+			keys: []string{name}, user: func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+				withoutInterface(&spec.VirtualMachine.Template.Spec, name)
+			},
+			applied: func(m *model) {
+				delete(m.ownNets, name)
+				delete(m.unplugging, name)
+				delete(m.unplugged, name)
+				m.edited[name] = true
+			},
+		}
+	}},
+	{"the user edits other fields of all entries", func(m *model, _ *rand.Rand) *action {
+		serial := m.name("serial")
+		return &action{
+			keys: []string{allEntries}, user: func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+				hotpluggableRoot(spec)
+				devices := &spec.VirtualMachine.Template.Spec.Domain.Devices
+				for i := range devices.Disks {
+					devices.Disks[i].Serial = serial
+				}
+				for i := range devices.Interfaces {
+					devices.Interfaces[i].Tag = serial
+				}
+			},
+			applied: func(*model) {},
 		}
 	}},
 	{"the user moves the root disk", func(m *model, _ *rand.Rand) *action {

@@ -5,18 +5,15 @@ package integration
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/internal/children"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -163,7 +160,7 @@ func TestHotplugIsKept(t *testing.T) {
 		spec.Networks = append(spec.Networks, kubevirtv1.Network{Name: "b", NetworkSource: kubevirtv1.NetworkSource{Multus: &kubevirtv1.MultusNetwork{NetworkName: "nad"}}})
 		spec.Domain.Devices.Interfaces = append(spec.Domain.Devices.Interfaces, kubevirtv1.Interface{Name: "b", InterfaceBindingMethod: kubevirtv1.InterfaceBindingMethod{Bridge: &kubevirtv1.InterfaceBridge{}}})
 	})
-	s.adjusted(o.Name, "volumes[x] was added (field manager virt-controller)", "networks[b] was added (field manager addinterface)", "spec.virtualMachine", "virtctl removevolume")
+	s.adjusted(o.Name, "volumes[x] was added (field manager virt-controller)", "networks[b] was added (field manager addinterface)", "spec.virtualMachine", "virtctl addvolume or removevolume")
 	s.awaitLists(o.Name, "template web-root, volume root=web-root, volume x=x, disk root, disk x, interface default, interface b, network default, network b")
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 	if n := s.vmWrites(); n != 0 {
@@ -262,6 +259,27 @@ func TestRestoreIsKept(t *testing.T) {
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports = spec.Ports[:2] })
 	s.awaitLists(o.Name, edited)
 
+	// Nor do edits of other fields of the volume, its disk and its template, and another
+	// name of the volume.
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		hotpluggableRoot(spec)
+		vm := &spec.VirtualMachine
+		vm.Template.Spec.Domain.Devices.Disks[0].Disk.Bus = kubevirtv1.DiskBusSATA
+		vm.DataVolumeTemplates[0].Annotations = map[string]string{"x": "y"}
+	})
+	s.awaitLists(o.Name, edited)
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		vm := &spec.VirtualMachine.Template.Spec
+		vm.Volumes[0].Name, vm.Domain.Devices.Disks[0].Name = "system", "system"
+	})
+	s.awaitLists(o.Name, "template restore-1-root, volume system=restore-1-root, volume scratch, disk system, disk scratch"+network)
+	s.adjusted(o.Name, "volumes[system] uses DataVolume restore-1-root instead of DataVolume web-root")
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		vm := &spec.VirtualMachine.Template.Spec
+		vm.Volumes[0].Name, vm.Domain.Devices.Disks[0].Name = "root", "root"
+	})
+	s.awaitLists(o.Name, edited)
+
 	// The user puts the restored names into the spec.
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
 		spec.VirtualMachine.DataVolumeTemplates[0].Name = "restore-1-root"
@@ -333,66 +351,4 @@ func TestVolumeMigrationIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.awaitLists(o.Name, "template elsewhere, volume root=elsewhere, disk root"+network)
-}
-
-// TestConcurrentHotplug writes many entries while a user edits the spec. The cache of
-// the operator is older than some of these writes.
-func TestConcurrentHotplug(t *testing.T) {
-	s := start(t)
-	o := s.stateful()
-	if err := s.Create(s.Context(), o); err != nil {
-		t.Fatal(err)
-	}
-	s.awaitVM(o.Name)
-	const rounds = 20
-	expected := []string{"root"}
-	done := make(chan error, 1)
-	go func() {
-		done <- func() error {
-			for i := range rounds {
-				before := s.mvm(o.Name)
-				after := before.DeepCopy()
-				name := fmt.Sprintf("own-%d", i)
-				after.Spec.VirtualMachine.Template.Spec.Volumes = append(after.Spec.VirtualMachine.Template.Spec.Volumes, emptyDisk(name))
-				if err := s.Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
-					return err
-				}
-			}
-			return nil
-		}()
-	}()
-	for i := range rounds {
-		name := fmt.Sprintf("x-%d", i)
-		s.eventually("the other client writes", func() error {
-			before := &kubevirtv1.VirtualMachine{}
-			if err := s.Get(s.Context(), client.ObjectKeyFromObject(o), before); err != nil {
-				return err
-			}
-			after := before.DeepCopy()
-			after.Spec.Template.Spec.Volumes = append(after.Spec.Template.Spec.Volumes, hotplugged(name))
-			return s.Patch(s.Context(), after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
-		})
-		expected = append(expected, name, fmt.Sprintf("own-%d", i))
-	}
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	slices.Sort(expected)
-	s.eventually("the VirtualMachine has the volumes of both", func() error {
-		var got []string
-		u, err := s.read(children.VirtualMachineKind, o.Name)
-		if err != nil {
-			return err
-		}
-		list, _, _ := nestedList(u.Object, "spec", "template", "spec", "volumes")
-		for _, v := range list {
-			name, _ := v["name"].(string)
-			got = append(got, name)
-		}
-		slices.Sort(got)
-		if d := cmp.Diff(expected, got); d != "" {
-			return errors.New(d)
-		}
-		return nil
-	})
 }
