@@ -171,6 +171,11 @@ func (p *process) start(configuration string) {
 	go func() { p.ended <- p.command.Wait() }()
 	p.Cleanup(func() {
 		_ = p.command.Process.Kill() // It may have exited.
+		for line := range strings.Lines(p.log.String()) {
+			if key := duplicateKey(line); key != "" {
+				p.Errorf("the key %q occurs twice in the line %s", key, line)
+			}
+		}
 		if p.Failed() {
 			p.Logf("the manager's log:\n%s", p.log)
 		}
