@@ -64,6 +64,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if o.AuditInterval == nil {
 		o.AuditInterval = audit.Every(0)
 	}
+	o.Now = wallClock(o.Now)
 	limits := func() drift.Limits { return o.Limits }
 	if o.Limits == (drift.Limits{}) {
 		limits = func() drift.Limits { return drift.DefaultLimits(o.AuditInterval.Get()) }
@@ -107,6 +108,15 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return err
 	}
 	return registerReadiness(mgr)
+}
+
+// wallClock removes the monotonic clock readings from the times that a clock returns.
+// Reconcilers compare these times with stored times and with times that they computed
+// before. Two times of which only one has a monotonic clock reading can be equal on the
+// wall clock but not compare as equal, and two readings differ by nanoseconds (package
+// time, Monotonic Clocks).
+func wallClock(now func() time.Time) func() time.Time {
+	return func() time.Time { return now().Round(0) }
 }
 
 // CacheOptions limits the cache to the objects that the controllers read:
