@@ -157,7 +157,7 @@ soak: ## 200 times create, restart and delete a VM on a local cluster and check 
 
 .PHONY: bench
 bench: ## Run the benchmarks; BENCH= selects them.
-	hack/test.sh -run='^$$' -bench='$(BENCH)' -benchmem ./internal/... ./test/kernel/...
+	hack/test.sh -run='^$$' -bench='$(BENCH)' -benchmem ./internal/... ./test/kernel/... ./test/integration/...
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME.

@@ -23,6 +23,7 @@ import (
 	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
 	"meshvm.io/meshvm/controllers/podnatconfiguration"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/launcherpod"
@@ -73,6 +74,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err != nil {
 		return err
 	}
+	if err := cacheindex.Add(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
 	nat := &podnatconfiguration.Reconciler{
 		Client:   mgr.GetClient(),
 		Reader:   mgr.GetAPIReader(),
@@ -85,7 +89,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		return err
 	}
 	auditor := &audit.Reconciler{Client: mgr.GetClient(), Jobs: o.Jobs, Interval: o.AuditInterval, Now: o.Now}
-	if err := auditor.SetupWithManager(ctx, mgr, o.Workers); err != nil {
+	if err := auditor.SetupWithManager(mgr, o.Workers); err != nil {
 		return err
 	}
 	if o.Unpauser == nil {

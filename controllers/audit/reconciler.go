@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
@@ -84,7 +85,7 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("read node %s: %w", s.name, err)
 	}
-	of := []client.ListOption{client.InNamespace(r.Jobs.Namespace), client.MatchingLabels(rulejob.AuditLabels(s.name))}
+	of := []client.ListOption{client.InNamespace(r.Jobs.Namespace), cacheindex.Labels(rulejob.AuditLabels(s.name))}
 	var jobs batchv1.JobList
 	if err := r.Client.List(ctx, &jobs, of...); err != nil {
 		return fmt.Errorf("list audit jobs: %w", err)
@@ -206,7 +207,7 @@ func (r *Reconciler) start(ctx context.Context, s *scope, current round) error {
 // PodNATConfiguration controller handles the other pods.
 func (r *Reconciler) targets(ctx context.Context, node string) ([]rulejob.AuditTarget, error) {
 	var configs v1alpha1.PodNATConfigurationList
-	if err := r.Client.List(ctx, &configs, client.MatchingFields{nodeIndex: node}); err != nil {
+	if err := r.Client.List(ctx, &configs, client.MatchingFields{cacheindex.Node: node}); err != nil {
 		return nil, fmt.Errorf("list the PodNATConfigurations of node %s: %w", node, err)
 	}
 	slices.SortFunc(configs.Items, func(a, b v1alpha1.PodNATConfiguration) int { return cmp.Compare(a.UID, b.UID) })

@@ -30,10 +30,6 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// nodeIndex finds PodNATConfigurations by the node on which their rules are
-// programmed.
-const nodeIndex = "status.applied.node"
-
 // Reconciler audits nodes.
 type Reconciler struct {
 	// Client reads from the cache and writes.
@@ -55,17 +51,8 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=batch,namespace=meshvm-system,resources=jobs,verbs=list;watch;create;delete
 
 // SetupWithManager registers the controller and its watches.
-func (r *Reconciler) SetupWithManager(ctx context.Context, mgr ctrl.Manager, workers int) error {
-	err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.PodNATConfiguration{}, nodeIndex, func(o client.Object) []string {
-		if c, ok := o.(*v1alpha1.PodNATConfiguration); ok && c.Status.Applied.Node != "" {
-			return []string{c.Status.Applied.Node}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("index PodNATConfigurations by node: %w", err)
-	}
-	err = ctrl.NewControllerManagedBy(mgr).
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
+	err := ctrl.NewControllerManagedBy(mgr).
 		Named("audit").
 		For(&corev1.Node{}, builder.WithPredicates(readinessChanged)).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(forAudit)).

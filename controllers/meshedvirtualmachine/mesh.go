@@ -10,13 +10,16 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/meshpolicy"
 )
@@ -24,17 +27,19 @@ import (
 // gatherMesh reads the objects of Istio that can apply to the guest, regardless of
 // their owner: the policies of the pods' namespace and of Istio's root namespace, and
 // the routes of the namespace, which have precedence over the routes of other
-// namespaces.
+// namespaces. The index leaves out the objects that only apply to other guests.
 func (r *Reconciler) gatherMesh(ctx context.Context, s *scope) error {
 	both := slices.Compact([]string{s.mvm.Namespace, r.RootNamespace})
+	service := []string{cacheindex.EveryGuest, s.mvm.Name}
+	workloads := s.workloads()
 	var err error
-	if s.policies, err = listAs[securityv1.PeerAuthentication](ctx, r.Client, children.PeerAuthenticationKind, both...); err != nil {
+	if s.policies, err = listAs[securityv1.PeerAuthentication](ctx, r.Client, children.PeerAuthenticationKind, workloads, both...); err != nil {
 		return err
 	}
-	if s.routes, err = listAs[networkingv1.VirtualService](ctx, r.Client, children.VirtualServiceKind, s.mvm.Namespace); err != nil {
+	if s.routes, err = listAs[networkingv1.VirtualService](ctx, r.Client, children.VirtualServiceKind, service, s.mvm.Namespace); err != nil {
 		return err
 	}
-	if s.rules, err = listAs[networkingv1.DestinationRule](ctx, r.Client, children.DestinationRuleKind, s.mvm.Namespace); err != nil {
+	if s.rules, err = listAs[networkingv1.DestinationRule](ctx, r.Client, children.DestinationRuleKind, service, s.mvm.Namespace); err != nil {
 		return err
 	}
 	served, soon, err := r.upstream.serves(ctx, authorizationPolicies)
@@ -42,28 +47,44 @@ func (r *Reconciler) gatherMesh(ctx context.Context, s *scope) error {
 	if err != nil || !served {
 		return err
 	}
-	if err := r.upstream.watch(authorizationPolicies); err != nil {
+	if err := r.upstream.watch(ctx, authorizationPolicies); err != nil {
 		return err
 	}
-	s.authorization, err = listAs[securityv1.AuthorizationPolicy](ctx, r.Client, authorizationPolicyKind, both...)
+	s.authorization, err = listAs[securityv1.AuthorizationPolicy](ctx, r.Client, authorizationPolicyKind, workloads, both...)
 	return err
 }
 
-// listAs lists the objects of a kind in the namespaces. The result is not nil.
-func listAs[T any](ctx context.Context, c client.Reader, kind schema.GroupVersionKind, namespaces ...string) ([]*T, error) {
+// workloads returns the keys of the policies that can select the pods. A user can have
+// changed the label of a pod, so that the policy of another guest selects it.
+func (s *scope) workloads() []string {
+	keys := []string{cacheindex.EveryGuest, s.mvm.Name}
+	for i := range s.pods {
+		if name := s.pods[i].Labels[v1alpha1.LabelMeshedVirtualMachine]; !slices.Contains(keys, name) {
+			keys = append(keys, name)
+		}
+	}
+	return keys
+}
+
+// listAs lists the objects of a kind in the namespaces that can apply to the guests.
+// The result is not nil.
+func listAs[T any](ctx context.Context, c client.Reader, kind schema.GroupVersionKind, guests []string, namespaces ...string) ([]*T, error) {
 	out := []*T{}
 	for _, namespace := range namespaces {
-		list := &unstructured.UnstructuredList{}
-		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-		if err := c.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			return nil, fmt.Errorf("list objects of kind %s in namespace %s: %w", kind.Kind, namespace, err)
-		}
-		for i := range list.Items {
-			o, err := decode[T](&list.Items[i])
-			if err != nil {
-				return nil, err
+		for _, guest := range guests {
+			list := &unstructured.UnstructuredList{}
+			list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
+			// The objects are decoded into others, so they are not copied.
+			if err := c.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{cacheindex.Guest: guest}, client.UnsafeDisableDeepCopy); err != nil {
+				return nil, fmt.Errorf("list objects of kind %s in namespace %s: %w", kind.Kind, namespace, err)
 			}
-			out = append(out, o)
+			for i := range list.Items {
+				o, err := decode[T](&list.Items[i])
+				if err != nil {
+					return nil, err
+				}
+				out = append(out, o)
+			}
 		}
 	}
 	return out, nil
@@ -127,12 +148,27 @@ func (s *scope) isChild(o client.Object) bool {
 }
 
 // policyChanged maps a policy to the MeshedVirtualMachines to whose pods it can apply:
-// those of its namespace, or all for one in Istio's root namespace.
+// those of its namespace, or all for one in Istio's root namespace. If its selector
+// names one MeshedVirtualMachine, these are that one and those of whose pods a user
+// changed the label.
 func (r *Reconciler) policyChanged(ctx context.Context, o client.Object) []reconcile.Request {
-	if o.GetNamespace() == r.RootNamespace {
+	guests := cacheindex.Guests(o)
+	switch {
+	case o.GetNamespace() == r.RootNamespace:
 		return r.all(ctx, o)
+	case slices.Contains(guests, cacheindex.EveryGuest):
+		return r.inNamespace(ctx, o.GetNamespace())
 	}
-	return r.inNamespace(ctx, o.GetNamespace())
+	var pods corev1.PodList
+	labeled := cacheindex.Labels(map[string]string{v1alpha1.LabelMeshedVirtualMachine: guests[0]})
+	if err := r.Client.List(ctx, &pods, client.InNamespace(o.GetNamespace()), labeled, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the pods that a policy selects")
+	}
+	requests := []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: guests[0]}}}
+	for i := range pods.Items {
+		requests = append(requests, ofPod(ctx, &pods.Items[i])...)
+	}
+	return requests
 }
 
 // hostsChanged maps a VirtualService or DestinationRule to the MeshedVirtualMachines
@@ -146,10 +182,18 @@ func (r *Reconciler) hostsChanged(ctx context.Context, o client.Object) []reconc
 	if host, found, _ := unstructured.NestedString(u.Object, "spec", "host"); found {
 		hosts = append(hosts, host)
 	}
-	return slices.DeleteFunc(r.inNamespace(ctx, o.GetNamespace()), func(q reconcile.Request) bool {
+	candidates := []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(o)}}
+	for _, guest := range cacheindex.Guests(o) {
+		if guest == cacheindex.EveryGuest {
+			candidates = r.inNamespace(ctx, o.GetNamespace())
+			break
+		}
+		candidates = append(candidates, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: guest}})
+	}
+	return slices.DeleteFunc(candidates, func(q reconcile.Request) bool {
 		mvm := v1alpha1.MeshedVirtualMachine{}
 		mvm.Name, mvm.Namespace = q.Name, q.Namespace
 		fqdn := mvm.ServiceFQDN(r.ClusterDomain)
-		return q.Name != o.GetName() && !slices.ContainsFunc(hosts, func(h string) bool { return meshpolicy.Covers(h, fqdn) })
+		return q.Name != o.GetName() && !slices.ContainsFunc(hosts, func(h string) bool { return meshpolicy.Covers(h, fqdn) }) || !r.exists(ctx, q.NamespacedName)
 	})
 }

@@ -18,6 +18,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/launcherpod"
 )
@@ -62,7 +63,7 @@ func (r *Reconciler) gatherPods(ctx context.Context, s *scope) error {
 		return nil
 	}
 	var pods corev1.PodList
-	created := client.MatchingLabels{kubevirtv1.CreatedByLabel: string(s.vmi.UID)}
+	created := cacheindex.Labels(map[string]string{kubevirtv1.CreatedByLabel: string(s.vmi.UID)})
 	if err := r.Client.List(ctx, &pods, client.InNamespace(s.mvm.Namespace), created); err != nil {
 		return fmt.Errorf("list launcher pods: %w", err)
 	}

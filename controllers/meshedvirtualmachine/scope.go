@@ -22,6 +22,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/sharedlists"
 	"meshvm.io/meshvm/internal/validate"
@@ -116,12 +117,16 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 	return r.gatherPods(ctx, s)
 }
 
+// labeled selects the objects with the label of the MeshedVirtualMachine.
+func (s *scope) labeled() client.MatchingFields {
+	return cacheindex.Labels(map[string]string{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name})
+}
+
 // gatherNATs reads the PodNATConfigurations and their status.
 func (r *Reconciler) gatherNATs(ctx context.Context, s *scope) error {
 	s.nats = map[types.UID]v1alpha1.PodNATConfiguration{}
 	var list v1alpha1.PodNATConfigurationList
-	mine := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
-	if err := r.Client.List(ctx, &list, client.InNamespace(s.mvm.Namespace), mine); err != nil {
+	if err := r.Client.List(ctx, &list, client.InNamespace(s.mvm.Namespace), s.labeled()); err != nil {
 		return fmt.Errorf("list PodNATConfigurations: %w", err)
 	}
 	for _, c := range list.Items {
@@ -172,8 +177,7 @@ func (r *Reconciler) listChildren(ctx context.Context, s *scope) error {
 	for _, kind := range children.Kinds() {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
-		mine := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
-		if err := r.Client.List(ctx, list, client.InNamespace(s.mvm.Namespace), mine); err != nil {
+		if err := r.Client.List(ctx, list, client.InNamespace(s.mvm.Namespace), s.labeled()); err != nil {
 			return fmt.Errorf("list %s: %w", kind.Kind, err)
 		}
 		for i := range list.Items {

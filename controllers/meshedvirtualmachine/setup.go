@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
@@ -25,6 +24,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/fairqueue"
 	"meshvm.io/meshvm/internal/launcherpod"
@@ -72,8 +72,7 @@ type Reconciler struct {
 // starts without them and reports the missing kinds.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	// Unstructured, as the Applier reads it: one informer serves both.
-	service := &unstructured.Unstructured{}
-	service.SetGroupVersionKind(children.ServiceKind)
+	service := cacheindex.Object(children.ServiceKind)
 	crd := &metav1.PartialObjectMetadata{}
 	crd.SetGroupVersionKind(crdKind)
 	c, err := ctrl.NewControllerManagedBy(mgr).
@@ -103,10 +102,15 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 // the object belongs to it or conflicts with it.
 func (r *Reconciler) sameName(ctx context.Context, o client.Object) []reconcile.Request {
 	key := client.ObjectKeyFromObject(o)
-	if err := r.Client.Get(ctx, key, &v1alpha1.MeshedVirtualMachine{}); err != nil {
+	if !r.exists(ctx, key) {
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: key}}
+}
+
+// exists reports whether the cache contains a MeshedVirtualMachine.
+func (r *Reconciler) exists(ctx context.Context, key client.ObjectKey) bool {
+	return r.Client.Get(ctx, key, &v1alpha1.MeshedVirtualMachine{}, client.UnsafeDisableDeepCopy) == nil
 }
 
 // ofPod maps a virt-launcher pod to its MeshedVirtualMachine.
@@ -126,7 +130,8 @@ func (r *Reconciler) all(ctx context.Context, _ client.Object) []reconcile.Reque
 // inNamespace lists the MeshedVirtualMachines of a namespace, or of all namespaces.
 func (r *Reconciler) inNamespace(ctx context.Context, namespace string) []reconcile.Request {
 	var list v1alpha1.MeshedVirtualMachineList
-	if err := r.Client.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+	// Only the names are read, so the objects are not copied.
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the MeshedVirtualMachines that an event concerns")
 		return nil
 	}

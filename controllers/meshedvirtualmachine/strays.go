@@ -38,8 +38,7 @@ func (r *Reconciler) vmiChanged(ctx context.Context, o client.Object) []reconcil
 func (r *Reconciler) gatherStrays(ctx context.Context, s *scope) error {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(vmiKind.GroupVersion().WithKind(vmiKind.Kind + "List"))
-	mine := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
-	if err := r.Client.List(ctx, list, client.InNamespace(s.mvm.Namespace), mine); err != nil {
+	if err := r.Client.List(ctx, list, client.InNamespace(s.mvm.Namespace), s.labeled()); err != nil {
 		return fmt.Errorf("list VirtualMachineInstances: %w", err)
 	}
 	for i := range list.Items {

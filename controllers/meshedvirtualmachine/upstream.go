@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	kubevirtv1 "kubevirt.io/api/core/v1"
@@ -23,6 +22,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
 )
 
@@ -79,12 +79,15 @@ type upstream struct {
 	// handlers contains the handlers of kinds that do not use the default handler.
 	handlers map[schema.GroupVersionKind]handler.EventHandler
 
-	mu      sync.Mutex
-	watched map[schema.GroupVersionKind]bool
+	mu               sync.Mutex
+	indexed, watched map[schema.GroupVersionKind]bool
 }
 
 func newUpstream(c client.Client, ca cache.Cache, ct controller.Controller, h handler.EventHandler) *upstream {
-	return &upstream{client: c, cache: ca, controller: ct, handler: h, watched: map[schema.GroupVersionKind]bool{}}
+	return &upstream{
+		client: c, cache: ca, controller: ct, handler: h,
+		indexed: map[schema.GroupVersionKind]bool{}, watched: map[schema.GroupVersionKind]bool{},
+	}
 }
 
 // missing starts the possible watches and returns the first kind that is not
@@ -101,7 +104,7 @@ func (u *upstream) missing(ctx context.Context) (d *dependency, retrySoon bool, 
 		}
 	}
 	for _, d := range dependencies {
-		if err := u.watch(d); err != nil {
+		if err := u.watch(ctx, d); err != nil {
 			return nil, false, err
 		}
 	}
@@ -130,15 +133,25 @@ func (u *upstream) serves(ctx context.Context, d dependency) (served, retrySoon 
 	return true, false, nil
 }
 
-// watch starts the watch of a kind that the cluster serves.
-func (u *upstream) watch(d dependency) error {
+// watch indexes and watches a kind that the cluster serves.
+func (u *upstream) watch(ctx context.Context, d dependency) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.watched[d.kind] {
 		return nil
 	}
-	o := &unstructured.Unstructured{}
-	o.SetGroupVersionKind(d.kind)
+	o := cacheindex.Object(d.kind)
+	if !u.indexed[d.kind] {
+		if err := cacheindex.AddLabel(ctx, u.cache, o, v1alpha1.LabelMeshedVirtualMachine); err != nil {
+			return err
+		}
+		u.indexed[d.kind] = true
+		if d.project == children.UpstreamIstio {
+			if err := cacheindex.AddGuest(ctx, u.cache, o); err != nil {
+				return err
+			}
+		}
+	}
 	if err := u.controller.Watch(source.Kind[client.Object](u.cache, o, u.handlerOf(d.kind))); err != nil {
 		return fmt.Errorf("watch %s: %w", d.kind.Kind, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/rulejob"
@@ -43,8 +44,10 @@ func (r *Reconciler) gatherAudits(ctx context.Context, s *scope) error {
 		return nil
 	}
 	var pods corev1.PodList
-	of := client.MatchingLabels(rulejob.AuditLabels(s.pod.Spec.NodeName))
-	if err := r.Client.List(ctx, &pods, client.InNamespace(r.Jobs.Namespace), of); err != nil {
+	of := cacheindex.Labels(rulejob.AuditLabels(s.pod.Spec.NodeName))
+	// The pods contain the requests of all their targets. They are not changed, so they
+	// are not copied.
+	if err := r.Client.List(ctx, &pods, client.InNamespace(r.Jobs.Namespace), of, client.UnsafeDisableDeepCopy); err != nil {
 		return fmt.Errorf("list audit pods: %w", err)
 	}
 	slices.SortStableFunc(pods.Items, func(a, b corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
@@ -92,7 +93,7 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 }
 
 func (r *Reconciler) gatherJobs(ctx context.Context, s *scope) error {
-	own := client.MatchingLabels{v1alpha1.LabelPodNATConfiguration: string(s.config.UID)}
+	own := cacheindex.Labels(map[string]string{v1alpha1.LabelPodNATConfiguration: string(s.config.UID)})
 	var jobs batchv1.JobList
 	if err := r.Client.List(ctx, &jobs, client.InNamespace(r.Jobs.Namespace), own); err != nil {
 		return fmt.Errorf("list rule-writer jobs: %w", err)

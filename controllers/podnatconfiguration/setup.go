@@ -25,8 +25,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
-	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/fairqueue"
 	"meshvm.io/meshvm/internal/launcherpod"
@@ -97,7 +97,8 @@ func (r *Reconciler) forPod(ctx context.Context, o client.Object) []reconcile.Re
 // forMVM maps a MeshedVirtualMachine to its PodNATConfigurations.
 func (r *Reconciler) forMVM(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.PodNATConfigurationList
-	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: o.GetName()}); err != nil {
+	labeled := cacheindex.Labels(map[string]string{v1alpha1.LabelMeshedVirtualMachine: o.GetName()})
+	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), labeled, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "cannot list the PodNATConfigurations of a MeshedVirtualMachine")
 		return nil
 	}
@@ -142,19 +143,17 @@ func forAudit(pod *corev1.Pod) []reconcile.Request {
 // deleted, which may wait for this node, and to those whose rules are on this node,
 // because a reboot removes the rules.
 func (r *Reconciler) forNode(ctx context.Context, o client.Object) []reconcile.Request {
-	var list v1alpha1.PodNATConfigurationList
-	if err := r.Client.List(ctx, &list); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "cannot list PodNATConfigurations for a node event")
-		return nil
-	}
 	var out []reconcile.Request
-	for i := range list.Items {
-		c := &list.Items[i]
-		here := c.Status.Applied.Node == o.GetName()
-		if !here && c.DeletionTimestamp.IsZero() && conditions.IsTrue(c.Status.Conditions, v1alpha1.ConditionReady, c.Generation) {
-			continue
+	for _, index := range []client.MatchingFields{{cacheindex.Node: o.GetName()}, {cacheindex.Unfinished: cacheindex.True}} {
+		var list v1alpha1.PodNATConfigurationList
+		if err := r.Client.List(ctx, &list, index, client.UnsafeDisableDeepCopy); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "cannot list PodNATConfigurations for a node event")
+			return nil
 		}
-		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(c)})
+		for i := range list.Items {
+			// The queue ignores an object that it already contains.
+			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+		}
 	}
 	return out
 }

@@ -21,6 +21,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/cacheindex"
 )
 
 // Object is an object that can be applied: typed or unstructured, with its kind set.
@@ -256,19 +257,20 @@ type Named func(*unstructured.Unstructured) bool
 // deletion logs one line. Call it only after every apply succeeded: a failed apply
 // must not lead to the deletion of working objects.
 func (a Applier) Prune(ctx context.Context, owner metav1.Object, kinds []schema.GroupVersionKind, keep map[Key]bool, named Named) error {
-	selector := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: owner.GetName()}
+	mine := cacheindex.Labels(map[string]string{v1alpha1.LabelMeshedVirtualMachine: owner.GetName()})
 	var errs []error
 	for _, gvk := range kinds {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		if err := a.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), selector); err != nil {
+		// The objects are not changed, so they are not copied.
+		if err := a.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), mine, client.UnsafeDisableDeepCopy); err != nil {
 			errs = append(errs, fmt.Errorf("list %s: %w", gvk.Kind, err))
 			continue
 		}
 		for i := range list.Items {
 			o := &list.Items[i]
-			mine := metav1.IsControlledBy(o, owner) || isOrphan(o, owner) && named(o)
-			if keep[Key{Kind: gvk.GroupKind(), Name: o.GetName()}] || !mine || !o.GetDeletionTimestamp().IsZero() {
+			owned := metav1.IsControlledBy(o, owner) || isOrphan(o, owner) && named(o)
+			if keep[Key{Kind: gvk.GroupKind(), Name: o.GetName()}] || !owned || !o.GetDeletionTimestamp().IsZero() {
 				continue
 			}
 			uid := o.GetUID()

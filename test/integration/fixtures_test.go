@@ -5,6 +5,7 @@ package integration
 import (
 	"fmt"
 	"strings"
+	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -65,11 +66,22 @@ func (s *suite) quiet() {
 
 // reconciles returns the number of reconciles of the controllers with this name
 // in this process, from the metrics of controller-runtime.
-func (s *suite) reconciles(controller string) (n float64) {
+func (s *suite) reconciles(controller string) float64 {
 	s.Helper()
+	return countReconciles(s, func(name string) bool { return name == controller })
+}
+
+// reconcileCount returns the number of reconciles of all controllers.
+func reconcileCount(t testing.TB) float64 {
+	t.Helper()
+	return countReconciles(t, func(string) bool { return true })
+}
+
+func countReconciles(t testing.TB, selected func(controller string) bool) (n float64) {
+	t.Helper()
 	families, err := metrics.Registry.Gather()
 	if err != nil {
-		s.Fatal(err)
+		t.Fatal(err)
 	}
 	for _, f := range families {
 		if f.GetName() != "controller_runtime_reconcile_total" {
@@ -77,7 +89,7 @@ func (s *suite) reconciles(controller string) (n float64) {
 		}
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
-				if l.GetName() == "controller" && l.GetValue() == controller {
+				if l.GetName() == "controller" && selected(l.GetValue()) {
 					n += m.GetCounter().GetValue()
 				}
 			}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package cacheindex
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+)
+
+const (
+	// Guest is the index of Istio's objects by the MeshedVirtualMachines to which they
+	// can apply.
+	Guest = "guest"
+	// EveryGuest is the key of an object that can apply to any MeshedVirtualMachine.
+	EveryGuest = "*"
+)
+
+// AddGuest adds the index Guest of a kind of Istio.
+func AddGuest(ctx context.Context, indexer client.FieldIndexer, o client.Object) error {
+	return add(ctx, indexer, o, Guest, Guests)
+}
+
+// Guests returns the names of the MeshedVirtualMachines to which an object of Istio can
+// apply, or EveryGuest. The object of a name may still apply to none of them:
+//
+//   - A policy whose selector contains the operator's label applies only to pods with
+//     this label.
+//   - A route or a traffic policy for a host applies only to the Service of this name.
+func Guests(o client.Object) []string {
+	u, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return []string{EveryGuest}
+	}
+	hosts, _, _ := unstructured.NestedStringSlice(u.Object, "spec", "hosts")
+	if host, found, _ := unstructured.NestedString(u.Object, "spec", "host"); found {
+		hosts = append(hosts, host)
+	}
+	if len(hosts) > 0 {
+		return guestsOf(hosts)
+	}
+	if name, _, _ := unstructured.NestedString(u.Object, "spec", "selector", "matchLabels", v1alpha1.LabelMeshedVirtualMachine); name != "" {
+		return []string{name}
+	}
+	return []string{EveryGuest}
+}
+
+// guestsOf returns the first labels of the hosts, which are the names of the Services,
+// or EveryGuest if one is a wildcard (meshpolicy.Covers).
+func guestsOf(hosts []string) []string {
+	var out []string
+	for _, host := range hosts {
+		if strings.HasPrefix(host, "*") {
+			return []string{EveryGuest}
+		}
+		name, _, _ := strings.Cut(host, ".")
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
