@@ -63,7 +63,7 @@ func TestConcurrentHotplug(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		list, _, _ := nestedList(u.Object, "spec", "template", "spec", "volumes")
+		list, _ := nestedList(u.Object, "spec", "template", "spec", "volumes")
 		for _, v := range list {
 			name, _ := v["name"].(string)
 			got = append(got, name)

@@ -103,12 +103,12 @@ func replaceAll(text, namespace string) string {
 }
 
 // nestedList is a list of objects in an object.
-func nestedList(o map[string]any, path ...string) ([]map[string]any, bool, error) {
-	raw, found, err := unstructured.NestedSlice(o, path...)
+func nestedList(o map[string]any, path ...string) ([]map[string]any, error) {
+	raw, _, err := unstructured.NestedSlice(o, path...)
 	out := make([]map[string]any, 0, len(raw))
 	for _, e := range raw {
 		m, _ := e.(map[string]any)
 		out = append(out, m)
 	}
-	return out, found, err
+	return out, err
 }

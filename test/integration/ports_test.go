@@ -73,7 +73,7 @@ func TestPolicyOfPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	http, _, err := nestedList(routes.Object, "spec", "http")
+	http, err := nestedList(routes.Object, "spec", "http")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestPolicyOfPorts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ports, _, err := nestedList(service.Object, "spec", "ports")
+	ports, err := nestedList(service.Object, "spec", "ports")
 	if err != nil {
 		t.Fatal(err)
 	}
