@@ -154,6 +154,23 @@ type MeshSpec struct {
 	// +optional
 	MTLS MTLSSpec `json:"mtls,omitzero"`
 
+	// exportTo are the namespaces whose clients use the VirtualService and the
+	// DestinationRule of the guest, and so its timeouts, retries, traffic policy
+	// and subset: "*" for all namespaces, "." for the namespace of the guest, or
+	// names of namespaces. By default, Istio's mesh configuration decides
+	// (defaultVirtualServiceExportTo, defaultDestinationRuleExportTo), which
+	// exports to all namespaces unless an administrator changed it.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^([*.]|[a-z0-9]([-a-z0-9]*[a-z0-9])?)$`
+	// +kubebuilder:validation:XValidation:rule="size(self) == 1 || !self.exists(e, e == '*')",message="exportTo \"*\" exports to all namespaces: remove the other entries"
+	ExportTo []string `json:"exportTo,omitempty"`
+
 	// trafficPolicy is the Istio TrafficPolicy for connections to the guest. It
 	// configures load balancing, connection pools, outlier detection and TLS.
 	//

@@ -176,6 +176,11 @@ func (in *MTLSStatus) DeepCopy() *MTLSStatus {
 func (in *MeshSpec) DeepCopyInto(out *MeshSpec) {
 	*out = *in
 	out.MTLS = in.MTLS
+	if in.ExportTo != nil {
+		in, out := &in.ExportTo, &out.ExportTo
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.TrafficPolicy != nil {
 		in, out := &in.TrafficPolicy, &out.TrafficPolicy
 		*out = (*in).DeepCopy()

@@ -5,6 +5,7 @@ package meshedvirtualmachine
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -102,7 +103,8 @@ func (s *scope) undecided() string {
 // shadowedRoute returns a message if another VirtualService routes clients of the
 // namespace to a port of the guest.
 func (s *scope) shadowedRoute() string {
-	if s.child(children.VirtualServiceKind) == nil {
+	i := slices.IndexFunc(s.routes, func(vs *networkingv1.VirtualService) bool { return s.isChild(vs) })
+	if s.child(children.VirtualServiceKind) == nil || i < 0 {
 		return ""
 	}
 	fqdn := s.mvm.ServiceFQDN(s.clusterDomain)
@@ -110,8 +112,8 @@ func (s *scope) shadowedRoute() string {
 		if !p.IsMeshed() {
 			continue
 		}
-		if vs := meshpolicy.RouteOf(s.routes, s.mvm.Namespace, fqdn, p); vs != nil && !s.isChild(vs) {
-			return fmt.Sprintf("VirtualService %s/%s is older than the operator's and has a route for port %q of host %s, so Istio applies it to clients in this namespace instead of the route of the spec: delete it, or remove the host or the port from it",
+		if vs := meshpolicy.RouteBefore(s.routes[i], s.routes, fqdn, p); vs != nil {
+			return fmt.Sprintf("VirtualService %s/%s has precedence over the operator's and has a route for port %q of host %s, so Istio applies it to clients in this namespace instead of the route of the spec: delete it, or remove the host or the port from it",
 				vs.Namespace, vs.Name, p.Name, fqdn)
 		}
 	}
@@ -121,7 +123,7 @@ func (s *scope) shadowedRoute() string {
 // shadowedRule returns a message if another DestinationRule changes the traffic policy
 // or the subset that the operator declares for clients of the namespace.
 func (s *scope) shadowedRule() string {
-	if s.child(children.DestinationRuleKind) == nil {
+	if s.child(children.DestinationRuleKind) == nil || !meshpolicy.Visible(s.mvm.Spec.Mesh.ExportTo, s.mvm.Namespace) {
 		return ""
 	}
 	fqdn := s.mvm.ServiceFQDN(s.clusterDomain)

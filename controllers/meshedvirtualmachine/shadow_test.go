@@ -66,7 +66,7 @@ func TestOtherIstioObjects(t *testing.T) {
 	rule := func(change func(*networkingv1.DestinationRule)) func(*scope) {
 		return func(s *scope) {
 			dr := &networkingv1.DestinationRule{ObjectMeta: older(builders.DefaultNamespace, "other")}
-			dr.Spec.Host, dr.Spec.ExportTo = "web", []string{"."}
+			dr.Spec.Host = "web"
 			change(dr)
 			s.rules = append(s.rules, dr)
 		}
@@ -101,14 +101,28 @@ func TestOtherIstioObjects(t *testing.T) {
 		},
 		"DENY a port that bypasses the proxy": {withIstio(authz(root, securityv1beta1.AuthorizationPolicy_DENY, ssh)), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
 		"CUSTOM":                              {withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_CUSTOM, everything)), metav1.ConditionTrue, v1alpha1.ReasonEffective, "an external authorizer decides: AuthorizationPolicy shop/other"},
-		"an older route":                      {withIstio(route(noVS)), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "VirtualService shop/other is older"},
+		"an older route":                      {withIstio(route(noVS)), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "VirtualService shop/other has precedence"},
 		"a younger route":                     {withIstio(route(func(v *networkingv1.VirtualService) { younger(v) })), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+		"a younger private route before a public one": {
+			withIstio(func(s *scope) {
+				s.mvm.Spec.Mesh.ExportTo = []string{"*"}
+				s.routes[0].Spec.ExportTo = []string{"*"}
+			}, route(func(v *networkingv1.VirtualService) { younger(v) })),
+			metav1.ConditionFalse, v1alpha1.ReasonShadowed, "VirtualService shop/other has precedence",
+		},
+		"objects that are not for this namespace": {
+			withIstio(func(s *scope) {
+				s.mvm.Spec.Mesh.ExportTo = []string{"ingress"}
+				s.routes[0].Spec.ExportTo, s.rules[0].Spec.ExportTo = []string{"ingress"}, []string{"ingress"}
+			}, route(noVS), rule(tls(networkingv1alpha3.ClientTLSSettings_ISTIO_MUTUAL))),
+			metav1.ConditionTrue, v1alpha1.ReasonEffective, "",
+		},
 		"an older route without our own": {withIstio(route(noVS), func(s *scope) {
 			delete(s.children, key(children.VirtualServiceKind))
 		}), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
 		"an older rule without content": {withIstio(rule(noDR)), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
 		"a younger rule that is not merged": {
-			withIstio(rule(func(d *networkingv1.DestinationRule) { d.Spec.ExportTo = nil; younger(d) })),
+			withIstio(rule(func(d *networkingv1.DestinationRule) { d.Spec.ExportTo = []string{"."}; younger(d) })),
 			metav1.ConditionFalse, v1alpha1.ReasonShadowed, "does not define subset \"v1\"",
 		},
 		"the same subset": {withIstio(rule(func(d *networkingv1.DestinationRule) {

@@ -152,6 +152,12 @@ func (b *MVMBuilder) Retries(port string, r *networkingv1alpha3.HTTPRetry) *MVMB
 	return b.Port(port, func(p *v1alpha1.Port) { p.Retries = r })
 }
 
+// ExportTo sets the namespaces to which the Istio objects are exported.
+func (b *MVMBuilder) ExportTo(namespaces ...string) *MVMBuilder {
+	b.mvm.Spec.Mesh.ExportTo = namespaces
+	return b
+}
+
 // TrafficPolicy sets Istio's traffic policy.
 func (b *MVMBuilder) TrafficPolicy(p *networkingv1alpha3.TrafficPolicy) *MVMBuilder {
 	b.mvm.Spec.Mesh.TrafficPolicy = p

@@ -48,7 +48,7 @@ func TestDesiredGolden(t *testing.T) {
 		// No guest exists yet.
 		"smallest": input(b.MVM("web"), nil),
 		// Every kind of port, mode and exclusion, and a migration in progress.
-		"full": input(b.MVM("web").Version("v2").ServiceType(v1alpha1.ServiceTypeLoadBalancer).
+		"full": input(b.MVM("web").Version("v2").ExportTo(".", "ingress").ServiceType(v1alpha1.ServiceTypeLoadBalancer).
 			IPFamilyPolicy(v1alpha1.ServiceIPFamilyPolicyPreferDualStack).
 			Ports(b.HTTP("http", 80, 8080), v1alpha1.Port{Name: "grpc", Port: 9000, AppProtocol: "grpc"},
 				b.TLS("tls", 443, 8443), b.TCP("db", 5432), v1alpha1.Port{Name: "cache", Port: 6379, AppProtocol: "redis"},

@@ -11,12 +11,6 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// ownNamespace, as exportTo, limits routes and policies to clients in the
-// guest's namespace. Proxies in other namespaces reach the Service with their
-// own configuration and mutual TLS, and are not configured by objects of this
-// namespace.
-const ownNamespace = "."
-
 // destinationRule builds the DestinationRule with the guest's subset, or nil for a
 // guest without a Service.
 func destinationRule(in Input) *networkingv1.DestinationRule {
@@ -27,7 +21,7 @@ func destinationRule(in Input) *networkingv1.DestinationRule {
 	dr := &networkingv1.DestinationRule{ObjectMeta: meta(mvm, mvm.Name)}
 	dr.SetGroupVersionKind(DestinationRuleKind)
 	dr.Spec.Host = in.host()
-	dr.Spec.ExportTo = []string{ownNamespace}
+	dr.Spec.ExportTo = slices.Clone(mvm.Spec.Mesh.ExportTo)
 	dr.Spec.TrafficPolicy = trafficPolicy(mvm)
 	dr.Spec.Subsets = []*networkingv1alpha3.Subset{{
 		Name:   mvm.Spec.VersionOrDefault(),

@@ -3,6 +3,7 @@
 package children
 
 import (
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -18,7 +19,7 @@ func virtualService(in Input) *networkingv1.VirtualService {
 	mvm := in.MVM
 	vs := &networkingv1.VirtualService{ObjectMeta: meta(mvm, mvm.Name)}
 	vs.SetGroupVersionKind(VirtualServiceKind)
-	vs.Spec.ExportTo = []string{ownNamespace}
+	vs.Spec.ExportTo = slices.Clone(mvm.Spec.Mesh.ExportTo)
 	vs.Spec.Hosts = []string{in.host()}
 	for _, p := range mvm.Spec.Ports {
 		if p.ViaOrDefault() != v1alpha1.PortViaMesh {

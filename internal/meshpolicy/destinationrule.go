@@ -39,7 +39,7 @@ func EffectiveDestination(rules []*networkingv1.DestinationRule, namespace, fqdn
 			continue
 		}
 		exportTo := set(r.Spec.GetExportTo())
-		if len(exportTo) > 0 && !slices.Contains(exportTo, exportToMesh) && !private(exportTo, namespace) {
+		if !Visible(exportTo, namespace) {
 			continue
 		}
 		separate := true

@@ -45,7 +45,7 @@ func virtualService(namespace, name string, age int, change func(*vsSpec)) *netw
 	return vs
 }
 
-func TestRouteOf(t *testing.T) {
+func TestRouteBefore(t *testing.T) {
 	http, tcp := builders.HTTP("http", 80, 8080), builders.TCP("db", 5432)
 	for name, tc := range map[string]struct {
 		namespace string
@@ -54,53 +54,98 @@ func TestRouteOf(t *testing.T) {
 		http, tcp string
 	}{
 		"older":                       {"shop", 2, nil, "foreign", "foreign"},
-		"younger":                     {"shop", 0, nil, "web", "web"},
+		"younger":                     {"shop", 0, nil, "", ""},
 		"of the same second, by name": {"shop", 1, nil, "foreign", "foreign"},
 		"exported to the namespace":   {"shop", 2, func(s *vsSpec) { s.ExportTo = []string{"shop", "other"} }, "foreign", "foreign"},
-		"of another namespace":        {"other", 2, func(s *vsSpec) { s.ExportTo = []string{"shop"} }, "web", "web"},
-		"exported to all":             {"shop", 2, func(s *vsSpec) { s.ExportTo = []string{".", "*"} }, "web", "web"},
-		"without exportTo":            {"shop", 2, func(s *vsSpec) { s.ExportTo = nil }, "web", "web"},
-		"exported to others":          {"shop", 2, func(s *vsSpec) { s.ExportTo = []string{"other"} }, "web", "web"},
-		"for a gateway":               {"shop", 2, func(s *vsSpec) { s.Gateways = []string{"ingress/public"} }, "web", "web"},
+		"of another namespace":        {"other", 2, func(s *vsSpec) { s.ExportTo = []string{"shop"} }, "", ""},
+		"exported to all":             {"shop", 2, func(s *vsSpec) { s.ExportTo = []string{".", "*"} }, "", ""},
+		"without exportTo":            {"shop", 2, func(s *vsSpec) { s.ExportTo = nil }, "", ""},
+		"exported to others":          {"shop", 2, func(s *vsSpec) { s.ExportTo = []string{"other"} }, "", ""},
+		"for a gateway":               {"shop", 2, func(s *vsSpec) { s.Gateways = []string{"ingress/public"} }, "", ""},
 		"for a gateway and the mesh":  {"shop", 2, func(s *vsSpec) { s.Gateways = []string{"ingress/public", "mesh"} }, "foreign", "foreign"},
 		"short name":                  {"shop", 2, func(s *vsSpec) { s.Hosts = []string{"web"} }, "foreign", "foreign"},
-		"another host":                {"shop", 2, func(s *vsSpec) { s.Hosts = []string{"db.shop.svc.cluster.local", "db"} }, "web", "web"},
+		"another host":                {"shop", 2, func(s *vsSpec) { s.Hosts = []string{"db.shop.svc.cluster.local", "db"} }, "", ""},
 		"one of several hosts":        {"shop", 2, func(s *vsSpec) { s.Hosts = []string{"db", webHost} }, "foreign", "foreign"},
-		"wildcard":                    {"shop", 2, func(s *vsSpec) { s.Hosts = []string{"*.shop.svc.cluster.local"} }, "web", "foreign"},
-		"wildcard of another domain":  {"shop", 2, func(s *vsSpec) { s.Hosts = []string{"*.example.com"} }, "web", "web"},
-		"delegate":                    {"shop", 2, func(s *vsSpec) { s.Hosts = nil }, "web", "web"},
-		"only HTTP":                   {"shop", 2, func(s *vsSpec) { s.Tcp = nil }, "foreign", "web"},
-		"only TCP":                    {"shop", 2, func(s *vsSpec) { s.Http = nil }, "web", "foreign"},
+		"wildcard":                    {"shop", 2, func(s *vsSpec) { s.Hosts = []string{"*.shop.svc.cluster.local"} }, "", "foreign"},
+		"wildcard of another domain":  {"shop", 2, func(s *vsSpec) { s.Hosts = []string{"*.example.com"} }, "", ""},
+		"delegate":                    {"shop", 2, func(s *vsSpec) { s.Hosts = nil }, "", ""},
+		"only HTTP":                   {"shop", 2, func(s *vsSpec) { s.Tcp = nil }, "foreign", ""},
+		"only TCP":                    {"shop", 2, func(s *vsSpec) { s.Http = nil }, "", "foreign"},
 		"for the port": {"shop", 2, func(s *vsSpec) {
 			s.Http[0].Match = []*httpMatch{{Port: 80}}
 			s.Tcp[0].Match = []*tcpMatch{{Port: 5432}}
 		}, "foreign", "foreign"},
-		"for another port":             {"shop", 2, func(s *vsSpec) { s.Http[0].Match = []*httpMatch{{Port: 81}}; s.Tcp[0].Match = []*tcpMatch{{Port: 81}} }, "web", "web"},
+		"for another port":             {"shop", 2, func(s *vsSpec) { s.Http[0].Match = []*httpMatch{{Port: 81}}; s.Tcp[0].Match = []*tcpMatch{{Port: 81}} }, "", ""},
 		"one alternative for the port": {"shop", 2, func(s *vsSpec) { s.Http[0].Match = []*httpMatch{{Port: 81}, {Port: 80}} }, "foreign", "foreign"},
 		"for some clients": {"shop", 2, func(s *vsSpec) {
 			s.Http[0].Match = []*httpMatch{{SourceLabels: map[string]string{"app": "a"}}}
 			s.Tcp = nil
-		}, "web", "web"},
-		"for another namespace": {"shop", 2, func(s *vsSpec) { s.Http[0].Match = []*httpMatch{{SourceNamespace: "other"}}; s.Tcp = nil }, "web", "web"},
-		"for the namespace":     {"shop", 2, func(s *vsSpec) { s.Http[0].Match = []*httpMatch{{SourceNamespace: "shop"}}; s.Tcp = nil }, "foreign", "web"},
-		"route for a gateway":   {"shop", 2, func(s *vsSpec) { s.Http[0].Match = []*httpMatch{{Gateways: []string{"ingress/public"}}}; s.Tcp = nil }, "web", "web"},
-		"for some addresses":    {"shop", 2, func(s *vsSpec) { s.Tcp[0].Match = []*tcpMatch{{DestinationSubnets: []string{"10.0.0.0/8"}}} }, "foreign", "web"},
+		}, "", ""},
+		"for another namespace": {"shop", 2, func(s *vsSpec) { s.Http[0].Match = []*httpMatch{{SourceNamespace: "other"}}; s.Tcp = nil }, "", ""},
+		"for the namespace":     {"shop", 2, func(s *vsSpec) { s.Http[0].Match = []*httpMatch{{SourceNamespace: "shop"}}; s.Tcp = nil }, "foreign", ""},
+		"route for a gateway":   {"shop", 2, func(s *vsSpec) { s.Http[0].Match = []*httpMatch{{Gateways: []string{"ingress/public"}}}; s.Tcp = nil }, "", ""},
+		"for some addresses":    {"shop", 2, func(s *vsSpec) { s.Tcp[0].Match = []*tcpMatch{{DestinationSubnets: []string{"10.0.0.0/8"}}} }, "foreign", ""},
 		"for a path of HTTP": {"shop", 2, func(s *vsSpec) {
 			s.Http[0].Match = []*httpMatch{{Uri: &networkingv1alpha3.StringMatch{MatchType: &networkingv1alpha3.StringMatch_Prefix{Prefix: "/a"}}}}
 		}, "foreign", "foreign"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			all := []*networkingv1.VirtualService{virtualService("shop", "web", 1, nil), virtualService(tc.namespace, "foreign", tc.age, tc.change)}
+			own := virtualService("shop", "web", 1, nil)
+			all := []*networkingv1.VirtualService{own, virtualService(tc.namespace, "foreign", tc.age, tc.change)}
 			for _, p := range []struct {
 				port v1alpha1.Port
 				want string
 			}{{http, tc.http}, {tcp, tc.tcp}} {
-				if got := meshpolicy.RouteOf(all, "shop", webHost, p.port); got == nil || got.Name != p.want {
-					t.Errorf("port %s is routed by %v, want %s", p.port.Name, got, p.want)
+				if got := nameOf(meshpolicy.RouteBefore(own, all, webHost, p.port)); got != p.want {
+					t.Errorf("port %s is routed by %q, want %q", p.port.Name, got, p.want)
 				}
 			}
-			if got := meshpolicy.RouteOf(all, "shop", webHost, builders.TLS("tls", 443, 8443)); got != nil {
+			if got := meshpolicy.RouteBefore(own, all, webHost, builders.TLS("tls", 443, 8443)); got != nil {
 				t.Errorf("a port with TLS is decided: %s", got.Name)
+			}
+		})
+	}
+}
+
+func nameOf(vs *networkingv1.VirtualService) string {
+	if vs == nil {
+		return ""
+	}
+	return vs.Name
+}
+
+// TestVisibilityOfRoutes checks which of two VirtualServices precedes, by exportTo
+// and age.
+func TestVisibilityOfRoutes(t *testing.T) {
+	var unset []string
+	private, public, named, others := []string{"."}, []string{"*"}, []string{"shop", "other"}, []string{"other"}
+	for name, tc := range map[string]struct {
+		own, foreign   []string
+		older, younger bool // whether the foreign one precedes at this age
+	}{
+		"both by default":             {unset, unset, true, false},
+		"private before default":      {unset, private, true, false},
+		"public after default":        {unset, public, false, false},
+		"default before public":       {public, unset, true, false},
+		"private before public":       {public, private, true, true},
+		"named before public":         {public, named, true, true},
+		"both public":                 {public, public, true, false},
+		"default after private":       {private, unset, false, false},
+		"public after private":        {private, public, false, false},
+		"both private":                {private, named, true, false},
+		"not exported here":           {public, others, false, false},
+		"the own is not exported":     {others, private, false, false},
+		"neither is exported here":    {others, others, false, false},
+		"named before default, older": {unset, named, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			own := virtualService("shop", "web", 1, func(s *vsSpec) { s.ExportTo = tc.own })
+			for age, want := range map[int]bool{2: tc.older, 0: tc.younger} {
+				foreign := virtualService("shop", "foreign", age, func(s *vsSpec) { s.ExportTo = tc.foreign })
+				got := meshpolicy.RouteBefore(own, []*networkingv1.VirtualService{own, foreign}, webHost, builders.HTTP("http", 80, 8080))
+				if (got != nil) != want {
+					t.Errorf("age %d: the foreign VirtualService precedes: %t, want %t", age, got != nil, want)
+				}
 			}
 		})
 	}
@@ -161,14 +206,14 @@ func TestEffectiveDestination(t *testing.T) {
 			if got == nil {
 				t.Fatal("no rule applies")
 			}
-			nameOf := func(r *networkingv1.DestinationRule) string {
+			ruleName := func(r *networkingv1.DestinationRule) string {
 				if r == nil {
 					return ""
 				}
 				return r.Name
 			}
-			if nameOf(got.TrafficPolicy) != tc.policy || nameOf(got.Subsets["v1"]) != tc.subset {
-				t.Errorf("traffic policy of %q and subset of %q, want %q and %q", nameOf(got.TrafficPolicy), nameOf(got.Subsets["v1"]), tc.policy, tc.subset)
+			if ruleName(got.TrafficPolicy) != tc.policy || ruleName(got.Subsets["v1"]) != tc.subset {
+				t.Errorf("traffic policy of %q and subset of %q, want %q and %q", ruleName(got.TrafficPolicy), ruleName(got.Subsets["v1"]), tc.policy, tc.subset)
 			}
 		})
 	}

@@ -23,30 +23,48 @@ type sourceMatch interface {
 	GetSourceNamespace() string
 }
 
-// RouteOf returns the VirtualService by which the sidecars of clients in the
-// namespace route the port of a Service, or nil for none. The services are the
-// VirtualServices of this namespace, which is also the Service's namespace.
+// RouteBefore returns the VirtualService by which the sidecars of clients in the
+// namespace of a Service route its port instead of by the own VirtualService, or nil
+// for none. The services are the VirtualServices of this namespace.
 //
 // It follows Istio (pilot/pkg/model, SelectVirtualServices, and
 // pilot/pkg/networking/core). VirtualServices that are exported only to their own
-// namespace precede all others, so it ignores the others. Among them, the oldest
-// that has a route for the port applies. For HTTP, the host of the Service must be
-// listed, because a wildcard is less specific. For TCP, a wildcard counts as well.
+// namespace precede those that are exported to all namespaces. Among equals, the
+// oldest that has a route for the port applies. For HTTP, the host of the Service
+// must be listed, because a wildcard is less specific. For TCP, a wildcard counts as
+// well.
 //
-// A VirtualService whose routes apply only to some clients does not count, nor
-// does a VirtualService without exportTo, because its visibility is a setting of
-// the mesh. Ports on which clients use TLS are not decided, because several
-// VirtualServices can apply to different server names: the result is nil.
-func RouteOf(services []*networkingv1.VirtualService, namespace, fqdn string, port v1alpha1.Port) *networkingv1.VirtualService {
-	if port.IsMeshedTLS() {
+// A VirtualService whose routes apply only to some clients does not count. A setting
+// of the mesh decides the visibility of a VirtualService without exportTo, so one
+// counts only if it precedes with both values of the setting. Ports on which clients
+// use TLS are not decided, because several VirtualServices can apply to different
+// server names: the result is nil.
+func RouteBefore(own *networkingv1.VirtualService, services []*networkingv1.VirtualService, fqdn string, port v1alpha1.Port) *networkingv1.VirtualService {
+	namespace := own.Namespace
+	if port.IsMeshedTLS() || !Visible(own.Spec.GetExportTo(), namespace) {
 		return nil
 	}
-	for _, vs := range byAge(services) {
-		if vs.Namespace == namespace && private(vs.Spec.GetExportTo(), namespace) && ofMesh(vs.Spec.GetGateways()) && routes(vs, namespace, fqdn, port) {
+	sorted := byAge(services)
+	age := slices.IndexFunc(sorted, func(vs *networkingv1.VirtualService) bool { return vs.Name == own.Name && vs.Namespace == namespace })
+	for i, vs := range sorted {
+		if i != age && vs.Namespace == namespace && Visible(vs.Spec.GetExportTo(), namespace) && precedes(vs, own, i < age) &&
+			ofMesh(vs.Spec.GetGateways()) && routes(vs, namespace, fqdn, port) {
 			return vs
 		}
 	}
 	return nil
+}
+
+// precedes reports whether a VirtualService precedes another of its namespace,
+// whatever the mesh's default of exportTo is.
+func precedes(a, b *networkingv1.VirtualService, older bool) bool {
+	for _, byDefault := range []bool{true, false} {
+		first, second := private(a.Spec.GetExportTo(), a.Namespace, byDefault), private(b.Spec.GetExportTo(), b.Namespace, byDefault)
+		if first != second && second || first == second && !older {
+			return false
+		}
+	}
+	return true
 }
 
 // routes reports whether the VirtualService has a route for the port that applies
@@ -78,11 +96,20 @@ func forAll[M sourceMatch](alternatives []M, namespace string, port v1alpha1.Por
 	})
 }
 
-// private reports whether an object is exported to its own namespace and not to
-// the whole mesh.
-func private(exportTo []string, namespace string) bool {
-	return !slices.Contains(exportTo, exportToMesh) &&
-		(slices.Contains(exportTo, exportToOwn) || slices.Contains(exportTo, namespace))
+// Visible reports whether an object is exported to its own namespace.
+func Visible(exportTo []string, namespace string) bool {
+	return len(exportTo) == 0 || slices.ContainsFunc(exportTo, func(e string) bool {
+		return e == exportToMesh || e == exportToOwn || e == namespace
+	})
+}
+
+// private reports whether an object that is visible in its own namespace is not
+// exported to the whole mesh. Without exportTo, the mesh's default decides.
+func private(exportTo []string, namespace string, byDefault bool) bool {
+	if len(exportTo) == 0 {
+		return byDefault
+	}
+	return Visible(exportTo, namespace) && !slices.Contains(exportTo, exportToMesh)
 }
 
 func ofMesh(gateways []string) bool {

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/validation"
 	metavalidation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	utilvalidation "k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -48,6 +49,32 @@ func (e *Errors) service(mvm *v1alpha1.MeshedVirtualMachine, spec *field.Path) {
 			e.Reject(v1alpha1.ReasonInvalidPort, at.Child("targetPort"),
 				"a headless Service does not translate ports, so clients connect to port %d: set port to %d, or set another service.type", p.TargetPort, p.TargetPort)
 		}
+	}
+}
+
+// exportTo rejects lists that Istio rejects (pkg/config/validation,
+// validateExportTo).
+func (e *Errors) exportTo(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
+	const all, own = "*", "."
+	entries, seen := mvm.Spec.Mesh.ExportTo, map[string]bool{}
+	for i, name := range entries {
+		at := path.Index(i)
+		switch name {
+		case all:
+			if len(entries) > 1 {
+				e.Reject(v1alpha1.ReasonInvalidSpec, at, "\"*\" exports to all namespaces: remove the other entries")
+			}
+		case own:
+			name = mvm.Namespace
+		default:
+			if len(utilvalidation.IsDNS1123Label(name)) > 0 {
+				e.Reject(v1alpha1.ReasonInvalidSpec, at, "invalid namespace %q: must be \"*\", \".\" or the name of a namespace", name)
+			}
+		}
+		if seen[name] {
+			e.Reject(v1alpha1.ReasonInvalidSpec, at, "duplicate namespace %s, which \".\" also means in this namespace: keep one entry per namespace", name)
+		}
+		seen[name] = true
 	}
 }
 

@@ -46,6 +46,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.ports(mvm.Spec.Ports, spec.Child("ports"))
 	e.service(mvm, spec)
 	e.dataPlane(mvm, spec.Child("mesh"))
+	e.exportTo(mvm, spec.Child("mesh", "exportTo"))
 	e.sharedModes(mvm, spec.Child("ports"))
 	e.capture(mvm, spec.Child("capture"))
 	return e.Join()

@@ -256,6 +256,16 @@ var meshedVirtualMachineCases = map[string]testCase{
 		set:  map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(1), "perTryTimeout": "0s"}},
 		want: []string{"must be a valid duration greater than 1ms"},
 	},
+	"exported to all":                 {set: map[string]any{"spec.mesh.exportTo": []any{"*"}}},
+	"exported to namespaces":          {set: map[string]any{"spec.mesh.exportTo": []any{".", "ingress"}}},
+	"exported to all and a namespace": {set: map[string]any{"spec.mesh.exportTo": []any{"ingress", "*"}}, want: []string{`exportTo "*" exports to all namespaces: remove the other entries`}},
+	"exported to none":                {set: map[string]any{"spec.mesh.exportTo": []any{"~"}}, want: []string{"spec.mesh.exportTo[0]", "should match"}},
+	"exported to a namespace twice":   {set: map[string]any{"spec.mesh.exportTo": []any{"ingress", "ingress"}}, want: []string{"spec.mesh.exportTo[1]: Duplicate value"}},
+	"exported to no name":             {set: map[string]any{"spec.mesh.exportTo": []any{"a/b"}}, want: []string{"spec.mesh.exportTo[0]", "should match"}},
+	"exported to an empty list":       {set: map[string]any{"spec.mesh.exportTo": []any{}}, want: []string{"spec.mesh.exportTo", "at least 1 items"}},
+	"exported to too many namespaces": {set: map[string]any{"spec.mesh.exportTo": namespaces(65)}, want: []string{"spec.mesh.exportTo: Too many"}},
+	"exported to 64 namespaces":       {set: map[string]any{"spec.mesh.exportTo": namespaces(64)}},
+	"exported to a name of 64":        {set: map[string]any{"spec.mesh.exportTo": []any{strings.Repeat("a", 64)}}, want: []string{"spec.mesh.exportTo[0]", "63"}},
 	"trafficPolicy": {set: map[string]any{"spec.mesh.trafficPolicy": map[string]any{
 		"connectionPool":   map[string]any{"tcp": map[string]any{"maxConnections": int64(10), "connectTimeout": "5s"}},
 		"loadBalancer":     map[string]any{"simple": "LEAST_REQUEST"},
@@ -345,6 +355,15 @@ var meshedVirtualMachineCases = map[string]testCase{
 }
 
 func TestMeshedVirtualMachine(t *testing.T) { run(t, meshedVirtualMachine, meshedVirtualMachineCases) }
+
+// namespaces returns n names of namespaces.
+func namespaces(n int) []any {
+	out := make([]any, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("ns-%d", i)
+	}
+	return out
+}
 
 func port(name string, number int64) map[string]any {
 	return map[string]any{"name": name, "port": number}

@@ -5,12 +5,14 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/builders"
@@ -63,8 +65,13 @@ func TestPolicyOfPorts(t *testing.T) {
 		Ports(builders.HTTP("http", 80, 8080), builders.TCP("grpc-api", 9000), builders.TCP("db", 5432), builders.Direct("ssh", 22)).
 		Timeout("http", "5s").Retries("http", &networkingv1alpha3.HTTPRetry{}).
 		Retries("grpc-api", &networkingv1alpha3.HTTPRetry{Attempts: 3, RetryOn: "unavailable"}).
-		PortMTLS("db", v1alpha1.MTLSModePermissive))
+		PortMTLS("db", v1alpha1.MTLSModePermissive).
+		ExportTo(".", "ingress"))
 	s.converge(o)
+	const rule = `host: web.NAMESPACE.svc.cluster.local, subsets: [{name: v1, labels: {version: v1}}]`
+	if err := s.specIs(children.DestinationRuleKind, "{exportTo: [., ingress], "+rule+"}"); err != nil {
+		t.Error(err)
+	}
 	if err := s.specIs(children.PeerAuthenticationKind, `{selector: {matchLabels: {meshvm.io/meshed-virtual-machine: web}}, mtls: {mode: STRICT},
 		portLevelMtls: {"22": {mode: DISABLE}, "5432": {mode: PERMISSIVE}}}`); err != nil {
 		t.Error(err)
@@ -72,6 +79,9 @@ func TestPolicyOfPorts(t *testing.T) {
 	routes, err := s.read(children.VirtualServiceKind, o.Name)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got, _, _ := unstructured.NestedStringSlice(routes.Object, "spec", "exportTo"); !slices.Equal(got, []string{".", "ingress"}) {
+		t.Errorf("the VirtualService is exported to %v", got)
 	}
 	http, err := nestedList(routes.Object, "spec", "http")
 	if err != nil {
@@ -110,9 +120,20 @@ func TestPolicyOfPorts(t *testing.T) {
 	}
 
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		spec.Mesh.ExportTo = nil
 		spec.Ports = []v1alpha1.Port{builders.HTTP("http", 80, 8080), builders.Direct("db", 5432)}
 	})
 	s.eventually("the policy is removed", func() error {
+		routes, err := s.read(children.VirtualServiceKind, o.Name)
+		if err != nil {
+			return err
+		}
+		if _, found, _ := unstructured.NestedFieldNoCopy(routes.Object, "spec", "exportTo"); found {
+			return errors.New("the VirtualService has an exportTo")
+		}
+		if err := s.specIs(children.DestinationRuleKind, "{"+rule+"}"); err != nil {
+			return err
+		}
 		return s.specIs(children.PeerAuthenticationKind, `{selector: {matchLabels: {meshvm.io/meshed-virtual-machine: web}}, mtls: {mode: STRICT}, portLevelMtls: {"5432": {mode: DISABLE}}}`)
 	})
 	s.eventually("the status has the ports", func() error {

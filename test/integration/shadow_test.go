@@ -78,7 +78,7 @@ func TestShadowedRoutes(t *testing.T) {
 	}
 	_, pod := s.startGuest(o.Name, "node-a")
 	s.runWriter(s.awaitNAT(pod).UID, ruleio.OperationApply, ruleio.OutcomeApplied)
-	s.awaitPolicy(shadowed, notReady, "VirtualService "+s.namespace+"/legacy is older")
+	s.awaitPolicy(shadowed, notReady, "VirtualService "+s.namespace+"/legacy has precedence")
 
 	// A host of another Service does not concern the guest.
 	if err := unstructured.SetNestedStringSlice(vs.Object, []string{"other"}, "spec", "hosts"); err != nil {
@@ -90,11 +90,9 @@ func TestShadowedRoutes(t *testing.T) {
 	s.awaitPolicy(effective, readyAgain, "")
 
 	// A younger rule with another exportTo replaces the operator's.
-	dr := s.istioObject(children.DestinationRuleKind, s.namespace, "younger", map[string]any{"host": host})
+	dr := s.istioObject(children.DestinationRuleKind, s.namespace, "younger", map[string]any{"host": host, "exportTo": []any{"."}})
 	s.awaitPolicy(shadowed, notReady, "DestinationRule "+s.namespace+"/younger for host "+host)
-	if err := unstructured.SetNestedStringSlice(dr.Object, []string{"."}, "spec", "exportTo"); err != nil {
-		t.Fatal(err)
-	}
+	unstructured.RemoveNestedField(dr.Object, "spec", "exportTo")
 	if err := unstructured.SetNestedField(dr.Object, "DISABLE", "spec", "trafficPolicy", "tls", "mode"); err != nil {
 		t.Fatal(err)
 	}
