@@ -151,7 +151,7 @@ func (p Port) IsMeshedHTTP() bool {
 }
 
 // IsMeshedTLS reports whether connections to the port pass through the mesh
-// and the mesh routes them by the server name of the client's own TLS.
+// and carry the client's own TLS (Istio, pkg/config/protocol, Instance.IsTLS).
 func (p Port) IsMeshedTLS() bool {
 	if !p.IsMeshed() {
 		return false

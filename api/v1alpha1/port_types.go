@@ -74,8 +74,9 @@ type Port struct {
 
 	// appProtocol is the application protocol of the port. The mesh routes
 	// http, http2, grpc, grpc-web, kubernetes.io/h2c and kubernetes.io/ws as
-	// HTTP, https, tls and kubernetes.io/wss by TLS server name, and all other
-	// protocols as TCP. Defaults to the protocol that the name of the port
+	// HTTP, and forwards all other protocols as TCP. The connections of https,
+	// tls and kubernetes.io/wss have no route, so that they are forwarded with
+	// any TLS server name. Defaults to the protocol that the name of the port
 	// starts with, as in Istio: http for the name http or http-web, and grpc-web
 	// for a name that starts with grpc-web. Defaults to tcp for other names.
 	//

@@ -80,6 +80,8 @@ func TestDesiredGolden(t *testing.T) {
 		"dedicated cpus": input(b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) {
 			s.Template.Spec.Domain.CPU = &kubevirtv1.CPU{Cores: 2, DedicatedCPUPlacement: true}
 		}), nil),
+		// TLS ports have no routes.
+		"tls only": input(b.MVM("web").Ports(b.TLS("tls", 443, 8443), b.Direct("ssh", 22)), nil),
 		// Protocols that follow from the names of the ports.
 		"protocols of names": input(b.MVM("web").Ports(b.TCP("http", 80), b.TCP("http-web", 81), b.TCP("http2", 82), b.TCP("grpc-api", 83),
 			b.TCP("grpc-web", 84), b.TCP("grpc-webapi", 85), b.TCP("https", 443), b.TCP("tls-mail", 465), b.TCP("tcp-http", 90),

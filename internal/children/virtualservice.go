@@ -13,8 +13,8 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// virtualService builds one route for each port that the mesh carries, or
-// returns nil if no port is carried.
+// virtualService builds one route for each HTTP and TCP port that the mesh carries,
+// or returns nil if no port has one.
 func virtualService(in Input) *networkingv1.VirtualService {
 	mvm := in.MVM
 	vs := &networkingv1.VirtualService{ObjectMeta: meta(mvm, mvm.Name)}
@@ -29,16 +29,13 @@ func virtualService(in Input) *networkingv1.VirtualService {
 		case p.IsMeshedHTTP():
 			vs.Spec.Http = append(vs.Spec.Http, httpRoute(in, p))
 		case p.IsMeshedTLS():
-			vs.Spec.Tls = append(vs.Spec.Tls, tlsRoute(in, p))
+			// A TLS route matches by server name only and closes connections with
+			// any other or without one. Without a route, Istio forwards all.
 		default:
 			vs.Spec.Tcp = append(vs.Spec.Tcp, tcpRoute(in, p))
 		}
 	}
-	if len(vs.Spec.Tls) > 0 {
-		// Istio rejects server names that no host covers (pkg/config/validation).
-		vs.Spec.Hosts = serverNames(in)
-	}
-	if len(vs.Spec.Http)+len(vs.Spec.Tls)+len(vs.Spec.Tcp) == 0 {
+	if len(vs.Spec.Http)+len(vs.Spec.Tcp) == 0 {
 		return nil
 	}
 	return vs
@@ -65,25 +62,9 @@ func httpRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {
 	return r
 }
 
-func tlsRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.TLSRoute {
-	return &networkingv1alpha3.TLSRoute{
-		Match: []*networkingv1alpha3.TLSMatchAttributes{{Port: portNumber(p.Port), SniHosts: serverNames(in)}},
-		Route: []*networkingv1alpha3.RouteDestination{{Destination: destination(in, p)}},
-	}
-}
-
 func tcpRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.TCPRoute {
 	return &networkingv1alpha3.TCPRoute{
 		Match: []*networkingv1alpha3.L4MatchAttributes{{Port: portNumber(p.Port)}},
 		Route: []*networkingv1alpha3.RouteDestination{{Destination: destination(in, p)}},
 	}
-}
-
-// serverNames returns the names by which clients in the namespace call the
-// Service, longest first. A TLS route matches connections only by server name,
-// so an omitted name would not be reachable.
-func serverNames(in Input) []string {
-	mvm := in.MVM
-	short := mvm.Name + "." + mvm.Namespace
-	return []string{in.host(), short + ".svc", short, mvm.Name}
 }
