@@ -98,6 +98,20 @@ func (m MTLSSpec) ModeOrDefault() MTLSMode {
 	return m.Mode
 }
 
+// IsHeadless reports whether the Service has no cluster IP. Clients choose a pod by
+// DNS, and their proxies connect to it regardless of routes and subsets (Istio,
+// pilot/pkg/networking/core, convertResolution: ORIGINAL_DST).
+func (s MeshedVirtualMachineSpec) IsHeadless() bool {
+	return s.Service.Type == ServiceTypeHeadless
+}
+
+// HasRoute reports whether the VirtualService has a route for the port. A route of
+// TLS connections would match only some server names. A TCP route to a headless
+// Service has no effect.
+func (s MeshedVirtualMachineSpec) HasRoute(p Port) bool {
+	return p.IsMeshedHTTP() || p.IsMeshed() && !p.IsMeshedTLS() && !s.IsHeadless()
+}
+
 // MTLSModeOf returns the mutual TLS mode that the spec declares for connections
 // to the port: Disable if they bypass the proxy.
 func (s MeshedVirtualMachineSpec) MTLSModeOf(p Port) MTLSMode {

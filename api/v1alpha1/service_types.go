@@ -14,7 +14,7 @@ const (
 	// ServiceTypeClusterIP is a Service with a cluster IP.
 	ServiceTypeClusterIP ServiceType = "ClusterIP"
 	// ServiceTypeHeadless is a Service whose DNS name resolves to the pod's
-	// addresses.
+	// addresses. Routes of TCP ports and subsets have no effect on it.
 	ServiceTypeHeadless ServiceType = "Headless"
 	// ServiceTypeLoadBalancer is a Service with an external load balancer.
 	ServiceTypeLoadBalancer ServiceType = "LoadBalancer"
@@ -31,7 +31,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!(has(self.type) && self.type == 'LoadBalancer' && has(oldSelf.type) && oldSelf.type == 'LoadBalancer') || (has(self.loadBalancerClass) == has(oldSelf.loadBalancerClass) && (!has(self.loadBalancerClass) || self.loadBalancerClass == oldSelf.loadBalancerClass))",message="loadBalancerClass of a Service of type LoadBalancer is immutable: set another type first, or create another MeshedVirtualMachine"
 type ServiceSpec struct {
 	// type is the type of the Service, or Headless for a Service without a
-	// cluster IP. It cannot be changed to or from Headless. Defaults to
+	// cluster IP, whose TCP ports have no route and which has no subset. It cannot be changed to or from Headless. Defaults to
 	// ClusterIP.
 	//
 	// +optional

@@ -109,7 +109,7 @@ func (s *scope) shadowedRoute() string {
 	}
 	fqdn := s.mvm.ServiceFQDN(s.clusterDomain)
 	for _, p := range s.mvm.Spec.Ports {
-		if !p.IsMeshed() {
+		if !s.mvm.Spec.HasRoute(p) {
 			continue
 		}
 		if vs := meshpolicy.RouteBefore(s.routes[i], s.routes, fqdn, p); vs != nil {
@@ -137,7 +137,7 @@ func (s *scope) shadowedRule() string {
 	}
 	version := s.mvm.Spec.VersionOrDefault()
 	subset := d.Subsets[version]
-	if s.child(children.VirtualServiceKind) != nil {
+	if s.child(children.VirtualServiceKind) != nil && !s.mvm.Spec.IsHeadless() {
 		switch {
 		case subset == nil:
 			return message(d.First, fmt.Sprintf("its exportTo differs, so that Istio does not merge it, and it does not define subset %q, so requests fail", version))

@@ -117,6 +117,12 @@ func TestOtherIstioObjects(t *testing.T) {
 			}, route(noVS), rule(tls(networkingv1alpha3.ClientTLSSettings_ISTIO_MUTUAL))),
 			metav1.ConditionTrue, v1alpha1.ReasonEffective, "",
 		},
+		"a rule for a headless Service, which has no subset": {
+			withIstio(func(s *scope) {
+				s.mvm.Spec.Service.Type = v1alpha1.ServiceTypeHeadless
+				s.rules[0].Spec.Subsets = nil
+			}, rule(noDR)), metav1.ConditionTrue, v1alpha1.ReasonEffective, "",
+		},
 		"an older route without our own": {withIstio(route(noVS), func(s *scope) {
 			delete(s.children, key(children.VirtualServiceKind))
 		}), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},

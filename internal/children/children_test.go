@@ -80,6 +80,13 @@ func TestDesiredGolden(t *testing.T) {
 		"dedicated cpus": input(b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) {
 			s.Template.Spec.Domain.CPU = &kubevirtv1.CPU{Cores: 2, DedicatedCPUPlacement: true}
 		}), nil),
+		// TCP ports of a headless Service have no routes, and it has no subset.
+		"headless": input(b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).
+			Ports(b.HTTP("http", 8080, 8080), b.TCP("db", 5432), b.TLS("tls", 8443, 8443)).Timeout("http", "5s"), nil),
+		"headless with policy": input(b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).Ports(b.TCP("db", 5432)).
+			TrafficPolicy(&networkingv1alpha3.TrafficPolicy{
+				ConnectionPool: &networkingv1alpha3.ConnectionPoolSettings{Tcp: &networkingv1alpha3.ConnectionPoolSettings_TCPSettings{MaxConnections: 100}},
+			}), nil),
 		// TLS ports have no routes.
 		"tls only": input(b.MVM("web").Ports(b.TLS("tls", 443, 8443), b.Direct("ssh", 22)), nil),
 		// Protocols that follow from the names of the ports.

@@ -11,11 +11,12 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// destinationRule builds the DestinationRule with the guest's subset, or nil for a
-// guest without a Service.
+// destinationRule builds the DestinationRule with the traffic policy and the guest's
+// subset. It is nil for a guest without a Service, and for a headless Service, which
+// has no subset, without a traffic policy.
 func destinationRule(in Input) *networkingv1.DestinationRule {
 	mvm := in.MVM
-	if len(mvm.Spec.Ports) == 0 {
+	if len(mvm.Spec.Ports) == 0 || mvm.Spec.IsHeadless() && mvm.Spec.Mesh.TrafficPolicy == nil {
 		return nil
 	}
 	dr := &networkingv1.DestinationRule{ObjectMeta: meta(mvm, mvm.Name)}
@@ -23,10 +24,12 @@ func destinationRule(in Input) *networkingv1.DestinationRule {
 	dr.Spec.Host = in.host()
 	dr.Spec.ExportTo = slices.Clone(mvm.Spec.Mesh.ExportTo)
 	dr.Spec.TrafficPolicy = trafficPolicy(mvm)
-	dr.Spec.Subsets = []*networkingv1alpha3.Subset{{
-		Name:   mvm.Spec.VersionOrDefault(),
-		Labels: map[string]string{v1alpha1.LabelVersion: mvm.Spec.VersionOrDefault()},
-	}}
+	if !mvm.Spec.IsHeadless() {
+		dr.Spec.Subsets = []*networkingv1alpha3.Subset{{
+			Name:   mvm.Spec.VersionOrDefault(),
+			Labels: map[string]string{v1alpha1.LabelVersion: mvm.Spec.VersionOrDefault()},
+		}}
+	}
 	return dr
 }
 

@@ -22,15 +22,10 @@ func virtualService(in Input) *networkingv1.VirtualService {
 	vs.Spec.ExportTo = slices.Clone(mvm.Spec.Mesh.ExportTo)
 	vs.Spec.Hosts = []string{in.host()}
 	for _, p := range mvm.Spec.Ports {
-		if p.ViaOrDefault() != v1alpha1.PortViaMesh {
-			continue
-		}
 		switch {
+		case !mvm.Spec.HasRoute(p):
 		case p.IsMeshedHTTP():
 			vs.Spec.Http = append(vs.Spec.Http, httpRoute(in, p))
-		case p.IsMeshedTLS():
-			// A TLS route matches by server name only and closes connections with
-			// any other or without one. Without a route, Istio forwards all.
 		default:
 			vs.Spec.Tcp = append(vs.Spec.Tcp, tcpRoute(in, p))
 		}
@@ -42,11 +37,14 @@ func virtualService(in Input) *networkingv1.VirtualService {
 }
 
 func destination(in Input, p v1alpha1.Port) *networkingv1alpha3.Destination {
-	return &networkingv1alpha3.Destination{
-		Host:   in.host(),
-		Subset: in.MVM.Spec.VersionOrDefault(),
-		Port:   &networkingv1alpha3.PortSelector{Number: portNumber(p.Port)},
+	d := &networkingv1alpha3.Destination{
+		Host: in.host(),
+		Port: &networkingv1alpha3.PortSelector{Number: portNumber(p.Port)},
 	}
+	if !in.MVM.Spec.IsHeadless() {
+		d.Subset = in.MVM.Spec.VersionOrDefault()
+	}
+	return d
 }
 
 func httpRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -37,6 +38,14 @@ func (s *suite) specIs(kind schema.GroupVersionKind, text string) error {
 	}
 	if diff := cmp.Diff(want, found); diff != "" {
 		return errors.New(kind.Kind + " (-want +got):\n" + diff)
+	}
+	return nil
+}
+
+// absent returns an error if a child of the kind exists.
+func (s *suite) absent(kind schema.GroupVersionKind) error {
+	if _, err := s.read(kind, "web"); !apierrors.IsNotFound(err) {
+		return errors.Join(errors.New("found a "+kind.Kind), err)
 	}
 	return nil
 }
@@ -171,4 +180,47 @@ func TestRejectedPolicyOfPorts(t *testing.T) {
 	}
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { *spec = *before.Spec.DeepCopy() })
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionAccepted, yes, v1alpha1.ReasonAccepted})
+}
+
+// webHost is the host of the machine in Istio's objects.
+const webHost = "web.NAMESPACE.svc.cluster.local"
+
+// TestPortsWithoutRoutes removes the only route, and adds it again.
+func TestPortsWithoutRoutes(t *testing.T) {
+	s := start(t)
+	o := s.created(builders.MVM("web").Ports(builders.TLS("tls", 443, 8443)))
+	s.converge(o)
+	if err := s.absent(children.VirtualServiceKind); err != nil {
+		t.Error(err)
+	}
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports[0].AppProtocol = "tcp" })
+	s.eventually("the port has a route", func() error {
+		return s.specIs(children.VirtualServiceKind, `{hosts: [`+webHost+`], tcp: [{match: [{port: 443}], route: [{destination: {host: `+webHost+`, subset: v1, port: {number: 443}}}]}]}`)
+	})
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports[0].AppProtocol = "https" })
+	s.eventually("the VirtualService is deleted", func() error { return s.absent(children.VirtualServiceKind) })
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied})
+}
+
+// TestHeadlessService checks the objects of a headless Service, on whose TCP
+// connections routes and subsets have no effect.
+func TestHeadlessService(t *testing.T) {
+	s := start(t)
+	o := s.created(builders.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).
+		Ports(builders.HTTP("http", 8080, 8080), builders.TCP("db", 5432)).Timeout("http", "5s"))
+	s.converge(o)
+	if err := errors.Join(
+		s.absent(children.DestinationRuleKind),
+		s.specIs(children.VirtualServiceKind, `{hosts: [`+webHost+`], http: [{name: http, match: [{port: 8080}], route: [{destination: {host: `+webHost+`, port: {number: 8080}}}], timeout: 5s}]}`),
+	); err != nil {
+		t.Error(err)
+	}
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		spec.Mesh.TrafficPolicy = &networkingv1alpha3.TrafficPolicy{ConnectionPool: &networkingv1alpha3.ConnectionPoolSettings{
+			Tcp: &networkingv1alpha3.ConnectionPoolSettings_TCPSettings{MaxConnections: 10},
+		}}
+	})
+	s.eventually("the policy is applied", func() error {
+		return s.specIs(children.DestinationRuleKind, `{host: `+webHost+`, trafficPolicy: {connectionPool: {tcp: {maxConnections: 10}}}}`)
+	})
 }
