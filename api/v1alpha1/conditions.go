@@ -117,9 +117,10 @@ const (
 	ConditionConflicted ConditionType = "Conflicted"
 
 	// ConditionRestartRequired is present and True only while the running guest
-	// or its pod differs from the spec in a way that requires a restart. If
-	// spec.version differs from the version of the pod, the mesh does not route
-	// to the pod.
+	// or its pod differs from the spec in a way that requires a restart: fields
+	// that KubeVirt cannot change while the guest runs, mesh.dataPlane, start, and
+	// labels and annotations of the template. If spec.version differs from the
+	// version of the pod, the mesh does not route to the pod.
 	//
 	// Possible reasons when True: RestartRequired.
 	ConditionRestartRequired ConditionType = "RestartRequired"

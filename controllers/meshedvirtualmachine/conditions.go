@@ -78,21 +78,6 @@ func explainStop(all []conditions.Condition) {
 	}
 }
 
-// restartRequired returns the reason why the running guest must be restarted,
-// or an empty string. The labels of a pod are the labels at its start.
-func (s *scope) restartRequired() string {
-	for i := range s.pods {
-		has, wants := s.pods[i].Labels[v1alpha1.LabelVersion], s.mvm.Spec.VersionOrDefault()
-		if s.invalid == nil && has != "" && has != wants {
-			return fmt.Sprintf("the mesh does not route to pod %s: the pod has version %s and spec.version is %s; restart the guest, or set spec.version to %s", s.pods[i].Name, has, wants, has)
-		}
-	}
-	if c := s.vmCondition(kubevirtv1.VirtualMachineRestartRequired); c != nil && c.Status == corev1.ConditionTrue {
-		return cmp.Or(c.Message, "KubeVirt requires a restart of the guest")
-	}
-	return ""
-}
-
 // atRest contains the reasons of guests that are not available because a user
 // requests it.
 var atRest = []v1alpha1.ConditionReason{v1alpha1.ReasonPaused, v1alpha1.ReasonLinkDown}
@@ -163,10 +148,11 @@ func (s *scope) meshPolicyApplied() conditions.Condition {
 }
 
 // notByZtunnel describes the policies that ztunnel does not enforce: it does
-// not read VirtualServices and DestinationRules.
+// not read VirtualServices and DestinationRules. A changed data plane takes effect at
+// the next start.
 func (s *scope) notByZtunnel() string {
 	mesh := s.mvm.Spec.Mesh
-	if mesh.DataPlaneOrDefault() != v1alpha1.DataPlaneAmbient {
+	if s.dataPlane() != v1alpha1.DataPlaneAmbient {
 		return ""
 	}
 	var fields []string
