@@ -51,28 +51,74 @@ type MeshedVirtualMachineStatus struct {
 	Ports []PortStatus `json:"ports,omitempty"`
 
 	// pods are the running virt-launcher pods: one, or two during a migration.
+	// If there are more than 32, only the oldest are listed.
 	//
 	// +optional
 	// +listType=map
 	// +listMapKey=uid
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:MaxItems=32
 	Pods []PodStatus `json:"pods,omitempty"`
 
-	// relatedObjects are the objects that the operator created for this object.
+	// omittedPods is the number of running virt-launcher pods that pods does not
+	// list.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	OmittedPods int32 `json:"omittedPods,omitempty"`
+
+	// relatedObjects are the objects that the operator created for this object,
+	// at most 128.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:MaxItems=128
 	RelatedObjects []RelatedObject `json:"relatedObjects,omitempty"`
 
-	// address is the DNS name of the guest inside the cluster.
+	// omittedRelatedObjects is the number of objects that relatedObjects does not
+	// list.
 	//
 	// +optional
+	// +kubebuilder:validation:Minimum=1
+	OmittedRelatedObjects int32 `json:"omittedRelatedObjects,omitempty"`
+
+	// addresses are the addresses of the Service of the guest: its DNS name inside
+	// the cluster, followed by the addresses of its load balancer. They are empty
+	// while no Service exists that this object controls.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Addresses []Address `json:"addresses,omitempty"`
+}
+
+// AddressType is the type of an address, as in Gateway API.
+//
+// +kubebuilder:validation:Enum=Hostname;IPAddress
+type AddressType string
+
+const (
+	// AddressTypeHostname is a DNS name.
+	AddressTypeHostname AddressType = "Hostname"
+	// AddressTypeIPAddress is an IPv4 or IPv6 address.
+	AddressTypeIPAddress AddressType = "IPAddress"
+)
+
+// Address is an address at which clients reach the guest.
+type Address struct {
+	// type is the type of the address.
+	//
+	// +required
+	Type AddressType `json:"type,omitempty"`
+
+	// value is the address.
+	//
+	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	Address string `json:"address,omitempty"`
+	Value string `json:"value,omitempty"`
 }
 
 // MTLSStatus reports the encryption of connections to the guest.
@@ -105,15 +151,6 @@ type MTLSStatus struct {
 
 // PortStatus reports the state of a port.
 type PortStatus struct {
-	// conditions are the conditions of the port: Accepted and Programmed.
-	//
-	// +optional
-	// +listType=map
-	// +listMapKey=type
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=8
-	Conditions []metav1.Condition `json:"conditions,omitempty"`
-
 	// name is the name of the port in the spec.
 	//
 	// +required

@@ -203,7 +203,7 @@ type MTLSSpec struct {
 // +kubebuilder:printcolumn:name="VM",type=string,JSONPath=`.status.conditions[?(@.type=="VirtualMachineReady")].reason`
 // +kubebuilder:printcolumn:name="mTLS",type=string,JSONPath=`.status.mtls.effectiveMode`
 // +kubebuilder:printcolumn:name="NAT",type=string,JSONPath=`.status.conditions[?(@.type=="NATProgrammed")].reason`
-// +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.status.address`
+// +kubebuilder:printcolumn:name="Address",type=string,JSONPath=`.status.addresses[0].value`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 47",message="metadata.name must be at most 47 characters: KubeVirt cannot live-migrate a virtual machine with a longer name"

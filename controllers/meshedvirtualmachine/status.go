@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
@@ -31,16 +32,13 @@ func (s *scope) writeStatus() {
 	default:
 		st.MTLS.EffectiveMode = s.weakestByRules(st.MTLS.EffectiveMode)
 	}
-	st.Ports = s.ports(nat)
+	st.Ports = s.ports()
 	if s.podsKnown {
-		st.Pods = s.podStatuses()
+		st.Pods, st.OmittedPods = atMost(maxPodStatuses, s.podStatuses())
 	}
 	if s.children != nil {
-		st.RelatedObjects = s.relatedObjects()
-	}
-	st.Address = ""
-	if len(s.mvm.Spec.Ports) > 0 {
-		st.Address = s.mvm.ServiceFQDN(s.clusterDomain)
+		st.RelatedObjects, st.OmittedRelatedObjects = atMost(maxRelatedObjects, s.relatedObjects())
+		st.Addresses, _ = atMost(maxAddresses, s.addresses())
 	}
 }
 
@@ -79,20 +77,31 @@ func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 }
 
 // ports returns the status of each port.
-func (s *scope) ports(nat conditions.Condition) []v1alpha1.PortStatus {
+func (s *scope) ports() []v1alpha1.PortStatus {
 	out := make([]v1alpha1.PortStatus, 0, len(s.mvm.Spec.Ports))
 	for _, p := range s.mvm.Spec.Ports {
-		var old []metav1.Condition
-		if i := slices.IndexFunc(s.mvm.Status.Ports, func(o v1alpha1.PortStatus) bool { return o.Name == p.Name }); i >= 0 {
-			old = s.mvm.Status.Ports[i].Conditions
+		out = append(out, v1alpha1.PortStatus{Name: p.Name, Via: p.ViaOrDefault()})
+	}
+	return out
+}
+
+// addresses returns the addresses of the Service, none if it does not exist or has
+// another controller: the DNS name would lead to another workload.
+func (s *scope) addresses() []v1alpha1.Address {
+	service := s.child(children.ServiceKind)
+	if service == nil || !metav1.IsControlledBy(service, s.mvm) {
+		return nil
+	}
+	out := []v1alpha1.Address{{Type: v1alpha1.AddressTypeHostname, Value: s.mvm.ServiceFQDN(s.clusterDomain)}}
+	ingress, _, _ := unstructured.NestedSlice(service.Object, "status", "loadBalancer", "ingress")
+	for _, e := range ingress {
+		point, _ := e.(map[string]any)
+		if ip, _ := point["ip"].(string); ip != "" {
+			out = append(out, v1alpha1.Address{Type: v1alpha1.AddressTypeIPAddress, Value: ip})
 		}
-		accepted := s.accepted()
-		programmed := conditions.Condition{Type: v1alpha1.ConditionProgrammed, Status: nat.Status, Reason: nat.Reason, Message: nat.Message}
-		out = append(out, v1alpha1.PortStatus{
-			Name:       p.Name,
-			Via:        p.ViaOrDefault(),
-			Conditions: conditions.Merge(old, s.mvm.Generation, accepted, programmed),
-		})
+		if name, _ := point["hostname"].(string); name != "" {
+			out = append(out, v1alpha1.Address{Type: v1alpha1.AddressTypeHostname, Value: name})
+		}
 	}
 	return out
 }
@@ -101,11 +110,18 @@ func (s *scope) ports(nat conditions.Condition) []v1alpha1.PortStatus {
 // lists, and the status of before would remain. A user can create any number of pods
 // with the labels and the owner reference of virt-launcher pods.
 const (
-	maxPodStatuses    = 16
-	maxRelatedObjects = 32
+	maxPodStatuses    = 32
+	maxRelatedObjects = 128
+	maxAddresses      = 16
 )
 
-// podStatuses describes the oldest pods.
+// atMost returns the first elements of a list and the number of the others.
+func atMost[T any](limit int, list []T) (first []T, omitted int32) {
+	n := min(len(list), limit)
+	return list[:n], int32(len(list) - n) //nolint:gosec // A number of objects in a namespace.
+}
+
+// podStatuses describes the pods, the oldest first.
 func (s *scope) podStatuses() []v1alpha1.PodStatus {
 	out := make([]v1alpha1.PodStatus, 0, len(s.guestPods))
 	for _, g := range s.guestPods {
@@ -115,7 +131,7 @@ func (s *scope) podStatuses() []v1alpha1.PodStatus {
 		}
 		out = append(out, status)
 	}
-	return out[:min(len(out), maxPodStatuses)]
+	return out
 }
 
 func (s *scope) relatedObjects() []v1alpha1.RelatedObject {
@@ -130,5 +146,5 @@ func (s *scope) relatedObjects() []v1alpha1.RelatedObject {
 	slices.SortFunc(out, func(a, b v1alpha1.RelatedObject) int {
 		return strings.Compare(a.Kind+"/"+a.Name, b.Kind+"/"+b.Name)
 	})
-	return out[:min(len(out), maxRelatedObjects)]
+	return out
 }

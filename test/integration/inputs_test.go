@@ -41,8 +41,8 @@ func TestGuestWithoutPorts(t *testing.T) {
 	if err := served(false)(); err != nil {
 		t.Error(err)
 	}
-	if a := s.mvm(o.Name).Status.Address; a != "" {
-		t.Errorf("address %q of a guest without a Service", a)
+	if a := s.mvm(o.Name).Status.Addresses; len(a) > 0 {
+		t.Errorf("addresses %v of a guest without a Service", a)
 	}
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports = []v1alpha1.Port{port} })
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)

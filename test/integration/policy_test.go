@@ -109,8 +109,8 @@ func TestOtherClusterDomainAndRootNamespace(t *testing.T) {
 		t.Errorf("effectiveMode is %s with the mode Disable in the root namespace", mode)
 	}
 	host := "web." + s.namespace + ".svc.corp.example"
-	if mvm.Status.Address != host {
-		t.Errorf("status.address is %s, want %s", mvm.Status.Address, host)
+	if a := mvm.Status.Addresses; len(a) != 1 || a[0].Value != host {
+		t.Errorf("status.addresses is %v, want %s", a, host)
 	}
 	for _, kind := range []schema.GroupVersionKind{children.DestinationRuleKind, children.VirtualServiceKind} {
 		u, err := s.read(kind, o.Name)
