@@ -36,9 +36,12 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 		vm.Spec.Template = &kubevirtv1.VirtualMachineInstanceTemplateSpec{}
 	}
 	template := vm.Spec.Template
-	template.ObjectMeta.Labels = merged(template.ObjectMeta.Labels, labels(mvm), map[string]string{
-		v1alpha1.LabelApp:     app(mvm),
-		v1alpha1.LabelVersion: mvm.Spec.VersionOrDefault(),
+	// Unlike on the children, nothing depends on the label managed-by of the guest.
+	defaults := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue}
+	template.ObjectMeta.Labels = merged(defaults, template.ObjectMeta.Labels, map[string]string{
+		v1alpha1.LabelMeshedVirtualMachine: mvm.Name,
+		v1alpha1.LabelApp:                  app(mvm),
+		v1alpha1.LabelVersion:              mvm.Spec.VersionOrDefault(),
 	})
 	template.ObjectMeta.Annotations = merged(template.ObjectMeta.Annotations)
 	if mvm.Spec.Mesh.DataPlaneOrDefault() == v1alpha1.DataPlaneAmbient {

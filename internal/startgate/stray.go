@@ -22,7 +22,11 @@ var strayLabels = []string{v1alpha1.LabelManagedBy, v1alpha1.LabelMeshedVirtualM
 func Release(pod *corev1.Pod) []jsonpatch.Operation {
 	var ops []jsonpatch.Operation
 	for _, label := range strayLabels {
-		if _, ok := pod.Labels[label]; ok {
+		value, ok := pod.Labels[label]
+		if label == v1alpha1.LabelManagedBy && value != v1alpha1.ManagedByValue {
+			continue // It is the user's label.
+		}
+		if ok {
 			ops = append(ops, jsonpatch.NewOperation("remove", "/metadata/labels/"+strings.ReplaceAll(label, "/", "~1"), nil))
 		}
 	}
