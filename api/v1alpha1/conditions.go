@@ -150,10 +150,12 @@ const (
 	// OwnStartStrategy.
 	ConditionStartNotHeld ConditionType = "StartNotHeld"
 
-	// ConditionPaused is present and True only while the annotation
-	// meshvm.io/paused suspends reconciliation.
+	// ConditionPaused is present while the annotation meshvm.io/paused is set. It
+	// is True while the annotation suspends reconciliation, and False while it
+	// has a value without effect, other than "false".
 	//
 	// Possible reasons when True: Paused.
+	// When False: AnnotationIgnored.
 	ConditionPaused ConditionType = "Paused"
 )
 
@@ -255,6 +257,9 @@ const (
 	// ReasonPaused: the guest is paused, or reconciliation is suspended by the
 	// annotation meshvm.io/paused.
 	ReasonPaused ConditionReason = "Paused"
+	// ReasonAnnotationIgnored: the value of the annotation meshvm.io/paused is
+	// not "true", so it does not suspend reconciliation.
+	ReasonAnnotationIgnored ConditionReason = "AnnotationIgnored"
 	// ReasonGuestNotReady: the guest is running but KubeVirt does not report it
 	// as ready.
 	ReasonGuestNotReady ConditionReason = "GuestNotReady"

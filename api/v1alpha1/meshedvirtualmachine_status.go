@@ -15,9 +15,8 @@ type MeshedVirtualMachineStatus struct {
 	// conditions are the conditions of the object. Ready, Accepted,
 	// DependenciesAvailable, VirtualMachineReady, ServiceReady,
 	// MeshPolicyApplied and NATProgrammed are always present. Reconciling,
-	// Stalled, Conflicted, RestartRequired, StartNotHeld and Paused are present
-	// only while they are True. The reasons are documented in
-	// docs/conditions.md.
+	// Stalled, Conflicted, RestartRequired and StartNotHeld are present only
+	// while they are True. The reasons are documented in docs/conditions.md.
 	//
 	// +optional
 	// +listType=map

@@ -48,11 +48,25 @@ func (s *scope) conditions() []conditions.Condition {
 	if c, ok := s.startNotHeld(); ok {
 		all = append(all, c)
 	}
-	if s.paused {
-		all = append(all, conditions.True(v1alpha1.ConditionPaused, v1alpha1.ReasonPaused,
-			"reconciliation is suspended while the annotation "+v1alpha1.AnnotationPaused+" is set"))
+	if c, ok := pauseCondition(s.mvm.Annotations); ok {
+		all = append(all, c)
 	}
 	return all
+}
+
+// pauseCondition returns the condition Paused. It is absent unless the annotation
+// suspends reconciliation or has a value that a user may expect to suspend it.
+func pauseCondition(annotations map[string]string) (c conditions.Condition, ok bool) {
+	switch value, set := annotations[v1alpha1.AnnotationPaused]; {
+	case !set, value == "false":
+		return conditions.Condition{}, false
+	case value == "true":
+		return conditions.True(v1alpha1.ConditionPaused, v1alpha1.ReasonPaused,
+			"reconciliation is suspended while the annotation "+v1alpha1.AnnotationPaused+" is set"), true
+	default:
+		return conditions.False(v1alpha1.ConditionPaused, v1alpha1.ReasonAnnotationIgnored,
+			fmt.Sprintf("reconciliation is not suspended: the annotation %s must have the value \"true\" to suspend it, and has the value %q", v1alpha1.AnnotationPaused, value)), true
+	}
 }
 
 // explainPause prefixes the messages of conditions that are False because the

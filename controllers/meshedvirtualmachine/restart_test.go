@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -38,9 +37,9 @@ func TestRestartRequired(t *testing.T) {
 		"rewritten in the pod": {mod: func(s *scope) { s.pods[0].Annotations["note"] = "rewritten" }},
 		"template not known":   {mod: func(s *scope) { s.vm.Spec.Template = nil }},
 		"another version":      {mod: func(s *scope) { s.mvm.Spec.Version = "v2" }, want: "the pod has version v1 and spec.version is v2"},
-		"KubeVirt's reason":    {mod: vmCondition(kubevirtv1.VirtualMachineRestartRequired, corev1.ConditionTrue), want: "KubeVirt requires a restart of the guest"},
+		"KubeVirt's reason":    {mod: vmCondition(kubevirtv1.VirtualMachineRestartRequired), want: "KubeVirt requires a restart of the guest"},
 		"two reasons": {
-			change: func(l, _ metadata) { l["team"] = "a" }, mod: vmCondition(kubevirtv1.VirtualMachineRestartRequired, corev1.ConditionTrue),
+			change: func(l, _ metadata) { l["team"] = "a" }, mod: vmCondition(kubevirtv1.VirtualMachineRestartRequired),
 			want: "label team; restart the guest; KubeVirt requires a restart of the guest",
 		},
 	} {
@@ -86,7 +85,7 @@ func TestNotByZtunnel(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := world(func(s *scope) {
 				s.mvm.Spec.Mesh.DataPlane = tc.spec
-				s.mvm.Spec.Mesh.Traffic.Timeout = "5s"
+				s.mvm.Spec.Ports[0].Timeout = "5s"
 				if tc.mod != nil {
 					tc.mod(s)
 				}

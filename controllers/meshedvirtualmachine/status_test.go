@@ -96,9 +96,9 @@ func stoppedWith(strategy kubevirtv1.VirtualMachineRunStrategy) func(*scope) {
 	}
 }
 
-func vmCondition(t kubevirtv1.VirtualMachineConditionType, status corev1.ConditionStatus) func(*scope) {
+func vmCondition(t kubevirtv1.VirtualMachineConditionType) func(*scope) {
 	return func(s *scope) {
-		s.vm.Status.Conditions = append(s.vm.Status.Conditions, kubevirtv1.VirtualMachineCondition{Type: t, Status: status})
+		s.vm.Status.Conditions = append(s.vm.Status.Conditions, kubevirtv1.VirtualMachineCondition{Type: t, Status: corev1.ConditionTrue})
 	}
 }
 
@@ -209,7 +209,7 @@ func TestConditions(t *testing.T) {
 			[]string{"VirtualMachineReady=False/GuestFailed", "NATProgrammed=False/NoPod", "Ready=False/GuestFailed", "Stalled=True/GuestFailed"},
 		},
 		"paused while it is still reported as ready": {
-			world(vmCondition(kubevirtv1.VirtualMachinePaused, corev1.ConditionTrue)),
+			world(vmCondition(kubevirtv1.VirtualMachinePaused)),
 			[]string{"VirtualMachineReady=False/Paused", "-Reconciling"},
 		},
 		"link down": {
@@ -242,7 +242,7 @@ func TestConditions(t *testing.T) {
 			[]string{"ServiceReady=True/Applied", "MeshPolicyApplied=True/Applied", "Ready=True/Ready"},
 		},
 		"restart required": {
-			world(vmCondition(kubevirtv1.VirtualMachineRestartRequired, corev1.ConditionTrue)),
+			world(vmCondition(kubevirtv1.VirtualMachineRestartRequired)),
 			[]string{"Ready=True/Ready", "RestartRequired=True/RestartRequired"},
 		},
 		"a version that differs from the running pod": {
@@ -252,8 +252,18 @@ func TestConditions(t *testing.T) {
 			}),
 			[]string{"RestartRequired=True/RestartRequired"},
 		},
+		"another value of the pause annotation": {
+			world(func(s *scope) { s.mvm.Annotations = map[string]string{v1alpha1.AnnotationPaused: "yes"} }),
+			[]string{"Paused=False/AnnotationIgnored", "Ready=True/Ready"},
+		},
+		"pause annotation false": {
+			world(func(s *scope) { s.mvm.Annotations = map[string]string{v1alpha1.AnnotationPaused: "false"} }),
+			[]string{"-Paused", "Ready=True/Ready"},
+		},
 		"operator paused": {
-			world(func(s *scope) { s.paused = true }),
+			world(func(s *scope) {
+				s.paused, s.mvm.Annotations = true, map[string]string{v1alpha1.AnnotationPaused: "true"}
+			}),
 			[]string{"Paused=True/Paused", "Ready=True/Ready"},
 		},
 	}

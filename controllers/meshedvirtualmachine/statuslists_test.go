@@ -49,8 +49,10 @@ func TestAddresses(t *testing.T) {
 		"another owner":     {mod: func(*scope) {}},
 		"no Service":        {mod: func(s *scope) { delete(s.children, key(children.ServiceKind)) }},
 		"load balancer, IP": {mod: ingress(map[string]any{"ip": "192.0.2.7"}), want: []v1alpha1.Address{name, {Type: v1alpha1.AddressTypeIPAddress, Value: "192.0.2.7"}}},
-		"load balancer, name": {mod: ingress(map[string]any{"hostname": "lb.example.com"}),
-			want: []v1alpha1.Address{name, {Type: v1alpha1.AddressTypeHostname, Value: "lb.example.com"}}},
+		"load balancer, name": {
+			mod:  ingress(map[string]any{"hostname": "lb.example.com"}),
+			want: []v1alpha1.Address{name, {Type: v1alpha1.AddressTypeHostname, Value: "lb.example.com"}},
+		},
 		"more than fit": {mod: ingress(many...), length: maxAddresses},
 	} {
 		t.Run(label, func(t *testing.T) {

@@ -51,6 +51,13 @@ var abnormal = map[string]bool{
 	string(v1alpha1.ConditionStartNotHeld):           true,
 }
 
+// abnormalFalse contains the conditions for which False is an abnormal state that a user
+// must correct.
+var abnormalFalse = map[string]bool{
+	string(v1alpha1.ConditionAccepted): true,
+	string(v1alpha1.ConditionPaused):   true,
+}
+
 // quiet contains the conditions whose transitions emit no event.
 var quiet = map[string]bool{
 	string(v1alpha1.ConditionReconciling): true,
@@ -89,7 +96,7 @@ func transitions(before, after []metav1.Condition) []transition {
 		if quiet[c.Type] || waiting || (old != nil && old.Status == c.Status && old.Reason == c.Reason) {
 			continue
 		}
-		bad := abnormal[c.Type] || c.Type == string(v1alpha1.ConditionAccepted) && c.Status == metav1.ConditionFalse
+		bad := abnormal[c.Type] || abnormalFalse[c.Type] && c.Status == metav1.ConditionFalse
 		if old != nil || bad {
 			out = append(out, transition{c, bad})
 		}

@@ -162,8 +162,8 @@ func TestFloodOfForgedPods(t *testing.T) {
 		spec.Capture.Outbound.ExcludeCIDRs = []string{"10.96.0.0/16"}
 	})
 	got := s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, no, ""}, want{v1alpha1.ConditionNATProgrammed, no, ""})
-	if n := len(got.Status.Pods); n > 16 {
-		t.Errorf("the status lists %d pods", n)
+	if n, omitted := len(got.Status.Pods), got.Status.OmittedPods; n != 32 || omitted != 9 {
+		t.Errorf("the status lists %d pods and omits %d, want 32 and 9", n, omitted)
 	}
 	for _, p := range forged {
 		if err := s.Delete(s.Context(), p, client.GracePeriodSeconds(0)); err != nil {

@@ -15,7 +15,7 @@ import (
 func TestRestartIsRequired(t *testing.T) {
 	s := start(t)
 	o := s.web()
-	o.Spec.Mesh.Traffic.Timeout = "5s"
+	o.Spec.Ports[0].Timeout = "5s"
 	pod := s.converge(o)
 	if c := meta.FindStatusCondition(s.mvm(o.Name).Status.Conditions, string(v1alpha1.ConditionRestartRequired)); c != nil {
 		t.Fatalf("RestartRequired without a change: %s", c.Message)
