@@ -45,7 +45,7 @@ func main() {
 	path := flag.String("config", "", "Path of a file with an OperatorConfiguration. If empty, all settings have their defaults.")
 	flag.Parse()
 	if err := start(*path); err != nil {
-		ctrl.Log.Error(err, "manager exited with an error")
+		ctrl.Log.Error(err, "Manager exited with an error")
 		os.Exit(1)
 	}
 }

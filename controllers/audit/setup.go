@@ -71,7 +71,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 func (r *Reconciler) allNodes(ctx context.Context, _ client.Object) []reconcile.Request {
 	var nodes corev1.NodeList
 	if err := r.Client.List(ctx, &nodes); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "cannot list the nodes for a new audit interval")
+		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the nodes for a new audit interval")
 		return nil
 	}
 	out := make([]reconcile.Request, 0, len(nodes.Items))

@@ -99,7 +99,7 @@ func (r *Reconciler) forMVM(ctx context.Context, o client.Object) []reconcile.Re
 	var list v1alpha1.PodNATConfigurationList
 	labeled := cacheindex.Labels(map[string]string{v1alpha1.LabelMeshedVirtualMachine: o.GetName()})
 	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), labeled, client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "cannot list the PodNATConfigurations of a MeshedVirtualMachine")
+		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the PodNATConfigurations of a MeshedVirtualMachine")
 		return nil
 	}
 	out := make([]reconcile.Request, 0, len(list.Items))
@@ -147,7 +147,7 @@ func (r *Reconciler) forNode(ctx context.Context, o client.Object) []reconcile.R
 	for _, index := range []client.MatchingFields{{cacheindex.Node: o.GetName()}, {cacheindex.Unfinished: cacheindex.True}} {
 		var list v1alpha1.PodNATConfigurationList
 		if err := r.Client.List(ctx, &list, index, client.UnsafeDisableDeepCopy); err != nil {
-			ctrl.LoggerFrom(ctx).Error(err, "cannot list PodNATConfigurations for a node event")
+			ctrl.LoggerFrom(ctx).Error(err, "Cannot list PodNATConfigurations for a node event")
 			return nil
 		}
 		for i := range list.Items {

@@ -4,6 +4,7 @@
 //
 //   - a Go file has at most 400 lines, unless it is generated;
 //   - a function outside tests has at most 60 lines;
+//   - a log message starts with an upper-case letter;
 //   - the rule-writer, which runs with privileges, does not link a Kubernetes
 //     client;
 //   - every package below internal/ is listed in the import rules and in
@@ -22,6 +23,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 const (
@@ -107,6 +109,7 @@ func checkFile(name string, source []byte) (findings []string, length int, err e
 	if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "test/") {
 		return findings, length, nil
 	}
+	findings = append(findings, checkLogs(fset, file)...)
 	for _, d := range file.Decls {
 		f, ok := d.(*ast.FuncDecl)
 		if !ok {
@@ -118,6 +121,31 @@ func checkFile(name string, source []byte) (findings []string, length int, err e
 		}
 	}
 	return findings, length, nil
+}
+
+// checkLogs checks the messages of logr's Info and Error.
+func checkLogs(fset *token.FileSet, file *ast.File) (findings []string) {
+	position := map[string]int{"Info": 0, "Error": 1}
+	ast.Inspect(file, func(n ast.Node) bool {
+		call, ok := n.(*ast.CallExpr)
+		if !ok {
+			return true
+		}
+		method, ok := call.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		i, ok := position[method.Sel.Name]
+		if !ok || len(call.Args) <= i {
+			return true
+		}
+		text, ok := call.Args[i].(*ast.BasicLit)
+		if ok && text.Kind == token.STRING && len(text.Value) > 2 && unicode.IsLower(rune(text.Value[1])) {
+			findings = append(findings, fmt.Sprintf("%s: the log message %s starts with a lower-case letter", fset.Position(text.Pos()), text.Value))
+		}
+		return true
+	})
+	return findings
 }
 
 // checkPlaces adds the packages below internal/ that are not listed.

@@ -36,7 +36,7 @@ var ErrConflict = errors.New("is not controlled by this MeshedVirtualMachine")
 
 // ErrTerminating marks an object of the desired name that is being deleted. The
 // watch reports the end of the deletion, so no retry is necessary.
-var ErrTerminating = errors.New("is being deleted and is created again afterwards")
+var ErrTerminating = errors.New("is being deleted: the operator creates it again after the deletion")
 
 // ErrDiffers marks an object that does not have the desired fields.
 var ErrDiffers = errors.New("differs from the desired state")
@@ -236,9 +236,9 @@ func ownedBy(live *unstructured.Unstructured, owner metav1.Object) error {
 			Describe(live), ErrConflict, v1alpha1.LabelManagedBy, v1alpha1.ManagedByValue, v1alpha1.LabelMeshedVirtualMachine, owner.GetName())
 	case isEarlierOwner(ref, owner):
 		// The garbage collector deletes it with its owner, which no longer exists.
-		return fmt.Errorf("%s of an earlier %s %w", Describe(live), ref.Kind, ErrTerminating)
+		return fmt.Errorf("%s, which an earlier %s of this name controls, %w", Describe(live), ref.Kind, ErrTerminating)
 	default:
-		return fmt.Errorf("%s exists and %w but by %s %s: give the MeshedVirtualMachine another name", Describe(live), ErrConflict, ref.Kind, ref.Name)
+		return fmt.Errorf("%s exists and %w: %s %s controls it; give the MeshedVirtualMachine another name", Describe(live), ErrConflict, ref.Kind, ref.Name)
 	}
 }
 

@@ -104,7 +104,7 @@ func (i *injector) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 		if err := i.client.Patch(ctx, &config, patch); err != nil {
 			return reconcile.Result{}, fmt.Errorf("update caBundle in %s: %w", config.Name, err)
 		}
-		ctrl.LoggerFrom(ctx).Info("caBundle updated", "configuration", config.Name, "authorities", len(trusted))
+		ctrl.LoggerFrom(ctx).Info("Updated caBundle", "configuration", config.Name, "authorities", len(trusted))
 	}
 	i.authority.trust(trusted)
 	return reconcile.Result{}, nil

@@ -88,7 +88,7 @@ func refusedBy(name string, check func(*v1alpha1.MeshedVirtualMachine, string) s
 const (
 	onlyInjector = "only Istio's injector may set this: remove it"
 	onlyGateways = "is reserved for Istio gateways: remove it"
-	onRevision   = "a namespace's revision has precedence over the revision of a pod, so this can have no effect: remove it, and label the namespace istio.io/rev"
+	onRevision   = "the revision of the namespace has precedence over the revision of a pod, so this may have no effect: remove it, and set the label istio.io/rev of the namespace"
 )
 
 // Annotations lists the decisions about Istio's annotations (Istio, api/annotation).
@@ -138,14 +138,14 @@ var Annotations = slices.Concat(
 	refusedBy(ProxyConfigAnnotation, proxyConfig),
 	refused("proxy.istio.io/overrides", onlyInjector),
 	refused("sidecar.istio.io/discoveryAddress",
-		"moves the proxy to a control plane that may not know the objects of this namespace: remove it, and label the namespace istio.io/rev"),
+		"moves the proxy to a control plane that may not know the objects of this namespace: remove it, and set the label istio.io/rev of the namespace"),
 	refusedBy(v1alpha1.LabelSidecarInject, inject),
 	refused("sidecar.istio.io/interceptionMode",
 		"the operator's rules require mode REDIRECT: remove the annotation", "REDIRECT"),
 	refusedBy(rewriteProbes, probeRewrite),
 	refused("sidecar.istio.io/status", onlyInjector),
 	refused("status.sidecar.istio.io/port",
-		"the operator's rules protect the proxy's status port 15020: remove the annotation", "15020"),
+		"must be 15020, the port that the operator's rules protect from the guest: remove the annotation", "15020"),
 	refused("traffic.sidecar.istio.io/excludeInboundPorts",
 		"has no effect, because the operator's rules decide: set via: Direct on entries of spec.ports, or use spec.capture.inbound.excludePorts", ""),
 	refused("traffic.sidecar.istio.io/includeInboundPorts",
