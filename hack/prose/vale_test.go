@@ -18,7 +18,7 @@ func TestLinter(t *testing.T) {
 	t.Parallel()
 	vale := os.Getenv("MESHVM_VALE")
 	if vale == "" {
-		t.Skip(`MESHVM_VALE is not set: "make prose" sets it to the linter that it builds`)
+		t.Skip(`MESHVM_VALE is not set: "make prose" sets it to the linter that it builds`) //nolint:forbidigo // Another command runs this test.
 	}
 	for _, test := range []struct {
 		name, text string

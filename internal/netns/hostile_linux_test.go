@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/requirement"
 )
 
 // UIDs of pods that do not have other processes on the machine.
@@ -35,7 +37,7 @@ func cgroupRoot(t *testing.T) string {
 			return root
 		}
 	}
-	t.Skip("no cgroup hierarchy in which cgroups can be created")
+	requirement.Kernel.Unmet(t, "no cgroup hierarchy in which cgroups can be created")
 	return ""
 }
 
@@ -51,7 +53,7 @@ func inPIDNamespace(t *testing.T) bool {
 		return true
 	}
 	if err := exec.Command("unshare", "-m", "-p", "-f", "true").Run(); err != nil {
-		t.Skipf("no permission to create PID namespaces: %v", err)
+		requirement.Kernel.Unmet(t, "no permission to create PID namespaces: %v", err)
 	}
 	// The shell is process 1 until the test ends.
 	c := exec.Command("unshare", "-m", "-p", "-f", "sh", "-c", `mount -t proc proc /proc && "$0" "$@"; exit $?`,
@@ -62,7 +64,7 @@ func inPIDNamespace(t *testing.T) bool {
 	case err != nil:
 		t.Errorf("%v\n%s", err, out)
 	case strings.Contains(string(out), "--- SKIP: "+t.Name()):
-		t.Skipf("%s", out)
+		requirement.Kernel.Unmet(t, "%s", out)
 	case !strings.Contains(string(out), "--- PASS: "+t.Name()):
 		t.Errorf("the test did not run:\n%s", out)
 	default:
@@ -100,14 +102,14 @@ func inCgroup(t *testing.T, path string, hidden bool) (pid int) {
 		t.Fatal(err)
 	}
 	if err := c.Start(); err != nil {
-		t.Skipf("cannot start a process: %v", err)
+		requirement.Kernel.Unmet(t, "cannot start a process: %v", err)
 	}
 	t.Cleanup(func() {
 		_ = c.Process.Signal(syscall.SIGKILL)
 		_ = c.Wait()
 	})
 	if n, _ := out.Read(make([]byte, 1)); n != 1 {
-		t.Skip("no permission to create namespaces")
+		requirement.Kernel.Unmet(t, "no permission to create namespaces")
 	}
 	return c.Process.Pid
 }

@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"meshvm.io/meshvm/internal/requirement"
 )
 
 const (
@@ -237,7 +239,7 @@ func newNamespace(t *testing.T) *Namespace {
 	}()
 	switch err := <-done; {
 	case errors.Is(err, unix.EPERM):
-		t.Skip("no permission to create network namespaces")
+		requirement.Kernel.Unmet(t, "no permission to create network namespaces")
 	case err != nil:
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func TestConvergenceWithFailedWrites(t *testing.T) {
 		writes := s.calls.writeCount()
 		if f != nil && !f.done {
 			// The number of status patches differs between runs.
-			t.Skipf("fewer than %d writes: none failed", f.at)
+			t.Skipf("fewer than %d writes: none failed", f.at) //nolint:forbidigo // A property of the run.
 		}
 		return s.endState(o), writes
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"meshvm.io/meshvm/internal/requirement"
 )
 
 // Ports of the benchmark's servers in the guest: one behind the proxy, and one
@@ -35,7 +37,7 @@ func BenchmarkTraffic(b *testing.B) {
 	for _, port := range []int{benchMeshPort, benchDirectPort} {
 		way := map[int]string{benchMeshPort: "proxied", benchDirectPort: "direct"}[port]
 		if _, err := envoyProgram(); err != nil && port == benchMeshPort {
-			b.Run(way, func(b *testing.B) { b.Skip(err) })
+			b.Run(way, func(b *testing.B) { requirement.Kernel.Unmet(b, "Envoy is not available: %v", err) })
 			continue
 		}
 		b.Run("connect/"+way, func(b *testing.B) {

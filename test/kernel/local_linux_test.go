@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"meshvm.io/meshvm/internal/requirement"
 )
 
 // localTarget is a port of the pod to which a hostile guest tries to connect.
@@ -100,7 +102,7 @@ func TestLocalPorts(t *testing.T) {
 	need(t)
 	program, err := envoyProgram()
 	if err != nil {
-		t.Skipf("Envoy is not available: %v", err)
+		requirement.Kernel.Unmet(t, "Envoy is not available: %v", err)
 	}
 	var mu sync.Mutex
 	before := map[string]int{}

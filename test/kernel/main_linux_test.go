@@ -16,13 +16,13 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+	"meshvm.io/meshvm/internal/requirement"
 
 	"meshvm.io/meshvm/test/cluster/builder"
 )
 
 // Environment variables of these tests.
 const (
-	requireEnv    = "MESHVM_REQUIRE_KERNEL"
 	masqueradeEnv = "MESHVM_MASQUERADE"
 	pilotAgentEnv = "MESHVM_PILOT_AGENT"
 	ambientEnv    = "MESHVM_AMBIENT"
@@ -104,12 +104,8 @@ func ownTables() string {
 // is forbidden.
 func need(t testing.TB) {
 	t.Helper()
-	switch err := unmet(); {
-	case err == nil:
-	case os.Getenv(requireEnv) == "1":
-		t.Fatalf("%v (%s=1 forbids skipping)", err, requireEnv)
-	default:
-		t.Skip(err)
+	if err := unmet(); err != nil {
+		requirement.Kernel.Unmet(t, "%v", err)
 	}
 }
 

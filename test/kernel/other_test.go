@@ -4,8 +4,12 @@
 
 package kernel
 
-import "testing"
+import (
+	"testing"
+
+	"meshvm.io/meshvm/internal/requirement"
+)
 
 func TestKernel(t *testing.T) {
-	t.Skip("the kernel tests require Linux: netfilter and network namespaces")
+	requirement.Kernel.Unmet(t, "the kernel tests require Linux: netfilter and network namespaces")
 }

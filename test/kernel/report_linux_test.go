@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"meshvm.io/meshvm/internal/requirement"
 )
 
 // report contains the outcomes of the matrix.
@@ -113,7 +115,7 @@ func (r *report) check(t *testing.T) {
 		cells[""], len(matrix(t)), len(columns()), cells[before], cells[started], cells[after])
 	t.Run("Envoy", func(t *testing.T) {
 		if _, err := envoyProgram(); err != nil {
-			t.Skipf("only the proxy stand-in accepted connections: %v", err)
+			requirement.Kernel.Unmet(t, "only the proxy stand-in accepted connections: %v", err)
 		}
 		t.Logf("%d cells again with Envoy instead of the proxy stand-in", r.envoy)
 	})

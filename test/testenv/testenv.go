@@ -22,13 +22,10 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"meshvm.io/meshvm/internal/requirement"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
-
-// requireVariable, if "1" in the environment, makes tests fail that would be
-// skipped because programs are missing.
-const requireVariable = "MESHVM_REQUIRE_ENVTEST"
 
 // ErrNoAssets indicates that the programs are missing.
 var ErrNoAssets = errors.New(`$KUBEBUILDER_ASSETS does not name a directory with etcd and kube-apiserver: "make test" builds them`)
@@ -210,8 +207,8 @@ func skipOrFail(t testing.TB, err error) {
 	t.Helper()
 	switch {
 	case err == nil:
-	case errors.Is(err, ErrNoAssets) && os.Getenv(requireVariable) != "1":
-		t.Skip(err)
+	case errors.Is(err, ErrNoAssets):
+		requirement.Envtest.Unmet(t, "%v", err)
 	default:
 		t.Fatal(err)
 	}

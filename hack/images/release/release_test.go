@@ -82,7 +82,7 @@ func root(t *testing.T) string {
 // digests.
 func TestReproducibleImages(t *testing.T) {
 	if testing.Short() {
-		t.Skip("compiles programs for two architectures: not run with -short")
+		t.Skip("compiles programs for two architectures: not run with -short") //nolint:forbidigo // A choice of the user.
 	}
 	repo := root(t)
 	first, printed := build(t, repo, time.Unix(0, 0))

@@ -31,7 +31,7 @@ const requireImages = "MESHVM_REQUIRE_IMAGES"
 // validator pulls the images with podman from a registry into a storage that
 // both exist only during the test.
 func TestArchitectures(t *testing.T) {
-	skip := t.Skipf
+	skip := t.Skipf //nolint:forbidigo // The variable below makes it a failure.
 	if os.Getenv(requireImages) == "1" {
 		skip = t.Fatalf
 	}

@@ -13,17 +13,15 @@ import (
 	"testing"
 	"time"
 
+	"meshvm.io/meshvm/internal/requirement"
+
 	"meshvm.io/meshvm/test/cluster"
 	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
-// enable is the environment variable that "make test-olm" sets. With require,
-// tests fail instead of being skipped.
-const (
-	enable  = "MESHVM_TEST_OLM"
-	require = "MESHVM_REQUIRE_CLUSTER"
-)
+// enable is the environment variable that "make test-olm" sets.
+const enable = "MESHVM_TEST_OLM"
 
 // attach is for the development of these tests: the cluster keeps running. The
 // operator must not be installed in it.
@@ -32,17 +30,11 @@ var attach = flag.String("attach", "", "name of a running cluster (local-cluster
 // up starts a cluster that is removed after the test.
 func up(t *testing.T) *scenario.Scenario {
 	t.Helper()
-	reason := ""
 	if os.Getenv(enable) == "" {
-		reason = "starts a cluster with OLM, which takes several minutes: run make test-olm, or set " + enable + "=1"
-	} else if err := builder.Missing(); err != nil {
-		reason = err.Error()
+		t.Skip("starts a cluster with OLM, which takes several minutes: run make test-olm, or set " + enable + "=1") //nolint:forbidigo // Not a requirement.
 	}
-	if reason != "" {
-		if os.Getenv(enable) != "" && os.Getenv(require) == "1" {
-			t.Fatalf("%s=1, but: %s", require, reason)
-		}
-		t.Skip(reason)
+	if err := builder.Missing(); err != nil {
+		requirement.Cluster.Unmet(t, "%v", err)
 	}
 	o := cluster.Options{Name: "olm", Owned: true, Progress: os.Stderr}
 	if *attach != "" {

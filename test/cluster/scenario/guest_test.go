@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"meshvm.io/meshvm/internal/requirement"
 	"sigs.k8s.io/yaml"
 )
 
@@ -49,7 +50,7 @@ func fetch(ctx context.Context, address string) (string, error) {
 func TestPublicGuest(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
-		t.Skip("python3 is not installed")
+		requirement.Cluster.Unmet(t, "python3 is not installed")
 	}
 	httpPort, udpPort := freePort(t), freePort(t)
 	cmd := exec.CommandContext(t.Context(), python, "-c", guestProgram, fmt.Sprint(httpPort), fmt.Sprint(udpPort))

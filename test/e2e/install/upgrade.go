@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"meshvm.io/meshvm/internal/requirement"
+
 	"meshvm.io/meshvm/test/cluster/scenario"
 	"meshvm.io/meshvm/test/e2e/suite"
 )
@@ -37,7 +39,7 @@ func upgrade(t *suite.T) {
 		releases = slices.Insert(releases, 0, earlierRelease(t, base))
 	} else {
 		t.Step(earlier+" to head", func(t *suite.T) {
-			t.Skipf("the history of this checkout does not contain %s: git fetch --unshallow", earlier)
+			requirement.Cluster.Unmet(t, "the history of this checkout does not contain %s: git fetch --unshallow", earlier)
 		})
 	}
 	s := t.Namespace("upgrade")

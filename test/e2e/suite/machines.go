@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/requirement"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/test/cluster/scenario"
@@ -163,7 +164,7 @@ func (ms *Machines) NeedsEnvoy(t *T) {
 	t.Helper()
 	for _, pod := range ms.Pods {
 		if ms.StandIn(pod) {
-			t.Skip("Envoy is not available on this machine: the proxies are stand-ins without TLS and routes")
+			requirement.Cluster.Unmet(t, "Envoy is not available on this machine: the proxies are stand-ins without TLS and routes")
 		}
 	}
 }

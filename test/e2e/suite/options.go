@@ -21,8 +21,6 @@ import (
 const (
 	// enableVariable is set by "make test-e2e".
 	enableVariable = "MESHVM_TEST_CLUSTER"
-	// requireVariable makes tests fail that cannot run on this machine, if it is "1".
-	requireVariable = "MESHVM_REQUIRE_CLUSTER"
 	// skewVariable contains the name of the skew of all tests.
 	skewVariable = "MESHVM_SKEW"
 )

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"meshvm.io/meshvm/internal/requirement"
+
 	"meshvm.io/meshvm/test/cluster/scenario"
 )
 
@@ -76,10 +78,7 @@ type Suite struct {
 func Run(t *testing.T, o *Options, phases []Phase) {
 	t.Helper()
 	if reason := o.skipReason(); reason != "" {
-		if os.Getenv(requireVariable) == "1" {
-			t.Fatalf("%s=1, but the tests cannot run: %s", requireVariable, reason)
-		}
-		t.Skip(reason)
+		requirement.Cluster.Unmet(t, "%s", reason)
 	}
 	s := &Suite{options: o, otherManagers: map[string]bool{}, ran: map[string]bool{}}
 	if err := s.start(t); err != nil {
@@ -144,9 +143,7 @@ func (s *Suite) phase(t *testing.T, p Phase, shuffle *uint64) {
 			s.mu.Lock()
 			s.ran[p.Name+"/"+test.Name] = true
 			s.mu.Unlock()
-			if reason := s.unmet(test); reason != "" {
-				t.Skip(reason)
-			}
+			s.skip(t, test)
 			if test.Serial == "" {
 				t.Parallel()
 			}
@@ -165,8 +162,24 @@ func names(tests []Test) string {
 	return strings.Join(out, ", ")
 }
 
-// unmet returns the reason why a test cannot run, or an empty string.
-func (s *Suite) unmet(test Test) string {
+// skip skips a test that is not part of this run, or that needs more than the cluster
+// has. The local cluster has everything, unless something is broken.
+func (s *Suite) skip(t *testing.T, test Test) {
+	t.Helper()
+	if reason := s.excluded(test); reason != "" {
+		t.Skip(reason) //nolint:forbidigo // A choice of the user, not a requirement.
+	}
+	switch reason := s.lacking(test); {
+	case reason == "":
+	case s.provider.local():
+		requirement.Cluster.Unmet(t, "%s", reason)
+	default:
+		t.Skip(reason) //nolint:forbidigo // A property of the user's cluster.
+	}
+}
+
+// excluded returns the reason why a test is not part of this run, or an empty string.
+func (s *Suite) excluded(test Test) string {
 	switch {
 	case test.Variable != "" && os.Getenv(test.Variable) == "":
 		return "runs only if " + test.Variable + " is set"
@@ -174,7 +187,13 @@ func (s *Suite) unmet(test Test) string {
 		return fmt.Sprintf("needs the local cluster (%s); this run has the provider %s", test.Local, s.provider.name())
 	case test.Owned && s.options.Attach != "":
 		return "stops the cluster, which the run with -attach does not own"
+	default:
+		return ""
 	}
+}
+
+// lacking returns what the cluster lacks for a test, or an empty string.
+func (s *Suite) lacking(test Test) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	sc := s.Scenario()
