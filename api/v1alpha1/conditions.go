@@ -71,12 +71,16 @@ const (
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
-	// ConditionMeshPolicyEffective reports whether Istio applies the declared
-	// mutual TLS modes to the pods of the guest, and the declared routes and
-	// traffic policy to clients in its namespace. Other PeerAuthentications,
-	// VirtualServices and DestinationRules can have precedence, and
-	// AuthorizationPolicies can close a port. A port that is closed by policies of
-	// the guest's own namespace alone is reported while the condition is True.
+	// ConditionMeshPolicyEffective reports whether other PeerAuthentications,
+	// VirtualServices and DestinationRules have precedence over the declared
+	// mutual TLS modes, routes and traffic policy, and whether
+	// AuthorizationPolicies close a port. It evaluates objects of these four kinds
+	// in the namespace of the guest and, for policies, in the root namespace that
+	// mesh.rootNamespace of the OperatorConfiguration names. It does not evaluate
+	// other objects that can change the traffic: Sidecar, EnvoyFilter, WasmPlugin,
+	// ServiceEntry, RequestAuthentication, routes of the Gateway API, waypoints,
+	// and Istio's mesh configuration. A port that is closed by policies of the
+	// guest's own namespace alone is reported while the condition is True.
 	//
 	// Possible reasons when True: Effective, PortsDenied.
 	// When False: Shadowed, OutOfDate, PortsDenied, PodLabelsChanged.
@@ -268,7 +272,8 @@ const (
 	ReasonLinkDown ConditionReason = "LinkDown"
 	// ReasonApplied: the object is applied as specified.
 	ReasonApplied ConditionReason = "Applied"
-	// ReasonEffective: no other Istio object overrides what is declared.
+	// ReasonEffective: none of the Istio objects that the condition evaluates
+	// overrides what is declared.
 	ReasonEffective ConditionReason = "Effective"
 	// ReasonPodLabelsChanged: a running virt-launcher pod lacks labels by which
 	// KubeVirt, the Service and the mesh policy select it. The message contains

@@ -34,7 +34,14 @@ func (s *scope) effectiveForClients() conditions.Condition {
 	if byOwn != "" {
 		return conditions.True(t, v1alpha1.ReasonPortsDenied, byOwn)
 	}
-	return conditions.True(t, v1alpha1.ReasonEffective, "no other Istio object overrides the declared mutual TLS modes, routes and traffic policy"+s.undecided())
+	return conditions.True(t, v1alpha1.ReasonEffective, s.evaluated()+s.undecided())
+}
+
+// evaluated names the objects that the condition evaluates, and the root namespace from
+// which it reads the policies of the mesh.
+func (s *scope) evaluated() string {
+	return fmt.Sprintf("no PeerAuthentication or AuthorizationPolicy of this namespace or of Istio's root namespace %s (mesh.rootNamespace), and no VirtualService or DestinationRule of this namespace, overrides the declared mutual TLS modes, routes and traffic policy",
+		s.rootNamespace)
 }
 
 // closedPorts returns messages for a port that AuthorizationPolicies close: one if a

@@ -88,7 +88,7 @@ func TestOtherIstioObjects(t *testing.T) {
 		reason  v1alpha1.ConditionReason
 		message string
 	}{
-		"only the operator's": {withIstio(), metav1.ConditionTrue, v1alpha1.ReasonEffective, "no other Istio object overrides the declared"},
+		"only the operator's": {withIstio(func(s *scope) { s.rootNamespace = root }), metav1.ConditionTrue, v1alpha1.ReasonEffective, "no PeerAuthentication or AuthorizationPolicy of this namespace or of Istio's root namespace istio-system (mesh.rootNamespace), and"},
 		"DENY by the root":    {withIstio(authz(root, securityv1beta1.AuthorizationPolicy_DENY, everything)), metav1.ConditionFalse, v1alpha1.ReasonPortsDenied, "istio-system/other denies every connection to port \"http\" (8080 in the guest)"},
 		"ALLOW nothing by the root": {
 			withIstio(authz(root, securityv1beta1.AuthorizationPolicy_ALLOW)),

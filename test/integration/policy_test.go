@@ -136,6 +136,9 @@ func TestOtherClusterDomainAndRootNamespace(t *testing.T) {
 	if mode := mvm.Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeStrict {
 		t.Errorf("effectiveMode is %s with the mode Strict in the root namespace", mode)
 	}
+
+	// The message names the namespace and the field.
+	s.awaitPolicy(effective, readyAgain, "Istio's root namespace mesh-root (mesh.rootNamespace), and")
 }
 
 func peerAuthentication(namespace, name string, spec map[string]any) *unstructured.Unstructured {
