@@ -19,6 +19,7 @@ func (e *ended) Helper() {}
 func (e *ended) Fatalf(format string, args ...any) {
 	e.how += "failed: " + fmt.Sprintf(format, args...)
 }
+
 func (e *ended) Skipf(format string, args ...any) {
 	e.how += "skipped: " + fmt.Sprintf(format, args...)
 }
