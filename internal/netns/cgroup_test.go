@@ -101,7 +101,7 @@ func FuzzInPod(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, file []byte, uid string) {
 		if checkUID(uid) != nil {
-			t.Skip("not a UID: it is rejected before files are read") //nolint:forbidigo // An input of the fuzzer.
+			t.Skip("not a UID: it is rejected before files are read") //nolint:forbidigo // A property of the input.
 		}
 		if !inPod(file, uid) {
 			return

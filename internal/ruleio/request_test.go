@@ -124,7 +124,7 @@ func FuzzDecodeRequest(f *testing.F) {
 		}
 		encoded, err := first.Encode()
 		if err != nil {
-			t.Skip("the encoding exceeds the limit") //nolint:forbidigo // An input of the fuzzer.
+			t.Skip("the encoding exceeds the limit") //nolint:forbidigo // A property of the input.
 		}
 		second, err := DecodeRequest(encoded)
 		if err != nil {
