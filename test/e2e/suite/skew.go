@@ -72,7 +72,7 @@ var skews = map[string]skew{
 func (t *T) UseSkew(name string) {
 	t.Helper()
 	if t.Suite.skew != "" {
-		t.Skipf("all tests of this run have %s=%s", skewVariable, t.Suite.skew) //nolint:forbidigo // A choice of the user.
+		t.Skipf("all tests of this run have %s=%s", skewVariable, t.Suite.skew)
 	}
 	// Registered first, because turning it on can fail halfway.
 	t.Cleanup(func() {
