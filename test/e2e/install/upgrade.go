@@ -14,9 +14,10 @@ import (
 	"meshvm.io/meshvm/test/e2e/suite"
 )
 
-// earlier is the commit of the first operator of the upgrade: the first commit with
-// the complete API of the sidecar mode.
-const earlier = "cd2e85f9"
+// earlier is the commit of the first operator of the upgrade: the last commit that
+// renamed or removed a field of the API. Before the first release, fields are renamed
+// without a conversion, so objects of older commits lose these fields.
+const earlier = "ea2e0b8"
 
 // settle is the time for which traffic is observed after the new operator has the
 // lease. Within that time it performs its pending writes.
