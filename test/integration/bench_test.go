@@ -51,9 +51,11 @@ type crowd struct {
 // BenchmarkReconcile reconciles one of many objects of a namespace when nothing has
 // changed. The time and the allocations must not depend on the number of objects.
 func BenchmarkReconcile(b *testing.B) {
+	// The Service network of envtest has addresses for 254 Services.
+	env := testenv.Start(b, testenv.Options{KubeVirt: true, Istio: true, ServiceNetworks: "10.0.0.0/16"})
 	for _, size := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("objects=%d", size), func(b *testing.B) {
-			c := newCrowd(b, shared.Get(b), size)
+			c := newCrowd(b, env, size)
 			for _, kind := range []struct {
 				name       string
 				reconciler reconcile.Reconciler
