@@ -143,6 +143,9 @@ func (s *scope) dependenciesAvailable() conditions.Condition {
 		return conditions.False(v1alpha1.ConditionDependenciesAvailable, s.missing.reasonMissing(),
 			fmt.Sprintf("%s is not installed: the cluster does not serve %s in version %s; existing objects are unchanged until it does", s.missing.project, s.missing.crd, s.missing.kind.Version))
 	}
+	if !s.dependenciesKnown && s.unread != nil {
+		return conditions.Unknown(v1alpha1.ConditionDependenciesAvailable, v1alpha1.ReasonPending, s.unread.unreadMessage())
+	}
 	if !s.dependenciesKnown {
 		return conditions.Unknown(v1alpha1.ConditionDependenciesAvailable, v1alpha1.ReasonPending, "could not determine whether KubeVirt and Istio are installed; retrying")
 	}

@@ -29,17 +29,20 @@ import (
 // the routes of the namespace, which have precedence over the routes of other
 // namespaces. The index leaves out the objects that only apply to other guests.
 func (r *Reconciler) gatherMesh(ctx context.Context, s *scope) error {
+	if err := r.gatherControlPlane(ctx, s); err != nil {
+		return err
+	}
 	both := slices.Compact([]string{s.mvm.Namespace, r.RootNamespace})
 	service := []string{cacheindex.EveryGuest, s.mvm.Name}
 	workloads := s.workloads()
 	var err error
-	if s.policies, err = listAs[securityv1.PeerAuthentication](ctx, r.Client, children.PeerAuthenticationKind, workloads, both...); err != nil {
+	if s.policies, err = listAs[securityv1.PeerAuthentication](ctx, r.Client, children.PeerAuthenticationKind, cacheindex.Selector, workloads, both...); err != nil {
 		return err
 	}
-	if s.routes, err = listAs[networkingv1.VirtualService](ctx, r.Client, children.VirtualServiceKind, service, s.mvm.Namespace); err != nil {
+	if s.routes, err = listAs[networkingv1.VirtualService](ctx, r.Client, children.VirtualServiceKind, cacheindex.Guest, service, s.mvm.Namespace); err != nil {
 		return err
 	}
-	if s.rules, err = listAs[networkingv1.DestinationRule](ctx, r.Client, children.DestinationRuleKind, service, s.mvm.Namespace); err != nil {
+	if s.rules, err = listAs[networkingv1.DestinationRule](ctx, r.Client, children.DestinationRuleKind, cacheindex.Guest, service, s.mvm.Namespace); err != nil {
 		return err
 	}
 	served, soon, err := r.upstream.serves(ctx, authorizationPolicies)
@@ -47,35 +50,57 @@ func (r *Reconciler) gatherMesh(ctx context.Context, s *scope) error {
 	if err != nil || !served {
 		return err
 	}
-	if err := r.upstream.watch(ctx, authorizationPolicies); err != nil {
+	if s.unread, err = r.upstream.unread(ctx, authorizationPolicies); err != nil || s.unread != nil {
 		return err
 	}
-	s.authorization, err = listAs[securityv1.AuthorizationPolicy](ctx, r.Client, authorizationPolicyKind, workloads, both...)
+	s.authorization, err = listAs[securityv1.AuthorizationPolicy](ctx, r.Client, authorizationPolicyKind, cacheindex.Selector, workloads, both...)
 	return err
 }
 
-// workloads returns the keys of the policies that can select the pods. A user can have
-// changed the label of a pod, so that the policy of another guest selects it.
+// workloads returns the keys of the policies that can select the pods.
 func (s *scope) workloads() []string {
-	keys := []string{cacheindex.EveryGuest, s.mvm.Name}
+	labels := make([]map[string]string, 0, len(s.pods))
 	for i := range s.pods {
-		if name := s.pods[i].Labels[v1alpha1.LabelMeshedVirtualMachine]; !slices.Contains(keys, name) {
-			keys = append(keys, name)
-		}
+		labels = append(labels, s.pods[i].Labels)
 	}
-	return keys
+	return meshpolicy.SelectorKeys(labels...)
 }
 
-// listAs lists the objects of a kind in the namespaces that can apply to the guests.
-// The result is not nil.
-func listAs[T any](ctx context.Context, c client.Reader, kind schema.GroupVersionKind, guests []string, namespaces ...string) ([]*T, error) {
+// istiod selects the Services of Istio's control plane (Istio,
+// manifests/charts/istio-control/istio-discovery/templates/service.yaml).
+var istiod = client.MatchingLabels{"app": "istiod"}
+
+// gatherControlPlane looks for a Service of istiod in the configured root namespace.
+// Without one, the namespace may not be Istio's root namespace.
+func (r *Reconciler) gatherControlPlane(ctx context.Context, s *scope) error {
+	services := &unstructured.UnstructuredList{}
+	services.SetGroupVersionKind(children.ServiceKind.GroupVersion().WithKind(children.ServiceKind.Kind + "List"))
+	if err := r.Client.List(ctx, services, client.InNamespace(r.RootNamespace), istiod, client.UnsafeDisableDeepCopy); err != nil {
+		return fmt.Errorf("list Services in namespace %s: %w", r.RootNamespace, err)
+	}
+	s.rootUnconfirmed = len(services.Items) == 0
+	return nil
+}
+
+// serviceChanged maps a Service to the MeshedVirtualMachine of its name, and the Services
+// of istiod in the root namespace to all.
+func (r *Reconciler) serviceChanged(ctx context.Context, o client.Object) []reconcile.Request {
+	if o.GetNamespace() == r.RootNamespace && o.GetLabels()["app"] == istiod["app"] {
+		return r.all(ctx, o)
+	}
+	return r.sameName(ctx, o)
+}
+
+// listAs lists the objects of a kind in the namespaces that have one of the keys in an
+// index. The result is not nil.
+func listAs[T any](ctx context.Context, c client.Reader, kind schema.GroupVersionKind, index string, keys []string, namespaces ...string) ([]*T, error) {
 	out := []*T{}
 	for _, namespace := range namespaces {
-		for _, guest := range guests {
+		for _, key := range keys {
 			list := &unstructured.UnstructuredList{}
 			list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 			// The objects are decoded into others, so they are not copied.
-			if err := c.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{cacheindex.Guest: guest}, client.UnsafeDisableDeepCopy); err != nil {
+			if err := c.List(ctx, list, client.InNamespace(namespace), client.MatchingFields{index: key}, client.UnsafeDisableDeepCopy); err != nil {
 				return nil, fmt.Errorf("list objects of kind %s in namespace %s: %w", kind.Kind, namespace, err)
 			}
 			for i := range list.Items {

@@ -67,6 +67,9 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	if s.missing, s.retrySoon, err = r.upstream.missing(ctx); err != nil || s.missing != nil {
 		return err
 	}
+	if s.unread, err = r.upstream.unread(ctx, dependencies...); err != nil || s.unread != nil {
+		return err
+	}
 	s.dependenciesKnown = true
 	if err := errors.Join(r.gather(ctx, s), r.gatherNATs(ctx, s), r.gatherHidden(ctx, s), r.gatherMesh(ctx, s), r.gatherStrays(ctx, s)); err != nil {
 		return err

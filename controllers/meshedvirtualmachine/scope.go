@@ -50,6 +50,8 @@ type scope struct {
 	// retrySoon is set when its CRD exists, so that the kind may be served soon.
 	missing   *dependency
 	retrySoon bool
+	// unread is a kind that the operator could not list.
+	unread *dependency
 	// invalid is the reason why the spec is not accepted.
 	invalid *validate.Invalid
 
@@ -79,6 +81,8 @@ type scope struct {
 	// authorization the AuthorizationPolicies.
 	policies      []*securityv1.PeerAuthentication
 	authorization []*securityv1.AuthorizationPolicy
+	// rootUnconfirmed is set when Istio's root namespace contains no Service of istiod.
+	rootUnconfirmed bool
 	// routes and rules are the VirtualServices and DestinationRules of the namespace.
 	routes []*networkingv1.VirtualService
 	rules  []*networkingv1.DestinationRule
@@ -126,7 +130,7 @@ func (s *scope) labeled() client.MatchingFields {
 func (r *Reconciler) gatherNATs(ctx context.Context, s *scope) error {
 	s.nats = map[types.UID]v1alpha1.PodNATConfiguration{}
 	var list v1alpha1.PodNATConfigurationList
-	if err := r.Client.List(ctx, &list, client.InNamespace(s.mvm.Namespace), s.labeled()); err != nil {
+	if err := r.Client.List(ctx, &list, client.InNamespace(s.mvm.Namespace), client.MatchingFields{cacheindex.Owner: s.mvm.Name}); err != nil {
 		return fmt.Errorf("list PodNATConfigurations: %w", err)
 	}
 	for _, c := range list.Items {

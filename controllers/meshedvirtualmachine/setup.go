@@ -78,8 +78,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("meshedvirtualmachine").
 		For(&v1alpha1.MeshedVirtualMachine{}).
-		Watches(&v1alpha1.PodNATConfiguration{}, handler.EnqueueRequestsFromMapFunc(ofPod)).
-		Watches(service, handler.EnqueueRequestsFromMapFunc(r.sameName)).
+		Watches(&v1alpha1.PodNATConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.ofConfiguration)).
+		Watches(service, handler.EnqueueRequestsFromMapFunc(r.serviceChanged)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(ofPod)).
 		WatchesMetadata(crd, handler.EnqueueRequestsFromMapFunc(r.all), builder.WithPredicates(predicate.NewPredicateFuncs(isUpstreamCRD))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, NewQueue: fairqueue.New}).
@@ -88,6 +88,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		return fmt.Errorf("set up the MeshedVirtualMachine controller: %w", err)
 	}
 	r.upstream = newUpstream(r.Client, mgr.GetCache(), c, handler.EnqueueRequestsFromMapFunc(r.sameName))
+	r.upstream.all = func(ctx context.Context) []reconcile.Request { return r.inNamespace(ctx, "") }
 	r.upstream.handlers = map[schema.GroupVersionKind]handler.EventHandler{
 		children.PeerAuthenticationKind: handler.EnqueueRequestsFromMapFunc(r.policyChanged),
 		authorizationPolicyKind:         handler.EnqueueRequestsFromMapFunc(r.policyChanged),
@@ -111,6 +112,25 @@ func (r *Reconciler) sameName(ctx context.Context, o client.Object) []reconcile.
 // exists reports whether the cache contains a MeshedVirtualMachine.
 func (r *Reconciler) exists(ctx context.Context, key client.ObjectKey) bool {
 	return r.Client.Get(ctx, key, &v1alpha1.MeshedVirtualMachine{}, client.UnsafeDisableDeepCopy) == nil
+}
+
+// ofConfiguration maps a PodNATConfiguration to the MeshedVirtualMachines to which it
+// belongs. One that has lost its owner reference and its label, for example in a restore,
+// belongs to the MeshedVirtualMachine of its pod.
+func (r *Reconciler) ofConfiguration(ctx context.Context, o client.Object) []reconcile.Request {
+	names := children.Owners(o)
+	if c, ok := o.(*v1alpha1.PodNATConfiguration); ok && len(names) == 0 {
+		var pod corev1.Pod
+		if err := r.Client.Get(ctx, types.NamespacedName{Namespace: c.Namespace, Name: c.Spec.Pod.Name}, &pod); err != nil || pod.UID != c.Spec.Pod.UID {
+			return nil
+		}
+		return ofPod(ctx, &pod)
+	}
+	out := make([]reconcile.Request, 0, len(names))
+	for _, name := range names {
+		out = append(out, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}})
+	}
+	return out
 }
 
 // ofPod maps a virt-launcher pod to its MeshedVirtualMachine.

@@ -31,6 +31,9 @@ func (s *scope) effectiveForClients() conditions.Condition {
 	if message := cmp.Or(s.shadowedRoute(), s.shadowedRule()); message != "" {
 		return conditions.False(t, v1alpha1.ReasonShadowed, message)
 	}
+	if s.unread != nil {
+		return conditions.Unknown(t, v1alpha1.ReasonPending, s.unread.unreadMessage())
+	}
 	if byOwn != "" {
 		return conditions.True(t, v1alpha1.ReasonPortsDenied, byOwn)
 	}
@@ -40,8 +43,12 @@ func (s *scope) effectiveForClients() conditions.Condition {
 // evaluated names the objects that the condition evaluates, and the root namespace from
 // which it reads the policies of the mesh.
 func (s *scope) evaluated() string {
-	return fmt.Sprintf("no PeerAuthentication or AuthorizationPolicy of this namespace or of Istio's root namespace %s (mesh.rootNamespace), and no VirtualService or DestinationRule of this namespace, overrides the declared mutual TLS modes, routes and traffic policy",
+	message := fmt.Sprintf("no PeerAuthentication or AuthorizationPolicy of this namespace or of Istio's root namespace %s (mesh.rootNamespace), and no VirtualService or DestinationRule of this namespace, overrides the declared mutual TLS modes, routes and traffic policy",
 		s.rootNamespace)
+	if s.rootUnconfirmed {
+		message += fmt.Sprintf("; namespace %s contains no Service of istiod (label app=istiod): if it is not Istio's root namespace, set mesh.rootNamespace in the OperatorConfiguration", s.rootNamespace)
+	}
+	return message
 }
 
 // closedPorts returns messages for a port that AuthorizationPolicies close: one if a

@@ -18,11 +18,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/source"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
-	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
 )
 
@@ -79,14 +78,18 @@ type upstream struct {
 	// handlers contains the handlers of kinds that do not use the default handler.
 	handlers map[schema.GroupVersionKind]handler.EventHandler
 
-	mu               sync.Mutex
-	indexed, watched map[schema.GroupVersionKind]bool
+	// all lists the MeshedVirtualMachines.
+	all func(context.Context) []reconcile.Request
+
+	mu      sync.Mutex
+	indexed map[schema.GroupVersionKind]bool
+	watched map[schema.GroupVersionKind]*watched
 }
 
 func newUpstream(c client.Client, ca cache.Cache, ct controller.Controller, h handler.EventHandler) *upstream {
 	return &upstream{
 		client: c, cache: ca, controller: ct, handler: h,
-		indexed: map[schema.GroupVersionKind]bool{}, watched: map[schema.GroupVersionKind]bool{},
+		indexed: map[schema.GroupVersionKind]bool{}, watched: map[schema.GroupVersionKind]*watched{},
 	}
 }
 
@@ -104,7 +107,7 @@ func (u *upstream) missing(ctx context.Context) (d *dependency, retrySoon bool, 
 		}
 	}
 	for _, d := range dependencies {
-		if err := u.watch(ctx, d); err != nil {
+		if _, err := u.watch(ctx, d); err != nil {
 			return nil, false, err
 		}
 	}
@@ -131,32 +134,6 @@ func (u *upstream) serves(ctx context.Context, d dependency) (served, retrySoon 
 		return false, false, fmt.Errorf("look for %s: %w", d.kind, err)
 	}
 	return true, false, nil
-}
-
-// watch indexes and watches a kind that the cluster serves.
-func (u *upstream) watch(ctx context.Context, d dependency) error {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.watched[d.kind] {
-		return nil
-	}
-	o := cacheindex.Object(d.kind)
-	if !u.indexed[d.kind] {
-		if err := cacheindex.AddLabel(ctx, u.cache, o, v1alpha1.LabelMeshedVirtualMachine); err != nil {
-			return err
-		}
-		u.indexed[d.kind] = true
-		if d.project == children.UpstreamIstio {
-			if err := cacheindex.AddGuest(ctx, u.cache, o); err != nil {
-				return err
-			}
-		}
-	}
-	if err := u.controller.Watch(source.Kind[client.Object](u.cache, o, u.handlerOf(d.kind))); err != nil {
-		return fmt.Errorf("watch %s: %w", d.kind.Kind, err)
-	}
-	u.watched[d.kind] = true
-	return nil
 }
 
 // gatherVersions reads the versions of the projects whose kinds do not have a field of

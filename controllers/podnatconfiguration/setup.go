@@ -97,8 +97,8 @@ func (r *Reconciler) forPod(ctx context.Context, o client.Object) []reconcile.Re
 // forMVM maps a MeshedVirtualMachine to its PodNATConfigurations.
 func (r *Reconciler) forMVM(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.PodNATConfigurationList
-	labeled := cacheindex.Labels(map[string]string{v1alpha1.LabelMeshedVirtualMachine: o.GetName()})
-	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), labeled, client.UnsafeDisableDeepCopy); err != nil {
+	owned := client.MatchingFields{cacheindex.Owner: o.GetName()}
+	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), owned, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the PodNATConfigurations of a MeshedVirtualMachine")
 		return nil
 	}

@@ -26,6 +26,8 @@ const (
 	// Node is the index of PodNATConfigurations by the node on which their rules are
 	// programmed.
 	Node = "status.applied.node"
+	// Owner is the index of PodNATConfigurations by children.Owners.
+	Owner = "owner"
 	// Unfinished is the index of PodNATConfigurations that may wait for a node. Its
 	// only key is True.
 	Unfinished = "unfinished"
@@ -55,7 +57,7 @@ func Add(ctx context.Context, indexer client.FieldIndexer) error {
 		}
 	}
 	nat := &v1alpha1.PodNATConfiguration{}
-	errs = append(errs, add(ctx, indexer, nat, Node, appliedNode), add(ctx, indexer, nat, Unfinished, unfinished))
+	errs = append(errs, add(ctx, indexer, nat, Node, appliedNode), add(ctx, indexer, nat, Owner, owners), add(ctx, indexer, nat, Unfinished, unfinished))
 	return errors.Join(errs...)
 }
 
@@ -94,6 +96,8 @@ func Object(kind schema.GroupVersionKind) *unstructured.Unstructured {
 	o.SetGroupVersionKind(kind)
 	return o
 }
+
+func owners(o client.Object) []string { return children.Owners(o) }
 
 func appliedNode(o client.Object) []string {
 	if c, ok := o.(*v1alpha1.PodNATConfiguration); ok && c.Status.Applied.Node != "" {

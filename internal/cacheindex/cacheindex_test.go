@@ -44,7 +44,7 @@ func TestIndexesOfPodNATConfigurations(t *testing.T) {
 		"without rules yet": {func(c *v1alpha1.PodNATConfiguration) { c.Status = v1alpha1.PodNATConfigurationStatus{} }, map[string][]string{Unfinished: {True}}},
 		"labeled": {func(c *v1alpha1.PodNATConfiguration) {
 			c.Labels = map[string]string{v1alpha1.LabelMeshedVirtualMachine: "web", "app": "web"}
-		}, map[string][]string{Node: {"node-a"}, field(v1alpha1.LabelMeshedVirtualMachine): {"web"}}},
+		}, map[string][]string{Node: {"node-a"}, field(v1alpha1.LabelMeshedVirtualMachine): {"web"}, Owner: {"web"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := &v1alpha1.PodNATConfiguration{}

@@ -4,6 +4,7 @@ package cacheindex
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -11,19 +12,32 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/meshpolicy"
 )
 
 const (
 	// Guest is the index of Istio's objects by the MeshedVirtualMachines to which they
 	// can apply.
 	Guest = "guest"
+	// Selector is the index of Istio's policies by the workloads that they select
+	// (meshpolicy.SelectorKey). Policies for other workloads are not read.
+	Selector = "selector"
 	// EveryGuest is the key of an object that can apply to any MeshedVirtualMachine.
 	EveryGuest = "*"
 )
 
-// AddGuest adds the index Guest of a kind of Istio.
+// AddGuest adds the indexes Guest and Selector of a kind of Istio.
 func AddGuest(ctx context.Context, indexer client.FieldIndexer, o client.Object) error {
-	return add(ctx, indexer, o, Guest, Guests)
+	return errors.Join(add(ctx, indexer, o, Guest, Guests), add(ctx, indexer, o, Selector, selectors))
+}
+
+func selectors(o client.Object) []string {
+	u, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return nil
+	}
+	selector, _, _ := unstructured.NestedStringMap(u.Object, "spec", "selector", "matchLabels")
+	return []string{meshpolicy.SelectorKey(selector)}
 }
 
 // Guests returns the names of the MeshedVirtualMachines to which an object of Istio can

@@ -5,6 +5,7 @@ package children
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,6 +31,22 @@ func PodNATConfigurationName(mvmName string, podUID types.UID) string {
 	return mvmName + "-" + hash
 }
 
+// OwnerKind is the kind of the controller of every child.
+const OwnerKind = "MeshedVirtualMachine"
+
+// Owners returns the names of the MeshedVirtualMachines to which a child belongs: that of
+// its controller, and that in its label, by which a child without a controller is adopted.
+func Owners(o metav1.Object) []string {
+	var names []string
+	if ref := metav1.GetControllerOf(o); ref != nil && ref.Kind == OwnerKind {
+		names = append(names, ref.Name)
+	}
+	if name := o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]; name != "" && !slices.Contains(names, name) {
+		names = append(names, name)
+	}
+	return names
+}
+
 // meta returns the common metadata of all children.
 func meta(mvm *v1alpha1.MeshedVirtualMachine, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
@@ -38,7 +55,7 @@ func meta(mvm *v1alpha1.MeshedVirtualMachine, name string) metav1.ObjectMeta {
 		Labels:    labels(mvm),
 		OwnerReferences: []metav1.OwnerReference{{
 			APIVersion:         v1alpha1.GroupVersion.String(),
-			Kind:               "MeshedVirtualMachine",
+			Kind:               OwnerKind,
 			Name:               mvm.Name,
 			UID:                mvm.UID,
 			Controller:         new(true),

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -139,6 +141,23 @@ func TestOtherClusterDomainAndRootNamespace(t *testing.T) {
 
 	// The message names the namespace and the field.
 	s.awaitPolicy(effective, readyAgain, "Istio's root namespace mesh-root (mesh.rootNamespace), and")
+	s.awaitPolicy(effective, readyAgain, "namespace mesh-root contains no Service of istiod (label app=istiod): if it is not Istio's root namespace, set mesh.rootNamespace")
+	istiod := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "mesh-root", Name: "istiod", Labels: map[string]string{"app": "istiod"}},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "https-dns", Port: 15012}}},
+	}
+	if err := s.Create(s.Context(), istiod); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Delete(context.WithoutCancel(s.Context()), istiod) })
+	s.eventually("the message does not name a missing istiod", func() error {
+		for _, c := range s.mvm(o.Name).Status.Conditions {
+			if strings.Contains(c.Message, "contains no Service of istiod") {
+				return errors.New(c.Message)
+			}
+		}
+		return nil
+	})
 }
 
 func peerAuthentication(namespace, name string, spec map[string]any) *unstructured.Unstructured {

@@ -115,7 +115,26 @@ func (s *suite) restart(changes ...func(*controllers.Options)) {
 	s.run(changes)
 }
 
+// newManager returns a manager with all controllers.
 func newManager(ctx context.Context, t *testing.T, cfg *rest.Config, log logr.Logger, changes []func(*controllers.Options)) manager.Manager {
+	t.Helper()
+	mgr := emptyManager(t, cfg, log)
+	options := controllers.Options{
+		Jobs:    rulejob.Config{Namespace: operatorNamespace, Image: "localhost/meshvm/rule-writer:dev", ServiceAccount: "meshvm-rule-writer"},
+		Workers: 2,
+		Now:     time.Now,
+	}
+	for _, change := range changes {
+		change(&options)
+	}
+	if err := controllers.Setup(ctx, mgr, options); err != nil {
+		t.Fatal(err)
+	}
+	return mgr
+}
+
+// emptyManager returns a manager without controllers.
+func emptyManager(t *testing.T, cfg *rest.Config, log logr.Logger) manager.Manager {
 	t.Helper()
 	skip := true
 	mgr, err := ctrl.NewManager(cfg, manager.Options{
@@ -129,17 +148,6 @@ func newManager(ctx context.Context, t *testing.T, cfg *rest.Config, log logr.Lo
 		Controller: config.Controller{SkipNameValidation: &skip},
 	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	options := controllers.Options{
-		Jobs:    rulejob.Config{Namespace: operatorNamespace, Image: "localhost/meshvm/rule-writer:dev", ServiceAccount: "meshvm-rule-writer"},
-		Workers: 2,
-		Now:     time.Now,
-	}
-	for _, change := range changes {
-		change(&options)
-	}
-	if err := controllers.Setup(ctx, mgr, options); err != nil {
 		t.Fatal(err)
 	}
 	return mgr
