@@ -127,8 +127,12 @@ func (s *scope) shadowedRoute() string {
 			continue
 		}
 		if vs := meshpolicy.RouteBefore(s.routes[i], s.routes, fqdn, p); vs != nil {
-			return fmt.Sprintf("VirtualService %s/%s has precedence over the operator's and has a route for port %q of host %s, so Istio applies it to clients in this namespace instead of the route of the spec: delete it, or remove the host or the port from it",
-				vs.Namespace, vs.Name, p.Name, fqdn)
+			precedence := "has precedence over the operator's"
+			if len(vs.Spec.GetExportTo()) == 0 || len(s.mvm.Spec.Mesh.ExportTo) == 0 {
+				precedence += ", depending on Istio's defaultVirtualServiceExportTo,"
+			}
+			return fmt.Sprintf("VirtualService %s/%s %s and has a route for port %q of host %s, so Istio applies it to clients in this namespace instead of the route of the spec: delete it, or remove the host or the port from it",
+				vs.Namespace, vs.Name, precedence, p.Name, fqdn)
 		}
 	}
 	return ""

@@ -124,19 +124,19 @@ func TestVisibilityOfRoutes(t *testing.T) {
 		older, younger bool // whether the foreign one precedes at this age
 	}{
 		"both by default":             {unset, unset, true, false},
-		"private before default":      {unset, private, true, false},
-		"public after default":        {unset, public, false, false},
-		"default before public":       {public, unset, true, false},
+		"private before default":      {unset, private, true, true},
+		"public beside default":       {unset, public, true, false},
+		"default before public":       {public, unset, true, true},
 		"private before public":       {public, private, true, true},
 		"named before public":         {public, named, true, true},
 		"both public":                 {public, public, true, false},
-		"default after private":       {private, unset, false, false},
+		"default beside private":      {private, unset, true, false},
 		"public after private":        {private, public, false, false},
 		"both private":                {private, named, true, false},
 		"not exported here":           {public, others, false, false},
 		"the own is not exported":     {others, private, false, false},
 		"neither is exported here":    {others, others, false, false},
-		"named before default, older": {unset, named, true, false},
+		"named before default":        {unset, named, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own := virtualService("shop", "web", 1, func(s *vsSpec) { s.ExportTo = tc.own })

@@ -35,8 +35,9 @@ type sourceMatch interface {
 // well.
 //
 // A VirtualService whose routes apply only to some clients does not count. A setting
-// of the mesh decides the visibility of a VirtualService without exportTo, so one
-// counts only if it precedes with both values of the setting. Ports on which clients
+// of the mesh (defaultVirtualServiceExportTo) decides the visibility of a
+// VirtualService without exportTo, so one counts if it precedes with one of the values
+// of the setting. Ports on which clients
 // use TLS are not decided, because several VirtualServices can apply to different
 // server names: the result is nil.
 func RouteBefore(own *networkingv1.VirtualService, services []*networkingv1.VirtualService, fqdn string, port v1alpha1.Port) *networkingv1.VirtualService {
@@ -55,16 +56,13 @@ func RouteBefore(own *networkingv1.VirtualService, services []*networkingv1.Virt
 	return nil
 }
 
-// precedes reports whether a VirtualService precedes another of its namespace,
-// whatever the mesh's default of exportTo is.
+// precedes reports whether a VirtualService precedes another of its namespace with
+// one of the values of the mesh's default of exportTo.
 func precedes(a, b *networkingv1.VirtualService, older bool) bool {
-	for _, byDefault := range []bool{true, false} {
+	return slices.ContainsFunc([]bool{true, false}, func(byDefault bool) bool {
 		first, second := private(a.Spec.GetExportTo(), a.Namespace, byDefault), private(b.Spec.GetExportTo(), b.Namespace, byDefault)
-		if first != second && second || first == second && !older {
-			return false
-		}
-	}
-	return true
+		return first && !second || first == second && older
+	})
 }
 
 // routes reports whether the VirtualService has a route for the port that applies
