@@ -71,10 +71,11 @@ const (
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
-	// ConditionMeshPolicyEffective reports whether other PeerAuthentications,
-	// VirtualServices and DestinationRules have precedence over the declared
-	// mutual TLS modes, routes and traffic policy, and whether
-	// AuthorizationPolicies close a port. It evaluates objects of these four kinds
+	// ConditionMeshPolicyEffective reports whether the declared mutual TLS modes,
+	// routes and traffic policy are in effect as far as these objects decide: no
+	// other PeerAuthentication, VirtualService or DestinationRule has precedence,
+	// and no AuthorizationPolicy of the root namespace closes a port. Policies are
+	// evaluated for existing virt-launcher pods. The condition evaluates objects of these four kinds
 	// in the namespace of the guest and, for policies, in the root namespace that
 	// mesh.rootNamespace of the OperatorConfiguration names. It does not evaluate
 	// other objects that can change the traffic: Sidecar, EnvoyFilter, WasmPlugin,

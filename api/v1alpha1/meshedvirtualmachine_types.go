@@ -63,7 +63,7 @@ type MeshedVirtualMachineSpec struct {
 	// +kubebuilder:validation:MinItems=0
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:XValidation:rule="self.all(p, self.exists_one(q, q.port == p.port && (has(q.protocol) ? q.protocol : 'TCP') == (has(p.protocol) ? p.protocol : 'TCP')))",message="port must be unique per protocol"
-	// +kubebuilder:validation:XValidation:rule="self.all(p, self.all(q, (has(p.targetPort) ? p.targetPort : p.port) != (has(q.targetPort) ? q.targetPort : q.port) || (has(p.protocol) ? p.protocol : 'TCP') != (has(q.protocol) ? q.protocol : 'TCP') || (has(p.via) ? p.via : 'Mesh') == (has(q.via) ? q.via : 'Mesh') && (!has(p.appProtocol) || !has(q.appProtocol) || p.appProtocol == q.appProtocol)))",message="ports with the same targetPort and protocol must have the same via and appProtocol, because the proxy distinguishes connections by targetPort"
+	// +kubebuilder:validation:XValidation:rule="self.all(p, self.all(q, (has(p.targetPort) ? p.targetPort : p.port) != (has(q.targetPort) ? q.targetPort : q.port) || (has(p.protocol) ? p.protocol : 'TCP') != (has(q.protocol) ? q.protocol : 'TCP') || ((has(p.protocol) && p.protocol == 'UDP') || (has(p.via) ? p.via : 'Mesh') == (has(q.via) ? q.via : 'Mesh')) && (!has(p.appProtocol) || !has(q.appProtocol) || p.appProtocol == q.appProtocol)))",message="ports with the same targetPort and protocol must have the same via and appProtocol, because the proxy distinguishes connections by targetPort"
 	Ports []Port `json:"ports,omitempty"`
 
 	// mesh configures the handling of the guest's traffic by the mesh.
@@ -159,7 +159,9 @@ type MeshSpec struct {
 	// and subset: "*" for all namespaces, "." for the namespace of the guest, or
 	// names of namespaces. By default, Istio's mesh configuration decides
 	// (defaultVirtualServiceExportTo, defaultDestinationRuleExportTo), which
-	// exports to all namespaces unless an administrator changed it.
+	// exports to all namespaces unless an administrator changed it. It has no
+	// effect on a guest that has neither object, because it has no port that the
+	// mesh routes and no trafficPolicy.
 	//
 	// +optional
 	// +listType=set

@@ -174,8 +174,9 @@ func (s *scope) isChild(o client.Object) bool {
 
 // policyChanged maps a policy to the MeshedVirtualMachines to whose pods it can apply:
 // those of its namespace, or all for one in Istio's root namespace. If its selector
-// names one MeshedVirtualMachine, these are that one and those of whose pods a user
-// changed the label.
+// names one MeshedVirtualMachine, it maps to that MeshedVirtualMachine and to the
+// MeshedVirtualMachines whose pods have this label. A policy with the name of a
+// MeshedVirtualMachine can be in conflict with its child.
 func (r *Reconciler) policyChanged(ctx context.Context, o client.Object) []reconcile.Request {
 	guests := cacheindex.Guests(o)
 	switch {
@@ -189,7 +190,7 @@ func (r *Reconciler) policyChanged(ctx context.Context, o client.Object) []recon
 	if err := r.Client.List(ctx, &pods, client.InNamespace(o.GetNamespace()), labeled, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the pods that a policy selects")
 	}
-	requests := []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: guests[0]}}}
+	requests := append(r.sameName(ctx, o), reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: guests[0]}})
 	for i := range pods.Items {
 		requests = append(requests, ofPod(ctx, &pods.Items[i])...)
 	}

@@ -43,6 +43,9 @@ func (s *scope) effectiveForClients() conditions.Condition {
 // evaluated names the objects that the condition evaluates, and the root namespace from
 // which it reads the policies of the mesh.
 func (s *scope) evaluated() string {
+	if len(s.pods) == 0 {
+		return "no VirtualService or DestinationRule of this namespace overrides the declared routes and traffic policy; PeerAuthentications and AuthorizationPolicies are not checked because no virt-launcher pod exists"
+	}
 	message := fmt.Sprintf("no PeerAuthentication or AuthorizationPolicy of this namespace or of Istio's root namespace %s (mesh.rootNamespace), and no VirtualService or DestinationRule of this namespace, overrides the declared mutual TLS modes, routes and traffic policy",
 		s.rootNamespace)
 	if s.rootUnconfirmed {

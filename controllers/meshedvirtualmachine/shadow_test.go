@@ -102,7 +102,8 @@ func TestOtherIstioObjects(t *testing.T) {
 		"DENY a port that bypasses the proxy": {withIstio(authz(root, securityv1beta1.AuthorizationPolicy_DENY, ssh)), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
 		"CUSTOM":                              {withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_CUSTOM, everything)), metav1.ConditionTrue, v1alpha1.ReasonEffective, "an external authorizer decides: AuthorizationPolicy shop/other"},
 		"an older route":                      {withIstio(route(noVS)), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "VirtualService shop/other has precedence"},
-		"a younger route":                     {withIstio(route(func(v *networkingv1.VirtualService) { younger(v) })), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+		"a younger route":                     {withIstio(route(func(v *networkingv1.VirtualService) { younger(v); v.Spec.ExportTo = nil })), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+		"a younger private route":             {withIstio(route(func(v *networkingv1.VirtualService) { younger(v) })), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "has precedence over the operator's, depending on Istio's defaultVirtualServiceExportTo, and"},
 		"a younger private route before a public one": {
 			withIstio(func(s *scope) {
 				s.mvm.Spec.Mesh.ExportTo = []string{"*"}
@@ -168,4 +169,21 @@ func withPolicy(mods ...func(*scope)) *scope {
 		s.rules[0].Spec.TrafficPolicy = policy
 	}
 	return withIstio(append([]func(*scope){set}, mods...)...)
+}
+
+// TestEvaluatedWithoutPods: policies are evaluated for pods, so without a pod the
+// condition makes no statement about them.
+func TestEvaluatedWithoutPods(t *testing.T) {
+	for pods, want := range map[bool]string{
+		true:  "no PeerAuthentication or AuthorizationPolicy of this namespace",
+		false: "PeerAuthentications and AuthorizationPolicies are not checked because no virt-launcher pod exists",
+	} {
+		s := withIstio()
+		if !pods {
+			s.pods, s.guestPods = nil, nil
+		}
+		if c := s.meshPolicyEffective(); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, want) {
+			t.Errorf("pods %t: condition %+v, want a message with %q", pods, c, want)
+		}
+	}
 }

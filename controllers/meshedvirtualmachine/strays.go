@@ -64,8 +64,8 @@ func (s *scope) strayGuests() string {
 		return ""
 	}
 	return "VirtualMachineInstances that this MeshedVirtualMachine does not control have its label, for example clones: " + strings.Join(names, ", ") +
-		"; they are not in its Service and get no rules; remove the labels meshvm.io/* and " + v1alpha1.LabelManagedBy +
-		" from their VirtualMachines and templates and restart them, or create a MeshedVirtualMachine for each"
+		"; they are not in its Service and get no rules; remove the labels meshvm.io/*, and " + v1alpha1.LabelManagedBy +
+		" if its value is meshvm, from their VirtualMachines and templates and restart them, or create a MeshedVirtualMachine for each"
 }
 
 func strayName(vmi *unstructured.Unstructured) string { return fmt.Sprintf("%q", vmi.GetName()) }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -73,7 +74,36 @@ func withoutNulls(v any) any {
 // other field managers. want contains its digest, so a field that an earlier
 // intent contained and this intent does not contain is a difference.
 func Holds(live, want *unstructured.Unstructured) bool {
-	return holds(live.Object, want.Object)
+	return holds(live.Object, want.Object) && (!isOfIstio(want) || hasEmpty(live.Object, want.Object))
+}
+
+// isOfIstio reports whether an object is of a kind of Istio. An empty message in such
+// an object has a meaning, for example "retries: {}" for no retries, and the API
+// server stores it.
+func isOfIstio(o *unstructured.Unstructured) bool {
+	return strings.HasSuffix(o.GroupVersionKind().Group, ".istio.io")
+}
+
+// hasEmpty reports whether the live value contains the empty objects of want.
+func hasEmpty(live, want any) bool {
+	switch w := want.(type) {
+	case map[string]any:
+		l, ok := live.(map[string]any)
+		for k, e := range w {
+			if !hasEmpty(l[k], e) {
+				return false
+			}
+		}
+		return ok
+	case []any:
+		l, _ := live.([]any)
+		for i := range min(len(l), len(w)) {
+			if !hasEmpty(l[i], w[i]) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func holds(live, want any) bool {

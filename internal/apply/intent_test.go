@@ -106,6 +106,31 @@ func TestHolds(t *testing.T) {
 	}
 }
 
+// TestHoldsEmptyMessages: an empty message has a meaning in an object of Istio. Other
+// servers do not store an empty object.
+func TestHoldsEmptyMessages(t *testing.T) {
+	object := func(apiVersion string, route map[string]any) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{"apiVersion": apiVersion, "spec": map[string]any{"http": []any{route}}}}
+	}
+	empty := func() map[string]any { return map[string]any{"name": "http", "retries": map[string]any{}} }
+	for name, tc := range map[string]struct {
+		apiVersion string
+		live       map[string]any
+		hold       bool
+	}{
+		"Istio, present": {"networking.istio.io/v1", empty(), true},
+		"Istio, removed": {"networking.istio.io/v1", map[string]any{"name": "http"}, false},
+		"other, present": {"v1", empty(), true},
+		"other, removed": {"v1", map[string]any{"name": "http"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := Holds(object(tc.apiVersion, tc.live), object(tc.apiVersion, empty())); got != tc.hold {
+				t.Errorf("Holds = %v, want %v", got, tc.hold)
+			}
+		})
+	}
+}
+
 func TestListPatchContainsOnlyDifferences(t *testing.T) {
 	want := mustIntent(t, service())
 	live := want.DeepCopy()

@@ -59,7 +59,7 @@ func TestRouteBefore(t *testing.T) {
 		"exported to the namespace":   {"shop", 2, func(s *vsSpec) { s.ExportTo = []string{"shop", "other"} }, "foreign", "foreign"},
 		"of another namespace":        {"other", 2, func(s *vsSpec) { s.ExportTo = []string{"shop"} }, "", ""},
 		"exported to all":             {"shop", 2, func(s *vsSpec) { s.ExportTo = []string{".", "*"} }, "", ""},
-		"without exportTo":            {"shop", 2, func(s *vsSpec) { s.ExportTo = nil }, "", ""},
+		"without exportTo":            {"shop", 2, func(s *vsSpec) { s.ExportTo = nil }, "foreign", "foreign"},
 		"exported to others":          {"shop", 2, func(s *vsSpec) { s.ExportTo = []string{"other"} }, "", ""},
 		"for a gateway":               {"shop", 2, func(s *vsSpec) { s.Gateways = []string{"ingress/public"} }, "", ""},
 		"for a gateway and the mesh":  {"shop", 2, func(s *vsSpec) { s.Gateways = []string{"ingress/public", "mesh"} }, "foreign", "foreign"},
@@ -123,20 +123,20 @@ func TestVisibilityOfRoutes(t *testing.T) {
 		own, foreign   []string
 		older, younger bool // whether the foreign one precedes at this age
 	}{
-		"both by default":             {unset, unset, true, false},
-		"private before default":      {unset, private, true, true},
-		"public beside default":       {unset, public, true, false},
-		"default before public":       {public, unset, true, true},
-		"private before public":       {public, private, true, true},
-		"named before public":         {public, named, true, true},
-		"both public":                 {public, public, true, false},
-		"default beside private":      {private, unset, true, false},
-		"public after private":        {private, public, false, false},
-		"both private":                {private, named, true, false},
-		"not exported here":           {public, others, false, false},
-		"the own is not exported":     {others, private, false, false},
-		"neither is exported here":    {others, others, false, false},
-		"named before default":        {unset, named, true, true},
+		"both by default":          {unset, unset, true, false},
+		"private before default":   {unset, private, true, true},
+		"public beside default":    {unset, public, true, false},
+		"default before public":    {public, unset, true, true},
+		"private before public":    {public, private, true, true},
+		"named before public":      {public, named, true, true},
+		"both public":              {public, public, true, false},
+		"default beside private":   {private, unset, true, false},
+		"public after private":     {private, public, false, false},
+		"both private":             {private, named, true, false},
+		"not exported here":        {public, others, false, false},
+		"the own is not exported":  {others, private, false, false},
+		"neither is exported here": {others, others, false, false},
+		"named before default":     {unset, named, true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			own := virtualService("shop", "web", 1, func(s *vsSpec) { s.ExportTo = tc.own })

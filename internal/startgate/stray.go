@@ -12,7 +12,7 @@ import (
 )
 
 // strayLabels are the labels that a pod has only while a MeshedVirtualMachine controls
-// its guest.
+// its guest. A label managed-by with another value belongs to the user.
 var strayLabels = []string{v1alpha1.LabelManagedBy, v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelStartGate}
 
 // Release returns the JSON patch (RFC 6902) that removes the labels of a

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -166,10 +168,11 @@ func (e *Errors) requests(p v1alpha1.Port, path *field.Path) {
 				"must be a duration in whole milliseconds of at least 1ms, for example 5s: omit timeout for no limit")
 		}
 	}
-	// Istio's rule (pkg/config/validation, validateHTTPRetry).
-	if r := p.Retries; r != nil && (r.Attempts < 0 || r.Attempts == 0 && (r.PerTryTimeout != nil || r.RetryOn != "" || r.RetryRemoteLocalities != nil)) {
+	// Istio ignores the other fields without attempts (pilot/pkg/networking/core/route/retry),
+	// and rejects some of them (pkg/config/validation, validateHTTPRetry).
+	if r := p.Retries; r != nil && (r.Attempts < 0 || r.Attempts == 0 && !proto.Equal(r, &networkingv1alpha3.HTTPRetry{})) {
 		e.Reject(v1alpha1.ReasonInvalidPort, path.Child("retries", "attempts"),
-			"must be positive, because 0 turns retries off: set a positive number, or remove perTryTimeout, retryOn and retryRemoteLocalities")
+			"must be positive, because 0 turns retries off: set a positive number, or remove the other fields of retries")
 	}
 	for _, f := range []struct {
 		name string

@@ -45,7 +45,7 @@ const (
 	sharedTarget = "ports with the same targetPort and protocol must have the same via and appProtocol, because the proxy distinguishes connections by targetPort"
 	mtlsViaMesh  = "mtls applies only to TCP ports via Mesh: omit mtls, or set via to Mesh"
 	onlyHTTP     = "timeout and retries apply only to HTTP ports via Mesh: omit them, or set appProtocol to an HTTP protocol and via to Mesh"
-	attempts     = "retries without attempts, or with attempts 0, turns retries off: set attempts to a positive number, or remove perTryTimeout, retryOn and retryRemoteLocalities"
+	attempts     = "retries without attempts, or with attempts 0, turns retries off: set attempts to a positive number, or remove the other fields of retries"
 	strategy     = "virtualMachine must not set both runStrategy and running: remove running, which KubeVirt has deprecated"
 	hostBits     = "must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
 	cidr         = "must be a network in CIDR notation, for example 10.96.0.0/16 or fd00:96::/112"
@@ -182,6 +182,10 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"one number for TCP and UDP": {
 		set: map[string]any{"spec.ports.2": map[string]any{"name": "quic", "port": int64(80), "targetPort": int64(8080), "protocol": "UDP"}},
 	},
+	"explicit and implied via of UDP are the same": {set: map[string]any{
+		"spec.ports.1": map[string]any{"name": "dns", "port": int64(53), "protocol": "UDP"},
+		"spec.ports.2": map[string]any{"name": "dns-alt", "port": int64(5353), "targetPort": int64(53), "protocol": "UDP", "via": "Direct"},
+	}},
 	"explicit and implied TCP are the same": {
 		set:  map[string]any{"spec.ports.2": map[string]any{"name": "other", "port": int64(22), "targetPort": int64(2222), "protocol": "TCP"}},
 		want: []string{"port must be unique per protocol"},
@@ -245,6 +249,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"retries":                       {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(3), "perTryTimeout": "2s", "retryOn": "gateway-error"}}},
 	"retries turned off":            {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(0)}}},
 	"retries turned off, with more": {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(0), "retryOn": "reset"}}, want: []string{attempts}},
+	"no retries, with a backoff":    {set: map[string]any{"spec.ports.0.retries": map[string]any{"backoff": "25ms"}}, want: []string{attempts}},
+	"no retries, and other hosts":   {set: map[string]any{"spec.ports.0.retries": map[string]any{"retryIgnorePreviousHosts": true}}, want: []string{attempts}},
 	"negative retries":              {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(-1)}}, want: []string{attempts}},
 	"empty retries":                 {set: map[string]any{"spec.ports.0.retries": map[string]any{}}},
 	"retries without attempts":      {set: map[string]any{"spec.ports.0.retries": map[string]any{"retryOn": "reset"}}, want: []string{attempts}},

@@ -12,8 +12,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
-	"meshvm.io/meshvm/internal/apply"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/children"
 )
 
 // overtaken is a reader after whose first reads another client writes the object.
@@ -76,4 +79,23 @@ func TestConflictsOfSharedObjects(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestConflictWithPolicyOfAnotherGuest: a PeerAuthentication that selects another guest
+// has the name of a MeshedVirtualMachine. When it is deleted, the conflict ends without
+// another event.
+func TestConflictWithPolicyOfAnotherGuest(t *testing.T) {
+	s := start(t)
+	other := s.istioObject(children.PeerAuthenticationKind, s.namespace, "web", map[string]any{
+		"selector": map[string]any{"matchLabels": map[string]any{v1alpha1.LabelMeshedVirtualMachine: "db"}},
+	})
+	if err := s.Create(s.Context(), s.web()); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitMVM("web", want{v1alpha1.ConditionConflicted, yes, v1alpha1.ReasonConflict})
+	s.quiet()
+	if err := s.Delete(s.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitVM("web")
 }

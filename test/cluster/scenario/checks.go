@@ -102,11 +102,11 @@ func (s *Scenario) expectations(pod *corev1.Pod, clients Clients) []expectation 
 			listener: Outbound, destination: at(outside, "7000"),
 		},
 		{
-			name: "outside -> pod:22 (route Direct)", want: "directly to the guest, bypassing the proxy",
+			name: "outside -> pod:22 (via Direct)", want: "directly to the guest, bypassing the proxy",
 			probe: from(clients.Outside, "tcp", at(ip, "22")), contains: "SSH-2.0-", listener: Inbound,
 		},
 		{
-			name: "outside -> pod:9000/udp (route Direct)", want: "directly to the guest: the mesh does not support UDP",
+			name: "outside -> pod:9000/udp (via Direct)", want: "directly to the guest: the mesh does not support UDP",
 			probe: from(clients.Outside, "udp", at(ip, "9000"), "ping"), contains: "ping", listener: Inbound,
 		},
 		{
