@@ -40,9 +40,10 @@ var blockReasons = map[string]v1alpha1.ConditionReason{
 	"CrashLoopBackOff":  v1alpha1.ReasonCrashLoop,
 }
 
-// ended reports whether the guest has terminated and KubeVirt does not start it
-// again. The VirtualMachineInstance of a terminated guest exists until the next
-// start.
+// ended reports whether KubeVirt prints that the guest is stopped. KubeVirt also prints
+// this before it starts the guest and after it failed to create the
+// VirtualMachineInstance, see awaitsStart. The VirtualMachineInstance of a terminated
+// guest exists until the next start.
 func (s *scope) ended() bool {
 	return s.vm.Status.PrintableStatus == kubevirtv1.VirtualMachineStatusStopped && (s.vmi == nil || s.vmi.IsFinal())
 }
@@ -57,6 +58,29 @@ func (s *scope) strategy() kubevirtv1.VirtualMachineRunStrategy {
 	return strategy
 }
 
+// awaitsStart reports whether KubeVirt starts a guest that it prints as stopped, or
+// fails to (KubeVirt, pkg/virt-controller/watch/vm, syncRunStrategy and
+// shouldStartRerunOnFailure). A start request for the run strategy Halted changes the
+// run strategy to Always.
+func (s *scope) awaitsStart(strategy kubevirtv1.VirtualMachineRunStrategy) bool {
+	requested := slices.ContainsFunc(s.vm.Status.StateChangeRequests, func(r kubevirtv1.VirtualMachineStateChangeRequest) bool {
+		return r.Action == kubevirtv1.StartRequest
+	})
+	switch {
+	case requested:
+		return true
+	case strategy == kubevirtv1.RunStrategyHalted:
+		return false
+	case s.failure() != "":
+		return true
+	case s.vmi != nil:
+		return false
+	default:
+		return strategy == kubevirtv1.RunStrategyOnce ||
+			strategy == kubevirtv1.RunStrategyRerunOnFailure && s.vm.Status.RunStrategy != strategy
+	}
+}
+
 // afterEnd returns the condition VirtualMachineReady of a guest that has ended and that
 // its run strategy does not start again. Such a guest is in its desired state unless
 // it has failed.
@@ -68,6 +92,8 @@ func (s *scope) afterEnd() (c conditions.Condition, stays bool) {
 	strategy := s.strategy()
 	failed := s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Failed
 	switch {
+	case s.awaitsStart(strategy):
+		return conditions.Condition{}, false
 	case strategy == kubevirtv1.RunStrategyHalted:
 		return conditions.True(t, v1alpha1.ReasonStopped, "the guest is stopped, as its run strategy Halted specifies"), true
 	case failed && (strategy == kubevirtv1.RunStrategyManual || strategy == kubevirtv1.RunStrategyOnce):

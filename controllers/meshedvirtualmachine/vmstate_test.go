@@ -79,6 +79,16 @@ func vmiCondition(t kubevirtv1.VirtualMachineInstanceConditionType, message stri
 	}
 }
 
+// startRequested adds the request of virtctl start, or of KubeVirt after a failure.
+func startRequested(s *scope) {
+	s.vm.Status.StateChangeRequests = []kubevirtv1.VirtualMachineStateChangeRequest{{Action: kubevirtv1.StopRequest}, {Action: kubevirtv1.StartRequest}}
+}
+
+// recorded sets the run strategy that KubeVirt recorded last.
+func recorded(strategy kubevirtv1.VirtualMachineRunStrategy) func(*scope) {
+	return func(s *scope) { s.vm.Status.RunStrategy = strategy }
+}
+
 // TestGuestDoesNotStart checks the reason and the message for guests that do not run.
 func TestGuestDoesNotStart(t *testing.T) {
 	crashing := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 40s"}}
@@ -94,7 +104,7 @@ func TestGuestDoesNotStart(t *testing.T) {
 		"import":                                 {notRunning(kubevirtv1.VirtualMachineStatusProvisioning), v1alpha1.ReasonProvisioning, "KubeVirt reports Provisioning: see kubectl -n shop describe datavolume/web-root"},
 		"unbound volume":                         {notRunning(kubevirtv1.VirtualMachineStatusWaitingForVolumeBinding), v1alpha1.ReasonProvisioning, "WaitingForVolumeBinding: see kubectl"},
 		"import failed":                          {notRunning(kubevirtv1.VirtualMachineStatusDataVolumeError, vmFailure("cannot create DataVolume")), v1alpha1.ReasonVolumeFailed, "KubeVirt reports DataVolumeError: cannot create DataVolume"},
-		"quota":                                  {notRunning(kubevirtv1.VirtualMachineStatusStarting, vmFailure("exceeded quota")), v1alpha1.ReasonStarting, "exceeded quota"},
+		"quota":                                  {notRunning(kubevirtv1.VirtualMachineStatusStopped, vmFailure("exceeded quota")), v1alpha1.ReasonStarting, "exceeded quota"},
 		"missing claim":                          {notRunning(kubevirtv1.VirtualMachineStatusPvcNotFound, withPod(kubevirtv1.Pending, metav1.ConditionFalse), vmiCondition(kubevirtv1.VirtualMachineInstanceSynchronized, "PVC shop/web-root does not exist")), v1alpha1.ReasonVolumeFailed, "ErrorPvcNotFound: PVC shop/web-root does not exist"},
 		"DataVolumes":                            {notRunning(kubevirtv1.VirtualMachineStatusProvisioning, withPod(kubevirtv1.Pending, metav1.ConditionFalse), vmiCondition(kubevirtv1.VirtualMachineInstanceDataVolumesReady, "Not all of the VMI's DVs are ready")), v1alpha1.ReasonProvisioning, "Provisioning: Not all of the VMI's DVs are ready"},
 		"unschedulable":                          {notRunning(kubevirtv1.VirtualMachineStatusUnschedulable, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse, unschedulable)), v1alpha1.ReasonUnschedulable, ": 0/3 nodes are available"},
@@ -126,26 +136,44 @@ func TestEndedGuests(t *testing.T) {
 	for name, tc := range map[string]struct {
 		strategy kubevirtv1.VirtualMachineRunStrategy
 		phase    kubevirtv1.VirtualMachineInstancePhase
+		mod      func(*scope)
 		status   metav1.ConditionStatus
 		reason   v1alpha1.ConditionReason
 		message  string
 	}{
-		"Halted":                      {kubevirtv1.RunStrategyHalted, "", metav1.ConditionTrue, v1alpha1.ReasonStopped, "as its run strategy Halted specifies"},
-		"Halted, guest failed":        {kubevirtv1.RunStrategyHalted, kubevirtv1.Failed, metav1.ConditionTrue, v1alpha1.ReasonStopped, ""},
-		"Manual, never started":       {kubevirtv1.RunStrategyManual, "", metav1.ConditionTrue, v1alpha1.ReasonStopped, again},
-		"Manual, shut down by itself": {kubevirtv1.RunStrategyManual, kubevirtv1.Succeeded, metav1.ConditionTrue, v1alpha1.ReasonStopped, again},
-		"Manual, failed":              {kubevirtv1.RunStrategyManual, kubevirtv1.Failed, metav1.ConditionFalse, v1alpha1.ReasonGuestFailed, "its run strategy Manual does not start it again: run virtctl -n shop start web"},
-		"Once, ended":                 {kubevirtv1.RunStrategyOnce, kubevirtv1.Succeeded, metav1.ConditionTrue, v1alpha1.ReasonStopped, "set spec.virtualMachine.runStrategy"},
-		"Once, failed":                {kubevirtv1.RunStrategyOnce, kubevirtv1.Failed, metav1.ConditionFalse, v1alpha1.ReasonGuestFailed, "set spec.virtualMachine.runStrategy"},
-		"RerunOnFailure, ended":       {kubevirtv1.RunStrategyRerunOnFailure, kubevirtv1.Succeeded, metav1.ConditionTrue, v1alpha1.ReasonStopped, again},
-		"RerunOnFailure, failed":      {kubevirtv1.RunStrategyRerunOnFailure, kubevirtv1.Failed, metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
-		"Always, ended":               {kubevirtv1.RunStrategyAlways, kubevirtv1.Succeeded, metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
+		"Halted":                                            {kubevirtv1.RunStrategyHalted, "", nil, metav1.ConditionTrue, v1alpha1.ReasonStopped, "as its run strategy Halted specifies"},
+		"Halted, guest failed":                              {kubevirtv1.RunStrategyHalted, kubevirtv1.Failed, nil, metav1.ConditionTrue, v1alpha1.ReasonStopped, ""},
+		"Manual, never started":                             {kubevirtv1.RunStrategyManual, "", nil, metav1.ConditionTrue, v1alpha1.ReasonStopped, again},
+		"Manual, shut down by itself":                       {kubevirtv1.RunStrategyManual, kubevirtv1.Succeeded, nil, metav1.ConditionTrue, v1alpha1.ReasonStopped, again},
+		"Manual, failed":                                    {kubevirtv1.RunStrategyManual, kubevirtv1.Failed, nil, metav1.ConditionFalse, v1alpha1.ReasonGuestFailed, "its run strategy Manual does not start it again: run virtctl -n shop start web"},
+		"Once, ended":                                       {kubevirtv1.RunStrategyOnce, kubevirtv1.Succeeded, nil, metav1.ConditionTrue, v1alpha1.ReasonStopped, "set spec.virtualMachine.runStrategy"},
+		"Once, failed":                                      {kubevirtv1.RunStrategyOnce, kubevirtv1.Failed, nil, metav1.ConditionFalse, v1alpha1.ReasonGuestFailed, "set spec.virtualMachine.runStrategy"},
+		"RerunOnFailure, ended":                             {kubevirtv1.RunStrategyRerunOnFailure, kubevirtv1.Succeeded, nil, metav1.ConditionTrue, v1alpha1.ReasonStopped, again},
+		"RerunOnFailure, failed":                            {kubevirtv1.RunStrategyRerunOnFailure, kubevirtv1.Failed, nil, metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
+		"Halted, start requested":                           {kubevirtv1.RunStrategyHalted, "", startRequested, metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
+		"Halted, KubeVirt fails":                            {kubevirtv1.RunStrategyHalted, "", vmFailure("exceeded quota"), metav1.ConditionTrue, v1alpha1.ReasonStopped, ""},
+		"Manual, start requested":                           {kubevirtv1.RunStrategyManual, "", startRequested, metav1.ConditionFalse, v1alpha1.ReasonStarting, "VMI does not exist"},
+		"Manual, ended, start requested":                    {kubevirtv1.RunStrategyManual, kubevirtv1.Succeeded, startRequested, metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
+		"Manual, failed, start requested":                   {kubevirtv1.RunStrategyManual, kubevirtv1.Failed, startRequested, metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
+		"Manual, not created":                               {kubevirtv1.RunStrategyManual, "", vmFailure("exceeded quota"), metav1.ConditionFalse, v1alpha1.ReasonStarting, "exceeded quota"},
+		"Once, not started yet":                             {kubevirtv1.RunStrategyOnce, "", nil, metav1.ConditionFalse, v1alpha1.ReasonStarting, "VMI does not exist"},
+		"Once, not created":                                 {kubevirtv1.RunStrategyOnce, "", vmFailure("exceeded quota"), metav1.ConditionFalse, v1alpha1.ReasonStarting, "exceeded quota"},
+		"RerunOnFailure, ended and its instance is deleted": {kubevirtv1.RunStrategyRerunOnFailure, "", recorded(kubevirtv1.RunStrategyRerunOnFailure), metav1.ConditionTrue, v1alpha1.ReasonStopped, again},
+		"RerunOnFailure, never started":                     {kubevirtv1.RunStrategyRerunOnFailure, "", nil, metav1.ConditionFalse, v1alpha1.ReasonStarting, "VMI does not exist"},
+		"RerunOnFailure, Halted before":                     {kubevirtv1.RunStrategyRerunOnFailure, "", recorded(kubevirtv1.RunStrategyHalted), metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
+		"RerunOnFailure, restart after a failure":           {kubevirtv1.RunStrategyRerunOnFailure, "", func(s *scope) { recorded(kubevirtv1.RunStrategyRerunOnFailure)(s); startRequested(s) }, metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
+		"RerunOnFailure, not created":                       {kubevirtv1.RunStrategyRerunOnFailure, "", func(s *scope) { recorded(kubevirtv1.RunStrategyRerunOnFailure)(s); vmFailure("exceeded quota")(s) }, metav1.ConditionFalse, v1alpha1.ReasonStarting, "exceeded quota"},
+		"left out of the spec, stopped with virtctl":        {kubevirtv1.RunStrategyHalted, "", func(s *scope) { s.mvm.Spec.VirtualMachine.RunStrategy = nil }, metav1.ConditionTrue, v1alpha1.ReasonStopped, "as its run strategy Halted specifies"},
+		"Always, ended":                                     {kubevirtv1.RunStrategyAlways, kubevirtv1.Succeeded, nil, metav1.ConditionFalse, v1alpha1.ReasonStarting, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := notRunning(kubevirtv1.VirtualMachineStatusStopped, func(s *scope) {
 				s.vm.Spec.RunStrategy = &tc.strategy
 				if tc.phase != "" {
 					s.vmi = builders.VMI("web").Phase(tc.phase).Obj()
+				}
+				if tc.mod != nil {
+					tc.mod(s)
 				}
 			})
 			c := s.virtualMachineReady()
