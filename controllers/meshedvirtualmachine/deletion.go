@@ -28,9 +28,43 @@ func (r *Reconciler) reportDeletion(ctx context.Context, s *scope) error {
 			return err
 		}
 	}
-	st := &s.mvm.Status
-	st.Conditions = conditions.Terminate(st.Conditions, s.mvm.Generation, deletionMessage(s.mvm, s.children))
+	s.writeDeletion()
 	return conditions.PatchStatus(ctx, r.Client, s.before, s.mvm)
+}
+
+// writeDeletion computes the whole status of an object that is being deleted. The
+// operator does not check the state of its guest and its policies any more: a deletion in
+// the foreground removes the policies while the VirtualMachine still exists.
+func (s *scope) writeDeletion() {
+	st := &s.mvm.Status
+	st.ObservedGeneration = s.mvm.Generation
+	st.Conditions = conditions.Merge(st.Conditions, s.mvm.Generation, s.terminating()...)
+	if st.MTLS.DeclaredMode != "" {
+		st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
+	}
+	st.Ports = s.ports()
+	st.Pods, st.OmittedPods = nil, 0
+	st.RelatedObjects, st.OmittedRelatedObjects = atMost(maxRelatedObjects, s.relatedObjects())
+	st.Addresses, _ = atMost(maxAddresses, s.addresses())
+}
+
+// terminating returns the conditions of an object that is being deleted. Ready is False,
+// and the operator does not work towards the spec any more.
+func (s *scope) terminating() []conditions.Condition {
+	all := []conditions.Condition{
+		conditions.False(v1alpha1.ConditionReady, v1alpha1.ReasonTerminating, deletionMessage(s.mvm, s.children)),
+	}
+	for _, t := range []v1alpha1.ConditionType{
+		v1alpha1.ConditionAccepted, v1alpha1.ConditionDependenciesAvailable, v1alpha1.ConditionServiceReady,
+		v1alpha1.ConditionMeshPolicyApplied, v1alpha1.ConditionMeshPolicyEffective,
+		v1alpha1.ConditionVirtualMachineReady, v1alpha1.ConditionNATProgrammed,
+	} {
+		all = append(all, conditions.Unknown(t, v1alpha1.ReasonPending, "not checked because the object is being deleted"))
+	}
+	if c, ok := pauseCondition(s.mvm.Annotations); ok {
+		all = append(all, c)
+	}
+	return all
 }
 
 // deletionMessage describes what the deletion of the object waits for. Only a deletion

@@ -126,20 +126,6 @@ func Summarize(all []Condition, progress Progress) []Condition {
 	return out
 }
 
-// Terminate returns the conditions of an object that is being deleted. Ready is False,
-// and the operator does not work towards the spec any more. The other conditions remain
-// as they were observed last.
-func Terminate(existing []metav1.Condition, generation int64, message string) []metav1.Condition {
-	out := slices.DeleteFunc(slices.Clone(existing), func(c metav1.Condition) bool {
-		return c.Type == string(v1alpha1.ConditionReconciling) || c.Type == string(v1alpha1.ConditionStalled)
-	})
-	meta.SetStatusCondition(&out, metav1.Condition{
-		Type: string(v1alpha1.ConditionReady), Status: metav1.ConditionFalse, Reason: string(v1alpha1.ReasonTerminating),
-		Message: shorten(message), ObservedGeneration: generation,
-	})
-	return out
-}
-
 // Find returns the condition of a type, and whether it is present.
 func Find(all []Condition, t v1alpha1.ConditionType) (Condition, bool) {
 	i := slices.IndexFunc(all, func(c Condition) bool { return c.Type == t })

@@ -3,7 +3,6 @@
 package conditions
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -139,23 +138,5 @@ func TestRecordOnce(t *testing.T) {
 				t.Error(diff)
 			}
 		})
-	}
-}
-
-// TestTerminate checks that a deleted object is neither Ready nor in progress, and that
-// its other conditions remain.
-func TestTerminate(t *testing.T) {
-	existing := []metav1.Condition{
-		{Type: "Accepted", Status: metav1.ConditionTrue, Reason: "Accepted", ObservedGeneration: 1},
-		{Type: "Ready", Status: metav1.ConditionTrue, Reason: "Ready", ObservedGeneration: 1},
-		{Type: "Reconciling", Status: metav1.ConditionTrue, Reason: "Progressing", ObservedGeneration: 1},
-		{Type: "Stalled", Status: metav1.ConditionTrue, Reason: "Conflict", ObservedGeneration: 1},
-	}
-	var got []string
-	for _, c := range Terminate(existing, 2, "waits") {
-		got = append(got, fmt.Sprintf("%s=%s/%s/%d", c.Type, c.Status, c.Reason, c.ObservedGeneration))
-	}
-	if diff := cmp.Diff([]string{"Accepted=True/Accepted/1", "Ready=False/Terminating/2"}, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -28,6 +28,13 @@ func TestDeletionIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.awaitTermination(o.Name, "VirtualMachine web (finalizers "+kubevirt+")")
+	// The garbage collector deletes the Service while the VirtualMachine still exists.
+	s.eventually("the status has no addresses", func() error {
+		if a := s.mvm(o.Name).Status.Addresses; len(a) > 0 {
+			return fmt.Errorf("addresses %v", a)
+		}
+		return nil
+	})
 
 	s.end(pod)
 	s.editVM(o.Name, "virt-controller", func(vm *kubevirtv1.VirtualMachine) { vm.Finalizers = nil })
@@ -53,8 +60,8 @@ func TestDeletionIsReported(t *testing.T) {
 	s.awaitAbsent(held)
 }
 
-// awaitTermination waits until an object that is being deleted is not Ready, and names
-// what its deletion waits for. awaitMVM checks kstatus.
+// awaitTermination waits until an object that is being deleted is not Ready, names what
+// its deletion waits for, and claims nothing about its policies and rules. awaitMVM checks kstatus.
 func (s *suite) awaitTermination(name, message string) {
 	s.Helper()
 	s.eventually("the deletion waits for "+message, func() error {
@@ -64,7 +71,14 @@ func (s *suite) awaitTermination(name, message string) {
 		}
 		return nil
 	})
-	o := s.awaitMVM(name, want{v1alpha1.ConditionReady, no, v1alpha1.ReasonTerminating})
+	o := s.awaitMVM(name,
+		want{v1alpha1.ConditionReady, no, v1alpha1.ReasonTerminating},
+		want{v1alpha1.ConditionMeshPolicyApplied, unknown, v1alpha1.ReasonPending},
+		want{v1alpha1.ConditionNATProgrammed, unknown, v1alpha1.ReasonPending},
+	)
+	if mode := o.Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeDisable {
+		s.Errorf("the effective mTLS mode is %s, want Disable", mode)
+	}
 	for _, c := range o.Status.Conditions {
 		if c.Type == string(v1alpha1.ConditionReconciling) || c.Type == string(v1alpha1.ConditionStalled) {
 			s.Errorf("%s is present: %s", c.Type, c.Message)
