@@ -35,12 +35,17 @@ func (s *scope) restartRequired() string {
 	return strings.Join(reasons, "; ")
 }
 
-// otherVersion describes a pod whose version is not the spec's.
+// otherVersion describes a pod whose version is not the spec's. Only routes use the
+// subset of the version, and the routes to a headless Service do not.
 func (s *scope) otherVersion() string {
 	for i := range s.pods {
 		has, wants := s.pods[i].Labels[v1alpha1.LabelVersion], s.mvm.Spec.VersionOrDefault()
 		if s.invalid == nil && has != "" && has != wants {
-			return fmt.Sprintf("the mesh does not route to pod %s: the pod has version %s and spec.version is %s; restart the guest, or set spec.version to %s", s.pods[i].Name, has, wants, has)
+			pod := "pod " + s.pods[i].Name
+			if !s.mvm.Spec.IsHeadless() && slices.ContainsFunc(s.mvm.Spec.Ports, s.mvm.Spec.HasRoute) {
+				pod = "the mesh does not route to " + pod + ": the pod"
+			}
+			return fmt.Sprintf("%s has version %s and spec.version is %s; restart the guest, or set spec.version to %s", pod, has, wants, has)
 		}
 	}
 	return ""
