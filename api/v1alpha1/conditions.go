@@ -29,6 +29,7 @@ const (
 	// Possible reasons when True: Accepted.
 	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort,
 	// InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec, NotALauncherPod.
+	// When Unknown: Pending.
 	ConditionAccepted ConditionType = "Accepted"
 
 	// ConditionReconciling is present and True only while the operator is
@@ -125,7 +126,8 @@ const (
 	// or its pod differs from the spec in a way that requires a restart: fields
 	// that KubeVirt cannot change while the guest runs, mesh.dataPlane, start, and
 	// labels and annotations of the template. If spec.version differs from the
-	// version of the pod, the mesh does not route to the pod.
+	// version of the pod, the routes of ports do not select the pod. Ports without
+	// a route, and the ports of a headless Service, are not affected.
 	//
 	// Possible reasons when True: RestartRequired.
 	ConditionRestartRequired ConditionType = "RestartRequired"
@@ -188,7 +190,8 @@ const (
 const (
 	// ReasonReady: the observed state matches the spec.
 	ReasonReady ConditionReason = "Ready"
-	// ReasonPending: the operator has not checked this yet.
+	// ReasonPending: the operator has not checked this yet, or does not check it
+	// because the object is being deleted.
 	ReasonPending ConditionReason = "Pending"
 	// ReasonProgressing: the operator is working towards the spec. The message
 	// contains the current step.
@@ -288,11 +291,12 @@ const (
 	// the mesh carries. The message names them.
 	ReasonPortsDenied ConditionReason = "PortsDenied"
 	// ReasonQuotaExceeded: a ResourceQuota of the namespace does not permit the
-	// object. The message is that of the API server. The operator retries.
+	// object. The message contains the error of the API server. The operator
+	// retries.
 	ReasonQuotaExceeded ConditionReason = "QuotaExceeded"
 	// ReasonForbidden: the API server does not permit the operator to write the
-	// object, for example because an RBAC permission is missing. The message is
-	// that of the API server. The operator retries.
+	// object, for example because an RBAC permission is missing. The message
+	// contains the error of the API server. The operator retries.
 	ReasonForbidden ConditionReason = "Forbidden"
 	// ReasonApplyFailed: writing the object failed. The operator retries.
 	ReasonApplyFailed ConditionReason = "ApplyFailed"

@@ -13,10 +13,14 @@ import (
 // +kubebuilder:validation:MinProperties=1
 type MeshedVirtualMachineStatus struct {
 	// conditions are the conditions of the object. Ready, Accepted,
-	// DependenciesAvailable, VirtualMachineReady, ServiceReady,
-	// MeshPolicyApplied and NATProgrammed are always present. Reconciling,
-	// Stalled, Conflicted, RestartRequired and StartNotHeld are present only
-	// while they are True. The reasons are documented in docs/conditions.md.
+	// DependenciesAvailable, VirtualMachineReady, ServiceReady, MeshPolicyApplied,
+	// MeshPolicyEffective and NATProgrammed are always present. Reconciling,
+	// Stalled, Conflicted, RestartRequired, VirtualMachineAdjusted, StrayGuests and
+	// StartNotHeld are present only while they are True. Paused is True while the
+	// annotation meshvm.io/paused suspends reconciliation, and False while the
+	// annotation has a value without effect. While the object is being deleted,
+	// Ready is False, and the other conditions that are always present are Unknown.
+	// The reasons are documented in docs/conditions.md.
 	//
 	// +optional
 	// +listType=map
@@ -50,7 +54,8 @@ type MeshedVirtualMachineStatus struct {
 	Ports []PortStatus `json:"ports,omitempty"`
 
 	// pods are the running virt-launcher pods: one, or two during a migration.
-	// If there are more than 32, only the oldest are listed.
+	// If there are more than 32, only the oldest are listed. The list is empty while
+	// the object is being deleted.
 	//
 	// +optional
 	// +listType=map
@@ -131,6 +136,7 @@ type MTLSStatus struct {
 	// including the modes of individual ports. It is Disable until the policy is
 	// applied and the rules have been verified, because without rules traffic can
 	// bypass the proxy. While the spec is not accepted, it can only become weaker.
+	// It is Disable while the object is being deleted.
 	//
 	// +required
 	EffectiveMode MTLSMode `json:"effectiveMode,omitempty"`

@@ -107,7 +107,7 @@ func (s *scope) addresses() []v1alpha1.Address {
 }
 
 // Limits of the lists in the status. The API server rejects a status with longer
-// lists, and the status of before would remain. A user can create any number of pods
+// lists, and the previous status would remain. A user can create any number of pods
 // with the labels and the owner reference of virt-launcher pods.
 const (
 	maxPodStatuses    = 32
