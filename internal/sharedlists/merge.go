@@ -184,16 +184,16 @@ func (m *merger) mergeStorage() {
 }
 
 // formerVolume returns the recorded name of a volume of the spec. A user can rename a
-// volume without an edit of its claim.
+// volume without an edit of its claim, and use its name for another volume.
 func (m *merger) formerVolume(want entry) string {
 	name := volumes.nameOf(want)
 	was, wanted := m.was[volumes.String()], m.wanted[volumes.String()]
-	if _, found := was[name]; found {
+	subject := wanted[name].Subject
+	if was[name].Subject == subject || !namesClaim(subject) {
 		return name
 	}
 	for _, former := range slices.Sorted(maps.Keys(was)) {
-		_, still := wanted[former]
-		if subject := was[former].Subject; !still && namesClaim(subject) && subject == wanted[name].Subject {
+		if was[former].Subject == subject && wanted[former].Subject != subject {
 			return former
 		}
 	}

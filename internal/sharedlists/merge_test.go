@@ -210,6 +210,17 @@ func TestMerge(t *testing.T) {
 				"spec.dataVolumeTemplates[restore-1-root] was added",
 			},
 		},
+		"a restore, another name of the volume, and another volume of its name": {
+			was: spec, spec: `{volumes: [{name: system, dataVolume: {name: web-root}}, {name: root, emptyDisk: {}}]}`, live: afterRestore,
+			want:    `{volumes: [{name: system, dataVolume: {name: restore-1-root}}, {name: root, emptyDisk: {}}], disks: [], dataVolumeTemplates: [` + restoredTemplate + `]}`,
+			differs: []string{"spec.template.spec.volumes[system] uses DataVolume restore-1-root instead of DataVolume web-root", "spec.dataVolumeTemplates[restore-1-root] was added"},
+		},
+		"a restore, and exchanged names of volumes": {
+			was: `{volumes: [` + root + `, {name: b, dataVolume: {name: web-b}}]}`, spec: `{volumes: [{name: b, dataVolume: {name: web-root}}, {name: root, dataVolume: {name: web-b}}]}`,
+			live:    `{volumes: [` + restored + `, {name: b, dataVolume: {name: web-b}}]}`,
+			want:    `{volumes: [{name: b, dataVolume: {name: restore-1-root}}, {name: root, dataVolume: {name: web-b}}]}`,
+			differs: []string{"spec.template.spec.volumes[b] uses DataVolume restore-1-root instead of DataVolume web-root"},
+		},
 		"a restore that converts a data volume, and an edit of another field": {
 			was: `{volumes: [` + root + `]}`, spec: `{volumes: [{name: root, dataVolume: {name: web-root, hotpluggable: true}}]}`,
 			live:    `{volumes: [{name: root, persistentVolumeClaim: {claimName: restore-1-root}}]}`,
