@@ -5,6 +5,7 @@ package meshedvirtualmachine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,15 @@ import (
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/launcherpod"
 )
+
+// gatherGuest reads the guest, its PodNATConfigurations and its live pods. The pods are
+// known only after every read has succeeded, because the status of a pod that was not
+// read would be lost.
+func (r *Reconciler) gatherGuest(ctx context.Context, s *scope) error {
+	err := errors.Join(r.gather(ctx, s), r.gatherNATs(ctx, s), r.gatherHidden(ctx, s))
+	s.podsKnown = err == nil
+	return err
+}
 
 // gatherOwner decides whether the guest is foreign. Its VirtualMachine is read before
 // the children are applied, so that the result is the same while the operator is paused
@@ -59,7 +69,6 @@ func foreignGuest(mvm *v1alpha1.MeshedVirtualMachine, vm *unstructured.Unstructu
 // "edit" can remove them from a pod. The pods of a foreign guest get no rules.
 func (r *Reconciler) gatherPods(ctx context.Context, s *scope) error {
 	if s.vmi == nil || s.foreign {
-		s.podsKnown = true
 		return nil
 	}
 	var pods corev1.PodList
@@ -67,7 +76,6 @@ func (r *Reconciler) gatherPods(ctx context.Context, s *scope) error {
 	if err := r.Client.List(ctx, &pods, client.InNamespace(s.mvm.Namespace), created); err != nil {
 		return fmt.Errorf("list launcher pods: %w", err)
 	}
-	s.podsKnown = true
 	for _, p := range pods.Items {
 		s.addPod(p)
 	}

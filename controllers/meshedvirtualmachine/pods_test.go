@@ -3,15 +3,75 @@
 package meshedvirtualmachine
 
 import (
+	"context"
+	"errors"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	kubevirtv1 "kubevirt.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/builders"
 )
+
+// TestPodsKnown checks that the pods are known only after all reads of pods succeeded.
+// The pod of the PodNATConfiguration is hidden from the cache.
+func TestPodsKnown(t *testing.T) {
+	scheme := runtime.NewScheme()
+	if err := kubevirtv1.AddToScheme(scheme); err != nil {
+		t.Fatal(err)
+	}
+	mvm, vmi := world().mvm, builders.VMI("web").Obj()
+	vmi.Namespace = mvm.Namespace
+	hidden := builders.LauncherPod(vmi, "abcde").Obj()
+	config := v1alpha1.PodNATConfiguration{ObjectMeta: metav1.ObjectMeta{
+		Name: "web", OwnerReferences: []metav1.OwnerReference{{UID: mvm.UID, Controller: new(true)}},
+	}}
+	config.Spec.Pod.Name, config.Spec.Pod.UID = hidden.Name, hidden.UID
+	down := errors.New("down")
+	for name, tc := range map[string]struct {
+		pods, configs, hidden error
+	}{
+		"all reads succeeded":              {},
+		"no list of pods":                  {pods: down},
+		"no list of PodNATConfigurations":  {configs: down},
+		"the hidden pod could not be read": {hidden: down},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := fake.NewClientBuilder().WithScheme(scheme).WithObjects(vmi).Build()
+			cached := interceptor.NewClient(server, interceptor.Funcs{
+				List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, _ ...client.ListOption) error {
+					if l, ok := list.(*v1alpha1.PodNATConfigurationList); ok {
+						l.Items = append(l.Items, config)
+						return tc.configs
+					}
+					return tc.pods
+				},
+			})
+			live := interceptor.NewClient(server, interceptor.Funcs{
+				List: func(_ context.Context, _ client.WithWatch, list client.ObjectList, _ ...client.ListOption) error {
+					if l, ok := list.(*corev1.PodList); ok && tc.hidden == nil {
+						l.Items = append(l.Items, *hidden)
+					}
+					return tc.hidden
+				},
+			})
+			s := &scope{mvm: mvm}
+			err := (&Reconciler{Client: cached, Reader: live}).gatherGuest(t.Context(), s)
+			want := errors.Join(tc.pods, tc.configs, tc.hidden) == nil
+			if (err == nil) != want || s.podsKnown != want || want && len(s.pods) != 1 {
+				t.Errorf("%d pods, known %t, error %v", len(s.pods), s.podsKnown, err)
+			}
+		})
+	}
+}
 
 // TestForeignGuest checks which VirtualMachineInstances belong to another owner.
 func TestForeignGuest(t *testing.T) {

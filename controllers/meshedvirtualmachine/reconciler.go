@@ -71,7 +71,7 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.dependenciesKnown = true
-	if err := errors.Join(r.gather(ctx, s), r.gatherNATs(ctx, s), r.gatherHidden(ctx, s), r.gatherMesh(ctx, s), r.gatherStrays(ctx, s)); err != nil {
+	if err := errors.Join(r.gatherGuest(ctx, s), r.gatherMesh(ctx, s), r.gatherStrays(ctx, s)); err != nil {
 		return err
 	}
 	if s.invalid != nil {
