@@ -82,10 +82,10 @@ func vmKey(name string) apply.Key {
 
 // adjusted returns the condition about list entries that other clients changed and that
 // the operator keeps, and whether it is present. While the VirtualMachine could not be
-// read, the condition is unchanged.
+// read, the condition is unchanged. Without the CRDs, no VirtualMachine exists.
 func (s *scope) adjusted() (conditions.Condition, bool) {
 	const t = v1alpha1.ConditionVirtualMachineAdjusted
-	if s.children == nil {
+	if s.children == nil && s.missing == nil {
 		c := meta.FindStatusCondition(s.before.Status.Conditions, string(t))
 		if c == nil {
 			return conditions.Condition{}, false
