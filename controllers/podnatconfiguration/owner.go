@@ -37,7 +37,7 @@ func (r *Reconciler) guestIsDeleted(ctx context.Context, s *scope) (bool, error)
 	}
 }
 
-// hiddenRetry is the delay before a leftover of a hidden pod is examined again. No watch
+// hiddenRetry is the delay before the object of a hidden pod is examined again. No watch
 // reports the end of such a pod.
 const hiddenRetry = time.Minute
 
@@ -53,22 +53,35 @@ func (r *Reconciler) isLeftover(ctx context.Context, s *scope) (bool, error) {
 	return err == nil && mvm == nil, err
 }
 
-// dropLeftover deletes a leftover unless its pod is hidden: a user has removed the label
-// by which the operator's cache selects virt-launcher pods. Its pod is therefore read
-// from the API server.
-func (r *Reconciler) dropLeftover(ctx context.Context, s *scope) (ctrl.Result, error) {
+// hiddenPod returns the live pod of an object whose pod is not in the cache, or nil if
+// the pod does not exist or has ended. A pod is hidden when a user has removed the label
+// by which the operator's cache selects virt-launcher pods, so the pod is read from the
+// API server.
+func (r *Reconciler) hiddenPod(ctx context.Context, config *v1alpha1.PodNATConfiguration) (*corev1.Pod, error) {
 	var pods corev1.PodList
-	named := client.MatchingFields{"metadata.name": s.config.Spec.Pod.Name}
-	if err := r.Reader.List(ctx, &pods, client.InNamespace(s.config.Namespace), named); err != nil {
-		return ctrl.Result{}, fmt.Errorf("read pod %s: %w", s.config.Spec.Pod.Name, err)
+	named := client.MatchingFields{"metadata.name": config.Spec.Pod.Name}
+	if err := r.Reader.List(ctx, &pods, client.InNamespace(config.Namespace), named); err != nil {
+		return nil, fmt.Errorf("read pod %s: %w", config.Spec.Pod.Name, err)
 	}
 	for i := range pods.Items {
-		if p := &pods.Items[i]; p.UID == s.config.Spec.Pod.UID && !launcherpod.Ended(p) {
-			return ctrl.Result{RequeueAfter: hiddenRetry}, nil
+		if p := &pods.Items[i]; p.UID == config.Spec.Pod.UID && !launcherpod.Ended(p) {
+			return p, nil
 		}
 	}
+	return nil, nil
+}
+
+// dropLeftover deletes a leftover unless its pod is hidden.
+func (r *Reconciler) dropLeftover(ctx context.Context, s *scope) (ctrl.Result, error) {
+	hidden, err := r.hiddenPod(ctx, s.config)
+	switch {
+	case err != nil:
+		return ctrl.Result{}, err
+	case hidden != nil:
+		return ctrl.Result{RequeueAfter: hiddenRetry}, nil
+	}
 	uid := s.config.UID
-	err := r.Client.Delete(ctx, s.config.DeepCopy(), client.Preconditions{UID: &uid})
+	err = r.Client.Delete(ctx, s.config.DeepCopy(), client.Preconditions{UID: &uid})
 	if client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("delete an object of a pod that does not exist: %w", err)
 	}

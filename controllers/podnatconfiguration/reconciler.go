@@ -163,6 +163,9 @@ func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error
 		return ctrl.Result{}, err
 	}
 	if deleted && s.alive() && s.nodeUp() {
+		if s.hidden {
+			return ctrl.Result{RequeueAfter: hiddenRetry}, nil
+		}
 		// The watch reports when the pod has terminated.
 		return ctrl.Result{}, nil
 	}

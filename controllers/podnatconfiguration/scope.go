@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/cacheindex"
@@ -31,8 +32,9 @@ type scope struct {
 	config, before *v1alpha1.PodNATConfiguration
 
 	// pod is the virt-launcher pod with the UID of the spec, or nil if it does not
-	// exist.
-	pod *corev1.Pod
+	// exist. hidden is set when it is not in the cache (hiddenPod).
+	pod    *corev1.Pod
+	hidden bool
 	// paused is set when the MeshedVirtualMachine of the configuration is paused.
 	paused bool
 	// node is the pod's node, or nil if it does not exist or the pod is not
@@ -66,13 +68,8 @@ type scope struct {
 
 // gather reads the pod, its node, and the Jobs with their pods.
 func (r *Reconciler) gather(ctx context.Context, s *scope) error {
-	var pod corev1.Pod
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: s.config.Namespace, Name: s.config.Spec.Pod.Name}, &pod)
-	switch {
-	case err == nil && pod.UID == s.config.Spec.Pod.UID:
-		s.pod = &pod
-	case err != nil && !apierrors.IsNotFound(err):
-		return fmt.Errorf("read pod %s: %w", s.config.Spec.Pod.Name, err)
+	if err := r.gatherPod(ctx, s); err != nil {
+		return err
 	}
 	if s.pod != nil && s.pod.Spec.NodeName != "" {
 		var node corev1.Node
@@ -90,6 +87,25 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 		return err
 	}
 	return r.gatherJobs(ctx, s)
+}
+
+// gatherPod reads the pod. Before the rules of a pod are considered gone with it, the pod
+// is also read from the API server.
+func (r *Reconciler) gatherPod(ctx context.Context, s *scope) error {
+	var pod corev1.Pod
+	err := r.Client.Get(ctx, types.NamespacedName{Namespace: s.config.Namespace, Name: s.config.Spec.Pod.Name}, &pod)
+	switch {
+	case err == nil && pod.UID == s.config.Spec.Pod.UID:
+		s.pod = &pod
+		return nil
+	case client.IgnoreNotFound(err) != nil:
+		return fmt.Errorf("read pod %s: %w", s.config.Spec.Pod.Name, err)
+	case s.config.DeletionTimestamp.IsZero() || !controllerutil.ContainsFinalizer(s.config, v1alpha1.FinalizerRules):
+		return nil
+	}
+	s.pod, err = r.hiddenPod(ctx, s.config)
+	s.hidden = s.pod != nil
+	return err
 }
 
 func (r *Reconciler) gatherJobs(ctx context.Context, s *scope) error {

@@ -133,7 +133,7 @@ func (c *crowd) startControllers(cfg *rest.Config) float64 {
 		ClusterDomain: v1alpha1.DefaultClusterDomain, RootNamespace: meshpolicy.DefaultRootNamespace,
 	}
 	nat := &podnatconfiguration.Reconciler{
-		Client: mgr.GetClient(), Recorder: recorder, Now: time.Now,
+		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Recorder: recorder, Now: time.Now,
 		Jobs:   rulejob.Config{Namespace: operatorNamespace, Image: "localhost/meshvm/rule-writer:dev", ServiceAccount: "meshvm-rule-writer"},
 		Limits: func() drift.Limits { return drift.DefaultLimits(0) },
 	}

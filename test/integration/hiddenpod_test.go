@@ -6,21 +6,31 @@ import (
 	"fmt"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/ruleio"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
+
+// hidePod creates a guest and removes the label by which the operator's cache selects its
+// pod.
+func (s *suite) hidePod() (*v1alpha1.MeshedVirtualMachine, *corev1.Pod, *v1alpha1.PodNATConfiguration) {
+	s.Helper()
+	o := s.web()
+	pod := s.converge(o)
+	nat := s.awaitNAT(pod)
+	s.relabel(pod, func(l map[string]string) { delete(l, kubevirtv1.AppLabel) })
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyEffective, no, v1alpha1.ReasonPodLabelsChanged})
+	return o, pod, nat
+}
 
 // TestOrphanOfHiddenPod deletes a MeshedVirtualMachine without its children. A user has
 // removed the label by which the operator's cache selects the pod. The
 // PodNATConfiguration of the running pod stays.
 func TestOrphanOfHiddenPod(t *testing.T) {
 	s := start(t)
-	o := s.web()
-	pod := s.converge(o)
-	nat := s.awaitNAT(pod)
-	s.relabel(pod, func(l map[string]string) { delete(l, kubevirtv1.AppLabel) })
-	s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyEffective, no, v1alpha1.ReasonPodLabelsChanged})
+	o, pod, nat := s.hidePod()
 	s.orphan(o)
 	s.eventually("the PodNATConfiguration has no controller", func() error {
 		if refs := s.onlyNAT().OwnerReferences; len(refs) > 0 {
@@ -36,6 +46,49 @@ func TestOrphanOfHiddenPod(t *testing.T) {
 	// A pod that does not exist any more has no leftover.
 	s.end(pod)
 	s.restart()
+	s.eventually("the PodNATConfiguration is deleted", func() error {
+		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(nat), &v1alpha1.PodNATConfiguration{}))
+	})
+}
+
+// TestDeletedRulesOfHiddenPod deletes the PodNATConfiguration of a hidden pod. A Job
+// removes the rules from the running pod before the finalizer is removed.
+func TestDeletedRulesOfHiddenPod(t *testing.T) {
+	s := start(t)
+	_, pod, nat := s.hidePod()
+	if err := s.Delete(s.Context(), nat); err != nil {
+		t.Fatal(err)
+	}
+	request := s.runWriter(nat.UID, ruleio.OperationRemove, ruleio.OutcomeRemoved)
+	if got := request.Targets[0].PodUID; got != string(pod.UID) {
+		t.Errorf("the rules of pod %s are removed, want %s", got, pod.UID)
+	}
+	s.eventually("the PodNATConfiguration is deleted", func() error {
+		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(nat), &v1alpha1.PodNATConfiguration{}))
+	})
+}
+
+// TestDeletedGuestOfHiddenPod deletes the MeshedVirtualMachine of a hidden pod. The rules
+// stay until the pod ends.
+func TestDeletedGuestOfHiddenPod(t *testing.T) {
+	s := start(t)
+	o, pod, nat := s.hidePod()
+	if err := s.Delete(s.Context(), s.mvm(o.Name)); err != nil {
+		t.Fatal(err)
+	}
+	s.quiet()                                                                 // The cache no longer contains the MeshedVirtualMachine.
+	if err := s.Delete(s.Context(), nat); client.IgnoreNotFound(err) != nil { // As the garbage collector does.
+		t.Fatal(err)
+	}
+	s.quiet()
+	if live := s.onlyNAT(); live.UID != nat.UID || len(live.Finalizers) == 0 {
+		t.Errorf("the PodNATConfiguration of a running pod has the finalizers %v", live.Finalizers)
+	}
+	if n := len(s.jobs(nat.UID)); n != 0 {
+		t.Errorf("%d Jobs run for a guest that is deleted", n)
+	}
+	s.end(pod)
+	s.restart() // No watch reports the end of the pod.
 	s.eventually("the PodNATConfiguration is deleted", func() error {
 		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(nat), &v1alpha1.PodNATConfiguration{}))
 	})
