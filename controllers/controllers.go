@@ -60,12 +60,19 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Setup registers all controllers with the manager.
-func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
+// setDefaults sets the options that are not set, and the clock to the wall clock.
+func (o *Options) setDefaults() {
 	if o.AuditInterval == nil {
 		o.AuditInterval = audit.Every(0)
 	}
+	o.ClusterDomain = cmp.Or(o.ClusterDomain, v1alpha1.DefaultClusterDomain)
+	o.MeshRootNamespace = cmp.Or(o.MeshRootNamespace, meshpolicy.DefaultRootNamespace)
 	o.Now = wallClock(o.Now)
+}
+
+// Setup registers all controllers with the manager.
+func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
+	o.setDefaults()
 	limits := func() drift.Limits { return o.Limits }
 	if o.Limits == (drift.Limits{}) {
 		limits = func() drift.Limits { return drift.DefaultLimits(o.AuditInterval.Get()) }
@@ -104,9 +111,9 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Recorder:      recorder,
 		StartGate:     o.StartGate,
 		Unpauser:      o.Unpauser,
-		ClusterDomain: cmp.Or(o.ClusterDomain, v1alpha1.DefaultClusterDomain),
+		ClusterDomain: o.ClusterDomain,
 		Resolvers:     o.ClusterResolvers,
-		RootNamespace: cmp.Or(o.MeshRootNamespace, meshpolicy.DefaultRootNamespace),
+		RootNamespace: o.MeshRootNamespace,
 	}
 	if err := mvm.SetupWithManager(mgr, o.Workers); err != nil {
 		return err

@@ -10,7 +10,9 @@ import (
 // TestWallClock checks that the times of reconcilers survive being stored: a time with
 // a monotonic clock reading differs from the same time that was encoded and decoded.
 func TestWallClock(t *testing.T) {
-	now := wallClock(time.Now)()
+	o := Options{Now: time.Now}
+	o.setDefaults()
+	now := o.Now()
 	text, err := now.MarshalText()
 	if err != nil {
 		t.Fatal(err)
