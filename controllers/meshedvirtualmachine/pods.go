@@ -149,8 +149,8 @@ func (s *scope) changedLabels(p *corev1.Pod) []string {
 
 // labelsMessage returns the missing labels of a live pod and how to restore them, or an
 // empty string if no label is missing. The operator does not write pods. A guest that
-// started before the MeshedVirtualMachine controlled its VirtualMachine does not have the
-// operator's labels itself. Its pods, also those of later migrations, lack them and
+// started before the MeshedVirtualMachine controlled its VirtualMachine, for example, does
+// not have the operator's labels itself. Its pods, also those of later migrations, lack them and
 // everything that is added to a pod at its creation: the start gate and the sidecar.
 func (s *scope) labelsMessage() string {
 	for i := range s.pods {
@@ -162,7 +162,8 @@ func (s *scope) labelsMessage() string {
 		list := strings.Join(labels, " ")
 		message := fmt.Sprintf("pod %s does not have labels by which KubeVirt, the Service and the mesh policy select it: %s; ", p.Name, list)
 		if s.vmi != nil && s.vmi.Labels[v1alpha1.LabelMeshedVirtualMachine] != s.mvm.Name {
-			return message + "its guest started before this MeshedVirtualMachine controlled the VirtualMachine: restart the guest"
+			return message + fmt.Sprintf("its VirtualMachineInstance does not have the label %s=%s either, so new pods of the guest lack it too: restart the guest",
+				v1alpha1.LabelMeshedVirtualMachine, s.mvm.Name)
 		}
 		return message + fmt.Sprintf("restore them with: kubectl -n %s label --overwrite pod %s %s", p.Namespace, p.Name, list)
 	}
