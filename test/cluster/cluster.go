@@ -81,7 +81,7 @@ func Attach(ctx context.Context, o Options) (*Cluster, error) {
 		return nil, err
 	}
 	if c.members = c.layout.members(1); !c.first().process.alive() {
-		return nil, fmt.Errorf("cluster %s is not running: start it with local-cluster up", c.layout.name)
+		return nil, fmt.Errorf("cluster %s is not running: start it with hack/local-cluster.sh up", c.layout.name)
 	}
 	return c, c.connect(ctx)
 }
