@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	cdiv1 "kubevirt.io/containerized-data-importer-api/pkg/apis/core/v1beta1"
@@ -59,10 +60,13 @@ func (s *suite) stateful() *v1alpha1.MeshedVirtualMachine {
 // editVM changes a VirtualMachine as another client with a field manager does.
 func (s *suite) editVM(name, manager string, change func(*kubevirtv1.VirtualMachine)) {
 	s.Helper()
-	before := s.awaitVM(name)
-	after := before.DeepCopy()
-	change(after)
-	if err := s.Patch(s.Context(), after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(manager)); err != nil {
+	// The operator and the garbage collector can write the object in between.
+	if err := retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		before := s.awaitVM(name)
+		after := before.DeepCopy()
+		change(after)
+		return s.Patch(s.Context(), after, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(manager))
+	}); err != nil {
 		s.Fatal(err)
 	}
 }

@@ -3,8 +3,10 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,6 +37,24 @@ func (s *suite) allow(user, name string, groups, resources []string) {
 	}
 }
 
+// awaitPermission waits until the API server knows that a user can list a resource.
+func (s *suite) awaitPermission(user, group, resource string) {
+	s.Helper()
+	s.eventually(user+" can list "+resource, func() error {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User:               user,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{Group: group, Resource: resource, Verb: "list"},
+		}}
+		if err := s.Create(s.Context(), review); err != nil {
+			return err
+		}
+		if !review.Status.Allowed {
+			return fmt.Errorf("not allowed: %s", review.Status.Reason)
+		}
+		return nil
+	})
+}
+
 // TestKindsThatCannotBeListed runs the operator without the permission to list a kind: it
 // must report the kind, and a kind that is not required must not delay anything else.
 func TestKindsThatCannotBeListed(t *testing.T) {
@@ -56,6 +76,7 @@ func TestKindsThatCannotBeListed(t *testing.T) {
 					s.allow(user, user+"-"+resource, []string{"security.istio.io"}, []string{resource})
 				}
 			}
+			s.awaitPermission(user, "meshvm.io", "meshedvirtualmachines")
 			s.config = rest.CopyConfig(s.config)
 			s.config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: []string{"system:authenticated"}}
 			s.run([]func(*controllers.Options){func(o *controllers.Options) { o.Workers = 1 }})
