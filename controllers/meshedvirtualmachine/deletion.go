@@ -24,8 +24,15 @@ func (r *Reconciler) reportDeletion(ctx context.Context, s *scope) error {
 		return err
 	}
 	if missing == nil {
-		if err := r.listChildren(ctx, s); err != nil {
+		unread, err := r.upstream.unread(ctx, dependencies...)
+		if err != nil {
 			return err
+		}
+		// Reading a kind that cannot be listed would block the worker.
+		if unread == nil {
+			if err := r.listChildren(ctx, s); err != nil {
+				return err
+			}
 		}
 	}
 	s.writeDeletion()

@@ -74,7 +74,7 @@ func withoutNulls(v any) any {
 // other field managers. want contains its digest, so a field that an earlier
 // intent contained and this intent does not contain is a difference.
 func Holds(live, want *unstructured.Unstructured) bool {
-	return holds(live.Object, want.Object) && (!isOfIstio(want) || hasEmpty(live.Object, want.Object))
+	return holds(live.Object, want.Object, isOfIstio(want))
 }
 
 // isOfIstio reports whether an object is of a kind of Istio. An empty message in such
@@ -84,41 +84,21 @@ func isOfIstio(o *unstructured.Unstructured) bool {
 	return strings.HasSuffix(o.GroupVersionKind().Group, ".istio.io")
 }
 
-// hasEmpty reports whether the live value contains the empty objects of want.
-func hasEmpty(live, want any) bool {
-	switch w := want.(type) {
-	case map[string]any:
-		l, ok := live.(map[string]any)
-		for k, e := range w {
-			if !hasEmpty(l[k], e) {
-				return false
-			}
-		}
-		return ok
-	case []any:
-		l, _ := live.([]any)
-		for i := range min(len(l), len(w)) {
-			if !hasEmpty(l[i], w[i]) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func holds(live, want any) bool {
+// holds compares values. storesEmpty is set if the server stores empty objects, so that
+// a missing one is a difference.
+func holds(live, want any, storesEmpty bool) bool {
 	switch w := want.(type) {
 	case map[string]any:
 		l, ok := live.(map[string]any)
 		if !ok {
 			// An empty object that the server does not store.
-			return live == nil && len(w) == 0
+			return live == nil && len(w) == 0 && !storesEmpty
 		}
 		for k, e := range w {
 			if k == "ownerReferences" && hasAll(l[k], e) {
 				continue
 			}
-			if !holds(l[k], e) {
+			if !holds(l[k], e, storesEmpty) {
 				return false
 			}
 		}
@@ -129,7 +109,7 @@ func holds(live, want any) bool {
 			return live == nil && len(w) == 0
 		}
 		for i := range w {
-			if !holds(l[i], w[i]) {
+			if !holds(l[i], w[i], storesEmpty) {
 				return false
 			}
 		}
@@ -145,7 +125,7 @@ func hasAll(live, want any) bool {
 	l, _ := live.([]any)
 	w, _ := want.([]any)
 	for _, e := range w {
-		if !slices.ContainsFunc(l, func(c any) bool { return holds(c, e) }) {
+		if !slices.ContainsFunc(l, func(c any) bool { return holds(c, e, false) }) {
 			return false
 		}
 	}
@@ -189,7 +169,7 @@ func listPatch(live, want map[string]any) map[string]any {
 				set(k, p)
 			}
 		case []any:
-			if !holds(live[k], w) {
+			if !holds(live[k], w, false) {
 				set(k, w)
 			}
 		}

@@ -11,13 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"meshvm.io/meshvm/api/v1alpha1"
-	"meshvm.io/meshvm/controllers"
 	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
 	"meshvm.io/meshvm/controllers/podnatconfiguration"
 	"meshvm.io/meshvm/internal/apply"
@@ -26,11 +27,7 @@ import (
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/meshpolicy"
 	"meshvm.io/meshvm/internal/rulejob"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
-	"sigs.k8s.io/controller-runtime/pkg/manager"
-	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"meshvm.io/meshvm/test/testenv"
@@ -113,18 +110,7 @@ func newCrowd(b *testing.B, env *testenv.Env, size int) *crowd {
 // counted.
 func (c *crowd) startControllers(cfg *rest.Config) float64 {
 	c.Helper()
-	skip := true
-	mgr, err := ctrl.NewManager(cfg, manager.Options{
-		Scheme:                 testenv.Scheme(),
-		Cache:                  controllers.CacheOptions(operatorNamespace),
-		Client:                 controllers.ClientOptions(),
-		Metrics:                server.Options{BindAddress: "0"},
-		HealthProbeBindAddress: "0",
-		Controller:             config.Controller{SkipNameValidation: &skip},
-	})
-	if err != nil {
-		c.Fatal(err)
-	}
+	mgr := emptyManager(c, cfg, logr.Discard())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(c.Context()))
 	recorder := &events.FakeRecorder{} // Without a channel, it drops the events.
 	mvm := &meshedvirtualmachine.Reconciler{
@@ -179,14 +165,11 @@ func (c *crowd) each(f func(ctx context.Context, i int) error) {
 func (c *crowd) startGuest(ctx context.Context, i int) error {
 	vm := &kubevirtv1.VirtualMachine{}
 	key := client.ObjectKey{Namespace: c.namespace, Name: guestName(i)}
-	for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(50 * time.Millisecond) {
+	if err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 10*time.Minute, true, func(ctx context.Context) (bool, error) {
 		err := c.Get(ctx, key, vm)
-		if err == nil {
-			break
-		}
-		if client.IgnoreNotFound(err) != nil || time.Now().After(deadline) {
-			return err
-		}
+		return err == nil, client.IgnoreNotFound(err)
+	}); err != nil {
+		return fmt.Errorf("wait for VirtualMachine %s: %w", key.Name, err)
 	}
 	vmi := &kubevirtv1.VirtualMachineInstance{
 		ObjectMeta: metav1.ObjectMeta{
@@ -230,19 +213,19 @@ func (c *crowd) startGuest(ctx context.Context, i int) error {
 // reconcile has ended for two seconds.
 func (c *crowd) await() {
 	c.Helper()
-	last, since := 0.0, time.Now()
-	for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+	last, since, done := 0.0, time.Now(), 0
+	err := wait.PollUntilContextTimeout(c.Context(), 200*time.Millisecond, 10*time.Minute, true, func(ctx context.Context) (bool, error) {
 		if n := reconcileCount(c.B); n != last {
 			last, since = n, time.Now()
 		}
 		if time.Since(since) < 2*time.Second {
-			continue
+			return false, nil
 		}
 		var nats v1alpha1.PodNATConfigurationList
-		if err := c.List(c.Context(), &nats, client.InNamespace(c.namespace)); err != nil {
-			c.Fatal(err)
+		if err := c.List(ctx, &nats, client.InNamespace(c.namespace)); err != nil {
+			return false, err
 		}
-		done := 0
+		done = 0
 		for i := range nats.Items {
 			if n := &nats.Items[i]; len(n.Status.Conditions) > 0 {
 				done++
@@ -251,11 +234,9 @@ func (c *crowd) await() {
 				c.natName = nats.Items[i].Name
 			}
 		}
-		if done == c.size && c.natName != "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			c.Fatalf("%d of %d guests have a PodNATConfiguration with a status", done, c.size)
-		}
+		return done == c.size && c.natName != "", nil
+	})
+	if err != nil {
+		c.Fatalf("%d of %d guests have a PodNATConfiguration with a status: %v", done, c.size, err)
 	}
 }

@@ -51,13 +51,19 @@ func TestDeletionIsReported(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.awaitTermination(held.Name, "the controllers of its finalizers example.com/hold")
-	before := s.mvm(held.Name)
+	s.letGo(held)
+}
+
+// letGo removes the finalizers of an object that is being deleted.
+func (s *suite) letGo(o *v1alpha1.MeshedVirtualMachine) {
+	s.Helper()
+	before := s.mvm(o.Name)
 	after := before.DeepCopy()
 	after.Finalizers = nil
 	if err := s.Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
-		t.Fatal(err)
+		s.Fatal(err)
 	}
-	s.awaitAbsent(held)
+	s.awaitAbsent(o)
 }
 
 // awaitTermination waits until an object that is being deleted is not Ready, names what
@@ -66,6 +72,9 @@ func (s *suite) awaitTermination(name, message string) {
 	s.Helper()
 	s.eventually("the deletion waits for "+message, func() error {
 		c := meta.FindStatusCondition(s.mvm(name).Status.Conditions, string(v1alpha1.ConditionReady))
+		if c == nil {
+			return errors.New("the object has no condition")
+		}
 		if !strings.Contains(c.Message, message) {
 			return fmt.Errorf("%s/%s: %s", c.Status, c.Reason, c.Message)
 		}

@@ -134,7 +134,7 @@ func newManager(ctx context.Context, t *testing.T, cfg *rest.Config, log logr.Lo
 }
 
 // emptyManager returns a manager without controllers.
-func emptyManager(t *testing.T, cfg *rest.Config, log logr.Logger) manager.Manager {
+func emptyManager(t testing.TB, cfg *rest.Config, log logr.Logger) manager.Manager {
 	t.Helper()
 	skip := true
 	mgr, err := ctrl.NewManager(cfg, manager.Options{

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -101,6 +102,13 @@ func TestKindsThatCannotBeListed(t *testing.T) {
 					t.Error("Ready is True although the policies were not read")
 				}
 			}
+			held := s.web()
+			held.Name, held.Finalizers = "held", []string{"example.com/hold"}
+			if err := errors.Join(s.Create(s.Context(), held), s.Delete(s.Context(), held)); err != nil {
+				t.Fatal(err)
+			}
+			s.awaitTermination(held.Name, "the controllers of its finalizers example.com/hold")
+			s.letGo(held)
 			s.allow(user, user+"-"+tc.resource, []string{"security.istio.io"}, []string{tc.resource})
 			for _, name := range names {
 				s.awaitMVM(name, want{tc.condition, yes, ""})
