@@ -12,9 +12,10 @@ type ConditionReason string
 
 // Conditions of both kinds.
 const (
-	// ConditionReady summarizes all other conditions. It is True only if the
-	// observed state matches the spec. It does not cover the past: StartNotHeld
-	// reports how a running guest was started, and does not affect Ready. Only the
+	// ConditionReady summarizes the conditions that are always present. It is True
+	// only if they are True. Changes that take effect at the next start of the
+	// guest do not affect it: RestartRequired reports them. It does not cover the
+	// past: StartNotHeld reports how a running guest was started. Only the
 	// leading manager updates conditions. If it fails, conditions can be outdated
 	// until its lease expires.
 	//
@@ -188,7 +189,7 @@ const (
 
 // Reasons of both kinds.
 const (
-	// ReasonReady: the observed state matches the spec.
+	// ReasonReady: every condition that Ready summarizes is True.
 	ReasonReady ConditionReason = "Ready"
 	// ReasonPending: the operator has not checked this yet, or does not check it
 	// because the object is being deleted.

@@ -112,7 +112,7 @@ func Summarize(all []Condition, progress Progress) []Condition {
 	out := slices.Clone(all)
 	i := slices.IndexFunc(all, func(c Condition) bool { return c.Status != metav1.ConditionTrue })
 	if i < 0 {
-		return append(out, True(v1alpha1.ConditionReady, v1alpha1.ReasonReady, "the observed state matches the spec"))
+		return append(out, True(v1alpha1.ConditionReady, v1alpha1.ReasonReady, "every condition that Ready summarizes is True"))
 	}
 	first := all[i]
 	out = append(out, False(v1alpha1.ConditionReady, first.Reason, first.Message))
