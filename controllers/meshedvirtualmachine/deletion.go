@@ -46,9 +46,10 @@ func (s *scope) writeDeletion() {
 	st := &s.mvm.Status
 	st.ObservedGeneration = s.mvm.Generation
 	st.Conditions = conditions.Merge(st.Conditions, s.mvm.Generation, s.terminating()...)
-	if st.MTLS.DeclaredMode != "" {
-		st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
+	if st.MTLS.DeclaredMode == "" {
+		st.MTLS = s.mtls(false)
 	}
+	st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
 	st.Ports = s.ports()
 	st.Pods, st.OmittedPods = nil, 0
 	st.RelatedObjects, st.OmittedRelatedObjects = atMost(maxRelatedObjects, s.relatedObjects())
@@ -83,7 +84,7 @@ func deletionMessage(mvm *v1alpha1.MeshedVirtualMachine, children map[apply.Key]
 		names := make([]string, 0, len(children))
 		for key, o := range children {
 			name := key.Kind.Kind + " " + key.Name
-			if f := o.GetFinalizers(); len(f) > 0 {
+			if f := otherFinalizers(o); len(f) > 0 {
 				name += " (finalizers " + strings.Join(f, ", ") + ")"
 			}
 			names = append(names, name)
@@ -91,12 +92,17 @@ func deletionMessage(mvm *v1alpha1.MeshedVirtualMachine, children map[apply.Key]
 		slices.Sort(names)
 		reasons = append(reasons, "the deletion of "+strings.Join(names, ", "))
 	}
-	others := slices.DeleteFunc(slices.Clone(mvm.Finalizers), func(f string) bool { return f == metav1.FinalizerDeleteDependents })
-	if len(others) > 0 {
+	if others := otherFinalizers(mvm); len(others) > 0 {
 		reasons = append(reasons, "the controllers of its finalizers "+strings.Join(others, ", "))
 	}
 	if len(reasons) == 0 {
 		return "the object is being deleted"
 	}
 	return "the object is being deleted and waits for " + strings.Join(reasons, " and for ")
+}
+
+// otherFinalizers returns the finalizers of an object without the finalizer of a deletion
+// in the foreground, which the API server adds and the garbage collector removes.
+func otherFinalizers(o metav1.Object) []string {
+	return slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool { return f == metav1.FinalizerDeleteDependents })
 }

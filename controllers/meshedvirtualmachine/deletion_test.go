@@ -41,7 +41,7 @@ func TestDeletionMessage(t *testing.T) {
 				}
 			}
 			if vm := s.children[vm]; vm != nil {
-				vm.SetFinalizers([]string{"kubevirt.io/finalize"})
+				vm.SetFinalizers([]string{"kubevirt.io/finalize", foreground})
 			}
 			s.mvm.Finalizers = tc.finalizers
 			if got := deletionMessage(s.mvm, s.children); got != tc.want {
@@ -65,7 +65,8 @@ func TestTerminatingStatus(t *testing.T) {
 			mod:       func(s *scope) { s.children[key(children.ServiceKind)] = ownedBy(s.mvm, children.ServiceKind) },
 			addresses: 1, related: []string{"Service", "VirtualMachine"},
 		},
-		"the children cannot be listed": {mod: func(s *scope) { s.children = nil }},
+		"the children cannot be listed":   {mod: func(s *scope) { s.children = nil }},
+		"deleted before the first status": {mod: func(s *scope) { s.mvm.Status.MTLS = v1alpha1.MTLSStatus{} }, related: []string{"VirtualMachine"}},
 		"paused": {
 			mod:  func(s *scope) { s.mvm.Annotations = map[string]string{v1alpha1.AnnotationPaused: "true"} },
 			want: []string{"Paused=True/Paused/2"}, related: []string{"VirtualMachine"},
@@ -110,9 +111,9 @@ func TestTerminatingStatus(t *testing.T) {
 			if diff := cmp.Diff(tc.related, related); diff != "" {
 				t.Errorf("related objects (-want +got):\n%s", diff)
 			}
-			if st.MTLS.EffectiveMode != v1alpha1.MTLSModeDisable || len(st.Addresses) != tc.addresses || len(st.Pods) != 0 || st.ObservedGeneration != 2 {
-				t.Errorf("mTLS %s, addresses %v, pods %v, generation %d, want Disable, %d addresses, no pods, generation 2",
-					st.MTLS.EffectiveMode, st.Addresses, st.Pods, st.ObservedGeneration, tc.addresses)
+			if st.MTLS.DeclaredMode != v1alpha1.MTLSModeStrict || st.MTLS.EffectiveMode != v1alpha1.MTLSModeDisable || len(st.Addresses) != tc.addresses || len(st.Pods) != 0 || st.ObservedGeneration != 2 {
+				t.Errorf("mTLS %v, addresses %v, pods %v, generation %d, want Strict declared and Disable effective, %d addresses, no pods, generation 2",
+					st.MTLS, st.Addresses, st.Pods, st.ObservedGeneration, tc.addresses)
 			}
 		})
 	}
