@@ -4,7 +4,6 @@ package meshedvirtualmachine
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,21 +32,7 @@ func (s *scope) conditions() []conditions.Condition {
 	}
 	all := conditions.Summarize(positive, s.progress(positive))
 	explainStop(all)
-	if names := s.conflicts(); len(names) > 0 {
-		all = append(all, conditions.True(v1alpha1.ConditionConflicted, v1alpha1.ReasonConflict, strings.Join(names, "; ")))
-	}
-	if message := s.restartRequired(); message != "" {
-		all = append(all, conditions.True(v1alpha1.ConditionRestartRequired, v1alpha1.ReasonRestartRequired, message))
-	}
-	if c, ok := s.adjusted(); ok {
-		all = append(all, c)
-	}
-	if message := s.strayGuests(); message != "" {
-		all = append(all, conditions.True(v1alpha1.ConditionStrayGuests, v1alpha1.ReasonCopiedLabels, message))
-	}
-	if c, ok := s.startNotHeld(); ok {
-		all = append(all, c)
-	}
+	all = append(all, s.optional()...)
 	if c, ok := pauseCondition(s.mvm.Annotations); ok {
 		all = append(all, c)
 	}
@@ -186,14 +171,19 @@ func (s *scope) notByZtunnel() string {
 }
 
 // notCheckedMessage is the message of conditions that were not computed because the
-// desired objects are not known.
-const notCheckedMessage = "not checked because Accepted or DependenciesAvailable is not True; existing objects are unchanged"
+// desired objects are not known or a read failed.
+func (s *scope) notCheckedMessage() string {
+	if s.invalid == nil && s.dependenciesKnown {
+		return "not checked because the operator could not read the objects of the guest; existing objects are unchanged, and the operator retries"
+	}
+	return "not checked because Accepted or DependenciesAvailable is not True; existing objects are unchanged"
+}
 
 // childrenCondition computes a condition from the objects of the kinds that it
 // reports, according to the table of child kinds.
 func (s *scope) childrenCondition(t v1alpha1.ConditionType, good string) conditions.Condition {
 	if s.children == nil || s.invalid != nil {
-		return conditions.Unknown(t, v1alpha1.ReasonPending, notCheckedMessage)
+		return conditions.Unknown(t, v1alpha1.ReasonPending, s.notCheckedMessage())
 	}
 	if c, failed := s.childFailure(t); failed {
 		return c
@@ -252,7 +242,7 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 	end, ended := s.afterEnd()
 	switch {
 	case s.children == nil:
-		return conditions.Unknown(t, v1alpha1.ReasonPending, "not checked because DependenciesAvailable is not True")
+		return conditions.Unknown(t, v1alpha1.ReasonPending, s.notCheckedMessage())
 	case s.vm == nil && s.vmBlocked:
 		return conditions.False(t, v1alpha1.ReasonNotCreated, "waiting for the Service and the Istio objects before creating the VirtualMachine")
 	case s.vm == nil:
@@ -307,8 +297,8 @@ func (s *scope) notSynchronized() string {
 // guest has verified rules.
 func (s *scope) natProgrammed() conditions.Condition {
 	const t = v1alpha1.ConditionNATProgrammed
-	if s.nats == nil {
-		return conditions.Unknown(t, v1alpha1.ReasonPending, notCheckedMessage)
+	if !s.podsKnown {
+		return conditions.Unknown(t, v1alpha1.ReasonPending, s.notCheckedMessage())
 	}
 	switch {
 	case len(s.guestPods) == 0 && s.stopped():
@@ -334,18 +324,6 @@ func (s *scope) natProgrammed() conditions.Condition {
 		return conditions.Unknown(t, v1alpha1.ReasonPending, "every live virt-launcher pod has the rules of an earlier spec: see condition Accepted")
 	}
 	return conditions.True(t, v1alpha1.ReasonProgrammed, "the rules of every live virt-launcher pod were read back from the kernel"+waiting)
-}
-
-// conflicts returns sorted descriptions of the conflicting objects.
-func (s *scope) conflicts() []string {
-	var out []string
-	for _, err := range s.failures {
-		if errors.Is(err, apply.ErrConflict) {
-			out = append(out, err.Error())
-		}
-	}
-	slices.Sort(out)
-	return out
 }
 
 func (s *scope) vmCondition(t kubevirtv1.VirtualMachineConditionType) *kubevirtv1.VirtualMachineCondition {

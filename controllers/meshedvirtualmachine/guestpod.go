@@ -37,8 +37,11 @@ type guestPod struct {
 	gateBlocks bool
 }
 
-// describePods derives the guest pods from the scope.
+// describePods derives the guest pods from the scope, if all of them were read.
 func (s *scope) describePods() {
+	if !s.podsKnown {
+		return
+	}
 	s.guestPods = make([]guestPod, 0, len(s.pods))
 	for i := range s.pods {
 		g := guestPod{Pod: &s.pods[i], gateBlocks: startgate.Blocks(&s.pods[i])}

@@ -81,17 +81,9 @@ func vmKey(name string) apply.Key {
 }
 
 // adjusted returns the condition about list entries that other clients changed and that
-// the operator keeps, and whether it is present. While the VirtualMachine could not be
-// read, the condition is unchanged. Without the CRDs, no VirtualMachine exists.
+// the operator keeps, and whether it is present.
 func (s *scope) adjusted() (conditions.Condition, bool) {
 	const t = v1alpha1.ConditionVirtualMachineAdjusted
-	if s.children == nil && s.missing == nil {
-		c := meta.FindStatusCondition(s.before.Status.Conditions, string(t))
-		if c == nil {
-			return conditions.Condition{}, false
-		}
-		return conditions.True(t, v1alpha1.ConditionReason(c.Reason), c.Message), true
-	}
 	if len(s.differences) == 0 || s.vm == nil {
 		return conditions.Condition{}, false
 	}

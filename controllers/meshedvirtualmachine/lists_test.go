@@ -67,27 +67,3 @@ func TestOthersChanges(t *testing.T) {
 		})
 	}
 }
-
-// TestAdjustedWithoutARead checks that the report stays while the VirtualMachine could
-// not be read, and ends when its CRD is removed.
-func TestAdjustedWithoutARead(t *testing.T) {
-	for name, before := range map[string][]metav1.Condition{
-		"reported": {{
-			Type: string(v1alpha1.ConditionVirtualMachineAdjusted), Status: metav1.ConditionTrue,
-			Reason: string(v1alpha1.ReasonForeignEntries), Message: "volumes[x] was added",
-		}},
-		"not reported": nil,
-	} {
-		t.Run(name, func(t *testing.T) {
-			all := world(func(s *scope) { s.before.Status.Conditions, s.children = before, nil }).conditions()
-			c, ok := conditions.Find(all, v1alpha1.ConditionVirtualMachineAdjusted)
-			if ok != (before != nil) || ok && c.Message != before[0].Message {
-				t.Errorf("present %t: %+v", ok, c)
-			}
-			all = world(func(s *scope) { s.before.Status.Conditions, s.children, s.missing = before, nil, &dependencies[0] }).conditions()
-			if c, ok := conditions.Find(all, v1alpha1.ConditionVirtualMachineAdjusted); ok {
-				t.Errorf("present without the CRDs: %+v", c)
-			}
-		})
-	}
-}

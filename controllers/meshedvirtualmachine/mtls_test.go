@@ -77,7 +77,7 @@ func TestMTLSOfRejectedSpec(t *testing.T) {
 		}, v1alpha1.MTLSModePermissive},
 		"policies not read":    {func(s *scope) { s.policies = nil }, v1alpha1.MTLSModeDisable},
 		"rules missing":        {setNAT(metav1.ConditionFalse, v1alpha1.ReasonDrifted, 1), v1alpha1.MTLSModeDisable},
-		"pods not listed":      {func(s *scope) { s.nats = nil }, v1alpha1.MTLSModeDisable},
+		"pods not listed":      {func(s *scope) { s.pods, s.podsKnown = nil, false }, v1alpha1.MTLSModeDisable},
 		"the guest terminated": {func(s *scope) { s.pods, s.vmi = nil, nil }, v1alpha1.MTLSModeDisable},
 		"a policy was deleted": {func(s *scope) { delete(s.children, key(children.PeerAuthenticationKind)) }, v1alpha1.MTLSModeDisable},
 	} {

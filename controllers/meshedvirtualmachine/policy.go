@@ -61,7 +61,7 @@ func (s *scope) mutualTLS(labels map[string]string) meshpolicy.MutualTLS {
 func (s *scope) meshPolicyEffective() conditions.Condition {
 	const t = v1alpha1.ConditionMeshPolicyEffective
 	if s.policies == nil || s.children == nil || s.invalid != nil {
-		return conditions.Unknown(t, v1alpha1.ReasonPending, notCheckedMessage)
+		return conditions.Unknown(t, v1alpha1.ReasonPending, s.notCheckedMessage())
 	}
 	if message := s.labelsMessage(); message != "" {
 		return conditions.False(t, v1alpha1.ReasonPodLabelsChanged, message)

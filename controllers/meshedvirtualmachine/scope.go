@@ -65,9 +65,9 @@ type scope struct {
 	pods      []corev1.Pod
 	podsKnown bool
 	// strays are VirtualMachineInstances that have the object's label but are not
-	// its guest, sorted by name.
+	// its guest, sorted by name. They are nil until they were read.
 	strays []*unstructured.Unstructured
-	// nats are the PodNATConfigurations by pod UID.
+	// nats are the PodNATConfigurations by pod UID. They are nil until they were read.
 	nats map[types.UID]v1alpha1.PodNATConfiguration
 
 	// children are the objects as found or written, and failures the errors of
@@ -128,11 +128,11 @@ func (s *scope) labeled() client.MatchingFields {
 
 // gatherNATs reads the PodNATConfigurations and their status.
 func (r *Reconciler) gatherNATs(ctx context.Context, s *scope) error {
-	s.nats = map[types.UID]v1alpha1.PodNATConfiguration{}
 	var list v1alpha1.PodNATConfigurationList
 	if err := r.Client.List(ctx, &list, client.InNamespace(s.mvm.Namespace), client.MatchingFields{cacheindex.Owner: s.mvm.Name}); err != nil {
 		return fmt.Errorf("list PodNATConfigurations: %w", err)
 	}
+	s.nats = make(map[types.UID]v1alpha1.PodNATConfiguration, len(list.Items))
 	for _, c := range list.Items {
 		s.nats[c.Spec.Pod.UID] = c
 	}

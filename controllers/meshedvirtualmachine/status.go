@@ -47,7 +47,7 @@ func (s *scope) writeStatus() {
 // is unknown until a spec is accepted.
 func (s *scope) stillInEffect(nat conditions.Condition) bool {
 	policy := apply.Key{Kind: children.PeerAuthenticationKind.GroupKind(), Name: s.mvm.Name}
-	return s.nats != nil && s.policies != nil && nat.Status != metav1.ConditionFalse && s.children[policy] != nil
+	return s.podsKnown && s.policies != nil && nat.Status != metav1.ConditionFalse && s.children[policy] != nil
 }
 
 // mtls returns the declared mode and the weakest mode that is in effect,

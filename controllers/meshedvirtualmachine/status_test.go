@@ -35,7 +35,7 @@ func world(mods ...func(*scope)) *scope {
 	pod := builders.LauncherPod(vmi, "abcde").Node("node-a").Obj()
 	s := &scope{
 		dependenciesKnown: true,
-		mvm:               mvm, before: mvm.DeepCopy(), vmi: vmi, pods: []corev1.Pod{*pod},
+		mvm:               mvm, before: mvm.DeepCopy(), vmi: vmi, pods: []corev1.Pod{*pod}, podsKnown: true, strays: []*unstructured.Unstructured{},
 		children: map[apply.Key]*unstructured.Unstructured{}, failures: map[apply.Key]error{},
 		vm: &kubevirtv1.VirtualMachine{Spec: kubevirtv1.VirtualMachineSpec{RunStrategy: new(kubevirtv1.RunStrategyAlways)}, Status: kubevirtv1.VirtualMachineStatus{
 			PrintableStatus: kubevirtv1.VirtualMachineStatusRunning,
@@ -125,7 +125,7 @@ func TestConditions(t *testing.T) {
 		"KubeVirt missing": {
 			world(func(s *scope) {
 				s.missing = &dependency{project: children.UpstreamKubeVirt, crd: "virtualmachines.kubevirt.io"}
-				s.children, s.nats, s.vm, s.vmi, s.pods = nil, nil, nil, nil, nil
+				nothingRead(s)
 			}),
 			[]string{
 				"DependenciesAvailable=False/KubeVirtMissing", "ServiceReady=Unknown/Pending", "MeshPolicyApplied=Unknown/Pending",
@@ -354,7 +354,7 @@ func TestRoleOfPods(t *testing.T) {
 			vmi := vmi.DeepCopy()
 			vmi.Status.MigrationState = tc.migration
 			mvm := builders.MVM("web").Obj()
-			s := &scope{mvm: mvm, before: mvm, vmi: vmi, pods: tc.pods}
+			s := &scope{mvm: mvm, before: mvm, vmi: vmi, pods: tc.pods, podsKnown: true}
 			s.describePods()
 			var got []v1alpha1.PodRole
 			for _, g := range s.guestPods {

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/conditions"
 )
 
 // maxStrays is the number of strays that a condition names.
@@ -41,6 +42,7 @@ func (r *Reconciler) gatherStrays(ctx context.Context, s *scope) error {
 	if err := r.Client.List(ctx, list, client.InNamespace(s.mvm.Namespace), s.labeled()); err != nil {
 		return fmt.Errorf("list VirtualMachineInstances: %w", err)
 	}
+	s.strays = make([]*unstructured.Unstructured, 0, len(list.Items))
 	for i := range list.Items {
 		if vmi := &list.Items[i]; vmi.GetName() != s.mvm.Name && vmi.GetDeletionTimestamp().IsZero() {
 			s.strays = append(s.strays, vmi)
@@ -50,8 +52,8 @@ func (r *Reconciler) gatherStrays(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// strayGuests returns the message about strays, or an empty string.
-func (s *scope) strayGuests() string {
+// strayGuests returns the condition about strays, and whether any exist.
+func (s *scope) strayGuests() (conditions.Condition, bool) {
 	var names []string
 	for i, vmi := range s.strays {
 		if i == maxStrays {
@@ -60,12 +62,10 @@ func (s *scope) strayGuests() string {
 		}
 		names = append(names, strayName(vmi))
 	}
-	if len(names) == 0 {
-		return ""
-	}
-	return "VirtualMachineInstances that this MeshedVirtualMachine does not control have its label, for example clones: " + strings.Join(names, ", ") +
+	message := "VirtualMachineInstances that this MeshedVirtualMachine does not control have its label, for example clones: " + strings.Join(names, ", ") +
 		"; they are not in its Service and get no rules; remove the labels meshvm.io/*, and " + v1alpha1.LabelManagedBy +
 		" if its value is meshvm, from their VirtualMachines and templates and restart them, or create a MeshedVirtualMachine for each"
+	return conditions.True(v1alpha1.ConditionStrayGuests, v1alpha1.ReasonCopiedLabels, message), len(names) > 0
 }
 
 func strayName(vmi *unstructured.Unstructured) string { return fmt.Sprintf("%q", vmi.GetName()) }

@@ -7,6 +7,7 @@
 package conditions
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"unicode"
@@ -32,26 +33,40 @@ type Condition struct {
 	Reason v1alpha1.ConditionReason
 	// Message is a human-readable message.
 	Message string
+	// ObservedGeneration is the generation for which the condition was computed, if it
+	// is not the generation that Merge is called with.
+	ObservedGeneration int64
 }
 
 // True returns a condition with status True.
 func True(t v1alpha1.ConditionType, r v1alpha1.ConditionReason, message string) Condition {
-	return Condition{t, metav1.ConditionTrue, r, message}
+	return Condition{Type: t, Status: metav1.ConditionTrue, Reason: r, Message: message}
 }
 
 // False returns a condition with status False.
 func False(t v1alpha1.ConditionType, r v1alpha1.ConditionReason, message string) Condition {
-	return Condition{t, metav1.ConditionFalse, r, message}
+	return Condition{Type: t, Status: metav1.ConditionFalse, Reason: r, Message: message}
 }
 
 // Unknown returns a condition with status Unknown.
 func Unknown(t v1alpha1.ConditionType, r v1alpha1.ConditionReason, message string) Condition {
-	return Condition{t, metav1.ConditionUnknown, r, message}
+	return Condition{Type: t, Status: metav1.ConditionUnknown, Reason: r, Message: message}
 }
 
-// Merge returns exactly the conditions of want, at the given generation. A
-// condition whose status is unchanged keeps its transition time. Conditions of
-// existing that are not in want are removed.
+// Unchanged returns the condition of a type as it is in existing, with the generation for
+// which it was computed, and whether it is present. A reconcile that could not read the
+// input of a condition keeps it with Unchanged.
+func Unchanged(existing []metav1.Condition, t v1alpha1.ConditionType) (Condition, bool) {
+	c := meta.FindStatusCondition(existing, string(t))
+	if c == nil {
+		return Condition{}, false
+	}
+	return Condition{Type: t, Status: c.Status, Reason: v1alpha1.ConditionReason(c.Reason), Message: c.Message, ObservedGeneration: c.ObservedGeneration}, true
+}
+
+// Merge returns exactly the conditions of want, at the given generation unless they have
+// another one. A condition whose status is unchanged keeps its transition time.
+// Conditions of existing that are not in want are removed.
 func Merge(existing []metav1.Condition, generation int64, want ...Condition) []metav1.Condition {
 	out := slices.Clone(existing)
 	out = slices.DeleteFunc(out, func(c metav1.Condition) bool {
@@ -63,7 +78,7 @@ func Merge(existing []metav1.Condition, generation int64, want ...Condition) []m
 			Status:             w.Status,
 			Reason:             string(w.Reason),
 			Message:            shorten(w.Message),
-			ObservedGeneration: generation,
+			ObservedGeneration: cmp.Or(w.ObservedGeneration, generation),
 		})
 	}
 	return out

@@ -43,6 +43,19 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestUnchanged checks that a condition that was not computed is the same after a merge.
+func TestUnchanged(t *testing.T) {
+	earlier := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	existing := []metav1.Condition{{Type: "Conflicted", Status: metav1.ConditionTrue, Reason: "Conflict", Message: "m", ObservedGeneration: 1, LastTransitionTime: earlier}}
+	c, ok := Unchanged(existing, v1alpha1.ConditionConflicted)
+	if diff := cmp.Diff(existing, Merge(existing, 2, c)); !ok || diff != "" {
+		t.Errorf("present: %t (-want +got):\n%s", ok, diff)
+	}
+	if c, ok := Unchanged(existing, v1alpha1.ConditionStrayGuests); ok {
+		t.Errorf("a condition that did not exist is %+v", c)
+	}
+}
+
 func TestSummarize(t *testing.T) {
 	good := True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "fine")
 	bad := False(v1alpha1.ConditionProgrammed, v1alpha1.ReasonWriteFailed, "why")
