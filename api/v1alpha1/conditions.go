@@ -126,9 +126,9 @@ const (
 	// ConditionRestartRequired is present and True only while the running guest
 	// or its pod differs from the spec in a way that requires a restart: fields
 	// that KubeVirt cannot change while the guest runs, mesh.dataPlane, start, and
-	// labels and annotations of the template. If spec.version differs from the
-	// version of the pod, the routes of ports do not select the pod. Ports without
-	// a route, and the ports of a headless Service, are not affected.
+	// labels and annotations of the template. If the version differs, the message
+	// contains the version of the pod, which subsets and routes use, and the version
+	// that waits for the next start.
 	//
 	// Possible reasons when True: RestartRequired.
 	ConditionRestartRequired ConditionType = "RestartRequired"

@@ -38,8 +38,9 @@ type MeshedVirtualMachineSpec struct {
 	VirtualMachineMetadata ObjectMetadata `json:"virtualMachineMetadata,omitzero"`
 
 	// version is the mesh subset of the guest. It is the value of the pod label
-	// "version" and the name of the subset in the DestinationRule. Defaults to
-	// "v1".
+	// "version" and the name of the subset in the DestinationRule. A changed
+	// version takes effect at the next start of the guest. Until then, the subset
+	// and the routes are those of the running pod. Defaults to "v1".
 	//
 	// +optional
 	// +default="v1"

@@ -167,19 +167,22 @@ func (r *Reconciler) input(s *scope) children.Input {
 
 // keepLastAccepted applies the rules of the last accepted spec to pods that
 // start while the spec is not accepted. The mesh policy is also still the
-// policy of that spec. If no configuration contains these rules, the pod gets
-// no rules and its gate blocks the guest. All other objects, and the rules of
-// other pods, are unchanged. The configuration that contains the rules is kept
-// after its pod is deleted.
+// policy of that spec, and its subsets and routes follow the versions of the live
+// pods. If no configuration contains these rules, the pod gets no rules and its gate
+// blocks the guest. All other objects, and the rules of other pods, are unchanged.
+// The configuration that contains the rules is kept after its pod is deleted.
 func (r *Reconciler) keepLastAccepted(ctx context.Context, s *scope) error {
 	if err := r.listChildren(ctx, s); err != nil || s.paused {
+		return err
+	}
+	s.failures = map[apply.Key]error{}
+	if err := r.followVersions(ctx, s); err != nil {
 		return err
 	}
 	last := s.lastAccepted()
 	if last == nil {
 		return nil
 	}
-	s.failures = map[apply.Key]error{}
 	in := r.input(s)
 	in.LastAccepted = &last.Spec
 	for _, o := range children.PodNATConfigurations(in) {
@@ -197,6 +200,31 @@ func (r *Reconciler) keepLastAccepted(ctx context.Context, s *scope) error {
 	keep := s.liveRules()
 	keep[apply.Key{Kind: children.PodNATConfigurationKind.GroupKind(), Name: last.Name}] = true
 	return r.prune(ctx, s, keep, children.PodNATConfigurationKind)
+}
+
+// followVersions applies the subsets and routes of the last accepted spec with the
+// versions of the live pods.
+func (r *Reconciler) followVersions(ctx context.Context, s *scope) error {
+	for _, kind := range []schema.GroupVersionKind{children.DestinationRuleKind, children.VirtualServiceKind} {
+		live := s.child(kind)
+		if live == nil {
+			continue
+		}
+		o, err := children.FollowVersions(r.input(s), live)
+		if err != nil {
+			return err
+		}
+		if o == nil {
+			continue
+		}
+		key := apply.KeyOf(o)
+		if live, err = r.Applier.Apply(ctx, o, s.mvm); err != nil {
+			s.failures[key] = err
+			continue
+		}
+		s.children[key] = live
+	}
+	return nil
 }
 
 // resultFor returns the delay of the next reconcile. Conflicting objects and

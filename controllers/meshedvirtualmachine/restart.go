@@ -35,17 +35,18 @@ func (s *scope) restartRequired() string {
 	return strings.Join(reasons, "; ")
 }
 
-// otherVersion describes a pod whose version is not the spec's. Only routes use the
-// subset of the version, and the routes to a headless Service do not.
+// otherVersion describes a pod whose version is not that of the next pod, which is the
+// version in the template of the VirtualMachine. Until the next start, subsets and routes
+// use the version of the pod.
 func (s *scope) otherVersion() string {
+	if s.vm == nil || s.vm.Spec.Template == nil {
+		return ""
+	}
+	waits := s.vm.Spec.Template.ObjectMeta.Labels[v1alpha1.LabelVersion]
 	for i := range s.pods {
-		has, wants := s.pods[i].Labels[v1alpha1.LabelVersion], s.mvm.Spec.VersionOrDefault()
-		if s.invalid == nil && has != "" && has != wants {
-			pod := "pod " + s.pods[i].Name
-			if !s.mvm.Spec.IsHeadless() && slices.ContainsFunc(s.mvm.Spec.Ports, s.mvm.Spec.HasRoute) {
-				pod = "the mesh does not route to " + pod + ": the pod"
-			}
-			return fmt.Sprintf("%s has version %s and spec.version is %s; restart the guest, or set spec.version to %s", pod, has, wants, has)
+		if runs := s.pods[i].Labels[v1alpha1.LabelVersion]; runs != "" && waits != "" && runs != waits {
+			return fmt.Sprintf("pod %s runs version %s, and version %s waits for the next start of the guest; subsets and routes use %s until then: restart the guest, or set spec.version to %s",
+				s.pods[i].Name, runs, waits, runs, runs)
 		}
 	}
 	return ""

@@ -20,35 +20,30 @@ func TestRestartRequired(t *testing.T) {
 		delete(annotations, v1alpha1.LabelSidecarInject)
 		annotations[v1alpha1.AnnotationAmbientDNSCapture] = "false"
 	}
-	otherVersion := func(mod func(*scope)) func(*scope) {
-		return func(s *scope) {
-			s.mvm.Spec.Version = "v2"
-			mod(s)
-		}
-	}
-	const noRoute = "pod virt-launcher-web-abcde has version v1 and spec.version is v2; restart the guest, or set spec.version to v1"
+	const v2 = "pod virt-launcher-web-abcde runs version v1, and version v2 waits for the next start of the guest; subsets and routes use v1 until then: restart the guest, or set spec.version to v1"
 	const before = "was started before changes that take effect at the next start: "
 	for name, tc := range map[string]struct {
 		change func(labels, annotations metadata)
 		mod    func(*scope)
 		want   string
 	}{
-		"unchanged":                    {},
-		"data plane":                   {change: ambient, want: before + "mesh.dataPlane is Ambient and the pod has Sidecar; restart the guest"},
-		"start":                        {change: func(l, _ metadata) { l[v1alpha1.LabelStartGate] = v1alpha1.StartGateWatch }, want: before + "start is Immediate and the pod has AfterProgrammed; restart the guest"},
-		"added label":                  {change: func(l, _ metadata) { l["team"] = "a" }, want: before + "label team; restart the guest"},
-		"changed label":                {change: func(l, _ metadata) { l[v1alpha1.LabelApp] = "shop" }, want: before + "label app; restart the guest"},
-		"annotations":                  {change: func(_, a metadata) { a["b"], a["a"] = "1", "1" }, want: before + "annotation a, annotation b; restart the guest"},
-		"removed Istio's":              {change: func(_, a metadata) { delete(a, "sidecar.istio.io/proxyCPU") }, want: before + "removed annotation sidecar.istio.io/proxyCPU; restart the guest"},
-		"added by KubeVirt":            {mod: func(s *scope) { s.vmi.Labels["kubevirt.io/nodeName"], s.vmi.Annotations["kubevirt.io/x"] = "a", "b" }},
-		"rewritten in the pod":         {mod: func(s *scope) { s.pods[0].Annotations["note"] = "rewritten" }},
-		"template not known":           {mod: func(s *scope) { s.vm.Spec.Template = nil }},
-		"another version":              {mod: otherVersion(func(*scope) {}), want: "the mesh does not route to pod virt-launcher-web-abcde: the pod has version v1 and spec.version is v2; restart the guest, or set spec.version to v1"},
-		"another version, headless":    {mod: otherVersion(func(s *scope) { s.mvm.Spec.Service.Type = v1alpha1.ServiceTypeHeadless }), want: noRoute},
-		"another version, only Direct": {mod: otherVersion(func(s *scope) { s.mvm.Spec.Ports = []v1alpha1.Port{builders.Direct("ssh", 22)} }), want: noRoute},
-		"another version, only TLS":    {mod: otherVersion(func(s *scope) { s.mvm.Spec.Ports = s.mvm.Spec.Ports[:1]; s.mvm.Spec.Ports[0].AppProtocol = "tls" }), want: noRoute},
-		"another version, no ports":    {mod: otherVersion(func(s *scope) { s.mvm.Spec.Ports = nil }), want: noRoute},
-		"KubeVirt's reason":            {mod: vmCondition(kubevirtv1.VirtualMachineRestartRequired), want: "KubeVirt requires a restart of the guest"},
+		"unchanged":                     {},
+		"data plane":                    {change: ambient, want: before + "mesh.dataPlane is Ambient and the pod has Sidecar; restart the guest"},
+		"start":                         {change: func(l, _ metadata) { l[v1alpha1.LabelStartGate] = v1alpha1.StartGateWatch }, want: before + "start is Immediate and the pod has AfterProgrammed; restart the guest"},
+		"added label":                   {change: func(l, _ metadata) { l["team"] = "a" }, want: before + "label team; restart the guest"},
+		"changed label":                 {change: func(l, _ metadata) { l[v1alpha1.LabelApp] = "shop" }, want: before + "label app; restart the guest"},
+		"annotations":                   {change: func(_, a metadata) { a["b"], a["a"] = "1", "1" }, want: before + "annotation a, annotation b; restart the guest"},
+		"removed Istio's":               {change: func(_, a metadata) { delete(a, "sidecar.istio.io/proxyCPU") }, want: before + "removed annotation sidecar.istio.io/proxyCPU; restart the guest"},
+		"added by KubeVirt":             {mod: func(s *scope) { s.vmi.Labels["kubevirt.io/nodeName"], s.vmi.Annotations["kubevirt.io/x"] = "a", "b" }},
+		"rewritten in the pod":          {mod: func(s *scope) { s.pods[0].Annotations["note"] = "rewritten" }},
+		"template not known":            {mod: func(s *scope) { s.vm.Spec.Template = nil }},
+		"another version":               {change: func(l, _ metadata) { l[v1alpha1.LabelVersion] = "v2" }, want: v2},
+		"a version that is not applied": {mod: func(s *scope) { s.mvm.Spec.Version = "v2" }},
+		"version of the pod removed": {
+			change: func(l, _ metadata) { l[v1alpha1.LabelVersion] = "v2" },
+			mod:    func(s *scope) { delete(s.pods[0].Labels, v1alpha1.LabelVersion) },
+		},
+		"KubeVirt's reason": {mod: vmCondition(kubevirtv1.VirtualMachineRestartRequired), want: "KubeVirt requires a restart of the guest"},
 		"two reasons": {
 			change: func(l, _ metadata) { l["team"] = "a" }, mod: vmCondition(kubevirtv1.VirtualMachineRestartRequired),
 			want: "label team; restart the guest; KubeVirt requires a restart of the guest",

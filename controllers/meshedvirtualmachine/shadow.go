@@ -156,9 +156,9 @@ func (s *scope) shadowedRule() string {
 	message := func(r *networkingv1.DestinationRule, effect string) string {
 		return fmt.Sprintf("DestinationRule %s/%s for host %s has precedence over the operator's for clients in this namespace: %s; %s", r.Namespace, r.Name, fqdn, effect, wayOut)
 	}
-	version := s.mvm.Spec.VersionOrDefault()
+	version := children.VersionsOf(s.mvm, s.pods).Routed
 	subset := d.Subsets[version]
-	if s.child(children.VirtualServiceKind) != nil && !s.mvm.Spec.IsHeadless() {
+	if s.child(children.VirtualServiceKind) != nil && !s.mvm.Spec.IsHeadless() && version != "" {
 		switch {
 		case subset == nil:
 			return message(d.First, fmt.Sprintf("its exportTo differs, so that Istio does not merge it, and it does not define subset %q, so requests fail", version))

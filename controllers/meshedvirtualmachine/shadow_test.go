@@ -29,7 +29,7 @@ func older(namespace, name string) metav1.ObjectMeta {
 func withIstio(mods ...func(*scope)) *scope {
 	return world(append([]func(*scope){func(s *scope) {
 		s.pods[0].Spec.Containers = append(s.pods[0].Spec.Containers, corev1.Container{Name: "istio-proxy"})
-		objects, err := children.Desired(children.Input{MVM: s.mvm})
+		objects, err := children.Desired(children.Input{MVM: s.mvm, LauncherPods: s.pods})
 		if err != nil {
 			panic(err)
 		}
@@ -134,6 +134,9 @@ func TestOtherIstioObjects(t *testing.T) {
 		},
 		"the same subset": {withIstio(rule(func(d *networkingv1.DestinationRule) {
 			d.Spec.Subsets = []*networkingv1alpha3.Subset{{Name: "v1", Labels: map[string]string{v1alpha1.LabelVersion: "v1"}}}
+		})), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
+		"the same subset of the running version": {withIstio(func(s *scope) { s.mvm.Spec.Version = "v2" }, rule(func(d *networkingv1.DestinationRule) {
+			d.Spec.Subsets = []*networkingv1alpha3.Subset{{Name: "v2", Labels: map[string]string{"app": "other"}}}
 		})), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
 		"another subset of this name": {withIstio(rule(func(d *networkingv1.DestinationRule) {
 			d.Spec.Subsets = []*networkingv1alpha3.Subset{{Name: "v1", Labels: map[string]string{"app": "other"}}}

@@ -247,10 +247,11 @@ func TestConditions(t *testing.T) {
 		},
 		"a version that differs from the running pod": {
 			world(func(s *scope) {
-				s.pods[0].Labels = map[string]string{v1alpha1.LabelVersion: "v1"}
 				s.mvm.Spec.Version = "v2"
+				s.vm.Spec.Template = &kubevirtv1.VirtualMachineInstanceTemplateSpec{}
+				s.vm.Spec.Template.ObjectMeta.Labels = map[string]string{v1alpha1.LabelVersion: "v2"}
 			}),
-			[]string{"RestartRequired=True/RestartRequired"},
+			[]string{"Ready=True/Ready", "RestartRequired=True/RestartRequired"},
 		},
 		"another value of the pause annotation": {
 			world(func(s *scope) { s.mvm.Annotations = map[string]string{v1alpha1.AnnotationPaused: "yes"} }),

@@ -5,6 +5,7 @@ package children_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -39,6 +40,19 @@ func input(mvm *b.MVMBuilder, vmi *b.VMIBuilder, suffixes ...string) children.In
 	in.VMI = vmi.Obj()
 	for i, s := range suffixes {
 		in.LauncherPods = append(in.LauncherPods, *b.LauncherPod(in.VMI, s).Node([]string{"node-1", "node-2"}[i]).IP("10.244.0.8").Obj())
+	}
+	return in
+}
+
+// versions returns the input for a guest whose live pods have these versions.
+func versions(spec string, pods ...string) children.Input {
+	in := input(b.MVM("web").Version(spec).Ports(b.HTTP("http", 80, 8080), b.TCP("db", 5432)), b.VMI("web"))
+	for i, version := range pods {
+		pod := b.LauncherPod(in.VMI, fmt.Sprintf("pod%d", i)).Node("node-1").IP("10.244.0.8").Obj()
+		if pod.Labels[v1alpha1.LabelVersion] = version; version == "" {
+			delete(pod.Labels, v1alpha1.LabelVersion)
+		}
+		in.LauncherPods = append(in.LauncherPods, *pod)
 	}
 	return in
 }
@@ -142,6 +156,12 @@ func TestDesiredGolden(t *testing.T) {
 					Tls:  &networkingv1alpha3.ClientTLSSettings{Mode: networkingv1alpha3.ClientTLSSettings_SIMPLE},
 				}},
 			}), nil),
+		// The version of the spec waits for the next start of the guest.
+		"version pending": versions("v2", "v1"),
+		// The pod of the previous version still exists.
+		"versions of two pods": versions("v2", "v1", "v2"),
+		// A user has removed the label of one pod.
+		"version removed": versions("v1", "v1", ""),
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := validate.Spec(in.MVM); err != nil {

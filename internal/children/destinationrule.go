@@ -11,8 +11,8 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// destinationRule builds the DestinationRule with the traffic policy and the guest's
-// subset. It is nil for a guest without a Service, and for a headless Service, which
+// destinationRule builds the DestinationRule with the traffic policy and the subsets
+// of the live pods. It is nil for a guest without a Service, and for a headless Service, which
 // has no subset, without a traffic policy.
 func destinationRule(in Input) *networkingv1.DestinationRule {
 	mvm := in.MVM
@@ -25,10 +25,7 @@ func destinationRule(in Input) *networkingv1.DestinationRule {
 	dr.Spec.ExportTo = slices.Clone(mvm.Spec.Mesh.ExportTo)
 	dr.Spec.TrafficPolicy = trafficPolicy(mvm)
 	if !mvm.Spec.IsHeadless() {
-		dr.Spec.Subsets = []*networkingv1alpha3.Subset{{
-			Name:   mvm.Spec.VersionOrDefault(),
-			Labels: map[string]string{v1alpha1.LabelVersion: mvm.Spec.VersionOrDefault()},
-		}}
+		dr.Spec.Subsets = subsets(VersionsOf(mvm, in.LauncherPods))
 	}
 	return dr
 }

@@ -42,7 +42,7 @@ func destination(in Input, p v1alpha1.Port) *networkingv1alpha3.Destination {
 		Port: &networkingv1alpha3.PortSelector{Number: portNumber(p.Port)},
 	}
 	if !in.MVM.Spec.IsHeadless() {
-		d.Subset = in.MVM.Spec.VersionOrDefault()
+		d.Subset = VersionsOf(in.MVM, in.LauncherPods).Routed
 	}
 	return d
 }
