@@ -66,7 +66,7 @@ func startControllerManager(assets string, kubeconfig []byte, controllers []stri
 		"--kube-api-burst=500",
 	)
 	p.command.Stdout, p.command.Stderr = p.output, p.output
-	endWithParent(p.command)
+	EndWithParent(p.command)
 	if err := p.command.Start(); err != nil {
 		return nil, errors.Join(fmt.Errorf("start kube-controller-manager: %w", err), os.RemoveAll(dir))
 	}

@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// endWithParent makes the kernel kill the program when the test process exits,
+// EndWithParent makes the kernel kill the program when the test process exits,
 // so that no program is left running.
-func endWithParent(command *exec.Cmd) {
+func EndWithParent(command *exec.Cmd) {
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }

@@ -6,5 +6,5 @@ package testenv
 
 import "os/exec"
 
-// endWithParent does nothing: the feature exists only on Linux.
-func endWithParent(*exec.Cmd) {}
+// EndWithParent does nothing: the feature exists only on Linux.
+func EndWithParent(*exec.Cmd) {}

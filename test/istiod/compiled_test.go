@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package istiod_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	sigsyaml "sigs.k8s.io/yaml"
+
+	"meshvm.io/meshvm/test/istiod"
+	"meshvm.io/meshvm/test/testenv"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// limit is the time for istiod to handle new objects. It is long because the machine may
+// be compiling programs.
+const limit = time.Minute
+
+var shared = testenv.Shared{Options: testenv.Options{Istio: true, WithoutMeshVM: true, Controllers: []string{"endpointslice-controller"}}}
+
+func TestMain(m *testing.M) { shared.Main(m) }
+
+// suite runs istiod.
+type suite struct {
+	*testing.T
+	client.Client
+	server *istiod.Server
+}
+
+// goldenNamespace is the namespace of the objects in the golden files.
+const goldenNamespace = "shop"
+
+// objects reads the golden file of a case, and moves its objects to a namespace.
+func objects(t *testing.T, file, namespace string) []*unstructured.Unstructured {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text = bytes.ReplaceAll(text, []byte("namespace: "+goldenNamespace+"\n"), []byte("namespace: "+namespace+"\n"))
+	text = bytes.ReplaceAll(text, []byte("."+goldenNamespace+".svc."), []byte("."+namespace+".svc."))
+	var all []*unstructured.Unstructured
+	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
+	for {
+		u := &unstructured.Unstructured{}
+		err := decoder.Decode(&u.Object)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, u)
+	}
+}
+
+func (s *suite) create(o client.Object) {
+	s.Helper()
+	if err := s.Create(s.Context(), o); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// pod creates a pod that runs.
+func (s *suite) pod(namespace, name, ip string, labels map[string]string) {
+	s.Helper()
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
+		Spec:       corev1.PodSpec{NodeName: "node-1", Containers: []corev1.Container{{Name: "compute", Image: "guest"}}},
+	}
+	s.create(pod)
+	pod.Status = corev1.PodStatus{
+		Phase: corev1.PodRunning, PodIP: ip, PodIPs: []corev1.PodIP{{IP: ip}},
+		Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}},
+	}
+	if err := s.Status().Update(s.Context(), pod); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// injected are labels of pods with a sidecar (Istio, pkg/kube/inject).
+func injected(labels map[string]string) map[string]string {
+	labels = maps.Clone(labels)
+	labels["security.istio.io/tlsMode"] = "istio"
+	return labels
+}
+
+// TestCompiled creates the objects of the golden files of package children, and compares
+// what istiod compiles from them for the sidecars of the guest and of a client.
+func TestCompiled(t *testing.T) {
+	files, err := filepath.Glob("../../internal/children/testdata/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	env := shared.Get(t)
+	s := &suite{T: t, Client: env.Client}
+	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: istiod.Namespace}})
+	s.create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}})
+	s.server = istiod.Start(t, env)
+	for i, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			sub := &suite{T: t, Client: s.Client, server: s.server}
+			// Pods have addresses of their own, because a proxy has one listener per address.
+			sub.compare(file, fmt.Sprintf("10.244.%d.8", i), fmt.Sprintf("10.244.%d.9", i))
+		})
+	}
+}
+
+// compiled is the content of a golden file of this package.
+type compiled struct {
+	Guest  []istiod.Inbound      `json:"guest,omitempty"`
+	Client *istiod.Configuration `json:"client"`
+}
+
+// compare compares the configuration of one case.
+func (s *suite) compare(file, guestIP, clientIP string) {
+	s.Helper()
+	namespace := "case-" + strings.TrimSuffix(filepath.Base(file), ".yaml")
+	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	var labels map[string]string
+	for _, o := range objects(s.T, file, namespace) {
+		switch o.GetKind() {
+		case "VirtualMachine":
+			var err error
+			if labels, _, err = unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels"); err != nil {
+				s.Fatal(err)
+			}
+			labels["vmi.kubevirt.io/id"] = o.GetName()
+		case "PodNATConfiguration":
+		default:
+			s.create(o)
+		}
+	}
+	labels = injected(labels)
+	s.pod(namespace, "guest", guestIP, labels)
+	client := injected(map[string]string{"app": "client"})
+	s.pod(namespace, "client", clientIP, client)
+
+	host := "web." + namespace + ".svc.cluster.local"
+	golden := filepath.Join("testdata", filepath.Base(file))
+	read := func() string {
+		s.Helper()
+		inside, err := s.server.Compiled(s.Context(), istiod.Proxy{Namespace: namespace, Pod: "guest", IP: guestIP, Labels: labels}, host)
+		if err != nil {
+			s.Fatal(err)
+		}
+		outside, err := s.server.Compiled(s.Context(), istiod.Proxy{Namespace: namespace, Pod: "client", IP: clientIP, Labels: client}, host)
+		if err != nil {
+			s.Fatal(err)
+		}
+		outside.Inbound = nil
+		text, err := sigsyaml.Marshal(compiled{Guest: inside.Inbound, Client: outside})
+		if err != nil {
+			s.Fatal(err)
+		}
+		return strings.ReplaceAll(string(text), guestIP, "guest")
+	}
+	if *update {
+		text := read()
+		for same := 0; same < 50; same++ { // istiod has handled the objects.
+			time.Sleep(100 * time.Millisecond)
+			if next := read(); next != text {
+				text, same = next, 0
+			}
+		}
+		if err := errors.Join(os.MkdirAll("testdata", 0o750), os.WriteFile(golden, []byte(text), 0o600)); err != nil {
+			s.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		s.Fatal(err)
+	}
+	s.reachable(want)
+	// istiod handles the objects after their creation.
+	deadline := time.Now().Add(limit)
+	for {
+		diff := cmp.Diff(string(want), read())
+		if diff == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Fatalf("%s after %s (-want +got); -update rewrites it:\n%s", golden, limit, diff)
+		}
+		time.Sleep(100 * time.Millisecond) // istiod is another process.
+	}
+}
+
+// reachable checks that each route of a golden file leads to a destination with an endpoint.
+func (s *suite) reachable(golden []byte) {
+	s.Helper()
+	var c compiled
+	if err := sigsyaml.UnmarshalStrict(golden, &c); err != nil {
+		s.Fatal(err)
+	}
+	served := map[string]bool{}
+	for _, x := range c.Client.Clusters {
+		served[x.Name] = len(x.Endpoints) > 0 || x.Type == "ORIGINAL_DST"
+	}
+	for _, o := range c.Client.Outbound {
+		for _, r := range o.Routes {
+			for _, to := range r.To {
+				if !served[to] {
+					s.Errorf("port %d has a route to %s, which has no endpoint", o.Port, to)
+				}
+			}
+		}
+	}
+}

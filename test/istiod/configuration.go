@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package istiod
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Configuration is what a proxy does, in the terms of the mesh.
+type Configuration struct {
+	// Inbound are the ports of the pod that istiod knows.
+	Inbound []Inbound `json:"inbound,omitempty"`
+	// Outbound are the ports of one Service.
+	Outbound []Outbound `json:"outbound,omitempty"`
+	// Clusters are the destinations of one Service to which its routes refer.
+	Clusters []Cluster `json:"clusters,omitempty"`
+}
+
+// Inbound is a port of the pod.
+type Inbound struct {
+	Port     int    `json:"port"`
+	MTLS     string `json:"mtls"`
+	Protocol string `json:"protocol"`
+	// Filters are the filters that policies add.
+	Filters []string `json:"filters,omitempty"`
+}
+
+// Outbound is a port of the Service.
+type Outbound struct {
+	Port     int     `json:"port"`
+	Protocol string  `json:"protocol"`
+	Routes   []Route `json:"routes"`
+}
+
+// Route is a route of a port.
+type Route struct {
+	Match   map[string]any `json:"match,omitempty"`
+	To      []string       `json:"to"`
+	Timeout string         `json:"timeout,omitempty"`
+	Retries string         `json:"retries,omitempty"`
+}
+
+// Cluster is a destination. Its name is the port and the subset.
+type Cluster struct {
+	Name             string         `json:"name"`
+	Type             string         `json:"type"`
+	LoadBalancer     string         `json:"loadBalancer,omitempty"`
+	TLS              string         `json:"tls"`
+	Limits           map[string]any `json:"limits,omitempty"`
+	OutlierDetection map[string]any `json:"outlierDetection,omitempty"`
+	Endpoints        []string       `json:"endpoints,omitempty"`
+}
+
+// baseFilters are the filters that each sidecar has.
+var baseFilters = []string{
+	"istio.metadata_exchange", "istio.alpn", "istio.stats", "envoy.filters.http.grpc_stats", "envoy.filters.http.fault",
+	"envoy.filters.http.cors", "envoy.filters.http.router", "envoy.filters.network.tcp_proxy", "envoy.filters.network.http_connection_manager",
+}
+
+// configuration returns the configuration of the pod's ports, and of the Service.
+func (r resources) configuration(host string) *Configuration {
+	c := &Configuration{}
+	for _, l := range r.listeners {
+		switch {
+		case l.Name == "virtualInbound":
+			c.Inbound = inbound(l.FilterChains)
+		case strings.HasPrefix(l.Name, "virtual"):
+		default:
+			c.Outbound = append(c.Outbound, r.outbound(l, host)...)
+		}
+	}
+	slices.SortFunc(c.Outbound, func(a, b Outbound) int { return cmp.Compare(a.Port, b.Port) })
+	used := map[string]bool{}
+	for _, o := range c.Outbound {
+		for _, route := range o.Routes {
+			for _, to := range route.To {
+				name, _, _ := strings.Cut(to, " ")
+				used[name] = true
+			}
+		}
+	}
+	for _, x := range r.clusters {
+		if name, ok := short(x.Name, host); ok && strings.HasPrefix(x.Name, "outbound|") && used[name] {
+			c.Clusters = append(c.Clusters, r.cluster(x, name))
+		}
+	}
+	slices.SortFunc(c.Clusters, func(a, b Cluster) int { return cmp.Compare(a.Name, b.Name) })
+	return c
+}
+
+// inbound returns the ports of the pod for which istiod knows a Service.
+func inbound(chains []filterChain) []Inbound {
+	byPort := map[int][]filterChain{}
+	for _, c := range chains {
+		if p := c.FilterChainMatch.DestinationPort; p != 0 && p != 15006 {
+			byPort[p] = append(byPort[p], c)
+		}
+	}
+	var all []Inbound
+	for port, chains := range byPort {
+		in := Inbound{Port: port, MTLS: mode(chains), Protocol: "TCP"}
+		for _, c := range chains {
+			filters := c.Filters
+			if m, ok := c.http(); ok {
+				in.Protocol = "HTTP"
+				filters = append(slices.Clone(filters), m.HTTPFilters...)
+			}
+			in.Filters = append(in.Filters, describe(filters)...)
+		}
+		slices.Sort(in.Filters)
+		in.Filters = slices.Compact(in.Filters)
+		all = append(all, in)
+	}
+	slices.SortFunc(all, func(a, b Inbound) int { return cmp.Compare(a.Port, b.Port) })
+	return all
+}
+
+// mode returns the mutual TLS mode of a port, from its filter chains.
+func mode(chains []filterChain) string {
+	demanded, open := false, false
+	for _, c := range chains {
+		if c.TransportSocket != nil && c.TransportSocket.TypedConfig.RequireClientCertificate {
+			demanded = true
+		} else {
+			open = true
+		}
+	}
+	switch {
+	case demanded && open:
+		return "PERMISSIVE"
+	case demanded:
+		return "STRICT"
+	default:
+		return "DISABLE"
+	}
+}
+
+// describe returns the filters that policies add.
+func describe(filters []filter) []string {
+	var out []string
+	for _, f := range filters {
+		if slices.Contains(baseFilters, f.Name) {
+			continue
+		}
+		text := f.Name[strings.LastIndex(f.Name, ".")+1:]
+		var r rbac
+		if text == "rbac" && json.Unmarshal(f.TypedConfig, &r) == nil {
+			if r.Rules != nil {
+				text += " " + cmp.Or(r.Rules.Action, "ALLOW") + " " + strings.Join(sortedKeys(r.Rules.Policies), ", ")
+			}
+			if r.ShadowRules != nil {
+				text += " shadow " + strings.Join(sortedKeys(r.ShadowRules.Policies), ", ")
+			}
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// outbound returns the routes of a listener to the Service.
+func (r resources) outbound(l listener, host string) []Outbound {
+	port := l.Address.SocketAddress.PortValue
+	for _, c := range l.chains() {
+		if m, ok := c.http(); ok && m.RDS != nil {
+			var out []Outbound
+			for _, h := range r.routes[m.RDS.RouteConfigName].VirtualHosts {
+				if h.Name == host+":"+strconv.Itoa(port) {
+					out = append(out, Outbound{Port: port, Protocol: "HTTP", Routes: httpRoutes(h, host)})
+				}
+			}
+			return out
+		}
+		if p, ok := c.tcp(); ok {
+			to, ours := targets(p.Cluster, p.WeightedClusters, host)
+			if ours {
+				return []Outbound{{Port: port, Protocol: "TCP", Routes: []Route{{To: to}}}}
+			}
+		}
+	}
+	return nil
+}
+
+func httpRoutes(h virtualHost, host string) []Route {
+	var routes []Route
+	for _, x := range h.Routes {
+		route := Route{Match: x.Match}
+		delete(route.Match, "caseSensitive")
+		route.To, _ = targets(x.Route.Cluster, x.Route.WeightedClusters, host)
+		if x.Route.Timeout != "0s" {
+			route.Timeout = x.Route.Timeout
+		}
+		if p := x.Route.RetryPolicy; p != nil {
+			route.Retries = fmt.Sprintf("%v on %v", p["numRetries"], p["retryOn"])
+			if each, ok := p["perTryTimeout"]; ok {
+				route.Retries += fmt.Sprintf(", %v each", each)
+			}
+		}
+		routes = append(routes, route)
+	}
+	return routes
+}
+
+// targets returns the destinations of a route, and whether they are of the Service.
+func targets(single string, weighted *weightedClusters, host string) (to []string, ours bool) {
+	if weighted == nil {
+		name, ours := short(single, host)
+		return []string{name}, ours
+	}
+	for _, w := range weighted.Clusters {
+		name, o := short(w.Name, host)
+		ours = ours || o
+		to = append(to, fmt.Sprintf("%s %d %%", name, w.Weight))
+	}
+	return to, ours
+}
+
+// unlimited is the value of a limit that Istio does not set.
+const unlimited = float64(4294967295)
+
+func (r resources) cluster(x cluster, name string) Cluster {
+	c := Cluster{Name: name, Type: x.Type, LoadBalancer: x.LbPolicy, OutlierDetection: x.OutlierDetection, TLS: x.tls()}
+	for _, threshold := range x.CircuitBreakers.Thresholds {
+		for key, value := range threshold {
+			if value != unlimited && key != "trackRemaining" {
+				if c.Limits == nil {
+					c.Limits = map[string]any{}
+				}
+				c.Limits[key] = value
+			}
+		}
+	}
+	for _, locality := range r.assignments[x.Name].Endpoints {
+		for _, e := range locality.LbEndpoints {
+			a := e.Endpoint.Address.SocketAddress
+			text := a.Address + ":" + strconv.Itoa(a.PortValue)
+			if mode := e.Metadata.FilterMetadata.Match.TLSMode; mode != "" {
+				text += " tlsMode " + mode
+			}
+			if e.HealthStatus != "HEALTHY" {
+				text += " " + e.HealthStatus
+			}
+			c.Endpoints = append(c.Endpoints, text)
+		}
+	}
+	slices.Sort(c.Endpoints)
+	return c
+}
+
+// tls returns how a client encrypts connections to a destination. In the automatic mode
+// it uses mutual TLS for endpoints with the tlsMode istio.
+func (x cluster) tls() string {
+	switch {
+	case len(x.TransportSocketMatches) > 0:
+		names := make([]string, 0, len(x.TransportSocketMatches))
+		for _, m := range x.TransportSocketMatches {
+			names = append(names, m.Name)
+		}
+		return strings.Join(names, ", ")
+	case x.TransportSocket == nil || x.TransportSocket.TypedConfig.CommonTLSContext == nil:
+		return "none"
+	case len(x.TransportSocket.TypedConfig.CommonTLSContext.TLSCertificateSDSSecretConfigs) > 0:
+		return "ISTIO_MUTUAL"
+	default:
+		return "SIMPLE"
+	}
+}
+
+func sortedKeys[T any](m map[string]T) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package istiod
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// Proxy is the sidecar of a pod.
+type Proxy struct {
+	Namespace, Pod, IP, ServiceAccount string
+	Labels                             map[string]string
+}
+
+// stream is the method of Envoy's aggregated discovery service
+// (envoy/service/discovery/v3/ads.proto).
+const stream = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"
+
+// typePrefix is the prefix of the types of Envoy's resources.
+const typePrefix = "type.googleapis.com/envoy.config."
+
+// The types of resources that a sidecar subscribes to.
+const (
+	clusters  = typePrefix + "cluster.v3.Cluster"
+	endpoints = typePrefix + "endpoint.v3.ClusterLoadAssignment"
+	listeners = typePrefix + "listener.v3.Listener"
+	routes    = typePrefix + "route.v3.RouteConfiguration"
+)
+
+// answerLimit is the time for which a subscription waits for the configuration.
+const answerLimit = time.Minute
+
+// Compiled returns what istiod compiles for the proxy: the ports of its pod, and the
+// routes to a Service. Host is the name of the Service in the cluster's domain.
+func (s *Server) Compiled(ctx context.Context, p Proxy, host string) (*Configuration, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerLimit)
+	defer cancel()
+	connection, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{}), grpc.MaxCallRecvMsgSize(64<<20)))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = connection.Close() }()
+	ads, err := connection.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, stream)
+	if err != nil {
+		return nil, fmt.Errorf("istiod: subscribe: %w", err)
+	}
+	node, err := p.node()
+	if err != nil {
+		return nil, err
+	}
+	subscribe := func(kind string, names ...string) error {
+		request := protowire.AppendTag(nil, 2, protowire.BytesType) // DiscoveryRequest.node
+		request = protowire.AppendBytes(request, node)
+		for _, name := range names { // resource_names
+			request = protowire.AppendString(protowire.AppendTag(request, 3, protowire.BytesType), name)
+		}
+		request = protowire.AppendString(protowire.AppendTag(request, 4, protowire.BytesType), kind) // type_url
+		if err := ads.SendMsg(request); err != nil {
+			return fmt.Errorf("istiod: subscribe to %s: %w", kind, err)
+		}
+		var response []byte
+		if err := ads.RecvMsg(&response); err != nil {
+			return fmt.Errorf("istiod: no response for %s: %w", kind, err)
+		}
+		return nil
+	}
+	if err := errors.Join(subscribe(clusters), subscribe(listeners)); err != nil {
+		return nil, err
+	}
+	id := p.Pod + "." + p.Namespace
+	d, err := s.dump(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	first := d.resources()
+	if err := errors.Join(subscribe(endpoints, first.endpointNames()...), subscribe(routes, first.routeNames()...)); err != nil {
+		return nil, err
+	}
+	if d, err = s.dump(ctx, id); err != nil {
+		return nil, err
+	}
+	return d.resources().configuration(host), nil
+}
+
+// node encodes envoy.config.core.v3.Node. The metadata are those of pilot-agent
+// (Istio, pkg/model/proxy.go).
+func (p Proxy) node() ([]byte, error) {
+	labels := map[string]any{}
+	for k, v := range p.Labels {
+		labels[k] = v
+	}
+	metadata, err := structpb.NewStruct(map[string]any{
+		"NAME": p.Pod, "NAMESPACE": p.Namespace, "LABELS": labels, "INSTANCE_IPS": p.IP, "SERVICE_ACCOUNT": p.ServiceAccount,
+		"CLUSTER_ID": "Kubernetes", "MESH_ID": "cluster.local", "ISTIO_VERSION": "1.31.0", "INTERCEPTION_MODE": "REDIRECT",
+	})
+	if err != nil {
+		return nil, err
+	}
+	encoded, err := proto.Marshal(metadata)
+	if err != nil {
+		return nil, err
+	}
+	id := fmt.Sprintf("sidecar~%s~%s.%s~%s.svc.cluster.local", p.IP, p.Pod, p.Namespace, p.Namespace)
+	node := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), id)                              // id
+	node = protowire.AppendString(protowire.AppendTag(node, 2, protowire.BytesType), p.Labels["app"]+"."+p.Namespace) // cluster
+	return protowire.AppendBytes(protowire.AppendTag(node, 3, protowire.BytesType), encoded), nil                     // metadata
+}
+
+// raw is a codec for encoded messages: Envoy's Go types are not needed.
+type raw struct{}
+
+// Name is the content type of the messages.
+func (raw) Name() string { return "proto" }
+
+// Marshal returns an encoded message.
+func (raw) Marshal(v any) ([]byte, error) {
+	b, ok := v.([]byte)
+	if !ok {
+		return nil, fmt.Errorf("istiod: message of type %T", v)
+	}
+	return b, nil
+}
+
+// Unmarshal copies an encoded message.
+func (raw) Unmarshal(data []byte, v any) error {
+	b, ok := v.(*[]byte)
+	if !ok {
+		return fmt.Errorf("istiod: message of type %T", v)
+	}
+	*b = append((*b)[:0], data...)
+	return nil
+}
