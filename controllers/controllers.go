@@ -95,7 +95,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	if err := nat.SetupWithManager(mgr, o.Workers); err != nil {
 		return err
 	}
-	auditor := &audit.Reconciler{Client: mgr.GetClient(), Jobs: o.Jobs, Interval: o.AuditInterval, Now: o.Now}
+	auditor := &audit.Reconciler{Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Jobs: o.Jobs, Interval: o.AuditInterval, Now: o.Now}
 	if err := auditor.SetupWithManager(mgr, o.Workers); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/hiddenpod"
 	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
@@ -214,15 +215,15 @@ func (r *Reconciler) targets(ctx context.Context, node string) ([]rulejob.AuditT
 	var out []rulejob.AuditTarget
 	for i := range configs.Items {
 		config := &configs.Items[i]
-		var pod corev1.Pod
-		err := r.Client.Get(ctx, client.ObjectKey{Namespace: config.Namespace, Name: config.Spec.Pod.Name}, &pod)
-		switch {
-		case apierrors.IsNotFound(err):
-			continue
-		case err != nil:
-			return nil, fmt.Errorf("read pod %s: %w", config.Spec.Pod.Name, err)
+		key := client.ObjectKey{Namespace: config.Namespace, Name: config.Spec.Pod.Name}
+		pod, _, err := hiddenpod.Find(ctx, r.Client, r.Reader, key, config.Spec.Pod.UID)
+		if err != nil {
+			return nil, err
 		}
-		if target, ok := auditable(config, &pod, node); ok {
+		if pod == nil {
+			continue
+		}
+		if target, ok := auditable(config, pod, node); ok {
 			out = append(out, target)
 		}
 	}

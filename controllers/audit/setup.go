@@ -34,6 +34,8 @@ import (
 type Reconciler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
+	// Reader reads from the API server.
+	Reader client.Reader
 	// Jobs is the installation's configuration of rule-writer Jobs.
 	Jobs rulejob.Config
 	// Interval is the time between two audits of a node.

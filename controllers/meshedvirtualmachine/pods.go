@@ -21,6 +21,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/hiddenpod"
 	"meshvm.io/meshvm/internal/launcherpod"
 )
 
@@ -77,32 +78,31 @@ func (r *Reconciler) gatherPods(ctx context.Context, s *scope) error {
 		return fmt.Errorf("list launcher pods: %w", err)
 	}
 	for _, p := range pods.Items {
-		s.addPod(p)
+		s.addPod(p, false)
 	}
 	return nil
 }
 
-// gatherHidden adds the pods of PodNATConfigurations that gatherPods did not find,
-// because a user has removed the labels by which KubeVirt and the operator's cache
-// select virt-launcher pods, or because the guest has become foreign. They are read
-// from the API server, so that the rules of a pod are never pruned while the pod runs.
+// gatherHidden adds the pods of PodNATConfigurations and of the status that gatherPods did
+// not find, because a user has removed the labels by which KubeVirt and the operator's
+// cache select virt-launcher pods, or because the guest has become foreign. So the rules
+// of a pod are never pruned while the pod runs, and a PodNATConfiguration that a user has
+// deleted is created again.
 func (r *Reconciler) gatherHidden(ctx context.Context, s *scope) error {
 	if s.vmi == nil {
 		return nil
 	}
-	for _, c := range s.nats {
-		if s.hasPod(&c) || !metav1.IsControlledBy(&c, s.mvm) {
+	for target, programmed := range s.knownPods() {
+		if slices.ContainsFunc(s.pods, func(p corev1.Pod) bool { return p.UID == target.UID }) {
 			continue
 		}
-		var pods corev1.PodList
-		named := client.MatchingFields{"metadata.name": c.Spec.Pod.Name}
-		if err := r.Reader.List(ctx, &pods, client.InNamespace(s.mvm.Namespace), named); err != nil {
-			return fmt.Errorf("read the pod of %s: %w", c.Name, err)
+		key := client.ObjectKey{Namespace: s.mvm.Namespace, Name: target.Name}
+		pod, _, err := hiddenpod.Find(ctx, r.Client, r.Reader, key, target.UID)
+		if err != nil {
+			return err
 		}
-		for _, p := range pods.Items {
-			if p.UID == c.Spec.Pod.UID {
-				s.addPod(p)
-			}
+		if pod != nil {
+			s.addPod(*pod, programmed)
 		}
 	}
 	if s.foreign && len(s.pods) == 0 {
@@ -111,10 +111,29 @@ func (r *Reconciler) gatherHidden(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// addPod adds a live pod that the guest's VirtualMachineInstance controls.
-func (s *scope) addPod(p corev1.Pod) {
+// knownPods returns the pods in the status, unless the guest is foreign, and the pods that
+// have a PodNATConfiguration of the object, which are programmed.
+func (s *scope) knownPods() map[v1alpha1.PodTarget]bool {
+	programmed := map[v1alpha1.PodTarget]bool{}
+	if !s.foreign {
+		for _, p := range s.mvm.Status.Pods {
+			programmed[v1alpha1.PodTarget{Name: p.Name, UID: p.UID}] = false
+		}
+	}
+	for _, c := range s.nats {
+		if metav1.IsControlledBy(&c, s.mvm) {
+			programmed[c.Spec.Pod] = true
+		}
+	}
+	return programmed
+}
+
+// addPod adds a live pod that the guest's VirtualMachineInstance controls. A programmed pod
+// whose owner reference a user has removed keeps its rules.
+func (s *scope) addPod(p corev1.Pod, programmed bool) {
 	ref := metav1.GetControllerOf(&p)
-	if ref == nil || ref.UID != s.vmi.UID || launcherpod.Ended(&p) || launcherpod.IsTemporary(&p) {
+	controlled := ref == nil && programmed || ref != nil && ref.UID == s.vmi.UID
+	if !controlled || launcherpod.Ended(&p) || launcherpod.IsTemporary(&p) {
 		return
 	}
 	s.pods = append(s.pods, p)

@@ -25,7 +25,7 @@ import (
 // The pod of the PodNATConfiguration is hidden from the cache.
 func TestPodsKnown(t *testing.T) {
 	scheme := runtime.NewScheme()
-	if err := kubevirtv1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(kubevirtv1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	mvm, vmi := world().mvm, builders.VMI("web").Obj()

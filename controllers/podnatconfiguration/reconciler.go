@@ -17,6 +17,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/hiddenpod"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -42,6 +43,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return ctrl.Result{}, err
 	}
 	defer func() {
+		if s.hidden && result.IsZero() {
+			result.RequeueAfter = hiddenpod.Retry
+		}
 		s.writeStatus()
 		if patchErr := conditions.PatchStatus(ctx, r.Client, s.before, s.config); patchErr != nil {
 			err = errors.Join(err, patchErr)
@@ -56,7 +60,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	case err != nil:
 		return ctrl.Result{}, err
 	case left:
-		return r.dropLeftover(ctx, s)
+		return ctrl.Result{}, r.dropLeftover(ctx, s)
 	}
 	r.findDrift(s)
 	if err := r.dropJobs(ctx, s); err != nil {
@@ -163,9 +167,6 @@ func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error
 		return ctrl.Result{}, err
 	}
 	if deleted && s.alive() && s.nodeUp() {
-		if s.hidden {
-			return ctrl.Result{RequeueAfter: hiddenRetry}, nil
-		}
 		// The watch reports when the pod has terminated.
 		return ctrl.Result{}, nil
 	}

@@ -13,11 +13,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/hiddenpod"
 	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
@@ -32,7 +32,7 @@ type scope struct {
 	config, before *v1alpha1.PodNATConfiguration
 
 	// pod is the virt-launcher pod with the UID of the spec, or nil if it does not
-	// exist. hidden is set when it is not in the cache (hiddenPod).
+	// exist. hidden is set when it is not in the cache.
 	pod    *corev1.Pod
 	hidden bool
 	// paused is set when the MeshedVirtualMachine of the configuration is paused.
@@ -68,7 +68,9 @@ type scope struct {
 
 // gather reads the pod, its node, and the Jobs with their pods.
 func (r *Reconciler) gather(ctx context.Context, s *scope) error {
-	if err := r.gatherPod(ctx, s); err != nil {
+	var err error
+	key := types.NamespacedName{Namespace: s.config.Namespace, Name: s.config.Spec.Pod.Name}
+	if s.pod, s.hidden, err = hiddenpod.Find(ctx, r.Client, r.Reader, key, s.config.Spec.Pod.UID); err != nil {
 		return err
 	}
 	if s.pod != nil && s.pod.Spec.NodeName != "" {
@@ -87,25 +89,6 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 		return err
 	}
 	return r.gatherJobs(ctx, s)
-}
-
-// gatherPod reads the pod. Before the rules of a pod are considered gone with it, the pod
-// is also read from the API server.
-func (r *Reconciler) gatherPod(ctx context.Context, s *scope) error {
-	var pod corev1.Pod
-	err := r.Client.Get(ctx, types.NamespacedName{Namespace: s.config.Namespace, Name: s.config.Spec.Pod.Name}, &pod)
-	switch {
-	case err == nil && pod.UID == s.config.Spec.Pod.UID:
-		s.pod = &pod
-		return nil
-	case client.IgnoreNotFound(err) != nil:
-		return fmt.Errorf("read pod %s: %w", s.config.Spec.Pod.Name, err)
-	case s.config.DeletionTimestamp.IsZero() || !controllerutil.ContainsFinalizer(s.config, v1alpha1.FinalizerRules):
-		return nil
-	}
-	s.pod, err = r.hiddenPod(ctx, s.config)
-	s.hidden = s.pod != nil
-	return err
 }
 
 func (r *Reconciler) gatherJobs(ctx context.Context, s *scope) error {
@@ -140,7 +123,7 @@ func (r *Reconciler) buildRequest(s *scope) error {
 	case !launcherpod.IsLauncher(s.pod):
 		s.invalid = &validate.Invalid{
 			Reason: v1alpha1.ReasonNotALauncherPod, Field: "spec.pod.name",
-			Message: "the pod is not a virt-launcher pod of KubeVirt: only the operator creates PodNATConfigurations",
+			Message: "the pod is not a virt-launcher pod of KubeVirt: no VirtualMachineInstance controls it, or it uses the host's network",
 		}
 		return nil
 	case !s.hasProxy():

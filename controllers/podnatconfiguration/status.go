@@ -11,6 +11,8 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/drift"
+	"meshvm.io/meshvm/internal/hiddenpod"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
@@ -90,8 +92,16 @@ func (s *scope) targetCondition() conditions.Condition {
 	case s.jobResult != nil && s.jobResult.TargetGone:
 		return conditions.False(t, v1alpha1.ReasonTargetGone, s.jobResult.Message)
 	default:
-		return conditions.True(t, v1alpha1.ReasonResolved, "the pod has a network namespace on node "+s.pod.Spec.NodeName)
+		return conditions.True(t, v1alpha1.ReasonResolved, "the pod has a network namespace on node "+s.pod.Spec.NodeName+s.unwatched())
 	}
+}
+
+// unwatched describes a pod whose changes the operator does not watch.
+func (s *scope) unwatched() string {
+	if !s.hidden || launcherpod.HasLabel(s.pod) {
+		return ""
+	}
+	return fmt.Sprintf("; the pod does not have KubeVirt's label of virt-launcher pods, so the operator reads it only every %s", hiddenpod.Retry)
 }
 
 func (s *scope) programmedCondition() conditions.Condition {

@@ -88,8 +88,12 @@ func TestWriteStatus(t *testing.T) {
 		"pod terminated":     {[]func(*scope){func(s *scope) { s.pod.Status.Phase = corev1.PodFailed }}, "TargetResolved=False/TargetGone"},
 		"node down":          {[]func(*scope){func(s *scope) { s.node = builders.Node("node-a", false) }}, "TargetResolved=False/NodeNotReady Reconciling=True"},
 		"node deleted":       {[]func(*scope){func(s *scope) { s.node = nil }}, "TargetResolved=False/NodeNotReady"},
+		"a hidden pod": {
+			[]func(*scope){func(s *scope) { s.hidden, s.pod.Labels = true, nil }},
+			"Accepted=True/Accepted TargetResolved=True/Resolved",
+		},
 		"not a virt-launcher pod": {
-			[]func(*scope){func(s *scope) { s.pod.Labels["kubevirt.io"] = "virt-api" }},
+			[]func(*scope){func(s *scope) { s.pod.OwnerReferences = nil }},
 			"Accepted=False/NotALauncherPod Programmed=False/NotALauncherPod Ready=False/NotALauncherPod Stalled=True",
 		},
 		"the proxy's own port": {

@@ -32,21 +32,20 @@ func Labels() map[string]string { return map[string]string{kubevirtv1.AppLabel: 
 // user who can create pods can set it: see IsLauncher.
 func HasLabel(p *corev1.Pod) bool { return p.Labels[kubevirtv1.AppLabel] == appValue }
 
-// IsLauncher reports whether KubeVirt created the pod to run a guest: the label,
-// and a controlling VirtualMachineInstance whose UID equals the label
-// kubevirt.io/created-by. KubeVirt never uses the host's network for such a pod.
-func IsLauncher(p *corev1.Pod) bool {
-	if !HasLabel(p) || p.Spec.HostNetwork {
-		return false
-	}
-	ref := metav1.GetControllerOf(p)
-	return ref != nil && ref.Kind == "VirtualMachineInstance" &&
-		strings.HasPrefix(ref.APIVersion, kubevirtv1.GroupVersion.Group+"/") && ref.UID == CreatedBy(p)
-}
+// IsLauncher reports whether a VirtualMachineInstance controls the pod. KubeVirt never
+// uses the host's network for such a pod. Labels do not decide, because a user can remove
+// them while the guest runs.
+func IsLauncher(p *corev1.Pod) bool { return !p.Spec.HostNetwork && ControllingGuest(p) != "" }
 
-// CreatedBy returns the UID of the VirtualMachineInstance in the pod's label
-// kubevirt.io/created-by, or an empty UID.
-func CreatedBy(p *corev1.Pod) types.UID { return types.UID(p.Labels[kubevirtv1.CreatedByLabel]) }
+// ControllingGuest returns the UID of the VirtualMachineInstance that controls the pod, or
+// an empty UID.
+func ControllingGuest(p *corev1.Pod) types.UID {
+	ref := metav1.GetControllerOf(p)
+	if ref == nil || ref.Kind != "VirtualMachineInstance" || !strings.HasPrefix(ref.APIVersion, kubevirtv1.GroupVersion.Group+"/") {
+		return ""
+	}
+	return ref.UID
+}
 
 // GuestName is the name of the VirtualMachineInstance that controls the pod, which
 // is the name of its MeshedVirtualMachine; for a pod without such a controller, the

@@ -24,18 +24,15 @@ func TestIsLauncher(t *testing.T) {
 	}{
 		"created by KubeVirt":             {func(*corev1.Pod) {}, true},
 		"another version of KubeVirt":     {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "kubevirt.io/v1alpha3" }, true},
-		"no label":                        {func(p *corev1.Pod) { delete(p.Labels, kubevirtv1.AppLabel) }, false},
-		"another component of KubeVirt":   {func(p *corev1.Pod) { p.Labels[kubevirtv1.AppLabel] = "virt-handler" }, false},
+		"a label was removed":             {func(p *corev1.Pod) { delete(p.Labels, kubevirtv1.AppLabel) }, true},
+		"a label was changed":             {func(p *corev1.Pod) { p.Labels[kubevirtv1.AppLabel] = "virt-handler" }, true},
+		"all labels were removed":         {func(p *corev1.Pod) { p.Labels = nil }, true},
 		"no owner":                        {func(p *corev1.Pod) { p.OwnerReferences = nil }, false},
 		"an owner that is not controller": {func(p *corev1.Pod) { p.OwnerReferences[0].Controller = nil }, false},
 		"an owner of another kind":        {func(p *corev1.Pod) { p.OwnerReferences[0].Kind = "VirtualMachine" }, false},
 		"an owner of another group":       {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "example.com/v1" }, false},
 		"a group with the same prefix":    {func(p *corev1.Pod) { p.OwnerReferences[0].APIVersion = "kubevirt.io.example.com/v1" }, false},
-		"another guest as creator":        {func(p *corev1.Pod) { p.Labels[kubevirtv1.CreatedByLabel] = "other" }, false},
 		"the host's network":              {func(p *corev1.Pod) { p.Spec.HostNetwork = true }, false},
-		"no creator, no UID": {func(p *corev1.Pod) {
-			delete(p.Labels, kubevirtv1.CreatedByLabel)
-		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := b.LauncherPod(b.VMI("web").Obj(), "abcde").Obj()
@@ -130,8 +127,8 @@ func TestDataPlane(t *testing.T) {
 
 func TestTemporaryPods(t *testing.T) {
 	pod := b.LauncherPod(b.VMI("web").Obj(), "abcde").Obj()
-	if launcherpod.IsTemporary(pod) || launcherpod.CreatedBy(pod) != types.UID(pod.Labels[kubevirtv1.CreatedByLabel]) {
-		t.Errorf("a guest's pod: temporary %t, created by %s", launcherpod.IsTemporary(pod), launcherpod.CreatedBy(pod))
+	if launcherpod.IsTemporary(pod) || launcherpod.ControllingGuest(pod) != types.UID(pod.Labels[kubevirtv1.CreatedByLabel]) {
+		t.Errorf("a guest's pod: temporary %t, controlled by %s", launcherpod.IsTemporary(pod), launcherpod.ControllingGuest(pod))
 	}
 	pod.Annotations = map[string]string{kubevirtv1.EphemeralProvisioningObject: "true"}
 	if !launcherpod.IsTemporary(pod) {

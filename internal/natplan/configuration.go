@@ -116,7 +116,7 @@ func checkPod(mvm *v1alpha1.MeshedVirtualMachine, f Facts) error {
 		return validate.Invalidf(v1alpha1.ReasonNotALauncherPod, path, "the pod is not in the namespace of the MeshedVirtualMachine")
 	case !launcherpod.IsLauncher(f.Pod):
 		return validate.Invalidf(v1alpha1.ReasonNotALauncherPod, path, "the pod is not a virt-launcher pod")
-	case launcherpod.CreatedBy(f.Pod) != f.VMI.UID:
+	case launcherpod.ControllingGuest(f.Pod) != f.VMI.UID:
 		return validate.Invalidf(v1alpha1.ReasonNotALauncherPod, path, "the pod belongs to another VirtualMachineInstance")
 	default:
 		return nil

@@ -187,6 +187,8 @@ func TestConfigurationSpecRejects(t *testing.T) {
 	bridged := b.VMI("web").Interfaces(
 		[]kubevirtv1.Interface{b.Bridge("default")}, []kubevirtv1.Network{{Name: "default", NetworkSource: b.PodNetwork("")}},
 	).Obj()
+	withoutOwner := pod.DeepCopy()
+	withoutOwner.OwnerReferences = nil
 	foreign := pod.DeepCopy()
 	foreign.Namespace = "other"
 	for name, tc := range map[string]struct {
@@ -199,7 +201,7 @@ func TestConfigurationSpecRejects(t *testing.T) {
 		"no pod":                  {mvm: mvm, facts: natplan.Facts{VMI: vmi}, is: natplan.ErrIncompleteFacts},
 		"no VMI":                  {mvm: mvm, facts: natplan.Facts{Pod: pod}, is: natplan.ErrIncompleteFacts},
 		"other namespace":         {mvm: mvm, facts: natplan.Facts{Pod: foreign, VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
-		"not a virt-launcher pod": {mvm: mvm, facts: natplan.Facts{Pod: b.LauncherPod(vmi, "a").Label("kubevirt.io", "x").Obj(), VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
+		"not a virt-launcher pod": {mvm: mvm, facts: natplan.Facts{Pod: withoutOwner, VMI: vmi}, want: v1alpha1.ReasonNotALauncherPod},
 		"pod of former VMI":       {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").UID("new").Obj()}, want: v1alpha1.ReasonNotALauncherPod},
 		"bridge":                  {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: bridged}, want: v1alpha1.ReasonBridgeBinding},
 		"guest network":           {mvm: mvm, facts: natplan.Facts{Pod: pod, VMI: b.VMI("web").NetworkCIDR("x").Obj()}, want: v1alpha1.ReasonInvalidCIDR},

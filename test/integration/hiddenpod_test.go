@@ -3,10 +3,14 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/ruleio"
@@ -52,10 +56,11 @@ func TestOrphanOfHiddenPod(t *testing.T) {
 }
 
 // TestDeletedRulesOfHiddenPod deletes the PodNATConfiguration of a hidden pod. A Job
-// removes the rules from the running pod before the finalizer is removed.
+// removes the rules from the running pod before the finalizer is removed, and then the
+// operator creates the PodNATConfiguration again, as for a pod that is not hidden.
 func TestDeletedRulesOfHiddenPod(t *testing.T) {
 	s := start(t)
-	_, pod, nat := s.hidePod()
+	o, pod, nat := s.hidePod()
 	if err := s.Delete(s.Context(), nat); err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +68,66 @@ func TestDeletedRulesOfHiddenPod(t *testing.T) {
 	if got := request.Targets[0].PodUID; got != string(pod.UID) {
 		t.Errorf("the rules of pod %s are removed, want %s", got, pod.UID)
 	}
-	s.eventually("the PodNATConfiguration is deleted", func() error {
-		return gone(s.Get(s.Context(), client.ObjectKeyFromObject(nat), &v1alpha1.PodNATConfiguration{}))
+	again := &v1alpha1.PodNATConfiguration{}
+	s.eventually("another PodNATConfiguration exists", func() error {
+		if err := s.Get(s.Context(), client.ObjectKeyFromObject(nat), again); err != nil {
+			return err
+		}
+		if again.UID == nat.UID {
+			return errors.New("the earlier one still exists")
+		}
+		return nil
 	})
+	s.runWriter(again.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
+}
+
+// TestHiddenPodIsAudited checks that the status of a hidden pod remains true: the pod is
+// reported as found, its rules are audited, lost rules are reported in the metrics, and
+// they are repaired.
+func TestHiddenPodIsAudited(t *testing.T) {
+	s := start(t, every(time.Second))
+	o, pod, nat := s.hidePod()
+	kernel := s.answerAudits()
+	// Nothing changes until an audit reads the rules of the pod.
+	s.awaitCounters(pod, 0)
+	got := s.awaitNAT(pod, want{v1alpha1.ConditionTargetResolved, yes, v1alpha1.ReasonResolved}, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	if c := meta.FindStatusCondition(got.Status.Conditions, string(v1alpha1.ConditionTargetResolved)); !strings.Contains(c.Message, "label") {
+		t.Errorf("the message does not name the label: %s", c.Message)
+	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
+	kernel.become("the table is missing", ruleio.Counters{})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonDrifted})
+	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	kernel.become("", ruleio.Counters{})
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
+}
+
+// TestPodWithoutOwnerKeepsRules removes the owner reference of a virt-launcher pod, as a
+// user with the role "edit" can. The rules of the running pod stay, and the status reports
+// the pod.
+func TestPodWithoutOwnerKeepsRules(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	pod := s.converge(o)
+	nat := s.awaitNAT(pod)
+	before := &corev1.Pod{}
+	if err := s.Get(s.Context(), client.ObjectKeyFromObject(pod), before); err != nil {
+		t.Fatal(err)
+	}
+	after := before.DeepCopy()
+	after.OwnerReferences = nil
+	if err := s.Patch(s.Context(), after, client.MergeFrom(before)); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonNotALauncherPod})
+	s.quiet()
+	if live := s.onlyNAT(); live.UID != nat.UID || !live.DeletionTimestamp.IsZero() {
+		t.Error("the PodNATConfiguration of a running pod was deleted")
+	}
+	if n := len(s.jobs(nat.UID)); n != 0 {
+		t.Errorf("%d Jobs run for a pod without an owner", n)
+	}
 }
 
 // TestDeletedGuestOfHiddenPod deletes the MeshedVirtualMachine of a hidden pod. The rules
