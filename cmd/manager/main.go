@@ -110,10 +110,16 @@ func (p *program) run(ctx context.Context, restart func()) error {
 		return fmt.Errorf("get the configuration of the API server client: %w", err)
 	}
 	cfg.RateLimiter = &p.limiter
-	mgr, err := ctrl.NewManager(cfg, p.options())
+	options := p.options()
+	election, err := p.addElection(cfg, &options)
+	if err != nil {
+		return err
+	}
+	mgr, err := ctrl.NewManager(cfg, options)
 	if err != nil {
 		return fmt.Errorf("create the manager: %w", err)
 	}
+	election.mgr = mgr
 	if err := p.servers.start(ctx, mgr); err != nil {
 		return err
 	}
@@ -164,7 +170,7 @@ func (p *program) options() manager.Options {
 		Client:                  controllers.ClientOptions(),
 		HealthProbeBindAddress:  p.config.Health.BindAddress,
 		LeaderElection:          election.Mode == configv1alpha1.Enabled,
-		LeaderElectionID:        "manager.meshvm.io",
+		LeaderElectionID:        leaseName,
 		LeaderElectionNamespace: p.namespace,
 		LeaseDuration:           seconds(election.LeaseDurationSeconds),
 		RenewDeadline:           seconds(election.RenewDeadlineSeconds),
