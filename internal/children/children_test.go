@@ -175,9 +175,26 @@ func TestDesiredGolden(t *testing.T) {
 			if diff := cmp.Diff(before.Spec.VirtualMachine, in.MVM.Spec.VirtualMachine); diff != "" {
 				t.Errorf("the input was changed (-before +after):\n%s", diff)
 			}
-			golden(t, filepath.Join("testdata", strings.ReplaceAll(name, " ", "-")+".yaml"), objects)
+			file := strings.ReplaceAll(name, " ", "-") + ".yaml"
+			golden(t, filepath.Join("testdata", file), objects)
+			if len(in.LauncherPods) > 0 {
+				golden(t, filepath.Join("testdata", "pods", file), podLabels(in.LauncherPods))
+			}
 		})
 	}
+}
+
+// podLabels returns the names and labels of pods. The test of istiod reads them from the
+// golden files.
+func podLabels(pods []corev1.Pod) []children.Object {
+	var objects []children.Object
+	for i := range pods {
+		objects = append(objects, &metav1.PartialObjectMetadata{
+			TypeMeta:   pods[i].TypeMeta,
+			ObjectMeta: metav1.ObjectMeta{Namespace: pods[i].Namespace, Name: pods[i].Name, Labels: pods[i].Labels},
+		})
+	}
+	return objects
 }
 
 func golden(t *testing.T, path string, objects []children.Object) {

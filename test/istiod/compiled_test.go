@@ -117,8 +117,7 @@ func TestCompiled(t *testing.T) {
 	for i, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
 			sub := &suite{T: t, Client: s.Client, server: s.server}
-			// Pods have addresses of their own, because a proxy has one listener per address.
-			sub.compare(file, fmt.Sprintf("10.244.%d.8", i), fmt.Sprintf("10.244.%d.9", i))
+			sub.compare(file, i)
 		})
 	}
 }
@@ -129,27 +128,56 @@ type compiled struct {
 	Client *istiod.Configuration `json:"client"`
 }
 
+// addresses are the addresses of the pods of a case: a client, and at most two pods of the
+// guest. A proxy has one listener per address, so no other case has these.
+func addresses(n int) (client string, guest []string) {
+	return fmt.Sprintf("10.244.%d.9", n), []string{fmt.Sprintf("10.244.%d.1", n), fmt.Sprintf("10.244.%d.2", n)}
+}
+
+// guestPods returns the labels of the guest's pods: those of the template, with the
+// version of the live pods of the case.
+func guestPods(t *testing.T, file string, template map[string]string) []map[string]string {
+	t.Helper()
+	live := filepath.Join(filepath.Dir(file), "pods", filepath.Base(file))
+	if _, err := os.Stat(live); errors.Is(err, os.ErrNotExist) {
+		return []map[string]string{template}
+	}
+	var all []map[string]string
+	for _, pod := range objects(t, live, "") {
+		labels := maps.Clone(template)
+		delete(labels, "version")
+		if version, ok := pod.GetLabels()["version"]; ok {
+			labels["version"] = version
+		}
+		all = append(all, labels)
+	}
+	return all
+}
+
 // compare compares the configuration of one case.
-func (s *suite) compare(file, guestIP, clientIP string) {
+func (s *suite) compare(file string, n int) {
 	s.Helper()
 	namespace := "case-" + strings.TrimSuffix(filepath.Base(file), ".yaml")
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
-	var labels map[string]string
+	var template map[string]string
 	for _, o := range objects(s.T, file, namespace) {
 		switch o.GetKind() {
 		case "VirtualMachine":
 			var err error
-			if labels, _, err = unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels"); err != nil {
+			if template, _, err = unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels"); err != nil {
 				s.Fatal(err)
 			}
-			labels["vmi.kubevirt.io/id"] = o.GetName()
+			template["vmi.kubevirt.io/id"] = o.GetName()
 		case "PodNATConfiguration":
 		default:
 			s.create(o)
 		}
 	}
-	labels = injected(labels)
-	s.pod(namespace, "guest", guestIP, labels)
+	clientIP, guestIPs := addresses(n)
+	guests := guestPods(s.T, file, injected(template))
+	for i, labels := range guests {
+		s.pod(namespace, fmt.Sprintf("guest-%d", i+1), guestIPs[i], labels)
+	}
 	client := injected(map[string]string{"app": "client"})
 	s.pod(namespace, "client", clientIP, client)
 
@@ -157,7 +185,7 @@ func (s *suite) compare(file, guestIP, clientIP string) {
 	golden := filepath.Join("testdata", filepath.Base(file))
 	read := func() string {
 		s.Helper()
-		inside, err := s.server.Compiled(s.Context(), istiod.Proxy{Namespace: namespace, Pod: "guest", IP: guestIP, Labels: labels}, host)
+		inside, err := s.server.Compiled(s.Context(), istiod.Proxy{Namespace: namespace, Pod: "guest-1", IP: guestIPs[0], Labels: guests[0]}, host)
 		if err != nil {
 			s.Fatal(err)
 		}
@@ -170,7 +198,7 @@ func (s *suite) compare(file, guestIP, clientIP string) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		return strings.ReplaceAll(string(text), guestIP, "guest")
+		return strings.NewReplacer(guestIPs[0], "guest-1", guestIPs[1], "guest-2").Replace(string(text))
 	}
 	if *update {
 		text := read()

@@ -148,7 +148,7 @@ func describe(filters []filter) []string {
 			continue
 		}
 		text := f.Name[strings.LastIndex(f.Name, ".")+1:]
-		var r rbac
+		var r authorization
 		if text == "rbac" && json.Unmarshal(f.TypedConfig, &r) == nil {
 			if r.Rules != nil {
 				text += " " + cmp.Or(r.Rules.Action, "ALLOW") + " " + strings.Join(sortedKeys(r.Rules.Policies), ", ")

@@ -128,8 +128,8 @@ type weightedClusters struct {
 	} `json:"clusters"`
 }
 
-// rbac is the configuration of the filters rbac of connections and of requests.
-type rbac struct {
+// authorization is the configuration of the filters `rbac` of connections and of requests.
+type authorization struct {
 	Rules *struct {
 		Action   string                     `json:"action"`
 		Policies map[string]json.RawMessage `json:"policies"`

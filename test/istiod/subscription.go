@@ -115,7 +115,7 @@ func (p Proxy) node() ([]byte, error) {
 	return protowire.AppendBytes(protowire.AppendTag(node, 3, protowire.BytesType), encoded), nil                     // metadata
 }
 
-// raw is a codec for encoded messages: Envoy's Go types are not needed.
+// raw passes encoded messages on: Envoy's Go types are not needed.
 type raw struct{}
 
 // Name is the content type of the messages.
@@ -130,7 +130,7 @@ func (raw) Marshal(v any) ([]byte, error) {
 	return b, nil
 }
 
-// Unmarshal copies an encoded message.
+// `Unmarshal` copies an encoded message.
 func (raw) Unmarshal(data []byte, v any) error {
 	b, ok := v.(*[]byte)
 	if !ok {
