@@ -53,7 +53,9 @@ func (r *Reconciler) dropLeftover(ctx context.Context, s *scope) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete an object of a pod that does not exist: %w", err)
 	}
-	ctrl.LoggerFrom(ctx).Info("Deleted PodNATConfiguration without a pod and without a MeshedVirtualMachine", "pod", s.config.Spec.Pod.Name)
+	if err == nil {
+		ctrl.LoggerFrom(ctx).Info("Deleted PodNATConfiguration without a pod and without a MeshedVirtualMachine", "pod", s.config.Spec.Pod.Name)
+	}
 	return nil
 }
 

@@ -207,10 +207,13 @@ func (r *Reconciler) patchFinalizer(ctx context.Context, s *scope, change func(c
 	changed := s.before.DeepCopy()
 	change(changed, v1alpha1.FinalizerRules)
 	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Patch(ctx, changed, patch); client.IgnoreNotFound(err) != nil {
+	err := r.Client.Patch(ctx, changed, patch)
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("patch finalizer: %w", err)
 	}
-	ctrl.LoggerFrom(ctx).Info("Patched finalizer", "finalizers", changed.Finalizers)
+	if err == nil {
+		ctrl.LoggerFrom(ctx).Info("Patched finalizer", "finalizers", changed.Finalizers)
+	}
 	// The status patch of this reconcile is computed against the object as it is
 	// stored now.
 	s.before = changed
