@@ -71,7 +71,7 @@ func TestReload(t *testing.T) {
 					t.Errorf("event %q does not contain %q", got, part)
 				}
 			}
-		case <-time.After(30 * time.Second):
+		case <-time.After(2 * time.Minute):
 			t.Fatalf("no event with %q", parts)
 		}
 	}

@@ -31,8 +31,7 @@ func TestRepairWithFailedWrites(t *testing.T) {
 				kernel.become("the table is missing", ruleio.Counters{})
 				f := &fault{at: at, committed: committed}
 				s.calls.reset(f)
-				s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
-				kernel.become("", ruleio.Counters{})
+				s.repair(kernel, nat.UID, ruleio.Counters{})
 				s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 				s.awaitNoJobs(nat)
 				s.awaitAudits(kernel, 1)

@@ -17,6 +17,8 @@ import (
 type recorder struct {
 	mu     sync.Mutex
 	counts map[string]int
+	// succeeded are the counts of requests without an error.
+	succeeded map[string]int
 	// patched are the numbers of successful patches by the path of the object.
 	patched map[string]int
 	writes  int
@@ -42,8 +44,8 @@ func (r *recorder) wrap(next http.RoundTripper) http.RoundTripper {
 			return nil, errInjected
 		}
 		response, err := next.RoundTrip(req)
-		if err == nil && req.Method == http.MethodPatch && response.StatusCode < http.StatusMultipleChoices {
-			r.notePatch(req.URL.Path)
+		if err == nil && response.StatusCode < http.StatusMultipleChoices {
+			r.noteSuccess(verb, resource, req)
 		}
 		if fail && err == nil {
 			_ = response.Body.Close()
@@ -128,7 +130,7 @@ func (r *recorder) note(verb, resource string) (fail, committed bool) {
 func (r *recorder) reset(f *fault) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.counts, r.writes, r.fault = map[string]int{}, 0, f
+	r.counts, r.succeeded, r.writes, r.fault = map[string]int{}, map[string]int{}, 0, f
 }
 
 func (r *recorder) writeCount() int {
@@ -144,11 +146,11 @@ func (r *recorder) count(verb, resource string) int {
 	return r.counts[verb+" "+resource]
 }
 
-// countWrites returns the number of writes to the selected resources.
+// countWrites returns the number of successful writes to the selected resources.
 func (r *recorder) countWrites(selected func(resource string) bool) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for key, count := range r.counts {
+	for key, count := range r.succeeded {
 		verb, resource, _ := strings.Cut(key, " ")
 		if !slices.Contains(readVerbs, verb) && selected(resource) {
 			n += count
@@ -157,13 +159,20 @@ func (r *recorder) countWrites(selected func(resource string) bool) (n int) {
 	return n
 }
 
-func (r *recorder) notePatch(path string) {
+func (r *recorder) noteSuccess(verb, resource string, req *http.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.succeeded == nil {
+		r.succeeded = map[string]int{}
+	}
+	r.succeeded[verb+" "+resource]++
+	if req.Method != http.MethodPatch {
+		return
+	}
 	if r.patched == nil {
 		r.patched = map[string]int{}
 	}
-	r.patched[path]++
+	r.patched[req.URL.Path]++
 }
 
 // patches returns the number of successful patches, including applies, of an object.

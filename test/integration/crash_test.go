@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -15,30 +16,35 @@ import (
 // reaches the API server and after it was committed. The end state must be the
 // same each time.
 func TestConvergenceWithFailedWrites(t *testing.T) {
-	fresh := func(t *testing.T, f *fault) (map[string]any, int) {
+	fresh := func(t *testing.T, f *fault) (*suite, *v1alpha1.MeshedVirtualMachine) {
 		t.Helper()
 		s := start(t)
 		s.calls.reset(f)
 		o := s.web()
 		s.converge(o)
 		s.quiet()
-		writes := s.calls.writeCount()
 		if f != nil && !f.done {
 			// The number of status patches differs between runs.
 			t.Skipf("fewer than %d writes: none failed", f.at) //nolint:forbidigo // A property of the run.
 		}
-		return s.endState(o), writes
+		return s, o
 	}
 	var reference map[string]any
 	writes := 0
-	t.Run("no write fails", func(t *testing.T) { reference, writes = fresh(t, nil) })
+	t.Run("no write fails", func(t *testing.T) {
+		s, o := fresh(t, nil)
+		reference, writes = s.endState(o), s.calls.writeCount()
+	})
 	for at := 1; at <= writes; at++ {
 		for _, committed := range []bool{false, true} {
 			t.Run(fmt.Sprintf("write %d of %d, committed %v", at, writes, committed), func(t *testing.T) {
-				got, _ := fresh(t, &fault{at: at, committed: committed})
-				if diff := cmp.Diff(reference, got); diff != "" {
-					t.Errorf("different end state:\n%s", diff)
-				}
+				s, o := fresh(t, &fault{at: at, committed: committed})
+				s.eventually("the end state is the same", func() error { // The failed write is repeated after a delay.
+					if diff := cmp.Diff(reference, s.endState(o)); diff != "" {
+						return errors.New(diff)
+					}
+					return nil
+				})
 			})
 		}
 	}

@@ -64,6 +64,21 @@ func (s *suite) quiet() {
 	})
 }
 
+// atRest checks that the operator stops writing. A last write can follow a pause, for
+// example after the garbage collector has deleted a pod.
+func (s *suite) atRest() {
+	s.Helper()
+	s.quiet()
+	for range 5 {
+		s.calls.reset(nil)
+		s.quiet()
+		if s.calls.writeCount() == 0 {
+			return
+		}
+	}
+	s.Errorf("%d writes at rest:\n%s", s.calls.writeCount(), s.calls.table())
+}
+
 // reconciles returns the number of reconciles of the controllers with this name
 // in this process, from the metrics of controller-runtime.
 func (s *suite) reconciles(controller string) float64 {

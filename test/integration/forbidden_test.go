@@ -70,6 +70,7 @@ func TestMissingPermission(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	s.awaitPermission(user, "meshvm.io", "meshedvirtualmachines")
 	s.config.Impersonate = rest.ImpersonationConfig{UserName: user}
 	s.restart()
 	o := s.web()

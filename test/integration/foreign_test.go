@@ -97,9 +97,7 @@ func TestGuestOfForeignVirtualMachine(t *testing.T) {
 		})
 		s.runWriter(s.awaitNAT(pod).UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 		s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
-		if err := s.allOwned(o.Name); err != nil {
-			t.Error(err)
-		}
+		s.eventually("the MeshedVirtualMachine controls its children", func() error { return s.allOwned(o.Name) })
 		// The labels of the guest, and therefore those of its pods, are older.
 		got := s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyEffective, no, v1alpha1.ReasonPodLabelsChanged})
 		message := meta.FindStatusCondition(got.Status.Conditions, string(v1alpha1.ConditionMeshPolicyEffective)).Message

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -48,14 +48,7 @@ func (s *suite) serveGate() (stop func()) {
 	if err := yaml.UnmarshalStrict(text, &config); err != nil {
 		s.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		s.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		s.Fatal(err)
-	}
+	port := freePort(s.T)
 	issuer, dir := newIssuer(s.T), s.TempDir()
 	mount(s.T, dir, "1", issuer, time.Hour)
 	hook := &config.Webhooks[0]
@@ -69,6 +62,7 @@ func (s *suite) serveGate() (stop func()) {
 		if err := s.Delete(context.WithoutCancel(s.Context()), &config); err != nil {
 			s.Error(err)
 		}
+		s.awaitNoWebhook()
 	})
 	mgr, err := ctrl.NewManager(s.config, manager.Options{
 		Scheme: testenv.Scheme(), Metrics: server.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
@@ -93,8 +87,50 @@ func (s *suite) serveGate() (stop func()) {
 		}
 	})
 	s.Cleanup(stop)
-	s.eventually("the webhook responds", func() error { return mgr.GetWebhookServer().StartedChecker()(nil) })
+	s.eventually("the API server calls the webhook", func() error {
+		if err := mgr.GetWebhookServer().StartedChecker()(nil); err != nil {
+			return err
+		}
+		gate, err := s.probeWebhook()
+		if err == nil && !gate {
+			err = errNotCalled
+		}
+		return err
+	})
 	return stop
+}
+
+// probeWebhook creates a pod that requests a gate, without storing it, and reports
+// whether it has one. The API server reads configurations of webhooks from a cache.
+func (s *suite) probeWebhook() (gate bool, err error) {
+	pod := s.requestingPod(true)
+	err = s.Create(context.WithoutCancel(s.Context()), pod, client.DryRunAll)
+	return startgate.HasGate(pod), err
+}
+
+// requestingPod returns a virt-launcher pod that requests a gate, or does not.
+func (s *suite) requestingPod(gate bool) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, GenerateName: "virt-launcher-", Labels: map[string]string{kubevirtv1.AppLabel: "virt-launcher"}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "compute", Image: "x"}}},
+	}
+	if gate {
+		p.Labels[v1alpha1.LabelStartGate] = v1alpha1.StartGateContainer
+	}
+	return p
+}
+
+// awaitNoWebhook waits until the API server does not call a deleted webhook any more, which
+// would reject the pods of the next test.
+func (s *suite) awaitNoWebhook() {
+	s.Helper()
+	s.eventually("the API server does not call the webhook", func() error {
+		gate, err := s.probeWebhook()
+		if err == nil && gate {
+			err = errors.New("the pod has a gate")
+		}
+		return err
+	})
 }
 
 // gateIs sets the state of the gate container that a kubelet would report, and
@@ -125,6 +161,17 @@ func podStatus(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) v1alpha1.PodSt
 	return v1alpha1.PodStatus{}
 }
 
+// awaitStart waits until the status contains the start state of a pod.
+func (s *suite) awaitStart(name string, pod *corev1.Pod, want v1alpha1.PodStart) {
+	s.Helper()
+	s.eventually(fmt.Sprintf("start of pod %s is %s", pod.Name, want), func() error {
+		if got := podStatus(s.mvm(name), pod).Start; got != want {
+			return fmt.Errorf("it is %q", got)
+		}
+		return nil
+	})
+}
+
 // TestGate makes the API server call the webhook for pods like those that
 // KubeVirt creates for a start and for a migration.
 func TestGate(t *testing.T) {
@@ -142,20 +189,16 @@ func TestGate(t *testing.T) {
 
 	// The rules are programmed while the pod is Pending.
 	nat := s.awaitNAT(pod, want{v1alpha1.ConditionTargetResolved, yes, v1alpha1.ReasonResolved})
-	held := s.awaitMVM(o.Name,
+	s.awaitMVM(o.Name,
 		want{v1alpha1.ConditionVirtualMachineReady, no, v1alpha1.ReasonStarting},
 		want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonProgramming})
-	if got := podStatus(held, pod).Start; got != v1alpha1.PodStartHeld {
-		t.Errorf("start is %q, want Held", got)
-	}
+	s.awaitStart(o.Name, pod, v1alpha1.PodStartHeld)
 	if g := s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied).Targets[0].Plan.Gate; g == nil || g.Port != ruleio.GatePort {
 		t.Errorf("the plan's gate is %+v", g)
 	}
 	s.gateIs(pod, true)
-	ready := s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
-	if got := podStatus(ready, pod).Start; got != v1alpha1.PodStartReleased {
-		t.Errorf("start is %q, want Released", got)
-	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	s.awaitStart(o.Name, pod, v1alpha1.PodStartReleased)
 
 	// During a migration the object remains ready while its target waits.
 	target := s.launcher(vmi, "node-b")
@@ -237,10 +280,8 @@ func TestImmediateMonitorsRules(t *testing.T) {
 		t.Error("the rules do not contain the gate that the container requires")
 	}
 	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
-	got := s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
-	if p := podStatus(got, pod).Start; p != v1alpha1.PodStartNotHeld {
-		t.Errorf("start in status is %s", p)
-	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
+	s.awaitStart(o.Name, pod, v1alpha1.PodStartNotHeld)
 }
 
 // TestStartPaused runs without a webhook.

@@ -161,10 +161,13 @@ func TestFloodOfForgedPods(t *testing.T) {
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
 		spec.Capture.Outbound.ExcludeCIDRs = []string{"10.96.0.0/16"}
 	})
-	got := s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, no, ""}, want{v1alpha1.ConditionNATProgrammed, no, ""})
-	if n, omitted := len(got.Status.Pods), got.Status.OmittedPods; n != 32 || omitted != 9 {
-		t.Errorf("the status lists %d pods and omits %d, want 32 and 9", n, omitted)
-	}
+	s.awaitMVM(o.Name, want{v1alpha1.ConditionReady, no, ""}, want{v1alpha1.ConditionNATProgrammed, no, ""})
+	s.eventually("the status lists 32 pods and omits 9", func() error {
+		if st := s.mvm(o.Name).Status; len(st.Pods) != 32 || st.OmittedPods != 9 {
+			return fmt.Errorf("it lists %d and omits %d", len(st.Pods), st.OmittedPods)
+		}
+		return nil
+	})
 	for _, p := range forged {
 		if err := s.Delete(s.Context(), p, client.GracePeriodSeconds(0)); err != nil {
 			t.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -84,15 +84,16 @@ func (p *process) configure(text string) {
 	}
 }
 
-func freePort(t *testing.T) string {
+func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := testenv.FreePort()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // it is only about its number
-	return l.Addr().String()
+	return port
 }
+
+func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
 
 // apply installs the manifests of directories or files below config/.
 func (p *process) apply(paths ...string) {
@@ -126,6 +127,28 @@ func (p *process) apply(paths ...string) {
 	}
 }
 
+// awaitPermission waits until the API server knows that the manager has a permission.
+func (p *process) awaitPermission(a authorizationv1.ResourceAttributes) {
+	p.Helper()
+	p.eventually("the manager can "+a.Verb+" "+a.Resource, func() error {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: p.user(), Groups: []string{"system:serviceaccounts", "system:authenticated"}, ResourceAttributes: &a,
+		}}
+		if err := p.env.Client.Create(p.Context(), review); err != nil {
+			return err
+		}
+		if !review.Status.Allowed {
+			return errors.New("it is not allowed")
+		}
+		return nil
+	})
+}
+
+// user is the user name of the manager's service account.
+func (p *process) user() string {
+	return "system:serviceaccount:" + operatorNamespace + ":meshvm-controller-manager"
+}
+
 // newProcess compiles the manager and installs it in a cluster, without the
 // permissions that only OpenShift needs.
 func newProcess(t *testing.T) *process {
@@ -141,7 +164,14 @@ func newProcess(t *testing.T) *process {
 		t.Fatal(err)
 	}
 	p.apply("rbac/*.yaml", "webhook/*.yaml", "metrics/*.yaml")
-	kubeconfig, err := p.env.Kubeconfig("system:serviceaccount:" + operatorNamespace + ":meshvm-controller-manager")
+	for _, a := range []authorizationv1.ResourceAttributes{
+		{Group: "meshvm.io", Resource: "meshedvirtualmachines", Verb: "list"},
+		{Namespace: operatorNamespace, Group: "coordination.k8s.io", Resource: "leases", Verb: "create"},
+		{Group: "authentication.k8s.io", Resource: "tokenreviews", Verb: "create"},
+	} {
+		p.awaitPermission(a)
+	}
+	kubeconfig, err := p.env.Kubeconfig(p.user())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +179,7 @@ func newProcess(t *testing.T) *process {
 	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.metrics, p.webhook, p.health = freePort(t), freePort(t), freePort(t)
+	p.metrics, p.webhook, p.health = loopback(freePort(t)), loopback(freePort(t)), loopback(freePort(t))
 	p.command = exec.CommandContext(context.WithoutCancel(t.Context()), program, "--config="+filepath.Join(p.dir, "config.yaml"))
 	p.command.Env = []string{
 		"KUBECONFIG=" + file, "OPERATOR_NAMESPACE=" + operatorNamespace, "POD_NAME=manager-0",
@@ -201,14 +231,14 @@ func (p *process) servers() string {
 
 func (p *process) eventually(what string, check func() error) {
 	p.Helper()
-	deadline := time.Now().Add(2 * waitTimeout)
+	deadline := time.Now().Add(waitTimeout)
 	for {
 		err := check()
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.Fatalf("waited %s until %s: %v", 2*waitTimeout, what, err)
+			p.Fatalf("waited %s until %s: %v", waitTimeout, what, err)
 		}
 		select {
 		case err := <-p.ended:
@@ -276,6 +306,7 @@ func (p *process) event(reason, note string) {
 func TestManagerProgram(t *testing.T) {
 	p := newProcess(t)
 	p.apply("openshift/tls_profile_role.yaml")
+	p.awaitPermission(tlsProfile)
 	p.start(p.servers())
 
 	// Only authorized clients can read the metrics.
@@ -292,7 +323,7 @@ func TestManagerProgram(t *testing.T) {
 		p.eventually(fmt.Sprintf("metrics with a token of %d characters", len(token)), func() error {
 			status, _, err := p.get(token, 0)
 			if err == nil && status != want {
-				t.Errorf("metrics with a token of %d characters: %d, want %d", len(token), status, want)
+				err = fmt.Errorf("status %d, want %d", status, want)
 			}
 			return err
 		})
@@ -337,7 +368,7 @@ func TestManagerProgram(t *testing.T) {
 		if err != nil {
 			t.Errorf("the manager exited with: %v", err)
 		}
-	case <-time.After(2 * waitTimeout):
+	case <-time.After(waitTimeout):
 		t.Fatal("the manager did not exit because of its new configuration")
 	}
 	p.ended <- nil

@@ -62,7 +62,7 @@ func TestMustGather(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.eventually("the children of web are in its status", func() error {
-		if n := len(s.mvm("web").Status.RelatedObjects); n < 2 {
+		if n := len(s.mvm("web").Status.RelatedObjects); n < len(singletons) {
 			return fmt.Errorf("%d related objects", n)
 		}
 		return nil

@@ -106,7 +106,11 @@ func TestOtherClusterDomainAndRootNamespace(t *testing.T) {
 	}
 	_, pod := s.startGuest(o.Name, "node-a")
 	s.runWriter(s.awaitNAT(pod).UID, ruleio.OperationApply, ruleio.OutcomeApplied)
-	mvm := s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyEffective, no, v1alpha1.ReasonShadowed})
+	mvm := s.awaitMVM(o.Name,
+		want{v1alpha1.ConditionMeshPolicyEffective, no, v1alpha1.ReasonShadowed},
+		want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied},
+		want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed},
+	)
 	if mode := mvm.Status.MTLS.EffectiveMode; mode != v1alpha1.MTLSModeDisable {
 		t.Errorf("effectiveMode is %s with the mode Disable in the root namespace", mode)
 	}

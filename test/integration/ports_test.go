@@ -121,12 +121,7 @@ func TestPolicyOfPorts(t *testing.T) {
 	if diff := cmp.Diff(map[any]any{"http": "http", "grpc-api": "grpc", "db": "tcp", "ssh": "tcp"}, protocols); diff != "" {
 		t.Errorf("application protocols (-want +got):\n%s", diff)
 	}
-	s.quiet()
-	s.calls.reset(nil)
-	s.quiet()
-	if n := s.calls.writeCount(); n > 0 {
-		t.Errorf("%d writes at rest:\n%s", n, s.calls.table())
-	}
+	s.atRest()
 
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
 		spec.Mesh.ExportTo = nil

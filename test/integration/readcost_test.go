@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 
@@ -92,13 +93,18 @@ func TestCostOfOtherObjects(t *testing.T) {
 	}
 	s.startGuest(o.Name, "node-a")
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyEffective, yes, v1alpha1.ReasonEffective})
+	// Other goroutines, for example informers, allocate at the same time.
 	cost := func() float64 {
 		s.quiet()
-		return testing.AllocsPerRun(20, func() {
-			if _, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)}); err != nil {
-				t.Error(err)
-			}
-		})
+		least := math.Inf(1)
+		for range 10 {
+			least = min(least, testing.AllocsPerRun(5, func() {
+				if _, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(o)}); err != nil {
+					t.Error(err)
+				}
+			}))
+		}
+		return least
 	}
 	alone := cost()
 	const each = 100

@@ -61,10 +61,11 @@ func TestPodsOfRejectedSpec(t *testing.T) {
 	s.eventually("one PodNATConfiguration remains", func() error { return s.natsAre(last) })
 }
 
-// end removes a pod like a kubelet after its containers have exited.
+// end removes a pod like a kubelet after its containers have exited, unless the garbage
+// collector has removed it.
 func (s *suite) end(pod *corev1.Pod) {
 	s.Helper()
-	if err := s.Delete(s.Context(), pod, client.GracePeriodSeconds(0)); err != nil {
+	if err := s.Delete(s.Context(), pod, client.GracePeriodSeconds(0)); client.IgnoreNotFound(err) != nil {
 		s.Fatal(err)
 	}
 }

@@ -36,9 +36,10 @@ const (
 // them and is restarted. After each sequence the VirtualMachine equals the model
 // (sequencemodel_test.go): no entry of another client is lost, each edit of the spec is
 // applied, and the operator has written at most once for each write of others.
-// MESHVM_SEED=N repeats the sequences of a seed.
+// MESHVM_SEED=N selects other sequences. The same sequences run in each run, but the
+// operator sees their writes at other times.
 func TestRandomSequences(t *testing.T) {
-	seed := uint64(time.Now().UnixNano())
+	seed := uint64(1)
 	if text := os.Getenv("MESHVM_SEED"); text != "" {
 		var err error
 		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {

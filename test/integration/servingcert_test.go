@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -67,14 +66,7 @@ func newCalledWebhook(t *testing.T, caBundle []byte) *calledWebhook {
 			t.Fatal(err)
 		}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.port = l.Addr().(*net.TCPAddr).Port
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	w.port = freePort(t)
 	w.config = &admissionv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: w.namespace},
 		Webhooks: []admissionv1.MutatingWebhook{{
@@ -89,7 +81,7 @@ func newCalledWebhook(t *testing.T, caBundle []byte) *calledWebhook {
 			NamespaceSelector:       &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: w.namespace}},
 			SideEffects:             ptr.To(admissionv1.SideEffectClassNone),
 			FailurePolicy:           ptr.To(admissionv1.Fail),
-			TimeoutSeconds:          ptr.To[int32](5),
+			TimeoutSeconds:          ptr.To[int32](30),
 			AdmissionReviewVersions: []string{"v1"},
 		}},
 	}
@@ -227,10 +219,12 @@ func TestSelfManagedCertificates(t *testing.T) {
 	if err := w.env.Client.Create(t.Context(), secret); err != nil {
 		t.Fatal(err)
 	}
-	const caLifetime, leafLifetime = 36 * time.Second, 12 * time.Second
+	// Each third of the lifetime of a certificate, in which it is renewed, is longer than
+	// the time that the API server needs on a busy machine to read another caBundle.
+	const caLifetime, leafLifetime = 72 * time.Second, 24 * time.Second
 	options := servingcert.Options{
 		Secret: client.ObjectKeyFromObject(secret), Configuration: w.config.Name, DNSNames: []string{"localhost"},
-		CALifetime: caLifetime, LeafLifetime: leafLifetime, Settle: time.Second,
+		CALifetime: caLifetime, LeafLifetime: leafLifetime, Settle: 4 * time.Second,
 	}
 	cacheOptions := cache.Options{ByObject: map[client.Object]cache.ByObject{}}
 	servingcert.AddToCache(&cacheOptions, options)
@@ -243,14 +237,14 @@ func TestSelfManagedCertificates(t *testing.T) {
 	})
 	w.awaitCalls()
 	authorities := map[string]bool{}
-	n := w.callFor(caLifetime+leafLifetime, func(time.Duration) {
+	n := w.callFor(caLifetime+leafLifetime/2, func(time.Duration) {
 		var s corev1.Secret
 		if err := w.env.Client.Get(t.Context(), client.ObjectKeyFromObject(secret), &s); err != nil {
 			t.Fatal(err)
 		}
 		authorities[string(s.Data["ca.crt"])] = true
 	})
-	t.Logf("%d calls over %s, none failed: %d certificates of %d authorities", n, caLifetime+leafLifetime, len(w.serials), len(authorities))
+	t.Logf("%d calls over %s, none failed: %d certificates of %d authorities", n, caLifetime+leafLifetime/2, len(w.serials), len(authorities))
 	if len(authorities) < 2 || len(w.serials) < 4 {
 		t.Errorf("%d authorities and %d certificates were in use, want at least 2 and 4", len(authorities), len(w.serials))
 	}
@@ -272,7 +266,7 @@ func TestMountedCertificates(t *testing.T) {
 		"OpenShift service CA: authority also replaced": false,
 	} {
 		t.Run(name, func(t *testing.T) {
-			const lifetime = 8 * time.Second
+			const lifetime = 15 * time.Second
 			first, second := newIssuer(t), newIssuer(t)
 			if sameAuthority {
 				second = first
@@ -282,16 +276,17 @@ func TestMountedCertificates(t *testing.T) {
 			w := newCalledWebhook(t, append(first.pem(), second.pem()...))
 			dir := t.TempDir()
 			mount(t, dir, "1", first, lifetime)
+			expired := time.Now().Add(lifetime)
 			w.serve(dir, cache.Options{}, nil)
 			w.awaitCalls()
 			replaced := false
-			n := w.callFor(lifetime*2, func(elapsed time.Duration) {
-				if !replaced && elapsed > lifetime/2 {
-					mount(t, dir, "2", second, time.Minute)
+			n := w.callFor(time.Until(expired)+2*time.Second, func(elapsed time.Duration) {
+				if !replaced && elapsed > time.Second {
+					mount(t, dir, "2", second, time.Hour)
 					replaced = true
 				}
 			})
-			t.Logf("%d calls over %s, none failed: %d certificates", n, lifetime*2, len(w.serials))
+			t.Logf("%d calls until the first certificate had expired, none failed: %d certificates", n, len(w.serials))
 			if len(w.serials) != 2 {
 				t.Errorf("%d certificates were in use, want 2", len(w.serials))
 			}

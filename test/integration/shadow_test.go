@@ -15,6 +15,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/ruleio"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/test/testenv"
 )
@@ -45,12 +46,7 @@ func (s *suite) awaitPolicy(status, ready want, text string) {
 		return nil
 	})
 	s.awaitMVM("web", status, ready)
-	s.quiet()
-	s.calls.reset(nil)
-	s.quiet()
-	if n := s.calls.writeCount(); n > 0 {
-		s.Errorf("%d writes at rest:\n%s", n, s.calls.table())
-	}
+	s.atRest()
 }
 
 var (
@@ -150,6 +146,7 @@ func TestAuthorizationPoliciesNotInstalled(t *testing.T) {
 	s := startOn(t, env)
 	s.converge(s.web())
 	s.awaitPolicy(effective, readyAgain, "")
+	s.eventually("the CRD is deleted", func() error { return gone(s.Get(s.Context(), client.ObjectKeyFromObject(crd), crd)) })
 	if err := env.InstallIstio(s.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -40,8 +40,9 @@ import (
 const (
 	// operatorNamespace is the namespace of rule-writer Jobs.
 	operatorNamespace = "meshvm-system"
-	// waitTimeout is the time for which a test waits for the operator.
-	waitTimeout = 30 * time.Second
+	// waitTimeout is the time for which a test waits for the operator. It is long because
+	// the packages are tested at the same time: a test that passes does not wait longer.
+	waitTimeout = 2 * time.Minute
 )
 
 // namespaces is the number of namespaces that were created for tests.

@@ -8,8 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
+
+// tlsProfile is the permission in config/openshift/tls_profile_role.yaml.
+var tlsProfile = authorizationv1.ResourceAttributes{Group: "config.openshift.io", Resource: "apiservers", Name: "cluster", Verb: "get"}
 
 // offers12 waits until the manager accepts or rejects TLS 1.2.
 func (p *process) offers12(want bool) {
@@ -78,6 +82,7 @@ func TestManagerWithoutTLSProfilePermission(t *testing.T) {
 	p.configure(p.servers() + "tls: {profile: Intermediate}\n")
 	p.offers12(true)
 	p.apply("openshift/tls_profile_role.yaml")
+	p.awaitPermission(tlsProfile)
 	p.configure(p.servers() + "tls: {profile: Cluster}\n")
 	p.offers12(false)
 }

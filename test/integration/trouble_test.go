@@ -144,19 +144,27 @@ func TestRejectedSpecs(t *testing.T) {
 		want{v1alpha1.ConditionAccepted, no, v1alpha1.ReasonBridgeBinding},
 		want{v1alpha1.ConditionReady, no, v1alpha1.ReasonBridgeBinding},
 		want{v1alpha1.ConditionStalled, yes, v1alpha1.ReasonBridgeBinding})
-	s.quiet()
-	var recorded eventsv1.EventList
-	if err := s.List(s.Context(), &recorded, client.InNamespace(s.namespace)); err != nil {
-		t.Fatal(err)
-	}
-	var notes []string
-	for _, e := range recorded.Items {
-		if e.Reason == string(v1alpha1.ReasonBridgeBinding) {
-			notes = append(notes, e.Note)
+	notes := func() (out []string) {
+		var recorded eventsv1.EventList
+		if err := s.List(s.Context(), &recorded, client.InNamespace(s.namespace)); err != nil {
+			t.Fatal(err)
 		}
+		for _, e := range recorded.Items {
+			if e.Reason == string(v1alpha1.ReasonBridgeBinding) {
+				out = append(out, e.Note)
+			}
+		}
+		return out
 	}
-	if len(notes) != 1 || !strings.HasPrefix(notes[0], "Accepted is False: ") {
-		t.Errorf("the rejection has %d events, want one: %q", len(notes), notes)
+	s.eventually("the rejection has an event", func() error {
+		if len(notes()) == 0 {
+			return errors.New("none")
+		}
+		return nil
+	})
+	s.quiet()
+	if all := notes(); len(all) != 1 || !strings.HasPrefix(all[0], "Accepted is False: ") {
+		t.Errorf("the rejection has %d events, want one: %q", len(all), all)
 	}
 	if m := meta.FindStatusCondition(got.Status.Conditions, string(v1alpha1.ConditionAccepted)).Message; !strings.Contains(m, "spec.virtualMachine") || !strings.Contains(m, "masquerade") {
 		t.Errorf("the message contains neither the field nor the resolution: %s", m)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -147,7 +148,8 @@ func (s *suite) podIs(pod *corev1.Pod, change func(*corev1.PodStatus)) {
 }
 
 // writer waits for the pod of the rule-writer Job of a PodNATConfiguration and
-// returns it with its request.
+// returns it with its request. The operator does not read the result of a pod whose Job it
+// has deleted, and the garbage collector deletes such a pod later.
 func (s *suite) writer(owner types.UID, op ruleio.Operation) (*corev1.Pod, ruleio.Request) {
 	s.Helper()
 	var found *corev1.Pod
@@ -157,9 +159,11 @@ func (s *suite) writer(owner types.UID, op ruleio.Operation) (*corev1.Pod, rulei
 		if err := s.List(s.Context(), &pods, client.InNamespace(operatorNamespace), client.MatchingLabels{v1alpha1.LabelPodNATConfiguration: string(owner)}); err != nil {
 			return err
 		}
+		jobs := s.jobs(owner)
 		for i := range pods.Items {
 			p := &pods.Items[i]
-			if p.Status.Phase != corev1.PodPending || !p.DeletionTimestamp.IsZero() {
+			current := slices.ContainsFunc(jobs, func(j batchv1.Job) bool { return j.DeletionTimestamp.IsZero() && metav1.IsControlledBy(p, &j) })
+			if p.Status.Phase != corev1.PodPending || !p.DeletionTimestamp.IsZero() || !current {
 				continue
 			}
 			r, err := ruleio.DecodeRequest([]byte(p.Annotations[v1alpha1.AnnotationRuleRequest]))

@@ -16,10 +16,6 @@ import (
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	kubevirtv1 "kubevirt.io/api/core/v1"
-	"meshvm.io/meshvm/api/v1alpha1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -40,16 +36,6 @@ func TestWebhookThatCannotAnswer(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join(testenv.Root(), "config/webhook/configuration.yaml"))
 	if err != nil {
 		t.Fatal(err)
-	}
-	pod := func(gate bool) *corev1.Pod {
-		p := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, GenerateName: "virt-launcher-", Labels: map[string]string{kubevirtv1.AppLabel: "virt-launcher"}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "compute", Image: "x"}}},
-		}
-		if gate {
-			p.Labels[v1alpha1.LabelStartGate] = v1alpha1.StartGateContainer
-		}
-		return p
 	}
 	for name, tc := range map[string]struct {
 		bundle []byte
@@ -82,19 +68,19 @@ func TestWebhookThatCannotAnswer(t *testing.T) {
 				if err := s.Delete(context.WithoutCancel(s.Context()), &config); err != nil {
 					t.Error(err)
 				}
+				s.awaitNoWebhook()
 			}()
 			s.eventually("the API server calls the webhook", func() error {
-				err := s.Create(s.Context(), pod(true), client.DryRunAll)
+				err := s.Create(s.Context(), s.requestingPod(true), client.DryRunAll)
 				if err == nil {
 					return errNotCalled
 				}
 				if !strings.Contains(err.Error(), "gate.meshvm.io") || !strings.Contains(err.Error(), tc.reason) {
-					// The configuration of the previous case may still be in effect.
 					return fmt.Errorf("got %w, want a refusal that contains %q", err, tc.reason)
 				}
 				return nil
 			})
-			if err := s.Create(s.Context(), pod(false), client.DryRunAll); err != nil {
+			if err := s.Create(s.Context(), s.requestingPod(false), client.DryRunAll); err != nil {
 				t.Errorf("a pod without a gate was rejected: %v", err)
 			}
 		})
