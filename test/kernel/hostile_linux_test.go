@@ -65,13 +65,16 @@ func (l *lab) inject(all []hostile) error {
 type sniffer struct {
 	mu   sync.Mutex
 	seen map[uint32]bool
-	stop func()
+	// empty are the numbers of times at which each socket had no packet.
+	empty []int
+	stop  func()
 }
 
 func (l *lab) sniff(ns *netns.Namespace, protocols ...int) *sniffer {
 	l.t.Helper()
 	s := &sniffer{seen: map[uint32]bool{}}
 	var all sync.WaitGroup
+	var sockets []func()
 	done := make(chan struct{})
 	for _, f := range l.families {
 		for _, protocol := range protocols {
@@ -82,19 +85,29 @@ func (l *lab) sniff(ns *netns.Namespace, protocols ...int) *sniffer {
 			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20); err != nil {
 				l.t.Fatal(err)
 			}
-			all.Go(func() { s.read(fd, done) })
+			socket := len(s.empty)
+			s.empty = append(s.empty, 0)
+			sockets = append(sockets, func() { s.read(socket, fd, done) })
 		}
+	}
+	for _, read := range sockets {
+		all.Go(read)
 	}
 	s.stop = sync.OnceFunc(func() { close(done); all.Wait() })
 	l.t.Cleanup(s.stop)
 	return s
 }
 
-func (s *sniffer) read(fd int, done <-chan struct{}) {
+func (s *sniffer) read(socket, fd int, done <-chan struct{}) {
 	b := make([]byte, 2048)
 	for {
 		n, _, err := unix.Recvfrom(fd, b, 0)
 		if err != nil {
+			if errors.Is(err, unix.EAGAIN) {
+				s.mu.Lock()
+				s.empty[socket]++
+				s.mu.Unlock()
+			}
 			select {
 			case <-done:
 				return
@@ -110,11 +123,21 @@ func (s *sniffer) read(fd int, done <-chan struct{}) {
 	}
 }
 
-// delivered returns the packets that were delivered within the limit.
+// delivered returns the packets that were delivered within the limit. On a busy machine,
+// the sockets still contain packets then, so it waits until each socket is empty: a
+// packet that is read later would be counted as a packet of the next rules.
 func (s *sniffer) delivered(all []hostile, limit time.Duration) []hostile {
 	time.Sleep(limit)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	begin := slices.Clone(s.empty)
+	for i := range begin {
+		for s.empty[i] < begin[i]+2 { // The first can be of the time before.
+			s.mu.Unlock()
+			time.Sleep(10 * time.Millisecond)
+			s.mu.Lock()
+		}
+	}
 	var out []hostile
 	for _, h := range all {
 		if s.seen[h.number] {

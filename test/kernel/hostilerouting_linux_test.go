@@ -88,6 +88,21 @@ func (l *lab) routing() string {
 	return strings.Join(out, "\n")
 }
 
+// settledRouting returns the routes and addresses of the pod when they do not change any
+// more. The kernel adds those of a link up to one second after the link has a carrier
+// (net/core/link_watch.c).
+func (l *lab) settledRouting() string {
+	l.t.Helper()
+	last, since := l.routing(), time.Now()
+	for time.Since(since) < 1500*time.Millisecond {
+		time.Sleep(50 * time.Millisecond)
+		if now := l.routing(); now != last {
+			last, since = now, time.Now()
+		}
+	}
+	return last
+}
+
 // TestHostileRouting: the guest announces itself as a router to the pod. The pod, which
 // forwards, accepts neither router advertisements nor redirects.
 func TestHostileRouting(t *testing.T) {
@@ -97,8 +112,7 @@ func TestHostileRouting(t *testing.T) {
 	l.addGuest()
 	l.writeKubeVirt(annotated)
 	l.apply(planOf(l.families...))
-	time.Sleep(settle) // The addresses of the links appear.
-	before := l.routing()
+	before := l.settledRouting()
 	attacks := append(redirects(), advertisement())
 	// The source of an advertisement must be a link-local address of a neighbor.
 	if err := l.inject(attacks); err != nil {
@@ -113,9 +127,10 @@ func TestHostileRouting(t *testing.T) {
 	if err := l.inject([]hostile{advertisement()}); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(settle)
-	if !strings.Contains(l.routing(), "fd00:bad:") {
-		t.Errorf("the advertisement is not valid, so the test shows nothing:\n%s", l.routing())
+	for begin := time.Now(); !strings.Contains(l.routing(), "fd00:bad:"); time.Sleep(10 * time.Millisecond) {
+		if time.Since(begin) > waitLimit {
+			t.Fatalf("the advertisement is not valid, so the test shows nothing:\n%s", l.routing())
+		}
 	}
 }
 
