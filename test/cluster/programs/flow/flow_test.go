@@ -17,12 +17,12 @@ func TestFlow(t *testing.T) {
 	defer l.Close() //nolint:errcheck // the test ends
 	go Serve(l)     //nolint:errcheck // ends with the listener
 	var flows Flows
-	if _, err := flows.Start("a", l.Addr().String(), time.Second); err != nil {
+	if _, err := flows.Start("a", l.Addr().String(), time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	await := func(what string, done func(Report) bool) Report {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 			r, err := flows.Report("a")
 			if err != nil {
 				t.Fatal(err)
