@@ -61,7 +61,7 @@ if [[ $# -gt 0 ]]; then
   exit
 fi
 if [[ "${MESHVM_TEST_STREAM:-}" == json ]]; then
-  run -json -count=1 -timeout=20m ./... ./test/... ./test/upstream/istio/...
+  run -json -count=1 -timeout=40m ./... ./test/... ./test/upstream/istio/...
   exit
 fi
 # At the end, gotestsum prints the output of failed tests, the reasons of skipped
