@@ -195,8 +195,14 @@ func podObstacle(g *guestPod) (reason v1alpha1.ConditionReason, message string) 
 	if b.Init {
 		kind = "init container"
 	}
-	return cmp.Or(blockReasons[b.Reason], v1alpha1.ReasonStarting),
-		fmt.Sprintf("pod %s waits for its %s %s: %s; see kubectl -n %s logs %s -c %s", g.Name, kind, b.Container, b.Message, g.Namespace, g.Name, b.Container)
+	message = fmt.Sprintf("pod %s waits for its %s %s: %s", g.Name, kind, b.Container, b.Message)
+	switch {
+	case b.Logged:
+		message += fmt.Sprintf("; see kubectl -n %s logs %s -c %s", g.Namespace, g.Name, b.Container)
+	case b.Failing:
+		message += fmt.Sprintf("; see kubectl -n %s describe pod %s", g.Namespace, g.Name)
+	}
+	return cmp.Or(blockReasons[b.Reason], v1alpha1.ReasonStarting), message
 }
 
 // detail returns KubeVirt's message about an obstacle, or the command that

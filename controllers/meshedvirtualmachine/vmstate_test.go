@@ -55,6 +55,9 @@ func initState(state corev1.ContainerState) func(*corev1.Pod) {
 			{Name: "istio-validation", State: state},
 			{Name: startgate.Container, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}},
 		}
+		if state.Waiting != nil && state.Waiting.Reason == "CrashLoopBackOff" {
+			p.Status.InitContainerStatuses[0].LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 1}
+		}
 	}
 }
 
@@ -110,7 +113,7 @@ func TestGuestDoesNotStart(t *testing.T) {
 		"unschedulable":                          {notRunning(kubevirtv1.VirtualMachineStatusUnschedulable, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse, unschedulable)), v1alpha1.ReasonUnschedulable, ": 0/3 nodes are available"},
 		"unschedulable, without a pod condition": {notRunning(kubevirtv1.VirtualMachineStatusUnschedulable, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse), vmiCondition("PodScheduled", "no node has GPUs")), v1alpha1.ReasonUnschedulable, "ErrorUnschedulable: no node has GPUs"},
 		"image":                                  {notRunning(kubevirtv1.VirtualMachineStatusErrImagePull, withPod(kubevirtv1.Scheduling, metav1.ConditionFalse), vmiCondition(kubevirtv1.VirtualMachineInstanceSynchronized, "failed to pull image")), v1alpha1.ReasonImagePullFailed, "ErrImagePull: failed to pull image"},
-		"image of init":                          {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(pulling))), v1alpha1.ReasonImagePullFailed, "init container istio-validation: ErrImagePull: not found"},
+		"image of init":                          {notRunning(kubevirtv1.VirtualMachineStatusStarting, withPod(kubevirtv1.Scheduling, metav1.ConditionTrue, initState(pulling))), v1alpha1.ReasonImagePullFailed, "init container istio-validation: ErrImagePull: not found; see kubectl -n shop describe pod virt-launcher-web-abcde"},
 		"crash loop": {notRunning(kubevirtv1.VirtualMachineStatusCrashLoopBackOff, func(s *scope) {
 			s.vm.Status.StartFailure = &kubevirtv1.VirtualMachineStartFailure{ConsecutiveFailCount: 3}
 		}), v1alpha1.ReasonCrashLoop, "CrashLoopBackOff: the guest failed to start 3 consecutive times"},

@@ -22,8 +22,10 @@ type Block struct {
 	// Message contains the reason, and the message of the kubelet.
 	Message string
 	// Failing is set when the container cannot start, as opposed to a container
-	// that has not completed yet.
+	// that has not completed or is not ready yet.
 	Failing bool
+	// Logged is set when the container has run, so that it has a log.
+	Logged bool
 }
 
 // starting are the reasons of the kubelet for a container that is about to start.
@@ -44,7 +46,7 @@ func Blocker(p *corev1.Pod) (Block, bool) {
 		}
 	}
 	for _, status := range p.Status.ContainerStatuses {
-		if b := waiting(status); b.Failing {
+		if b := waiting(status, false); b.Failing {
 			b.Container = status.Name
 			return b, true
 		}
@@ -63,28 +65,34 @@ func statusOf(all []corev1.ContainerStatus, name string) (corev1.ContainerStatus
 // initBlock reports whether the pod waits for an init container. A native
 // sidecar (KEP-753) only needs to start.
 func initBlock(c corev1.Container, s corev1.ContainerStatus) (Block, bool) {
-	if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+	sidecar := c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+	if sidecar {
 		if s.Started != nil && *s.Started {
 			return Block{}, false
 		}
 	} else if t := s.State.Terminated; t != nil && t.ExitCode == 0 {
 		return Block{}, false
 	}
-	return waiting(s), true
+	return waiting(s, sidecar), true
 }
 
-// waiting describes the state of a container that has not completed or started.
-func waiting(s corev1.ContainerStatus) Block {
+// waiting describes the state of a container that has not completed or started. A
+// sidecar never completes: the pod waits until it is ready.
+func waiting(s corev1.ContainerStatus, sidecar bool) (b Block) {
 	switch w, t := s.State.Waiting, s.State.Terminated; {
 	case w != nil && slices.Contains(starting, w.Reason):
-		return Block{Reason: w.Reason, Message: "it has not started"}
+		b = Block{Reason: w.Reason, Message: "it has not started"}
 	case w != nil:
-		return Block{Reason: w.Reason, Message: describe(w.Reason, w.Message), Failing: true}
+		b = Block{Reason: w.Reason, Message: describe(w.Reason, w.Message), Failing: true}
 	case t != nil && t.ExitCode != 0:
-		return Block{Reason: t.Reason, Message: describe(fmt.Sprintf("exit code %d", t.ExitCode), t.Message), Failing: true}
+		b = Block{Reason: t.Reason, Message: describe(fmt.Sprintf("exit code %d", t.ExitCode), t.Message), Failing: true}
+	case sidecar:
+		b = Block{Message: "it is running and not ready"}
 	default:
-		return Block{Message: "it is running and has not completed"}
+		b = Block{Message: "it is running and has not completed"}
 	}
+	b.Logged = s.State.Waiting == nil || s.LastTerminationState.Terminated != nil
+	return b
 }
 
 func describe(reason, message string) string {

@@ -17,6 +17,11 @@ func TestBlocker(t *testing.T) {
 	waits := func(name, reason, message string) corev1.ContainerStatus {
 		return corev1.ContainerStatus{Name: name, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}}
 	}
+	restarts := func(name, message string) corev1.ContainerStatus {
+		s := waits(name, "CrashLoopBackOff", message)
+		s.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 1}
+		return s
+	}
 	runs := func(name string, started bool) corev1.ContainerStatus {
 		return corev1.ContainerStatus{Name: name, Started: &started, State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}
 	}
@@ -30,19 +35,23 @@ func TestBlocker(t *testing.T) {
 		"not reported": {},
 		"first init container is running": {
 			init: []corev1.ContainerStatus{runs("validation", true), waits("proxy", "PodInitializing", "")},
-			want: launcherpod.Block{Container: "validation", Init: true, Message: "it is running and has not completed"},
+			want: launcherpod.Block{Container: "validation", Init: true, Message: "it is running and has not completed", Logged: true},
 		},
 		"first init container restarts repeatedly": {
-			init: []corev1.ContainerStatus{waits("validation", "CrashLoopBackOff", "back-off 40s"), waits("proxy", "PodInitializing", "")},
-			want: launcherpod.Block{Container: "validation", Init: true, Reason: "CrashLoopBackOff", Message: "CrashLoopBackOff: back-off 40s", Failing: true},
+			init: []corev1.ContainerStatus{restarts("validation", "back-off 40s"), waits("proxy", "PodInitializing", "")},
+			want: launcherpod.Block{Container: "validation", Init: true, Reason: "CrashLoopBackOff", Message: "CrashLoopBackOff: back-off 40s", Failing: true, Logged: true},
 		},
 		"first init container failed": {
 			init: []corev1.ContainerStatus{ended("validation", 3)},
-			want: launcherpod.Block{Container: "validation", Init: true, Reason: "Error", Message: "exit code 3", Failing: true},
+			want: launcherpod.Block{Container: "validation", Init: true, Reason: "Error", Message: "exit code 3", Failing: true, Logged: true},
 		},
 		"native sidecar has not started": {
 			init: []corev1.ContainerStatus{ended("validation", 0), runs("proxy", false)},
-			want: launcherpod.Block{Container: "proxy", Init: true, Message: "it is running and has not completed"},
+			want: launcherpod.Block{Container: "proxy", Init: true, Message: "it is running and not ready", Logged: true},
+		},
+		"native sidecar about to start": {
+			init: []corev1.ContainerStatus{ended("validation", 0), waits("proxy", "PodInitializing", "")},
+			want: launcherpod.Block{Container: "proxy", Init: true, Reason: "PodInitializing", Message: "it has not started"},
 		},
 		"native sidecar without its image": {
 			init: []corev1.ContainerStatus{ended("validation", 0), waits("proxy", "ErrImagePull", "not found")},
