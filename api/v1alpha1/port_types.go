@@ -37,8 +37,9 @@ const (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.via) || self.via == 'Direct'",message="the mesh does not carry UDP: omit via or set it to Direct"
 // +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.appProtocol)",message="appProtocol applies only to TCP: omit it for UDP"
-// +kubebuilder:validation:XValidation:rule="!has(self.mtls) || (!has(self.via) || self.via == 'Mesh') && (!has(self.protocol) || self.protocol == 'TCP')",message="mtls applies only to TCP ports via Mesh: omit mtls, or set via to Mesh"
-// +kubebuilder:validation:XValidation:rule="!has(self.timeout) && !has(self.retries) || (!has(self.via) || self.via == 'Mesh') && (!has(self.protocol) || self.protocol == 'TCP') && (!has(self.appProtocol) || self.appProtocol in ['http', 'http2', 'grpc', 'grpc-web', 'kubernetes.io/h2c', 'kubernetes.io/ws'])",message="timeout and retries apply only to HTTP ports via Mesh: omit them, or set appProtocol to an HTTP protocol and via to Mesh"
+// +kubebuilder:validation:XValidation:rule="!has(self.protocol) || self.protocol != 'UDP' || !has(self.mtls) && !has(self.timeout) && !has(self.retries)",message="mtls, timeout and retries apply only to TCP: omit them for UDP"
+// +kubebuilder:validation:XValidation:rule="has(self.protocol) && self.protocol == 'UDP' || !has(self.mtls) || !has(self.via) || self.via == 'Mesh'",message="mtls applies only to ports via Mesh: omit mtls, or set via to Mesh"
+// +kubebuilder:validation:XValidation:rule="has(self.protocol) && self.protocol == 'UDP' || !has(self.timeout) && !has(self.retries) || (!has(self.via) || self.via == 'Mesh') && (!has(self.appProtocol) || self.appProtocol in ['http', 'http2', 'grpc', 'grpc-web', 'kubernetes.io/h2c', 'kubernetes.io/ws'])",message="timeout and retries apply only to HTTP ports via Mesh: omit them, or set appProtocol to an HTTP protocol and via to Mesh"
 // +kubebuilder:validation:XValidation:rule="!has(self.retries) || has(self.retries.attempts) && self.retries.attempts > 0 || (!has(self.retries.attempts) || self.retries.attempts == 0) && !has(self.retries.perTryTimeout) && !has(self.retries.retryOn) && !has(self.retries.retryRemoteLocalities) && !has(self.retries.retryIgnorePreviousHosts) && !has(self.retries.backoff)",message="retries without attempts, or with attempts 0, turns retries off: set attempts to a positive number, or remove the other fields of retries"
 // +kubebuilder:validation:XValidation:rule="(has(self.protocol) && self.protocol == 'UDP') || !((has(self.targetPort) ? self.targetPort : self.port) in [15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153])",message="targetPort (defaults to port) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; use another port in the guest"
 type Port struct {
@@ -108,9 +109,9 @@ type Port struct {
 	// default, Istio does not limit the duration of a request.
 	//
 	// +optional
-	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=24
-	// +kubebuilder:validation:Pattern=`^([0-9]{1,5}(h|m|s|ms)){1,4}$`
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,5}(h|m|s|ms)){1,4}$')",message="must be a positive duration with units, for example 5s or 1m30s"
 	Timeout string `json:"timeout,omitempty"`
 
 	// retries is the Istio HTTPRetry policy for failed HTTP requests to the

@@ -215,7 +215,7 @@ func (s *scope) childFailure(t v1alpha1.ConditionType) (c conditions.Condition, 
 func (s *scope) failureMessage(k children.Kind, err error) string {
 	path := apply.UnknownField(err)
 	if path == "" {
-		return err.Error()
+		return err.Error() + fieldsOf(k, err)
 	}
 	if k.GroupVersionKind == children.VirtualMachineKind {
 		path = strings.Replace(path, "spec.", "spec.virtualMachine.", 1)

@@ -8,9 +8,11 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
+	"meshvm.io/meshvm/internal/children"
 )
 
 // failureReason returns the reason for an object that could not be applied.
@@ -61,4 +63,22 @@ func rejected(err error) bool {
 // controller.go).
 func quotaExceeded(err error) bool {
 	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota: ")
+}
+
+// sources are the fields of the spec that determine the objects of a kind.
+var sources = map[schema.GroupVersionKind]string{
+	children.ServiceKind:            "spec.service and spec.ports",
+	children.VirtualServiceKind:     "timeout and retries of spec.ports",
+	children.DestinationRuleKind:    "spec.mesh.trafficPolicy",
+	children.PeerAuthenticationKind: "spec.mesh.mtls and mtls of spec.ports",
+	children.VirtualMachineKind:     "spec.virtualMachine",
+}
+
+// fieldsOf names the fields of the spec that a user must change, because the message of the
+// API server or a webhook names fields of the child.
+func fieldsOf(k children.Kind, err error) string {
+	if source := sources[k.GroupVersionKind]; source != "" && rejected(err) {
+		return "; change " + source + ", from which the operator sets the fields of this object"
+	}
+	return ""
 }

@@ -3,16 +3,21 @@
 package meshedvirtualmachine
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	securityv1beta1 "istio.io/api/security/v1beta1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/validate"
 )
 
@@ -90,6 +95,38 @@ func TestMTLSOfRejectedSpec(t *testing.T) {
 		want.EffectiveMode = tc.want
 		if diff := cmp.Diff(want, s.mvm.Status.MTLS); diff != "" {
 			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// TestStatusAfterRejection checks the status while the spec is not accepted, and while
+// Istio's webhook rejects another object than the PeerAuthentication.
+func TestStatusAfterRejection(t *testing.T) {
+	before := []v1alpha1.PortStatus{{Name: "http", Via: v1alpha1.PortViaMesh}}
+	s := world(func(s *scope) {
+		s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonInvalidPort}
+		s.mvm.Spec.Ports[0].Via = v1alpha1.PortViaDirect
+		s.mvm.Status.Ports = before
+	})
+	s.writeStatus()
+	if diff := cmp.Diff(before, s.mvm.Status.Ports); diff != "" {
+		t.Errorf("the ports of a spec that is not accepted: %s", diff)
+	}
+
+	denial := apierrors.NewForbidden(schema.GroupResource{}, "web", errors.New(`admission webhook "validation.istio.io" denied the request: "x" is not a valid retryOn policy`))
+	for kind, want := range map[schema.GroupVersionKind]v1alpha1.MTLSMode{
+		children.VirtualServiceKind:     v1alpha1.MTLSModeStrict,
+		children.DestinationRuleKind:    v1alpha1.MTLSModeStrict,
+		children.PeerAuthenticationKind: v1alpha1.MTLSModeDisable,
+	} {
+		s := world(fails(kind, denial))
+		s.writeStatus()
+		if got := s.mvm.Status.MTLS.EffectiveMode; got != want {
+			t.Errorf("%s is rejected: effectiveMode is %s, want %s", kind.Kind, got, want)
+		}
+		applied, _ := conditions.Find(s.conditions(), v1alpha1.ConditionMeshPolicyApplied)
+		if !strings.Contains(applied.Message, "; change "+sources[kind]) {
+			t.Errorf("the message does not name %s: %s", sources[kind], applied.Message)
 		}
 	}
 }

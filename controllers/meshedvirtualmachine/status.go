@@ -23,16 +23,17 @@ func (s *scope) writeStatus() {
 	st.Conditions = conditions.Merge(st.Conditions, s.mvm.Generation, stated...)
 	nat, _ := conditions.Find(stated, v1alpha1.ConditionNATProgrammed)
 	verified := nat.Status == metav1.ConditionTrue && len(s.guestPods) > 0
-	policy, _ := conditions.Find(stated, v1alpha1.ConditionMeshPolicyApplied)
 	switch {
 	case s.invalid == nil || st.MTLS.DeclaredMode == "":
-		st.MTLS = s.mtls(verified && policy.Status == metav1.ConditionTrue && s.policies != nil)
+		st.MTLS = s.mtls(verified && s.invalid == nil && s.policyApplied())
 	case len(s.guestPods) == 0 || !s.stillInEffect(nat):
 		st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
 	default:
 		st.MTLS.EffectiveMode = s.weakestByRules(st.MTLS.EffectiveMode)
 	}
-	st.Ports = s.ports()
+	if s.invalid == nil {
+		st.Ports = s.ports() // Otherwise the ports of the last accepted spec are in effect.
+	}
 	if s.podsKnown {
 		st.Pods, st.OmittedPods = atMost(maxPodStatuses, s.podStatuses())
 	}
@@ -40,6 +41,13 @@ func (s *scope) writeStatus() {
 		st.RelatedObjects, st.OmittedRelatedObjects = atMost(maxRelatedObjects, s.relatedObjects())
 		st.Addresses, _ = atMost(maxAddresses, s.addresses())
 	}
+}
+
+// policyApplied reports whether the PeerAuthentication is applied. The other objects of
+// Istio have no effect on mutual TLS.
+func (s *scope) policyApplied() bool {
+	key := apply.Key{Kind: children.PeerAuthenticationKind.GroupKind(), Name: s.mvm.Name}
+	return s.policies != nil && s.children[key] != nil && s.failures[key] == nil
 }
 
 // stillInEffect reports, while the spec is not accepted, whether the policy and the

@@ -237,8 +237,10 @@ func TestSpec(t *testing.T) {
 			mvm: b.MVM("web").Ports(b.HTTP("a", 80, 8080), b.HTTP("b", 81, 8080)).
 				PortMTLS("a", v1alpha1.MTLSModePermissive).PortMTLS("b", v1alpha1.MTLSModePermissive),
 		},
-		"neither strategy": {
-			mvm: b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) { s.RunStrategy = nil }),
+		"neither strategy": {mvm: b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) { s.RunStrategy = nil })},
+		"unknown strategy": {
+			mvm:  b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) { *s.RunStrategy = "Alwayz" }),
+			want: []string{"InvalidSpec spec.virtualMachine.runStrategy"},
 		},
 		"both strategies": {
 			mvm:  b.MVM("web").VM(func(s *kubevirtv1.VirtualMachineSpec) { s.Running = new(true) }),

@@ -3,6 +3,7 @@
 package validate
 
 import (
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -11,9 +12,20 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
+// runStrategies are the run strategies of KubeVirt.
+var runStrategies = []kubevirtv1.VirtualMachineRunStrategy{
+	kubevirtv1.RunStrategyAlways, kubevirtv1.RunStrategyHalted, kubevirtv1.RunStrategyManual,
+	kubevirtv1.RunStrategyOnce, kubevirtv1.RunStrategyRerunOnFailure, kubevirtv1.RunStrategyWaitAsReceiver,
+}
+
 func (e *Errors) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
-	if vm := mvm.Spec.VirtualMachine; vm.Running != nil && vm.RunStrategy != nil {
+	vm := mvm.Spec.VirtualMachine
+	if vm.Running != nil && vm.RunStrategy != nil {
 		e.Reject(v1alpha1.ReasonInvalidSpec, path, "must not set both runStrategy and running: remove running, which KubeVirt has deprecated")
+	}
+	// KubeVirt's webhook rejects other values without naming these.
+	if r := vm.RunStrategy; r != nil && !slices.Contains(runStrategies, *r) {
+		e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("runStrategy"), "%q is not a run strategy of KubeVirt: set one of %v", *r, runStrategies)
 	}
 	template := mvm.Spec.VirtualMachine.Template
 	if template == nil {

@@ -43,8 +43,11 @@ var reserved = "targetPort (defaults to port) is reserved: " + reservedPorts + "
 
 const (
 	sharedTarget = "ports with the same targetPort and protocol must have the same via and appProtocol, because the proxy distinguishes connections by targetPort"
-	mtlsViaMesh  = "mtls applies only to TCP ports via Mesh: omit mtls, or set via to Mesh"
+	mtlsViaMesh  = "mtls applies only to ports via Mesh: omit mtls, or set via to Mesh"
+	onlyTCP      = "mtls, timeout and retries apply only to TCP: omit them for UDP"
+	duration     = "must be a positive duration with units, for example 5s or 1m30s"
 	onlyHTTP     = "timeout and retries apply only to HTTP ports via Mesh: omit them, or set appProtocol to an HTTP protocol and via to Mesh"
+	perTry       = "must be a duration of at least 1ms with a unit, for example 2s"
 	attempts     = "retries without attempts, or with attempts 0, turns retries off: set attempts to a positive number, or remove the other fields of retries"
 	strategy     = "virtualMachine must not set both runStrategy and running: remove running, which KubeVirt has deprecated"
 	hostBits     = "must not have host bits set: use the network address, for example 10.96.0.0/16 instead of 10.96.0.5/16, or prefix length 32 (IPv6: 128) for a single host"
@@ -237,15 +240,18 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"mode of a port":                {set: map[string]any{"spec.ports.0.mtls": "Permissive"}},
 	"unknown mode of a port":        {set: map[string]any{"spec.ports.0.mtls": "Off"}, want: []string{"spec.ports[0].mtls: Unsupported value"}},
 	"mode of a direct port":         {set: map[string]any{"spec.ports.1.mtls": "Strict"}, want: []string{mtlsViaMesh}},
-	"mode of a UDP port":            {set: map[string]any{"spec.ports.2": udp(map[string]any{"mtls": "Disable"})}, want: []string{mtlsViaMesh}},
+	"mode of a UDP port":            {set: map[string]any{"spec.ports.2": udp(map[string]any{"mtls": "Disable"})}, want: []string{onlyTCP}},
 	"mode of a port via Mesh":       {set: map[string]any{"spec.ports.0.via": "Mesh", "spec.ports.0.protocol": "TCP", "spec.ports.0.mtls": "Disable"}},
 	"timeout":                       {set: map[string]any{"spec.ports.0.timeout": "1m30s"}},
-	"timeout without a unit":        {set: map[string]any{"spec.ports.0.timeout": "30"}, want: []string{"spec.ports[0].timeout", "should match"}},
+	"timeout without a unit":        {set: map[string]any{"spec.ports.0.timeout": "30"}, want: []string{"spec.ports[0].timeout", duration}},
 	"timeout of a gRPC port":        {set: map[string]any{"spec.ports.0.timeout": "5s", "spec.ports.0.appProtocol": "grpc"}},
 	"timeout without appProtocol":   {set: map[string]any{"spec.ports.0.timeout": "5s", "spec.ports.0.appProtocol": removed}},
 	"timeout of a TCP port":         {set: map[string]any{"spec.ports.0.timeout": "5s", "spec.ports.0.appProtocol": "tcp"}, want: []string{onlyHTTP}},
 	"timeout of a direct port":      {set: map[string]any{"spec.ports.1.timeout": "5s"}, want: []string{onlyHTTP}},
-	"retries of a UDP port":         {set: map[string]any{"spec.ports.2": udp(map[string]any{"retries": map[string]any{"attempts": int64(1)}})}, want: []string{onlyHTTP}},
+	"retries of a UDP port":         {set: map[string]any{"spec.ports.2": udp(map[string]any{"retries": map[string]any{"attempts": int64(1)}})}, want: []string{onlyTCP}},
+	"timeout of a UDP port":         {set: map[string]any{"spec.ports.2": udp(map[string]any{"timeout": "5s"})}, want: []string{onlyTCP}},
+	"timeout of one digit":          {set: map[string]any{"spec.ports.0.timeout": "5"}, want: []string{duration}},
+	"negative timeout":              {set: map[string]any{"spec.ports.0.timeout": "-5s"}, want: []string{duration}},
 	"retries":                       {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(3), "perTryTimeout": "2s", "retryOn": "gateway-error"}}},
 	"retries turned off":            {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(0)}}},
 	"retries turned off, with more": {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(0), "retryOn": "reset"}}, want: []string{attempts}},
@@ -258,10 +264,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 		set:  map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(1), "retriesOn": "reset"}},
 		want: []string{`unknown field "spec.ports[0].retries.retriesOn"`},
 	},
-	"retries that Istio rejects": {
-		set:  map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(1), "perTryTimeout": "0s"}},
-		want: []string{"must be a valid duration greater than 1ms"},
-	},
+	"retries without a unit":          {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(1), "perTryTimeout": "2"}}, want: []string{perTry}},
+	"retries that Istio rejects":      {set: map[string]any{"spec.ports.0.retries": map[string]any{"attempts": int64(1), "perTryTimeout": "0s"}}, want: []string{perTry}},
 	"exported to all":                 {set: map[string]any{"spec.mesh.exportTo": []any{"*"}}},
 	"exported to namespaces":          {set: map[string]any{"spec.mesh.exportTo": []any{".", "ingress"}}},
 	"exported to all and a namespace": {set: map[string]any{"spec.mesh.exportTo": []any{"ingress", "*"}}, want: []string{`exportTo "*" exports to all namespaces: remove the other entries`}},

@@ -44,7 +44,7 @@ func readIstio() (crds, error) {
 	}
 }
 
-// schema returns the schema at a path in a version of a CRD.
+// schema returns the schema at a path in a version of a CRD, with descriptions.
 func (c crds) schema(name, version string, path ...string) (*extv1.JSONSchemaProps, error) {
 	crd, ok := c[name]
 	if !ok {
@@ -60,7 +60,7 @@ func (c crds) schema(name, version string, path ...string) (*extv1.JSONSchemaPro
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		s = s.DeepCopy()
-		strip(s)
+		explainDurations(s)
 		return s, nil
 	}
 	return nil, fmt.Errorf("%s: version %s not found", name, version)

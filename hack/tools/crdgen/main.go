@@ -11,8 +11,8 @@
 //     read Istio's Go types, which are generated from protobuf.
 //
 // With these schemas, the API server rejects a misspelled field in them. The
-// descriptions of upstream fields are omitted, because they account for most of
-// the size, and the CRD must not exceed the limits of etcd and clients.
+// descriptions of most upstream fields are omitted, because they account for most
+// of the size, and the CRD must not exceed the limits of etcd and clients.
 //
 // Run it in the root of the repository, after controller-gen:
 //
@@ -60,6 +60,7 @@ func run(file string) error {
 	if err != nil {
 		return err
 	}
+	strip(trafficPolicy)
 	retries, err := istio.schema("virtualservices.networking.istio.io", "v1", "spec", "http", items, "retries")
 	if err != nil {
 		return err

@@ -69,26 +69,50 @@ func graft(root, schema *extv1.JSONSchemaProps, path ...string) error {
 	return nil
 }
 
-// strip removes the descriptions of a schema and of its descendants.
-func strip(s *extv1.JSONSchemaProps) {
+// walk visits a schema and its descendants.
+func walk(s *extv1.JSONSchemaProps, visit func(*extv1.JSONSchemaProps)) {
 	if s == nil {
 		return
 	}
-	s.Description = ""
+	visit(s)
 	for name, p := range s.Properties {
-		strip(&p)
+		walk(&p, visit)
 		s.Properties[name] = p
 	}
 	if s.Items != nil {
-		strip(s.Items.Schema)
+		walk(s.Items.Schema, visit)
 	}
 	if s.AdditionalProperties != nil {
-		strip(s.AdditionalProperties.Schema)
+		walk(s.AdditionalProperties.Schema, visit)
 	}
 	for _, list := range [][]extv1.JSONSchemaProps{s.AllOf, s.AnyOf, s.OneOf} {
 		for i := range list {
-			strip(&list[i])
+			walk(&list[i], visit)
 		}
 	}
-	strip(s.Not)
+	walk(s.Not, visit)
+}
+
+// strip removes the descriptions of a schema and of its descendants.
+func strip(s *extv1.JSONSchemaProps) {
+	walk(s, func(s *extv1.JSONSchemaProps) { s.Description = "" })
+}
+
+// Istio's rule for durations. Its evaluation fails for a value without a unit, and the API
+// server then responds with the error of the evaluation instead of the message.
+const (
+	durationRule    = "duration(self) >= duration('1ms')"
+	guardedRule     = "(self.endsWith('h') || self.endsWith('m') || self.endsWith('s')) && " + durationRule
+	durationMessage = "must be a duration of at least 1ms with a unit, for example 2s"
+)
+
+// explainDurations gives the fields with Istio's rule a message that contains an example.
+func explainDurations(s *extv1.JSONSchemaProps) {
+	walk(s, func(s *extv1.JSONSchemaProps) {
+		for i := range s.XValidations {
+			if r := &s.XValidations[i]; r.Rule == durationRule {
+				r.Rule, r.Message = guardedRule, durationMessage
+			}
+		}
+	})
 }
