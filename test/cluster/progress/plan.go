@@ -61,12 +61,16 @@ func (p *plan) left(now time.Time, running map[string]*run) time.Duration {
 	return time.Duration(rest * factor * float64(time.Second))
 }
 
-// fraction returns the completed fraction of a running step.
+// fraction returns the completed fraction of a running step. A step that compiles only a
+// few of its packages finds the others in Go's cache, so only the time shows its progress.
 func (r *run) fraction(c Cost, now time.Time, factor float64) float64 {
-	const most = 0.95 // linking follows the last package
+	const (
+		most = 0.95 // linking follows the last package
+		few  = 0.1
+	)
 	part := now.Sub(r.begin).Seconds() / (c.Seconds * factor)
-	if c.Packages > 0 {
-		part = float64(r.packages) / float64(c.Packages)
+	if compiled := float64(r.packages) / float64(c.Packages); c.Packages > 0 && compiled >= few {
+		part = compiled
 	}
 	return min(part, most)
 }

@@ -69,6 +69,10 @@ func TestTimeLeft(t *testing.T) {
 			name: "more packages than expected", now: 300,
 			running: map[string]*run{"kube": {begin: begin, packages: 5000}}, ended: []string{"root"}, min: time.Second, max: 20 * time.Second,
 		},
+		{
+			name: "packages in Go's cache", now: 150,
+			running: map[string]*run{"kube": {begin: begin, packages: 20}}, min: 175 * time.Second, max: 185 * time.Second,
+		},
 		{name: "all steps have ended", now: 300, ended: []string{"root", "kube"}},
 	}
 	for _, c := range cases {
