@@ -58,6 +58,12 @@ func (s *Scenario) StartWatch(ctx context.Context, pod *corev1.Pod, clients Clie
 	}}
 }
 
+// StartRequests makes a client send requests to the targets every 50 ms. A target is
+// NAME=URL.
+func (s *Scenario) StartRequests(ctx context.Context, client *corev1.Pod, targets ...string) *Watch {
+	return &Watch{clients: []*watching{s.startClient(ctx, client, targets...)}}
+}
+
 func (s *Scenario) startClient(ctx context.Context, pod *corev1.Pod, targets ...string) *watching {
 	in, stop := io.Pipe()
 	w := &watching{stop: stop, done: make(chan error, 1)}

@@ -19,6 +19,7 @@ var Tests = []suite.Test{
 	{Name: "Migration", Run: migration, OwnGuest: true, Nodes: 2, Serial: busyMigration},
 	{Name: "Mesh", Run: mesh, OwnGuest: true, AccessLog: true},
 	{Name: "Change", Run: change, OwnGuest: true},
+	{Name: "Version", Run: version},
 	{Name: "Privileges", Run: privileges, Local: "the node's /proc"},
 	{Name: "Packets", Run: packets},
 	{Name: "InjectedPod", Run: injectedPod},
