@@ -12,6 +12,9 @@ const (
 	// LabelMeshedVirtualMachine contains the name of the MeshedVirtualMachine
 	// that an object belongs to.
 	LabelMeshedVirtualMachine = "meshvm.io/meshed-virtual-machine"
+	// LabelService, in the template of a VirtualMachine and therefore on its
+	// virt-launcher pods, contains the name of the Service that selects the pods.
+	LabelService = "meshvm.io/service"
 	// LabelPodNATConfiguration contains the UID of the PodNATConfiguration of a
 	// rule-writer Job.
 	LabelPodNATConfiguration = "meshvm.io/pod-nat-configuration"
@@ -70,8 +73,8 @@ const (
 	// FieldOwner is the field manager of server-side apply.
 	FieldOwner = "meshvm"
 
-	// LabelApp and LabelVersion select the guest's pods for the Service and
-	// for the DestinationRule's subset. (Istio: application requirements.)
+	// LabelApp contains the name of the workload in Istio's telemetry. (Istio:
+	// application requirements.)
 	LabelApp = "app"
 	// LabelVersion contains the mesh subset of a pod.
 	LabelVersion = "version"

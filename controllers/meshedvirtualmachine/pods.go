@@ -150,7 +150,7 @@ func (s *scope) changedLabels(p *corev1.Pod) []string {
 	if s.vmi != nil {
 		want[kubevirtv1.CreatedByLabel] = string(s.vmi.UID)
 		// The labels of a pod are those of the guest's template at its start.
-		for _, key := range []string{v1alpha1.LabelApp, v1alpha1.LabelVersion} {
+		for _, key := range []string{v1alpha1.LabelService, v1alpha1.LabelVersion} {
 			if value := s.vmi.Labels[key]; value != "" {
 				want[key] = value
 			}

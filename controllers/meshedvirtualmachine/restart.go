@@ -56,7 +56,7 @@ func (s *scope) otherVersion() string {
 // spec, which are reported by the names of these fields, or whose changes are reported
 // by other conditions.
 var derived = []string{
-	v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelVersion, v1alpha1.LabelStartGate,
+	v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelService, v1alpha1.LabelVersion, v1alpha1.LabelStartGate,
 	v1alpha1.LabelDataPlaneMode, v1alpha1.LabelSidecarInject,
 }
 

@@ -31,6 +31,7 @@ func VMI(name string) *VMIBuilder {
 			Labels: map[string]string{
 				v1alpha1.LabelManagedBy:            v1alpha1.ManagedByValue,
 				v1alpha1.LabelMeshedVirtualMachine: name,
+				v1alpha1.LabelService:              name,
 				v1alpha1.LabelApp:                  name,
 				v1alpha1.LabelVersion:              "v1",
 				v1alpha1.LabelSidecarInject:        "true",

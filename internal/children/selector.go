@@ -9,8 +9,13 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// podSelector selects the pods of the guest for its Service. A clone of the
-// VirtualMachine has a copy of all labels of the template. KubeVirt sets two
+// podSelector selects the pods of the guest for its Service: by the label of the Service,
+// or, while a live pod does not have it, by the label of the MeshedVirtualMachine. A pod has
+// the labels of its start, so a guest that an earlier version of the operator started gets
+// the label of the Service at its next start. Labels that a user can set, such as app, are
+// not used, because an edit would remove the running pod from the Service.
+//
+// A clone of the VirtualMachine has a copy of all labels of the template. KubeVirt sets two
 // labels on the pods itself, which a copy does not have:
 //
 //   - vmi.kubevirt.io/id is the name of the VirtualMachineInstance. Pods that were
@@ -20,17 +25,17 @@ import (
 //
 // (KubeVirt, pkg/virt-controller/services/template.go, podLabels.)
 func podSelector(in Input) map[string]string {
-	mvm := in.MVM
-	selector := map[string]string{
-		// Istio names the workload by the label app. The other label excludes
-		// unrelated pods with the same value.
-		v1alpha1.LabelApp:                  app(mvm),
-		v1alpha1.LabelMeshedVirtualMachine: mvm.Name,
+	name, pods := in.MVM.Name, in.LauncherPods
+	selector := map[string]string{}
+	if service, ok := shared(pods, v1alpha1.LabelService); ok && service == name || len(pods) == 0 {
+		selector[v1alpha1.LabelService] = name
+	} else {
+		selector[v1alpha1.LabelMeshedVirtualMachine] = name
 	}
-	if _, ok := shared(in.LauncherPods, kubevirtv1.VirtualMachineInstanceIDLabel); ok || len(in.LauncherPods) == 0 {
-		selector[kubevirtv1.VirtualMachineInstanceIDLabel] = mvm.Name
-	} else if name, ok := shared(in.LauncherPods, kubevirtv1.DeprecatedVirtualMachineNameLabel); ok {
-		selector[kubevirtv1.DeprecatedVirtualMachineNameLabel] = name
+	if _, ok := shared(pods, kubevirtv1.VirtualMachineInstanceIDLabel); ok || len(pods) == 0 {
+		selector[kubevirtv1.VirtualMachineInstanceIDLabel] = name
+	} else if host, ok := shared(pods, kubevirtv1.DeprecatedVirtualMachineNameLabel); ok {
+		selector[kubevirtv1.DeprecatedVirtualMachineNameLabel] = host
 	}
 	return selector
 }

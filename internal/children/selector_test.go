@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
+	"meshvm.io/meshvm/api/v1alpha1"
 	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
 )
@@ -29,19 +30,26 @@ func TestSelectorOfClones(t *testing.T) {
 	old := func(l map[string]string) { delete(l, kubevirtv1.VirtualMachineInstanceIDLabel) }
 	oldest := func(l map[string]string) { old(l); delete(l, kubevirtv1.DeprecatedVirtualMachineNameLabel) }
 	host := func(l map[string]string) { old(l); l[kubevirtv1.DeprecatedVirtualMachineNameLabel] = "host" }
+	earlier := func(l map[string]string) { delete(l, v1alpha1.LabelService) }
+	renamed := func(l map[string]string) { l[v1alpha1.LabelApp] = "shop" }
 	tests := map[string]struct {
 		pods  []corev1.Pod
 		clone corev1.Pod
 		// selected is set if the Service also selects the clone's pod.
 		selected bool
 	}{
-		"running":                               {[]corev1.Pod{pod("web", keep)}, pod("web-clone", keep), false},
-		"stopped":                               {nil, pod("web-clone", keep), false},
-		"pods of an earlier KubeVirt":           {[]corev1.Pod{pod("web", old)}, pod("web-clone", old), false},
-		"a migration after an upgrade":          {[]corev1.Pod{pod("web", old), pod("web", keep)}, pod("web-clone", keep), false},
-		"an earlier KubeVirt and a host name":   {[]corev1.Pod{pod("web", host)}, pod("web-clone", host), true},
-		"pods without any of KubeVirt's labels": {[]corev1.Pod{pod("web", oldest)}, pod("web-clone", oldest), true},
-		"a host name and the identifying label": {[]corev1.Pod{pod("web", func(l map[string]string) { l[kubevirtv1.DeprecatedVirtualMachineNameLabel] = "host" })}, pod("web-clone", keep), false},
+		"app edited in the template":                  {[]corev1.Pod{pod("web", renamed)}, pod("web-clone", keep), false},
+		"an earlier operator":                         {[]corev1.Pod{pod("web", earlier)}, pod("web-clone", earlier), false},
+		"an earlier operator and an earlier KubeVirt": {[]corev1.Pod{pod("web", func(l map[string]string) { earlier(l); old(l) })}, pod("web-clone", keep), false},
+		"an earlier operator, and a new pod":          {[]corev1.Pod{pod("web", earlier), pod("web", keep)}, pod("web-clone", keep), false},
+		"label of the Service changed by a user":      {[]corev1.Pod{pod("web", func(l map[string]string) { l[v1alpha1.LabelService] = "db" })}, pod("web-clone", keep), false},
+		"running":                                     {[]corev1.Pod{pod("web", keep)}, pod("web-clone", keep), false},
+		"stopped":                                     {nil, pod("web-clone", keep), false},
+		"pods of an earlier KubeVirt":                 {[]corev1.Pod{pod("web", old)}, pod("web-clone", old), false},
+		"a migration after an upgrade":                {[]corev1.Pod{pod("web", old), pod("web", keep)}, pod("web-clone", keep), false},
+		"an earlier KubeVirt and a host name":         {[]corev1.Pod{pod("web", host)}, pod("web-clone", host), true},
+		"pods without any of KubeVirt's labels":       {[]corev1.Pod{pod("web", oldest)}, pod("web-clone", oldest), true},
+		"a host name and the identifying label":       {[]corev1.Pod{pod("web", func(l map[string]string) { l[kubevirtv1.DeprecatedVirtualMachineNameLabel] = "host" })}, pod("web-clone", keep), false},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 
 // strayLabels are the labels that a pod has only while a MeshedVirtualMachine controls
 // its guest. A label managed-by with another value belongs to the user.
-var strayLabels = []string{v1alpha1.LabelManagedBy, v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelStartGate}
+var strayLabels = []string{v1alpha1.LabelManagedBy, v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelService, v1alpha1.LabelStartGate}
 
 // Release returns the JSON patch (RFC 6902) that removes the labels of a
 // MeshedVirtualMachine from the pod of a guest that it does not control, for example a

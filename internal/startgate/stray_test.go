@@ -24,6 +24,7 @@ func TestRelease(t *testing.T) {
 	}{
 		"none":                 {},
 		"the operator's label": {map[string]string{"meshvm.io/meshed-virtual-machine": "web", "app.kubernetes.io/managed-by": "meshvm"}, []string{manager, mvm}},
+		"the Service":          {map[string]string{"meshvm.io/meshed-virtual-machine": "web", "meshvm.io/service": "web"}, []string{mvm, "/metadata/labels/meshvm.io~1service"}},
 		"the user's label":     {map[string]string{"meshvm.io/meshed-virtual-machine": "web", "app.kubernetes.io/managed-by": "Helm"}, []string{mvm}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -196,9 +196,12 @@ func TestSpec(t *testing.T) {
 			mvm:  b.MVM("web").TemplateLabel("version", "v2"),
 			want: []string{"InvalidSpec spec.virtualMachine.template.metadata.labels[version]"},
 		},
-		"another's label": {
-			mvm:  b.MVM("web").TemplateLabel(v1alpha1.LabelMeshedVirtualMachine, "db"),
-			want: []string{"InvalidSpec spec.virtualMachine.template.metadata.labels[meshvm.io/meshed-virtual-machine]"},
+		"another's labels": {
+			mvm: b.MVM("web").TemplateLabel(v1alpha1.LabelMeshedVirtualMachine, "db").TemplateLabel(v1alpha1.LabelService, "db"),
+			want: []string{
+				"InvalidSpec spec.virtualMachine.template.metadata.labels[meshvm.io/meshed-virtual-machine]",
+				"InvalidSpec spec.virtualMachine.template.metadata.labels[meshvm.io/service]",
+			},
 		},
 		"injection disabled": {
 			mvm: b.MVM("web").TemplateLabel(v1alpha1.LabelSidecarInject, "false").TemplateAnnotation(v1alpha1.LabelSidecarInject, "false"),

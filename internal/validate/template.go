@@ -62,8 +62,10 @@ func (e *Errors) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *ku
 		e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelVersion),
 			"the value %q differs from spec.version, which is %q: set spec.version, or remove the label", v, mvm.Spec.VersionOrDefault())
 	}
-	if v, ok := meta.Labels[v1alpha1.LabelMeshedVirtualMachine]; ok && v != mvm.Name {
-		e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelMeshedVirtualMachine), "only the operator sets this label: remove it")
+	for _, key := range []string{v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelService} {
+		if v, ok := meta.Labels[key]; ok && v != mvm.Name {
+			e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(key), "only the operator sets this label: remove it")
+		}
 	}
 	if _, ok := meta.Labels[v1alpha1.LabelStartGate]; ok {
 		e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelStartGate), "only the operator sets this label: remove it, and set spec.start")

@@ -40,7 +40,7 @@ func TestRemovedPodLabels(t *testing.T) {
 	o := s.web()
 	pod := s.converge(o)
 	nat := s.awaitNAT(pod)
-	for _, label := range []string{v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelApp, kubevirtv1.CreatedByLabel, kubevirtv1.AppLabel} {
+	for _, label := range []string{v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelService, kubevirtv1.CreatedByLabel, kubevirtv1.AppLabel} {
 		value := pod.Labels[label]
 		if value == "" {
 			t.Fatalf("the pod has no label %s", label)

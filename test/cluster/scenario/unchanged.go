@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -27,7 +28,8 @@ type Snapshot struct {
 	// Rules is the number of the table's rules, Packets the sum of its counters.
 	Rules   int
 	Packets uint64
-	// Selector is the selector of the Service. A newer version can add labels.
+	// Selector is the selector of the Service. A newer version can select the pod by
+	// other labels.
 	Selector map[string]string
 	// Labels are the labels of the VirtualMachine's next instance.
 	Labels string
@@ -80,6 +82,7 @@ func (s *Scenario) Snapshot(ctx context.Context, pod *corev1.Pod) (Snapshot, err
 		return snap, err
 	}
 	snap.Kept["launcher pod uid"] = string(now.UID)
+	snap.Kept["the Service selects the pod"] = fmt.Sprint(labels.SelectorFromSet(snap.Selector).Matches(labels.Set(now.Labels)))
 	for _, c := range now.Status.ContainerStatuses {
 		snap.Kept["restarts of "+c.Name] = fmt.Sprint(c.RestartCount)
 	}
