@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -153,7 +154,7 @@ func TestDesiredGolden(t *testing.T) {
 				OutlierDetection: &networkingv1alpha3.OutlierDetection{MaxEjectionPercent: 50},
 				PortLevelSettings: []*networkingv1alpha3.TrafficPolicy_PortTrafficPolicy{{
 					Port: &networkingv1alpha3.PortSelector{Number: 5900},
-					Tls:  &networkingv1alpha3.ClientTLSSettings{Mode: networkingv1alpha3.ClientTLSSettings_SIMPLE},
+					Tls:  &networkingv1alpha3.ClientTLSSettings{Mode: networkingv1alpha3.ClientTLSSettings_SIMPLE, CaCertificates: "system"},
 				}},
 			}), nil),
 		// The version of the spec waits for the next start of the guest.
@@ -177,24 +178,47 @@ func TestDesiredGolden(t *testing.T) {
 			}
 			file := strings.ReplaceAll(name, " ", "-") + ".yaml"
 			golden(t, filepath.Join("testdata", file), objects)
-			if len(in.LauncherPods) > 0 {
-				golden(t, filepath.Join("testdata", "pods", file), podLabels(in.LauncherPods))
-			}
+			golden(t, filepath.Join("testdata", "pods", file), guestPods(objects, in.LauncherPods))
 		})
 	}
 }
 
-// podLabels returns the names and labels of pods. The test of istiod reads them from the
-// golden files.
-func podLabels(pods []corev1.Pod) []children.Object {
-	var objects []children.Object
-	for i := range pods {
-		objects = append(objects, &metav1.PartialObjectMetadata{
-			TypeMeta:   pods[i].TypeMeta,
-			ObjectMeta: metav1.ObjectMeta{Namespace: pods[i].Namespace, Name: pods[i].Name, Labels: pods[i].Labels},
-		})
+// guestPods returns the guest's pods, for the tests that run Istio on the golden files. Their
+// labels are those of the VirtualMachine's template, with the version of each live pod.
+func guestPods(objects []children.Object, live []corev1.Pod) []children.Object {
+	var template *kubevirtv1.VirtualMachine
+	for _, o := range objects {
+		if vm, ok := o.(*kubevirtv1.VirtualMachine); ok {
+			template = vm
+		}
 	}
-	return objects
+	pod := func(name string) *corev1.Pod {
+		labels := maps.Clone(template.Spec.Template.ObjectMeta.Labels)
+		labels[kubevirtv1.AppLabel] = "virt-launcher"
+		labels[kubevirtv1.VirtualMachineInstanceIDLabel] = template.Name
+		p := &corev1.Pod{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: template.Namespace, Name: name, Labels: labels},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "compute", Image: "virt-launcher"}}},
+		}
+		if labels[v1alpha1.LabelSidecarInject] == "true" {
+			p.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy", Image: "proxyv2"}}
+		}
+		return p
+	}
+	if len(live) == 0 {
+		return []children.Object{pod("virt-launcher-" + template.Name)}
+	}
+	var pods []children.Object
+	for i := range live {
+		p := pod(live[i].Name)
+		delete(p.Labels, v1alpha1.LabelVersion)
+		if version, ok := live[i].Labels[v1alpha1.LabelVersion]; ok {
+			p.Labels[v1alpha1.LabelVersion] = version
+		}
+		pods = append(pods, p)
+	}
+	return pods
 }
 
 func golden(t *testing.T, path string, objects []children.Object) {

@@ -134,49 +134,23 @@ func addresses(n int) (client string, guest []string) {
 	return fmt.Sprintf("10.244.%d.9", n), []string{fmt.Sprintf("10.244.%d.1", n), fmt.Sprintf("10.244.%d.2", n)}
 }
 
-// guestPods returns the labels of the guest's pods: those of the template, with the
-// version of the live pods of the case.
-func guestPods(t *testing.T, file string, template map[string]string) []map[string]string {
-	t.Helper()
-	live := filepath.Join(filepath.Dir(file), "pods", filepath.Base(file))
-	if _, err := os.Stat(live); errors.Is(err, os.ErrNotExist) {
-		return []map[string]string{template}
-	}
-	var all []map[string]string
-	for _, pod := range objects(t, live, "") {
-		labels := maps.Clone(template)
-		delete(labels, "version")
-		if version, ok := pod.GetLabels()["version"]; ok {
-			labels["version"] = version
-		}
-		all = append(all, labels)
-	}
-	return all
-}
-
 // compare compares the configuration of one case.
 func (s *suite) compare(file string, n int) {
 	s.Helper()
 	namespace := "case-" + strings.TrimSuffix(filepath.Base(file), ".yaml")
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
-	var template map[string]string
 	for _, o := range objects(s.T, file, namespace) {
 		switch o.GetKind() {
-		case "VirtualMachine":
-			var err error
-			if template, _, err = unstructured.NestedStringMap(o.Object, "spec", "template", "metadata", "labels"); err != nil {
-				s.Fatal(err)
-			}
-			template["vmi.kubevirt.io/id"] = o.GetName()
-		case "PodNATConfiguration":
+		case "VirtualMachine", "PodNATConfiguration":
 		default:
 			s.create(o)
 		}
 	}
 	clientIP, guestIPs := addresses(n)
-	guests := guestPods(s.T, file, injected(template))
-	for i, labels := range guests {
-		s.pod(namespace, fmt.Sprintf("guest-%d", i+1), guestIPs[i], labels)
+	var guests []map[string]string
+	for i, pod := range objects(s.T, filepath.Join(filepath.Dir(file), "pods", filepath.Base(file)), namespace) {
+		guests = append(guests, injected(pod.GetLabels()))
+		s.pod(namespace, fmt.Sprintf("guest-%d", i+1), guestIPs[i], guests[i])
 	}
 	client := injected(map[string]string{"app": "client"})
 	s.pod(namespace, "client", clientIP, client)

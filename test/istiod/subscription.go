@@ -130,7 +130,7 @@ func (raw) Marshal(v any) ([]byte, error) {
 	return b, nil
 }
 
-// `Unmarshal` copies an encoded message.
+// Unmarshal copies an encoded message.
 func (raw) Unmarshal(data []byte, v any) error {
 	b, ok := v.(*[]byte)
 	if !ok {

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package validation
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"istio.io/istio/pkg/config/analysis"
+	"istio.io/istio/pkg/config/analysis/analyzers"
+	"istio.io/istio/pkg/config/analysis/local"
+)
+
+// namespace is the namespace of the objects in the golden files.
+const namespace = `---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: shop
+  labels:
+    istio-injection: enabled
+`
+
+// TestAnalysis analyzes the objects and the pods of each golden file with all analyzers of
+// `istioctl analyze`.
+func TestAnalysis(t *testing.T) {
+	files, err := filepath.Glob(goldenFiles)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no golden files: %v", err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			sources := []local.ReaderSource{{Name: "namespace", Reader: strings.NewReader(namespace)}}
+			for _, path := range []string{file, filepath.Join(filepath.Dir(file), "pods", filepath.Base(file))} {
+				text, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				sources = append(sources, local.ReaderSource{Name: path, Reader: bytes.NewReader(text)})
+			}
+			all := analyzers.All()
+			analyzer := local.NewSourceAnalyzer(analysis.Combine("all", all...), "", "istio-system", nil)
+			// The reader for tests also reads Services and Pods.
+			if err := errors.Join(analyzer.AddTestReaderKubeSource(sources), analyzer.AddDefaultResources()); err != nil {
+				t.Fatal(err)
+			}
+			result, err := analyzer.Analyze(t.Context().Done())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(result.ExecutedAnalyzers) < len(all) || len(result.SkippedAnalyzers) > 0 {
+				t.Errorf("%d of %d analyzers were executed, without %v", len(result.ExecutedAnalyzers), len(all), result.SkippedAnalyzers)
+			}
+			for _, m := range result.Messages {
+				t.Error(m.String())
+			}
+		})
+	}
+	t.Logf("analyzed cases: %d", len(files))
+}
