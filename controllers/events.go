@@ -22,7 +22,7 @@ import (
 // component is the name of the operator in events.
 const component = "meshvm"
 
-// drainTimeout limits the time for writing events after the manager was told to stop.
+// drainTimeout limits the time for writing events after the manager has begun to stop.
 const drainTimeout = 10 * time.Second
 
 // newRecorder returns a recorder that writes events in the background until ctx is

@@ -20,7 +20,7 @@ import (
 // leaseName is the name of the manager's lease.
 const leaseName = "manager.meshvm.io"
 
-// lease is the lock of the leader election. A manager that is told to stop while it
+// lease is the lock of the leader election. A manager that begins to stop while it
 // acquires the lease cancels the request. If the API server has already stored it,
 // client-go does not know that it holds the lease and does not release it
 // (tools/leaderelection, Run), and no manager leads for the whole lease duration.
