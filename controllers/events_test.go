@@ -29,7 +29,7 @@ func (s sent) Create(_ context.Context, e *eventsv1.Event) (*eventsv1.Event, err
 }
 
 // TestEventsWhileTheManagerStops checks that an event of a reconcile that finishes after
-// the manager was told to stop is written before Eventf returns.
+// the manager has begun to stop is written before Eventf returns.
 func TestEventsWhileTheManagerStops(t *testing.T) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
