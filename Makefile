@@ -9,6 +9,7 @@ CLUSTER := hack/local-cluster.sh
 VERSION ?= dev
 ARCHITECTURES ?= amd64,arm64,ppc64le,s390x
 BENCH ?= .
+FLOOD ?= 10000
 FUZZTIME ?= 20s
 # For test-e2e: tests to run and to skip, parallel tests, and other flags of "go test", for example -shuffle=on.
 E2E_RUN ?= TestE2E
@@ -158,6 +159,11 @@ soak: ## 200 times create, restart and delete a VM on a local cluster and check 
 .PHONY: bench
 bench: ## Run the benchmarks; BENCH= selects them.
 	hack/test.sh -run='^$$' -bench='$(BENCH)' -benchmem ./internal/... ./test/kernel/... ./test/integration/...
+
+.PHONY: flood
+flood: export MESHVM_FLOOD = $(FLOOD)
+flood: ## Measure how long FLOOD objects of one tenant delay the object of another tenant.
+	nice hack/test.sh -count=1 -timeout=180m -v -run='TestFloodOfOneTenant$$' ./test/integration/
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME.

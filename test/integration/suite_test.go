@@ -48,7 +48,10 @@ const (
 // namespaces is the number of namespaces that were created for tests.
 var namespaces atomic.Int64
 
-var shared = testenv.Shared{Options: testenv.Options{KubeVirt: true, Istio: true, Controllers: testenv.DefaultControllers}}
+// shared is the API server of most tests. The default Service network has addresses for 254 Services.
+var shared = testenv.Shared{Options: testenv.Options{
+	KubeVirt: true, Istio: true, Controllers: testenv.DefaultControllers, ServiceNetworks: "10.0.0.0/16",
+}}
 
 func TestMain(m *testing.M) {
 	ctrl.SetLogger(logr.Discard())

@@ -28,5 +28,6 @@ var Tests = []suite.Test{
 	{Name: "Deletion", Run: deletion},
 	{Name: "Hotplug", Run: hotplug, OwnGuest: true},
 	{Name: "Restore", Run: restore, OwnGuest: true},
+	{Name: "Removal", Run: removal, OwnGuest: true, Local: "the tables in the pod"},
 	{Name: "Shadowed", Run: shadowed, OwnGuest: true},
 }
