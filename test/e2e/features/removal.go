@@ -25,6 +25,7 @@ import (
 func removal(t *suite.T) {
 	ms := t.Machines("removal", suite.Machine{Name: "one"})
 	ctx := t.Limit(8 * time.Minute)
+	t.DeleteAfter(suite.KubeVirtObject("VirtualMachine", ms.Key("one"))) // It has no owner then.
 	instance := ms.InstanceUID(ctx, t, "one")
 	pod := ms.Pods["one"]
 	for _, args := range [][]string{
