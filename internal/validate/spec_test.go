@@ -24,27 +24,6 @@ func binding(set func(*kubevirtv1.Interface)) *b.MVMBuilder {
 	return b.MVM("web").Interface(iface, b.PodNetwork(""))
 }
 
-// probes adds a probe of each kind to the guest.
-func probes(tcp, http int) func(*kubevirtv1.VirtualMachineSpec) {
-	return func(s *kubevirtv1.VirtualMachineSpec) {
-		s.Template.Spec.ReadinessProbe = &kubevirtv1.Probe{
-			Handler: kubevirtv1.Handler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt(tcp)}},
-		}
-		s.Template.Spec.LivenessProbe = &kubevirtv1.Probe{
-			Handler: kubevirtv1.Handler{HTTPGet: &corev1.HTTPGetAction{Port: intstr.FromInt(http)}},
-		}
-	}
-}
-
-// probedAt adds one probe to the guest.
-func probedAt(port intstr.IntOrString, host string) func(*kubevirtv1.VirtualMachineSpec) {
-	return func(s *kubevirtv1.VirtualMachineSpec) {
-		s.Template.Spec.ReadinessProbe = &kubevirtv1.Probe{
-			Handler: kubevirtv1.Handler{TCPSocket: &corev1.TCPSocketAction{Port: port, Host: host}},
-		}
-	}
-}
-
 func TestSpec(t *testing.T) {
 	for name, tc := range map[string]struct {
 		mvm  *b.MVMBuilder
