@@ -98,8 +98,7 @@ func TestHiddenPodIsAudited(t *testing.T) {
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
 	kernel.become("the table is missing", ruleio.Counters{})
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, no, v1alpha1.ReasonDrifted})
-	s.runWriter(nat.UID, ruleio.OperationApply, ruleio.OutcomeApplied)
-	kernel.become("", ruleio.Counters{})
+	s.repair(kernel, nat.UID, ruleio.Counters{})
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed})
 }
 

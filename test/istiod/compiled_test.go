@@ -31,7 +31,7 @@ var update = flag.Bool("update", false, "write the golden files")
 
 // limit is the time for istiod to handle new objects. It is long because the machine may
 // be compiling programs.
-const limit = time.Minute
+const limit = 2 * time.Minute
 
 var shared = testenv.Shared{Options: testenv.Options{Istio: true, WithoutMeshVM: true, Controllers: []string{"endpointslice-controller"}}}
 
@@ -157,28 +157,24 @@ func (s *suite) compare(file string, n int) {
 
 	host := "web." + namespace + ".svc.cluster.local"
 	golden := filepath.Join("testdata", filepath.Base(file))
-	read := func() string {
-		s.Helper()
+	read := func() (string, error) {
 		inside, err := s.server.Compiled(s.Context(), istiod.Proxy{Namespace: namespace, Pod: "guest-1", IP: guestIPs[0], Labels: guests[0]}, host)
 		if err != nil {
-			s.Fatal(err)
+			return "", err
 		}
 		outside, err := s.server.Compiled(s.Context(), istiod.Proxy{Namespace: namespace, Pod: "client", IP: clientIP, Labels: client}, host)
 		if err != nil {
-			s.Fatal(err)
+			return "", err
 		}
 		outside.Inbound = nil
 		text, err := sigsyaml.Marshal(compiled{Guest: inside.Inbound, Client: outside})
-		if err != nil {
-			s.Fatal(err)
-		}
-		return strings.NewReplacer(guestIPs[0], "guest-1", guestIPs[1], "guest-2").Replace(string(text))
+		return strings.NewReplacer(guestIPs[0], "guest-1", guestIPs[1], "guest-2").Replace(string(text)), err
 	}
 	if *update {
-		text := read()
+		text := ""
 		for same := 0; same < 50; same++ { // istiod has handled the objects.
 			time.Sleep(100 * time.Millisecond)
-			if next := read(); next != text {
+			if next, err := read(); err != nil || next != text {
 				text, same = next, 0
 			}
 		}
@@ -194,12 +190,13 @@ func (s *suite) compare(file string, n int) {
 	// istiod handles the objects after their creation.
 	deadline := time.Now().Add(limit)
 	for {
-		diff := cmp.Diff(string(want), read())
-		if diff == "" {
+		got, err := read()
+		diff := cmp.Diff(string(want), got)
+		if err == nil && diff == "" {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.Fatalf("%s after %s (-want +got); -update rewrites it:\n%s", golden, limit, diff)
+			s.Fatalf("%s after %s: error %v (-want +got); -update rewrites it:\n%s", golden, limit, err, diff)
 		}
 		time.Sleep(100 * time.Millisecond) // istiod is another process.
 	}
