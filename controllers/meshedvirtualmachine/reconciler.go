@@ -238,7 +238,8 @@ func resultFor(s *scope, err error) (ctrl.Result, error) {
 	errs := []error{err}
 	for _, failure := range s.failures {
 		switch {
-		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating), errors.Is(failure, apply.ErrDiffers):
+		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating), errors.Is(failure, apply.ErrDiffers),
+			errors.Is(failure, apply.ErrOwnerDeleted):
 		case apply.UnknownField(failure) != "", rejected(failure):
 			result.RequeueAfter = rejectedRetry
 		default:

@@ -63,6 +63,25 @@ func isEarlierOwner(ref *metav1.OwnerReference, owner metav1.Object) bool {
 	return ref.Kind == ownerKind && ref.Name == owner.GetName() && ref.UID != owner.GetUID()
 }
 
+// confirmOwner returns an error unless the API server has the owner and it is not being
+// deleted. A deletion with --cascade=orphan removes the owner references of the children.
+// The cache can contain such a child before it contains the deletion of its owner. If the
+// operator adopted the child, the garbage collector would delete it after its owner, and
+// with a VirtualMachine its disks.
+func (a Applier) confirmOwner(ctx context.Context, live *unstructured.Unstructured, owner metav1.Object) error {
+	// The operator has the permission to list MeshedVirtualMachines but not to get them.
+	var list v1alpha1.MeshedVirtualMachineList
+	if err := a.Reader.List(ctx, &list, client.InNamespace(owner.GetNamespace()), client.MatchingFields{"metadata.name": owner.GetName()}); err != nil {
+		return fmt.Errorf("read the owner of %s: %w", Describe(live), err)
+	}
+	for i := range list.Items {
+		if o := &list.Items[i]; o.UID == owner.GetUID() && o.DeletionTimestamp.IsZero() {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s %w", Describe(live), ErrOwnerDeleted)
+}
+
 // adopt makes the owner of want the controller of an orphan, so that the garbage
 // collector does not delete the object, and returns the object. The apply that
 // follows sets the desired fields.

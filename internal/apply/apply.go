@@ -38,6 +38,10 @@ var ErrConflict = errors.New("is not controlled by this MeshedVirtualMachine")
 // watch reports the end of the deletion, so no retry is necessary.
 var ErrTerminating = errors.New("is being deleted: the operator creates it again after the deletion")
 
+// ErrOwnerDeleted marks an orphan that is not adopted because its owner is being deleted
+// or does not exist any more.
+var ErrOwnerDeleted = errors.New("is not adopted because its MeshedVirtualMachine is being deleted")
+
 // ErrDiffers marks an object that does not have the desired fields.
 var ErrDiffers = errors.New("differs from the desired state")
 
@@ -55,8 +59,8 @@ type Applier struct {
 	// Client writes, and reads from the cache.
 	Client client.Client
 	// Reader reads from the API server. It is used before an object is created,
-	// because the cache may not contain an existing object yet, and before an
-	// object with shared lists is written.
+	// because the cache may not contain an existing object yet, before an object
+	// with shared lists is written, and before an object is adopted.
 	Reader client.Reader
 	// Merge merges lists that the operator shares with other clients. Optional.
 	Merge MergeFunc
@@ -109,6 +113,9 @@ func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructur
 			continue
 		}
 		if !metav1.IsControlledBy(live, owner) {
+			if err := a.confirmOwner(ctx, live, owner); err != nil {
+				return live, err
+			}
 			adopted, err := a.adopt(ctx, live, merged)
 			if err != nil {
 				return live, err

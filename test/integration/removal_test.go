@@ -4,6 +4,7 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/ruleio"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -85,6 +87,48 @@ func TestRemovalWithoutOperator(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.run(nil)
+}
+
+// TestOrphansOfDeletedOwner deletes a MeshedVirtualMachine with --cascade=orphan. A
+// reconcile that does not know of the deletion yet must not adopt the orphans: the garbage
+// collector would delete them, and with the VirtualMachine its disks.
+func TestOrphansOfDeletedOwner(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	s.converge(o)
+	s.stop()
+	defer s.run(nil) // The test cleans up with an operator.
+	owner := s.mvm(o.Name)
+	held := owner.DeepCopy()
+	held.Finalizers = append(held.Finalizers, "example.com/hold")
+	if err := s.Patch(s.Context(), held, client.MergeFrom(owner)); err != nil {
+		t.Fatal(err)
+	}
+	defer s.letGo(held)
+	if err := s.Delete(s.Context(), held, client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+		t.Fatal(err)
+	}
+	desired, err := children.Desired(children.Input{MVM: owner, ClusterDomain: v1alpha1.DefaultClusterDomain})
+	if err != nil {
+		t.Fatal(err)
+	}
+	applier := apply.Applier{Client: s.Client, Reader: s.Client}
+	for _, d := range desired {
+		kind := d.GetObjectKind().GroupVersionKind()
+		s.eventually(kind.Kind+" has no owner", func() error {
+			u, err := s.read(kind, d.GetName())
+			if err == nil && len(u.GetOwnerReferences()) > 0 {
+				err = fmt.Errorf("it has %v", u.GetOwnerReferences())
+			}
+			return err
+		})
+		if _, err := applier.Apply(s.Context(), d, owner); !errors.Is(err, apply.ErrOwnerDeleted) {
+			t.Errorf("%s: %v, want %v", kind.Kind, err, apply.ErrOwnerDeleted)
+		}
+		if u, err := s.read(kind, d.GetName()); err != nil || len(u.GetOwnerReferences()) > 0 {
+			t.Errorf("%s has the owners %v (error: %v)", kind.Kind, u.GetOwnerReferences(), err)
+		}
+	}
 }
 
 // TestRemovalKeepsTheMachine follows the documented removal that keeps the machines:
