@@ -4,6 +4,7 @@ package integration
 
 import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
 )
 
@@ -24,7 +25,7 @@ var drifts = map[string]struct {
 	path  []string
 	value any
 }{
-	"Service":            {[]string{"spec", "selector", "app"}, "other"},
+	"Service":            {[]string{"spec", "selector", v1alpha1.LabelService}, "other"},
 	"DestinationRule":    {[]string{"spec", "host"}, "other.example.com"},
 	"VirtualService":     {[]string{"spec", "hosts"}, []any{"other.example.com"}},
 	"PeerAuthentication": {[]string{"spec", "mtls", "mode"}, "DISABLE"},
