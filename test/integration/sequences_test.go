@@ -54,6 +54,11 @@ func TestRandomSequences(t *testing.T) {
 	for w := range sequenceWorkers {
 		namespace := fmt.Sprintf("%s-%d", s.namespace, w)
 		s.makeNamespace(namespace)
+		s.Cleanup(func() { // The operators of the next tests would reconcile the objects.
+			if err := s.DeleteAllOf(context.WithoutCancel(t.Context()), &v1alpha1.MeshedVirtualMachine{}, client.InNamespace(namespace)); err != nil {
+				t.Error(err)
+			}
+		})
 		workers.Go(func() {
 			for i := range next {
 				q := newSequence(s, namespace, i, seed)
