@@ -49,7 +49,7 @@ func trimSpec(kind schema.GroupKind, spec map[string]any) map[string]any {
 		only(e, "mode")
 	}
 	switch kind {
-	case children.PeerAuthenticationKind.GroupKind(), schema.GroupKind{Group: "security.istio.io", Kind: "AuthorizationPolicy"}:
+	case children.PeerAuthenticationKind.GroupKind(), children.AuthorizationPolicyKind.GroupKind():
 		return spec
 	case children.VirtualServiceKind.GroupKind():
 		only(spec, "hosts", "gateways", "exportTo", "http", "tcp")

@@ -69,7 +69,7 @@ const (
 	//
 	// Possible reasons when True: Applied.
 	// When False: Conflict, InvalidSpec, FieldUnsupported, QuotaExceeded,
-	// Forbidden, ApplyFailed, OutOfDate.
+	// Forbidden, IstioMissing, ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
@@ -83,7 +83,8 @@ const (
 	// other objects that can change the traffic: Sidecar, EnvoyFilter, WasmPlugin,
 	// ServiceEntry, RequestAuthentication, routes of the Gateway API, waypoints,
 	// and Istio's mesh configuration. A port that is closed by policies of the
-	// guest's own namespace alone is reported while the condition is True.
+	// guest's own namespace alone is reported while the condition is True. So are
+	// AuthorizationPolicies of other clients that permit more than the spec.
 	//
 	// Possible reasons when True: Effective, PortsDenied.
 	// When False: Shadowed, OutOfDate, PortsDenied, PodLabelsChanged.
@@ -296,8 +297,9 @@ const (
 	// retries.
 	ReasonQuotaExceeded ConditionReason = "QuotaExceeded"
 	// ReasonForbidden: the API server does not permit the operator to write the
-	// object, for example because an RBAC permission is missing. The message
-	// contains the error of the API server. The operator retries.
+	// object or to list objects of its kind, for example because an RBAC
+	// permission is missing. The message contains the error of the API server.
+	// The operator retries.
 	ReasonForbidden ConditionReason = "Forbidden"
 	// ReasonApplyFailed: writing the object failed. The operator retries.
 	ReasonApplyFailed ConditionReason = "ApplyFailed"

@@ -105,6 +105,9 @@ func (s MeshedVirtualMachineSpec) IsHeadless() bool {
 	return s.Service.Type == ServiceTypeHeadless
 }
 
+// RestrictsClients reports whether the spec permits connections only to some clients.
+func (s MeshedVirtualMachineSpec) RestrictsClients() bool { return len(s.Mesh.Allow) > 0 }
+
 // HasRoute reports whether the VirtualService has a route for the port. A route of
 // TLS connections would match only some server names. A TCP route to a headless
 // Service has no effect.

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -188,7 +189,7 @@ func (s *scope) childrenCondition(t v1alpha1.ConditionType, good string) conditi
 	if c, failed := s.childFailure(t); failed {
 		return c
 	}
-	found := slices.ContainsFunc(children.Reported(t), func(k children.Kind) bool { return s.children[s.childKey(k)] != nil })
+	found := slices.ContainsFunc(children.Reported(t), func(k children.Kind) bool { return len(s.childrenOf(k.GroupKind())) > 0 })
 	switch {
 	case !found && s.paused:
 		return conditions.False(t, v1alpha1.ReasonOutOfDate, "not created while the operator is paused")
@@ -199,15 +200,26 @@ func (s *scope) childrenCondition(t v1alpha1.ConditionType, good string) conditi
 }
 
 // childFailure returns the condition for the first object that could not be
-// applied among the kinds that the condition reports. Such an object has the
-// name of the MeshedVirtualMachine.
+// applied among the kinds that the condition reports.
 func (s *scope) childFailure(t v1alpha1.ConditionType) (c conditions.Condition, failed bool) {
 	for _, k := range children.Reported(t) {
-		if err := s.failures[s.childKey(k)]; err != nil {
+		if err := s.failureOf(k.GroupKind()); err != nil {
 			return conditions.False(t, failureReason(err), s.failureMessage(k, err)), true
 		}
 	}
 	return conditions.Condition{}, false
+}
+
+// failureOf returns the error of the first object of the kind that could not be
+// applied, by name.
+func (s *scope) failureOf(kind schema.GroupKind) error {
+	var first apply.Key
+	for key := range s.failures {
+		if key.Kind == kind && (first.Name == "" || key.Name < first.Name) {
+			first = key
+		}
+	}
+	return s.failures[first]
 }
 
 // failureMessage describes an error of a kind. A field that the served version of the

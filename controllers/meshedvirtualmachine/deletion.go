@@ -30,6 +30,9 @@ func (r *Reconciler) reportDeletion(ctx context.Context, s *scope) error {
 		}
 		// Reading a kind that cannot be listed would block the worker.
 		if unread == nil {
+			if err := r.gatherOptional(ctx, s); err != nil {
+				return err
+			}
 			if err := r.listChildren(ctx, s); err != nil {
 				return err
 			}

@@ -17,7 +17,9 @@ import (
 
 // failureReason returns the reason for an object that could not be applied.
 func failureReason(err error) v1alpha1.ConditionReason {
-	switch {
+	switch u := (*unavailable)(nil); {
+	case errors.As(err, &u):
+		return u.reason()
 	case errors.Is(err, apply.ErrConflict):
 		return v1alpha1.ReasonConflict
 	case errors.Is(err, apply.ErrDiffers):
@@ -39,7 +41,7 @@ func failureReason(err error) v1alpha1.ConditionReason {
 // user.
 func (s *scope) failuresStall() bool {
 	for _, err := range s.failures {
-		if errors.Is(err, apply.ErrConflict) || rejected(err) || apply.UnknownField(err) != "" {
+		if u := (*unavailable)(nil); errors.As(err, &u) || errors.Is(err, apply.ErrConflict) || rejected(err) || apply.UnknownField(err) != "" {
 			return true
 		}
 	}

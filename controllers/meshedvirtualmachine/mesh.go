@@ -5,8 +5,10 @@ package meshedvirtualmachine
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -29,7 +31,7 @@ import (
 // the routes of the namespace, which have precedence over the routes of other
 // namespaces. The index leaves out the objects that only apply to other guests.
 func (r *Reconciler) gatherMesh(ctx context.Context, s *scope) error {
-	if err := r.gatherControlPlane(ctx, s); err != nil {
+	if err := errors.Join(r.gatherControlPlane(ctx, s), r.gatherOptional(ctx, s)); err != nil {
 		return err
 	}
 	both := slices.Compact([]string{s.mvm.Namespace, r.RootNamespace})
@@ -45,15 +47,13 @@ func (r *Reconciler) gatherMesh(ctx context.Context, s *scope) error {
 	if s.rules, err = listAs[networkingv1.DestinationRule](ctx, r.Client, children.DestinationRuleKind, cacheindex.Guest, service, s.mvm.Namespace); err != nil {
 		return err
 	}
-	served, soon, err := r.upstream.serves(ctx, authorizationPolicies)
-	s.retrySoon = s.retrySoon || soon
-	if err != nil || !served {
-		return err
+	if u := s.unavailable[children.AuthorizationPolicyKind.GroupKind()]; u != nil {
+		if u.unread {
+			s.unread = &u.dependency
+		}
+		return nil
 	}
-	if s.unread, err = r.upstream.unread(ctx, authorizationPolicies); err != nil || s.unread != nil {
-		return err
-	}
-	s.authorization, err = listAs[securityv1.AuthorizationPolicy](ctx, r.Client, authorizationPolicyKind, cacheindex.Selector, workloads, both...)
+	s.authorization, err = listAs[securityv1.AuthorizationPolicy](ctx, r.Client, children.AuthorizationPolicyKind, cacheindex.Selector, workloads, both...)
 	return err
 }
 
@@ -141,7 +141,10 @@ func (s *scope) ownObjects() error {
 	if s.routes, err = withOwn(s, children.VirtualServiceKind, s.routes); err != nil {
 		return err
 	}
-	s.rules, err = withOwn(s, children.DestinationRuleKind, s.rules)
+	if s.rules, err = withOwn(s, children.DestinationRuleKind, s.rules); err != nil {
+		return err
+	}
+	s.authorization, err = withOwn(s, children.AuthorizationPolicyKind, s.authorization)
 	return err
 }
 
@@ -149,16 +152,27 @@ func withOwn[T any, P interface {
 	*T
 	client.Object
 }](s *scope, kind schema.GroupVersionKind, all []P) ([]P, error) {
-	u := s.child(kind)
-	if u == nil {
-		return all, nil
+	for _, u := range s.childrenOf(kind.GroupKind()) {
+		own, err := decode[T](u)
+		if err != nil {
+			return nil, err
+		}
+		all = slices.DeleteFunc(all, func(o P) bool { return o.GetName() == u.GetName() && o.GetNamespace() == u.GetNamespace() })
+		all = append(all, own)
 	}
-	own, err := decode[T](u)
-	if err != nil {
-		return nil, err
+	return all, nil
+}
+
+// childrenOf returns the children of a kind, sorted by name.
+func (s *scope) childrenOf(kind schema.GroupKind) []*unstructured.Unstructured {
+	var out []*unstructured.Unstructured
+	for key, u := range s.children {
+		if key.Kind == kind {
+			out = append(out, u)
+		}
 	}
-	all = slices.DeleteFunc(all, func(o P) bool { return s.isChild(o) })
-	return append(all, own), nil
+	slices.SortFunc(out, func(a, b *unstructured.Unstructured) int { return strings.Compare(a.GetName(), b.GetName()) })
+	return out
 }
 
 // child is the child of a kind whose children have the name of the

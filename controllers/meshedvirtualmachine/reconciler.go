@@ -59,7 +59,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 // and is retried. The facts that the status reports remain in the scope.
 func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	s.paused = s.mvm.PausedByUser()
-	err := validate.SpecIn(validate.Cluster{Resolvers: r.Resolvers, Domain: r.ClusterDomain}, s.mvm)
+	err := validate.SpecIn(validate.Cluster{Resolvers: r.Resolvers, Domain: r.ClusterDomain, RootNamespace: r.RootNamespace}, s.mvm)
 	s.invalid, _ = validate.FirstInvalid(err)
 	if err != nil && s.invalid == nil {
 		return err
@@ -100,6 +100,10 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 	for _, o := range desired {
 		key := apply.KeyOf(o)
 		keep[key] = true
+		if u := s.unavailable[key.Kind]; u != nil {
+			s.failures[key] = u
+			continue
+		}
 		live, err := r.applierFor(s, key)(ctx, o, s.mvm)
 		if live != nil && !errors.Is(err, apply.ErrConflict) {
 			s.children[key] = live
@@ -118,7 +122,7 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 	case len(s.failures) > 0:
 		return r.prune(ctx, s, keep, children.PodNATConfigurationKind)
 	default:
-		return r.prune(ctx, s, keep, children.Prunable()...)
+		return r.prune(ctx, s, keep, s.prunable()...)
 	}
 }
 
@@ -144,8 +148,8 @@ func (r *Reconciler) prune(ctx context.Context, s *scope, keep map[apply.Key]boo
 // named reports whether an object has the name that the operator gives to a child of
 // its kind.
 func (s *scope) named(o *unstructured.Unstructured) bool {
-	if o.GroupVersionKind().GroupKind() != children.PodNATConfigurationKind.GroupKind() {
-		return o.GetName() == s.mvm.Name
+	if kind := o.GroupVersionKind().GroupKind(); kind != children.PodNATConfigurationKind.GroupKind() {
+		return children.Named(kind, o.GetName(), s.mvm.Name)
 	}
 	uid, _, _ := unstructured.NestedString(o.Object, "spec", "pod", "uid")
 	return o.GetName() == children.PodNATConfigurationName(s.mvm.Name, types.UID(uid))
@@ -237,7 +241,8 @@ func resultFor(s *scope, err error) (ctrl.Result, error) {
 	}
 	errs := []error{err}
 	for _, failure := range s.failures {
-		switch {
+		switch unserved := (*unavailable)(nil); {
+		case errors.As(failure, &unserved): // An event follows when the kind can be read.
 		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating), errors.Is(failure, apply.ErrDiffers),
 			errors.Is(failure, apply.ErrOwnerDeleted):
 		case apply.UnknownField(failure) != "", rejected(failure):

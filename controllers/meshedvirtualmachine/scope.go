@@ -77,6 +77,8 @@ type scope struct {
 	// versions are the versions of the projects that define kinds with fields that
 	// the cluster does not know.
 	versions map[schema.GroupKind]string
+	// unavailable are the optional kinds that the operator cannot read.
+	unavailable map[schema.GroupKind]*unavailable
 	// policies are the PeerAuthentications that can apply to the pods, and
 	// authorization the AuthorizationPolicies.
 	policies      []*securityv1.PeerAuthentication
@@ -179,6 +181,9 @@ func (s *scope) hasPod(c *v1alpha1.PodNATConfiguration) bool {
 func (r *Reconciler) listChildren(ctx context.Context, s *scope) error {
 	s.children = map[apply.Key]*unstructured.Unstructured{}
 	for _, kind := range children.Kinds() {
+		if s.unavailable[kind.GroupKind()] != nil {
+			continue
+		}
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 		if err := r.Client.List(ctx, list, client.InNamespace(s.mvm.Namespace), s.labeled()); err != nil {

@@ -63,8 +63,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=kubevirt.io,resources=virtualmachines,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=kubevirt.io,resources=virtualmachineinstances,verbs=list;watch
 // +kubebuilder:rbac:groups=networking.istio.io,resources=virtualservices;destinationrules,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=security.istio.io,resources=authorizationpolicies,verbs=list;watch
+// +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications;authorizationpolicies,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=list;watch
 
 // SetupWithManager registers the controller and its watches. The kinds of
@@ -90,19 +89,19 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	r.upstream = newUpstream(r.Client, mgr.GetCache(), c, handler.EnqueueRequestsFromMapFunc(r.sameName))
 	r.upstream.all = func(ctx context.Context) []reconcile.Request { return r.inNamespace(ctx, "") }
 	r.upstream.handlers = map[schema.GroupVersionKind]handler.EventHandler{
-		children.PeerAuthenticationKind: handler.EnqueueRequestsFromMapFunc(r.policyChanged),
-		authorizationPolicyKind:         handler.EnqueueRequestsFromMapFunc(r.policyChanged),
-		children.VirtualServiceKind:     handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
-		children.DestinationRuleKind:    handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
-		vmiKind:                         handler.EnqueueRequestsFromMapFunc(r.vmiChanged),
+		children.PeerAuthenticationKind:  handler.EnqueueRequestsFromMapFunc(r.policyChanged),
+		children.AuthorizationPolicyKind: handler.EnqueueRequestsFromMapFunc(r.policyChanged),
+		children.VirtualServiceKind:      handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
+		children.DestinationRuleKind:     handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
+		vmiKind:                          handler.EnqueueRequestsFromMapFunc(r.vmiChanged),
 	}
 	return nil
 }
 
-// sameName maps an object to the MeshedVirtualMachine of the same name, whether
-// the object belongs to it or conflicts with it.
+// sameName maps an object to the MeshedVirtualMachine whose child can have its name,
+// whether the object belongs to it or conflicts with it.
 func (r *Reconciler) sameName(ctx context.Context, o client.Object) []reconcile.Request {
-	key := client.ObjectKeyFromObject(o)
+	key := client.ObjectKey{Namespace: o.GetNamespace(), Name: children.GuestOf(o.GetName())}
 	if !r.exists(ctx, key) {
 		return nil
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -24,7 +25,7 @@ import (
 // namespace close are possibly closed on purpose, so they leave the condition True.
 func (s *scope) effectiveForClients() conditions.Condition {
 	const t = v1alpha1.ConditionMeshPolicyEffective
-	byRoot, byOwn := s.closedPorts()
+	byRoot, byOwn, bySpec := s.closedPorts()
 	if byRoot != "" {
 		return conditions.False(t, v1alpha1.ReasonPortsDenied, byRoot)
 	}
@@ -37,7 +38,7 @@ func (s *scope) effectiveForClients() conditions.Condition {
 	if byOwn != "" {
 		return conditions.True(t, v1alpha1.ReasonPortsDenied, byOwn)
 	}
-	return conditions.True(t, v1alpha1.ReasonEffective, s.evaluated()+s.undecided())
+	return conditions.True(t, v1alpha1.ReasonEffective, s.evaluated()+bySpec+s.widened()+s.undecided())
 }
 
 // evaluated names the objects that the condition evaluates, and the root namespace from
@@ -55,9 +56,9 @@ func (s *scope) evaluated() string {
 }
 
 // closedPorts returns messages for a port that AuthorizationPolicies close: one if a
-// policy of Istio's root namespace is among them, and one if all are policies of the
-// guest's own namespace.
-func (s *scope) closedPorts() (byRoot, byOwn string) {
+// policy of Istio's root namespace is among them, one if all are policies of the
+// guest's own namespace, and one if all are the operator's, as the spec declares.
+func (s *scope) closedPorts() (byRoot, byOwn, bySpec string) {
 	for i := range s.pods {
 		pod := &s.pods[i]
 		for _, p := range s.mvm.Spec.Ports {
@@ -68,6 +69,8 @@ func (s *scope) closedPorts() (byRoot, byOwn string) {
 			closed := meshpolicy.ClosedPort(s.authorization, s.mvm.Namespace, pod.Labels, p.TargetPortOrDefault(), e)
 			switch {
 			case closed == nil:
+			case !slices.ContainsFunc(closed.Policies, s.isForeign):
+				bySpec = cmp.Or(bySpec, fmt.Sprintf("; spec.mesh permits no client to connect to port %q", p.Name))
 			case closed.Own:
 				byOwn = cmp.Or(byOwn, closedMessage(s.mvm, closed, pod.Name, p))
 			default:
@@ -75,7 +78,33 @@ func (s *scope) closedPorts() (byRoot, byOwn string) {
 			}
 		}
 	}
-	return byRoot, byOwn
+	return byRoot, byOwn, bySpec
+}
+
+// isForeign reports whether an AuthorizationPolicy is not the operator's.
+func (s *scope) isForeign(p *securityv1.AuthorizationPolicy) bool {
+	return p.Namespace != s.mvm.Namespace || !metav1.IsControlledBy(p, s.mvm)
+}
+
+// widened names the policies of other clients that permit connections to a port in
+// addition to the spec.
+func (s *scope) widened() string {
+	if !s.mvm.Spec.RestrictsClients() {
+		return ""
+	}
+	for i := range s.pods {
+		for _, p := range s.mvm.Spec.Ports {
+			e, enforced := enforcement(&s.pods[i], p)
+			if !enforced {
+				continue
+			}
+			permitting := meshpolicy.Permitting(s.authorization, s.pods[i].Labels, p.TargetPortOrDefault(), e)
+			if foreign := slices.DeleteFunc(permitting, func(p *securityv1.AuthorizationPolicy) bool { return !s.isForeign(p) }); len(foreign) > 0 {
+				return fmt.Sprintf("; other AuthorizationPolicies can permit clients of port %q that the spec does not: %s", p.Name, namesOf(foreign))
+			}
+		}
+	}
+	return ""
 }
 
 // enforcement returns how the proxy of a pod enforces AuthorizationPolicies on a port,

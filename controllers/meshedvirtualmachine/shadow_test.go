@@ -40,6 +40,8 @@ func withIstio(mods ...func(*scope)) *scope {
 				s.routes = append(s.routes, o)
 			case *networkingv1.DestinationRule:
 				s.rules = append(s.rules, o)
+			case *securityv1.AuthorizationPolicy:
+				s.authorization = append(s.authorization, o)
 			}
 		}
 	}}, mods...)...)
@@ -98,6 +100,22 @@ func TestOtherIstioObjects(t *testing.T) {
 		"ALLOW other ports by the own namespace": {
 			withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_ALLOW, ssh)),
 			metav1.ConditionTrue, v1alpha1.ReasonPortsDenied, "(shop/other)",
+		},
+		"the operator's, for one of two ports": {
+			allowing("http"), metav1.ConditionTrue, v1alpha1.ReasonEffective, "; spec.mesh permits no client to connect to port \"db\"",
+		},
+		"the operator's, for all ports": {allowing(), metav1.ConditionTrue, v1alpha1.ReasonEffective, "mutual TLS modes, routes and traffic policy"},
+		"the operator's, and DENY by the root": {
+			with(allowing("http"), authz(root, securityv1beta1.AuthorizationPolicy_DENY, everything)),
+			metav1.ConditionFalse, v1alpha1.ReasonPortsDenied, "istio-system/other denies",
+		},
+		"the operator's, and ALLOW by another client": {
+			with(allowing("http"), authz(shop, securityv1beta1.AuthorizationPolicy_ALLOW, everything)),
+			metav1.ConditionTrue, v1alpha1.ReasonEffective, "; other AuthorizationPolicies can permit clients of port \"http\" that the spec does not: shop/other",
+		},
+		"the operator's, and ALLOW nothing by another client": {
+			with(allowing("http"), authz(shop, securityv1beta1.AuthorizationPolicy_ALLOW)),
+			metav1.ConditionTrue, v1alpha1.ReasonPortsDenied, "(shop/other, shop/web)",
 		},
 		"DENY a port that bypasses the proxy": {withIstio(authz(root, securityv1beta1.AuthorizationPolicy_DENY, ssh)), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
 		"CUSTOM":                              {withIstio(authz(shop, securityv1beta1.AuthorizationPolicy_CUSTOM, everything)), metav1.ConditionTrue, v1alpha1.ReasonEffective, "an external authorizer decides: AuthorizationPolicy shop/other"},
@@ -172,6 +190,32 @@ func withPolicy(mods ...func(*scope)) *scope {
 		s.rules[0].Spec.TrafficPolicy = policy
 	}
 	return withIstio(append([]func(*scope){set}, mods...)...)
+}
+
+// allowing is withIstio for a guest with the ports http and db and a spec that permits
+// clients to connect to the ports with the names, or to all ports.
+func allowing(ports ...string) *scope {
+	return withIstio(func(s *scope) {
+		s.authorization, s.rootNamespace = nil, "istio-system"
+		s.mvm.Spec.Ports = append(s.mvm.Spec.Ports, builders.TCP("db", 5432))
+		s.mvm.Spec.Mesh.Allow = []v1alpha1.AllowedClient{{Namespace: "frontend", Ports: ports}}
+		objects, err := children.Desired(children.Input{MVM: s.mvm})
+		if err != nil {
+			panic(err)
+		}
+		for _, o := range objects {
+			if p, ok := o.(*securityv1.AuthorizationPolicy); ok {
+				p.SetCreationTimestamp(builders.Epoch)
+				s.authorization = append(s.authorization, p)
+			}
+		}
+	})
+}
+
+// with changes a scope.
+func with(s *scope, change func(*scope)) *scope {
+	change(s)
+	return s
 }
 
 // TestEvaluatedWithoutPods: policies are evaluated for pods, so without a pod the

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,9 +33,6 @@ var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v
 // vmiKind is a kind that the operator only reads.
 var vmiKind = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachineInstance"}
 
-// authorizationPolicyKind is a kind that the operator only reads.
-var authorizationPolicyKind = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}
-
 // dependency is a kind of another project that the operator reads.
 type dependency struct {
 	kind    schema.GroupVersionKind
@@ -42,30 +40,29 @@ type dependency struct {
 	crd     string
 }
 
-var dependencies = upstreamKinds()
+// dependencies are the kinds that every guest needs, and optionalKinds those that the
+// operator reads if the cluster serves them.
+var dependencies, optionalKinds = upstreamKinds()
 
-func upstreamKinds() []dependency {
+func upstreamKinds() (required, optional []dependency) {
 	kinds := append(children.Kinds(), children.Kind{GroupVersionKind: vmiKind, Upstream: children.UpstreamKubeVirt})
-	var out []dependency
 	for _, k := range kinds {
-		if k.Upstream == children.UpstreamKubeVirt || k.Upstream == children.UpstreamIstio {
-			plural, _ := meta.UnsafeGuessKindToResource(k.GroupVersionKind)
-			out = append(out, dependency{k.GroupVersionKind, k.Upstream, plural.Resource + "." + k.Group})
+		if k.Upstream != children.UpstreamKubeVirt && k.Upstream != children.UpstreamIstio {
+			continue
+		}
+		plural, _ := meta.UnsafeGuessKindToResource(k.GroupVersionKind)
+		d := dependency{k.GroupVersionKind, k.Upstream, plural.Resource + "." + k.Group}
+		if k.Optional {
+			optional = append(optional, d)
+		} else {
+			required = append(required, d)
 		}
 	}
-	return out
+	return required, optional
 }
 
-// authorizationPolicies are a kind that the operator reads if the cluster serves it.
-var authorizationPolicies = dependency{authorizationPolicyKind, children.UpstreamIstio, "authorizationpolicies.security.istio.io"}
-
 func isUpstreamCRD(o client.Object) bool {
-	for _, d := range append([]dependency{authorizationPolicies}, dependencies...) {
-		if d.crd == o.GetName() {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(slices.Concat(dependencies, optionalKinds), func(d dependency) bool { return d.crd == o.GetName() })
 }
 
 // upstream starts the watches of other projects' kinds when the kinds are
@@ -143,7 +140,7 @@ func (r *Reconciler) gatherVersions(ctx context.Context, s *scope) error {
 		if apply.UnknownField(err) == "" {
 			continue
 		}
-		for _, d := range dependencies {
+		for _, d := range slices.Concat(dependencies, optionalKinds) {
 			if d.kind.GroupKind() != key.Kind {
 				continue
 			}

@@ -94,7 +94,7 @@ func (a Applier) adopt(ctx context.Context, live, want *unstructured.Unstructure
 	}
 	patch := &unstructured.Unstructured{Object: map[string]any{"metadata": metadata}}
 	if !sharedSpec(want) {
-		if surplus := surplusPatch(nested(live, "spec"), nested(want, "spec")); surplus != nil {
+		if surplus := surplusPatch(specOf(live), specOf(want)); surplus != nil {
 			patch.Object["spec"] = surplus
 		}
 	}
@@ -157,7 +157,7 @@ func surplusPatch(live, want map[string]any) map[string]any {
 	return patch
 }
 
-func nested(o *unstructured.Unstructured, field string) map[string]any {
-	m, _ := o.Object[field].(map[string]any)
+func specOf(o *unstructured.Unstructured) map[string]any {
+	m, _ := o.Object["spec"].(map[string]any)
 	return m
 }

@@ -141,7 +141,10 @@ func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructur
 			return live, err
 		}
 		logWrite(ctx, "Updated object", want)
-		return a.replaceLists(ctx, sent, merged, shared)
+		if live, err = a.replaceLists(ctx, sent, merged, shared); err != nil {
+			return live, err
+		}
+		return a.removeSurplus(ctx, live, merged)
 	}
 }
 

@@ -71,10 +71,10 @@ func withoutNulls(v any) any {
 
 // Holds reports whether the live object has every field of want. Fields that
 // want does not name may have any value: defaults of the server, and fields of
-// other field managers. want contains its digest, so a field that an earlier
+// other field managers, unless the spec is exclusive. want contains its digest, so a field that an earlier
 // intent contained and this intent does not contain is a difference.
 func Holds(live, want *unstructured.Unstructured) bool {
-	return holds(live.Object, want.Object, isOfIstio(want))
+	return holds(live.Object, want.Object, isOfIstio(want)) && holdsSpec(live, want)
 }
 
 // isOfIstio reports whether an object is of a kind of Istio. An empty message in such

@@ -3,6 +3,7 @@
 package apply
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -33,6 +34,39 @@ func mustIntent(t *testing.T, o Object) *unstructured.Unstructured {
 		t.Fatal(err)
 	}
 	return u
+}
+
+// TestHoldsExclusiveSpec checks that any further field of an AuthorizationPolicy is a
+// difference, and that fields of a PeerAuthentication are not.
+func TestHoldsExclusiveSpec(t *testing.T) {
+	policy := func(kind string, change func(spec, rule map[string]any)) *unstructured.Unstructured {
+		rule := map[string]any{"to": []any{map[string]any{"operation": map[string]any{"ports": []any{"80"}}}}}
+		spec := map[string]any{"selector": map[string]any{"matchLabels": map[string]any{"app": "web"}}, "rules": []any{rule}}
+		change(spec, rule)
+		u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+		u.SetAPIVersion("security.istio.io/v1")
+		u.SetKind(kind)
+		return u
+	}
+	for name, change := range map[string]func(spec, rule map[string]any){
+		"action":         func(spec, _ map[string]any) { spec["action"] = "DENY" },
+		"empty provider": func(spec, _ map[string]any) { spec["provider"] = map[string]any{} },
+		"condition":      func(_, rule map[string]any) { rule["when"] = []any{map[string]any{"key": "source.ip"}} },
+		"label of the pods": func(spec, _ map[string]any) {
+			spec["selector"].(map[string]any)["matchLabels"].(map[string]any)["x"] = "y"
+		},
+		"one more rule":      func(spec, rule map[string]any) { spec["rules"] = []any{rule, map[string]any{}} },
+		"nothing (the same)": func(_, _ map[string]any) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			same := strings.HasPrefix(name, "nothing")
+			for kind, want := range map[string]bool{"AuthorizationPolicy": same, "PeerAuthentication": same || name != "one more rule"} {
+				if got := Holds(policy(kind, change), policy(kind, func(_, _ map[string]any) {})); got != want {
+					t.Errorf("%s holds: %t, want %t", kind, got, want)
+				}
+			}
+		})
+	}
 }
 
 func TestIntentOmitsServerFields(t *testing.T) {

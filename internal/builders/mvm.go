@@ -142,6 +142,12 @@ func (b *MVMBuilder) PortMTLS(port string, mode v1alpha1.MTLSMode) *MVMBuilder {
 	return b.Port(port, func(p *v1alpha1.Port) { p.MTLS = mode })
 }
 
+// Allow permits clients to connect.
+func (b *MVMBuilder) Allow(clients ...v1alpha1.AllowedClient) *MVMBuilder {
+	b.mvm.Spec.Mesh.Allow = append(b.mvm.Spec.Mesh.Allow, clients...)
+	return b
+}
+
 // Timeout sets the timeout of HTTP requests to a port.
 func (b *MVMBuilder) Timeout(port, d string) *MVMBuilder {
 	return b.Port(port, func(p *v1alpha1.Port) { p.Timeout = d })

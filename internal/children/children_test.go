@@ -122,6 +122,12 @@ func TestDesiredGolden(t *testing.T) {
 				v1alpha1.Port{Name: "tcp-elasticsearch-http", Port: 9200, NodePort: 30920},
 				v1alpha1.Port{Name: "ws", Port: 81, AppProtocol: "kubernetes.io/ws"},
 				v1alpha1.Port{Name: "wss", Port: 443, AppProtocol: "kubernetes.io/wss"}), b.VMI("web")),
+		// Clients by service account and namespace. Two ports have the same target.
+		"allow": input(b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.HTTP("http-alt", 8081, 8080), b.TCP("db", 5432), b.Direct("ssh", 22)).
+			Allow(v1alpha1.AllowedClient{ServiceAccount: "frontend/web", Ports: []string{"http", "http-alt"}},
+				v1alpha1.AllowedClient{ServiceAccount: "batch", Ports: []string{"db", "http"}},
+				v1alpha1.AllowedClient{Namespace: "monitoring"}), nil),
+		"allow in ambient mode": input(b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).Allow(v1alpha1.AllowedClient{ServiceAccount: "web", Ports: []string{"http"}}), nil),
 		// Ambient mode, enrolled, with DNS through ztunnel.
 		"ambient": func() children.Input {
 			in := input(b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).DNS(v1alpha1.DNSPolicyProxy).
@@ -251,7 +257,7 @@ func golden(t *testing.T, path string, objects []children.Object) {
 
 // TestDesiredShape checks the properties that all children have in common.
 func TestDesiredShape(t *testing.T) {
-	in := input(b.MVM("web").Ports(b.HTTP("http", 80, 8080)), b.VMI("web"), "abcde")
+	in := input(b.MVM("web").Ports(b.HTTP("http", 80, 8080)).Allow(v1alpha1.AllowedClient{Namespace: "frontend"}), b.VMI("web"), "abcde")
 	objects, err := children.Desired(in)
 	if err != nil {
 		t.Fatal(err)

@@ -36,6 +36,9 @@ type Kind struct {
 	// with their MeshedVirtualMachine through the owner reference, so the operator
 	// does not need the permission to delete them.
 	Retained bool
+	// Optional is set if a guest has objects of the kind only if its spec requests
+	// them. The operator works without such a kind until a spec needs it.
+	Optional bool
 	// build returns the desired objects, each with its kind set.
 	build func(Input) ([]Object, error)
 }
@@ -46,6 +49,7 @@ var (
 	DestinationRuleKind     = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "DestinationRule"}
 	VirtualServiceKind      = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "VirtualService"}
 	PeerAuthenticationKind  = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}
+	AuthorizationPolicyKind = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}
 	VirtualMachineKind      = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachine"}
 	PodNATConfigurationKind = v1alpha1.GroupVersion.WithKind("PodNATConfiguration")
 )
@@ -56,12 +60,13 @@ var (
 // applied before traffic flows. Conditions, pruning, watches, the tests of RBAC
 // permissions and the documentation follow from this table.
 var kinds = []Kind{
-	{ServiceKind, UpstreamKubernetes, v1alpha1.ConditionServiceReady, false, one(service)},
-	{DestinationRuleKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, one(destinationRule)},
-	{VirtualServiceKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, one(virtualService)},
-	{PeerAuthenticationKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, one(peerAuthentication)},
-	{VirtualMachineKind, UpstreamKubeVirt, v1alpha1.ConditionVirtualMachineReady, true, virtualMachines},
-	{PodNATConfigurationKind, UpstreamMeshVM, v1alpha1.ConditionNATProgrammed, false, podNATConfigurations},
+	{ServiceKind, UpstreamKubernetes, v1alpha1.ConditionServiceReady, false, false, one(service)},
+	{DestinationRuleKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, one(destinationRule)},
+	{VirtualServiceKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, one(virtualService)},
+	{PeerAuthenticationKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, one(peerAuthentication)},
+	{AuthorizationPolicyKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, true, authorizationPolicies},
+	{VirtualMachineKind, UpstreamKubeVirt, v1alpha1.ConditionVirtualMachineReady, true, false, virtualMachines},
+	{PodNATConfigurationKind, UpstreamMeshVM, v1alpha1.ConditionNATProgrammed, false, false, podNATConfigurations},
 }
 
 // objectOf is a pointer to a type whose pointers are objects.

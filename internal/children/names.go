@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation"
 
@@ -29,6 +30,22 @@ func PodNATConfigurationName(mvmName string, podUID types.UID) string {
 		mvmName = strings.TrimRight(mvmName[:limit], "-.")
 	}
 	return mvmName + "-" + hash
+}
+
+// GuestOf returns the name of the MeshedVirtualMachine whose child can have the name.
+// The name of a MeshedVirtualMachine contains no dot.
+func GuestOf(name string) string {
+	guest, _, _ := strings.Cut(name, ".")
+	return guest
+}
+
+// Named reports whether an object has a name that the operator gives to children of
+// its kind of the MeshedVirtualMachine. PodNATConfigurations are named by their pods.
+func Named(kind schema.GroupKind, name, mvmName string) bool {
+	if kind == AuthorizationPolicyKind.GroupKind() {
+		name = GuestOf(name)
+	}
+	return name == mvmName
 }
 
 // OwnerKind is the kind of the controller of every child.

@@ -4,7 +4,6 @@ package children
 
 import (
 	securityv1beta1 "istio.io/api/security/v1beta1"
-	typev1beta1 "istio.io/api/type/v1beta1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -19,9 +18,7 @@ func peerAuthentication(in Input) *securityv1.PeerAuthentication {
 	mvm := in.MVM
 	pa := &securityv1.PeerAuthentication{ObjectMeta: meta(mvm, mvm.Name)}
 	pa.SetGroupVersionKind(PeerAuthenticationKind)
-	pa.Spec.Selector = &typev1beta1.WorkloadSelector{
-		MatchLabels: map[string]string{v1alpha1.LabelMeshedVirtualMachine: mvm.Name},
-	}
+	pa.Spec.Selector = guestSelector(mvm)
 	pa.Spec.Mtls = &mutualTLS{Mode: mtlsMode(mvm.Spec.Mesh.MTLS.Mode)}
 	ports := map[uint32]*mutualTLS{}
 	for _, p := range mvm.Spec.Ports {

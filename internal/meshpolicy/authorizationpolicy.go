@@ -84,6 +84,14 @@ func ClosedPort(policies []*securityv1.AuthorizationPolicy, namespace string, la
 	}
 }
 
+// Permitting returns the policies with action ALLOW that apply to the pod and that can
+// permit connections to a port.
+func Permitting(policies []*securityv1.AuthorizationPolicy, labels map[string]string, port int32, e Enforcement) []*securityv1.AuthorizationPolicy {
+	return slices.DeleteFunc(byAge(policies), func(p *securityv1.AuthorizationPolicy) bool {
+		return p.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_ALLOW || !enforced(p, labels) || !mayAllow(p, port, e)
+	})
+}
+
 // Undecided returns the policies with action CUSTOM that a sidecar enforces for
 // the pod. An external authorizer decides about their requests.
 func Undecided(policies []*securityv1.AuthorizationPolicy, labels map[string]string) []*securityv1.AuthorizationPolicy {

@@ -151,6 +151,18 @@ func TestClosedPort(t *testing.T) {
 	}
 }
 
+func TestPermitting(t *testing.T) {
+	ports := &rule{To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Ports: []string{"22"}}}}}
+	got := meshpolicy.Permitting([]*securityv1.AuthorizationPolicy{
+		authorization("shop", "all", "web", allow, &rule{}), authorization("shop", "nothing", "web", allow), authorization("shop", "ssh", "", allow, ports),
+		authorization("shop", "db", "db", allow, &rule{}), authorization("shop", "deny", "web", deny, &rule{}),
+		inDryRun(authorization("shop", "dry", "", allow, &rule{})),
+	}, map[string]string{"app": "web"}, 8080, meshpolicy.SidecarTCP)
+	if len(got) != 1 || got[0].Name != "all" {
+		t.Errorf("permitting are %v, want all", got)
+	}
+}
+
 func TestUndecided(t *testing.T) {
 	got := meshpolicy.Undecided([]*securityv1.AuthorizationPolicy{
 		authorization("shop", "external", "web", custom, &rule{}), authorization("shop", "db", "db", custom, &rule{}),

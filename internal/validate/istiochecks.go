@@ -94,6 +94,8 @@ func probeRewrite(mvm *v1alpha1.MeshedVirtualMachine, value string) string {
 		case !meshed:
 		case p.http && mode == v1alpha1.MTLSModeStrict:
 			return fmt.Sprintf("the proxy refuses the kubelet's plain-text probe of port %d (%s), whose mTLS mode is Strict: remove the annotation", p.port, p.path)
+		case p.http && mvm.Spec.RestrictsClients():
+			return fmt.Sprintf("the proxy refuses the kubelet's plain-text probe of port %d (%s), because the spec permits only some clients and the kubelet has no identity in the mesh: remove the annotation", p.port, p.path)
 		case !p.http:
 			return fmt.Sprintf("the proxy accepts the kubelet's probe of port %d (%s) in place of the guest, so it always succeeds: remove the annotation", p.port, p.path)
 		}

@@ -143,6 +143,7 @@ func TestIstioSettings(t *testing.T) {
 		"waypoint in ambient mode":      {ambient().TemplateLabel("istio.io/use-waypoint", "waypoint"), ""},
 		"probe not rewritten, Strict":   {probed(notRewritten(), http), "refuses the kubelet's plain-text probe of port 8080 (spec.virtualMachine.template.spec.readinessProbe.httpGet.port)"},
 		"probe not rewritten, weaker":   {probed(notRewritten().PortMTLS("http", v1alpha1.MTLSModePermissive), http), ""},
+		"probe not rewritten, clients":  {probed(notRewritten().PortMTLS("http", v1alpha1.MTLSModePermissive).Allow(v1alpha1.AllowedClient{Namespace: "frontend"}), http), "the kubelet has no identity in the mesh: remove the annotation"},
 		"probe not rewritten, Direct":   {probed(annotated("sidecar.istio.io/rewriteAppHTTPProbers", "false").Ports(b.Direct("http", 8080)), http), ""},
 		"probe that only connects":      {probed(notRewritten(), tcp), "so it always succeeds"},
 		"probe not rewritten, ambient":  {probed(notRewritten().DataPlane(v1alpha1.DataPlaneAmbient), http), ""},

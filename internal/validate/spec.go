@@ -26,6 +26,8 @@ type Cluster struct {
 	Resolvers []string
 	// Domain is the DNS domain of the cluster.
 	Domain string
+	// RootNamespace is the root namespace of Istio.
+	RootNamespace string
 }
 
 // Spec is SpecIn for an unknown cluster.
@@ -49,6 +51,8 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.service(mvm, spec)
 	e.dataPlane(mvm, spec.Child("mesh"))
 	e.exportTo(mvm, spec.Child("mesh", "exportTo"))
+	e.rootNamespace(cluster, mvm, spec.Child("mesh"))
+	e.allow(mvm, spec.Child("mesh", "allow"))
 	e.sharedModes(mvm, spec.Child("ports"))
 	e.capture(mvm, spec.Child("capture"))
 	return e.Join()

@@ -8,26 +8,38 @@ import (
 	"meshvm.io/meshvm/internal/children"
 )
 
-// singletons are the kinds of which a guest with mesh ports has one object,
-// with the name of the MeshedVirtualMachine: all except PodNATConfiguration.
-var singletons = func() []schema.GroupVersionKind {
-	var out []schema.GroupVersionKind
+// singletons are the kinds of which every guest with mesh ports has one object, with
+// the name of the MeshedVirtualMachine: all required kinds except PodNATConfiguration.
+// requested are the kinds of which a guest with the policies of withPolicies also has
+// such an object.
+var singletons, requested = func() (required, optional []schema.GroupVersionKind) {
 	for _, k := range children.Kinds() {
-		if k.GroupVersionKind != children.PodNATConfigurationKind {
-			out = append(out, k.GroupVersionKind)
+		switch {
+		case k.GroupVersionKind == children.PodNATConfigurationKind:
+		case k.Optional:
+			optional = append(optional, k.GroupVersionKind)
+		default:
+			required = append(required, k.GroupVersionKind)
 		}
 	}
-	return out
+	return required, optional
 }()
+
+// withPolicies declares an object of each optional kind.
+func withPolicies(o *v1alpha1.MeshedVirtualMachine) *v1alpha1.MeshedVirtualMachine {
+	o.Spec.Mesh.Allow = []v1alpha1.AllowedClient{{ServiceAccount: "frontend/web", Ports: []string{"http"}}, {Namespace: "monitoring"}}
+	return o
+}
 
 // drifts are changes of a field of the spec, by kind.
 var drifts = map[string]struct {
 	path  []string
 	value any
 }{
-	"Service":            {[]string{"spec", "selector", v1alpha1.LabelService}, "other"},
-	"DestinationRule":    {[]string{"spec", "host"}, "other.example.com"},
-	"VirtualService":     {[]string{"spec", "hosts"}, []any{"other.example.com"}},
-	"PeerAuthentication": {[]string{"spec", "mtls", "mode"}, "DISABLE"},
-	"VirtualMachine":     {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
+	"Service":             {[]string{"spec", "selector", v1alpha1.LabelService}, "other"},
+	"DestinationRule":     {[]string{"spec", "host"}, "other.example.com"},
+	"VirtualService":      {[]string{"spec", "hosts"}, []any{"other.example.com"}},
+	"PeerAuthentication":  {[]string{"spec", "mtls", "mode"}, "DISABLE"},
+	"AuthorizationPolicy": {[]string{"spec", "rules"}, []any{map[string]any{}}},
+	"VirtualMachine":      {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
 }

@@ -115,7 +115,7 @@ func TestLifecycle(t *testing.T) {
 		t.Errorf("applied is %+v, want the digest %s", a, digest)
 	}
 	if st := ready.Status; st.MTLS.EffectiveMode != v1alpha1.MTLSModeStrict || !slices.Equal(st.MTLS.BypassedPorts, []string{"echo", "ssh"}) ||
-		len(st.Pods) != 1 || st.Pods[0].UID != pod.UID || st.Pods[0].Digest != nat.Status.Applied.Digest || len(st.RelatedObjects) != len(children.Kinds()) {
+		len(st.Pods) != 1 || st.Pods[0].UID != pod.UID || st.Pods[0].Digest != nat.Status.Applied.Digest || len(st.RelatedObjects) != len(singletons)+1 {
 		t.Errorf("status: %+v", st)
 	}
 	s.awaitNoJobs(nat)
@@ -159,9 +159,9 @@ func TestNoWritesAfterConvergence(t *testing.T) {
 
 func TestDriftIsRepaired(t *testing.T) {
 	s := start(t)
-	o := s.web()
+	o := withPolicies(s.web())
 	s.converge(o)
-	for _, kind := range singletons {
+	for _, kind := range slices.Concat(singletons, requested) {
 		if _, ok := drifts[kind.Kind]; !ok {
 			t.Errorf("the table drifts in kinds_test.go does not contain a change of a %s: add one", kind.Kind)
 			continue

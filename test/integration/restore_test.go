@@ -5,6 +5,7 @@ package integration
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -46,6 +47,9 @@ func (s *suite) takeBackup(o *v1alpha1.MeshedVirtualMachine, nat *v1alpha1.PodNA
 	for _, kind := range children.Kinds() {
 		if kind.GroupVersionKind == children.PodNATConfigurationKind {
 			b.nat = save(kind, nat.Name)
+			continue
+		}
+		if kind.Optional && o.Spec.Mesh.Allow == nil {
 			continue
 		}
 		b.children = append(b.children, save(kind, o.Name))
@@ -121,7 +125,11 @@ func (s *suite) deleteGuest(o *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) {
 // conflict is reported.
 func (s *suite) allOwned(name string) error {
 	o := s.mvm(name)
-	for _, kind := range singletons {
+	kinds := singletons
+	if o.Spec.Mesh.Allow != nil {
+		kinds = slices.Concat(singletons, requested)
+	}
+	for _, kind := range kinds {
 		u, err := s.read(kind, name)
 		if err == nil && !metav1.IsControlledBy(u, o) {
 			err = fmt.Errorf("%s has the owners %v", kind.Kind, u.GetOwnerReferences())
@@ -179,7 +187,7 @@ func TestRestore(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			s := start(t)
-			o := s.web()
+			o := withPolicies(s.web())
 			pod := s.converge(o)
 			b := s.takeBackup(o, s.awaitNAT(pod), tc.references)
 			s.deleteGuest(o, pod)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -106,7 +107,7 @@ func TestShadowedRoutes(t *testing.T) {
 func TestDeniedPorts(t *testing.T) {
 	s := start(t)
 	s.makeNamespace("istio-system")
-	kind := schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}
+	kind := children.AuthorizationPolicyKind
 	s.converge(s.web())
 	s.awaitPolicy(effective, readyAgain, "")
 
@@ -125,7 +126,7 @@ func TestDeniedPorts(t *testing.T) {
 
 	mesh := s.istioObject(kind, "istio-system", "allow-nothing", map[string]any{})
 	s.awaitPolicy(deniedMesh, deniedReady, "(istio-system/allow-nothing)")
-	s.istioObject(kind, s.namespace, "web", map[string]any{"rules": []any{map[string]any{
+	s.istioObject(kind, s.namespace, "opened", map[string]any{"rules": []any{map[string]any{
 		"to": []any{map[string]any{"operation": map[string]any{"ports": []any{"8080"}}}},
 	}}})
 	s.awaitPolicy(effective, readyAgain, "")
@@ -147,10 +148,28 @@ func TestAuthorizationPoliciesNotInstalled(t *testing.T) {
 	s.converge(s.web())
 	s.awaitPolicy(effective, readyAgain, "")
 	s.eventually("the CRD is deleted", func() error { return gone(s.Get(s.Context(), client.ObjectKeyFromObject(crd), crd)) })
+	restricted := withPolicies(s.web())
+	restricted.Name = "restricted"
+	if err := s.Create(s.Context(), restricted); err != nil {
+		t.Fatal(err)
+	}
+	got := s.awaitMVM(restricted.Name,
+		want{v1alpha1.ConditionMeshPolicyApplied, no, v1alpha1.ReasonIstioMissing},
+		want{v1alpha1.ConditionVirtualMachineReady, no, v1alpha1.ReasonNotCreated},
+		want{v1alpha1.ConditionStalled, yes, ""})
+	wantMessage(t, got, v1alpha1.ConditionMeshPolicyApplied, "the cluster does not serve authorizationpolicies.security.istio.io in version v1, which the spec needs")
+	if _, err := s.read(children.VirtualMachineKind, restricted.Name); !apierrors.IsNotFound(err) {
+		t.Errorf("the guest starts without its policy: %v", err)
+	}
 	if err := env.InstallIstio(s.Context()); err != nil {
 		t.Fatal(err)
 	}
-	s.istioObject(schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}, s.namespace, "closed",
+	s.awaitMVM(restricted.Name, want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied})
+	s.eventually("the VirtualMachine exists", func() error {
+		_, err := s.read(children.VirtualMachineKind, restricted.Name)
+		return err
+	})
+	s.istioObject(children.AuthorizationPolicyKind, s.namespace, "closed",
 		map[string]any{"action": "DENY", "rules": []any{map[string]any{}}})
 	s.awaitPolicy(deniedHere, readyAgain, "AuthorizationPolicy "+s.namespace+"/closed")
 }

@@ -98,6 +98,14 @@ func TestKindsThatCannotBeListed(t *testing.T) {
 				_, pod := s.startGuest("web", "node-a")
 				s.runWriter(s.awaitNAT(pod).UID, ruleio.OperationApply, ruleio.OutcomeApplied)
 				o := s.awaitMVM("web", want{v1alpha1.ConditionNATProgrammed, yes, v1alpha1.ReasonProgrammed}, want{tc.condition, unknown, v1alpha1.ReasonPending})
+				restricted := withPolicies(s.web())
+				restricted.Name = "restricted"
+				if err := s.Create(s.Context(), restricted); err != nil {
+					t.Fatal(err)
+				}
+				names = append(names, restricted.Name)
+				wantMessage(t, s.awaitMVM(restricted.Name, want{v1alpha1.ConditionMeshPolicyApplied, no, v1alpha1.ReasonForbidden}),
+					v1alpha1.ConditionMeshPolicyApplied, "could not list "+tc.resource+".security.istio.io within")
 				if meta.IsStatusConditionTrue(o.Status.Conditions, string(v1alpha1.ConditionReady)) {
 					t.Error("Ready is True although the policies were not read")
 				}
@@ -111,7 +119,7 @@ func TestKindsThatCannotBeListed(t *testing.T) {
 			s.letGo(held)
 			s.allow(user, user+"-"+tc.resource, []string{"security.istio.io"}, []string{tc.resource})
 			for _, name := range names {
-				s.awaitMVM(name, want{tc.condition, yes, ""})
+				s.awaitMVM(name, want{tc.condition, yes, ""}, want{v1alpha1.ConditionMeshPolicyApplied, yes, ""})
 			}
 		})
 	}
