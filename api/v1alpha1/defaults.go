@@ -106,7 +106,10 @@ func (s MeshedVirtualMachineSpec) IsHeadless() bool {
 }
 
 // RestrictsClients reports whether the spec permits connections only to some clients.
-func (s MeshedVirtualMachineSpec) RestrictsClients() bool { return len(s.Mesh.Allow) > 0 }
+func (s MeshedVirtualMachineSpec) RestrictsClients() bool {
+	return len(s.Mesh.Allow) > 0 ||
+		slices.ContainsFunc(s.Mesh.Authorization, func(a Authorization) bool { return a.Action == AuthorizationActionAllow })
+}
 
 // HasRoute reports whether the VirtualService has a route for the port. A route of
 // TLS connections would match only some server names. A TCP route to a headless

@@ -195,6 +195,17 @@ type MeshSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
 	Allow []AllowedClient `json:"allow,omitempty"`
+
+	// authorization are Istio AuthorizationPolicies for the guest, in addition to
+	// allow. In ambient mode, only Allow and Deny with attributes of connections
+	// are possible, because ztunnel does not see requests.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Authorization []Authorization `json:"authorization,omitempty"`
 }
 
 // MTLSSpec configures mutual TLS for connections to the guest.

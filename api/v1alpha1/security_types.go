@@ -2,6 +2,8 @@
 
 package v1alpha1
 
+import securityv1beta1 "istio.io/api/security/v1beta1"
+
 // AllowedClient permits the clients of a service account or of a namespace to
 // connect to ports of the guest. Exactly one of serviceAccount and namespace
 // must be set.
@@ -39,4 +41,86 @@ type AllowedClient struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
 	Ports []string `json:"ports,omitempty"`
+}
+
+// AuthorizationAction is the action of an AuthorizationPolicy.
+//
+// +kubebuilder:validation:Enum=Allow;Deny;Audit;Custom
+type AuthorizationAction string
+
+const (
+	// AuthorizationActionAllow permits matching requests. All requests that no
+	// policy with this action permits are refused.
+	AuthorizationActionAllow AuthorizationAction = "Allow"
+	// AuthorizationActionDeny refuses matching requests.
+	AuthorizationActionDeny AuthorizationAction = "Deny"
+	// AuthorizationActionAudit logs matching requests. It requires a plugin of
+	// the proxy.
+	AuthorizationActionAudit AuthorizationAction = "Audit"
+	// AuthorizationActionCustom lets an external authorizer decide about
+	// matching requests.
+	AuthorizationActionCustom AuthorizationAction = "Custom"
+)
+
+// Authorization is an Istio AuthorizationPolicy for the guest.
+//
+// +kubebuilder:validation:XValidation:rule="(self.action == 'Custom') == has(self.provider)",message="provider names the external authorizer of action Custom: set it exactly if action is Custom"
+type Authorization struct {
+	// name identifies the policy. The AuthorizationPolicy has the name of the
+	// MeshedVirtualMachine, a dot and this name.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name,omitempty"`
+
+	// action is the action of the policy. Istio evaluates Custom first, then
+	// Deny, then Allow. Allow refuses all requests to all ports via Mesh that no
+	// policy with this action permits.
+	//
+	// +required
+	Action AuthorizationAction `json:"action,omitempty"`
+
+	// provider is the name of an external authorizer in extensionProviders of
+	// Istio's mesh configuration. It is required for the action Custom.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Provider string `json:"provider,omitempty"`
+
+	// rules are Istio's rules, with at most 32 entries. The policy matches a
+	// request if one of its rules does, and the rule {} matches every request.
+	// Ports are numbers of the guest, that is, targetPort of a TCP port via Mesh.
+	// A service account without a namespace belongs to the namespace of the
+	// guest. For the actions Deny, Audit and Custom, the operator limits rules
+	// with attributes of HTTP and without ports to the HTTP ports, because Istio
+	// would apply them to every connection to other ports.
+	//
+	// +required
+	// +kubebuilder:validation:Schemaless
+	// +kubebuilder:pruning:PreserveUnknownFields
+	Rules AuthorizationRules `json:"rules,omitempty"`
+}
+
+// AuthorizationRules are rules of an Istio AuthorizationPolicy.
+//
+// +kubebuilder:object:generate=false
+type AuthorizationRules []*securityv1beta1.Rule
+
+// DeepCopyInto copies the rules. controller-gen cannot copy a list of pointers to
+// messages.
+func (in *AuthorizationRules) DeepCopyInto(out *AuthorizationRules) { *out = in.DeepCopy() }
+
+// DeepCopy returns a copy of the rules.
+func (in *AuthorizationRules) DeepCopy() AuthorizationRules {
+	if *in == nil {
+		return nil
+	}
+	out := make(AuthorizationRules, len(*in))
+	for i, r := range *in {
+		out[i] = r.DeepCopy()
+	}
+	return out
 }

@@ -148,6 +148,12 @@ func (b *MVMBuilder) Allow(clients ...v1alpha1.AllowedClient) *MVMBuilder {
 	return b
 }
 
+// Authorization adds AuthorizationPolicies.
+func (b *MVMBuilder) Authorization(policies ...v1alpha1.Authorization) *MVMBuilder {
+	b.mvm.Spec.Mesh.Authorization = append(b.mvm.Spec.Mesh.Authorization, policies...)
+	return b
+}
+
 // Timeout sets the timeout of HTTP requests to a port.
 func (b *MVMBuilder) Timeout(port, d string) *MVMBuilder {
 	return b.Port(port, func(p *v1alpha1.Port) { p.Timeout = d })

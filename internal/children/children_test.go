@@ -126,8 +126,9 @@ func TestDesiredGolden(t *testing.T) {
 		"allow": input(b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.HTTP("http-alt", 8081, 8080), b.TCP("db", 5432), b.Direct("ssh", 22)).
 			Allow(v1alpha1.AllowedClient{ServiceAccount: "frontend/web", Ports: []string{"http", "http-alt"}},
 				v1alpha1.AllowedClient{ServiceAccount: "batch", Ports: []string{"db", "http"}},
-				v1alpha1.AllowedClient{Namespace: "monitoring"}), nil),
-		"allow in ambient mode": input(b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).Allow(v1alpha1.AllowedClient{ServiceAccount: "web", Ports: []string{"http"}}), nil),
+				v1alpha1.AllowedClient{Namespace: "shop"}), nil),
+		// A policy for each action. Rules with attributes of HTTP get the HTTP ports.
+		"authorization": input(authorized(), nil),
 		// Ambient mode, enrolled, with DNS through ztunnel.
 		"ambient": func() children.Input {
 			in := input(b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).DNS(v1alpha1.DNSPolicyProxy).

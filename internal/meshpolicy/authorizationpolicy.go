@@ -178,6 +178,18 @@ func everySource(s *securityv1beta1.Source, e Enforcement) bool {
 	return true
 }
 
+// UsesHTTP reports whether a rule has attributes that exist only for HTTP requests.
+func UsesHTTP(r *securityv1beta1.Rule) bool { return usesHTTP(r, SidecarHTTP) }
+
+// UnsupportedByZtunnel reports whether a rule has attributes that ztunnel does not
+// evaluate. It ignores trust domains (Istio, pilot/pkg/serviceregistry/ambient,
+// handleRule).
+func UnsupportedByZtunnel(r *securityv1beta1.Rule) bool {
+	return usesHTTP(r, Ztunnel) || slices.ContainsFunc(r.GetFrom(), func(f *securityv1beta1.Rule_From) bool {
+		return len(f.GetSource().GetTrustDomains())+len(f.GetSource().GetNotTrustDomains()) > 0
+	})
+}
+
 // usesHTTP reports whether a rule has attributes that exist only for HTTP requests
 // or, for ztunnel, that ztunnel handles as such.
 func usesHTTP(r *securityv1beta1.Rule, e Enforcement) bool {

@@ -27,7 +27,7 @@ func (e *Errors) rootNamespace(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachi
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"allow", len(mvm.Spec.Mesh.Allow) > 0}} {
+	}{{"allow", len(mvm.Spec.Mesh.Allow) > 0}, {"authorization", len(mvm.Spec.Mesh.Authorization) > 0}} {
 		if f.set {
 			e.Reject(v1alpha1.ReasonInvalidSpec, path.Child(f.name),
 				"%s is Istio's root namespace, whose policies also apply to machines with the same name in other namespaces: create the MeshedVirtualMachine in another namespace, or remove the field", mvm.Namespace)

@@ -53,6 +53,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.exportTo(mvm, spec.Child("mesh", "exportTo"))
 	e.rootNamespace(cluster, mvm, spec.Child("mesh"))
 	e.allow(mvm, spec.Child("mesh", "allow"))
+	e.authorization(mvm, spec.Child("mesh", "authorization"))
 	e.sharedModes(mvm, spec.Child("ports"))
 	e.capture(mvm, spec.Child("capture"))
 	return e.Join()

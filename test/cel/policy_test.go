@@ -2,10 +2,15 @@
 
 package cel
 
-import "testing"
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
 
 const (
 	oneClient   = "an entry of mesh.allow identifies its clients by one field: set either serviceAccount or namespace, and add an entry for the other"
+	authorizer  = "provider names the external authorizer of action Custom: set it exactly if action is Custom"
 	allowedPort = "mesh.allow[].ports contains a name that is not the name of a TCP port via Mesh in spec.ports: the proxy sees no other connections; correct the name, or set via of the port to Mesh"
 )
 
@@ -32,6 +37,56 @@ var policyCases = map[string]testCase{
 	"clients of a Direct port":         {set: map[string]any{"spec.mesh.allow": clients(map[string]any{"namespace": "frontend", "ports": []any{"ssh"}})}, want: []string{allowedPort}},
 	"clients of a UDP port":            {set: map[string]any{"spec.ports.0.protocol": "UDP", "spec.ports.0.appProtocol": removed, "spec.mesh.allow": clients(map[string]any{"namespace": "frontend", "ports": []any{"http"}})}, want: []string{allowedPort}},
 	"clients of a port without a list": {set: map[string]any{"spec.ports": removed, "spec.mesh.allow": clients(map[string]any{"namespace": "frontend", "ports": []any{"http"}})}, want: []string{allowedPort}},
+
+	"a policy": {set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"rules": []any{map[string]any{"to": []any{
+		map[string]any{"operation": map[string]any{"methods": []any{"DELETE"}, "ports": []any{"8080"}}},
+	}}}})}},
+	"16 policies":                     {set: map[string]any{"spec.mesh.authorization": numberedPolicies(16)}},
+	"17 policies":                     {set: map[string]any{"spec.mesh.authorization": numberedPolicies(17)}, want: []string{"spec.mesh.authorization: Too many"}},
+	"no policies":                     {set: map[string]any{"spec.mesh.authorization": []any{}}, want: []string{"spec.mesh.authorization", "at least 1 items"}},
+	"two policies of a name":          {set: map[string]any{"spec.mesh.authorization": append(policies(map[string]any{}), policies(map[string]any{})...)}, want: []string{"Duplicate value"}},
+	"a policy without rules":          {set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"rules": removed})}, want: []string{"spec.mesh.authorization[0].rules: Required value"}},
+	"a policy with empty rules":       {set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"rules": []any{}})}, want: []string{"spec.mesh.authorization[0].rules", "at least 1 items"}},
+	"a policy with 33 rules":          {set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"rules": slices.Repeat([]any{map[string]any{}}, 33)})}, want: []string{"spec.mesh.authorization[0].rules: Too many"}},
+	"a policy without an action":      {set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"action": removed})}, want: []string{"spec.mesh.authorization[0].action: Required value"}},
+	"a policy with Istio's notation":  {set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"action": "DENY"})}, want: []string{"spec.mesh.authorization[0].action: Unsupported value"}},
+	"a policy with a dot":             {set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"name": "a.b"})}, want: []string{"spec.mesh.authorization[0].name", "should match"}},
+	"a policy with an authorizer":     {set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"action": "Custom", "provider": "opa"})}},
+	"a policy without its authorizer": {set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"action": "Custom"})}, want: []string{authorizer}},
+	"a policy with another's":         {set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"provider": "opa"})}, want: []string{authorizer}},
+	"a policy with a typo": {
+		set:  map[string]any{"spec.mesh.authorization": policies(map[string]any{"rules": []any{map[string]any{"form": []any{}}}})},
+		want: []string{`unknown field "spec.mesh.authorization[0].rules[0].form"`},
+	},
+	"a policy with a selector": {
+		set:  map[string]any{"spec.mesh.authorization": policies(map[string]any{"selector": map[string]any{}})},
+		want: []string{`unknown field "spec.mesh.authorization[0].selector"`},
+	},
+	"a policy with the rule of Istio": {
+		set: map[string]any{"spec.mesh.authorization": policies(map[string]any{"rules": []any{map[string]any{"from": []any{
+			map[string]any{"source": map[string]any{"serviceAccounts": []any{"web"}, "namespaces": []any{"shop"}}},
+		}}}})},
+		want: []string{"Cannot set serviceAccounts with namespaces or principals"},
+	},
+}
+
+// policies is one entry of mesh.authorization with changes.
+func policies(changes map[string]any) []any {
+	p := map[string]any{"name": "p", "action": "Deny", "rules": []any{map[string]any{}}}
+	for field, value := range changes {
+		if p[field] = value; value == removed {
+			delete(p, field)
+		}
+	}
+	return []any{p}
+}
+
+func numberedPolicies(n int) []any {
+	var out []any
+	for i := range n {
+		out = append(out, policies(map[string]any{"name": fmt.Sprintf("p-%d", i)})...)
+	}
+	return out
 }
 
 func TestPolicies(t *testing.T) { run(t, meshedVirtualMachine, policyCases) }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	securityv1beta1 "istio.io/api/security/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -129,4 +130,84 @@ func TestAllowConflict(t *testing.T) {
 	}
 	s.awaitMVM("web", want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied})
 	s.rulesAre("web", rule("serviceAccounts", "frontend/web", "8080"), rule("namespaces", "monitoring"))
+}
+
+// TestAuthorization declares two policies, changes one and removes the other. The
+// policies of another MeshedVirtualMachine, whose name begins with the same characters,
+// are not affected.
+func TestAuthorization(t *testing.T) {
+	s := start(t)
+	deny := func(name, method string) v1alpha1.Authorization {
+		return v1alpha1.Authorization{Name: name, Action: v1alpha1.AuthorizationActionDeny, Rules: v1alpha1.AuthorizationRules{
+			{To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Methods: []string{method}}}}},
+		}}
+	}
+	methods := func(name string, want ...string) {
+		s.Helper()
+		s.eventually("AuthorizationPolicy "+name+" has its methods", func() error {
+			u, err := s.read(children.AuthorizationPolicyKind, name)
+			if err != nil {
+				return err
+			}
+			rules, err := nestedList(u.Object, "spec", "rules")
+			if err != nil || len(rules) != 1 {
+				return fmt.Errorf("%d rules: %w", len(rules), err)
+			}
+			to, err := nestedList(rules[0], "to")
+			if err != nil || len(to) != 1 {
+				return fmt.Errorf("%d operations: %w", len(to), err)
+			}
+			got, _, err := unstructured.NestedStringSlice(to[0], "operation", "methods")
+			ports, _, portErr := unstructured.NestedStringSlice(to[0], "operation", "ports")
+			return errors.Join(err, portErr, differs(want, got), differs([]string{"8080"}, ports))
+		})
+	}
+	o, other := s.web(), s.web()
+	other.Name = "web-no"
+	o.Spec.Mesh.Authorization = []v1alpha1.Authorization{deny("no-delete", "DELETE"), deny("no-put", "PUT")}
+	other.Spec.Mesh.Authorization = []v1alpha1.Authorization{deny("delete", "DELETE")}
+	if err := s.Create(s.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	s.converge(o)
+	methods("web.no-delete", "DELETE")
+	methods("web.no-put", "PUT")
+	methods("web-no.delete", "DELETE")
+	s.awaitPolicy(effective, readyAgain, "")
+
+	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		spec.Mesh.Authorization = []v1alpha1.Authorization{deny("no-put", "PATCH")}
+	})
+	methods("web.no-put", "PATCH")
+	s.eventually("the policy of the removed entry is deleted", func() error {
+		_, err := s.read(children.AuthorizationPolicyKind, "web.no-delete")
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errors.New("it exists"))
+	})
+	methods("web-no.delete", "DELETE")
+
+	// An object with the name of a policy is found by its name alone.
+	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Mesh.Authorization = nil })
+	s.eventually("the policy is deleted", func() error {
+		_, err := s.read(children.AuthorizationPolicyKind, "web.no-put")
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return errors.Join(err, errors.New("it exists"))
+	})
+	foreign := s.istioObject(children.AuthorizationPolicyKind, s.namespace, "web.no-put", map[string]any{
+		"selector": map[string]any{"matchLabels": map[string]any{"app": "other"}}, "rules": []any{map[string]any{}},
+	})
+	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		spec.Mesh.Authorization = []v1alpha1.Authorization{deny("no-put", "PUT")}
+	})
+	got := s.awaitMVM("web", want{v1alpha1.ConditionMeshPolicyApplied, no, v1alpha1.ReasonConflict}, want{v1alpha1.ConditionConflicted, yes, ""})
+	wantMessage(t, got, v1alpha1.ConditionMeshPolicyApplied, "AuthorizationPolicy "+s.namespace+"/web.no-put exists and")
+	if err := s.Delete(s.Context(), foreign); err != nil {
+		t.Fatal(err)
+	}
+	methods("web.no-put", "PUT")
+	s.awaitMVM("web", want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied}, readyAgain)
 }

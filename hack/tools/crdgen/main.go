@@ -6,8 +6,7 @@
 //   - spec.virtualMachine is KubeVirt's VirtualMachineSpec. The schema is
 //     derived from the types and markers of the required version of
 //     kubevirt.io/api, in the same way as KubeVirt derives it.
-//   - spec.mesh.trafficPolicy and spec.ports[].retries have the schemas of
-//     the CRDs in the required version of istio.io/api. controller-gen cannot
+//   - the fields in grafts have the schemas of the CRDs in the required version of istio.io/api. controller-gen cannot
 //     read Istio's Go types, which are generated from protobuf.
 //
 // With these schemas, the API server rejects a misspelled field in them. The
@@ -31,6 +30,20 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 )
+
+// grafts are the fields with schemas of Istio. A limit replaces the number of items of
+// a list, because the API server limits the cost of the rules in nested lists.
+var grafts = []struct {
+	crd      string
+	from, to []string
+	limit    int64
+	// described is set if the descriptions of Istio are kept.
+	described bool
+}{
+	{"destinationrules.networking.istio.io", []string{"spec", "trafficPolicy"}, []string{"spec", "mesh", "trafficPolicy"}, 0, false},
+	{"virtualservices.networking.istio.io", []string{"spec", "http", items, "retries"}, []string{"spec", "ports", items, "retries"}, 0, true},
+	{"authorizationpolicies.security.istio.io", []string{"spec", "rules"}, []string{"spec", "mesh", "authorization", items, "rules"}, 32, true},
+}
 
 func main() {
 	if len(os.Args) != 2 {
@@ -56,24 +69,23 @@ func run(file string) error {
 	if err != nil {
 		return fmt.Errorf("istio: %w", err)
 	}
-	trafficPolicy, err := istio.schema("destinationrules.networking.istio.io", "v1", "spec", "trafficPolicy")
-	if err != nil {
-		return err
-	}
-	strip(trafficPolicy)
-	retries, err := istio.schema("virtualservices.networking.istio.io", "v1", "spec", "http", items, "retries")
-	if err != nil {
-		return err
-	}
-
 	for i := range crd.Spec.Versions {
 		root := crd.Spec.Versions[i].Schema.OpenAPIV3Schema
-		err := errors.Join(
-			graft(root, virtualMachine, "spec", "virtualMachine"),
-			graft(root, trafficPolicy, "spec", "mesh", "trafficPolicy"),
-			graft(root, retries, "spec", "ports", items, "retries"),
-		)
-		if err != nil {
+		errs := []error{graft(root, virtualMachine, "spec", "virtualMachine")}
+		for _, g := range grafts {
+			s, err := istio.schema(g.crd, "v1", g.from...)
+			if err != nil {
+				return err
+			}
+			if !g.described {
+				strip(s)
+			}
+			if g.limit > 0 {
+				s.MinItems, s.MaxItems = new(int64(1)), new(g.limit)
+			}
+			errs = append(errs, graft(root, s, g.to...))
+		}
+		if err := errors.Join(errs...); err != nil {
 			return fmt.Errorf("version %s: %w", crd.Spec.Versions[i].Name, err)
 		}
 	}
