@@ -194,7 +194,7 @@ type MeshSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	Allow []AllowedClient `json:"allow,omitempty"`
+	Allow []AllowedClient `json:"allow,omitempty"` //nolint:kubeapilinter // The rule of the type requires exactly one of two fields.
 
 	// authorization are Istio AuthorizationPolicies for the guest, in addition to
 	// allow. In ambient mode, only Allow and Deny with attributes of connections
