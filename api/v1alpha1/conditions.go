@@ -83,8 +83,10 @@ const (
 	// other objects that can change the traffic: Sidecar, EnvoyFilter, WasmPlugin,
 	// ServiceEntry, RequestAuthentication, routes of the Gateway API, waypoints,
 	// and Istio's mesh configuration. A port that is closed by policies of the
-	// guest's own namespace alone is reported while the condition is True. So are
-	// AuthorizationPolicies of other clients that permit more than the spec.
+	// guest's own namespace alone is reported while the condition is True. If the
+	// spec restricts clients, the message also names AuthorizationPolicies with
+	// action ALLOW that the operator did not create and that can allow other
+	// clients. They do not change the status.
 	//
 	// Possible reasons when True: Effective, PortsDenied.
 	// When False: Shadowed, OutOfDate, PortsDenied, PodLabelsChanged.
@@ -128,8 +130,8 @@ const (
 	// or its pod differs from the spec in a way that requires a restart: fields
 	// that KubeVirt cannot change while the guest runs, mesh.dataPlane, start, and
 	// labels and annotations of the template. If the version differs, the message
-	// contains the version of the pod, which subsets and routes use, and the version
-	// that waits for the next start.
+	// contains the version of the pod and the version that takes effect at the next
+	// start.
 	//
 	// Possible reasons when True: RestartRequired.
 	ConditionRestartRequired ConditionType = "RestartRequired"
@@ -290,7 +292,8 @@ const (
 	// another client changed the operator's. The message names it.
 	ReasonShadowed ConditionReason = "Shadowed"
 	// ReasonPortsDenied: AuthorizationPolicies deny every connection to a port that
-	// the mesh carries. The message names them.
+	// the mesh carries, and the operator did not create all of them. The message
+	// names them.
 	ReasonPortsDenied ConditionReason = "PortsDenied"
 	// ReasonQuotaExceeded: a ResourceQuota of the namespace does not permit the
 	// object. The message contains the error of the API server. The operator

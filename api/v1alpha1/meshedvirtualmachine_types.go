@@ -16,7 +16,7 @@ import (
 // +kubebuilder:validation:XValidation:rule="(has(self.service) && has(self.service.type) && self.service.type == 'Headless') == (has(oldSelf.service) && has(oldSelf.service.type) && oldSelf.service.type == 'Headless')",message="service.type cannot be changed to or from Headless because the clusterIP of a Service is immutable: create another MeshedVirtualMachine"
 // +kubebuilder:validation:XValidation:rule="!(has(self.service) && has(self.service.type) && self.service.type == 'Headless') || !has(self.ports) || self.ports.all(p, !has(p.targetPort) || p.targetPort == p.port)",message="a headless Service does not translate ports, so clients connect to targetPort: set port to the number of targetPort, or set another service.type"
 // +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.nodePort)) || (has(self.service) && has(self.service.type) && self.service.type in ['NodePort', 'LoadBalancer'])",message="ports[].nodePort applies only to service.type NodePort or LoadBalancer: omit nodePort, or set service.type"
-// +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.allow) || self.mesh.allow.all(a, !has(a.ports) || a.ports.all(n, has(self.ports) && self.ports.exists(p, p.name == n && (!has(p.via) || p.via == 'Mesh') && (!has(p.protocol) || p.protocol == 'TCP'))))",message="mesh.allow[].ports contains a name that is not the name of a TCP port via Mesh in spec.ports: the proxy sees no other connections; correct the name, or set via of the port to Mesh"
+// +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.allow) || self.mesh.allow.all(a, !has(a.ports) || a.ports.all(n, has(self.ports) && self.ports.exists(p, p.name == n && (!has(p.via) || p.via == 'Mesh') && (!has(p.protocol) || p.protocol == 'TCP'))))",message="mesh.allow[].ports must contain only names of TCP ports via Mesh in spec.ports, because the proxy does not receive other connections: correct the name, or set via of the port to Mesh"
 // +kubebuilder:validation:XValidation:rule="!has(self.virtualMachine.running) || !has(self.virtualMachine.runStrategy)",message="virtualMachine must not set both runStrategy and running: remove running, which KubeVirt has deprecated"
 type MeshedVirtualMachineSpec struct {
 	// virtualMachine is the complete spec of the KubeVirt VirtualMachine. The
@@ -183,12 +183,12 @@ type MeshSpec struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	TrafficPolicy *networkingv1.TrafficPolicy `json:"trafficPolicy,omitempty"`
 
-	// allow lists the clients that may connect to the ports of the guest that
-	// the mesh carries. If it is set, all other clients are refused, including
-	// clients without mutual TLS, which have no identity. Istio combines it with
-	// AuthorizationPolicies of other clients: their action ALLOW permits further
-	// connections, and their action DENY refuses permitted ones. By default,
-	// every client may connect.
+	// allow lists the clients that may connect to the ports of the guest via
+	// Mesh. If allow is set, all other clients are denied, including clients
+	// without mutual TLS, which have no identity. Istio also evaluates
+	// AuthorizationPolicies that the operator did not create: the action ALLOW can
+	// allow further clients, and the action DENY has precedence. By default, every
+	// client may connect.
 	//
 	// +optional
 	// +listType=atomic
@@ -196,9 +196,9 @@ type MeshSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Allow []AllowedClient `json:"allow,omitempty"` //nolint:kubeapilinter // The rule of the type requires exactly one of two fields.
 
-	// authorization are Istio AuthorizationPolicies for the guest, in addition to
-	// allow. In ambient mode, only Allow and Deny with attributes of connections
-	// are possible, because ztunnel does not see requests.
+	// authorization lists Istio AuthorizationPolicies for the guest, in addition
+	// to allow. In ambient mode, only the actions Allow and Deny and attributes of
+	// connections are supported, because ztunnel does not process HTTP requests.
 	//
 	// +optional
 	// +listType=map

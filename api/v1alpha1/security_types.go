@@ -4,15 +4,16 @@ package v1alpha1
 
 import securityv1beta1 "istio.io/api/security/v1beta1"
 
-// AllowedClient permits the clients of a service account or of a namespace to
+// AllowedClient allows the clients of a service account or of a namespace to
 // connect to ports of the guest. Exactly one of serviceAccount and namespace
 // must be set.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.serviceAccount) != has(self.namespace)",message="an entry of mesh.allow identifies its clients by one field: set either serviceAccount or namespace, and add an entry for the other"
+// +kubebuilder:validation:XValidation:rule="has(self.serviceAccount) != has(self.namespace)",message="an entry of mesh.allow must set exactly one of serviceAccount and namespace: use a separate entry for each"
 type AllowedClient struct {
 	// serviceAccount is the service account of the clients as NAMESPACE/NAME, or
-	// as NAME for a service account in the namespace of the guest. KubeVirt runs
-	// all virtual machines with the service account "default".
+	// as NAME for a service account in the namespace of the guest. KubeVirt runs a
+	// virtual machine with the service account "default" unless a volume of type
+	// serviceAccount names another one.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1
@@ -20,7 +21,7 @@ type AllowedClient struct {
 	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
 	ServiceAccount string `json:"serviceAccount,omitempty"`
 
-	// namespace is the namespace of the clients. It permits all service accounts
+	// namespace is the namespace of the clients. It allows all service accounts
 	// of the namespace.
 	//
 	// +optional
@@ -29,10 +30,11 @@ type AllowedClient struct {
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Namespace string `json:"namespace,omitempty"`
 
-	// ports are names of ports in spec.ports. They must be TCP ports via Mesh.
-	// Ports with the same targetPort are permitted together, because the proxy
-	// of the guest distinguishes connections by targetPort. Defaults to all
-	// ports via Mesh.
+	// ports are names of ports in spec.ports. They must be TCP ports via Mesh
+	// whose mutual TLS mode is not Disable. Ports with the same targetPort are
+	// allowed together, because the proxy of the guest distinguishes connections
+	// by targetPort. Defaults to all ports via Mesh, none of which may then have
+	// the mode Disable.
 	//
 	// +optional
 	// +listType=set
@@ -49,10 +51,10 @@ type AllowedClient struct {
 type AuthorizationAction string
 
 const (
-	// AuthorizationActionAllow permits matching requests. All requests that no
-	// policy with this action permits are refused.
+	// AuthorizationActionAllow allows matching requests. All requests that no
+	// policy with this action allows are denied.
 	AuthorizationActionAllow AuthorizationAction = "Allow"
-	// AuthorizationActionDeny refuses matching requests.
+	// AuthorizationActionDeny denies matching requests.
 	AuthorizationActionDeny AuthorizationAction = "Deny"
 	// AuthorizationActionAudit logs matching requests. It requires a plugin of
 	// the proxy.
@@ -64,10 +66,10 @@ const (
 
 // Authorization is an Istio AuthorizationPolicy for the guest.
 //
-// +kubebuilder:validation:XValidation:rule="(self.action == 'Custom') == has(self.provider)",message="provider names the external authorizer of action Custom: set it exactly if action is Custom"
+// +kubebuilder:validation:XValidation:rule="(self.action == 'Custom') == has(self.provider)",message="provider is required for the action Custom and must not be set for other actions: set provider, or remove it"
 type Authorization struct {
-	// name identifies the policy. The AuthorizationPolicy has the name of the
-	// MeshedVirtualMachine, a dot and this name.
+	// name identifies the policy. The AuthorizationPolicy is named MVM.NAME, where
+	// MVM is the name of the MeshedVirtualMachine.
 	//
 	// +required
 	// +kubebuilder:validation:MinLength=1
@@ -76,8 +78,8 @@ type Authorization struct {
 	Name string `json:"name,omitempty"`
 
 	// action is the action of the policy. Istio evaluates Custom first, then
-	// Deny, then Allow. Allow refuses all requests to all ports via Mesh that no
-	// policy with this action permits.
+	// Deny, then Allow. Allow denies all requests to all ports via Mesh that no
+	// policy with this action allows.
 	//
 	// +required
 	Action AuthorizationAction `json:"action,omitempty"`
@@ -92,11 +94,11 @@ type Authorization struct {
 
 	// rules are Istio's rules, with at most 32 entries. The policy matches a
 	// request if one of its rules does, and the rule {} matches every request.
-	// Ports are numbers of the guest, that is, targetPort of a TCP port via Mesh.
-	// A service account without a namespace belongs to the namespace of the
-	// guest. For the actions Deny, Audit and Custom, the operator limits rules
-	// with attributes of HTTP and without ports to the HTTP ports, because Istio
-	// would apply them to every connection to other ports.
+	// Specify ports as the targetPort of a TCP port via Mesh. A service account
+	// without a namespace belongs to the namespace of the guest. For the actions
+	// Deny, Audit and Custom, the operator adds the HTTP ports of the guest to
+	// rules that have HTTP attributes and no ports. On other ports, Istio ignores
+	// HTTP attributes, so the rule would match every connection.
 	//
 	// +required
 	// +kubebuilder:validation:Schemaless

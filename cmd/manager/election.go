@@ -25,17 +25,32 @@ const leaseName = "manager.meshvm.io"
 // client-go does not know that it holds the lease and does not release it
 // (tools/leaderelection, Run), and no manager leads for the whole lease duration.
 // Therefore the requests are not canceled: the election then knows their result and
-// releases the lease. The timeout of the lock's client limits them.
+// releases the lease. The renew deadline still ends them, so that two managers never
+// lead at the same time.
 type lease struct{ resourcelock.Interface }
 
 // Create implements resourcelock.Interface.
 func (l lease) Create(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
-	return l.Interface.Create(context.WithoutCancel(ctx), r)
+	ctx, cancel := onlyDeadline(ctx)
+	defer cancel()
+	return l.Interface.Create(ctx, r)
 }
 
 // Update implements resourcelock.Interface.
 func (l lease) Update(ctx context.Context, r resourcelock.LeaderElectionRecord) error {
-	return l.Interface.Update(context.WithoutCancel(ctx), r)
+	ctx, cancel := onlyDeadline(ctx)
+	defer cancel()
+	return l.Interface.Update(ctx, r)
+}
+
+// onlyDeadline returns a context that ends at the deadline of another context, and not
+// when that one is canceled.
+func onlyDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	detached := context.WithoutCancel(ctx)
+	if deadline, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(detached, deadline)
+	}
+	return context.WithCancel(detached)
 }
 
 // electionEvents records events of the leader election with the manager's recorder.

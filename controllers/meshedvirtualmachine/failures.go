@@ -69,18 +69,19 @@ func quotaExceeded(err error) bool {
 
 // sources are the fields of the spec that determine the objects of a kind.
 var sources = map[schema.GroupVersionKind]string{
-	children.ServiceKind:            "spec.service and spec.ports",
-	children.VirtualServiceKind:     "timeout and retries of spec.ports",
-	children.DestinationRuleKind:    "spec.mesh.trafficPolicy",
-	children.PeerAuthenticationKind: "spec.mesh.mtls and mtls of spec.ports",
-	children.VirtualMachineKind:     "spec.virtualMachine",
+	children.ServiceKind:             "spec.service and spec.ports",
+	children.VirtualServiceKind:      "timeout and retries of spec.ports",
+	children.DestinationRuleKind:     "spec.mesh.trafficPolicy",
+	children.PeerAuthenticationKind:  "spec.mesh.mtls and mtls of spec.ports",
+	children.VirtualMachineKind:      "spec.virtualMachine",
+	children.AuthorizationPolicyKind: "spec.mesh.allow and spec.mesh.authorization",
 }
 
 // fieldsOf names the fields of the spec that a user must change, because the message of the
 // API server or a webhook names fields of the child.
 func fieldsOf(k children.Kind, err error) string {
 	if source := sources[k.GroupVersionKind]; source != "" && rejected(err) {
-		return "; change " + source + ", from which the operator sets the fields of this object"
+		return "; the operator derives this object from " + source + ": correct these fields"
 	}
 	return ""
 }

@@ -125,7 +125,7 @@ func TestStatusAfterRejection(t *testing.T) {
 			t.Errorf("%s is rejected: effectiveMode is %s, want %s", kind.Kind, got, want)
 		}
 		applied, _ := conditions.Find(s.conditions(), v1alpha1.ConditionMeshPolicyApplied)
-		if !strings.Contains(applied.Message, "; change "+sources[kind]) {
+		if !strings.Contains(applied.Message, "derives this object from "+sources[kind]) {
 			t.Errorf("the message does not name %s: %s", sources[kind], applied.Message)
 		}
 	}

@@ -5,6 +5,7 @@ package meshedvirtualmachine
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -108,6 +109,9 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 		if live != nil && !errors.Is(err, apply.ErrConflict) {
 			s.children[key] = live
 		}
+		if live == nil && err == nil && s.paused && isPolicyOrService(key.Kind) {
+			err = outOfDate(apply.Describe(o) + " does not exist")
+		}
 		if err != nil {
 			s.failures[key] = err
 		}
@@ -116,21 +120,77 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 	if err := r.gatherVersions(ctx, s); err != nil {
 		return err
 	}
-	switch {
-	case s.paused:
-		return nil
-	case len(s.failures) > 0:
-		return r.prune(ctx, s, keep, children.PodNATConfigurationKind)
-	default:
-		return r.prune(ctx, s, keep, s.prunable()...)
+	if !s.paused {
+		if err := r.prune(ctx, s, keep, s.toPrune()...); err != nil {
+			return err
+		}
 	}
+	if s.paused || len(s.failures) > 0 {
+		return r.noteSurplus(ctx, s, keep)
+	}
+	return nil
+}
+
+// toPrune returns the kinds whose objects are deleted if they are no longer desired. While
+// an object cannot be applied, only PodNATConfigurations and policies that permit
+// connections are deleted. A policy that the spec does not contain any more must not
+// permit connections.
+func (s *scope) toPrune() []schema.GroupVersionKind {
+	if len(s.failures) == 0 {
+		return s.prunable()
+	}
+	kinds := []schema.GroupVersionKind{children.PodNATConfigurationKind}
+	if k := children.AuthorizationPolicyKind; s.failureOf(k.GroupKind()) == nil && slices.Contains(s.prunable(), k) {
+		kinds = append(kinds, k)
+	}
+	return kinds
+}
+
+// outOfDate describes a difference from the desired state that the operator does not
+// repair at present.
+type outOfDate string
+
+func (e outOfDate) Error() string { return string(e) }
+
+// Unwrap makes it a difference in the sense of package apply.
+func (outOfDate) Unwrap() error { return apply.ErrDiffers }
+
+// noteSurplus reports the children that are no longer desired and that are not deleted
+// while the operator is paused or another object fails.
+func (r *Reconciler) noteSurplus(ctx context.Context, s *scope, keep map[apply.Key]bool) error {
+	owned, err := r.owned(ctx, s)
+	if err != nil {
+		return err
+	}
+	pruned := map[schema.GroupKind]bool{}
+	if !s.paused {
+		for _, k := range s.toPrune() {
+			pruned[k.GroupKind()] = true
+		}
+	}
+	reason := ", and the operator does not delete it until all objects are applied"
+	if s.paused { // The condition contains the reason.
+		reason = ""
+	}
+	for key, o := range owned {
+		if isPolicyOrService(key.Kind) && !keep[key] && !pruned[key.Kind] && o.GetDeletionTimestamp().IsZero() && s.failures[key] == nil {
+			s.failures[key] = outOfDate(apply.Describe(o) + " is not part of the spec" + reason)
+		}
+	}
+	return nil
+}
+
+// isPolicyOrService reports whether the kind is the Service or a kind of Istio. The
+// other children have separate conditions.
+func isPolicyOrService(kind schema.GroupKind) bool {
+	return kind != children.VirtualMachineKind.GroupKind() && kind != children.PodNATConfigurationKind.GroupKind()
 }
 
 // applierFor selects how an object is applied. A guest must not start before its
 // policy is in place: the VirtualMachine, and the objects after it, are only
 // compared when an earlier object failed and no guest exists yet.
 func (r *Reconciler) applierFor(s *scope, key apply.Key) applyFunc {
-	if key.Kind == children.VirtualMachineKind.GroupKind() && len(s.failures) > 0 && s.vmi == nil {
+	if key.Kind == children.VirtualMachineKind.GroupKind() && len(s.failures) > 0 && s.vmi == nil && !s.paused {
 		s.vmBlocked = true
 	}
 	applier := r.Applier
@@ -242,7 +302,7 @@ func resultFor(s *scope, err error) (ctrl.Result, error) {
 	errs := []error{err}
 	for _, failure := range s.failures {
 		switch unserved := (*unavailable)(nil); {
-		case errors.As(failure, &unserved): // An event follows when the kind can be read.
+		case errors.As(failure, &unserved): // A watch triggers a reconcile when the kind can be read.
 		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating), errors.Is(failure, apply.ErrDiffers),
 			errors.Is(failure, apply.ErrOwnerDeleted):
 		case apply.UnknownField(failure) != "", rejected(failure):

@@ -45,8 +45,8 @@ func (s *scope) otherVersion() string {
 	waits := s.vm.Spec.Template.ObjectMeta.Labels[v1alpha1.LabelVersion]
 	for i := range s.pods {
 		if runs := s.pods[i].Labels[v1alpha1.LabelVersion]; runs != "" && waits != "" && runs != waits {
-			return fmt.Sprintf("pod %s runs version %s, and version %s waits for the next start of the guest; subsets and routes use %s until then: restart the guest, or set spec.version to %s",
-				s.pods[i].Name, runs, waits, runs, runs)
+			return fmt.Sprintf("pod %s has version %s, and version %s takes effect at the next start of the guest: restart the guest, or set spec.version to %s",
+				s.pods[i].Name, runs, waits, runs)
 		}
 	}
 	return ""

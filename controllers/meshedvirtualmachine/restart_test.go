@@ -20,7 +20,7 @@ func TestRestartRequired(t *testing.T) {
 		delete(annotations, v1alpha1.LabelSidecarInject)
 		annotations[v1alpha1.AnnotationAmbientDNSCapture] = "false"
 	}
-	const v2 = "pod virt-launcher-web-abcde runs version v1, and version v2 waits for the next start of the guest; subsets and routes use v1 until then: restart the guest, or set spec.version to v1"
+	const v2 = "pod virt-launcher-web-abcde has version v1, and version v2 takes effect at the next start of the guest: restart the guest, or set spec.version to v1"
 	const before = "was started before changes that take effect at the next start: "
 	for name, tc := range map[string]struct {
 		change func(labels, annotations metadata)

@@ -179,7 +179,15 @@ func (s *scope) hasPod(c *v1alpha1.PodNATConfiguration) bool {
 // listChildren reads the existing children, for a spec of which the desired
 // children are not known.
 func (r *Reconciler) listChildren(ctx context.Context, s *scope) error {
-	s.children = map[apply.Key]*unstructured.Unstructured{}
+	owned, err := r.owned(ctx, s)
+	s.children = owned
+	return err
+}
+
+// owned returns the objects of all kinds of children that the MeshedVirtualMachine
+// controls. After an error, it returns those that were read.
+func (r *Reconciler) owned(ctx context.Context, s *scope) (map[apply.Key]*unstructured.Unstructured, error) {
+	found := map[apply.Key]*unstructured.Unstructured{}
 	for _, kind := range children.Kinds() {
 		if s.unavailable[kind.GroupKind()] != nil {
 			continue
@@ -187,15 +195,15 @@ func (r *Reconciler) listChildren(ctx context.Context, s *scope) error {
 		list := &unstructured.UnstructuredList{}
 		list.SetGroupVersionKind(kind.GroupVersion().WithKind(kind.Kind + "List"))
 		if err := r.Client.List(ctx, list, client.InNamespace(s.mvm.Namespace), s.labeled()); err != nil {
-			return fmt.Errorf("list %s: %w", kind.Kind, err)
+			return found, fmt.Errorf("list %s: %w", kind.Kind, err)
 		}
 		for i := range list.Items {
 			if o := &list.Items[i]; metav1.IsControlledBy(o, s.mvm) {
-				s.children[apply.KeyOf(o)] = o
+				found[apply.KeyOf(o)] = o
 			}
 		}
 	}
-	return nil
+	return found, nil
 }
 
 // gatherVM decodes the VirtualMachine among the children.

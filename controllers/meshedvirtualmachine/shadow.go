@@ -25,6 +25,9 @@ import (
 // namespace close are possibly closed on purpose, so they leave the condition True.
 func (s *scope) effectiveForClients() conditions.Condition {
 	const t = v1alpha1.ConditionMeshPolicyEffective
+	if message := s.notByDataPlane(); message != "" {
+		return conditions.False(t, v1alpha1.ReasonOutOfDate, message)
+	}
 	byRoot, byOwn, bySpec := s.closedPorts()
 	if byRoot != "" {
 		return conditions.False(t, v1alpha1.ReasonPortsDenied, byRoot)
@@ -70,7 +73,7 @@ func (s *scope) closedPorts() (byRoot, byOwn, bySpec string) {
 			switch {
 			case closed == nil:
 			case !slices.ContainsFunc(closed.Policies, s.isForeign):
-				bySpec = cmp.Or(bySpec, fmt.Sprintf("; spec.mesh permits no client to connect to port %q", p.Name))
+				bySpec = cmp.Or(bySpec, fmt.Sprintf("; spec.mesh allows no client to connect to port %q", p.Name))
 			case closed.Own:
 				byOwn = cmp.Or(byOwn, closedMessage(s.mvm, closed, pod.Name, p))
 			default:
@@ -79,6 +82,23 @@ func (s *scope) closedPorts() (byRoot, byOwn, bySpec string) {
 		}
 	}
 	return byRoot, byOwn, bySpec
+}
+
+// notByDataPlane returns a message if the data plane of a pod does not enforce a policy
+// of the spec: the spec requests a sidecar, and the running pod is in ambient mode.
+func (s *scope) notByDataPlane() string {
+	for i := range s.pods {
+		if launcherpod.DataPlane(&s.pods[i]) != v1alpha1.DataPlaneAmbient {
+			continue
+		}
+		for _, a := range s.mvm.Spec.Mesh.Authorization {
+			supported := a.Action == v1alpha1.AuthorizationActionAllow || a.Action == v1alpha1.AuthorizationActionDeny
+			if !supported || slices.ContainsFunc(a.Rules, meshpolicy.UnsupportedByZtunnel) {
+				return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not enforce entry %q of spec.mesh.authorization as specified: restart the guest, or remove the entry", s.pods[i].Name, a.Name)
+			}
+		}
+	}
+	return ""
 }
 
 // isForeign reports whether an AuthorizationPolicy is not the operator's.
@@ -100,7 +120,7 @@ func (s *scope) widened() string {
 			}
 			permitting := meshpolicy.Permitting(s.authorization, s.pods[i].Labels, p.TargetPortOrDefault(), e)
 			if foreign := slices.DeleteFunc(permitting, func(p *securityv1.AuthorizationPolicy) bool { return !s.isForeign(p) }); len(foreign) > 0 {
-				return fmt.Sprintf("; other AuthorizationPolicies can permit clients of port %q that the spec does not: %s", p.Name, namesOf(foreign))
+				return fmt.Sprintf("; AuthorizationPolicies that the operator did not create can allow other clients to connect to port %q: %s; delete them or restrict their rules if this is not intended", p.Name, namesOf(foreign))
 			}
 		}
 	}

@@ -102,7 +102,7 @@ func TestOtherIstioObjects(t *testing.T) {
 			metav1.ConditionTrue, v1alpha1.ReasonPortsDenied, "(shop/other)",
 		},
 		"the operator's, for one of two ports": {
-			allowing("http"), metav1.ConditionTrue, v1alpha1.ReasonEffective, "; spec.mesh permits no client to connect to port \"db\"",
+			allowing("http"), metav1.ConditionTrue, v1alpha1.ReasonEffective, "; spec.mesh allows no client to connect to port \"db\"",
 		},
 		"the operator's, for all ports": {allowing(), metav1.ConditionTrue, v1alpha1.ReasonEffective, "mutual TLS modes, routes and traffic policy"},
 		"the operator's, and DENY by the root": {
@@ -111,7 +111,7 @@ func TestOtherIstioObjects(t *testing.T) {
 		},
 		"the operator's, and ALLOW by another client": {
 			with(allowing("http"), authz(shop, securityv1beta1.AuthorizationPolicy_ALLOW, everything)),
-			metav1.ConditionTrue, v1alpha1.ReasonEffective, "; other AuthorizationPolicies can permit clients of port \"http\" that the spec does not: shop/other",
+			metav1.ConditionTrue, v1alpha1.ReasonEffective, "; AuthorizationPolicies that the operator did not create can allow other clients to connect to port \"http\": shop/other",
 		},
 		"the operator's, and ALLOW nothing by another client": {
 			with(allowing("http"), authz(shop, securityv1beta1.AuthorizationPolicy_ALLOW)),
@@ -232,5 +232,39 @@ func TestEvaluatedWithoutPods(t *testing.T) {
 		if c := s.meshPolicyEffective(); c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, want) {
 			t.Errorf("pods %t: condition %+v, want a message with %q", pods, c, want)
 		}
+	}
+}
+
+// TestPolicyThatTheDataPlaneIgnores checks a policy of a spec that requests a sidecar,
+// while the pod runs in ambient mode until the next start.
+func TestPolicyThatTheDataPlaneIgnores(t *testing.T) {
+	entry := func(action v1alpha1.AuthorizationAction, o *securityv1beta1.Operation) v1alpha1.Authorization {
+		return v1alpha1.Authorization{Name: "a", Action: action, Rules: v1alpha1.AuthorizationRules{{To: []*securityv1beta1.Rule_To{{Operation: o}}}}}
+	}
+	port, method := &securityv1beta1.Operation{Ports: []string{"8080"}}, &securityv1beta1.Operation{Methods: []string{"GET"}}
+	for name, tc := range map[string]struct {
+		entry v1alpha1.Authorization
+		want  metav1.ConditionStatus
+	}{
+		"CUSTOM":        {entry(v1alpha1.AuthorizationActionCustom, port), metav1.ConditionFalse},
+		"AUDIT":         {entry(v1alpha1.AuthorizationActionAudit, port), metav1.ConditionFalse},
+		"DENY a method": {entry(v1alpha1.AuthorizationActionDeny, method), metav1.ConditionFalse},
+		"ALLOW a port":  {entry(v1alpha1.AuthorizationActionAllow, port), metav1.ConditionTrue},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := withIstio(func(s *scope) {
+				s.pods[0].Spec.Containers, s.pods[0].Spec.InitContainers = nil, nil
+				s.pods[0].Labels[v1alpha1.LabelDataPlaneMode] = v1alpha1.DataPlaneModeAmbient
+				s.mvm.Spec.Mesh.Authorization = []v1alpha1.Authorization{tc.entry}
+			})
+			all := s.conditions()
+			c, _ := conditions.Find(all, v1alpha1.ConditionMeshPolicyEffective)
+			if c.Status != tc.want || (c.Reason == v1alpha1.ReasonOutOfDate) == (tc.want == metav1.ConditionTrue) {
+				t.Errorf("%s is %s (%s): %s", c.Type, c.Status, c.Reason, c.Message)
+			}
+			if ready, _ := conditions.Find(all, v1alpha1.ConditionReady); tc.want == metav1.ConditionFalse && ready.Status != metav1.ConditionFalse {
+				t.Errorf("Ready is %s", ready.Status)
+			}
+		})
 	}
 }

@@ -101,7 +101,7 @@ func (s *scope) unwatched() string {
 	if !s.hidden || launcherpod.HasLabel(s.pod) {
 		return ""
 	}
-	return fmt.Sprintf("; the pod does not have KubeVirt's label of virt-launcher pods, so the operator reads it only every %s", hiddenpod.Retry)
+	return fmt.Sprintf("; the pod does not have the label kubevirt.io=virt-launcher, so the operator cannot watch it and reads it every %s: restore the label", hiddenpod.Retry)
 }
 
 func (s *scope) programmedCondition() conditions.Condition {

@@ -93,7 +93,9 @@ func (a Applier) adopt(ctx context.Context, live, want *unstructured.Unstructure
 		"ownerReferences": adoptedReferences(live, want),
 	}
 	patch := &unstructured.Unstructured{Object: map[string]any{"metadata": metadata}}
-	if !sharedSpec(want) {
+	if spec := exclusivePatch(live, want); spec != nil {
+		patch.Object["spec"] = spec
+	} else if !sharedSpec(want) {
 		if surplus := surplusPatch(specOf(live), specOf(want)); surplus != nil {
 			patch.Object["spec"] = surplus
 		}

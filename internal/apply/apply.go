@@ -96,6 +96,7 @@ func (a Applier) Apply(ctx context.Context, desired Object, owner metav1.Object)
 // older than another client's write, and the write fails if another client writes in
 // between. Then it is repeated with the new lists.
 func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructured, owner metav1.Object) (*unstructured.Unstructured, error) {
+	var err error
 	for fresh, conflicts := false, 0; ; {
 		if err := ownedBy(live, owner); err != nil {
 			return live, err
@@ -125,12 +126,15 @@ func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructur
 		// The UID makes the write fail if the object was replaced since the read.
 		// Ownership is forced only for an existing object: an object that another
 		// client created in the meantime must be a conflict.
+		if live, err = a.removeSurplus(ctx, live, merged); err != nil {
+			return live, err
+		}
 		sent := merged.DeepCopy()
 		sent.SetUID(live.GetUID())
 		if shared {
 			sent.SetResourceVersion(live.GetResourceVersion())
 		}
-		err := a.send(ctx, sent, client.ForceOwnership)
+		err = a.send(ctx, sent, client.ForceOwnership)
 		if shared && apierrors.IsConflict(err) {
 			if conflicts++; conflicts < maxAttempts {
 				fresh = false
@@ -141,10 +145,7 @@ func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructur
 			return live, err
 		}
 		logWrite(ctx, "Updated object", want)
-		if live, err = a.replaceLists(ctx, sent, merged, shared); err != nil {
-			return live, err
-		}
-		return a.removeSurplus(ctx, live, merged)
+		return a.replaceLists(ctx, sent, merged, shared)
 	}
 }
 

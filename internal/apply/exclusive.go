@@ -27,24 +27,51 @@ func holdsSpec(live, want *unstructured.Unstructured) bool {
 }
 
 // removeSurplus removes the fields of other clients from the spec of an exclusive
-// object, which server-side apply keeps.
-func (a Applier) removeSurplus(ctx context.Context, got, want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
-	if !exclusiveSpec(want) {
-		return got, nil
+// object, which server-side apply keeps. The same write sets the desired fields: a field
+// of another client can exclude a desired one, and without both, a policy would apply to
+// other pods in between.
+func (a Applier) removeSurplus(ctx context.Context, live, want *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	spec := exclusivePatch(live, want)
+	if spec == nil {
+		return live, nil
 	}
-	surplus := surplusPatch(specOf(got), specOf(want))
-	if surplus == nil {
-		return got, nil
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{"spec": surplus}}
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
 	u.SetGroupVersionKind(want.GroupVersionKind())
+	u.SetUID(live.GetUID())
+	u.SetResourceVersion(live.GetResourceVersion())
 	body, err := u.MarshalJSON()
 	if err != nil {
-		return got, fmt.Errorf("encode patch of %s: %w", Describe(want), err)
+		return live, fmt.Errorf("encode patch of %s: %w", Describe(want), err)
 	}
-	if err := a.Client.Patch(ctx, got, client.RawPatch(types.MergePatchType, body), client.FieldOwner(v1alpha1.FieldOwner)); err != nil {
-		return got, fmt.Errorf("patch %s: %w", Describe(want), err)
+	patched := live.DeepCopy()
+	if err := a.Client.Patch(ctx, patched, client.RawPatch(types.MergePatchType, body), client.FieldOwner(v1alpha1.FieldOwner)); err != nil {
+		return live, fmt.Errorf("patch %s: %w", Describe(want), err)
 	}
 	logWrite(ctx, "Removed fields of object", want)
-	return got, nil
+	return patched, nil
+}
+
+// exclusivePatch returns the JSON merge patch (RFC 7386) that gives an exclusive object
+// exactly the desired spec, or nil if its spec has no other fields.
+func exclusivePatch(live, want *unstructured.Unstructured) map[string]any {
+	if !exclusiveSpec(want) {
+		return nil
+	}
+	surplus := surplusPatch(specOf(live), specOf(want))
+	if surplus == nil {
+		return nil
+	}
+	return overlay(specOf(want.DeepCopy()), surplus)
+}
+
+// overlay adds the entries of a patch to a tree. Both are maps at the same keys.
+func overlay(tree, patch map[string]any) map[string]any {
+	for key, value := range patch {
+		inner, nested := value.(map[string]any)
+		if below, ok := tree[key].(map[string]any); nested && ok {
+			value = overlay(below, inner)
+		}
+		tree[key] = value
+	}
+	return tree
 }

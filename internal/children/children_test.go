@@ -164,7 +164,7 @@ func TestDesiredGolden(t *testing.T) {
 					Tls:  &networkingv1alpha3.ClientTLSSettings{Mode: networkingv1alpha3.ClientTLSSettings_SIMPLE, CaCertificates: "system"},
 				}},
 			}), nil),
-		// The version of the spec waits for the next start of the guest.
+		// The version of the spec takes effect at the next start of the guest.
 		"version pending": versions("v2", "v1"),
 		// The pod of the previous version still exists.
 		"versions of two pods": versions("v2", "v1", "v2"),

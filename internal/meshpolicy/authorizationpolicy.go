@@ -20,8 +20,9 @@ const (
 	// SidecarTCP is the enforcement of a sidecar on connections. Of a DENY rule, it
 	// ignores the attributes of HTTP. It skips an ALLOW rule that has such attributes.
 	SidecarTCP
-	// Ztunnel is the enforcement of ztunnel on connections. It skips rules with
-	// attributes of HTTP, and it does not enforce CUSTOM.
+	// Ztunnel is the enforcement of ztunnel on connections. It skips ALLOW rules with
+	// attributes of HTTP. Of an entry of a DENY rule, it ignores these attributes, and an
+	// entry without other attributes never matches. It does not enforce CUSTOM.
 	Ztunnel
 )
 
@@ -116,13 +117,15 @@ func enforced(p *securityv1.AuthorizationPolicy, labels map[string]string) bool 
 // port. A policy without rules never matches.
 func deniesAll(p *securityv1.AuthorizationPolicy, port int32, e Enforcement) bool {
 	return slices.ContainsFunc(p.Spec.GetRules(), func(r *securityv1beta1.Rule) bool {
-		if r == nil || e == Ztunnel && usesHTTP(r, e) {
+		if r == nil {
 			return false
 		}
 		from := len(r.GetFrom()) == 0 || slices.ContainsFunc(r.GetFrom(), func(f *securityv1beta1.Rule_From) bool { return everySource(f.GetSource(), e) })
 		to := len(r.GetTo()) == 0 || slices.ContainsFunc(r.GetTo(), func(t *securityv1beta1.Rule_To) bool {
 			o := t.GetOperation()
-			return includes(port, o.GetPorts(), o.GetNotPorts()) && (e == SidecarTCP || !operationOfHTTP(o))
+			// ztunnel evaluates the ports of an operation, and not its attributes of HTTP.
+			onlyPorts := e == SidecarTCP || e == Ztunnel && len(o.GetPorts())+len(o.GetNotPorts()) > 0
+			return includes(port, o.GetPorts(), o.GetNotPorts()) && (onlyPorts || !operationOfHTTP(o))
 		})
 		return from && to && !slices.ContainsFunc(r.GetWhen(), func(c *securityv1beta1.Condition) bool {
 			switch {

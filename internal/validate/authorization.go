@@ -42,7 +42,7 @@ func (e *Errors) allow(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 		at := path.Index(i)
 		switch {
 		case (a.ServiceAccount == "") == (a.Namespace == ""):
-			e.Reject(v1alpha1.ReasonInvalidSpec, at, "identifies its clients by one field: set either serviceAccount or namespace, and add an entry for the other")
+			e.Reject(v1alpha1.ReasonInvalidSpec, at, "must set exactly one of serviceAccount and namespace: use a separate entry for each")
 		case a.ServiceAccount != "" && !serviceAccountShape.MatchString(a.ServiceAccount):
 			e.Reject(v1alpha1.ReasonInvalidSpec, at.Child("serviceAccount"), "invalid service account %q: must be NAMESPACE/NAME, or NAME for one in the namespace of the guest", a.ServiceAccount)
 		case a.Namespace != "" && !namespaceShape.MatchString(a.Namespace):
@@ -53,11 +53,11 @@ func (e *Errors) allow(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 }
 
 func (e *Errors) allowedPorts(mvm *v1alpha1.MeshedVirtualMachine, names []string, path *field.Path) {
-	const noIdentity = "mutual TLS mode of port %q is Disable, so that its clients have no identity and every connection would be refused: "
+	const noIdentity = "the mutual TLS mode of port %q is Disable, so its clients have no identity and every connection would be denied: "
 	if len(names) == 0 {
 		for _, p := range mvm.Spec.Ports {
 			if p.IsMeshed() && mvm.Spec.MTLSModeOf(p) == v1alpha1.MTLSModeDisable {
-				e.Reject(v1alpha1.ReasonInvalidSpec, path, noIdentity+"list the other ports, or set mtls of the port to Strict or Permissive", p.Name)
+				e.Reject(v1alpha1.ReasonInvalidSpec, path, noIdentity+"list the other ports, or set its mtls to Strict or Permissive", p.Name)
 			}
 		}
 	}
@@ -68,9 +68,9 @@ func (e *Errors) allowedPorts(mvm *v1alpha1.MeshedVirtualMachine, names []string
 		case j < 0:
 			e.Reject(v1alpha1.ReasonInvalidPort, at, "spec.ports contains no port %q: correct the name, or add the port", name)
 		case !mvm.Spec.Ports[j].IsMeshed():
-			e.Reject(v1alpha1.ReasonInvalidPort, at, "port %q bypasses the proxy, which cannot authorize its connections: remove it, or set via of a TCP port to Mesh", name)
+			e.Reject(v1alpha1.ReasonInvalidPort, at, "port %q bypasses the proxy, which cannot authorize its connections: remove the port from this list, or, for a TCP port, set via to Mesh", name)
 		case mvm.Spec.MTLSModeOf(mvm.Spec.Ports[j]) == v1alpha1.MTLSModeDisable:
-			e.Reject(v1alpha1.ReasonInvalidPort, at, noIdentity+"remove it, or set mtls of the port to Strict or Permissive", name)
+			e.Reject(v1alpha1.ReasonInvalidPort, at, noIdentity+"remove the port from this list, or set its mtls to Strict or Permissive", name)
 		}
 	}
 }

@@ -143,8 +143,8 @@ func TestAuthorization(t *testing.T) {
 // TestAuthorizedPortMessages checks that the messages contain the number to use.
 func TestAuthorizedPortMessages(t *testing.T) {
 	for value, want := range map[string]string{
-		"80":   `"80" is not a port of the guest, whose number the proxy compares: use "8080", the targetPort of port "http"`,
-		"http": `"http" is not a port of the guest, whose number the proxy compares: use "8080", the targetPort of port "http"`,
+		"80":   `"80" is not the targetPort of a port, which the proxy compares: use "8080", the targetPort of port "http"`,
+		"http": `"http" is not the targetPort of a port, which the proxy compares: use "8080", the targetPort of port "http"`,
 		"22":   `port "ssh" bypasses the proxy`,
 		"1":    `"1" is not the targetPort of a TCP port via Mesh in spec.ports`,
 	} {

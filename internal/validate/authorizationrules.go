@@ -28,7 +28,7 @@ func (e *Errors) authorization(mvm *v1alpha1.MeshedVirtualMachine, path *field.P
 		}
 		names[a.Name] = true
 		if (a.Action == v1alpha1.AuthorizationActionCustom) != (a.Provider != "") {
-			e.Reject(v1alpha1.ReasonInvalidSpec, at.Child("provider"), "names the external authorizer of action Custom: set it exactly if action is Custom")
+			e.Reject(v1alpha1.ReasonInvalidSpec, at.Child("provider"), "is required for the action Custom and must not be set for other actions: set it, or remove it")
 		}
 		switch a.Action {
 		case v1alpha1.AuthorizationActionAllow, v1alpha1.AuthorizationActionDeny:
@@ -55,14 +55,14 @@ func (e *Errors) authorizationRule(mvm *v1alpha1.MeshedVirtualMachine, action v1
 	}
 	for i, f := range r.GetFrom() {
 		if at := path.Child("from").Index(i).Child("source"); proto.Equal(f.GetSource(), &securityv1beta1.Source{}) || f.GetSource() == nil {
-			e.Reject(v1alpha1.ReasonInvalidSpec, at, "must have an attribute: add one, or remove from to match every client")
+			e.Reject(v1alpha1.ReasonInvalidSpec, at, `must not be empty: add an attribute, or remove the field "from" to match every client`)
 		} else if action == v1alpha1.AuthorizationActionCustom && identifiesClient(f.GetSource()) {
 			e.Reject(v1alpha1.ReasonInvalidSpec, at, "Istio does not support identities with action Custom: use ipBlocks, or let the external authorizer evaluate the identity")
 		}
 	}
 	http := meshpolicy.UsesHTTP(r)
 	if isAmbient(mvm) && meshpolicy.UnsupportedByZtunnel(r) {
-		e.Reject(v1alpha1.ReasonInvalidSpec, path, "has attributes that ztunnel does not evaluate, so that it would match other connections: use principals, namespaces, serviceAccounts, ipBlocks and ports, or set mesh.dataPlane to Sidecar")
+		e.Reject(v1alpha1.ReasonInvalidSpec, path, "has attributes that ztunnel does not evaluate, so the rule would not be enforced as specified: use only principals, namespaces, serviceAccounts, ipBlocks and ports, or set mesh.dataPlane to Sidecar")
 		http = false
 	}
 	if action != v1alpha1.AuthorizationActionAllow && http && !slices.ContainsFunc(mvm.Spec.Ports, v1alpha1.Port.IsMeshedHTTP) {
@@ -71,7 +71,7 @@ func (e *Errors) authorizationRule(mvm *v1alpha1.MeshedVirtualMachine, action v1
 	for i, t := range r.GetTo() {
 		o, at := t.GetOperation(), path.Child("to").Index(i).Child("operation")
 		if o == nil || proto.Equal(o, &securityv1beta1.Operation{}) {
-			e.Reject(v1alpha1.ReasonInvalidSpec, at, "must have an attribute: add one, or remove to to match every operation")
+			e.Reject(v1alpha1.ReasonInvalidSpec, at, `must not be empty: add an attribute, or remove the field "to" to match every operation`)
 		}
 		e.authorizedPorts(mvm, o.GetPorts(), http, at.Child("ports"))
 		e.authorizedPorts(mvm, o.GetNotPorts(), false, at.Child("notPorts"))
@@ -109,11 +109,11 @@ func (e *Errors) authorizedPorts(mvm *v1alpha1.MeshedVirtualMachine, values []st
 			continue
 		}
 		if p, ok := find(func(p v1alpha1.Port) bool { return p.IsMeshed() && (number(p.Port) || p.Name == v) }); ok {
-			e.Reject(v1alpha1.ReasonInvalidPort, at, "%q is not a port of the guest, whose number the proxy compares: use \"%d\", the targetPort of port %q", v, p.TargetPortOrDefault(), p.Name)
+			e.Reject(v1alpha1.ReasonInvalidPort, at, "%q is not the targetPort of a port, which the proxy compares: use \"%d\", the targetPort of port %q", v, p.TargetPortOrDefault(), p.Name)
 			continue
 		}
 		if p, ok := find(func(p v1alpha1.Port) bool { return number(p.TargetPortOrDefault()) || number(p.Port) || p.Name == v }); ok {
-			e.Reject(v1alpha1.ReasonInvalidPort, at, "port %q bypasses the proxy, which cannot authorize its connections: remove it, or set via of a TCP port to Mesh", p.Name)
+			e.Reject(v1alpha1.ReasonInvalidPort, at, "port %q bypasses the proxy, which cannot authorize its connections: remove the port from this list, or, for a TCP port, set via to Mesh", p.Name)
 			continue
 		}
 		e.Reject(v1alpha1.ReasonInvalidPort, at, "%q is not the targetPort of a TCP port via Mesh in spec.ports: correct the number, or add the port", v)

@@ -9,9 +9,9 @@ import (
 )
 
 const (
-	oneClient   = "an entry of mesh.allow identifies its clients by one field: set either serviceAccount or namespace, and add an entry for the other"
-	authorizer  = "provider names the external authorizer of action Custom: set it exactly if action is Custom"
-	allowedPort = "mesh.allow[].ports contains a name that is not the name of a TCP port via Mesh in spec.ports: the proxy sees no other connections; correct the name, or set via of the port to Mesh"
+	oneClient   = "an entry of mesh.allow must set exactly one of serviceAccount and namespace: use a separate entry for each"
+	authorizer  = "provider is required for the action Custom and must not be set for other actions: set provider, or remove it"
+	allowedPort = "mesh.allow[].ports must contain only names of TCP ports via Mesh in spec.ports, because the proxy does not receive other connections: correct the name, or set via of the port to Mesh"
 )
 
 // clients are entries of mesh.allow.

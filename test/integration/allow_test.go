@@ -72,6 +72,11 @@ func TestAllow(t *testing.T) {
 		"a label of the selector": func(u *unstructured.Unstructured) error {
 			return unstructured.SetNestedField(u.Object, "x", "spec", "selector", "matchLabels", "other")
 		},
+		"a target instead of the selector": func(u *unstructured.Unstructured) error {
+			unstructured.RemoveNestedField(u.Object, "spec", "selector")
+			target := map[string]any{"group": "", "kind": "Service", "name": "web"}
+			return unstructured.SetNestedSlice(u.Object, []any{target}, "spec", "targetRefs")
+		},
 		"dry run": func(u *unstructured.Unstructured) error {
 			return unstructured.SetNestedField(u.Object, "true", "metadata", "annotations", "istio.io/dry-run")
 		},
@@ -96,13 +101,7 @@ func TestAllow(t *testing.T) {
 	}
 
 	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Mesh.Allow = nil })
-	s.eventually("the AuthorizationPolicy is deleted", func() error {
-		_, err := s.read(children.AuthorizationPolicyKind, "web")
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(err, errors.New("it exists"))
-	})
+	s.awaitNoPolicy()
 }
 
 func differs(want, got any) error {

@@ -65,7 +65,7 @@ func TestVersionOfRunningGuest(t *testing.T) {
 	dr, vs := s.istio(o.Name)
 	got := s.upgradeToV2(o.Name)
 	message := meta.FindStatusCondition(got.Status.Conditions, string(v1alpha1.ConditionRestartRequired)).Message
-	for _, part := range []string{pod.Name + " runs version v1", "version v2 waits for the next start of the guest"} {
+	for _, part := range []string{pod.Name + " has version v1", "version v2 takes effect at the next start of the guest"} {
 		if !strings.Contains(message, part) {
 			t.Errorf("the message does not contain %q: %s", part, message)
 		}

@@ -82,6 +82,7 @@ func run(file string) error {
 			}
 			if g.limit > 0 {
 				s.MinItems, s.MaxItems = new(int64(1)), new(g.limit)
+				requireItems(s.Items.Schema.Properties)
 			}
 			errs = append(errs, graft(root, s, g.to...))
 		}
@@ -90,6 +91,17 @@ func run(file string) error {
 		}
 	}
 	return writeCRD(file, crd)
+}
+
+// requireItems requires an item in each list among the fields. Istio's types do not distinguish
+// an empty list from a list that is not set, which matches everything in a rule.
+func requireItems(fields map[string]extv1.JSONSchemaProps) {
+	for name, f := range fields {
+		if f.Type == "array" {
+			f.MinItems = new(int64(1))
+			fields[name] = f
+		}
+	}
 }
 
 func readCRD(file string) (*extv1.CustomResourceDefinition, error) {
