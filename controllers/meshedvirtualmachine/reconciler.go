@@ -110,7 +110,7 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 			s.children[key] = live
 		}
 		if live == nil && err == nil && s.paused && isPolicyOrService(key.Kind) {
-			err = outOfDate(apply.Describe(o) + " does not exist")
+			err = outOfDateError(apply.Describe(o) + " does not exist")
 		}
 		if err != nil {
 			s.failures[key] = err
@@ -146,14 +146,14 @@ func (s *scope) toPrune() []schema.GroupVersionKind {
 	return kinds
 }
 
-// outOfDate describes a difference from the desired state that the operator does not
+// outOfDateError describes a difference from the desired state that the operator does not
 // repair at present.
-type outOfDate string
+type outOfDateError string
 
-func (e outOfDate) Error() string { return string(e) }
+func (e outOfDateError) Error() string { return string(e) }
 
 // Unwrap makes it a difference in the sense of package apply.
-func (outOfDate) Unwrap() error { return apply.ErrDiffers }
+func (outOfDateError) Unwrap() error { return apply.ErrDiffers }
 
 // noteSurplus reports the children that are no longer desired and that are not deleted
 // while the operator is paused or another object fails.
@@ -174,7 +174,7 @@ func (r *Reconciler) noteSurplus(ctx context.Context, s *scope, keep map[apply.K
 	}
 	for key, o := range owned {
 		if isPolicyOrService(key.Kind) && !keep[key] && !pruned[key.Kind] && o.GetDeletionTimestamp().IsZero() && s.failures[key] == nil {
-			s.failures[key] = outOfDate(apply.Describe(o) + " is not part of the spec" + reason)
+			s.failures[key] = outOfDateError(apply.Describe(o) + " is not part of the spec" + reason)
 		}
 	}
 	return nil

@@ -16,12 +16,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// rulesAre waits until an AuthorizationPolicy has the rules and no action, which means
-// ALLOW.
-func (s *suite) rulesAre(name string, want ...any) {
+// rulesAre waits until the AuthorizationPolicy web has the rules and no action, which
+// means ALLOW.
+func (s *suite) rulesAre(want ...any) {
 	s.Helper()
-	s.eventually("AuthorizationPolicy "+name+" has its rules", func() error {
-		u, err := s.read(children.AuthorizationPolicyKind, name)
+	s.eventually("the AuthorizationPolicy has its rules", func() error {
+		u, err := s.read(children.AuthorizationPolicyKind, "web")
 		if err != nil {
 			return err
 		}
@@ -50,7 +50,7 @@ func TestAllow(t *testing.T) {
 	s := start(t)
 	o := withPolicies(s.web())
 	s.converge(o)
-	s.rulesAre("web", rule("serviceAccounts", "frontend/web", "8080"), rule("namespaces", "monitoring"))
+	s.rulesAre(rule("serviceAccounts", "frontend/web", "8080"), rule("namespaces", "monitoring"))
 	s.awaitPolicy(effective, readyAgain, "no PeerAuthentication or AuthorizationPolicy")
 
 	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) {
@@ -58,7 +58,7 @@ func TestAllow(t *testing.T) {
 		spec.Mesh.Allow = []v1alpha1.AllowedClient{{ServiceAccount: "batch", Ports: []string{"http"}}}
 	})
 	only := rule("serviceAccounts", s.namespace+"/batch", "8081")
-	s.rulesAre("web", only)
+	s.rulesAre(only)
 
 	for name, change := range map[string]func(*unstructured.Unstructured) error{
 		"action": func(u *unstructured.Unstructured) error {
@@ -128,7 +128,7 @@ func TestAllowConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.awaitMVM("web", want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied})
-	s.rulesAre("web", rule("serviceAccounts", "frontend/web", "8080"), rule("namespaces", "monitoring"))
+	s.rulesAre(rule("serviceAccounts", "frontend/web", "8080"), rule("namespaces", "monitoring"))
 }
 
 // TestAuthorization declares two policies, changes one and removes the other. The

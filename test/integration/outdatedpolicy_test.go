@@ -56,7 +56,7 @@ func TestPolicyWhilePaused(t *testing.T) {
 
 	pause("false")
 	s.awaitMVM("web", applied)
-	s.rulesAre("web", rule("serviceAccounts", "frontend/web", "8080"), rule("namespaces", "monitoring"))
+	s.rulesAre(rule("serviceAccounts", "frontend/web", "8080"), rule("namespaces", "monitoring"))
 
 	pause("true")
 	s.awaitMVM("web", want{v1alpha1.ConditionPaused, yes, ""}, applied)
