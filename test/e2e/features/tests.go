@@ -20,6 +20,7 @@ var Tests = []suite.Test{
 	{Name: "Mesh", Run: mesh, OwnGuest: true, AccessLog: true},
 	{Name: "Change", Run: change, OwnGuest: true},
 	{Name: "Version", Run: version},
+	{Name: "Allow", Run: allow, OwnGuest: true},
 	{Name: "Privileges", Run: privileges, Local: "the node's /proc"},
 	{Name: "Packets", Run: packets},
 	{Name: "InjectedPod", Run: injectedPod},

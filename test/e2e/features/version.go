@@ -34,7 +34,7 @@ func version(t *suite.T) {
 	err := ms.Patch(ctx, suite.Object("MeshedVirtualMachine", ms.Key("one")), edit)
 	if err == nil {
 		message := awaitCondition(ctx, t, ms, "one", v1alpha1.ConditionRestartRequired, "True", v1alpha1.ReasonRestartRequired)
-		if !strings.Contains(message, old.Name+" runs version v1") {
+		if !strings.Contains(message, old.Name+" has version v1") {
 			t.Errorf("the message does not name the version of the pod: %s", message)
 		}
 		time.Sleep(settle)
