@@ -123,12 +123,12 @@ func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructur
 			}
 			live = adopted
 		}
-		// The UID makes the write fail if the object was replaced since the read.
-		// Ownership is forced only for an existing object: an object that another
-		// client created in the meantime must be a conflict.
 		if live, err = a.removeSurplus(ctx, live, merged); err != nil {
 			return live, err
 		}
+		// The UID makes the write fail if the object was replaced since the read.
+		// Ownership is forced only for an existing object: an object that another
+		// client created in the meantime must be a conflict.
 		sent := merged.DeepCopy()
 		sent.SetUID(live.GetUID())
 		if shared {
