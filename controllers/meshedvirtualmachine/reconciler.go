@@ -88,8 +88,8 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 type applyFunc func(ctx context.Context, desired apply.Object, owner metav1.Object) (*unstructured.Unstructured, error)
 
 // applyChildren applies the desired objects one by one and, when all succeeded,
-// prunes those that are no longer desired. PodNATConfigurations of pods that no
-// longer exist are pruned even after a failure. While paused it only compares.
+// prunes those that are no longer desired. After a failure, it prunes only the kinds
+// of toPrune and reports the other objects. While paused it only compares and reports.
 func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 	desired, err := children.Desired(r.input(s))
 	if err != nil {
@@ -120,21 +120,23 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 	if err := r.gatherVersions(ctx, s); err != nil {
 		return err
 	}
+	var pruned []schema.GroupVersionKind
 	if !s.paused {
-		if err := r.prune(ctx, s, keep, s.toPrune()...); err != nil {
+		pruned = s.toPrune()
+		if err := r.prune(ctx, s, keep, pruned...); err != nil {
 			return err
 		}
 	}
 	if s.paused || len(s.failures) > 0 {
-		return r.noteSurplus(ctx, s, keep)
+		return r.noteSurplus(ctx, s, keep, pruned)
 	}
 	return nil
 }
 
 // toPrune returns the kinds whose objects are deleted if they are no longer desired. While
-// an object cannot be applied, only PodNATConfigurations and policies that permit
-// connections are deleted. A policy that the spec does not contain any more must not
-// permit connections.
+// an object cannot be applied, these are only PodNATConfigurations and, unless the failed
+// object is one, AuthorizationPolicies: a policy that was removed from the spec must not
+// continue to allow connections because another object fails.
 func (s *scope) toPrune() []schema.GroupVersionKind {
 	if len(s.failures) == 0 {
 		return s.prunable()
@@ -157,23 +159,17 @@ func (outOfDateError) Unwrap() error { return apply.ErrDiffers }
 
 // noteSurplus reports the children that are no longer desired and that are not deleted
 // while the operator is paused or another object fails.
-func (r *Reconciler) noteSurplus(ctx context.Context, s *scope, keep map[apply.Key]bool) error {
+func (r *Reconciler) noteSurplus(ctx context.Context, s *scope, keep map[apply.Key]bool, pruned []schema.GroupVersionKind) error {
 	owned, err := r.owned(ctx, s)
 	if err != nil {
 		return err
-	}
-	pruned := map[schema.GroupKind]bool{}
-	if !s.paused {
-		for _, k := range s.toPrune() {
-			pruned[k.GroupKind()] = true
-		}
 	}
 	reason := ", and the operator does not delete it until all objects are applied"
 	if s.paused { // The condition contains the reason.
 		reason = ""
 	}
 	for key, o := range owned {
-		if isPolicyOrService(key.Kind) && !keep[key] && !pruned[key.Kind] && o.GetDeletionTimestamp().IsZero() && s.failures[key] == nil {
+		if isPolicyOrService(key.Kind) && !keep[key] && !slices.Contains(pruned, o.GroupVersionKind()) && o.GetDeletionTimestamp().IsZero() && s.failures[key] == nil {
 			s.failures[key] = outOfDateError(apply.Describe(o) + " is not part of the spec" + reason)
 		}
 	}

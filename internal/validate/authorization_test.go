@@ -33,7 +33,7 @@ func TestAllow(t *testing.T) {
 		"service account of the namespace":     {guest(v1alpha1.AllowedClient{ServiceAccount: "web.v1"}), nil},
 		"namespace":                            {guest(ports()), nil},
 		"ambient":                              {guest(ports("db")).DataPlane(v1alpha1.DataPlaneAmbient), nil},
-		"nobody":                               {guest(v1alpha1.AllowedClient{Ports: []string{"http"}}), []string{path}},
+		"no client":                            {guest(v1alpha1.AllowedClient{Ports: []string{"http"}}), []string{path}},
 		"both":                                 {guest(v1alpha1.AllowedClient{ServiceAccount: "web", Namespace: "frontend"}), []string{path}},
 		"two slashes":                          {guest(v1alpha1.AllowedClient{ServiceAccount: "td/frontend/web"}), []string{path + ".serviceAccount"}},
 		"wildcard service account":             {guest(v1alpha1.AllowedClient{ServiceAccount: "frontend/*"}), []string{path + ".serviceAccount"}},

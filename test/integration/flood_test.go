@@ -127,7 +127,7 @@ func TestFloodOfOneTenant(t *testing.T) {
 	end, limited := t.Deadline()
 	done, all := s.handled(s.namespace)
 	for done < all && (!limited || time.Until(end) > time.Minute) {
-		time.Sleep(time.Duration(size) * time.Millisecond)
+		time.Sleep(time.Duration(size) * time.Millisecond) // Counting reads all objects of the flood.
 		done, all = s.handled(s.namespace)
 	}
 	flood := time.Since(begin)

@@ -173,7 +173,7 @@ func (s *suite) compare(file string, n int) {
 	if *update {
 		text := ""
 		for same := 0; same < 50; same++ { // istiod has handled the objects.
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(100 * time.Millisecond) // istiod is another process.
 			if next, err := read(); err != nil || next != text {
 				text, same = next, 0
 			}

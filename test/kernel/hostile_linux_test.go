@@ -134,7 +134,7 @@ func (s *sniffer) delivered(all []hostile, limit time.Duration) []hostile {
 	for i := range begin {
 		for s.empty[i] < begin[i]+2 { // The first can be of the time before.
 			s.mu.Unlock()
-			time.Sleep(10 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // The sniffers read the sockets in the background.
 			s.mu.Lock()
 		}
 	}
