@@ -42,6 +42,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.protocol) && self.protocol == 'UDP' || !has(self.timeout) && !has(self.retries) || (!has(self.via) || self.via == 'Mesh') && (!has(self.appProtocol) || self.appProtocol in ['http', 'http2', 'grpc', 'grpc-web', 'kubernetes.io/h2c', 'kubernetes.io/ws'])",message="timeout and retries apply only to HTTP ports via Mesh: omit them, or set appProtocol to an HTTP protocol and via to Mesh"
 // +kubebuilder:validation:XValidation:rule="!has(self.retries) || has(self.retries.attempts) && self.retries.attempts > 0 || (!has(self.retries.attempts) || self.retries.attempts == 0) && !has(self.retries.perTryTimeout) && !has(self.retries.retryOn) && !has(self.retries.retryRemoteLocalities) && !has(self.retries.retryIgnorePreviousHosts) && !has(self.retries.backoff)",message="retries without attempts, or with attempts 0, turns retries off: set attempts to a positive number, or remove the other fields of retries"
 // +kubebuilder:validation:XValidation:rule="(has(self.protocol) && self.protocol == 'UDP') || !((has(self.targetPort) ? self.targetPort : self.port) in [15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053, 15090, 15901, 15902, 49152, 49153])",message="targetPort (defaults to port) is reserved: 15000, 15001, 15004, 15006, 15008, 15009, 15020, 15021, 15053 and 15090 are used by the mesh proxy, 15901 and 15902 by the start gate, 49152 and 49153 by KubeVirt live migration; use another port in the guest"
+// +kubebuilder:validation:XValidation:rule="!has(self.maxConnections) && !has(self.rateLimit) || (!has(self.protocol) || self.protocol == 'TCP') && (!has(self.via) || self.via == 'Mesh')",message="maxConnections and rateLimit apply only to TCP ports via Mesh, because the proxy does not receive other connections: omit them, or, for a TCP port, set via to Mesh"
+// +kubebuilder:validation:XValidation:rule="!has(self.rateLimit) || !has(self.rateLimit.rules) || !has(self.appProtocol) || self.appProtocol in ['http', 'http2', 'grpc', 'grpc-web', 'kubernetes.io/h2c', 'kubernetes.io/ws']",message="rateLimit.rules match HTTP requests: remove rules, or set appProtocol to an HTTP protocol"
 type Port struct {
 	// name identifies the port in the Service, in routes and in status.
 	//
@@ -59,8 +61,8 @@ type Port struct {
 	Port int32 `json:"port,omitempty"`
 
 	// targetPort is the port number on which the guest listens. Several ports
-	// can have the same targetPort if they have the same via, appProtocol and mutual TLS mode.
-	// A headless Service does not translate ports, so targetPort must equal
+	// can have the same targetPort if they have the same via, appProtocol, mutual TLS
+	// mode, maxConnections and rateLimit. A headless Service does not translate ports, so targetPort must equal
 	// port if service.type is Headless. Defaults to port.
 	//
 	// +optional
@@ -123,6 +125,26 @@ type Port struct {
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Retries *networkingv1.HTTPRetry `json:"retries,omitempty"`
+
+	// maxConnections is the maximum number of open connections to the port. The
+	// proxy of the guest closes further connections. It counts the connections of
+	// each pod, and connections with mutual TLS separately from plain text. It
+	// applies only to TCP ports via Mesh. Ports with the same targetPort must have
+	// the same value. By default, the number is not limited.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	MaxConnections int32 `json:"maxConnections,omitempty"`
+
+	// rateLimit limits the rate of requests to an HTTP port, and of new connections
+	// to another TCP port. The proxy of the guest answers further requests with
+	// status 429 (RESOURCE_EXHAUSTED for gRPC), and closes further connections. It
+	// applies only to TCP ports via Mesh. Ports with the same targetPort must have
+	// the same rateLimit. By default, the rate is not limited.
+	//
+	// +optional
+	RateLimit *RateLimit `json:"rateLimit,omitempty"`
 
 	// nodePort is the port number on every node. It applies only to a Service
 	// of type NodePort or LoadBalancer. By default, Kubernetes assigns a

@@ -75,6 +75,7 @@ var sources = map[schema.GroupVersionKind]string{
 	children.PeerAuthenticationKind:  "spec.mesh.mtls and mtls of spec.ports",
 	children.VirtualMachineKind:      "spec.virtualMachine",
 	children.AuthorizationPolicyKind: "spec.mesh.allow and spec.mesh.authorization",
+	children.EnvoyFilterKind:         "maxConnections and rateLimit of spec.ports",
 }
 
 // fieldsOf names the fields of the spec that a user must change, because the message of the

@@ -97,6 +97,11 @@ func (s *scope) notByDataPlane() string {
 				return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not enforce entry %q of spec.mesh.authorization as specified: restart the guest, or remove the entry", s.pods[i].Name, a.Name)
 			}
 		}
+		for _, p := range s.mvm.Spec.Ports {
+			if p.MaxConnections > 0 || p.RateLimit != nil {
+				return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not enforce maxConnections and rateLimit of port %q: restart the guest, or remove the limits", s.pods[i].Name, p.Name)
+			}
+		}
 	}
 	return ""
 }

@@ -14,10 +14,18 @@ import (
 )
 
 // exclusiveSpec reports whether only the operator may set fields of the object's spec.
-// An additional field can invert an authorization policy, for example another action.
+// An additional field can invert an authorization policy, for example another action, or
+// limit an EnvoyFilter to no pod, for example another label of its selector.
 // PeerAuthentications are evaluated with the fields of other clients instead.
 func exclusiveSpec(o *unstructured.Unstructured) bool {
-	return o.GroupVersionKind().Group == "security.istio.io" && o.GetKind() != "PeerAuthentication"
+	switch kind := o.GetKind(); o.GroupVersionKind().Group {
+	case "security.istio.io":
+		return kind != "PeerAuthentication"
+	case "networking.istio.io":
+		return kind == "EnvoyFilter"
+	default:
+		return false
+	}
 }
 
 // holdsSpec reports whether the spec of an exclusive object has no field that want does

@@ -36,17 +36,22 @@ func mustIntent(t *testing.T, o Object) *unstructured.Unstructured {
 	return u
 }
 
-// TestHoldsExclusiveSpec checks that any further field of an AuthorizationPolicy is a
-// difference, and that fields of a PeerAuthentication are not.
+// TestHoldsExclusiveSpec checks that any further field of an exclusive object is a
+// difference, and that fields of other objects are not.
 func TestHoldsExclusiveSpec(t *testing.T) {
-	policy := func(kind string, change func(spec, rule map[string]any)) *unstructured.Unstructured {
+	policy := func(version, kind string, change func(spec, rule map[string]any)) *unstructured.Unstructured {
 		rule := map[string]any{"to": []any{map[string]any{"operation": map[string]any{"ports": []any{"80"}}}}}
 		spec := map[string]any{"selector": map[string]any{"matchLabels": map[string]any{"app": "web"}}, "rules": []any{rule}}
 		change(spec, rule)
 		u := &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
-		u.SetAPIVersion("security.istio.io/v1")
+		u.SetAPIVersion(version)
 		u.SetKind(kind)
 		return u
+	}
+	const security, networking = "security.istio.io/v1", "networking.istio.io/v1alpha3"
+	exclusive := map[[2]string]bool{
+		{security, "AuthorizationPolicy"}: true, {networking, "EnvoyFilter"}: true,
+		{security, "PeerAuthentication"}: false, {networking, "VirtualService"}: false, {"v1", "Service"}: false,
 	}
 	for name, change := range map[string]func(spec, rule map[string]any){
 		"action":         func(spec, _ map[string]any) { spec["action"] = "DENY" },
@@ -60,9 +65,10 @@ func TestHoldsExclusiveSpec(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			same := strings.HasPrefix(name, "nothing")
-			for kind, want := range map[string]bool{"AuthorizationPolicy": same, "PeerAuthentication": same || name != "one more rule"} {
-				if got := Holds(policy(kind, change), policy(kind, func(_, _ map[string]any) {})); got != want {
-					t.Errorf("%s holds: %t, want %t", kind, got, want)
+			for kind, alone := range exclusive {
+				want := same || !alone && name != "one more rule"
+				if got := Holds(policy(kind[0], kind[1], change), policy(kind[0], kind[1], func(_, _ map[string]any) {})); got != want {
+					t.Errorf("%s holds: %t, want %t", kind[1], got, want)
 				}
 			}
 		})

@@ -164,6 +164,16 @@ func (b *MVMBuilder) Retries(port string, r *networkingv1alpha3.HTTPRetry) *MVMB
 	return b.Port(port, func(p *v1alpha1.Port) { p.Retries = r })
 }
 
+// MaxConnections limits the connections to a port.
+func (b *MVMBuilder) MaxConnections(port string, n int32) *MVMBuilder {
+	return b.Port(port, func(p *v1alpha1.Port) { p.MaxConnections = n })
+}
+
+// RateLimit limits the rate of requests or connections to a port.
+func (b *MVMBuilder) RateLimit(port string, r v1alpha1.RateLimit) *MVMBuilder {
+	return b.Port(port, func(p *v1alpha1.Port) { p.RateLimit = &r })
+}
+
 // ExportTo sets the namespaces to which the Istio objects are exported.
 func (b *MVMBuilder) ExportTo(namespaces ...string) *MVMBuilder {
 	b.mvm.Spec.Mesh.ExportTo = namespaces

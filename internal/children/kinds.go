@@ -50,6 +50,7 @@ var (
 	VirtualServiceKind      = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "VirtualService"}
 	PeerAuthenticationKind  = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}
 	AuthorizationPolicyKind = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}
+	EnvoyFilterKind         = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1alpha3", Kind: "EnvoyFilter"}
 	VirtualMachineKind      = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachine"}
 	PodNATConfigurationKind = v1alpha1.GroupVersion.WithKind("PodNATConfiguration")
 )
@@ -65,6 +66,7 @@ var kinds = []Kind{
 	{VirtualServiceKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, one(virtualService)},
 	{PeerAuthenticationKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, one(peerAuthentication)},
 	{AuthorizationPolicyKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, true, authorizationPolicies},
+	{EnvoyFilterKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, true, envoyFilter},
 	{VirtualMachineKind, UpstreamKubeVirt, v1alpha1.ConditionVirtualMachineReady, true, false, virtualMachines},
 	{PodNATConfigurationKind, UpstreamMeshVM, v1alpha1.ConditionNATProgrammed, false, false, podNATConfigurations},
 }

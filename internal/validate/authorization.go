@@ -17,11 +17,14 @@ var (
 	namespaceShape      = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 )
 
+// rootNamespaceOf is the message about a field of a guest in Istio's root namespace.
+const rootNamespaceOf = "%s is Istio's root namespace, whose policies also apply to machines with the same name in other namespaces: create the MeshedVirtualMachine in another namespace, or remove the field"
+
 // rootNamespace rejects policies of a guest in Istio's root namespace, where their
 // selectors apply to the pods of all namespaces (Istio, pilot/pkg/model,
 // ListAuthorizationPolicies).
 func (e *Errors) rootNamespace(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
-	if cluster.RootNamespace == "" || mvm.Namespace != cluster.RootNamespace {
+	if !cluster.isRoot(mvm.Namespace) {
 		return
 	}
 	for _, f := range []struct {
@@ -29,8 +32,7 @@ func (e *Errors) rootNamespace(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachi
 		set  bool
 	}{{"allow", len(mvm.Spec.Mesh.Allow) > 0}, {"authorization", len(mvm.Spec.Mesh.Authorization) > 0}} {
 		if f.set {
-			e.Reject(v1alpha1.ReasonInvalidSpec, path.Child(f.name),
-				"%s is Istio's root namespace, whose policies also apply to machines with the same name in other namespaces: create the MeshedVirtualMachine in another namespace, or remove the field", mvm.Namespace)
+			e.Reject(v1alpha1.ReasonInvalidSpec, path.Child(f.name), rootNamespaceOf, mvm.Namespace)
 		}
 	}
 }

@@ -162,9 +162,10 @@ func TestAuthorizedPortMessages(t *testing.T) {
 // pods of all namespaces.
 func TestPoliciesInTheRootNamespace(t *testing.T) {
 	mvm := b.MVM("web").Namespace("istio-system").Allow(v1alpha1.AllowedClient{Namespace: "frontend"}).
-		Authorization(v1alpha1.Authorization{Name: "p", Action: v1alpha1.AuthorizationActionDeny, Rules: v1alpha1.AuthorizationRules{{}}}).Obj()
+		Authorization(v1alpha1.Authorization{Name: "p", Action: v1alpha1.AuthorizationActionDeny, Rules: v1alpha1.AuthorizationRules{{}}}).
+		MaxConnections("http", 1).RateLimit("http", v1alpha1.RateLimit{Requests: 1, Per: v1alpha1.RateLimitPeriodHour}).Obj()
 	for root, want := range map[string][]string{
-		"istio-system": {"InvalidSpec spec.mesh.allow", "InvalidSpec spec.mesh.authorization"},
+		"istio-system": {"InvalidSpec spec.mesh.allow", "InvalidSpec spec.mesh.authorization", "InvalidPort spec.ports[0].maxConnections", "InvalidPort spec.ports[0].rateLimit"},
 		"mesh":         nil,
 		"":             nil,
 	} {

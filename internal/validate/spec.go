@@ -30,6 +30,12 @@ type Cluster struct {
 	RootNamespace string
 }
 
+// isRoot reports whether the namespace is Istio's root namespace, where selectors apply to
+// the pods of all namespaces.
+func (c Cluster) isRoot(namespace string) bool {
+	return c.RootNamespace != "" && namespace == c.RootNamespace
+}
+
 // Spec is SpecIn for an unknown cluster.
 func Spec(mvm *v1alpha1.MeshedVirtualMachine) error { return SpecIn(Cluster{}, mvm) }
 
@@ -55,6 +61,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.allow(mvm, spec.Child("mesh", "allow"))
 	e.authorization(mvm, spec.Child("mesh", "authorization"))
 	e.sharedModes(mvm, spec.Child("ports"))
+	e.limits(cluster, mvm, spec.Child("ports"))
 	e.capture(mvm, spec.Child("capture"))
 	return e.Join()
 }

@@ -28,6 +28,7 @@ var singletons, requested = func() (required, optional []schema.GroupVersionKind
 // withPolicies declares an object of each optional kind.
 func withPolicies(o *v1alpha1.MeshedVirtualMachine) *v1alpha1.MeshedVirtualMachine {
 	o.Spec.Mesh.Allow = []v1alpha1.AllowedClient{{ServiceAccount: "frontend/web", Ports: []string{"http"}}, {Namespace: "monitoring"}}
+	o.Spec.Ports[0].MaxConnections = 100
 	return o
 }
 
@@ -41,5 +42,6 @@ var drifts = map[string]struct {
 	"VirtualService":      {[]string{"spec", "hosts"}, []any{"other.example.com"}},
 	"PeerAuthentication":  {[]string{"spec", "mtls", "mode"}, "DISABLE"},
 	"AuthorizationPolicy": {[]string{"spec", "rules"}, []any{map[string]any{}}},
+	"EnvoyFilter":         {[]string{"spec", "workloadSelector", "labels", v1alpha1.LabelMeshedVirtualMachine}, "other"},
 	"VirtualMachine":      {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
 }

@@ -37,11 +37,11 @@ var shared = testenv.Shared{Options: testenv.Options{Istio: true, WithoutMeshVM:
 
 func TestMain(m *testing.M) { shared.Main(m) }
 
-// suite runs istiod.
+// suite runs istiod in two minor versions.
 type suite struct {
 	*testing.T
 	client.Client
-	server *istiod.Server
+	servers []*istiod.Server
 }
 
 // goldenNamespace is the namespace of the objects in the golden files.
@@ -103,7 +103,8 @@ func injected(labels map[string]string) map[string]string {
 }
 
 // TestCompiled creates the objects of the golden files of package children, and compares
-// what istiod compiles from them for the sidecars of the guest and of a client.
+// what two minor versions of istiod compile from them for the sidecars of the guest and of a
+// client.
 func TestCompiled(t *testing.T) {
 	files, err := filepath.Glob("../../internal/children/testdata/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -113,10 +114,12 @@ func TestCompiled(t *testing.T) {
 	s := &suite{T: t, Client: env.Client}
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: istiod.Namespace}})
 	s.create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}})
-	s.server = istiod.Start(t, env)
+	for _, release := range []istiod.Release{istiod.Current, istiod.Previous} {
+		s.servers = append(s.servers, istiod.Start(t, env, release))
+	}
 	for i, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			sub := &suite{T: t, Client: s.Client, server: s.server}
+			sub := &suite{T: t, Client: s.Client, servers: s.servers}
 			sub.compare(file, i)
 		})
 	}
@@ -157,12 +160,12 @@ func (s *suite) compare(file string, n int) {
 
 	host := "web." + namespace + ".svc.cluster.local"
 	golden := filepath.Join("testdata", filepath.Base(file))
-	read := func() (string, error) {
-		inside, err := s.server.Compiled(s.Context(), istiod.Proxy{Namespace: namespace, Pod: "guest-1", IP: guestIPs[0], Labels: guests[0]}, host)
+	read := func(server *istiod.Server) (string, error) {
+		inside, err := server.Compiled(s.Context(), istiod.Proxy{Namespace: namespace, Pod: "guest-1", IP: guestIPs[0], Labels: guests[0]}, host)
 		if err != nil {
 			return "", err
 		}
-		outside, err := s.server.Compiled(s.Context(), istiod.Proxy{Namespace: namespace, Pod: "client", IP: clientIP, Labels: client}, host)
+		outside, err := server.Compiled(s.Context(), istiod.Proxy{Namespace: namespace, Pod: "client", IP: clientIP, Labels: client}, host)
 		if err != nil {
 			return "", err
 		}
@@ -174,7 +177,7 @@ func (s *suite) compare(file string, n int) {
 		text := ""
 		for same := 0; same < 50; same++ { // istiod has handled the objects.
 			time.Sleep(100 * time.Millisecond) // istiod is another process.
-			if next, err := read(); err != nil || next != text {
+			if next, err := read(s.servers[0]); err != nil || next != text {
 				text, same = next, 0
 			}
 		}
@@ -187,16 +190,23 @@ func (s *suite) compare(file string, n int) {
 		s.Fatal(err)
 	}
 	s.reachable(want)
-	// istiod handles the objects after their creation.
+	for _, server := range s.servers {
+		s.await(golden, string(want), server.Version, func() (string, error) { return read(server) })
+	}
+}
+
+// await waits until istiod has handled the objects, so that it returns the wanted text.
+func (s *suite) await(golden, want, version string, read func() (string, error)) {
+	s.Helper()
 	deadline := time.Now().Add(limit)
 	for {
 		got, err := read()
-		diff := cmp.Diff(string(want), got)
+		diff := cmp.Diff(want, got)
 		if err == nil && diff == "" {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.Fatalf("%s after %s: error %v (-want +got); -update rewrites it:\n%s", golden, limit, err, diff)
+			s.Fatalf("Istio %s, %s after %s: error %v (-want +got); -update rewrites it:\n%s", version, golden, limit, err, diff)
 		}
 		time.Sleep(100 * time.Millisecond) // istiod is another process.
 	}

@@ -26,7 +26,7 @@ type Inbound struct {
 	Port     int    `json:"port"`
 	MTLS     string `json:"mtls"`
 	Protocol string `json:"protocol"`
-	// Filters are the filters that policies add.
+	// Filters are the filters that policies add to each filter chain of the port.
 	Filters []string `json:"filters,omitempty"`
 }
 
@@ -104,16 +104,23 @@ func inbound(chains []filterChain) []Inbound {
 	var all []Inbound
 	for port, chains := range byPort {
 		in := Inbound{Port: port, MTLS: mode(chains), Protocol: "TCP"}
+		count := map[string]int{}
 		for _, c := range chains {
 			filters := c.Filters
 			if m, ok := c.http(); ok {
 				in.Protocol = "HTTP"
 				filters = append(slices.Clone(filters), m.HTTPFilters...)
 			}
-			in.Filters = append(in.Filters, describe(filters)...)
+			for _, text := range describe(filters) {
+				count[text]++
+			}
 		}
-		slices.Sort(in.Filters)
-		in.Filters = slices.Compact(in.Filters)
+		for _, text := range sortedKeys(count) {
+			if n := count[text]; n != len(chains) {
+				text += fmt.Sprintf(" (in %d of %d filter chains)", n, len(chains))
+			}
+			in.Filters = append(in.Filters, text)
+		}
 		all = append(all, in)
 	}
 	slices.SortFunc(all, func(a, b Inbound) int { return cmp.Compare(a.Port, b.Port) })
@@ -156,6 +163,9 @@ func describe(filters []filter) []string {
 			if r.ShadowRules != nil {
 				text += " shadow " + strings.Join(sortedKeys(r.ShadowRules.Policies), ", ")
 			}
+		}
+		if strings.HasSuffix(text, "limit") {
+			text += " " + describeLimit(f.TypedConfig)
 		}
 		out = append(out, text)
 	}

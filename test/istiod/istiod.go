@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package istiod runs the istiod of the pinned Istio on the API server of tests, and
-// reads the configuration that it compiles for proxies. No proxy runs: a client
+// Package istiod runs the istiod of the pinned Istio, and of the minor version before it,
+// on the API server of tests, and reads the configuration that they compile for proxies. No proxy runs: a client
 // subscribes as a proxy does, and istiod's debug interface returns what it sends.
 package istiod
 
@@ -33,24 +33,40 @@ const Namespace = "istio-system"
 // be compiling other programs.
 const readyLimit = 2 * time.Minute
 
-// program finds or builds istiod once.
-var program = sync.OnceValues(func() (string, error) {
-	b, err := builder.New(os.Stderr)
-	if err != nil {
-		return "", err
-	}
-	return b.Tool(context.Background(), "pilot-discovery")
-})
+// Release is a minor version of Istio.
+type Release struct {
+	// Version is the version of the proxies that connect.
+	Version string
+	// program finds or builds istiod once.
+	program func() (string, error)
+}
+
+// The releases that the tests run. The module of each program determines its version.
+var (
+	Current  = Release{"1.31.0", program("pilot-discovery")}
+	Previous = Release{"1.30.0", program("pilot-discovery-previous")}
+)
+
+func program(name string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		b, err := builder.New(os.Stderr)
+		if err != nil {
+			return "", err
+		}
+		return b.Tool(context.Background(), name)
+	})
+}
 
 // Server is a running istiod.
 type Server struct {
+	Release
 	grpc, http string // addresses
 }
 
 // Start runs istiod until the end of the test. The namespace Namespace must exist.
-func Start(t testing.TB, env *testenv.Env) *Server {
+func Start(t testing.TB, env *testenv.Env, release Release) *Server {
 	t.Helper()
-	path, err := program()
+	path, err := release.program()
 	if err != nil {
 		t.Fatalf("istiod: %v", err)
 	}
@@ -63,14 +79,14 @@ func Start(t testing.TB, env *testenv.Env) *Server {
 	if err := os.WriteFile(file, kubeconfig, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{grpc: freeAddress(t), http: freeAddress(t)}
+	s := &Server{Release: release, grpc: freeAddress(t), http: freeAddress(t)}
 	var output bytes.Buffer
 	command := exec.CommandContext(context.WithoutCancel(t.Context()), path, "discovery",
 		"--kubeconfig="+file, "--namespace="+Namespace, "--domain=cluster.local",
 		"--grpcAddr="+s.grpc, "--httpAddr="+s.http, "--monitoringAddr="+freeAddress(t),
 		"--httpsAddr=", "--secureGRPCAddr=", "--ctrlz_port=0", "--shutdownDuration=0s")
 	// The webhooks are not part of the tests.
-	command.Env = append(os.Environ(), "POD_NAMESPACE="+Namespace, "POD_NAME=istiod", "INJECTION_WEBHOOK_CONFIG_NAME=", "VALIDATION_WEBHOOK_CONFIG_NAME=")
+	command.Env = append(os.Environ(), "POD_NAMESPACE="+Namespace, "POD_NAME=istiod-"+release.Version, "INJECTION_WEBHOOK_CONFIG_NAME=", "VALIDATION_WEBHOOK_CONFIG_NAME=")
 	command.Dir = dir
 	command.Stdout, command.Stderr = &output, &output
 	testenv.EndWithParent(command)

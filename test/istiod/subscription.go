@@ -53,7 +53,7 @@ func (s *Server) Compiled(ctx context.Context, p Proxy, host string) (*Configura
 	if err != nil {
 		return nil, fmt.Errorf("istiod: subscribe: %w", err)
 	}
-	node, err := p.node()
+	node, err := p.node(s.Version)
 	if err != nil {
 		return nil, err
 	}
@@ -93,14 +93,14 @@ func (s *Server) Compiled(ctx context.Context, p Proxy, host string) (*Configura
 
 // node encodes envoy.config.core.v3.Node. The metadata are those of pilot-agent
 // (Istio, pkg/model/proxy.go).
-func (p Proxy) node() ([]byte, error) {
+func (p Proxy) node(version string) ([]byte, error) {
 	labels := map[string]any{}
 	for k, v := range p.Labels {
 		labels[k] = v
 	}
 	metadata, err := structpb.NewStruct(map[string]any{
 		"NAME": p.Pod, "NAMESPACE": p.Namespace, "LABELS": labels, "INSTANCE_IPS": p.IP, "SERVICE_ACCOUNT": p.ServiceAccount,
-		"CLUSTER_ID": "Kubernetes", "MESH_ID": "cluster.local", "ISTIO_VERSION": "1.31.0", "INTERCEPTION_MODE": "REDIRECT",
+		"CLUSTER_ID": "Kubernetes", "MESH_ID": "cluster.local", "ISTIO_VERSION": version, "INTERCEPTION_MODE": "REDIRECT",
 	})
 	if err != nil {
 		return nil, err

@@ -17,7 +17,10 @@ const (
 	kubernetesModule = "test/upstream/kubernetes"
 	kubevirtModule   = "test/upstream/kubevirt"
 	istioModule      = "test/upstream/istio"
-	corednsModule    = "test/upstream/coredns"
+	// previousIstioModule is the minor version before that of istioModule. Only tests of
+	// the configuration that istiod generates use it.
+	previousIstioModule = "test/upstream/istio-previous"
+	corednsModule       = "test/upstream/coredns"
 	// chartModule tests the operator's Helm chart with Helm.
 	chartModule = "hack/helm"
 )
@@ -32,15 +35,16 @@ type tool struct {
 
 // tools are the upstream programs that run outside of images, by name.
 var tools = map[string]tool{
-	"kube":            {module: kubernetesModule, pkg: "."},
-	"pilot-agent":     {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-agent", tags: istioTags},
-	"pilot-discovery": {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-discovery", tags: istioTags},
-	"ambient":         {module: istioModule, pkg: "./cmd/ambient", tags: istioTags},
-	"charts":          {module: istioModule, pkg: "./cmd/charts", tags: istioTags},
-	"coredns":         {module: corednsModule, pkg: "."},
-	"masquerade":      {module: kubevirtModule, pkg: "./cmd/masquerade"},
-	"crds":            {module: kubevirtModule, pkg: "./cmd/crds"},
-	"helm":            {module: chartModule, pkg: "helm.sh/helm/v4/cmd/helm"},
+	"kube":                     {module: kubernetesModule, pkg: "."},
+	"pilot-agent":              {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-agent", tags: istioTags},
+	"pilot-discovery":          {module: istioModule, pkg: "istio.io/istio/pilot/cmd/pilot-discovery", tags: istioTags},
+	"pilot-discovery-previous": {module: previousIstioModule, pkg: "istio.io/istio/pilot/cmd/pilot-discovery", tags: istioTags},
+	"ambient":                  {module: istioModule, pkg: "./cmd/ambient", tags: istioTags},
+	"charts":                   {module: istioModule, pkg: "./cmd/charts", tags: istioTags},
+	"coredns":                  {module: corednsModule, pkg: "."},
+	"masquerade":               {module: kubevirtModule, pkg: "./cmd/masquerade"},
+	"crds":                     {module: kubevirtModule, pkg: "./cmd/crds"},
+	"helm":                     {module: chartModule, pkg: "helm.sh/helm/v4/cmd/helm"},
 }
 
 // istioTags omit the generated validation of Envoy's messages, like Istio's
@@ -90,8 +94,8 @@ func (b *Builder) Tool(ctx context.Context, name string) (string, error) {
 	switch {
 	case name == "kube":
 		t.x, err = b.kubernetesVersion(ctx)
-	case t.module == istioModule:
-		t.x, err = b.istioVersion(ctx)
+	case t.module == istioModule, t.module == previousIstioModule:
+		t.x, err = b.istioVersion(ctx, t.module)
 	}
 	if err != nil {
 		return "", err
@@ -125,18 +129,23 @@ func (b *Builder) kubernetesVersion(ctx context.Context) ([]string, error) {
 	}, nil
 }
 
-// istioVersion returns the linker variable by which Istio's programs report
-// IstioVersion.
-func (b *Builder) istioVersion(ctx context.Context) ([]string, error) {
-	version, err := b.IstioVersion(ctx)
+// istioVersion returns the linker variable by which Istio's programs report their
+// version.
+func (b *Builder) istioVersion(ctx context.Context, module string) ([]string, error) {
+	version, err := b.versionIn(ctx, module)
 	return []string{"istio.io/istio/pkg/version.buildVersion=" + version}, err
 }
 
 // IstioVersion returns the version of Istio's programs: the release in the module's
 // file VERSION and the commit, for example 1.31-eed52ebb66ad.
 func (b *Builder) IstioVersion(ctx context.Context) (string, error) {
+	return b.versionIn(ctx, istioModule)
+}
+
+// versionIn is IstioVersion for the programs of a module.
+func (b *Builder) versionIn(ctx context.Context, module string) (string, error) {
 	const path = "istio.io/istio"
-	dir, err := b.moduleDir(ctx, istioModule, path)
+	dir, err := b.moduleDir(ctx, module, path)
 	if err != nil {
 		return "", err
 	}
@@ -144,7 +153,7 @@ func (b *Builder) IstioVersion(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	version, err := b.moduleVersion(ctx, istioModule, path)
+	version, err := b.moduleVersion(ctx, module, path)
 	return strings.TrimSpace(string(release)) + "-" + version[strings.LastIndexByte(version, '-')+1:], err
 }
 

@@ -21,6 +21,7 @@ var Tests = []suite.Test{
 	{Name: "Change", Run: change, OwnGuest: true},
 	{Name: "Version", Run: version},
 	{Name: "Allow", Run: allow, OwnGuest: true},
+	{Name: "Limits", Run: limits, OwnGuest: true},
 	{Name: "Privileges", Run: privileges, Local: "the node's /proc"},
 	{Name: "Packets", Run: packets},
 	{Name: "InjectedPod", Run: injectedPod},

@@ -27,6 +27,8 @@ type Machine struct {
 	Version string
 	// HTTP are additional fields of the port http in YAML.
 	HTTP string
+	// Lines are additional fields of the port lines in YAML.
+	Lines string
 	// Template are additional fields of the VirtualMachineInstance's spec in YAML,
 	// on one line.
 	Template string
@@ -63,13 +65,15 @@ spec:
               container: {image: "localhost/meshvm/guest:dev", kernelPath: /boot/vmlinuz, initrdPath: /boot/initrd}
   ports:
   - {name: http, port: 80, targetPort: 8080, appProtocol: http%[2]s}
-  - {name: lines, port: 9100, appProtocol: tcp}
+  - {name: lines, port: 9100, appProtocol: tcp%[3]s}
 `
-	http := m.HTTP
-	if http != "" {
-		http = ", " + http
+	more := func(fields string) string {
+		if fields == "" {
+			return ""
+		}
+		return ", " + fields
 	}
-	return fmt.Appendf(nil, out, m.Name, http)
+	return fmt.Appendf(nil, out, m.Name, more(m.HTTP), more(m.Lines))
 }
 
 // Machines are machines in one namespace with two clients.
