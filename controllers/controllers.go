@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/controllers/audit"
 	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
@@ -54,6 +55,8 @@ type Options struct {
 	// MeshRootNamespace is Istio's root namespace. Defaults to
 	// meshpolicy.DefaultRootNamespace.
 	MeshRootNamespace string
+	// Gateways specifies the Gateways that MeshedVirtualMachines may name.
+	Gateways configv1alpha1.Gateways
 	// Unpauser unpauses guests that were started paused. Defaults to KubeVirt's API.
 	Unpauser meshedvirtualmachine.Unpauser
 	// Now returns the current time.
@@ -114,6 +117,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		ClusterDomain: o.ClusterDomain,
 		Resolvers:     o.ClusterResolvers,
 		RootNamespace: o.MeshRootNamespace,
+		Gateways:      o.Gateways,
 	}
 	if err := mvm.SetupWithManager(mgr, o.Workers); err != nil {
 		return err

@@ -29,7 +29,8 @@ const (
 	//
 	// Possible reasons when True: Accepted.
 	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort,
-	// InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec, NotALauncherPod.
+	// InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec, HostNotAllowed,
+	// GatewayNotAllowed, NotALauncherPod.
 	// When Unknown: Pending.
 	ConditionAccepted ConditionType = "Accepted"
 
@@ -73,23 +74,19 @@ const (
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
-	// ConditionMeshPolicyEffective reports whether the declared mutual TLS modes,
-	// routes and traffic policy are in effect as far as these objects decide: no
-	// other PeerAuthentication, VirtualService or DestinationRule has precedence,
-	// and no AuthorizationPolicy of the root namespace closes a port. Policies are
-	// evaluated for existing virt-launcher pods. The condition evaluates objects of these four kinds
-	// in the namespace of the guest and, for policies, in the root namespace that
-	// mesh.rootNamespace of the OperatorConfiguration names. It does not evaluate
-	// other objects that can change the traffic: Sidecar, EnvoyFilter, WasmPlugin,
-	// ServiceEntry, RequestAuthentication, routes of the Gateway API, waypoints,
-	// and Istio's mesh configuration. A port that is closed by policies of the
-	// guest's own namespace alone is reported while the condition is True. If the
-	// spec restricts clients, the message also names AuthorizationPolicies with
-	// action ALLOW that the operator did not create and that can allow other
-	// clients. They do not change the status.
+	// ConditionMeshPolicyEffective reports whether the declared mutual TLS modes, routes and traffic policy are in
+	// effect as far as these objects decide: no other PeerAuthentication, VirtualService or DestinationRule has
+	// precedence, and no AuthorizationPolicy of the root namespace closes a port. Policies are evaluated for existing
+	// virt-launcher pods. The condition evaluates objects of these four kinds in the namespace of the guest and, for
+	// policies, in the root namespace that mesh.rootNamespace of the OperatorConfiguration names. It does not evaluate
+	// other objects that can change the traffic: Sidecar, EnvoyFilter, WasmPlugin, ServiceEntry,
+	// RequestAuthentication, routes of the Gateway API, waypoints, and Istio's mesh configuration. A port that is
+	// closed by policies of the guest's own namespace alone is reported while the condition is True. If the spec
+	// restricts clients, the message also names AuthorizationPolicies with action ALLOW that the operator did not
+	// create and that can allow other clients. They do not change the status.
 	//
 	// Possible reasons when True: Effective, PortsDenied.
-	// When False: Shadowed, OutOfDate, PortsDenied, PodLabelsChanged.
+	// When False: Shadowed, SubsetMissing, OutOfDate, PortsDenied, PodLabelsChanged.
 	// When Unknown: Pending.
 	ConditionMeshPolicyEffective ConditionType = "MeshPolicyEffective"
 
@@ -205,6 +202,12 @@ const (
 	// ReasonInvalidSpec: the API server or an admission webhook rejected an
 	// object that was built from the spec. The message contains the error.
 	ReasonInvalidSpec ConditionReason = "InvalidSpec"
+	// ReasonHostNotAllowed: a host of a route is the name of another Service or of
+	// the cluster, or is too general, or a destination is in another namespace.
+	ReasonHostNotAllowed ConditionReason = "HostNotAllowed"
+	// ReasonGatewayNotAllowed: the administrator does not permit a gateway of the
+	// spec (tenancy.gateways of the OperatorConfiguration).
+	ReasonGatewayNotAllowed ConditionReason = "GatewayNotAllowed"
 	// ReasonInvalidPort: a list of ports contains an unknown or duplicate port,
 	// or does not contain a port that the kubelet probes in the running guest.
 	ReasonInvalidPort ConditionReason = "InvalidPort"
@@ -291,6 +294,9 @@ const (
 	// ReasonShadowed: another policy has precedence over the declared one, or
 	// another client changed the operator's. The message names it.
 	ReasonShadowed ConditionReason = "Shadowed"
+	// ReasonSubsetMissing: a route of the spec leads to a subset that no live pod of
+	// the guest belongs to, so its requests fail. The message names both.
+	ReasonSubsetMissing ConditionReason = "SubsetMissing"
 	// ReasonPortsDenied: AuthorizationPolicies deny every connection to a port that
 	// the mesh carries, and the operator did not create all of them. The message
 	// names them.

@@ -184,6 +184,13 @@ type MeshSpec struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	TrafficPolicy *networkingv1.TrafficPolicy `json:"trafficPolicy,omitempty"`
 
+	// routes are routes to the guest, for example for a fault, a mirror or a canary,
+	// and hosts of gateways. In ambient mode, they apply to clients with a sidecar, to
+	// gateways and to requests through a waypoint.
+	//
+	// +optional
+	Routes RoutesSpec `json:"routes,omitzero"`
+
 	// allow lists the clients that may connect to the ports of the guest via
 	// Mesh. If allow is set, all other clients are denied, including clients
 	// without mutual TLS, which have no identity. Istio also evaluates

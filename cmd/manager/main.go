@@ -127,7 +127,7 @@ func (p *program) run(ctx context.Context, restart func()) error {
 	if err := controllers.Setup(ctx, mgr, controllers.Options{
 		Jobs: p.jobs(), Workers: int(p.config.Controllers.Workers), AuditInterval: p.interval,
 		StartGate: children.StartGate(p.config.Guests.StartGate), ClusterDomain: domain, ClusterResolvers: resolvers,
-		MeshRootNamespace: p.config.Mesh.RootNamespace, Now: time.Now,
+		MeshRootNamespace: p.config.Mesh.RootNamespace, Gateways: p.config.Tenancy.Gateways, Now: time.Now,
 	}); err != nil {
 		return err
 	}

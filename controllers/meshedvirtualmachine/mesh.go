@@ -222,7 +222,8 @@ func (r *Reconciler) hostsChanged(ctx context.Context, o client.Object) []reconc
 	if host, found, _ := unstructured.NestedString(u.Object, "spec", "host"); found {
 		hosts = append(hosts, host)
 	}
-	candidates := []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(o)}}
+	ofName := children.GuestOf(o.GetName())
+	candidates := []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: ofName}}}
 	for _, guest := range cacheindex.Guests(o) {
 		if guest == cacheindex.EveryGuest {
 			candidates = r.inNamespace(ctx, o.GetNamespace())
@@ -234,6 +235,6 @@ func (r *Reconciler) hostsChanged(ctx context.Context, o client.Object) []reconc
 		mvm := v1alpha1.MeshedVirtualMachine{}
 		mvm.Name, mvm.Namespace = q.Name, q.Namespace
 		fqdn := mvm.ServiceFQDN(r.ClusterDomain)
-		return q.Name != o.GetName() && !slices.ContainsFunc(hosts, func(h string) bool { return meshpolicy.Covers(h, fqdn) }) || !r.exists(ctx, q.NamespacedName)
+		return q.Name != ofName && !slices.ContainsFunc(hosts, func(h string) bool { return meshpolicy.Covers(h, fqdn) }) || !r.exists(ctx, q.NamespacedName)
 	})
 }

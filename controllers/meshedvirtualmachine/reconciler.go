@@ -60,7 +60,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 // and is retried. The facts that the status reports remain in the scope.
 func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	s.paused = s.mvm.PausedByUser()
-	err := validate.SpecIn(validate.Cluster{Resolvers: r.Resolvers, Domain: r.ClusterDomain, RootNamespace: r.RootNamespace}, s.mvm)
+	err := validate.SpecIn(r.cluster(ctx), s.mvm)
 	s.invalid, _ = validate.FirstInvalid(err)
 	if err != nil && s.invalid == nil {
 		return err
@@ -135,15 +135,17 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 
 // toPrune returns the kinds whose objects are deleted if they are no longer desired. While
 // an object cannot be applied, these are only PodNATConfigurations and, unless the failed
-// object is one, AuthorizationPolicies: a policy that was removed from the spec must not
-// continue to allow connections because another object fails.
+// object is one, AuthorizationPolicies and VirtualServices: a policy or a gateway that was
+// removed from the spec must not continue to allow connections because another object fails.
 func (s *scope) toPrune() []schema.GroupVersionKind {
 	if len(s.failures) == 0 {
 		return s.prunable()
 	}
 	kinds := []schema.GroupVersionKind{children.PodNATConfigurationKind}
-	if k := children.AuthorizationPolicyKind; s.failureOf(k.GroupKind()) == nil && slices.Contains(s.prunable(), k) {
-		kinds = append(kinds, k)
+	for _, k := range []schema.GroupVersionKind{children.AuthorizationPolicyKind, children.VirtualServiceKind} {
+		if s.failureOf(k.GroupKind()) == nil && slices.Contains(s.prunable(), k) {
+			kinds = append(kinds, k)
+		}
 	}
 	return kinds
 }
@@ -265,11 +267,7 @@ func (r *Reconciler) keepLastAccepted(ctx context.Context, s *scope) error {
 // followVersions applies the subsets and routes of the last accepted spec with the
 // versions of the live pods.
 func (r *Reconciler) followVersions(ctx context.Context, s *scope) error {
-	for _, kind := range []schema.GroupVersionKind{children.DestinationRuleKind, children.VirtualServiceKind} {
-		live := s.child(kind)
-		if live == nil {
-			continue
-		}
+	for _, live := range s.routing() {
 		o, err := children.FollowVersions(r.input(s), live)
 		if err != nil {
 			return err

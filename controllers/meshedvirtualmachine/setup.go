@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/cacheindex"
@@ -48,6 +49,8 @@ type Reconciler struct {
 	Resolvers []string
 	// RootNamespace is Istio's root namespace.
 	RootNamespace string
+	// Gateways specifies the Gateways that MeshedVirtualMachines may name.
+	Gateways configv1alpha1.Gateways
 	// Unpauser unpauses guests that were started paused.
 	Unpauser Unpauser
 

@@ -35,6 +35,9 @@ func (s *scope) effectiveForClients() conditions.Condition {
 	if message := cmp.Or(s.shadowedRoute(), s.shadowedRule()); message != "" {
 		return conditions.False(t, v1alpha1.ReasonShadowed, message)
 	}
+	if message := s.missingSubset(); message != "" {
+		return conditions.False(t, v1alpha1.ReasonSubsetMissing, message)
+	}
 	if s.unread != nil {
 		return conditions.Unknown(t, v1alpha1.ReasonPending, s.unread.unreadMessage())
 	}

@@ -154,6 +154,39 @@ func (b *MVMBuilder) Authorization(policies ...v1alpha1.Authorization) *MVMBuild
 	return b
 }
 
+// HTTPRoutes adds HTTP routes.
+func (b *MVMBuilder) HTTPRoutes(routes ...*networkingv1alpha3.HTTPRoute) *MVMBuilder {
+	r := &b.mvm.Spec.Mesh.Routes
+	r.HTTP = append(r.HTTP, routes...)
+	return b
+}
+
+// TLSRoutes adds TLS routes.
+func (b *MVMBuilder) TLSRoutes(routes ...*networkingv1alpha3.TLSRoute) *MVMBuilder {
+	r := &b.mvm.Spec.Mesh.Routes
+	r.TLS = append(r.TLS, routes...)
+	return b
+}
+
+// TCPRoutes adds TCP routes.
+func (b *MVMBuilder) TCPRoutes(routes ...*networkingv1alpha3.TCPRoute) *MVMBuilder {
+	r := &b.mvm.Spec.Mesh.Routes
+	r.TCP = append(r.TCP, routes...)
+	return b
+}
+
+// Hosts sets the hosts of gateways.
+func (b *MVMBuilder) Hosts(hosts ...string) *MVMBuilder {
+	b.mvm.Spec.Mesh.Routes.Hosts = hosts
+	return b
+}
+
+// Gateways sets the gateways.
+func (b *MVMBuilder) Gateways(gateways ...string) *MVMBuilder {
+	b.mvm.Spec.Mesh.Routes.Gateways = gateways
+	return b
+}
+
 // Timeout sets the timeout of HTTP requests to a port.
 func (b *MVMBuilder) Timeout(port, d string) *MVMBuilder {
 	return b.Port(port, func(p *v1alpha1.Port) { p.Timeout = d })

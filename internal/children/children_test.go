@@ -59,7 +59,7 @@ func versions(spec string, pods ...string) children.Input {
 }
 
 func TestDesiredGolden(t *testing.T) {
-	for name, in := range map[string]children.Input{
+	inputs := map[string]children.Input{
 		// No guest exists yet.
 		"smallest": input(b.MVM("web"), nil),
 		// Every kind of port, mode and exclusion, and a migration in progress.
@@ -173,7 +173,9 @@ func TestDesiredGolden(t *testing.T) {
 		"versions of two pods": versions("v2", "v1", "v2"),
 		// A user has removed the label of one pod.
 		"version removed": versions("v1", "v1", ""),
-	} {
+	}
+	maps.Copy(inputs, routeInputs())
+	for name, in := range inputs {
 		t.Run(name, func(t *testing.T) {
 			if err := validate.Spec(in.MVM); err != nil {
 				t.Fatal(err)

@@ -63,7 +63,7 @@ var (
 var kinds = []Kind{
 	{ServiceKind, UpstreamKubernetes, v1alpha1.ConditionServiceReady, false, false, one(service)},
 	{DestinationRuleKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, one(destinationRule)},
-	{VirtualServiceKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, one(virtualService)},
+	{VirtualServiceKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, virtualServices},
 	{PeerAuthenticationKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, one(peerAuthentication)},
 	{AuthorizationPolicyKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, true, authorizationPolicies},
 	{EnvoyFilterKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, true, envoyFilter},

@@ -46,7 +46,7 @@ func GuestOf(name string) string {
 // Named reports whether an object has a name that the operator gives to children of
 // its kind of the MeshedVirtualMachine. PodNATConfigurations are named by their pods.
 func Named(kind schema.GroupKind, name, mvmName string) bool {
-	if kind == AuthorizationPolicyKind.GroupKind() {
+	if kind == AuthorizationPolicyKind.GroupKind() || kind == VirtualServiceKind.GroupKind() {
 		name = GuestOf(name)
 	}
 	return name == mvmName

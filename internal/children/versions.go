@@ -96,22 +96,29 @@ func FollowVersions(in Input, live *unstructured.Unstructured) (Object, error) {
 	}
 }
 
-// route sets the subset of all destinations and reports whether one changed.
+// route sets the subset of the default destinations and reports whether one changed. A
+// single destination that the spec declares has a weight (package meshroutes).
 func route(vs *networkingv1.VirtualService, subset string) (changed bool) {
-	set := func(d *networkingv1alpha3.Destination) {
-		if d != nil && d.Subset != subset {
+	set := func(d *networkingv1alpha3.Destination, weight int32, all int) {
+		if d != nil && weight == 0 && all == 1 && d.Subset != subset {
 			d.Subset, changed = subset, true
 		}
 	}
 	for _, r := range vs.Spec.GetHttp() {
 		for _, d := range r.GetRoute() {
-			set(d.GetDestination())
+			set(d.GetDestination(), d.GetWeight(), len(r.GetRoute()))
 		}
 	}
-	for _, r := range vs.Spec.GetTcp() {
-		for _, d := range r.GetRoute() {
-			set(d.GetDestination())
+	connections := func(destinations []*networkingv1alpha3.RouteDestination) {
+		for _, d := range destinations {
+			set(d.GetDestination(), d.GetWeight(), len(destinations))
 		}
+	}
+	for _, r := range vs.Spec.GetTls() {
+		connections(r.GetRoute())
+	}
+	for _, r := range vs.Spec.GetTcp() {
+		connections(r.GetRoute())
 	}
 	return changed
 }

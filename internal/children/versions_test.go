@@ -120,6 +120,8 @@ func TestFollowVersions(t *testing.T) {
 		"label removed":   {versions("v1", "v1"), versions("v1", ""), 1},
 		"no pod":          {versions("v2", "v1"), versions("v2"), 0},
 		"headless":        {headless("v1"), headless("v2"), 0},
+		// Destinations of the spec are unchanged, also with a subset that no pod has.
+		"with routes": {declared("v1", "v1"), declared("v1", "v2"), 3},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, after := istio(t, tc.before), istio(t, tc.after)
@@ -144,6 +146,17 @@ func TestFollowVersions(t *testing.T) {
 	}
 }
 
+// declared returns the input for a guest with routes for clients in the mesh and gateways.
+func declared(spec, pod string) children.Input {
+	in := versions(spec, pod)
+	from := b.MVM("web").Hosts("shop.example.com").Gateways("public").
+		HTTPRoutes(b.HTTPRoute(`{match: [{uri: {prefix: /slow}}], timeout: 5s}`),
+			b.HTTPRoute(`{match: [{uri: {prefix: /first}}], route: [{destination: {subset: v1}}]}`),
+			b.HTTPRoute(`{match: [{uri: {prefix: /split}}], route: [{destination: {subset: v1}, weight: 50}, {destination: {subset: v2}, weight: 50}]}`)).
+		TCPRoutes(b.TCPRoute(`{match: [{sourceLabels: {role: batch}}], route: [{destination: {subset: v1}}]}`))
+	return withRoutes(in, from)
+}
+
 func headless(pod string) children.Input {
 	in := versions("v1", pod)
 	in.MVM.Spec.Service.Type = v1alpha1.ServiceTypeHeadless
@@ -151,7 +164,7 @@ func headless(pod string) children.Input {
 	return in
 }
 
-// istio returns all desired objects by kind.
+// istio returns all desired objects by kind and name.
 func istio(t *testing.T, in children.Input) map[string]*unstructured.Unstructured {
 	t.Helper()
 	objects, err := children.Desired(in)
@@ -161,7 +174,7 @@ func istio(t *testing.T, in children.Input) map[string]*unstructured.Unstructure
 	out := map[string]*unstructured.Unstructured{}
 	for _, o := range objects {
 		if kind := o.GetObjectKind().GroupVersionKind(); kind != children.PodNATConfigurationKind {
-			out[kind.Kind] = content(t, o)
+			out[kind.Kind+"/"+o.GetName()] = content(t, o)
 		}
 	}
 	return out

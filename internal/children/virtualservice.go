@@ -11,26 +11,32 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/meshroutes"
 )
 
-// virtualService builds one route for each HTTP and TCP port that the mesh carries,
-// or returns nil if no port has one.
+// virtualService builds the routes of the spec, and then one route for each HTTP and TCP
+// port that the mesh carries. It returns nil if no port has a route.
 func virtualService(in Input) *networkingv1.VirtualService {
 	mvm := in.MVM
 	vs := &networkingv1.VirtualService{ObjectMeta: meta(mvm, mvm.Name)}
 	vs.SetGroupVersionKind(VirtualServiceKind)
 	vs.Spec.ExportTo = slices.Clone(mvm.Spec.Mesh.ExportTo)
 	vs.Spec.Hosts = []string{in.host()}
+	declareRoutes(vs, meshroutes.OfMesh(mvm, in.host(), in.destinations))
 	for _, p := range mvm.Spec.Ports {
 		switch {
 		case !mvm.Spec.HasRoute(p):
 		case p.IsMeshedHTTP():
-			vs.Spec.Http = append(vs.Spec.Http, httpRoute(in, p))
+			if !meshroutes.CoversHTTP(vs.Spec.Http, p) {
+				vs.Spec.Http = append(vs.Spec.Http, httpRoute(in, p))
+			}
 		default:
-			vs.Spec.Tcp = append(vs.Spec.Tcp, tcpRoute(in, p))
+			if !meshroutes.CoversTCP(vs.Spec.Tcp, p) {
+				vs.Spec.Tcp = append(vs.Spec.Tcp, tcpRoute(in, p))
+			}
 		}
 	}
-	if len(vs.Spec.Http)+len(vs.Spec.Tcp) == 0 {
+	if len(vs.Spec.Http)+len(vs.Spec.Tcp)+len(vs.Spec.Tls) == 0 {
 		return nil
 	}
 	return vs

@@ -98,6 +98,7 @@ func Default(c *configv1alpha1.OperatorConfiguration, env func(string) string) {
 	set(&c.Guests.StartGateResources.CPULimit, &gate.CPULimit)
 	set(&c.Guests.StartGateResources.Memory, &gate.Memory)
 	set(&c.Mesh.RootNamespace, meshpolicy.DefaultRootNamespace)
+	set(&c.Tenancy.Gateways.Mode, configv1alpha1.GatewaysSameNamespace)
 	set(&c.TLS.Profile, configv1alpha1.TLSProfileCluster)
 }
 

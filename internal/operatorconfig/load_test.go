@@ -39,6 +39,7 @@ func TestDefaults(t *testing.T) {
 		"audit.intervalSeconds": int64(600), "client.requestsPerSecond": int64(0), "logging.level": "Info",
 		"leaderElection.leaseDurationSeconds": int64(137), "leaderElection.renewDeadlineSeconds": int64(107), "leaderElection.retryPeriodSeconds": int64(26),
 		"metrics.bindAddress": ":8443", "webhook.bindAddress": ":9443", "tls.profile": "Cluster", "mesh.rootNamespace": "istio-system",
+		"tenancy.gateways.mode":         "SameNamespace",
 		"guests.startGateResources.cpu": "10m", "guests.startGateResources.memory": "32Mi",
 	} {
 		if got := flatten(none)[path]; got != value {
@@ -103,6 +104,12 @@ func TestRejected(t *testing.T) {
 		"too many secrets":                            {header + "ruleWriter: {imagePullSecrets: [a,b,c,d,e,f,g,h,i,j,k,l,m,p,q,r,s]}", []string{"ruleWriter.imagePullSecrets", "at most 16"}},
 		"invalid domain":                              {header + "cluster: {domain: corp_example}", []string{"cluster.domain"}},
 		"invalid root namespace":                      {header + "mesh: {rootNamespace: mesh.root}", []string{"mesh.rootNamespace"}},
+		"unknown mode of gateways":                    {header + "tenancy: {gateways: {mode: All}}", []string{"tenancy.gateways.mode", `"SameNamespace", "Listed", "Any"`}},
+		"listed gateways without a list":              {header + "tenancy: {gateways: {mode: Listed}}", []string{"tenancy.gateways.allowed", "NAMESPACE/NAME"}},
+		"list of gateways without its mode":           {header + "tenancy: {gateways: {allowed: [ingress/public]}}", []string{"tenancy.gateways.allowed", "set mode to Listed"}},
+		"gateway without a namespace":                 {header + "tenancy: {gateways: {mode: Listed, allowed: [public]}}", []string{"tenancy.gateways.allowed[0]", "NAMESPACE/NAME"}},
+		"gateways of all namespaces":                  {header + "tenancy: {gateways: {mode: Listed, allowed: ['*/public']}}", []string{"tenancy.gateways.allowed[0]", "NAMESPACE/NAME"}},
+		"duplicate gateway":                           {header + "tenancy: {gateways: {mode: Listed, allowed: [ingress/*, ingress/*]}}", []string{"tenancy.gateways.allowed[1]", "Duplicate"}},
 		"gate without CPU":                            {header + "guests: {startGateResources: {cpu: '0'}}", []string{"guests.startGateResources.cpu", "greater than 0"}},
 		"gate with too little memory":                 {header + "guests: {startGateResources: {memory: 8Mi}}", []string{"guests.startGateResources.memory", "at least 16Mi"}},
 		"gate with an invalid quantity":               {header + "guests: {startGateResources: {cpuLimit: much}}", []string{"quantities"}},

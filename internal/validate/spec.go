@@ -10,6 +10,7 @@ import (
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
+	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
@@ -28,6 +29,11 @@ type Cluster struct {
 	Domain string
 	// RootNamespace is the root namespace of Istio.
 	RootNamespace string
+	// Gateways specifies the permitted Gateways. The zero value permits only those of
+	// the namespace.
+	Gateways configv1alpha1.Gateways
+	// IsService reports whether a Service exists. It is nil for an unknown cluster.
+	IsService func(namespace, name string) bool
 }
 
 // isRoot reports whether the namespace is Istio's root namespace, where selectors apply to
@@ -60,6 +66,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.rootNamespace(cluster, mvm, spec.Child("mesh"))
 	e.allow(mvm, spec.Child("mesh", "allow"))
 	e.authorization(mvm, spec.Child("mesh", "authorization"))
+	e.routes(cluster, mvm, spec.Child("mesh", "routes"))
 	e.sharedModes(mvm, spec.Child("ports"))
 	e.limits(cluster, mvm, spec.Child("ports"))
 	e.capture(mvm, spec.Child("capture"))

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,7 @@ func objects(t *testing.T, file, namespace string) []*unstructured.Unstructured 
 		t.Fatal(err)
 	}
 	text = bytes.ReplaceAll(text, []byte("namespace: "+goldenNamespace+"\n"), []byte("namespace: "+namespace+"\n"))
+	text = bytes.ReplaceAll(text, []byte("- "+goldenNamespace+"/"), []byte("- "+namespace+"/")) // gateways
 	text = bytes.ReplaceAll(text, []byte("."+goldenNamespace+".svc."), []byte("."+namespace+".svc."))
 	var all []*unstructured.Unstructured
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(text), 4096)
@@ -129,6 +131,8 @@ func TestCompiled(t *testing.T) {
 type compiled struct {
 	Guest  []istiod.Inbound      `json:"guest,omitempty"`
 	Client *istiod.Configuration `json:"client"`
+	// Gateway is the configuration of a gateway whose pod runs in another namespace.
+	Gateway []istiod.GatewayHosts `json:"gateway,omitempty"`
 }
 
 // addresses are the addresses of the pods of a case: a client, and at most two pods of the
@@ -142,7 +146,11 @@ func (s *suite) compare(file string, n int) {
 	s.Helper()
 	namespace := "case-" + strings.TrimSuffix(filepath.Base(file), ".yaml")
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	var gateways []string
 	for _, o := range objects(s.T, file, namespace) {
+		if bound, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "gateways"); len(bound) > 0 {
+			gateways = bound
+		}
 		switch o.GetKind() {
 		case "VirtualMachine", "PodNATConfiguration":
 		default:
@@ -158,6 +166,8 @@ func (s *suite) compare(file string, n int) {
 	client := injected(map[string]string{"app": "client"})
 	s.pod(namespace, "client", clientIP, client)
 
+	ingress := s.gateways(namespace, n, gateways)
+
 	host := "web." + namespace + ".svc.cluster.local"
 	golden := filepath.Join("testdata", filepath.Base(file))
 	read := func(server *istiod.Server) (string, error) {
@@ -170,7 +180,13 @@ func (s *suite) compare(file string, n int) {
 			return "", err
 		}
 		outside.Inbound = nil
-		text, err := sigsyaml.Marshal(compiled{Guest: inside.Inbound, Client: outside})
+		all := compiled{Guest: inside.Inbound, Client: outside}
+		if ingress != nil {
+			if all.Gateway, err = server.CompiledForGateway(s.Context(), *ingress, host); err != nil {
+				return "", err
+			}
+		}
+		text, err := sigsyaml.Marshal(all)
 		return strings.NewReplacer(guestIPs[0], "guest-1", guestIPs[1], "guest-2").Replace(string(text)), err
 	}
 	if *update {
@@ -212,6 +228,41 @@ func (s *suite) await(golden, want, version string, read func() (string, error))
 	}
 }
 
+// gateways creates the Gateways of a case, and a gateway's pod in another namespace. It
+// returns nil if the case has none.
+func (s *suite) gateways(namespace string, n int, names []string) *istiod.Proxy {
+	s.Helper()
+	if len(names) == 0 {
+		return nil
+	}
+	labels := map[string]string{"istio": namespace}
+	for _, name := range names {
+		_, name, _ = strings.Cut(name, "/")
+		hosts := []any{"*/shop.example.com", "*/*.shop.example.com"}
+		gateway := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{
+			"selector": map[string]any{"istio": namespace},
+			"servers": []any{
+				map[string]any{"port": map[string]any{"number": int64(80), "name": "http", "protocol": "HTTP"}, "hosts": hosts},
+				map[string]any{"port": map[string]any{"number": int64(443), "name": "tls", "protocol": "TLS"}, "tls": map[string]any{"mode": "PASSTHROUGH"}, "hosts": hosts},
+			},
+		}}}
+		if name != "public" { // Two gateways of a pod must not have the same host on a port.
+			gateway.Object["spec"].(map[string]any)["servers"] = []any{
+				map[string]any{"port": map[string]any{"number": int64(8080), "name": "http-alt", "protocol": "HTTP"}, "hosts": hosts},
+			}
+		}
+		gateway.SetAPIVersion("networking.istio.io/v1")
+		gateway.SetKind("Gateway")
+		gateway.SetNamespace(namespace)
+		gateway.SetName(name)
+		s.create(gateway)
+	}
+	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace + "-ingress"}})
+	ip := fmt.Sprintf("10.244.%d.8", n)
+	s.pod(namespace+"-ingress", "gateway", ip, labels)
+	return &istiod.Proxy{Namespace: namespace + "-ingress", Pod: "gateway", IP: ip, Labels: labels, Gateway: true}
+}
+
 // reachable checks that each route of a golden file leads to a destination with an endpoint.
 func (s *suite) reachable(golden []byte) {
 	s.Helper()
@@ -225,8 +276,8 @@ func (s *suite) reachable(golden []byte) {
 	}
 	for _, o := range c.Client.Outbound {
 		for _, r := range o.Routes {
-			for _, to := range r.To {
-				if !served[to] {
+			for _, to := range append(slices.Clone(r.To), r.Mirrors...) {
+				if name, _, _ := strings.Cut(to, " "); !served[name] {
 					s.Errorf("port %d has a route to %s, which has no endpoint", o.Port, to)
 				}
 			}

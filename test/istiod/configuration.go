@@ -40,9 +40,17 @@ type Outbound struct {
 // Route is a route of a port.
 type Route struct {
 	Match   map[string]any `json:"match,omitempty"`
-	To      []string       `json:"to"`
+	To      []string       `json:"to,omitempty"`
 	Timeout string         `json:"timeout,omitempty"`
 	Retries string         `json:"retries,omitempty"`
+	// Fault, Mirrors, Rewrite and CORS are the changes of a request.
+	Fault   map[string]any `json:"fault,omitempty"`
+	Mirrors []string       `json:"mirrors,omitempty"`
+	Rewrite string         `json:"rewrite,omitempty"`
+	CORS    bool           `json:"cors,omitempty"`
+	// Redirect and Status are the response of the proxy.
+	Redirect string `json:"redirect,omitempty"`
+	Status   int    `json:"status,omitempty"`
 }
 
 // Cluster is a destination. Its name is the port and the subset.
@@ -198,12 +206,21 @@ func (r resources) outbound(l listener, host string) []Outbound {
 func httpRoutes(h virtualHost, host string) []Route {
 	var routes []Route
 	for _, x := range h.Routes {
-		route := Route{Match: x.Match}
+		route := Route{Match: x.Match, Redirect: x.Redirect.PathRedirect, Status: x.DirectResponse.Status, Rewrite: x.Route.PrefixRewrite}
 		delete(route.Match, "caseSensitive")
-		route.To, _ = targets(x.Route.Cluster, x.Route.WeightedClusters, host)
+		if x.Route.Cluster != "" || x.Route.WeightedClusters != nil {
+			route.To, _ = targets(x.Route.Cluster, x.Route.WeightedClusters, host)
+		}
 		if x.Route.Timeout != "0s" {
 			route.Timeout = x.Route.Timeout
 		}
+		for _, m := range x.Route.RequestMirrorPolicies {
+			name, _ := short(m.Cluster, host)
+			route.Mirrors = append(route.Mirrors, name)
+		}
+		route.Fault = x.PerFilter["envoy.filters.http.fault"]
+		delete(route.Fault, "@type")
+		route.CORS = x.PerFilter["envoy.filters.http.cors"] != nil
 		if p := x.Route.RetryPolicy; p != nil {
 			route.Retries = fmt.Sprintf("%v on %v", p["numRetries"], p["retryOn"])
 			if each, ok := p["perTryTimeout"]; ok {

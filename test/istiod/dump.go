@@ -86,6 +86,7 @@ type filterChain struct {
 	FilterChainMatch struct {
 		DestinationPort      int      `json:"destinationPort"`
 		TransportProtocol    string   `json:"transportProtocol"`
+		ServerNames          []string `json:"serverNames"`
 		ApplicationProtocols []string `json:"applicationProtocols"`
 	} `json:"filterChainMatch"`
 	Filters         []filter         `json:"filters"`
@@ -154,7 +155,19 @@ type virtualHost struct {
 			WeightedClusters *weightedClusters `json:"weightedClusters"`
 			Timeout          string            `json:"timeout"`
 			RetryPolicy      map[string]any    `json:"retryPolicy"`
+			PrefixRewrite    string            `json:"prefixRewrite"`
+
+			RequestMirrorPolicies []struct {
+				Cluster string `json:"cluster"`
+			} `json:"requestMirrorPolicies"`
 		} `json:"route"`
+		Redirect struct {
+			PathRedirect string `json:"pathRedirect"`
+		} `json:"redirect"`
+		DirectResponse struct {
+			Status int `json:"status"`
+		} `json:"directResponse"`
+		PerFilter map[string]map[string]any `json:"typedPerFilterConfig"`
 	} `json:"routes"`
 }
 

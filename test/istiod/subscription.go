@@ -15,10 +15,12 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// Proxy is the sidecar of a pod.
+// Proxy is the sidecar of a pod, or the proxy of a gateway's pod.
 type Proxy struct {
 	Namespace, Pod, IP, ServiceAccount string
 	Labels                             map[string]string
+	// Gateway is set for a gateway.
+	Gateway bool
 }
 
 // stream is the method of Envoy's aggregated discovery service
@@ -42,20 +44,38 @@ const answerLimit = time.Minute
 // Compiled returns what istiod compiles for the proxy: the ports of its pod, and the
 // routes to a Service. Host is the name of the Service in the cluster's domain.
 func (s *Server) Compiled(ctx context.Context, p Proxy, host string) (*Configuration, error) {
+	r, err := s.resources(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return r.configuration(host), nil
+}
+
+// CompiledForGateway returns the hosts for which a gateway routes requests.
+func (s *Server) CompiledForGateway(ctx context.Context, p Proxy, host string) ([]GatewayHosts, error) {
+	r, err := s.resources(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return r.gateway(host), nil
+}
+
+// resources subscribes as a proxy and returns what istiod sends.
+func (s *Server) resources(ctx context.Context, p Proxy) (r resources, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerLimit)
 	defer cancel()
 	connection, err := grpc.NewClient(s.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodec(raw{}), grpc.MaxCallRecvMsgSize(64<<20)))
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	defer func() { _ = connection.Close() }()
 	ads, err := connection.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, stream)
 	if err != nil {
-		return nil, fmt.Errorf("istiod: subscribe: %w", err)
+		return r, fmt.Errorf("istiod: subscribe: %w", err)
 	}
 	node, err := p.node(s.Version)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	subscribe := func(kind string, names ...string) error {
 		request := protowire.AppendTag(nil, 2, protowire.BytesType) // DiscoveryRequest.node
@@ -74,21 +94,21 @@ func (s *Server) Compiled(ctx context.Context, p Proxy, host string) (*Configura
 		return nil
 	}
 	if err := errors.Join(subscribe(clusters), subscribe(listeners)); err != nil {
-		return nil, err
+		return r, err
 	}
 	id := p.Pod + "." + p.Namespace
 	d, err := s.dump(ctx, id)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
 	first := d.resources()
 	if err := errors.Join(subscribe(endpoints, first.endpointNames()...), subscribe(routes, first.routeNames()...)); err != nil {
-		return nil, err
+		return r, err
 	}
 	if d, err = s.dump(ctx, id); err != nil {
-		return nil, err
+		return r, err
 	}
-	return d.resources().configuration(host), nil
+	return d.resources(), nil
 }
 
 // node encodes envoy.config.core.v3.Node. The metadata are those of pilot-agent
@@ -109,7 +129,11 @@ func (p Proxy) node(version string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := fmt.Sprintf("sidecar~%s~%s.%s~%s.svc.cluster.local", p.IP, p.Pod, p.Namespace, p.Namespace)
+	kind := "sidecar"
+	if p.Gateway {
+		kind = "router"
+	}
+	id := fmt.Sprintf("%s~%s~%s.%s~%s.svc.cluster.local", kind, p.IP, p.Pod, p.Namespace, p.Namespace)
 	node := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), id)                              // id
 	node = protowire.AppendString(protowire.AppendTag(node, 2, protowire.BytesType), p.Labels["app"]+"."+p.Namespace) // cluster
 	return protowire.AppendBytes(protowire.AppendTag(node, 3, protowire.BytesType), encoded), nil                     // metadata

@@ -41,6 +41,11 @@ type OperatorConfiguration struct {
 	// +optional
 	Mesh Mesh `json:"mesh,omitzero"`
 
+	// tenancy limits the effect of MeshedVirtualMachines on other namespaces.
+	//
+	// +optional
+	Tenancy Tenancy `json:"tenancy,omitzero"`
+
 	// controllers configures the concurrency of the controllers.
 	//
 	// +optional

@@ -24,6 +24,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -42,6 +43,9 @@ var grafts = []struct {
 }{
 	{"destinationrules.networking.istio.io", []string{"spec", "trafficPolicy"}, []string{"spec", "mesh", "trafficPolicy"}, 0, false},
 	{"virtualservices.networking.istio.io", []string{"spec", "http", items, "retries"}, []string{"spec", "ports", items, "retries"}, 0, true},
+	{"virtualservices.networking.istio.io", []string{"spec", "http"}, []string{"spec", "mesh", "routes", "http"}, 32, false},
+	{"virtualservices.networking.istio.io", []string{"spec", "tls"}, []string{"spec", "mesh", "routes", "tls"}, 32, false},
+	{"virtualservices.networking.istio.io", []string{"spec", "tcp"}, []string{"spec", "mesh", "routes", "tcp"}, 32, false},
 	{"authorizationpolicies.security.istio.io", []string{"spec", "rules"}, []string{"spec", "mesh", "authorization", items, "rules"}, 32, true},
 }
 
@@ -83,6 +87,7 @@ func run(file string) error {
 			if g.limit > 0 {
 				s.MinItems, s.MaxItems = new(int64(1)), new(g.limit)
 				requireItems(s.Items.Schema.Properties)
+				ownHosts(s)
 			}
 			errs = append(errs, graft(root, s, g.to...))
 		}
@@ -102,6 +107,15 @@ func requireItems(fields map[string]extv1.JSONSchemaProps) {
 			fields[name] = f
 		}
 	}
+}
+
+// ownHosts makes the host of a destination optional. It defaults to the Service of the guest.
+func ownHosts(s *extv1.JSONSchemaProps) {
+	walk(s, func(s *extv1.JSONSchemaProps) {
+		if _, ok := s.Properties["subset"]; ok && slices.Equal(s.Required, []string{"host"}) {
+			s.Required = nil
+		}
+	})
 }
 
 func readCRD(file string) (*extv1.CustomResourceDefinition, error) {

@@ -17,7 +17,8 @@ import (
 	"istio.io/istio/pkg/config/analysis/msg"
 )
 
-// namespace is the namespace of the objects in the golden files.
+// namespace is the namespace of the objects in the golden files, with the Gateways to which
+// they refer.
 const namespace = `---
 apiVersion: v1
 kind: Namespace
@@ -25,6 +26,33 @@ metadata:
   name: shop
   labels:
     istio-injection: enabled
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: public, namespace: shop}
+spec:
+  selector: {istio: gateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [shop.example.com, "*.shop.example.com"]}]
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: second, namespace: shop}
+spec:
+  selector: {istio: gateway}
+  servers: [{port: {number: 443, name: tls, protocol: TLS}, tls: {mode: PASSTHROUGH}, hosts: [shop.example.com, "*.shop.example.com"]}]
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: gateway, namespace: shop, labels: {istio: gateway}}
+spec:
+  containers: [{name: istio-proxy, image: proxyv2, ports: [{containerPort: 80}, {containerPort: 443}]}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: gateway, namespace: shop}
+spec:
+  selector: {istio: gateway}
+  ports: [{name: http, protocol: TCP, port: 80, targetPort: 80}, {name: tls, protocol: TCP, port: 443, targetPort: 443}]
 `
 
 // TestAnalysis analyzes the objects and the pods of each golden file with all analyzers of

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package v1alpha1
+
+// Tenancy limits the effect of MeshedVirtualMachines on other namespaces.
+type Tenancy struct {
+	// gateways specifies the Istio Gateways that mesh.routes.gateways of a
+	// MeshedVirtualMachine may name.
+	//
+	// +optional
+	Gateways Gateways `json:"gateways,omitzero"`
+}
+
+// Gateways specifies permitted Gateways.
+type Gateways struct {
+	// mode specifies the permitted Gateways. SameNamespace permits those in the
+	// namespace of the MeshedVirtualMachine. Listed also permits those in allowed. Any
+	// permits all, so that every user who can create MeshedVirtualMachines can
+	// route the requests of every Gateway for a host of the Gateway. Defaults to
+	// SameNamespace.
+	//
+	// +optional
+	Mode GatewayMode `json:"mode,omitempty"`
+
+	// allowed lists the Gateways of mode Listed as NAMESPACE/NAME, or NAMESPACE/* for all
+	// of a namespace. It must not be set for other modes.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=3
+	// +kubebuilder:validation:items:MaxLength=127
+	Allowed []string `json:"allowed,omitempty"`
+}
+
+// GatewayMode specifies permitted Gateways.
+//
+// +kubebuilder:validation:Enum=SameNamespace;Listed;Any
+type GatewayMode string
+
+const (
+	// GatewaysSameNamespace permits Gateways in the own namespace.
+	GatewaysSameNamespace GatewayMode = "SameNamespace"
+	// GatewaysListed also permits listed Gateways.
+	GatewaysListed GatewayMode = "Listed"
+	// GatewaysAny permits all Gateways.
+	GatewaysAny GatewayMode = "Any"
+)

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package meshedvirtualmachine
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"meshvm.io/meshvm/internal/cacheindex"
+	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/meshroutes"
+	"meshvm.io/meshvm/internal/validate"
+)
+
+// cluster returns the facts about the cluster on which the acceptance of a spec depends.
+func (r *Reconciler) cluster(ctx context.Context) validate.Cluster {
+	return validate.Cluster{
+		Resolvers: r.Resolvers, Domain: r.ClusterDomain, RootNamespace: r.RootNamespace, Gateways: r.Gateways,
+		IsService: func(namespace, name string) bool {
+			return r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, cacheindex.Object(children.ServiceKind), client.UnsafeDisableDeepCopy) == nil
+		},
+	}
+}
+
+// routing returns the DestinationRules and VirtualServices of the guest, in the order in
+// which they are applied.
+func (s *scope) routing() []*unstructured.Unstructured {
+	var out []*unstructured.Unstructured
+	for _, o := range s.children {
+		if k := o.GroupVersionKind(); k == children.DestinationRuleKind || k == children.VirtualServiceKind {
+			out = append(out, o)
+		}
+	}
+	slices.SortFunc(out, func(a, b *unstructured.Unstructured) int {
+		return cmp.Or(cmp.Compare(a.GetKind(), b.GetKind()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return out
+}
+
+// missingSubset returns a message if a route of the spec leads to a subset that the
+// DestinationRule does not have, because no live pod has the version.
+func (s *scope) missingSubset() string {
+	rule := s.child(children.DestinationRuleKind)
+	if rule == nil {
+		return ""
+	}
+	var names []string
+	subsets, _, _ := unstructured.NestedSlice(rule.Object, "spec", "subsets")
+	for _, subset := range subsets {
+		if m, ok := subset.(map[string]any); ok {
+			names = append(names, fmt.Sprint(m["name"]))
+		}
+	}
+	for _, d := range meshroutes.DestinationsOf(s.mvm) {
+		if subset := d.Destination.GetSubset(); subset != "" && meshroutes.IsOwn(s.mvm, s.mvm.ServiceFQDN(s.clusterDomain), d.Destination.GetHost()) && !slices.Contains(names, subset) {
+			return fmt.Sprintf("%s leads to subset %q, which no live pod of the guest has, so its requests fail: the subsets are %s; correct subset, or start a guest with this version", d.Field, subset, strings.Join(names, ", "))
+		}
+	}
+	return ""
+}
