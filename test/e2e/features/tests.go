@@ -22,6 +22,7 @@ var Tests = []suite.Test{
 	{Name: "Version", Run: version},
 	{Name: "Allow", Run: allow, OwnGuest: true},
 	{Name: "Limits", Run: limits, OwnGuest: true},
+	{Name: "Routes", Run: routes, OwnGuest: true},
 	{Name: "Privileges", Run: privileges, Local: "the node's /proc"},
 	{Name: "Packets", Run: packets},
 	{Name: "InjectedPod", Run: injectedPod},
