@@ -66,6 +66,7 @@ func start(path string) error {
 	logger := logzap.New(logzap.Level(p.level), logzap.UseDevMode(c.Logging.Format == configv1alpha1.LogText))
 	ctrl.SetLogger(logger)
 	klog.SetLogger(logger)
+	captureStandardLog(logger)
 	ctrl.Log.Info("Configuration loaded", "configuration", operatorconfig.Text(c))
 	limit, err := operatorconfig.MemoryLimit(os.Getenv)
 	if err != nil {

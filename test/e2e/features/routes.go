@@ -28,8 +28,8 @@ const routed = `[
 func routes(t *suite.T) {
 	ms := t.Machines("routes", suite.Machine{Name: "one"}, suite.Machine{Name: "two"})
 	ctx := t.Limit(8 * time.Minute)
-	edit := func(routes string) {
-		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"mesh":{"routes":`+routes+`}}}`))
+	edit := func(mesh string) {
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"mesh":`+mesh+`}}`))
 		t.NoError(ms.Patch(ctx, suite.Object("MeshedVirtualMachine", ms.Key("one")), patch))
 	}
 	get := func(args ...string) string {
@@ -39,7 +39,7 @@ func routes(t *suite.T) {
 		}
 		return out
 	}
-	edit(`{"http":` + routed + `}`)
+	edit(`{"routes":{"http":` + routed + `}}`)
 	t.Await(ctx, "a fault of the proxy", func() bool { return strings.Contains(get("get", "http://one/fault"), "fault filter abort") })
 	if out := get("get", "http://one/"); !strings.Contains(out, "one") {
 		t.Errorf("a request that no route of the spec matches: %s", out)
