@@ -118,6 +118,7 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		Resolvers:     o.ClusterResolvers,
 		RootNamespace: o.MeshRootNamespace,
 		Gateways:      o.Gateways,
+		Now:           o.Now,
 	}
 	if err := mvm.SetupWithManager(mgr, o.Workers); err != nil {
 		return err

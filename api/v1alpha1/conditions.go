@@ -7,7 +7,7 @@ package v1alpha1
 type ConditionType string
 
 // ConditionReason is the reason of a condition. The list of all reasons in
-// docs/conditions.md is generated from this file.
+// docs/conditions.md is generated from this file and podnatconfiguration_reasons.go.
 type ConditionReason string
 
 // Conditions of both kinds.
@@ -30,7 +30,7 @@ const (
 	// Possible reasons when True: Accepted.
 	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort,
 	// InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec, HostNotAllowed,
-	// GatewayNotAllowed, NotALauncherPod.
+	// GatewayNotAllowed, ServiceConflict, NotALauncherPod.
 	// When Unknown: Pending.
 	ConditionAccepted ConditionType = "Accepted"
 
@@ -158,6 +158,21 @@ const (
 	// OwnStartStrategy.
 	ConditionStartNotHeld ConditionType = "StartNotHeld"
 
+	// ConditionServiceShared is present and True only while several
+	// MeshedVirtualMachines share the Service. The message names them, the lead
+	// first, and the settings of this object that have no effect because the lead
+	// has other values. It does not affect Ready.
+	//
+	// Possible reasons when True: SeveralMembers.
+	ConditionServiceShared ConditionType = "ServiceShared"
+
+	// ConditionTrafficShifted is present and True only while the routes of a shared
+	// Service send traffic of a version that does not serve to other versions. It
+	// does not affect Ready.
+	//
+	// Possible reasons when True: VersionNotServing.
+	ConditionTrafficShifted ConditionType = "TrafficShifted"
+
 	// ConditionPaused is present while the annotation meshvm.io/paused is set. It
 	// is True while the annotation suspends reconciliation, and False while it
 	// has a value without effect, other than "false".
@@ -229,6 +244,16 @@ const (
 	// ReasonNameTooLong: the name exceeds the maximum length for live
 	// migration.
 	ReasonNameTooLong ConditionReason = "NameTooLong"
+	// ReasonServiceConflict: the spec contradicts another MeshedVirtualMachine with
+	// the same service.name: other ports, another data plane, another percentage of
+	// the same version, or percentages whose sum is 0 or above 100. The traffic
+	// percentages remain as they were.
+	ReasonServiceConflict ConditionReason = "ServiceConflict"
+	// ReasonSeveralMembers: several MeshedVirtualMachines have the same service.name.
+	ReasonSeveralMembers ConditionReason = "SeveralMembers"
+	// ReasonVersionNotServing: no guest of a version serves, or it has served for
+	// less than 30 seconds.
+	ReasonVersionNotServing ConditionReason = "VersionNotServing"
 	// ReasonTerminating: the object is being deleted. The message contains what
 	// the deletion waits for.
 	ReasonTerminating ConditionReason = "Terminating"
@@ -343,58 +368,4 @@ const (
 	// ReasonOwnStartStrategy: the start gate is Pause, but the spec sets a start
 	// strategy.
 	ReasonOwnStartStrategy ConditionReason = "OwnStartStrategy"
-)
-
-// Reasons of PodNATConfiguration.
-const (
-	// ReasonResolved: the pod and its sandbox were found.
-	ReasonResolved ConditionReason = "Resolved"
-	// ReasonNotALauncherPod: the pod is not a virt-launcher pod in this
-	// namespace.
-	ReasonNotALauncherPod ConditionReason = "NotALauncherPod"
-	// ReasonPodNotFound: no pod with this name and UID exists.
-	ReasonPodNotFound ConditionReason = "PodNotFound"
-	// ReasonSandboxNotReady: the pod does not have a network namespace or an
-	// address yet.
-	ReasonSandboxNotReady ConditionReason = "SandboxNotReady"
-	// ReasonNodeNotReady: the pod's node is not ready.
-	ReasonNodeNotReady ConditionReason = "NodeNotReady"
-	// ReasonProxyMissing: the pod was created without a mesh proxy.
-	ReasonProxyMissing ConditionReason = "ProxyMissing"
-	// ReasonAmbientNotEnrolled: istio-cni has not enrolled the pod in ambient
-	// mode. Enrollment happens while the pod starts. If it is missing after one
-	// minute, istio-cni is not installed or not in ambient mode, or the node
-	// does not run ztunnel.
-	ReasonAmbientNotEnrolled ConditionReason = "AmbientNotEnrolled"
-	// ReasonTargetGone: the node does not run a process of the pod.
-	ReasonTargetGone ConditionReason = "TargetGone"
-	// ReasonProgrammed: the rules that were read back from the kernel match the
-	// spec.
-	ReasonProgrammed ConditionReason = "Programmed"
-	// ReasonProgramming: a rule-writer Job is running.
-	ReasonProgramming ConditionReason = "Programming"
-	// ReasonWriteFailed: the rule-writer failed. The operator retries.
-	ReasonWriteFailed ConditionReason = "WriteFailed"
-	// ReasonReadBackMismatch: the rules that were read back differ from the
-	// rules that were written.
-	ReasonReadBackMismatch ConditionReason = "ReadBackMismatch"
-	// ReasonIdentityMismatch: the network namespace does not have any of the
-	// pod's addresses.
-	ReasonIdentityMismatch ConditionReason = "IdentityMismatch"
-	// ReasonKernelUnsupported: the node's kernel does not support the rules.
-	ReasonKernelUnsupported ConditionReason = "KernelUnsupported"
-	// ReasonRequestRejected: the rule-writer rejected the request.
-	ReasonRequestRejected ConditionReason = "RequestRejected"
-	// ReasonDrifted: an audit found the rules changed or missing, or the pod's
-	// start gate no longer detected them. The operator writes them again.
-	ReasonDrifted ConditionReason = "Drifted"
-	// ReasonSandboxRecreated: the pod has a new network namespace without
-	// rules. The operator writes them again.
-	ReasonSandboxRecreated ConditionReason = "SandboxRecreated"
-	// ReasonNodeRebooted: the pod's node was rebooted, which removes all rules.
-	// The operator writes them again.
-	ReasonNodeRebooted ConditionReason = "NodeRebooted"
-	// ReasonContended: another process keeps changing the rules. The operator
-	// suspends repairs until the window ends. See status.repairs.
-	ReasonContended ConditionReason = "Contended"
 )

@@ -189,10 +189,20 @@ func (p Port) IsMeshedTLS() bool {
 // DefaultClusterLocalDomain).
 const DefaultClusterDomain = "cluster.local"
 
+// ServiceName returns the name of the Service of the object, which other
+// MeshedVirtualMachines of the namespace can share. Defaults to the name of the object.
+func (m *MeshedVirtualMachine) ServiceName() string { return cmp.Or(m.Spec.Service.Name, m.Name) }
+
+// WhenUnreadyOrDefault returns what happens to the traffic of a version that does not
+// serve. Defaults to Shift.
+func (s ServiceSpec) WhenUnreadyOrDefault() WhenUnready {
+	return cmp.Or(s.WhenUnready, WhenUnreadyShift)
+}
+
 // ServiceFQDN returns the fully qualified DNS name of the Service of the object
 // in a cluster with the DNS domain. An empty domain means DefaultClusterDomain.
 func (m *MeshedVirtualMachine) ServiceFQDN(clusterDomain string) string {
-	return m.Name + "." + m.Namespace + ".svc." + cmp.Or(clusterDomain, DefaultClusterDomain)
+	return m.ServiceName() + "." + m.Namespace + ".svc." + cmp.Or(clusterDomain, DefaultClusterDomain)
 }
 
 // PausedByUser reports whether the annotation meshvm.io/paused suspends

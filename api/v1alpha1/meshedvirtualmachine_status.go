@@ -16,7 +16,8 @@ type MeshedVirtualMachineStatus struct {
 	// DependenciesAvailable, VirtualMachineReady, ServiceReady, MeshPolicyApplied,
 	// MeshPolicyEffective and NATProgrammed are always present. Reconciling,
 	// Stalled, Conflicted, RestartRequired, VirtualMachineAdjusted, StrayGuests and
-	// StartNotHeld are present only while they are True. Paused is True while the
+	// StartNotHeld, ServiceShared and TrafficShifted are present only while they are
+	// True. Paused is True while the
 	// annotation meshvm.io/paused suspends reconciliation, and False while the
 	// annotation has a value without effect. While the object is being deleted,
 	// Ready is False, and the other conditions that are always present are Unknown.
@@ -26,7 +27,7 @@ type MeshedVirtualMachineStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:MaxItems=24
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
 	// observedGeneration is the generation of the spec that the status
@@ -89,13 +90,90 @@ type MeshedVirtualMachineStatus struct {
 
 	// addresses are the addresses of the Service of the guest: its DNS name inside
 	// the cluster, followed by the addresses of its load balancer. They are empty
-	// while no Service exists that this object controls.
+	// while no Service exists that belongs to this object.
 	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Addresses []Address `json:"addresses,omitempty"`
+
+	// service reports the MeshedVirtualMachines and versions of a shared Service.
+	// It is present only while several MeshedVirtualMachines share the Service.
+	//
+	// +optional
+	Service SharedServiceStatus `json:"service,omitzero"`
+}
+
+// SharedServiceStatus reports the state of a Service that several
+// MeshedVirtualMachines share.
+type SharedServiceStatus struct {
+	// name is the name of the Service.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name,omitempty"`
+
+	// lead is the name of the MeshedVirtualMachine whose settings apply to the
+	// Service.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Lead string `json:"lead,omitempty"`
+
+	// members are the names of the MeshedVirtualMachines that share the Service, at
+	// most 64, the lead first and then the oldest.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	Members []string `json:"members,omitempty"`
+
+	// versions are the versions of the members, sorted by name, at most 64.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=version
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	Versions []ServiceVersionStatus `json:"versions,omitempty"`
+}
+
+// ServiceVersionStatus reports the state of a version of a shared Service.
+type ServiceVersionStatus struct {
+	// version is the version of the running guests, or of the spec if none runs.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Version string `json:"version,omitempty"`
+
+	// declaredPercent is the percentage of the traffic according to the specs.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	DeclaredPercent *int32 `json:"declaredPercent,omitempty"`
+
+	// effectivePercent is the percentage in the routes. It differs from
+	// declaredPercent while traffic is shifted away from a version that does not
+	// serve.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	EffectivePercent *int32 `json:"effectivePercent,omitempty"`
+
+	// serving reports whether a guest of the version serves: its rules are
+	// verified, and its pod is ready and selected by the Service.
+	//
+	// +required
+	Serving *bool `json:"serving,omitempty"` //nolint:kubeapilinter // An observation with two values.
 }
 
 // AddressType is the type of an address, as in Gateway API.

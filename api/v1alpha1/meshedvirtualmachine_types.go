@@ -244,6 +244,7 @@ type MTLSSpec struct {
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 47",message="metadata.name must be at most 47 characters: KubeVirt cannot live-migrate a virtual machine with a longer name"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",message="metadata.name must be a DNS label that starts with a letter, because it also names the Service"
+// +kubebuilder:validation:XValidation:rule="(has(self.spec.service) && has(self.spec.service.name) ? self.spec.service.name : self.metadata.name) == (has(oldSelf.spec.service) && has(oldSelf.spec.service.name) ? oldSelf.spec.service.name : oldSelf.metadata.name)",message="service.name is immutable: create another MeshedVirtualMachine to use another Service"
 type MeshedVirtualMachine struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard object metadata.

@@ -25,11 +25,53 @@ const (
 // ServiceSpec configures the Service of the guest. Its fields have the names and
 // the meaning of the fields of a Service.
 //
+// Several MeshedVirtualMachines of a namespace share a Service if they have the same
+// service.name. The lead is the one with the name of the Service, or the oldest if none
+// has this name. The fields name, trafficPercent and whenUnready apply to each of them.
+// All other fields are taken from the lead.
+//
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.trafficPercent) || !has(self.type) || self.type != 'Headless'",message="trafficPercent has no effect on a headless Service, whose clients choose a pod by DNS: omit it, or set another type"
 // +kubebuilder:validation:XValidation:rule="!has(self.externalTrafficPolicy) || (has(self.type) && self.type in ['NodePort', 'LoadBalancer'])",message="externalTrafficPolicy applies only to type NodePort or LoadBalancer: omit it, or set type"
 // +kubebuilder:validation:XValidation:rule="(!has(self.loadBalancerClass) && !has(self.loadBalancerSourceRanges)) || (has(self.type) && self.type == 'LoadBalancer')",message="loadBalancerClass and loadBalancerSourceRanges apply only to type LoadBalancer: omit them, or set type"
 // +kubebuilder:validation:XValidation:rule="!(has(self.type) && self.type == 'LoadBalancer' && has(oldSelf.type) && oldSelf.type == 'LoadBalancer') || (has(self.loadBalancerClass) == has(oldSelf.loadBalancerClass) && (!has(self.loadBalancerClass) || self.loadBalancerClass == oldSelf.loadBalancerClass))",message="loadBalancerClass of a Service of type LoadBalancer is immutable: set another type first, or create another MeshedVirtualMachine"
 type ServiceSpec struct {
+	// name is the name of the Service. MeshedVirtualMachines of a namespace with the
+	// same name share one Service, for example two versions of an application.
+	// Their ports must be identical in name, port, targetPort, protocol,
+	// appProtocol and via, and they must have the same data plane. It is immutable.
+	// Defaults to the name of the MeshedVirtualMachine.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=47
+	// +kubebuilder:validation:Pattern=`^[a-z]([-a-z0-9]*[a-z0-9])?$`
+	Name string `json:"name,omitempty"`
+
+	// trafficPercent is the percentage of requests and TCP connections that clients
+	// with a mesh proxy send to the version of this MeshedVirtualMachine, of all
+	// versions of a shared Service. MeshedVirtualMachines with the same version must
+	// not have different percentages. Versions without a percentage share the rest by
+	// the number of their MeshedVirtualMachines. If every version has a percentage and
+	// their sum is below 100, they are scaled to 100. A sum above 100, and 0 for every
+	// version, are rejected. It does not apply to ports with TLS of the application,
+	// ports via Direct, clients without a mesh proxy, and ztunnel, which distribute
+	// connections by the number of pods.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=100
+	TrafficPercent *int32 `json:"trafficPercent,omitempty"`
+
+	// whenUnready specifies what happens to the traffic of this version while none
+	// of its guests serves. Shift moves it to the versions that serve, in proportion to their percentages,
+	// immediately, and moves it back when the version has served for 30 seconds. Keep does
+	// not move it, so its requests fail. Defaults to Shift.
+	//
+	// +optional
+	// +default="Shift"
+	WhenUnready WhenUnready `json:"whenUnready,omitempty"`
+
 	// type is the type of the Service, or Headless for a Service without a
 	// cluster IP, whose TCP ports have no route and which has no subset. It cannot be changed to or from Headless. Defaults to
 	// ClusterIP.
@@ -117,6 +159,18 @@ type ServiceSpec struct {
 	// +optional
 	PublishNotReadyAddresses *bool `json:"publishNotReadyAddresses,omitempty"` //nolint:kubeapilinter // The field has the type of the field of a Service.
 }
+
+// WhenUnready specifies what happens to the traffic of a version that does not serve.
+//
+// +kubebuilder:validation:Enum=Shift;Keep
+type WhenUnready string
+
+const (
+	// WhenUnreadyShift moves the traffic to the versions that serve.
+	WhenUnreadyShift WhenUnready = "Shift"
+	// WhenUnreadyKeep does not move the traffic.
+	WhenUnreadyKeep WhenUnready = "Keep"
+)
 
 // ServiceIPFamilyPolicy has the same values as ipFamilyPolicy of a Service.
 //

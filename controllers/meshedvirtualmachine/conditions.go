@@ -240,6 +240,9 @@ func (s *scope) failureMessage(k children.Kind, err error) string {
 }
 
 func (s *scope) childKey(k children.Kind) apply.Key {
+	if children.IsOfService(k.GroupKind()) {
+		return apply.Key{Kind: k.GroupKind(), Name: s.mvm.ServiceName()}
+	}
 	return apply.Key{Kind: k.GroupKind(), Name: s.mvm.Name}
 }
 

@@ -55,6 +55,7 @@ func (s *scope) writeDeletion() {
 	st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
 	st.Ports = s.ports()
 	st.Pods, st.OmittedPods = nil, 0
+	st.Service = v1alpha1.SharedServiceStatus{}
 	st.RelatedObjects, st.OmittedRelatedObjects = atMost(maxRelatedObjects, s.relatedObjects())
 	st.Addresses, _ = atMost(maxAddresses, s.addresses())
 }

@@ -13,6 +13,7 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -35,7 +36,7 @@ func (r *Reconciler) gatherMesh(ctx context.Context, s *scope) error {
 		return err
 	}
 	both := slices.Compact([]string{s.mvm.Namespace, r.RootNamespace})
-	service := []string{cacheindex.EveryGuest, s.mvm.Name}
+	service := []string{cacheindex.EveryGuest, s.mvm.ServiceName()}
 	workloads := s.workloads()
 	var err error
 	if s.policies, err = listAs[securityv1.PeerAuthentication](ctx, r.Client, children.PeerAuthenticationKind, cacheindex.Selector, workloads, both...); err != nil {
@@ -82,13 +83,13 @@ func (r *Reconciler) gatherControlPlane(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// serviceChanged maps a Service to the MeshedVirtualMachine of its name, and the Services
+// serviceChanged maps a Service to its MeshedVirtualMachines, and the Services
 // of istiod in the root namespace to all.
 func (r *Reconciler) serviceChanged(ctx context.Context, o client.Object) []reconcile.Request {
 	if o.GetNamespace() == r.RootNamespace && o.GetLabels()["app"] == istiod["app"] {
 		return r.all(ctx, o)
 	}
-	return r.sameName(ctx, o)
+	return r.members(ctx, o.GetNamespace(), o.GetName())
 }
 
 // listAs lists the objects of a kind in the namespaces that have one of the keys in an
@@ -176,14 +177,19 @@ func (s *scope) childrenOf(kind schema.GroupKind) []*unstructured.Unstructured {
 }
 
 // child is the child of a kind whose children have the name of the
-// MeshedVirtualMachine, nil if it does not exist or could not be applied.
+// MeshedVirtualMachine or of its Service, nil if it does not exist or could not be applied.
 func (s *scope) child(kind schema.GroupVersionKind) *unstructured.Unstructured {
-	return s.children[apply.Key{Kind: kind.GroupKind(), Name: s.mvm.Name}]
+	return s.children[s.childKey(children.Kind{GroupVersionKind: kind})]
 }
 
 // isChild reports whether an object of Istio has the name of the operator's.
 func (s *scope) isChild(o client.Object) bool {
-	return o.GetName() == s.mvm.Name && o.GetNamespace() == s.mvm.Namespace
+	name := s.mvm.Name
+	switch o.(type) {
+	case *networkingv1.VirtualService, *networkingv1.DestinationRule:
+		name = s.mvm.ServiceName()
+	}
+	return o.GetName() == name && o.GetNamespace() == s.mvm.Namespace
 }
 
 // policyChanged maps a policy to the MeshedVirtualMachines to whose pods it can apply:
@@ -212,7 +218,7 @@ func (r *Reconciler) policyChanged(ctx context.Context, o client.Object) []recon
 }
 
 // hostsChanged maps a VirtualService or DestinationRule to the MeshedVirtualMachines
-// whose Service has one of its hosts, and to the MeshedVirtualMachine of its name.
+// whose Service has one of its hosts, and to those of the Service of its name.
 func (r *Reconciler) hostsChanged(ctx context.Context, o client.Object) []reconcile.Request {
 	u, ok := o.(*unstructured.Unstructured)
 	if !ok {
@@ -223,18 +229,20 @@ func (r *Reconciler) hostsChanged(ctx context.Context, o client.Object) []reconc
 		hosts = append(hosts, host)
 	}
 	ofName := children.GuestOf(o.GetName())
-	candidates := []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: ofName}}}
-	for _, guest := range cacheindex.Guests(o) {
-		if guest == cacheindex.EveryGuest {
-			candidates = r.inNamespace(ctx, o.GetNamespace())
-			break
-		}
-		candidates = append(candidates, reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: guest}})
+	services := append(cacheindex.Guests(o), ofName)
+	if slices.Contains(services, cacheindex.EveryGuest) {
+		return r.ofServices(ctx, o.GetNamespace(), func(mvm *v1alpha1.MeshedVirtualMachine) bool {
+			fqdn := mvm.ServiceFQDN(r.ClusterDomain)
+			return mvm.ServiceName() == ofName || slices.ContainsFunc(hosts, func(h string) bool { return meshpolicy.Covers(h, fqdn) })
+		})
 	}
-	return slices.DeleteFunc(candidates, func(q reconcile.Request) bool {
-		mvm := v1alpha1.MeshedVirtualMachine{}
-		mvm.Name, mvm.Namespace = q.Name, q.Namespace
-		fqdn := mvm.ServiceFQDN(r.ClusterDomain)
-		return q.Name != ofName && !slices.ContainsFunc(hosts, func(h string) bool { return meshpolicy.Covers(h, fqdn) }) || !r.exists(ctx, q.NamespacedName)
-	})
+	slices.Sort(services)
+	var requests []reconcile.Request
+	for _, service := range slices.Compact(services) {
+		fqdn := (&v1alpha1.MeshedVirtualMachine{ObjectMeta: metav1.ObjectMeta{Namespace: o.GetNamespace(), Name: service}}).ServiceFQDN(r.ClusterDomain)
+		if service == ofName || slices.ContainsFunc(hosts, func(h string) bool { return meshpolicy.Covers(h, fqdn) }) {
+			requests = append(requests, r.members(ctx, o.GetNamespace(), service)...)
+		}
+	}
+	return requests
 }

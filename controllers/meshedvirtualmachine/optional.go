@@ -29,6 +29,8 @@ var optionalConditions = []optionalCondition{
 	{v1alpha1.ConditionRestartRequired, (*scope).guestKnown, true, (*scope).restart},
 	{v1alpha1.ConditionVirtualMachineAdjusted, (*scope).childrenKnown, true, (*scope).adjusted},
 	{v1alpha1.ConditionStrayGuests, (*scope).straysKnown, true, (*scope).strayGuests},
+	{v1alpha1.ConditionServiceShared, (*scope).membersKnown, true, (*scope).serviceShared},
+	{v1alpha1.ConditionTrafficShifted, (*scope).membersKnown, true, (*scope).trafficShifted},
 	{v1alpha1.ConditionStartNotHeld, func(s *scope) bool { return s.podsKnown }, true, (*scope).startNotHeld},
 }
 
@@ -58,6 +60,8 @@ func (s *scope) conflictsKnown() bool { return s.failures != nil && s.invalid ==
 func (s *scope) childrenKnown() bool { return s.children != nil }
 
 func (s *scope) guestKnown() bool { return s.podsKnown && s.children != nil }
+
+func (s *scope) membersKnown() bool { return s.serviceKnown }
 
 func (s *scope) straysKnown() bool { return s.strays != nil }
 

@@ -67,7 +67,10 @@ func (r *Reconciler) gatherOptional(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// prunable returns the prunable kinds that the operator can read.
+// prunable returns the prunable kinds that the operator can read. Only the lead of a Service
+// deletes the objects of the Service.
 func (s *scope) prunable() []schema.GroupVersionKind {
-	return slices.DeleteFunc(children.Prunable(), func(k schema.GroupVersionKind) bool { return s.unavailable[k.GroupKind()] != nil })
+	return slices.DeleteFunc(children.Prunable(), func(k schema.GroupVersionKind) bool {
+		return s.unavailable[k.GroupKind()] != nil || !s.leads() && children.IsOfService(k.GroupKind())
+	})
 }

@@ -75,6 +75,9 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	if err := errors.Join(r.gatherGuest(ctx, s), r.gatherMesh(ctx, s), r.gatherStrays(ctx, s)); err != nil {
 		return err
 	}
+	if err := r.gatherService(ctx, s); err != nil {
+		return err
+	}
 	if s.invalid != nil {
 		err = r.keepLastAccepted(ctx, s)
 	} else {
@@ -184,7 +187,8 @@ func isPolicyOrService(kind schema.GroupKind) bool {
 	return kind != children.VirtualMachineKind.GroupKind() && kind != children.PodNATConfigurationKind.GroupKind()
 }
 
-// applierFor selects how an object is applied. A guest must not start before its
+// applierFor selects how an object is applied. Only the lead of a Service writes the objects
+// of the Service, and the other members compare them. A guest must not start before its
 // policy is in place: the VirtualMachine, and the objects after it, are only
 // compared when an earlier object failed and no guest exists yet.
 func (r *Reconciler) applierFor(s *scope, key apply.Key) applyFunc {
@@ -193,6 +197,12 @@ func (r *Reconciler) applierFor(s *scope, key apply.Key) applyFunc {
 	}
 	applier := r.Applier
 	applier.Merge = s.mergeLists
+	if children.IsOfService(key.Kind) {
+		if !s.leads() {
+			return s.compareOnly(applier)
+		}
+		applier.Members = s.otherMembers()
+	}
 	if s.paused || s.vmBlocked {
 		return applier.Check
 	}
@@ -207,7 +217,7 @@ func (r *Reconciler) prune(ctx context.Context, s *scope, keep map[apply.Key]boo
 // its kind.
 func (s *scope) named(o *unstructured.Unstructured) bool {
 	if kind := o.GroupVersionKind().GroupKind(); kind != children.PodNATConfigurationKind.GroupKind() {
-		return children.Named(kind, o.GetName(), s.mvm.Name)
+		return children.Named(kind, o.GetName(), s.mvm)
 	}
 	uid, _, _ := unstructured.NestedString(o.Object, "spec", "pod", "uid")
 	return o.GetName() == children.PodNATConfigurationName(s.mvm.Name, types.UID(uid))
@@ -224,7 +234,7 @@ func (s *scope) liveRules() map[apply.Key]bool {
 }
 
 func (r *Reconciler) input(s *scope) children.Input {
-	return children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate, ClusterDomain: r.ClusterDomain}
+	return children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate, ClusterDomain: r.ClusterDomain, Service: s.sharedState()}
 }
 
 // keepLastAccepted applies the rules of the last accepted spec to pods that
@@ -267,6 +277,9 @@ func (r *Reconciler) keepLastAccepted(ctx context.Context, s *scope) error {
 // followVersions applies the subsets and routes of the last accepted spec with the
 // versions of the live pods.
 func (r *Reconciler) followVersions(ctx context.Context, s *scope) error {
+	if !s.leads() {
+		return nil
+	}
 	for _, live := range s.routing() {
 		o, err := children.FollowVersions(r.input(s), live)
 		if err != nil {
@@ -276,7 +289,9 @@ func (r *Reconciler) followVersions(ctx context.Context, s *scope) error {
 			continue
 		}
 		key := apply.KeyOf(o)
-		if live, err = r.Applier.Apply(ctx, o, s.mvm); err != nil {
+		applier := r.Applier
+		applier.Members = s.otherMembers()
+		if live, err = applier.Apply(ctx, o, s.mvm); err != nil {
 			s.failures[key] = err
 			continue
 		}
@@ -308,5 +323,6 @@ func resultFor(s *scope, err error) (ctrl.Result, error) {
 	if err := errors.Join(errs...); err != nil {
 		return ctrl.Result{}, err
 	}
+	result.RequeueAfter = s.recheck(result.RequeueAfter)
 	return result, nil
 }

@@ -23,6 +23,9 @@ func (s *scope) restartRequired() string {
 	if message := s.otherVersion(); message != "" {
 		reasons = append(reasons, message)
 	}
+	if message := s.notSelected(); message != "" {
+		reasons = append(reasons, message)
+	}
 	for i := range s.pods {
 		if d := s.templateDifferences(&s.pods[i]); len(d) > 0 {
 			reasons = append(reasons, fmt.Sprintf("pod %s was started before changes that take effect at the next start: %s; restart the guest", s.pods[i].Name, strings.Join(d, ", ")))

@@ -57,8 +57,8 @@ func (s *scope) missingSubset() string {
 			names = append(names, fmt.Sprint(m["name"]))
 		}
 	}
-	for _, d := range meshroutes.DestinationsOf(s.mvm) {
-		if subset := d.Destination.GetSubset(); subset != "" && meshroutes.IsOwn(s.mvm, s.mvm.ServiceFQDN(s.clusterDomain), d.Destination.GetHost()) && !slices.Contains(names, subset) {
+	for _, d := range meshroutes.DestinationsOf(s.lead()) {
+		if subset := d.Destination.GetSubset(); subset != "" && meshroutes.IsOwn(s.lead(), s.mvm.ServiceFQDN(s.clusterDomain), d.Destination.GetHost()) && !slices.Contains(names, subset) {
 			return fmt.Sprintf("%s leads to subset %q, which no live pod of the guest has, so its requests fail: the subsets are %s; correct subset, or start a guest with this version", d.Field, subset, strings.Join(names, ", "))
 		}
 	}

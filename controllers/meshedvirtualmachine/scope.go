@@ -5,6 +5,7 @@ package meshedvirtualmachine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -24,6 +25,7 @@ import (
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/meshservice"
 	"meshvm.io/meshvm/internal/sharedlists"
 	"meshvm.io/meshvm/internal/validate"
 )
@@ -69,6 +71,13 @@ type scope struct {
 	strays []*unstructured.Unstructured
 	// nats are the PodNATConfigurations by pod UID. They are nil until they were read.
 	nats map[types.UID]v1alpha1.PodNATConfiguration
+
+	// service is the Service with all of its members. It is valid when serviceKnown is
+	// set.
+	service      meshservice.Service
+	serviceKnown bool
+	// selectedStrays is set if the Service selects a pod of a stray.
+	selectedStrays bool
 
 	// children are the objects as found or written, and failures the errors of
 	// those that could not be applied.
@@ -181,7 +190,7 @@ func (s *scope) hasPod(c *v1alpha1.PodNATConfiguration) bool {
 func (r *Reconciler) listChildren(ctx context.Context, s *scope) error {
 	owned, err := r.owned(ctx, s)
 	s.children = owned
-	return err
+	return errors.Join(err, r.sharedObjects(ctx, s, owned))
 }
 
 // owned returns the objects of all kinds of children that the MeshedVirtualMachine

@@ -8,6 +8,7 @@ package meshedvirtualmachine
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -53,6 +54,8 @@ type Reconciler struct {
 	Gateways configv1alpha1.Gateways
 	// Unpauser unpauses guests that were started paused.
 	Unpauser Unpauser
+	// Now returns the current time. Defaults to time.Now.
+	Now func() time.Time
 
 	upstream *upstream
 }
@@ -81,9 +84,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	c, err := ctrl.NewControllerManagedBy(mgr).
 		Named("meshedvirtualmachine").
 		For(&v1alpha1.MeshedVirtualMachine{}).
+		Watches(&v1alpha1.MeshedVirtualMachine{}, handler.EnqueueRequestsFromMapFunc(r.peersOf), builder.WithPredicates(peersChange())).
 		Watches(&v1alpha1.PodNATConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.ofConfiguration)).
 		Watches(service, handler.EnqueueRequestsFromMapFunc(r.serviceChanged)).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(ofPod)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(r.podChanged)).
 		WatchesMetadata(crd, handler.EnqueueRequestsFromMapFunc(r.all), builder.WithPredicates(predicate.NewPredicateFuncs(isUpstreamCRD))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers, NewQueue: fairqueue.New}).
 		Build(r)
@@ -133,7 +137,12 @@ func (r *Reconciler) ofConfiguration(ctx context.Context, o client.Object) []rec
 	for _, name := range names {
 		out = append(out, reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}})
 	}
-	return out
+	return r.withPeers(ctx, out)
+}
+
+// podChanged maps a virt-launcher pod to the MeshedVirtualMachines of its Service.
+func (r *Reconciler) podChanged(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.withPeers(ctx, ofPod(ctx, o))
 }
 
 // ofPod maps a virt-launcher pod to its MeshedVirtualMachine.

@@ -181,14 +181,14 @@ func (s *scope) shadowedRoute() string {
 	if s.child(children.VirtualServiceKind) == nil || i < 0 {
 		return ""
 	}
-	fqdn := s.mvm.ServiceFQDN(s.clusterDomain)
-	for _, p := range s.mvm.Spec.Ports {
-		if !s.mvm.Spec.HasRoute(p) {
+	fqdn, lead := s.mvm.ServiceFQDN(s.clusterDomain), s.lead()
+	for _, p := range lead.Spec.Ports {
+		if !lead.Spec.HasRoute(p) {
 			continue
 		}
 		if vs := meshpolicy.RouteBefore(s.routes[i], s.routes, fqdn, p); vs != nil {
 			precedence := "has precedence over the operator's"
-			if len(vs.Spec.GetExportTo()) == 0 || len(s.mvm.Spec.Mesh.ExportTo) == 0 {
+			if len(vs.Spec.GetExportTo()) == 0 || len(lead.Spec.Mesh.ExportTo) == 0 {
 				precedence += ", depending on Istio's defaultVirtualServiceExportTo,"
 			}
 			return fmt.Sprintf("VirtualService %s/%s %s and has a route for port %q of host %s, so Istio applies it to clients in this namespace instead of the route of the spec: delete it, or remove the host or the port from it",
@@ -199,9 +199,10 @@ func (s *scope) shadowedRoute() string {
 }
 
 // shadowedRule returns a message if another DestinationRule changes the traffic policy
-// or the subset that the operator declares for clients of the namespace.
+// or a subset that the operator declares for clients of the namespace.
 func (s *scope) shadowedRule() string {
-	if s.child(children.DestinationRuleKind) == nil || !meshpolicy.Visible(s.mvm.Spec.Mesh.ExportTo, s.mvm.Namespace) {
+	lead := s.lead()
+	if s.child(children.DestinationRuleKind) == nil || !meshpolicy.Visible(lead.Spec.Mesh.ExportTo, s.mvm.Namespace) {
 		return ""
 	}
 	fqdn := s.mvm.ServiceFQDN(s.clusterDomain)
@@ -213,24 +214,24 @@ func (s *scope) shadowedRule() string {
 	message := func(r *networkingv1.DestinationRule, effect string) string {
 		return fmt.Sprintf("DestinationRule %s/%s for host %s has precedence over the operator's for clients in this namespace: %s; %s", r.Namespace, r.Name, fqdn, effect, wayOut)
 	}
-	version := children.VersionsOf(s.mvm, s.pods).Routed
-	subset := d.Subsets[version]
-	if s.child(children.VirtualServiceKind) != nil && !s.mvm.Spec.IsHeadless() && version != "" {
-		switch {
-		case subset == nil:
-			return message(d.First, fmt.Sprintf("its exportTo differs, so that Istio does not merge it, and it does not define subset %q, so requests fail", version))
-		case !s.isChild(subset) && !meshpolicy.SameSubset(subset, version, map[string]string{v1alpha1.LabelVersion: version}):
-			return message(subset, fmt.Sprintf("its subset %q applies instead of the operator's", version))
+	if s.child(children.VirtualServiceKind) != nil {
+		for _, version := range children.Routed(s.state()) {
+			switch subset := d.Subsets[version]; {
+			case subset == nil:
+				return message(d.First, fmt.Sprintf("its exportTo differs, so that Istio does not merge it, and it does not define subset %q, so requests fail", version))
+			case !s.isChild(subset) && !meshpolicy.SameSubset(subset, version, map[string]string{v1alpha1.LabelVersion: version}):
+				return message(subset, fmt.Sprintf("its subset %q applies instead of the operator's", version))
+			}
 		}
 	}
 	applied := d.TrafficPolicy
-	if s.mvm.Spec.Mesh.TrafficPolicy != nil && (applied == nil || !s.isChild(applied)) {
+	if lead.Spec.Mesh.TrafficPolicy != nil && (applied == nil || !s.isChild(applied)) {
 		return message(cmp.Or(applied, d.First), "spec.mesh.trafficPolicy does not apply")
 	}
 	if applied == nil || s.isChild(applied) {
 		return ""
 	}
-	for _, p := range s.mvm.Spec.Ports {
+	for _, p := range lead.Spec.Ports {
 		if p.IsMeshed() && meshpolicy.ReplacesMutualTLS(applied.Spec.GetTrafficPolicy(), p.Port) {
 			return message(applied, fmt.Sprintf("its TLS settings replace Istio's mutual TLS on port %q", p.Name))
 		}

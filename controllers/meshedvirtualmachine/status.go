@@ -37,6 +37,9 @@ func (s *scope) writeStatus() {
 	if s.podsKnown {
 		st.Pods, st.OmittedPods = atMost(maxPodStatuses, s.podStatuses())
 	}
+	if s.serviceKnown {
+		st.Service = s.sharedService()
+	}
 	if s.children != nil {
 		st.RelatedObjects, st.OmittedRelatedObjects = atMost(maxRelatedObjects, s.relatedObjects())
 		st.Addresses, _ = atMost(maxAddresses, s.addresses())
@@ -94,10 +97,10 @@ func (s *scope) ports() []v1alpha1.PortStatus {
 }
 
 // addresses returns the addresses of the Service, none if it does not exist or has
-// another controller: the DNS name would lead to another workload.
+// another owner: the DNS name would lead to another workload.
 func (s *scope) addresses() []v1alpha1.Address {
 	service := s.child(children.ServiceKind)
-	if service == nil || !metav1.IsControlledBy(service, s.mvm) {
+	if service == nil || !s.hasOwner(service) {
 		return nil
 	}
 	out := []v1alpha1.Address{{Type: v1alpha1.AddressTypeHostname, Value: s.mvm.ServiceFQDN(s.clusterDomain)}}
@@ -145,7 +148,7 @@ func (s *scope) podStatuses() []v1alpha1.PodStatus {
 func (s *scope) relatedObjects() []v1alpha1.RelatedObject {
 	out := make([]v1alpha1.RelatedObject, 0, len(s.children))
 	for _, o := range s.children {
-		if !metav1.IsControlledBy(o, s.mvm) {
+		if !s.hasOwner(o) {
 			continue
 		}
 		key := apply.KeyOf(o)

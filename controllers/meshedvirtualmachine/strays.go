@@ -12,10 +12,12 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/conditions"
 )
 
@@ -25,7 +27,7 @@ const maxStrays = 5
 // vmiChanged maps a VirtualMachineInstance to the MeshedVirtualMachine of its name, and
 // to the one that its label names.
 func (r *Reconciler) vmiChanged(ctx context.Context, o client.Object) []reconcile.Request {
-	requests := r.sameName(ctx, o)
+	requests := r.withPeers(ctx, r.sameName(ctx, o))
 	labeled := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]}
 	if labeled.Name != "" && labeled.Name != o.GetName() {
 		requests = append(requests, reconcile.Request{NamespacedName: labeled})
@@ -52,6 +54,24 @@ func (r *Reconciler) gatherStrays(ctx context.Context, s *scope) error {
 	return nil
 }
 
+// gatherSelectedStrays determines whether the Service selects a pod of a stray. The selector
+// of a Service with several members does not contain the name of an instance, and the
+// webhook removes the label of the Service only from pods that request a start gate.
+func (r *Reconciler) gatherSelectedStrays(ctx context.Context, s *scope) error {
+	if !s.shares() || !s.service.SelectsAll() {
+		return nil
+	}
+	for _, vmi := range s.strays {
+		var pods corev1.PodList
+		created := cacheindex.Labels(map[string]string{kubevirtv1.CreatedByLabel: string(vmi.GetUID())})
+		if err := r.Client.List(ctx, &pods, client.InNamespace(s.mvm.Namespace), created, client.UnsafeDisableDeepCopy); err != nil {
+			return fmt.Errorf("list pods of VirtualMachineInstance %s: %w", vmi.GetName(), err)
+		}
+		s.selectedStrays = s.selectedStrays || slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return p.Labels[v1alpha1.LabelService] == s.service.Name })
+	}
+	return nil
+}
+
 // strayGuests returns the condition about strays, and whether any exist.
 func (s *scope) strayGuests() (conditions.Condition, bool) {
 	var names []string
@@ -62,8 +82,12 @@ func (s *scope) strayGuests() (conditions.Condition, bool) {
 		}
 		names = append(names, strayName(vmi))
 	}
+	selected := "they are not in its Service and get no rules"
+	if s.selectedStrays {
+		selected = "the shared Service selects at least one of them, so it receives traffic without rules"
+	}
 	message := "VirtualMachineInstances that this MeshedVirtualMachine does not control have its label, for example clones: " + strings.Join(names, ", ") +
-		"; they are not in its Service and get no rules; remove the labels meshvm.io/*, and " + v1alpha1.LabelManagedBy +
+		"; " + selected + "; remove the labels meshvm.io/*, and " + v1alpha1.LabelManagedBy +
 		" if its value is meshvm, from their VirtualMachines and templates and restart them, or create a MeshedVirtualMachine for each"
 	return conditions.True(v1alpha1.ConditionStrayGuests, v1alpha1.ReasonCopiedLabels, message), len(names) > 0
 }

@@ -23,16 +23,23 @@ type group struct {
 	constants []constant
 }
 
-// conditions returns the Markdown tables of the condition types and reasons in a
-// Go file. It fails if a reason is not listed by any condition, or if a type or a
+// conditionSources are the files with the condition types and reasons.
+var conditionSources = []string{"api/v1alpha1/conditions.go", "api/v1alpha1/podnatconfiguration_reasons.go"}
+
+// conditions returns the Markdown tables of the condition types and reasons in
+// Go files. It fails if a reason is not listed by any condition, or if a type or a
 // reason does not have a comment.
-func conditions(file string) (string, error) {
-	groups, err := parseConstants(file)
-	if err != nil {
-		return "", err
+func conditions(files ...string) (string, error) {
+	var groups []group
+	for _, file := range files {
+		more, err := parseConstants(file)
+		if err != nil {
+			return "", err
+		}
+		groups = append(groups, more...)
 	}
 	if err := checkReasons(groups); err != nil {
-		return "", fmt.Errorf("%s: %w", file, err)
+		return "", fmt.Errorf("%s: %w", strings.Join(files, ", "), err)
 	}
 	var b strings.Builder
 	b.WriteString("# Conditions and reasons\n\n")

@@ -2,7 +2,7 @@
 
 // Command docgen writes the parts of docs/ that are generated from the API:
 //
-//   - docs/conditions.md from the comments in api/v1alpha1/conditions.go;
+//   - docs/conditions.md from the comments in conditionSources;
 //   - docs/api/KIND.md from the CRDs in config/crd/bases;
 //   - docs/api/operatorconfiguration.md from the comments of its types.
 //
@@ -31,7 +31,7 @@ func main() {
 }
 
 func run() error {
-	text, err := conditions("api/v1alpha1/conditions.go")
+	text, err := conditions(conditionSources...)
 	if err != nil {
 		return err
 	}

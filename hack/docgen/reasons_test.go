@@ -13,20 +13,29 @@ import (
 	"testing"
 )
 
-const source = "api/v1alpha1/conditions.go"
+// sources returns the paths of conditionSources in this test.
+func sources() []string {
+	var out []string
+	for _, file := range conditionSources {
+		out = append(out, filepath.Join("..", "..", file))
+	}
+	return out
+}
 
 // constantsOf returns the constants of a type in the source, by value.
 func constantsOf(t *testing.T, typ string) map[string]constant {
 	t.Helper()
-	groups, err := parseConstants(filepath.Join("..", "..", source))
-	if err != nil {
-		t.Fatal(err)
-	}
 	out := map[string]constant{}
-	for _, g := range groups {
-		for _, c := range g.constants {
-			if c.typ == typ {
-				out[c.value] = c
+	for _, file := range sources() {
+		groups, err := parseConstants(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range groups {
+			for _, c := range g.constants {
+				if c.typ == typ {
+					out[c.value] = c
+				}
 			}
 		}
 	}
@@ -35,7 +44,7 @@ func constantsOf(t *testing.T, typ string) map[string]constant {
 
 // TestEveryReasonIsListed runs the check of "make manifests".
 func TestEveryReasonIsListed(t *testing.T) {
-	if _, err := conditions(filepath.Join("..", "..", source)); err != nil {
+	if _, err := conditions(sources()...); err != nil {
 		t.Error(err)
 	}
 }
@@ -66,7 +75,7 @@ func TestEveryReasonIsReturned(t *testing.T) {
 	}
 	for value := range constantsOf(t, "ConditionReason") {
 		if !used["Reason"+value] {
-			t.Errorf("no code returns the reason %s: return it, or remove it from %s", value, source)
+			t.Errorf("no code returns the reason %s: return it, or remove it from %s", value, conditionSources)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -55,6 +56,37 @@ func IsForeign(live, owner metav1.Object) bool {
 	}
 	ref := metav1.GetControllerOf(live)
 	return ref == nil || !isEarlierOwner(ref, owner)
+}
+
+// ofMembers reports whether the object belongs to the members of the owner's Service, so
+// that the owner takes it over: another member controls it, or an owner reference names a
+// member and its controller, the earlier lead, is not a member any more, or it has lost its
+// owner references, as after a restore, and its labels name a member and the Service. Every
+// owner must be a MeshedVirtualMachine, and the label of the Service must not name another
+// one. Without the control of a member, the object must also have the label of the operator:
+// a user can set an owner reference to a MeshedVirtualMachine on another object.
+func (a Applier) ofMembers(live, owner metav1.Object) bool {
+	labels := live.GetLabels()
+	name, _, _ := strings.Cut(live.GetName(), ".") // It can have a part (package children).
+	if service := labels[v1alpha1.LabelService]; a.Members == nil || service != "" && service != name {
+		return false
+	}
+	member, named := map[types.UID]bool{}, false
+	for _, m := range append([]metav1.Object{owner}, a.Members...) {
+		member[m.GetUID()] = true
+		lost := len(live.GetOwnerReferences()) == 0 && labels[v1alpha1.LabelService] == name
+		named = named || lost && labels[v1alpha1.LabelMeshedVirtualMachine] == m.GetName()
+	}
+	for _, ref := range live.GetOwnerReferences() {
+		if group, _, _ := strings.Cut(ref.APIVersion, "/"); group != v1alpha1.GroupVersion.Group || ref.Kind != ownerKind {
+			return false
+		}
+		named = named || member[ref.UID]
+	}
+	if ref := metav1.GetControllerOf(live); ref != nil && member[ref.UID] {
+		return true
+	}
+	return named && labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByValue
 }
 
 // isEarlierOwner reports whether the reference names an owner of the same name that
@@ -115,14 +147,17 @@ func (a Applier) adopt(ctx context.Context, live, want *unstructured.Unstructure
 
 // adoptedReferences returns the owner references of an orphan after its
 // adoption: the references of want replace the controller that no longer
-// exists.
+// exists, and the references to the same owners.
 func adoptedReferences(live, want *unstructured.Unstructured) []any {
 	refs, _, _ := unstructured.NestedSlice(live.Object, "metadata", "ownerReferences")
+	wanted, _, _ := unstructured.NestedSlice(want.Object, "metadata", "ownerReferences")
 	refs = slices.DeleteFunc(refs, func(r any) bool {
 		ref, ok := r.(map[string]any)
-		return ok && ref["controller"] == true
+		return ok && (ref["controller"] == true || slices.ContainsFunc(wanted, func(w any) bool {
+			other, ok := w.(map[string]any)
+			return ok && other["uid"] == ref["uid"]
+		}))
 	})
-	wanted, _, _ := unstructured.NestedSlice(want.Object, "metadata", "ownerReferences")
 	return append(refs, wanted...)
 }
 

@@ -52,7 +52,7 @@ func TestOwnership(t *testing.T) {
 			live.SetLabels(tc.labels)
 			live.SetOwnerReferences(tc.refs)
 			live.SetCreationTimestamp(metav1.NewTime(created.Add(-tc.age)))
-			err := ownedBy(live, owner)
+			err := Applier{}.ownedBy(live, owner)
 			switch {
 			case tc.want == "" && err != nil, tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)):
 				t.Errorf("got %v, want %q", err, tc.want)
@@ -72,9 +72,51 @@ func TestOwnership(t *testing.T) {
 	}
 }
 
+// TestOwnershipOfMembers checks which objects the lead of a Service takes over.
+func TestOwnershipOfMembers(t *testing.T) {
+	owner := &v1alpha1.MeshedVirtualMachine{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-b", UID: "b"}}
+	peer := &v1alpha1.MeshedVirtualMachine{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-c", UID: "c"}}
+	managed := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue, v1alpha1.LabelService: "web"}
+	mvm := func(uid string, controls bool) metav1.OwnerReference {
+		return metav1.OwnerReference{APIVersion: "meshvm.io/v1alpha1", Kind: ownerKind, Name: "web-" + uid, UID: types.UID(uid), Controller: new(controls)}
+	}
+	foreign := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web", UID: "d"}
+	for name, tc := range map[string]struct {
+		labels map[string]string
+		refs   []metav1.OwnerReference
+		want   bool
+	}{
+		"another member controls it":              {managed, []metav1.OwnerReference{mvm("c", true)}, true},
+		"another member, labels removed":          {nil, []metav1.OwnerReference{mvm("c", true)}, true},
+		"the earlier lead controls it":            {managed, []metav1.OwnerReference{mvm("a", true), mvm("b", false)}, true},
+		"the earlier lead was deleted":            {managed, []metav1.OwnerReference{mvm("b", false)}, true},
+		"an MVM of another Service controls it":   {managed, []metav1.OwnerReference{mvm("a", true)}, false},
+		"a user's object with a reference":        {nil, []metav1.OwnerReference{mvm("b", false)}, false},
+		"another kind is an owner":                {managed, []metav1.OwnerReference{mvm("b", false), foreign}, false},
+		"the label of another Service":            {map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue, v1alpha1.LabelService: "db"}, []metav1.OwnerReference{mvm("c", true)}, false},
+		"restored without references":             {map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue, v1alpha1.LabelService: "web", v1alpha1.LabelMeshedVirtualMachine: "web-c"}, nil, true},
+		"no owner and labels of no member":        {managed, nil, false},
+		"a Deployment with the name of the group": {managed, []metav1.OwnerReference{{APIVersion: "meshvm.io.example.com/v1", Kind: ownerKind, UID: "b"}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			live := mustIntent(t, service())
+			live.SetLabels(tc.labels)
+			live.SetOwnerReferences(tc.refs)
+			live.SetName("web")
+			err := Applier{Members: []metav1.Object{peer}}.ownedBy(live, owner)
+			if (err == nil) != tc.want {
+				t.Errorf("got %v, want %t", err, tc.want)
+			}
+			if err := (Applier{}).ownedBy(live, owner); err == nil {
+				t.Error("an object that is not of a Service was taken over")
+			}
+		})
+	}
+}
+
 func TestAdoptedReferences(t *testing.T) {
 	live, want := mustIntent(t, service()), mustIntent(t, service())
-	live.SetOwnerReferences([]metav1.OwnerReference{{Name: "other", UID: "o"}, {Name: "web", UID: "u0", Controller: new(true)}})
+	live.SetOwnerReferences([]metav1.OwnerReference{{Name: "other", UID: "o"}, {Name: "web", UID: "u0", Controller: new(true)}, {Name: "web", UID: "u1"}})
 	want.SetOwnerReferences([]metav1.OwnerReference{{Name: "web", UID: "u1", Controller: new(true)}})
 	var got []string
 	for _, r := range adoptedReferences(live, want) {

@@ -64,6 +64,9 @@ type Applier struct {
 	Reader client.Reader
 	// Merge merges lists that the operator shares with other clients. Optional.
 	Merge MergeFunc
+	// Members are the other members of the Service to which the object belongs, not nil
+	// for such an object. The owner takes it over from them.
+	Members []metav1.Object
 }
 
 // Apply writes the fields of desired to the live object, if they differ, and
@@ -98,7 +101,7 @@ func (a Applier) Apply(ctx context.Context, desired Object, owner metav1.Object)
 func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructured, owner metav1.Object) (*unstructured.Unstructured, error) {
 	var err error
 	for fresh, conflicts := false, 0; ; {
-		if err := ownedBy(live, owner); err != nil {
+		if err := a.ownedBy(live, owner); err != nil {
 			return live, err
 		}
 		merged, shared := a.merged(want, live)
@@ -223,7 +226,7 @@ func (a Applier) Check(ctx context.Context, desired Object, owner metav1.Object)
 	if err != nil || live == nil {
 		return nil, err
 	}
-	if err := ownedBy(live, owner); err != nil {
+	if err := a.ownedBy(live, owner); err != nil {
 		return live, err
 	}
 	if merged, _ := a.merged(want, live); !Holds(live, merged) {
@@ -235,12 +238,12 @@ func (a Applier) Check(ctx context.Context, desired Object, owner metav1.Object)
 // ownedBy returns an error unless owner controls the object, or may adopt it,
 // and it is not being deleted. The messages never recommend deleting an object,
 // because it can contain data.
-func ownedBy(live *unstructured.Unstructured, owner metav1.Object) error {
+func (a Applier) ownedBy(live *unstructured.Unstructured, owner metav1.Object) error {
 	ref := metav1.GetControllerOf(live)
 	switch {
 	case !live.GetDeletionTimestamp().IsZero():
 		return fmt.Errorf("%s %w", Describe(live), ErrTerminating)
-	case metav1.IsControlledBy(live, owner) || isOrphan(live, owner):
+	case metav1.IsControlledBy(live, owner) || isOrphan(live, owner) || a.ofMembers(live, owner):
 		return nil
 	case ref == nil:
 		return fmt.Errorf("%s exists and %w: give the MeshedVirtualMachine another name, or, to let it take over the object and overwrite its spec, set the object's labels %s=%s and %s=%s",

@@ -28,6 +28,8 @@ const (
 	Node = "status.applied.node"
 	// Owner is the index of PodNATConfigurations by children.Owners.
 	Owner = "owner"
+	// Service is the index of MeshedVirtualMachines by the name of their Service.
+	Service = "service"
 	// Unfinished is the index of PodNATConfigurations that may wait for a node. Its
 	// only key is True.
 	Unfinished = "unfinished"
@@ -58,6 +60,7 @@ func Add(ctx context.Context, indexer client.FieldIndexer) error {
 	}
 	nat := &v1alpha1.PodNATConfiguration{}
 	errs = append(errs, add(ctx, indexer, nat, Node, appliedNode), add(ctx, indexer, nat, Owner, owners), add(ctx, indexer, nat, Unfinished, unfinished))
+	errs = append(errs, add(ctx, indexer, &v1alpha1.MeshedVirtualMachine{}, Service, serviceName))
 	return errors.Join(errs...)
 }
 
@@ -95,6 +98,13 @@ func Object(kind schema.GroupVersionKind) *unstructured.Unstructured {
 	o := &unstructured.Unstructured{}
 	o.SetGroupVersionKind(kind)
 	return o
+}
+
+func serviceName(o client.Object) []string {
+	if mvm, ok := o.(*v1alpha1.MeshedVirtualMachine); ok {
+		return []string{mvm.ServiceName()}
+	}
+	return nil
 }
 
 func owners(o client.Object) []string { return children.Owners(o) }

@@ -12,6 +12,7 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/meshservice"
 )
 
 // Object is a Kubernetes object. (It has the methods of controller-runtime's
@@ -29,6 +30,9 @@ type Input struct {
 	VMI *kubevirtv1.VirtualMachineInstance
 	// LauncherPods are the live virt-launcher pods, oldest first.
 	LauncherPods []corev1.Pod
+	// Service is the Service with all of its members, of which MVM is one. Defaults to
+	// a Service of MVM alone.
+	Service *meshservice.Service
 	// StartGate specifies how the operator delays the start of guests. Defaults to
 	// StartGateContainer.
 	StartGate StartGate
@@ -41,8 +45,32 @@ type Input struct {
 	LastAccepted *v1alpha1.PodNATConfigurationSpec
 }
 
+// service returns the input of the objects of the Service.
+func (in Input) service() serviceInput {
+	if in.Service != nil {
+		return serviceInput{Service: *in.Service, clusterDomain: in.ClusterDomain}
+	}
+	return serviceInput{Service: meshservice.Alone(in.MVM, in.LauncherPods), clusterDomain: in.ClusterDomain}
+}
+
+// serviceInput contains everything that the objects of a Service depend on. Their settings
+// are those of the lead.
+type serviceInput struct {
+	meshservice.Service
+	clusterDomain string
+}
+
 // host is the name of the Service in Istio's objects.
-func (in Input) host() string { return in.MVM.ServiceFQDN(in.ClusterDomain) }
+func (in serviceInput) host() string { return in.Lead().ServiceFQDN(in.clusterDomain) }
+
+// pods returns the live pods of all members.
+func (in serviceInput) pods() []corev1.Pod {
+	var out []corev1.Pod
+	for _, m := range in.Members {
+		out = append(out, m.Pods...)
+	}
+	return out
+}
 
 // StartGate is a method of delaying the start of a guest until its rules are
 // verified.

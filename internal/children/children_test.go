@@ -175,6 +175,7 @@ func TestDesiredGolden(t *testing.T) {
 		"version removed": versions("v1", "v1", ""),
 	}
 	maps.Copy(inputs, routeInputs())
+	maps.Copy(inputs, sharedCases())
 	for name, in := range inputs {
 		t.Run(name, func(t *testing.T) {
 			if err := validate.Spec(in.MVM); err != nil {
@@ -189,8 +190,9 @@ func TestDesiredGolden(t *testing.T) {
 				t.Errorf("the input was changed (-before +after):\n%s", diff)
 			}
 			file := strings.ReplaceAll(name, " ", "-") + ".yaml"
-			golden(t, filepath.Join("testdata", file), objects)
-			golden(t, filepath.Join("testdata", "pods", file), guestPods(objects, in.LauncherPods))
+			others, pods := otherMembers(t, in)
+			golden(t, filepath.Join("testdata", file), append(objects, others...))
+			golden(t, filepath.Join("testdata", "pods", file), append(guestPods(objects, in.LauncherPods), pods...))
 		})
 	}
 }

@@ -14,18 +14,18 @@ import (
 // destinationRule builds the DestinationRule with the traffic policy and the subsets
 // of the live pods. It is nil for a guest without a Service, and for a headless Service, which
 // has no subset, without a traffic policy.
-func destinationRule(in Input) *networkingv1.DestinationRule {
-	mvm := in.MVM
+func destinationRule(in serviceInput) *networkingv1.DestinationRule {
+	mvm := in.Lead()
 	if len(mvm.Spec.Ports) == 0 || mvm.Spec.IsHeadless() && mvm.Spec.Mesh.TrafficPolicy == nil {
 		return nil
 	}
-	dr := &networkingv1.DestinationRule{ObjectMeta: meta(mvm, mvm.Name)}
+	dr := &networkingv1.DestinationRule{ObjectMeta: serviceMeta(in, in.Name)}
 	dr.SetGroupVersionKind(DestinationRuleKind)
 	dr.Spec.Host = in.host()
 	dr.Spec.ExportTo = slices.Clone(mvm.Spec.Mesh.ExportTo)
 	dr.Spec.TrafficPolicy = trafficPolicy(mvm)
 	if !mvm.Spec.IsHeadless() {
-		dr.Spec.Subsets = subsets(VersionsOf(mvm, in.LauncherPods))
+		dr.Spec.Subsets = subsets(versionsOf(in))
 	}
 	return dr
 }

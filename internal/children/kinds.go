@@ -3,6 +3,8 @@
 package children
 
 import (
+	"slices"
+
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -23,12 +25,25 @@ const (
 	UpstreamMeshVM Upstream = "meshvm"
 )
 
+// Scope is what objects of a kind belong to.
+type Scope string
+
+const (
+	// ScopeService is the scope of objects that several MeshedVirtualMachines can share.
+	// They have the name of the Service, and the lead of the Service controls them.
+	ScopeService Scope = "Service"
+	// ScopeGuest is the scope of objects of one MeshedVirtualMachine.
+	ScopeGuest Scope = "Guest"
+)
+
 // Kind is a kind of child objects.
 type Kind struct {
 	schema.GroupVersionKind
 	// Upstream is the project that defines the kind. The operator starts
 	// without KubeVirt's and Istio's kinds and waits for them.
 	Upstream Upstream
+	// Scope is the owner of the objects of the kind.
+	Scope Scope
 	// Condition is the condition of a MeshedVirtualMachine that reports whether
 	// the objects of the kind match the desired state.
 	Condition v1alpha1.ConditionType
@@ -61,14 +76,14 @@ var (
 // applied before traffic flows. Conditions, pruning, watches, the tests of RBAC
 // permissions and the documentation follow from this table.
 var kinds = []Kind{
-	{ServiceKind, UpstreamKubernetes, v1alpha1.ConditionServiceReady, false, false, one(service)},
-	{DestinationRuleKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, one(destinationRule)},
-	{VirtualServiceKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, virtualServices},
-	{PeerAuthenticationKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, false, one(peerAuthentication)},
-	{AuthorizationPolicyKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, true, authorizationPolicies},
-	{EnvoyFilterKind, UpstreamIstio, v1alpha1.ConditionMeshPolicyApplied, false, true, envoyFilter},
-	{VirtualMachineKind, UpstreamKubeVirt, v1alpha1.ConditionVirtualMachineReady, true, false, virtualMachines},
-	{PodNATConfigurationKind, UpstreamMeshVM, v1alpha1.ConditionNATProgrammed, false, false, podNATConfigurations},
+	{ServiceKind, UpstreamKubernetes, ScopeService, v1alpha1.ConditionServiceReady, false, false, ofService(service)},
+	{DestinationRuleKind, UpstreamIstio, ScopeService, v1alpha1.ConditionMeshPolicyApplied, false, false, ofService(destinationRule)},
+	{VirtualServiceKind, UpstreamIstio, ScopeService, v1alpha1.ConditionMeshPolicyApplied, false, false, virtualServices},
+	{PeerAuthenticationKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, false, one(peerAuthentication)},
+	{AuthorizationPolicyKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, authorizationPolicies},
+	{EnvoyFilterKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, envoyFilter},
+	{VirtualMachineKind, UpstreamKubeVirt, ScopeGuest, v1alpha1.ConditionVirtualMachineReady, true, false, virtualMachines},
+	{PodNATConfigurationKind, UpstreamMeshVM, ScopeGuest, v1alpha1.ConditionNATProgrammed, false, false, podNATConfigurations},
 }
 
 // objectOf is a pointer to a type whose pointers are objects.
@@ -85,6 +100,16 @@ func one[T any, P objectOf[T]](build func(Input) P) func(Input) ([]Object, error
 		}
 		return nil, nil
 	}
+}
+
+// ofService adapts a function that returns the object of a Service or nil.
+func ofService[T any, P objectOf[T]](build func(serviceInput) P) func(Input) ([]Object, error) {
+	return one(func(in Input) P { return build(in.service()) })
+}
+
+// IsOfService reports whether the objects of a kind have the scope of a Service.
+func IsOfService(kind schema.GroupKind) bool {
+	return slices.ContainsFunc(kinds, func(k Kind) bool { return k.GroupKind() == kind && k.Scope == ScopeService })
 }
 
 // Kinds returns all kinds of child objects, in the order in which they are

@@ -45,11 +45,14 @@ func GuestOf(name string) string {
 
 // Named reports whether an object has a name that the operator gives to children of
 // its kind of the MeshedVirtualMachine. PodNATConfigurations are named by their pods.
-func Named(kind schema.GroupKind, name, mvmName string) bool {
+func Named(kind schema.GroupKind, name string, mvm *v1alpha1.MeshedVirtualMachine) bool {
 	if kind == AuthorizationPolicyKind.GroupKind() || kind == VirtualServiceKind.GroupKind() {
 		name = GuestOf(name)
 	}
-	return name == mvmName
+	if IsOfService(kind) {
+		return name == mvm.ServiceName()
+	}
+	return name == mvm.Name
 }
 
 // OwnerKind is the kind of the controller of every child.
@@ -66,6 +69,20 @@ func Owners(o metav1.Object) []string {
 		names = append(names, name)
 	}
 	return names
+}
+
+// serviceMeta returns the metadata of the objects of a Service. The lead is their
+// controller, and the other members are owners without control, so that the garbage
+// collector deletes the objects with the last member.
+func serviceMeta(in serviceInput, name string) metav1.ObjectMeta {
+	out := meta(in.Lead(), name)
+	out.Labels[v1alpha1.LabelService] = in.Name
+	for _, mvm := range in.Owners()[1:] {
+		out.OwnerReferences = append(out.OwnerReferences, metav1.OwnerReference{
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: OwnerKind, Name: mvm.Name, UID: mvm.UID,
+		})
+	}
+	return out
 }
 
 // meta returns the common metadata of all children.

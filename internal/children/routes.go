@@ -18,7 +18,8 @@ const gatewayPart = "gateway"
 // virtualServices builds the VirtualService for clients in the mesh, and the one for the
 // gateways of the spec. One VirtualService cannot have different hosts for both: a host
 // of the gateways would also replace this host for all clients in the mesh.
-func virtualServices(in Input) ([]Object, error) {
+func virtualServices(guest Input) ([]Object, error) {
+	in := guest.service()
 	var out []Object
 	for _, vs := range []*networkingv1.VirtualService{virtualService(in), gatewayVirtualService(in)} {
 		if vs != nil {
@@ -33,12 +34,12 @@ func virtualServices(in Input) ([]Object, error) {
 // to gateways in namespaces to which it is exported, and the pods of a gateway can run in
 // another namespace than the Gateway (Istio, pilot/pkg/model, VirtualServicesForGateway).
 // Clients in the mesh do not use it.
-func gatewayVirtualService(in Input) *networkingv1.VirtualService {
-	mvm := in.MVM
+func gatewayVirtualService(in serviceInput) *networkingv1.VirtualService {
+	mvm := in.Lead()
 	if len(mvm.Spec.Mesh.Routes.Gateways) == 0 {
 		return nil
 	}
-	vs := &networkingv1.VirtualService{ObjectMeta: meta(mvm, policyName(mvm, gatewayPart))}
+	vs := &networkingv1.VirtualService{ObjectMeta: serviceMeta(in, in.Name+"."+gatewayPart)}
 	vs.SetGroupVersionKind(VirtualServiceKind)
 	vs.Spec.ExportTo = []string{"*"}
 	vs.Spec.Hosts = slices.Clone(mvm.Spec.Mesh.Routes.Hosts)
@@ -59,6 +60,6 @@ func declareRoutes(vs *networkingv1.VirtualService, routes meshroutes.Routes) {
 }
 
 // destinations returns the default destinations of a port.
-func (in Input) destinations(p v1alpha1.Port) []*networkingv1alpha3.RouteDestination {
-	return []*networkingv1alpha3.RouteDestination{{Destination: destination(in, p)}}
+func (in serviceInput) destinations(p v1alpha1.Port) []*networkingv1alpha3.RouteDestination {
+	return in.destinationsOf(portNumber(p.Port))
 }

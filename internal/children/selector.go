@@ -9,7 +9,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// podSelector selects the pods of the guest for its Service: by the label of the Service,
+// podSelector selects the pods of a guest for its Service: by the label of the Service,
 // or, while a live pod does not have it, by the label of the MeshedVirtualMachine. A pod has
 // the labels of its start, so a guest that an earlier version of the operator started gets
 // the label of the Service at its next start. Labels that a user can set, such as app, are
@@ -24,11 +24,17 @@ import (
 //     spec.hostname, which a clone copies.
 //
 // (KubeVirt, pkg/virt-controller/services/template.go, podLabels.)
-func podSelector(in Input) map[string]string {
-	name, pods := in.MVM.Name, in.LauncherPods
+//
+// The selector of a Service with several members cannot contain the name of one
+// instance. The webhook removes the label of the Service from the pods of copies.
+func podSelector(in serviceInput) map[string]string {
+	if in.SelectsAll() {
+		return map[string]string{v1alpha1.LabelService: in.Name}
+	}
+	name, pods := in.Lead().Name, in.Members[0].Pods
 	selector := map[string]string{}
-	if service, ok := shared(pods, v1alpha1.LabelService); ok && service == name || len(pods) == 0 {
-		selector[v1alpha1.LabelService] = name
+	if service, ok := shared(pods, v1alpha1.LabelService); ok && service == in.Name || len(pods) == 0 {
+		selector[v1alpha1.LabelService] = in.Name
 	} else {
 		selector[v1alpha1.LabelMeshedVirtualMachine] = name
 	}

@@ -12,15 +12,15 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
-// service builds the Service of the guest, or nil for a guest without ports, which
+// service builds the Service, or nil for guests without ports, which
 // Kubernetes does not support for Services with an address.
-func service(in Input) *corev1.Service {
-	mvm := in.MVM
+func service(in serviceInput) *corev1.Service {
+	mvm := in.Lead()
 	if len(mvm.Spec.Ports) == 0 {
 		return nil
 	}
 	wanted := mvm.Spec.Service
-	s := &corev1.Service{ObjectMeta: meta(mvm, mvm.Name)}
+	s := &corev1.Service{ObjectMeta: serviceMeta(in, in.Name)}
 	addMetadata(&s.ObjectMeta, wanted.Labels, wanted.Annotations)
 	s.SetGroupVersionKind(ServiceKind)
 	s.Spec = corev1.ServiceSpec{

@@ -40,7 +40,7 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	defaults := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue}
 	template.ObjectMeta.Labels = merged(defaults, template.ObjectMeta.Labels, map[string]string{
 		v1alpha1.LabelMeshedVirtualMachine: mvm.Name,
-		v1alpha1.LabelService:              mvm.Name,
+		v1alpha1.LabelService:              mvm.ServiceName(),
 		v1alpha1.LabelApp:                  app(mvm),
 		v1alpha1.LabelVersion:              mvm.Spec.VersionOrDefault(),
 	})

@@ -16,9 +16,9 @@ import (
 
 // virtualService builds the routes of the spec, and then one route for each HTTP and TCP
 // port that the mesh carries. It returns nil if no port has a route.
-func virtualService(in Input) *networkingv1.VirtualService {
-	mvm := in.MVM
-	vs := &networkingv1.VirtualService{ObjectMeta: meta(mvm, mvm.Name)}
+func virtualService(in serviceInput) *networkingv1.VirtualService {
+	mvm := in.Lead()
+	vs := &networkingv1.VirtualService{ObjectMeta: serviceMeta(in, in.Name)}
 	vs.SetGroupVersionKind(VirtualServiceKind)
 	vs.Spec.ExportTo = slices.Clone(mvm.Spec.Mesh.ExportTo)
 	vs.Spec.Hosts = []string{in.host()}
@@ -42,22 +42,11 @@ func virtualService(in Input) *networkingv1.VirtualService {
 	return vs
 }
 
-func destination(in Input, p v1alpha1.Port) *networkingv1alpha3.Destination {
-	d := &networkingv1alpha3.Destination{
-		Host: in.host(),
-		Port: &networkingv1alpha3.PortSelector{Number: portNumber(p.Port)},
-	}
-	if !in.MVM.Spec.IsHeadless() {
-		d.Subset = VersionsOf(in.MVM, in.LauncherPods).Routed
-	}
-	return d
-}
-
-func httpRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {
+func httpRoute(in serviceInput, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {
 	r := &networkingv1alpha3.HTTPRoute{
 		Name:    p.Name,
 		Match:   []*networkingv1alpha3.HTTPMatchRequest{{Port: portNumber(p.Port)}},
-		Route:   []*networkingv1alpha3.HTTPRouteDestination{{Destination: destination(in, p)}},
+		Route:   meshroutes.Weighted(in.destinations(p)),
 		Retries: p.Retries.DeepCopy(),
 	}
 	if d, err := time.ParseDuration(p.Timeout); err == nil {
@@ -66,9 +55,9 @@ func httpRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {
 	return r
 }
 
-func tcpRoute(in Input, p v1alpha1.Port) *networkingv1alpha3.TCPRoute {
+func tcpRoute(in serviceInput, p v1alpha1.Port) *networkingv1alpha3.TCPRoute {
 	return &networkingv1alpha3.TCPRoute{
 		Match: []*networkingv1alpha3.L4MatchAttributes{{Port: portNumber(p.Port)}},
-		Route: []*networkingv1alpha3.RouteDestination{{Destination: destination(in, p)}},
+		Route: in.destinations(p),
 	}
 }

@@ -8,6 +8,7 @@ package launcherpod
 import (
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,6 +99,14 @@ func condition(p *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition {
 
 // Ready reports whether a Service that selects the pod routes traffic to it.
 func Ready(p *corev1.Pod) bool { return Condition(p, corev1.PodReady) == corev1.ConditionTrue }
+
+// ReadySince reports whether the pod is ready, and since when.
+func ReadySince(p *corev1.Pod) (since time.Time, ready bool) {
+	if c := condition(p, corev1.PodReady); c != nil && c.Status == corev1.ConditionTrue {
+		return c.LastTransitionTime.Time, true
+	}
+	return time.Time{}, false
+}
 
 // SandboxReady reports whether the pod has a network namespace with an address.
 // Kubelets before Kubernetes 1.29 do not report the condition; the address alone

@@ -160,7 +160,7 @@ func ofAny[M match](r Routes, matches []M, ports []v1alpha1.Port) []M {
 
 // IsOwn reports whether a host of a destination is the Service of the guest.
 func IsOwn(mvm *v1alpha1.MeshedVirtualMachine, fqdn, host string) bool {
-	return host == "" || host == mvm.Name || host == fqdn
+	return host == "" || host == mvm.ServiceName() || host == fqdn
 }
 
 // complete sets the host and the port of a destination.
@@ -173,7 +173,7 @@ func (r Routes) complete(d *networkingv1alpha3.Destination, p v1alpha1.Port) {
 			d.Port = &networkingv1alpha3.PortSelector{Number: number(p)}
 		}
 	case !strings.Contains(d.GetHost(), "."):
-		d.Host += strings.TrimPrefix(r.host, r.mvm.Name)
+		d.Host += strings.TrimPrefix(r.host, r.mvm.ServiceName())
 	}
 }
 

@@ -62,9 +62,9 @@ func (e *Errors) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *ku
 		e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelVersion),
 			"the value %q differs from spec.version, which is %q: set spec.version, or remove the label", v, mvm.Spec.VersionOrDefault())
 	}
-	for _, key := range []string{v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelService} {
-		if v, ok := meta.Labels[key]; ok && v != mvm.Name {
-			e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(key), "only the operator sets this label: remove it")
+	for _, own := range []struct{ key, value string }{{v1alpha1.LabelMeshedVirtualMachine, mvm.Name}, {v1alpha1.LabelService, mvm.ServiceName()}} {
+		if v, ok := meta.Labels[own.key]; ok && v != own.value {
+			e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(own.key), "only the operator sets this label: remove it")
 		}
 	}
 	if _, ok := meta.Labels[v1alpha1.LabelStartGate]; ok {

@@ -30,12 +30,16 @@ func TestDocumentedMachines(t *testing.T) {
 				t.Fatal(err)
 			}
 			found := 0
+			var documents []string
 			for _, block := range yamlBlock.FindAllStringSubmatch(string(text), -1) {
-				if !strings.Contains(block[1], "kind: MeshedVirtualMachine") {
+				documents = append(documents, strings.Split(block[1], "\n---\n")...)
+			}
+			for _, document := range documents {
+				if !strings.Contains(document, "kind: MeshedVirtualMachine") {
 					continue
 				}
 				found++
-				u := object(t, block[1], nil)
+				u := object(t, document, nil)
 				u.SetNamespace("default")
 				if err := env.Client.Create(t.Context(), u, client.DryRunAll); err != nil {
 					t.Fatalf("rejected by the API server: %v", err)

@@ -135,10 +135,10 @@ type compiled struct {
 	Gateway []istiod.GatewayHosts `json:"gateway,omitempty"`
 }
 
-// addresses are the addresses of the pods of a case: a client, and at most two pods of the
-// guest. A proxy has one listener per address, so no other case has these.
+// addresses are the addresses of the pods of a case: a client, and at most three pods of
+// guests. A proxy has one listener per address, so no other case has these.
 func addresses(n int) (client string, guest []string) {
-	return fmt.Sprintf("10.244.%d.9", n), []string{fmt.Sprintf("10.244.%d.1", n), fmt.Sprintf("10.244.%d.2", n)}
+	return fmt.Sprintf("10.244.%d.9", n), []string{fmt.Sprintf("10.244.%d.1", n), fmt.Sprintf("10.244.%d.2", n), fmt.Sprintf("10.244.%d.3", n)}
 }
 
 // compare compares the configuration of one case.
@@ -187,7 +187,7 @@ func (s *suite) compare(file string, n int) {
 			}
 		}
 		text, err := sigsyaml.Marshal(all)
-		return strings.NewReplacer(guestIPs[0], "guest-1", guestIPs[1], "guest-2").Replace(string(text)), err
+		return strings.NewReplacer(guestIPs[0], "guest-1", guestIPs[1], "guest-2", guestIPs[2], "guest-3").Replace(string(text)), err
 	}
 	if *update {
 		text := ""
