@@ -73,7 +73,9 @@ func TestPolicyWhilePaused(t *testing.T) {
 // Service of the guest is rejected. The policy must not permit connections any more.
 func TestRevokedPolicyAfterFailure(t *testing.T) {
 	s := start(t)
-	s.converge(withPolicies(s.web()))
+	o := s.web()
+	o.Spec.Mesh.Allow = []v1alpha1.AllowedClient{{Namespace: "monitoring"}}
+	s.converge(o)
 	other := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "other"},
 		Spec:       corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 80}}},
@@ -88,8 +90,8 @@ func TestRevokedPolicyAfterFailure(t *testing.T) {
 	})
 	s.awaitMVM("web", want{v1alpha1.ConditionServiceReady, no, ""})
 	s.awaitNoPolicy()
-	// The VirtualService of a spec without a port via Mesh remains until the Service is applied.
+	// The VirtualService of a spec without a port via Mesh is deleted as well.
 	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports[0].Via = v1alpha1.PortViaDirect })
-	o := s.awaitMVM("web", want{v1alpha1.ConditionMeshPolicyApplied, no, v1alpha1.ReasonOutOfDate})
-	wantMessage(t, o, v1alpha1.ConditionMeshPolicyApplied, "VirtualService "+s.namespace+"/web is not part of the spec, and the operator does not delete it until all objects are applied")
+	s.eventually("the VirtualService is deleted", func() error { return s.absent(children.VirtualServiceKind) })
+	s.awaitMVM("web", want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied}, want{v1alpha1.ConditionServiceReady, no, ""})
 }
