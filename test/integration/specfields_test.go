@@ -54,6 +54,11 @@ var (
 	sidecarFields = []field{
 		{"mesh.dataPlane", []string{`"Sidecar"`}},
 		{"mesh.mtls.mode", []string{`"Strict"`, `"Permissive"`}},
+		{"mesh.routes", []string{
+			`{"http":[{"match":[{"headers":{"x-test":{"exact":"1"}}}],"fault":{"abort":{"httpStatus":503,"percentage":{"value":100}}}}]}`,
+			`{"http":[{"match":[{"uri":{"prefix":"/old"}}],"redirect":{"uri":"/new"}},{"timeout":"3s"}]}`,
+			`{"hosts":["shop.example.com"],"gateways":["public"],"http":[{"match":[{"uri":{"prefix":"/a"}}]}]}`,
+		}},
 		{"mesh.authorization", []string{
 			`[{"name":"no-delete","action":"Deny","rules":[{"to":[{"operation":{"methods":["DELETE"]}}]}]}]`,
 			`[{"name":"read","action":"Allow","rules":[{"to":[{"operation":{"methods":["GET"]}}]}]},{"name":"no-delete","action":"Deny","rules":[{"from":[{"source":{"namespaces":["x"]}}]}]}]`,
@@ -76,6 +81,13 @@ var (
 		`[{"name":"http","port":81,"mtls":"Permissive","retries":{"attempts":0}},{"name":"raw","port":9000,"mtls":"Strict"},{"name":"dns","port":53,"protocol":"UDP"}]`,
 		`[{"name":"http","port":80,"appProtocol":"http2","timeout":"1m"},{"name":"tls","port":443,"appProtocol":"tls"}]`,
 	}
+	limitedPortLists = slices.Concat(portLists, []string{
+		`[{"name":"http","port":80,"maxConnections":10,"rateLimit":{"requests":5,"per":"Minute","rules":[{"name":"login","match":{"pathPrefix":"/login"},"requests":1,"per":"Second"}]}}]`,
+		`[{"name":"http","port":80,"rateLimit":{"requests":7,"per":"Second","burst":9}},{"name":"raw","port":9000,"maxConnections":3}]`,
+	})
+	// routedPorts are the ports of specs with routes of each kind.
+	routedPorts = `[{"name":"http","port":80,"targetPort":8080},{"name":"raw","port":9000},{"name":"tls","port":443,"appProtocol":"tls"}]`
+
 	headlessPortLists = []string{
 		`[{"name":"http","port":8080,"appProtocol":"http"}]`,
 		`[{"name":"http","port":8080,"timeout":"5s"},{"name":"raw","port":9000}]`,
@@ -96,11 +108,18 @@ type specFamily struct {
 }
 
 var specFamilies = []specFamily{
-	{"sidecar", nil, portLists, slices.Concat(commonFields, sidecarFields)},
+	{"sidecar", nil, limitedPortLists, slices.Concat(commonFields, sidecarFields)},
 	{"ambient", map[string]string{"mesh.dataPlane": `"Ambient"`}, portLists, slices.Concat(commonFields, ambientFields)},
 	{"headless", map[string]string{"service.type": `"Headless"`}, headlessPortLists, slices.Concat(commonFields, sidecarFields)},
 	{"balanced", nil, portLists, slices.Concat(commonFields, []field{
 		{"service.type", []string{`"LoadBalancer"`, `"NodePort"`, `"ClusterIP"`}},
+	})},
+	{"routes", nil, []string{routedPorts}, slices.Concat(commonFields, []field{
+		{"mesh.routes", []string{
+			`{"tcp":[{"match":[{"port":9000,"sourceLabels":{"app":"client"}}],"route":[{"destination":{"host":"other"}}]}]}`,
+			`{"hosts":["shop.example.com"],"gateways":["public"],"tls":[{"match":[{"port":443,"sniHosts":["shop.example.com"]}]}]}`,
+			`{"http":[{"timeout":"1s"}],"tcp":[{"match":[{"port":9000}],"route":[{"destination":{"host":"another"}}]}]}`,
+		}},
 	})},
 	{"load balancer", map[string]string{"service.type": `"LoadBalancer"`, "service.loadBalancerClass": `"example.com/a"`}, portLists, slices.Concat(commonFields, []field{
 		{"service.externalTrafficPolicy", []string{`"Local"`, `"Cluster"`}},
@@ -190,22 +209,16 @@ var notInSequences = map[string]string{
 func TestSpecSequencesHaveAllFields(t *testing.T) {
 	used := map[string]bool{"virtualMachine.runStrategy": true}
 	for _, f := range specFamilies {
-		for path := range f.base {
-			used[path] = true
+		for path, value := range f.base {
+			setPaths(t, path, value, used)
 		}
 		for _, c := range f.fields {
-			used[c.path] = true
+			for _, value := range c.values {
+				setPaths(t, c.path, value, used)
+			}
 		}
-		for _, list := range f.ports {
-			var ports []map[string]any
-			if err := json.Unmarshal([]byte(list), &ports); err != nil {
-				t.Fatal(err)
-			}
-			for _, p := range ports {
-				for name := range p {
-					used["ports[]."+name] = true
-				}
-			}
+		for _, ports := range f.ports {
+			setPaths(t, "ports", ports, used)
 		}
 	}
 	all := map[string]bool{}
@@ -221,6 +234,31 @@ func TestSpecSequencesHaveAllFields(t *testing.T) {
 			t.Errorf("notInSequences contains spec.%s, which does not exist or is in a sequence", path)
 		}
 	}
+}
+
+// setPaths collects the paths of the fields that a value sets. The path of a field of an
+// entry of a list contains [].
+func setPaths(t *testing.T, path, value string, out map[string]bool) {
+	t.Helper()
+	var parsed any
+	if err := json.Unmarshal([]byte(value), &parsed); err != nil {
+		t.Fatalf("%s: %v", path, err)
+	}
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		out[path] = true
+		switch v := v.(type) {
+		case map[string]any:
+			for k, e := range v {
+				walk(path+"."+k, e)
+			}
+		case []any:
+			for _, e := range v {
+				walk(path+"[]", e)
+			}
+		}
+	}
+	walk(path, parsed)
 }
 
 // specPaths collects the paths of the fields of this project's types. A field of a type of
