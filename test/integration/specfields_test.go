@@ -101,7 +101,7 @@ var runStrategies = []string{`"Always"`, `"Manual"`, `"RerunOnFailure"`}
 // specFamily is a set of specs of which each can be changed to each other.
 type specFamily struct {
 	name string
-	// base is set in all specs.
+	// base is set in all specs. NAME is the name of the object.
 	base   map[string]string
 	ports  []string
 	fields []field
@@ -113,6 +113,10 @@ var specFamilies = []specFamily{
 	{"headless", map[string]string{"service.type": `"Headless"`}, headlessPortLists, slices.Concat(commonFields, sidecarFields)},
 	{"balanced", nil, portLists, slices.Concat(commonFields, []field{
 		{"service.type", []string{`"LoadBalancer"`, `"NodePort"`, `"ClusterIP"`}},
+	})},
+	{"named Service", map[string]string{"service.name": `"NAME-service"`}, portLists, slices.Concat(commonFields, []field{
+		{"service.trafficPercent", []string{`10`, `100`}},
+		{"service.whenUnready", []string{`"Keep"`, `"Shift"`}},
 	})},
 	{"routes", nil, []string{routedPorts}, slices.Concat(commonFields, []field{
 		{"mesh.routes", []string{
@@ -156,8 +160,8 @@ var badSpecs = []setting{
 	{"virtualMachine.template.spec.networks", `[{"name":"default","multus":{"networkName":"a"}}]`},
 }
 
-// spec returns a random spec of the family.
-func (f specFamily) spec(r *rand.Rand) map[string]any {
+// spec returns a random spec of the family for an object.
+func (f specFamily) spec(r *rand.Rand, name string) map[string]any {
 	spec := map[string]any{}
 	setting{"virtualMachine.template.spec.domain", `{"devices":{},"memory":{"guest":"256Mi"}}`}.set(spec)
 	setting{"virtualMachine.runStrategy", runStrategies[r.IntN(len(runStrategies))]}.set(spec)
@@ -168,7 +172,7 @@ func (f specFamily) spec(r *rand.Rand) map[string]any {
 		}
 	}
 	for path, value := range f.base {
-		setting{path, value}.set(spec)
+		setting{path, strings.ReplaceAll(value, "NAME", name)}.set(spec)
 	}
 	return spec
 }

@@ -114,10 +114,10 @@ type specSequence struct {
 
 func (q *specSequence) run(ctx context.Context) error {
 	family := specFamilies[q.random.IntN(len(specFamilies))]
-	spec := family.spec(q.random)
+	spec := family.spec(q.random, q.name)
 	for step := range 2 + q.random.IntN(3) {
 		if step > 0 {
-			spec = family.spec(q.random)
+			spec = family.spec(q.random, q.name)
 		}
 		q.log = append(q.log, describeSpec(spec))
 		if err := q.write(ctx, q.changed, spec); err != nil {
