@@ -123,6 +123,11 @@ test: export GOTESTSUM := $(GOTESTSUM)
 test: $(GOTESTSUM) ## Run unit, CEL, integration (real API server) and kernel (real netfilter) tests.
 	hack/test.sh
 
+.PHONY: test-sequences
+test-sequences: export MESHVM_SPEC_SEQUENCES = 500
+test-sequences: ## Compare the results of 500 random sequences of specs with those of new objects (real API server).
+	hack/test.sh -count=1 -v -timeout=40m -run='TestSpecSequences' ./test/integration/
+
 .PHONY: test-bundle
 test-bundle: ## Test the OLM bundle, the catalog, the Helm chart and the alerts with the validators and engines of their projects.
 	cd hack/olm && go test -count=1 -v ./... | grep -v '^=== '

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
-	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -39,14 +37,7 @@ const (
 // MESHVM_SEED=N selects other sequences. The same sequences run in each run, but the
 // operator sees their writes at other times.
 func TestRandomSequences(t *testing.T) {
-	seed := uint64(1)
-	if text := os.Getenv("MESHVM_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("MESHVM_SEED=%d", seed)
+	seed := fromEnvironment(t, "MESHVM_SEED", 1)
 	s := start(t, func(o *controllers.Options) { o.Workers = 8 })
 	began := time.Now()
 	next, results := make(chan int), make(chan *sequence, sequences)

@@ -268,8 +268,7 @@ func setPaths(t *testing.T, path, value string, out map[string]bool) {
 // specPaths collects the paths of the fields of this project's types. A field of a type of
 // another project is one path, and so is a list.
 func specPaths(t reflect.Type, prefix string, out map[string]bool) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		path, typ := prefix+name, f.Type
 		if typ.Kind() == reflect.Pointer {

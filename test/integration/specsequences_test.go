@@ -29,8 +29,9 @@ import (
 )
 
 const (
-	// specSequences is the number of random sequences of specs.
-	specSequences = 500
+	// specSequences is the number of random sequences of specs. MESHVM_SPEC_SEQUENCES
+	// changes it ("make test-sequences").
+	specSequences = 150
 	// specWorkers is the number of sequences that run at the same time.
 	specWorkers = 8
 )
@@ -41,14 +42,7 @@ const (
 // Automatic Reliability Testing For Cluster Management Controllers, SOSP 2023.) A spec
 // that is not accepted must not change a child. MESHVM_SEED=N selects other sequences.
 func TestSpecSequences(t *testing.T) {
-	seed := uint64(1)
-	if text := os.Getenv("MESHVM_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	t.Logf("MESHVM_SEED=%d", seed)
+	seed, count := fromEnvironment(t, "MESHVM_SEED", 1), fromEnvironment(t, "MESHVM_SPEC_SEQUENCES", specSequences)
 	s := start(t, func(o *controllers.Options) { o.Workers = 8 })
 	began := time.Now()
 	next := make(chan int)
@@ -81,16 +75,29 @@ func TestSpecSequences(t *testing.T) {
 			}
 		})
 	}
-	for i := range specSequences {
+	for i := range int(count) { //nolint:gosec // A small number.
 		next <- i
 	}
 	close(next)
 	workers.Wait()
 	t.Logf("%d sequences in %s: %d accepted specs, %d refused by the API server, %d not accepted by the operator, %d children compared",
-		specSequences, time.Since(began).Round(time.Second), total.accepted, total.refused, total.notAccepted, total.compared)
+		count, time.Since(began).Round(time.Second), total.accepted, total.refused, total.notAccepted, total.compared)
 	if total.refused == 0 || total.notAccepted == 0 {
 		t.Error("no spec was refused: the sequences do not test what they should")
 	}
+}
+
+// fromEnvironment returns the number in a variable of the environment, and prints it.
+func fromEnvironment(t *testing.T, name string, number uint64) uint64 {
+	t.Helper()
+	if text := os.Getenv(name); text != "" {
+		var err error
+		if number, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+	t.Logf("%s=%d", name, number)
+	return number
 }
 
 // specCounts counts what the sequences did.
@@ -147,7 +154,7 @@ func (q *specSequence) run(ctx context.Context) error {
 		return fmt.Errorf("the new object: %w", err)
 	}
 	q.counts.compared += len(want)
-	if d := cmp.Diff(comparable(want, q.fresh), comparable(got, q.changed)); d != "" {
+	if d := cmp.Diff(comparableObjects(want, q.fresh), comparableObjects(got, q.changed)); d != "" {
 		return fmt.Errorf("the children differ from those of a new object (-new +changed):\n%s", d)
 	}
 	return errors.Join(q.delete(ctx, q.changed), q.delete(ctx, q.fresh))
@@ -278,17 +285,21 @@ func (q *specSequence) children(ctx context.Context, namespace string) (map[stri
 	return found, nil
 }
 
-// comparable removes from the objects what differs between two objects of the same spec:
+// comparableObjects removes from the objects what differs between two objects of the same spec:
 // the namespace, what the API server generates, and the digest of the whole.
-func comparable(objects map[string]map[string]any, namespace string) map[string]any {
+func comparableObjects(objects map[string]map[string]any, namespace string) map[string]any {
 	out := map[string]any{}
 	for key, o := range objects {
 		content, _ := runtimeCopy(o).(map[string]any)
 		u := &unstructured.Unstructured{Object: content}
 		for _, f := range [][]string{
 			{"status"},
-			{"metadata", "uid"}, {"metadata", "resourceVersion"}, {"metadata", "generation"}, {"metadata", "creationTimestamp"},
-			{"metadata", "managedFields"}, {"metadata", "annotations", v1alpha1.AnnotationAppliedDigest},
+			{"metadata", "uid"},
+			{"metadata", "resourceVersion"},
+			{"metadata", "generation"},
+			{"metadata", "creationTimestamp"},
+			{"metadata", "managedFields"},
+			{"metadata", "annotations", v1alpha1.AnnotationAppliedDigest},
 		} {
 			unstructured.RemoveNestedField(u.Object, f...)
 		}
