@@ -38,8 +38,8 @@ const (
 
 // TestSpecSequences changes the spec of a MeshedVirtualMachine through random specs, of
 // which some are not accepted, to a last spec. Its children must then equal the children
-// of a new object that had only the last spec. (The oracle is that of Acto, Gu et al.,
-// Automatic Reliability Testing For Cluster Management Controllers, SOSP 2023.) A spec
+// of a new object that had only the last spec. (The oracle is that of
+// "Automatic Reliability Testing for Cluster Management Controllers", SOSP 2023.) A spec
 // that is not accepted must not change a child. MESHVM_SEED=N selects other sequences.
 func TestSpecSequences(t *testing.T) {
 	seed, count := fromEnvironment(t, "MESHVM_SEED", 1), fromEnvironment(t, "MESHVM_SPEC_SEQUENCES", specSequences)
