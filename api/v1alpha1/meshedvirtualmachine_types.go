@@ -214,6 +214,13 @@ type MeshSpec struct {
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=16
 	Authorization []Authorization `json:"authorization,omitempty"`
+
+	// authentication configures JSON Web Tokens (JWT) of requests to the HTTP ports
+	// of the guest, which must have at least one. It is not supported in ambient
+	// mode, because ztunnel does not process HTTP requests.
+	//
+	// +optional
+	Authentication AuthenticationSpec `json:"authentication,omitzero"`
 }
 
 // MTLSSpec configures mutual TLS for connections to the guest.

@@ -117,12 +117,5 @@ func (in *AuthorizationRules) DeepCopyInto(out *AuthorizationRules) { *out = in.
 
 // DeepCopy returns a copy of the rules.
 func (in *AuthorizationRules) DeepCopy() AuthorizationRules {
-	if *in == nil {
-		return nil
-	}
-	out := make(AuthorizationRules, len(*in))
-	for i, r := range *in {
-		out[i] = r.DeepCopy()
-	}
-	return out
+	return copies(*in)
 }

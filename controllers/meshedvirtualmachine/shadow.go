@@ -94,6 +94,9 @@ func (s *scope) notByDataPlane() string {
 		if launcherpod.DataPlane(&s.pods[i]) != v1alpha1.DataPlaneAmbient {
 			continue
 		}
+		if s.mvm.Spec.Mesh.Authentication.IsSet() {
+			return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not check tokens (spec.mesh.authentication): restart the guest, or remove the field", s.pods[i].Name)
+		}
 		for _, a := range s.mvm.Spec.Mesh.Authorization {
 			supported := a.Action == v1alpha1.AuthorizationActionAllow || a.Action == v1alpha1.AuthorizationActionDeny
 			if !supported || slices.ContainsFunc(a.Rules, meshpolicy.UnsupportedByZtunnel) {

@@ -238,24 +238,27 @@ func TestEvaluatedWithoutPods(t *testing.T) {
 // TestPolicyThatTheDataPlaneIgnores checks a policy of a spec that requests a sidecar,
 // while the pod runs in ambient mode until the next start.
 func TestPolicyThatTheDataPlaneIgnores(t *testing.T) {
-	entry := func(action v1alpha1.AuthorizationAction, o *securityv1beta1.Operation) v1alpha1.Authorization {
-		return v1alpha1.Authorization{Name: "a", Action: action, Rules: v1alpha1.AuthorizationRules{{To: []*securityv1beta1.Rule_To{{Operation: o}}}}}
+	entry := func(action v1alpha1.AuthorizationAction, o *securityv1beta1.Operation) v1alpha1.MeshSpec {
+		return v1alpha1.MeshSpec{Authorization: []v1alpha1.Authorization{
+			{Name: "a", Action: action, Rules: v1alpha1.AuthorizationRules{{To: []*securityv1beta1.Rule_To{{Operation: o}}}}},
+		}}
 	}
 	port, method := &securityv1beta1.Operation{Ports: []string{"8080"}}, &securityv1beta1.Operation{Methods: []string{"GET"}}
 	for name, tc := range map[string]struct {
-		entry v1alpha1.Authorization
-		want  metav1.ConditionStatus
+		mesh v1alpha1.MeshSpec
+		want metav1.ConditionStatus
 	}{
 		"CUSTOM":        {entry(v1alpha1.AuthorizationActionCustom, port), metav1.ConditionFalse},
 		"AUDIT":         {entry(v1alpha1.AuthorizationActionAudit, port), metav1.ConditionFalse},
 		"DENY a method": {entry(v1alpha1.AuthorizationActionDeny, method), metav1.ConditionFalse},
+		"tokens":        {v1alpha1.MeshSpec{Authentication: v1alpha1.AuthenticationSpec{Mode: v1alpha1.AuthenticationModeRequired}}, metav1.ConditionFalse},
 		"ALLOW a port":  {entry(v1alpha1.AuthorizationActionAllow, port), metav1.ConditionTrue},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := withIstio(func(s *scope) {
 				s.pods[0].Spec.Containers, s.pods[0].Spec.InitContainers = nil, nil
 				s.pods[0].Labels[v1alpha1.LabelDataPlaneMode] = v1alpha1.DataPlaneModeAmbient
-				s.mvm.Spec.Mesh.Authorization = []v1alpha1.Authorization{tc.entry}
+				s.mvm.Spec.Mesh.Authorization, s.mvm.Spec.Mesh.Authentication = tc.mesh.Authorization, tc.mesh.Authentication
 			})
 			all := s.conditions()
 			c, _ := conditions.Find(all, v1alpha1.ConditionMeshPolicyEffective)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	securityv1beta1 "istio.io/api/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -184,6 +185,12 @@ func (b *MVMBuilder) Hosts(hosts ...string) *MVMBuilder {
 // Gateways sets the gateways.
 func (b *MVMBuilder) Gateways(gateways ...string) *MVMBuilder {
 	b.mvm.Spec.Mesh.Routes.Gateways = gateways
+	return b
+}
+
+// Authentication sets the rules of tokens.
+func (b *MVMBuilder) Authentication(mode v1alpha1.AuthenticationMode, rules ...*securityv1beta1.JWTRule) *MVMBuilder {
+	b.mvm.Spec.Mesh.Authentication = v1alpha1.AuthenticationSpec{Mode: mode, JWTRules: rules}
 	return b
 }
 

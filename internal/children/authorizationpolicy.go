@@ -17,8 +17,8 @@ import (
 )
 
 // authorizationPolicies builds the AuthorizationPolicies of the guest's pods: one
-// with the name of the MeshedVirtualMachine for mesh.allow, and one for each entry of
-// mesh.authorization.
+// with the name of the MeshedVirtualMachine for mesh.allow, one for each entry of
+// mesh.authorization, and one if mesh.authentication requires a token.
 func authorizationPolicies(in Input) ([]Object, error) {
 	var out []Object
 	if len(in.MVM.Spec.Mesh.Allow) > 0 {
@@ -26,6 +26,9 @@ func authorizationPolicies(in Input) ([]Object, error) {
 	}
 	for _, a := range in.MVM.Spec.Mesh.Authorization {
 		out = append(out, declaredPolicy(in.MVM, a))
+	}
+	if a := in.MVM.Spec.Mesh.Authentication; a.IsSet() && a.ModeOrDefault() == v1alpha1.AuthenticationModeRequired {
+		out = append(out, tokenRequiredPolicy(in.MVM))
 	}
 	return out, nil
 }

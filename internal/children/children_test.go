@@ -132,6 +132,9 @@ func TestDesiredGolden(t *testing.T) {
 		// Each limit, on HTTP and TCP ports. A port with the mode Permissive has two filter
 		// chains, and two ports of the Service lead to one port of the guest.
 		"limits": input(limited(), nil),
+		// Tokens of two issuers, one of them with two sets of keys.
+		"authentication": input(authenticated(), nil),
+		"authentication optional": input(optional(b.MVM("web")), nil),
 		// Ambient mode, enrolled, with DNS through ztunnel.
 		"ambient": func() children.Input {
 			in := input(b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).DNS(v1alpha1.DNSPolicyProxy).
@@ -265,7 +268,7 @@ func golden(t *testing.T, path string, objects []children.Object) {
 
 // TestDesiredShape checks the properties that all children have in common.
 func TestDesiredShape(t *testing.T) {
-	in := input(b.MVM("web").Ports(b.HTTP("http", 80, 8080)).Allow(v1alpha1.AllowedClient{Namespace: "frontend"}).MaxConnections("http", 1), b.VMI("web"), "abcde")
+	in := input(optional(b.MVM("web").Ports(b.HTTP("http", 80, 8080)).Allow(v1alpha1.AllowedClient{Namespace: "frontend"}).MaxConnections("http", 1)), b.VMI("web"), "abcde")
 	objects, err := children.Desired(in)
 	if err != nil {
 		t.Fatal(err)

@@ -60,14 +60,15 @@ type Kind struct {
 
 // Kinds of child objects that other code refers to by name.
 var (
-	ServiceKind             = schema.GroupVersionKind{Version: "v1", Kind: "Service"}
-	DestinationRuleKind     = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "DestinationRule"}
-	VirtualServiceKind      = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "VirtualService"}
-	PeerAuthenticationKind  = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}
-	AuthorizationPolicyKind = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}
-	EnvoyFilterKind         = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1alpha3", Kind: "EnvoyFilter"}
-	VirtualMachineKind      = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachine"}
-	PodNATConfigurationKind = v1alpha1.GroupVersion.WithKind("PodNATConfiguration")
+	ServiceKind               = schema.GroupVersionKind{Version: "v1", Kind: "Service"}
+	DestinationRuleKind       = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "DestinationRule"}
+	VirtualServiceKind        = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "VirtualService"}
+	PeerAuthenticationKind    = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "PeerAuthentication"}
+	AuthorizationPolicyKind   = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "AuthorizationPolicy"}
+	EnvoyFilterKind           = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1alpha3", Kind: "EnvoyFilter"}
+	RequestAuthenticationKind = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "RequestAuthentication"}
+	VirtualMachineKind        = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachine"}
+	PodNATConfigurationKind   = v1alpha1.GroupVersion.WithKind("PodNATConfiguration")
 )
 
 // kinds is the table of child kinds, in the order in which objects are applied.
@@ -82,6 +83,7 @@ var kinds = []Kind{
 	{PeerAuthenticationKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, false, one(peerAuthentication)},
 	{AuthorizationPolicyKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, authorizationPolicies},
 	{EnvoyFilterKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, envoyFilter},
+	{RequestAuthenticationKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, one(requestAuthentication)},
 	{VirtualMachineKind, UpstreamKubeVirt, ScopeGuest, v1alpha1.ConditionVirtualMachineReady, true, false, virtualMachines},
 	{PodNATConfigurationKind, UpstreamMeshVM, ScopeGuest, v1alpha1.ConditionNATProgrammed, false, false, podNATConfigurations},
 }

@@ -30,7 +30,7 @@ func (e *Errors) rootNamespace(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachi
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"allow", len(mvm.Spec.Mesh.Allow) > 0}, {"authorization", len(mvm.Spec.Mesh.Authorization) > 0}} {
+	}{{"allow", len(mvm.Spec.Mesh.Allow) > 0}, {"authorization", len(mvm.Spec.Mesh.Authorization) > 0}, {"authentication", mvm.Spec.Mesh.Authentication.IsSet()}} {
 		if f.set {
 			e.Reject(v1alpha1.ReasonInvalidSpec, path.Child(f.name), rootNamespaceOf, mvm.Namespace)
 		}

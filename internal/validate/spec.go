@@ -67,6 +67,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.allow(mvm, spec.Child("mesh", "allow"))
 	e.authorization(mvm, spec.Child("mesh", "authorization"))
 	e.routes(cluster, mvm, spec.Child("mesh", "routes"))
+	e.authentication(mvm, spec.Child("mesh", "authentication"))
 	e.sharedModes(mvm, spec.Child("ports"))
 	e.limits(cluster, mvm, spec.Child("ports"))
 	e.capture(mvm, spec.Child("capture"))

@@ -19,7 +19,7 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 // upstream are the fields whose schemas come from KubeVirt and Istio. Their rules
 // are tested upstream.
-var upstream = []string{"spec.virtualMachine", "spec.mesh.trafficPolicy", "spec.ports[].retries", "spec.mesh.authorization[].rules", "spec.mesh.routes.http", "spec.mesh.routes.tls", "spec.mesh.routes.tcp"}
+var upstream = []string{"spec.virtualMachine", "spec.mesh.trafficPolicy", "spec.ports[].retries", "spec.mesh.authorization[].rules", "spec.mesh.routes.http", "spec.mesh.routes.tls", "spec.mesh.routes.tcp", "spec.mesh.authentication.jwtRules"}
 
 // TestEveryRuleIsTested checks that each validation rule of meshvm has a test case
 // that violates it.

@@ -11,6 +11,8 @@ import (
 const (
 	oneClient   = "an entry of mesh.allow must set exactly one of serviceAccount and namespace: use a separate entry for each"
 	authorizer  = "provider is required for the action Custom and must not be set for other actions: set provider, or remove it"
+	keysByHTTPS = "mesh.authentication.jwtRules[].jwksUri must start with https://, because istiod fetches the keys of the tokens from it: use https, set jwks instead, or write jwksUri instead of jwks_uri"
+	issuerIsSet = "mesh.authentication.jwtRules[].issuer is required, because without it tokens of every issuer with these keys are accepted: set the iss claim of the tokens"
 	allowedPort = "mesh.allow[].ports must contain only names of TCP ports via Mesh in spec.ports, because the proxy does not receive other connections: correct the name, or set via of the port to Mesh"
 )
 
@@ -68,6 +70,43 @@ var policyCases = map[string]testCase{
 		}}}})},
 		want: []string{"Cannot set serviceAccounts with namespaces or principals"},
 	},
+
+	"tokens":                        {set: tokens(nil, map[string]any{"jwksUri": "https://example.com/keys", "audiences": []any{"web"}, "timeout": "2s"}, map[string]any{"jwks": "{}"})},
+	"tokens, optional":              {set: tokens("Optional", map[string]any{})},
+	"tokens in another mode":        {set: tokens("Strict", map[string]any{}), want: []string{"spec.mesh.authentication.mode: Unsupported value"}},
+	"tokens without rules":          {set: map[string]any{"spec.mesh.authentication": map[string]any{"mode": "Optional"}}, want: []string{"spec.mesh.authentication.jwtRules: Required value"}},
+	"tokens with empty rules":       {set: tokens(nil), want: []string{"spec.mesh.authentication.jwtRules", "at least 1 items"}},
+	"tokens with 16 rules":          {set: tokens(nil, slices.Repeat([]map[string]any{{}}, 16)...)},
+	"tokens with 17 rules":          {set: tokens(nil, slices.Repeat([]map[string]any{{}}, 17)...), want: []string{"spec.mesh.authentication.jwtRules: Too many"}},
+	"tokens of any issuer":          {set: tokens(nil, map[string]any{"issuer": removed, "jwks": "{}"}), want: []string{issuerIsSet}},
+	"tokens with keys over HTTP":    {set: tokens(nil, map[string]any{"jwksUri": "http://example.com/keys"}), want: []string{keysByHTTPS}},
+	"tokens with keys in a file":    {set: tokens(nil, map[string]any{"jwksUri": "file:///etc/passwd"}), want: []string{keysByHTTPS}},
+	"tokens with Istio's old field": {set: tokens(nil, map[string]any{"jwks_uri": "https://example.com/keys"}), want: []string{keysByHTTPS}},
+	"tokens with both keys":         {set: tokens(nil, map[string]any{"jwksUri": "https://example.com/keys", "jwks": "{}"}), want: []string{"only one of jwks or jwksUri can be set"}},
+	"tokens with a typo":            {set: tokens(nil, map[string]any{"audience": "web"}), want: []string{`unknown field "spec.mesh.authentication.jwtRules[0].audience"`}},
+	"tokens with a selector": {
+		set:  map[string]any{"spec.mesh.authentication": map[string]any{"selector": map[string]any{}, "jwtRules": []any{map[string]any{"issuer": "https://example.com"}}}},
+		want: []string{`unknown field "spec.mesh.authentication.selector"`},
+	},
+}
+
+// tokens is mesh.authentication with a mode, or nil, and with rules that have changes.
+func tokens(mode any, changes ...map[string]any) map[string]any {
+	rules := []any{}
+	for _, c := range changes {
+		r := map[string]any{"issuer": "https://example.com"}
+		for field, value := range c {
+			if r[field] = value; value == removed {
+				delete(r, field)
+			}
+		}
+		rules = append(rules, r)
+	}
+	a := map[string]any{"jwtRules": rules}
+	if mode != nil {
+		a["mode"] = mode
+	}
+	return map[string]any{"spec.mesh.authentication": a}
 }
 
 // policies is one entry of mesh.authorization with changes.

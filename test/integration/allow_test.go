@@ -9,7 +9,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	securityv1beta1 "istio.io/api/security/v1beta1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
@@ -178,24 +177,12 @@ func TestAuthorization(t *testing.T) {
 		spec.Mesh.Authorization = []v1alpha1.Authorization{deny("no-put", "PATCH")}
 	})
 	methods("web.no-put", "PATCH")
-	s.eventually("the policy of the removed entry is deleted", func() error {
-		_, err := s.read(children.AuthorizationPolicyKind, "web.no-delete")
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(err, errors.New("it exists"))
-	})
+	s.gone(children.AuthorizationPolicyKind, "web.no-delete")
 	methods("web-no.delete", "DELETE")
 
 	// An object with the name of a policy is found by its name alone.
 	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Mesh.Authorization = nil })
-	s.eventually("the policy is deleted", func() error {
-		_, err := s.read(children.AuthorizationPolicyKind, "web.no-put")
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(err, errors.New("it exists"))
-	})
+	s.gone(children.AuthorizationPolicyKind, "web.no-put")
 	foreign := s.istioObject(children.AuthorizationPolicyKind, s.namespace, "web.no-put", map[string]any{
 		"selector": map[string]any{"matchLabels": map[string]any{"app": "other"}}, "rules": []any{map[string]any{}},
 	})

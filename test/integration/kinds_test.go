@@ -29,6 +29,7 @@ var singletons, requested = func() (required, optional []schema.GroupVersionKind
 func withPolicies(o *v1alpha1.MeshedVirtualMachine) *v1alpha1.MeshedVirtualMachine {
 	o.Spec.Mesh.Allow = []v1alpha1.AllowedClient{{ServiceAccount: "frontend/web", Ports: []string{"http"}}, {Namespace: "monitoring"}}
 	o.Spec.Ports[0].MaxConnections = 100
+	o.Spec.Mesh.Authentication = v1alpha1.AuthenticationSpec{JWTRules: v1alpha1.JWTRules{{Issuer: "https://accounts.example.com"}}}
 	return o
 }
 
@@ -37,11 +38,12 @@ var drifts = map[string]struct {
 	path  []string
 	value any
 }{
-	"Service":             {[]string{"spec", "selector", v1alpha1.LabelService}, "other"},
-	"DestinationRule":     {[]string{"spec", "host"}, "other.example.com"},
-	"VirtualService":      {[]string{"spec", "hosts"}, []any{"other.example.com"}},
-	"PeerAuthentication":  {[]string{"spec", "mtls", "mode"}, "DISABLE"},
-	"AuthorizationPolicy": {[]string{"spec", "rules"}, []any{map[string]any{}}},
-	"EnvoyFilter":         {[]string{"spec", "workloadSelector", "labels", v1alpha1.LabelMeshedVirtualMachine}, "other"},
-	"VirtualMachine":      {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
+	"Service":               {[]string{"spec", "selector", v1alpha1.LabelService}, "other"},
+	"DestinationRule":       {[]string{"spec", "host"}, "other.example.com"},
+	"VirtualService":        {[]string{"spec", "hosts"}, []any{"other.example.com"}},
+	"PeerAuthentication":    {[]string{"spec", "mtls", "mode"}, "DISABLE"},
+	"AuthorizationPolicy":   {[]string{"spec", "rules"}, []any{map[string]any{}}},
+	"EnvoyFilter":           {[]string{"spec", "workloadSelector", "labels", v1alpha1.LabelMeshedVirtualMachine}, "other"},
+	"RequestAuthentication": {[]string{"spec", "jwtRules"}, []any{map[string]any{"issuer": "https://example.org"}}},
+	"VirtualMachine":        {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
 }

@@ -3,11 +3,9 @@
 package integration
 
 import (
-	"errors"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -17,13 +15,7 @@ import (
 // awaitNoPolicy waits until the AuthorizationPolicy web does not exist.
 func (s *suite) awaitNoPolicy() {
 	s.Helper()
-	s.eventually("the AuthorizationPolicy is deleted", func() error {
-		_, err := s.read(children.AuthorizationPolicyKind, "web")
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(err, errors.New("it exists"))
-	})
+	s.gone(children.AuthorizationPolicyKind, "web")
 }
 
 // TestPolicyWhilePaused deletes the AuthorizationPolicy of a guest, and removes it from
@@ -92,6 +84,6 @@ func TestRevokedPolicyAfterFailure(t *testing.T) {
 	s.awaitNoPolicy()
 	// The VirtualService of a spec without a port via Mesh is deleted as well.
 	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports[0].Via = v1alpha1.PortViaDirect })
-	s.eventually("the VirtualService is deleted", func() error { return s.absent(children.VirtualServiceKind) })
+	s.eventually("the VirtualService is deleted", func() error { return s.absent(children.VirtualServiceKind, "web") })
 	s.awaitMVM("web", want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied}, want{v1alpha1.ConditionServiceReady, no, ""})
 }

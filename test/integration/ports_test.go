@@ -42,10 +42,10 @@ func (s *suite) specIs(kind schema.GroupVersionKind, text string) error {
 	return nil
 }
 
-// absent returns an error if a child of the kind exists.
-func (s *suite) absent(kind schema.GroupVersionKind) error {
-	if _, err := s.read(kind, "web"); !apierrors.IsNotFound(err) {
-		return errors.Join(errors.New("found a "+kind.Kind), err)
+// absent returns an error if an object of the kind exists.
+func (s *suite) absent(kind schema.GroupVersionKind, name string) error {
+	if _, err := s.read(kind, name); !apierrors.IsNotFound(err) {
+		return errors.Join(fmt.Errorf("found %s %s", kind.Kind, name), err)
 	}
 	return nil
 }
@@ -185,7 +185,7 @@ func TestPortsWithoutRoutes(t *testing.T) {
 	s := start(t)
 	o := s.created(builders.MVM("web").Ports(builders.TLS("tls", 443, 8443)))
 	s.converge(o)
-	if err := s.absent(children.VirtualServiceKind); err != nil {
+	if err := s.absent(children.VirtualServiceKind, "web"); err != nil {
 		t.Error(err)
 	}
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports[0].AppProtocol = "tcp" })
@@ -193,7 +193,7 @@ func TestPortsWithoutRoutes(t *testing.T) {
 		return s.specIs(children.VirtualServiceKind, `{hosts: [`+webHost+`], tcp: [{match: [{port: 443}], route: [{destination: {host: `+webHost+`, subset: v1, port: {number: 443}}}]}]}`)
 	})
 	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports[0].AppProtocol = "https" })
-	s.eventually("the VirtualService is deleted", func() error { return s.absent(children.VirtualServiceKind) })
+	s.eventually("the VirtualService is deleted", func() error { return s.absent(children.VirtualServiceKind, "web") })
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied})
 }
 
@@ -205,7 +205,7 @@ func TestHeadlessService(t *testing.T) {
 		Ports(builders.HTTP("http", 8080, 8080), builders.TCP("db", 5432)).Timeout("http", "5s"))
 	s.converge(o)
 	if err := errors.Join(
-		s.absent(children.DestinationRuleKind),
+		s.absent(children.DestinationRuleKind, "web"),
 		s.specIs(children.VirtualServiceKind, `{hosts: [`+webHost+`], http: [{name: http, match: [{port: 8080}], route: [{destination: {host: `+webHost+`, port: {number: 8080}}}], timeout: 5s}]}`),
 	); err != nil {
 		t.Error(err)

@@ -64,6 +64,11 @@ var (
 			`[{"name":"read","action":"Allow","rules":[{"to":[{"operation":{"methods":["GET"]}}]}]},{"name":"no-delete","action":"Deny","rules":[{"from":[{"source":{"namespaces":["x"]}}]}]}]`,
 			`[{"name":"all","action":"Allow","rules":[{}]}]`,
 		}},
+		{"mesh.authentication", []string{
+			`{"jwtRules":[{"issuer":"https://example.com"}]}`,
+			`{"mode":"Optional","jwtRules":[{"issuer":"https://example.com","jwksUri":"https://example.com/keys","forwardOriginalToken":true}]}`,
+			`{"mode":"Required","jwtRules":[{"issuer":"https://example.com","audiences":["web"]},{"issuer":"https://example.org"}]}`,
+		}},
 	}
 	ambientFields = []field{
 		{"mesh.dataPlane", []string{`"Ambient"`}},

@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/controllers"
+	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/ruleio"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -71,10 +72,10 @@ func TestKindsThatCannotBeListed(t *testing.T) {
 			s := start(t)
 			s.stop()
 			user := s.namespace + "-" + tc.resource
-			s.allow(user, user, []string{"", "apiextensions.k8s.io", "batch", "events.k8s.io", "kubevirt.io", "meshvm.io", "networking.istio.io"}, []string{"*"})
-			for _, resource := range []string{"authorizationpolicies", "peerauthentications"} {
-				if resource != tc.resource {
-					s.allow(user, user+"-"+resource, []string{"security.istio.io"}, []string{resource})
+			s.allow(user, user, []string{"", "apiextensions.k8s.io", "batch", "events.k8s.io", "kubevirt.io", "meshvm.io"}, []string{"*"})
+			for _, k := range children.Kinds() {
+				if r, _ := meta.UnsafeGuessKindToResource(k.GroupVersionKind); k.Upstream == children.UpstreamIstio && r.Resource != tc.resource {
+					s.allow(user, user+"-"+r.Resource, []string{r.Group}, []string{r.Resource})
 				}
 			}
 			s.awaitPermission(user, "meshvm.io", "meshedvirtualmachines")

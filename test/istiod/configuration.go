@@ -175,6 +175,10 @@ func describe(filters []filter) []string {
 		if strings.HasSuffix(text, "limit") {
 			text += " " + describeLimit(f.TypedConfig)
 		}
+		var tokens tokenValidation
+		if text == "jwt_authn" && json.Unmarshal(f.TypedConfig, &tokens) == nil {
+			text += " " + strings.Join(tokens.issuers(), ", ")
+		}
 		out = append(out, text)
 	}
 	return out

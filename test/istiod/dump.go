@@ -140,6 +140,42 @@ type authorization struct {
 	} `json:"shadowRules"`
 }
 
+// tokenValidation is the configuration of the filter jwt_authn.
+type tokenValidation struct {
+	Providers map[string]struct {
+		Issuer    string   `json:"issuer"`
+		Audiences []string `json:"audiences"`
+		LocalJWKS *struct {
+			InlineString string `json:"inlineString"`
+		} `json:"localJwks"`
+	} `json:"providers"`
+}
+
+// issuers returns the issuers of the tokens, with their audiences and the names of the
+// keys in the configuration.
+func (v tokenValidation) issuers() []string {
+	var out []string
+	for _, name := range sortedKeys(v.Providers) {
+		p := v.Providers[name]
+		texts := []string{p.Issuer}
+		if len(p.Audiences) > 0 {
+			texts = append(texts, "for "+strings.Join(p.Audiences, ", "))
+		}
+		var set struct {
+			Keys []struct {
+				ID string `json:"kid"`
+			} `json:"keys"`
+		}
+		if p.LocalJWKS != nil && json.Unmarshal([]byte(p.LocalJWKS.InlineString), &set) == nil {
+			for _, k := range set.Keys {
+				texts = append(texts, "with key "+k.ID)
+			}
+		}
+		out = append(out, strings.Join(texts, " "))
+	}
+	return out
+}
+
 type routeConfig struct {
 	Name         string        `json:"name"`
 	VirtualHosts []virtualHost `json:"virtualHosts"`

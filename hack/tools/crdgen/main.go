@@ -47,6 +47,7 @@ var grafts = []struct {
 	{"virtualservices.networking.istio.io", []string{"spec", "tls"}, []string{"spec", "mesh", "routes", "tls"}, 32, false},
 	{"virtualservices.networking.istio.io", []string{"spec", "tcp"}, []string{"spec", "mesh", "routes", "tcp"}, 32, false},
 	{"authorizationpolicies.security.istio.io", []string{"spec", "rules"}, []string{"spec", "mesh", "authorization", items, "rules"}, 32, true},
+	{"requestauthentications.security.istio.io", []string{"spec", "jwtRules"}, []string{"spec", "mesh", "authentication", "jwtRules"}, 16, true},
 }
 
 func main() {

@@ -5,7 +5,7 @@
 //	netclient serve           7000 and 9999/tcp: return the client address; 7000/udp: echo;
 //	                          7100/tcp: echoes lines; 7080/tcp: HTTP, for hold and held
 //	netclient get URL         prints the body
-//	netclient status URL      prints the code, a space, and the body
+//	netclient status URL [HEADER: VALUE]...   prints the code, a space, and the body
 //	netclient repeat N URL    prints the bodies of N requests, each over a new connection
 //	netclient hold NAME ADDRESS   makes "serve" open a connection and keep it busy
 //	netclient held NAME           prints its state (package flow)
@@ -25,6 +25,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"meshvm.io/meshvm/test/cluster/programs/flow"
@@ -45,8 +46,8 @@ func run(args []string) error {
 		return serve()
 	case len(args) == 2 && args[0] == "get":
 		return get(os.Stdout, args[1], false)
-	case len(args) == 2 && args[0] == "status":
-		return get(os.Stdout, args[1], true)
+	case len(args) >= 2 && args[0] == "status":
+		return get(os.Stdout, args[1], true, args[2:]...)
 	case len(args) == 3 && args[0] == "repeat":
 		n, err := strconv.Atoi(args[1])
 		for range n {
@@ -66,16 +67,24 @@ func run(args []string) error {
 	case len(args) >= 2 && args[0] == "watch":
 		return watch(args[1:])
 	}
-	return errors.New("usage: netclient serve | get URL | status URL | repeat N URL | hold NAME ADDRESS | held NAME | tcp ADDRESS [TEXT] | udp ADDRESS [TEXT] | watch {NAME=TARGET}")
+	return errors.New("usage: netclient serve | get URL | status URL [HEADER: VALUE] | repeat N URL | hold NAME ADDRESS | held NAME | tcp ADDRESS [TEXT] | udp ADDRESS [TEXT] | watch {NAME=TARGET}")
 }
 
 // own is the address at which "netclient serve" accepts commands from its own
 // pod.
 const own = "http://127.0.0.1:7080/"
 
-func get(w io.Writer, url string, status bool) error {
+func get(w io.Writer, url string, status bool, headers ...string) error {
 	client := http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: true}}
-	r, err := client.Get(url)
+	request, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		request.Header.Add(name, value)
+	}
+	r, err := client.Do(request)
 	if err != nil {
 		return err
 	}
