@@ -143,6 +143,19 @@ func (s MeshedVirtualMachineSpec) StartOrDefault() StartPolicy {
 	return s.Start
 }
 
+// KeepsVirtualMachine reports whether the spec requests that the VirtualMachine remains
+// when the MeshedVirtualMachine is deleted.
+func (s MeshedVirtualMachineSpec) KeepsVirtualMachine() bool {
+	return s.DeletionPolicy == DeletionPolicyOrphan
+}
+
+// ReleasesVirtualMachine reports whether the object is being deleted and its
+// VirtualMachine remains. The finalizer shows the deletion policy that is in effect: an
+// edit immediately before the deletion changes nothing.
+func (m *MeshedVirtualMachine) ReleasesVirtualMachine() bool {
+	return !m.DeletionTimestamp.IsZero() && slices.Contains(m.Finalizers, FinalizerOrphan)
+}
+
 // DefaultVersion is the version of a guest whose spec does not set a version.
 const DefaultVersion = "v1"
 

@@ -70,6 +70,10 @@ const (
 	// operator's table is removed from a pod that is still running.
 	FinalizerRules = "meshvm.io/rules"
 
+	// FinalizerOrphan, on a MeshedVirtualMachine with deletionPolicy Orphan, delays its
+	// deletion until the operator's labels are removed from its VirtualMachine.
+	FinalizerOrphan = "meshvm.io/orphan"
+
 	// FieldOwner is the field manager of server-side apply.
 	FieldOwner = "meshvm"
 

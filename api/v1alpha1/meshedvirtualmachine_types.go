@@ -8,6 +8,19 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 )
 
+// DeletionPolicy specifies what the deletion of a MeshedVirtualMachine does with its
+// VirtualMachine.
+//
+// +kubebuilder:validation:Enum=Delete;Orphan
+type DeletionPolicy string
+
+const (
+	// DeletionPolicyDelete deletes the VirtualMachine.
+	DeletionPolicyDelete DeletionPolicy = "Delete"
+	// DeletionPolicyOrphan keeps the VirtualMachine.
+	DeletionPolicyOrphan DeletionPolicy = "Orphan"
+)
+
 // MeshedVirtualMachineSpec defines a virtual machine, its ports and the
 // handling of its traffic by the mesh.
 //
@@ -38,6 +51,18 @@ type MeshedVirtualMachineSpec struct {
 	//
 	// +optional
 	VirtualMachineMetadata ObjectMetadata `json:"virtualMachineMetadata,omitzero"`
+
+	// deletionPolicy specifies what the deletion of the MeshedVirtualMachine does
+	// with its VirtualMachine. With Delete, it is deleted, and with it the disks
+	// of its dataVolumeTemplates. With Orphan, the VirtualMachine, its disks and
+	// the running guest remain, and the operator removes its rules and labels. The
+	// Service and the objects of Istio are always deleted. Orphan takes effect
+	// when the operator has set the finalizer meshvm.io/orphan, and Delete when
+	// it has removed the finalizer. Defaults to Delete.
+	//
+	// +optional
+	// +default="Delete"
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
 	// version is the mesh subset of the guest. It is the value of the pod label
 	// "version" and the name of the subset in the DestinationRule. A changed

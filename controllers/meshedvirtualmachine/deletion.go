@@ -4,11 +4,13 @@ package meshedvirtualmachine
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
@@ -17,19 +19,20 @@ import (
 
 // reportDeletion reports what the deletion of the object waits for. The garbage
 // collector deletes the children, and each PodNATConfiguration has a finalizer of its
-// controller, so that nothing else is to be done.
+// controller, so that nothing else is to be done, except for a VirtualMachine that remains.
 func (r *Reconciler) reportDeletion(ctx context.Context, s *scope) error {
 	missing, _, err := r.upstream.missing(ctx)
 	if err != nil {
 		return err
 	}
+	readable := false
 	if missing == nil {
 		unread, err := r.upstream.unread(ctx, dependencies...)
 		if err != nil {
 			return err
 		}
 		// Reading a kind that cannot be listed would block the worker.
-		if unread == nil {
+		if readable = unread == nil; readable {
 			if err := r.gatherOptional(ctx, s); err != nil {
 				return err
 			}
@@ -38,8 +41,12 @@ func (r *Reconciler) reportDeletion(ctx context.Context, s *scope) error {
 			}
 		}
 	}
+	released, err := r.release(ctx, s, readable)
 	s.writeDeletion()
-	return conditions.PatchStatus(ctx, r.Client, s.before, s.mvm)
+	if err := errors.Join(err, conditions.PatchStatus(ctx, r.Client, s.before, s.mvm)); err != nil || !released {
+		return err
+	}
+	return r.patchFinalizer(ctx, s, controllerutil.RemoveFinalizer)
 }
 
 // writeDeletion computes the whole status of an object that is being deleted. The
@@ -56,6 +63,9 @@ func (s *scope) writeDeletion() {
 	st.Ports = s.ports()
 	st.Pods, st.OmittedPods = nil, 0
 	st.Service = v1alpha1.SharedServiceStatus{}
+	if s.mvm.ReleasesVirtualMachine() { // It shows whether a guest was unpaused.
+		st.Pods, st.OmittedPods = atMost(maxPodStatuses, s.podStatuses())
+	}
 	st.RelatedObjects, st.OmittedRelatedObjects = atMost(maxRelatedObjects, s.relatedObjects())
 	st.Addresses, _ = atMost(maxAddresses, s.addresses())
 }
@@ -64,7 +74,7 @@ func (s *scope) writeDeletion() {
 // and the operator does not work towards the spec any more.
 func (s *scope) terminating() []conditions.Condition {
 	all := []conditions.Condition{
-		conditions.False(v1alpha1.ConditionReady, v1alpha1.ReasonTerminating, deletionMessage(s.mvm, s.children)),
+		conditions.False(v1alpha1.ConditionReady, v1alpha1.ReasonTerminating, deletionMessage(s.mvm, s.children, s.waits)),
 	}
 	for _, t := range []v1alpha1.ConditionType{
 		v1alpha1.ConditionAccepted, v1alpha1.ConditionDependenciesAvailable, v1alpha1.ConditionServiceReady,
@@ -80,13 +90,17 @@ func (s *scope) terminating() []conditions.Condition {
 }
 
 // deletionMessage describes what the deletion of the object waits for. Only a deletion
-// in the foreground waits for the children (Kubernetes, Garbage Collection).
-func deletionMessage(mvm *v1alpha1.MeshedVirtualMachine, children map[apply.Key]*unstructured.Unstructured) string {
-	var reasons []string
+// in the foreground waits for the children (Kubernetes, Garbage Collection). waits are the
+// reasons why the VirtualMachine is not released yet.
+func deletionMessage(mvm *v1alpha1.MeshedVirtualMachine, children map[apply.Key]*unstructured.Unstructured, waits []string) string {
+	reasons := slices.Clone(waits)
 	foreground := slices.Contains(mvm.Finalizers, metav1.FinalizerDeleteDependents)
 	if foreground && len(children) > 0 {
 		names := make([]string, 0, len(children))
 		for key, o := range children {
+			if key == vmKey(mvm.Name) && mvm.ReleasesVirtualMachine() {
+				continue
+			}
 			name := key.Kind.Kind + " " + key.Name
 			if f := otherFinalizers(o); len(f) > 0 {
 				name += " (finalizers " + strings.Join(f, ", ") + ")"
@@ -94,7 +108,9 @@ func deletionMessage(mvm *v1alpha1.MeshedVirtualMachine, children map[apply.Key]
 			names = append(names, name)
 		}
 		slices.Sort(names)
-		reasons = append(reasons, "the deletion of "+strings.Join(names, ", "))
+		if len(names) > 0 {
+			reasons = append(reasons, "the deletion of "+strings.Join(names, ", "))
+		}
 	}
 	if others := otherFinalizers(mvm); len(others) > 0 {
 		reasons = append(reasons, "the controllers of its finalizers "+strings.Join(others, ", "))
@@ -105,8 +121,11 @@ func deletionMessage(mvm *v1alpha1.MeshedVirtualMachine, children map[apply.Key]
 	return "the object is being deleted and waits for " + strings.Join(reasons, " and for ")
 }
 
-// otherFinalizers returns the finalizers of an object without the finalizer of a deletion
-// in the foreground, which the API server adds and the garbage collector removes.
+// otherFinalizers returns the finalizers of an object without the operator's, which waits
+// names, and without the finalizer of a deletion in the foreground, which the API server
+// adds and the garbage collector removes.
 func otherFinalizers(o metav1.Object) []string {
-	return slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool { return f == metav1.FinalizerDeleteDependents })
+	return slices.DeleteFunc(slices.Clone(o.GetFinalizers()), func(f string) bool {
+		return f == metav1.FinalizerDeleteDependents || f == v1alpha1.FinalizerOrphan
+	})
 }

@@ -24,13 +24,16 @@ func TestDeletionMessage(t *testing.T) {
 	for name, tc := range map[string]struct {
 		finalizers []string
 		none       bool
+		waits      []string
 		want       string
 	}{
-		"nothing":                       {nil, false, "the object is being deleted"},
-		"foreground, nothing remains":   {[]string{foreground}, true, "the object is being deleted"},
-		"foreground":                    {[]string{foreground}, false, "the object is being deleted and waits for the deletion of Service web, VirtualMachine web (finalizers kubevirt.io/finalize)"},
-		"another finalizer":             {[]string{"example.com/hold"}, false, "the object is being deleted and waits for the controllers of its finalizers example.com/hold"},
-		"foreground, another finalizer": {[]string{foreground, "example.com/hold"}, false, "the object is being deleted and waits for the deletion of Service web, VirtualMachine web (finalizers kubevirt.io/finalize) and for the controllers of its finalizers example.com/hold"},
+		"nothing":                       {nil, false, nil, "the object is being deleted"},
+		"foreground, nothing remains":   {[]string{foreground}, true, nil, "the object is being deleted"},
+		"foreground":                    {[]string{foreground}, false, nil, "the object is being deleted and waits for the deletion of Service web, VirtualMachine web (finalizers kubevirt.io/finalize)"},
+		"another finalizer":             {[]string{"example.com/hold"}, false, nil, "the object is being deleted and waits for the controllers of its finalizers example.com/hold"},
+		"foreground, another finalizer": {[]string{foreground, "example.com/hold"}, false, nil, "the object is being deleted and waits for the deletion of Service web, VirtualMachine web (finalizers kubevirt.io/finalize) and for the controllers of its finalizers example.com/hold"},
+		"a machine that remains":        {[]string{foreground, v1alpha1.FinalizerOrphan}, false, []string{"the removal of the rules"}, "the object is being deleted and waits for the removal of the rules and for the deletion of Service web"},
+		"a machine that was released":   {[]string{v1alpha1.FinalizerOrphan}, false, nil, "the object is being deleted"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := world()
@@ -43,8 +46,8 @@ func TestDeletionMessage(t *testing.T) {
 			if vm := s.children[vm]; vm != nil {
 				vm.SetFinalizers([]string{"kubevirt.io/finalize", foreground})
 			}
-			s.mvm.Finalizers = tc.finalizers
-			if got := deletionMessage(s.mvm, s.children); got != tc.want {
+			s.mvm.Finalizers, s.mvm.DeletionTimestamp = tc.finalizers, new(metav1.Now())
+			if got := deletionMessage(s.mvm, s.children, tc.waits); got != tc.want {
 				t.Errorf("got  %s\nwant %s", got, tc.want)
 			}
 		})

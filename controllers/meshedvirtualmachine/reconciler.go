@@ -75,13 +75,16 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	if err := errors.Join(r.gatherGuest(ctx, s), r.gatherMesh(ctx, s), r.gatherStrays(ctx, s)); err != nil {
 		return err
 	}
+	if err := r.ensureFinalizer(ctx, s); err != nil {
+		return err
+	}
 	if err := r.gatherService(ctx, s); err != nil {
 		return err
 	}
 	if s.invalid != nil {
 		err = r.keepLastAccepted(ctx, s)
 	} else {
-		err = r.applyChildren(ctx, s)
+		err = errors.Join(r.applyChildren(ctx, s), r.dropFinalizer(ctx, s))
 	}
 	// The running state is reported regardless of the result of the previous step.
 	return errors.Join(err, s.gatherVM(), s.ownObjects(), r.gatherDifferences(ctx, s))
@@ -248,7 +251,7 @@ func (r *Reconciler) keepLastAccepted(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.failures = map[apply.Key]error{}
-	if err := r.followVersions(ctx, s); err != nil {
+	if err := errors.Join(r.disown(ctx, s), r.followVersions(ctx, s)); err != nil {
 		return err
 	}
 	last := s.lastAccepted()

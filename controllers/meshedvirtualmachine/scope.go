@@ -109,6 +109,9 @@ type scope struct {
 
 	// guestPods are derived from pods, nats and failures (describePods).
 	guestPods []guestPod
+	// waits are the reasons why an object that is being deleted does not release its
+	// VirtualMachine yet.
+	waits []string
 	// unpauseError is set when a guest with verified rules could not be unpaused.
 	unpauseError error
 }
@@ -207,7 +210,7 @@ func (r *Reconciler) owned(ctx context.Context, s *scope) (map[apply.Key]*unstru
 			return found, fmt.Errorf("list %s: %w", kind.Kind, err)
 		}
 		for i := range list.Items {
-			if o := &list.Items[i]; metav1.IsControlledBy(o, s.mvm) {
+			if o := &list.Items[i]; metav1.IsControlledBy(o, s.mvm) || s.keeps(o) {
 				found[apply.KeyOf(o)] = o
 			}
 		}

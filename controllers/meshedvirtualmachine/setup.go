@@ -60,7 +60,7 @@ type Reconciler struct {
 	upstream *upstream
 }
 
-// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=list;watch
+// +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=list;watch;patch
 // +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines/status,verbs=patch
 // +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines/finalizers,verbs=update
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=get;list;watch;create;patch;delete

@@ -59,7 +59,7 @@ func (r *Reconciler) unpause(ctx context.Context, s *scope) error {
 		return nil
 	}
 	g := &s.guestPods[0]
-	if !g.ready() || g.start != v1alpha1.PodStartHeld {
+	if !g.ready() && !s.mvm.ReleasesVirtualMachine() || g.start != v1alpha1.PodStartHeld {
 		return nil
 	}
 	released, err := r.releasedBefore(ctx, s.mvm, g.UID)

@@ -148,7 +148,7 @@ func (s *scope) podStatuses() []v1alpha1.PodStatus {
 func (s *scope) relatedObjects() []v1alpha1.RelatedObject {
 	out := make([]v1alpha1.RelatedObject, 0, len(s.children))
 	for _, o := range s.children {
-		if !s.hasOwner(o) {
+		if !s.hasOwner(o) && !s.keeps(o) {
 			continue
 		}
 		key := apply.KeyOf(o)

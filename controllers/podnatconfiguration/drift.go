@@ -21,9 +21,9 @@ import (
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
-// gatherPaused determines whether the MeshedVirtualMachine is paused, which
-// suspends repairs.
-func (r *Reconciler) gatherPaused(ctx context.Context, s *scope) error {
+// gatherOwner determines whether the MeshedVirtualMachine is paused, which suspends
+// repairs, and whether it is being deleted and keeps its VirtualMachine.
+func (r *Reconciler) gatherOwner(ctx context.Context, s *scope) error {
 	owner := metav1.GetControllerOf(s.config)
 	if owner == nil {
 		return nil
@@ -33,7 +33,9 @@ func (r *Reconciler) gatherPaused(ctx context.Context, s *scope) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("read MeshedVirtualMachine %s: %w", owner.Name, err)
 	}
-	s.paused = err == nil && mvm.UID == owner.UID && mvm.PausedByUser()
+	if err == nil && mvm.UID == owner.UID {
+		s.paused, s.releasing = mvm.PausedByUser(), mvm.ReleasesVirtualMachine()
+	}
 	return nil
 }
 

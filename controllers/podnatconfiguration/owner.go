@@ -15,7 +15,8 @@ import (
 )
 
 // guestIsDeleted reports whether the guest is deleted together with the object
-// because their MeshedVirtualMachine is being deleted. An object that is not
+// because their MeshedVirtualMachine is being deleted and does not keep its
+// VirtualMachine. An object that is not
 // older than another MeshedVirtualMachine with this name was restored for its
 // guest, which keeps running.
 func (r *Reconciler) guestIsDeleted(ctx context.Context, s *scope) (bool, error) {
@@ -27,8 +28,10 @@ func (r *Reconciler) guestIsDeleted(ctx context.Context, s *scope) (bool, error)
 	switch {
 	case err != nil:
 		return false, err
-	case mvm == nil || !mvm.DeletionTimestamp.IsZero():
+	case mvm == nil:
 		return true, nil
+	case !mvm.DeletionTimestamp.IsZero():
+		return !mvm.ReleasesVirtualMachine(), nil
 	default:
 		return mvm.UID != owner.UID && s.config.CreationTimestamp.Before(&mvm.CreationTimestamp), nil
 	}

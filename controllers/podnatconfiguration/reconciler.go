@@ -174,8 +174,13 @@ func (r *Reconciler) finalize(ctx context.Context, s *scope) (ctrl.Result, error
 		if err := r.dropJobs(ctx, s); err != nil {
 			return ctrl.Result{}, err
 		}
+		opensGate := s.opensGate()
+		if opensGate && s.rulesVerified() {
+			// The watch reports when the guest has started.
+			return ctrl.Result{}, nil
+		}
 		result, err := r.program(ctx, s)
-		if err != nil || !s.removalEnded() {
+		if err != nil || opensGate || !s.removalEnded() {
 			return result, err
 		}
 	}

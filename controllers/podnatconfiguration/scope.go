@@ -22,6 +22,7 @@ import (
 	"meshvm.io/meshvm/internal/natplan"
 	"meshvm.io/meshvm/internal/ruleio"
 	"meshvm.io/meshvm/internal/rulejob"
+	"meshvm.io/meshvm/internal/startgate"
 	"meshvm.io/meshvm/internal/validate"
 )
 
@@ -37,6 +38,9 @@ type scope struct {
 	hidden bool
 	// paused is set when the MeshedVirtualMachine of the configuration is paused.
 	paused bool
+	// releasing is set when the MeshedVirtualMachine is being deleted and its guest keeps
+	// running.
+	releasing bool
 	// node is the pod's node, or nil if it does not exist or the pod is not
 	// scheduled yet.
 	node *corev1.Node
@@ -82,7 +86,7 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 			return fmt.Errorf("read node %s: %w", s.pod.Spec.NodeName, err)
 		}
 	}
-	if err := r.gatherPaused(ctx, s); err != nil {
+	if err := r.gatherOwner(ctx, s); err != nil {
 		return err
 	}
 	if err := r.gatherAudits(ctx, s); err != nil {
@@ -118,7 +122,7 @@ func (r *Reconciler) buildRequest(s *scope) error {
 	switch {
 	case !s.alive() || !s.sandboxReady():
 		return nil
-	case !s.config.DeletionTimestamp.IsZero():
+	case !s.config.DeletionTimestamp.IsZero() && !s.opensGate():
 		request = natplan.RemoveRequest(s.config, s.pod)
 	case !launcherpod.IsLauncher(s.pod):
 		s.invalid = &validate.Invalid{
@@ -146,6 +150,10 @@ func (r *Reconciler) buildRequest(s *scope) error {
 	s.request, s.digest = &request, digest
 	return nil
 }
+
+// opensGate reports whether the rules of an object that is being deleted must first be
+// verified, because only this opens the start gate of a guest that remains.
+func (s *scope) opensGate() bool { return s.releasing && startgate.Blocks(s.pod) }
 
 // alive reports whether the pod exists and can still carry traffic.
 func (s *scope) alive() bool {

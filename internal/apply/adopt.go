@@ -145,6 +145,53 @@ func (a Applier) adopt(ctx context.Context, live, want *unstructured.Unstructure
 	return adopted, nil
 }
 
+// ensureOwner makes owner the controller of an object, or removes the controller of an
+// object that must not have one, and returns the object.
+func (a Applier) ensureOwner(ctx context.Context, live, want, merged *unstructured.Unstructured, owner metav1.Object) (*unstructured.Unstructured, error) {
+	switch {
+	case hasSurplusOwner(live, want):
+		return a.Disown(ctx, live)
+	case len(want.GetOwnerReferences()) == 0 || metav1.IsControlledBy(live, owner):
+		return live, nil
+	}
+	if err := a.confirmOwner(ctx, live, owner); err != nil {
+		return live, err
+	}
+	return a.adopt(ctx, live, merged)
+}
+
+// hasSurplusOwner reports whether an object has a controller that it must not have. The
+// controller is the owner or an earlier owner of the same name (ownedBy).
+func hasSurplusOwner(live, want *unstructured.Unstructured) bool {
+	return len(want.GetOwnerReferences()) == 0 && metav1.GetControllerOf(live) != nil
+}
+
+// Disown removes the controller of an object, and returns the object. It is a separate
+// write, because server-side apply keeps a reference that an adoption wrote.
+func (a Applier) Disown(ctx context.Context, live *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	changed := live.DeepCopy()
+	changed.SetOwnerReferences(withoutControllers(changed.GetOwnerReferences()))
+	if err := a.Change(ctx, live, changed); err != nil {
+		return live, err
+	}
+	return changed, nil
+}
+
+func withoutControllers(refs []metav1.OwnerReference) []metav1.OwnerReference {
+	return slices.DeleteFunc(refs, func(r metav1.OwnerReference) bool { return r.Controller != nil && *r.Controller })
+}
+
+// Change writes the difference between an object and a changed copy. The write fails if
+// the object has changed since it was read. The copy becomes the object as it is stored.
+func (a Applier) Change(ctx context.Context, live, changed *unstructured.Unstructured) error {
+	patch := client.MergeFromWithOptions(live, client.MergeFromWithOptimisticLock{})
+	if err := a.Client.Patch(ctx, changed, patch, client.FieldOwner(v1alpha1.FieldOwner)); err != nil {
+		return fmt.Errorf("patch %s: %w", Describe(live), err)
+	}
+	logWrite(ctx, "Changed object", live)
+	return nil
+}
+
 // adoptedReferences returns the owner references of an orphan after its
 // adoption: the references of want replace the controller that no longer
 // exists, and the references to the same owners.

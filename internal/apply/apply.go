@@ -70,8 +70,9 @@ type Applier struct {
 }
 
 // Apply writes the fields of desired to the live object, if they differ, and
-// returns the live object. owner must be the controller of desired. A child of owner
-// that lost its owner reference is adopted. Any other object of that name is an error
+// returns the live object. owner is the controller of desired, unless desired has no
+// owner reference. A child of owner that lost its owner reference is adopted, and one
+// that must not have it loses it. Any other object of that name is an error
 // that wraps ErrConflict. Each write logs one line.
 func (a Applier) Apply(ctx context.Context, desired Object, owner metav1.Object) (*unstructured.Unstructured, error) {
 	want, err := Intent(desired)
@@ -83,6 +84,12 @@ func (a Applier) Apply(ctx context.Context, desired Object, owner metav1.Object)
 		return nil, err
 	}
 	if live == nil {
+		if len(want.GetOwnerReferences()) == 0 && owner.GetDeletionTimestamp().IsZero() {
+			// The garbage collector would never delete the object.
+			if err := a.confirmOwner(ctx, want, owner); err != nil {
+				return nil, err
+			}
+		}
 		merged, _ := a.merged(want, nil)
 		sent := merged.DeepCopy()
 		if err := a.send(ctx, sent); err != nil {
@@ -105,7 +112,7 @@ func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructur
 			return live, err
 		}
 		merged, shared := a.merged(want, live)
-		if Holds(live, merged) {
+		if Holds(live, merged) && !hasSurplusOwner(live, want) {
 			return live, nil
 		}
 		if shared && !fresh {
@@ -116,15 +123,8 @@ func (a Applier) update(ctx context.Context, live, want *unstructured.Unstructur
 			live, fresh = current, true
 			continue
 		}
-		if !metav1.IsControlledBy(live, owner) {
-			if err := a.confirmOwner(ctx, live, owner); err != nil {
-				return live, err
-			}
-			adopted, err := a.adopt(ctx, live, merged)
-			if err != nil {
-				return live, err
-			}
-			live = adopted
+		if live, err = a.ensureOwner(ctx, live, want, merged, owner); err != nil {
+			return live, err
 		}
 		if live, err = a.removeSurplus(ctx, live, merged); err != nil {
 			return live, err
@@ -229,7 +229,7 @@ func (a Applier) Check(ctx context.Context, desired Object, owner metav1.Object)
 	if err := a.ownedBy(live, owner); err != nil {
 		return live, err
 	}
-	if merged, _ := a.merged(want, live); !Holds(live, merged) {
+	if merged, _ := a.merged(want, live); hasSurplusOwner(live, want) || !Holds(live, merged) {
 		return live, fmt.Errorf("%s %w", Describe(want), ErrDiffers)
 	}
 	return live, nil

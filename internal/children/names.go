@@ -88,17 +88,22 @@ func serviceMeta(in serviceInput, name string) metav1.ObjectMeta {
 // meta returns the common metadata of all children.
 func meta(mvm *v1alpha1.MeshedVirtualMachine, name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
-		Name:      name,
-		Namespace: mvm.Namespace,
-		Labels:    labels(mvm),
-		OwnerReferences: []metav1.OwnerReference{{
-			APIVersion:         v1alpha1.GroupVersion.String(),
-			Kind:               OwnerKind,
-			Name:               mvm.Name,
-			UID:                mvm.UID,
-			Controller:         new(true),
-			BlockOwnerDeletion: new(true),
-		}},
+		Name:            name,
+		Namespace:       mvm.Namespace,
+		Labels:          labels(mvm),
+		OwnerReferences: []metav1.OwnerReference{OwnerReference(mvm)},
+	}
+}
+
+// OwnerReference returns the reference of a child to its controller.
+func OwnerReference(mvm *v1alpha1.MeshedVirtualMachine) metav1.OwnerReference {
+	return metav1.OwnerReference{
+		APIVersion:         v1alpha1.GroupVersion.String(),
+		Kind:               OwnerKind,
+		Name:               mvm.Name,
+		UID:                mvm.UID,
+		Controller:         new(true),
+		BlockOwnerDeletion: new(true),
 	}
 }
 

@@ -27,6 +27,12 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	mvm := in.MVM
 	vm := &kubevirtv1.VirtualMachine{ObjectMeta: meta(mvm, mvm.Name)}
 	vm.SetGroupVersionKind(VirtualMachineKind)
+	if mvm.Spec.KeepsVirtualMachine() {
+		// A deletion in the foreground deletes every object with an owner reference before
+		// the operator can remove the reference (Kubernetes, pkg/controller/garbagecollector,
+		// processTransitions).
+		vm.OwnerReferences = nil
+	}
 	if from := inferredFrom(mvm.Spec.VirtualMachine); from != "" {
 		vm.Annotations = map[string]string{v1alpha1.AnnotationInferredFrom: from}
 	}

@@ -64,13 +64,14 @@ func (h handler) Handle(ctx context.Context, req admission.Request) admission.Re
 		return admission.Patched("the MeshedVirtualMachine does not control the guest", startgate.Release(&pod)...)
 	}
 	if h.ownerless(ctx, req.Namespace, &pod) {
-		return admission.Allowed("the MeshedVirtualMachine does not exist")
+		return admission.Allowed("the MeshedVirtualMachine does not exist or releases the guest")
 	}
 	return admission.Patched("the gate delays the guest", startgate.Patch(&pod, h.options)...)
 }
 
 // ownerless reports whether the MeshedVirtualMachine that the pod's label names
-// does not exist, as after its deletion without the guest, or before it is restored.
+// does not exist, as after its deletion without the guest, or before it is restored, or is
+// being deleted and keeps its guest: no rules are written for further pods.
 // Such a pod keeps its labels, because a MeshedVirtualMachine that is created later
 // adopts the guest and finds the pod by them. The cache can be
 // older than the MeshedVirtualMachine, so a missing object is also read from
@@ -81,8 +82,9 @@ func (h handler) ownerless(ctx context.Context, namespace string, pod *corev1.Po
 		return false
 	}
 	key := client.ObjectKey{Namespace: namespace, Name: name}
-	if err := h.cached.Get(ctx, key, &v1alpha1.MeshedVirtualMachine{}); !apierrors.IsNotFound(err) {
-		return false
+	var mvm v1alpha1.MeshedVirtualMachine
+	if err := h.cached.Get(ctx, key, &mvm); !apierrors.IsNotFound(err) {
+		return err == nil && mvm.ReleasesVirtualMachine()
 	}
 	// The manager has the permission to list MeshedVirtualMachines but not to get
 	// them.

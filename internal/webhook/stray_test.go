@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,6 +29,10 @@ func TestStrays(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner := builders.MVM("web").Obj()
+	released := builders.MVM("web").Obj()
+	released.DeletionTimestamp, released.Finalizers = new(metav1.Now()), []string{v1alpha1.FinalizerOrphan}
+	deleted := builders.MVM("web").Obj()
+	deleted.DeletionTimestamp, deleted.Finalizers = new(metav1.Now()), []string{"example.com/hold"}
 	with := func(objects ...client.Object) client.WithWatch {
 		return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
 			WithIndex(&v1alpha1.MeshedVirtualMachine{}, "metadata.name", func(o client.Object) []string { return []string{o.GetName()} }).Build()
@@ -46,6 +51,8 @@ func TestStrays(t *testing.T) {
 		"an outdated cache":                   {"web", with(), with(owner), true, false},
 		"an API server that does not respond": {"web", with(), fails, true, false},
 		"no MeshedVirtualMachine":             {"web", with(), with(), false, false},
+		"deleted with its guest":              {"web", with(deleted), fails, true, false},
+		"deleted without its guest":           {"web", with(released), fails, false, false},
 		"a clone":                             {"web-clone", with(owner), fails, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -319,6 +319,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"a port of the start gate": {set: map[string]any{"spec.ports.0.targetPort": int64(15901)}, want: []string{reserved}},
 	"start without delay":      {set: map[string]any{"spec.start": "Immediate"}},
 	"start after the rules":    {set: map[string]any{"spec.start": "AfterProgrammed"}},
+	"unknown deletion policy":  {set: map[string]any{"spec.deletionPolicy": "Keep"}, want: []string{"spec.deletionPolicy: Unsupported value"}},
+	"deletion policy":          {set: map[string]any{"spec.deletionPolicy": "Orphan"}},
 	"unknown start policy":     {set: map[string]any{"spec.start": "Later"}, want: []string{"spec.start: Unsupported value"}},
 	"flows reset":              {set: map[string]any{"spec.capture.onChange": "Reset"}},
 	"unknown change policy":    {set: map[string]any{"spec.capture.onChange": "Drain"}, want: []string{"spec.capture.onChange: Unsupported value"}},

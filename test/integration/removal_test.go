@@ -41,19 +41,25 @@ func documentedRemoval(t *testing.T) string {
 }
 
 // TestRemovalWithoutOperator deletes the CRDs after the operator was removed, as
-// "kubectl delete -k" does. The finalizers of PodNATConfigurations block the deletion
-// until the command in docs/install.md has run.
+// "kubectl delete -k" does. The finalizers of PodNATConfigurations, and of an object that
+// keeps its VirtualMachine, block the deletion until the command in docs/install.md has run.
 func TestRemovalWithoutOperator(t *testing.T) {
 	command := documentedRemoval(t)
 	env := testenv.Start(t, testenv.Options{KubeVirt: true, Istio: true, Controllers: testenv.DefaultControllers})
 	s := startOn(t, env)
-	pod := s.converge(s.web())
-	name := s.awaitNAT(pod).Name
+	o := s.kept()
+	pod := s.converge(o)
+	s.awaitDeletionPolicy(o.Name, true)
+	name, vm := s.awaitNAT(pod).Name, s.awaitVM(o.Name)
 	s.stop()
 
-	crd := &extv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: "podnatconfigurations.meshvm.io"}}
-	if err := s.Delete(s.Context(), crd); err != nil {
-		t.Fatal(err)
+	var crds []*extv1.CustomResourceDefinition
+	for _, resource := range []string{"podnatconfigurations", "meshedvirtualmachines"} {
+		crd := &extv1.CustomResourceDefinition{ObjectMeta: metav1.ObjectMeta{Name: resource + ".meshvm.io"}}
+		if err := s.Delete(s.Context(), crd); err != nil {
+			t.Fatal(err)
+		}
+		crds = append(crds, crd)
 	}
 	s.eventually("the PodNATConfiguration is being deleted", func() error {
 		u, err := s.read(children.PodNATConfigurationKind, name)
@@ -80,7 +86,12 @@ func TestRemovalWithoutOperator(t *testing.T) {
 	if out, err := run.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	s.eventually("the CRD is deleted", func() error { return gone(s.Get(s.Context(), client.ObjectKeyFromObject(crd), crd)) })
+	for _, crd := range crds {
+		s.eventually("the CRD "+crd.Name+" is deleted", func() error { return gone(s.Get(s.Context(), client.ObjectKeyFromObject(crd), crd)) })
+	}
+	if got := s.awaitVM(o.Name); got.UID != vm.UID || !got.DeletionTimestamp.IsZero() {
+		t.Errorf("the VirtualMachine was replaced or is being deleted: UID %s, before %s", got.UID, vm.UID)
+	}
 
 	// The operator can be installed again, and cleans up at the end of the test.
 	if err := env.InstallMeshVM(context.WithoutCancel(t.Context())); err != nil {

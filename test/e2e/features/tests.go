@@ -33,5 +33,6 @@ var Tests = []suite.Test{
 	{Name: "Hotplug", Run: hotplug, OwnGuest: true},
 	{Name: "Restore", Run: restore, OwnGuest: true},
 	{Name: "Removal", Run: removal, OwnGuest: true, Local: "the tables in the pod"},
+	{Name: "Orphan", Run: orphan, OwnGuest: true, Local: "the tables in the pod"},
 	{Name: "Shadowed", Run: shadowed, OwnGuest: true},
 }
