@@ -105,6 +105,11 @@ func (s MeshedVirtualMachineSpec) IsHeadless() bool {
 	return s.Service.Type == ServiceTypeHeadless
 }
 
+// IsSet reports whether the spec limits the destinations of the guest.
+func (e EgressSpec) IsSet() bool {
+	return e.Outbound != "" || len(e.Hosts) > 0 || len(e.Services) > 0
+}
+
 // RestrictsClients reports whether the spec permits connections only to some clients.
 func (s MeshedVirtualMachineSpec) RestrictsClients() bool {
 	return len(s.Mesh.Allow) > 0 ||

@@ -167,6 +167,7 @@ const (
 // MeshSpec configures the handling of the guest's traffic by the mesh.
 //
 // +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:XValidation:rule="!has(self.egress) || !has(self.dataPlane) || self.dataPlane == 'Sidecar'",message="mesh.egress applies only to dataPlane Sidecar, because ztunnel does not limit outbound connections: remove egress, or set dataPlane to Sidecar"
 type MeshSpec struct {
 	// dataPlane is the kind of mesh proxy. Sidecar is a proxy container in the
 	// pod. Ambient is Istio's ztunnel, which carries TCP and mutual TLS but
@@ -246,6 +247,13 @@ type MeshSpec struct {
 	//
 	// +optional
 	Authentication AuthenticationSpec `json:"authentication,omitzero"`
+
+	// egress limits the destinations of the connections that the guest opens
+	// through its proxy. It applies only to dataPlane Sidecar. By default, the proxy
+	// forwards connections as Istio's mesh configuration specifies.
+	//
+	// +optional
+	Egress EgressSpec `json:"egress,omitzero"`
 }
 
 // MTLSSpec configures mutual TLS for connections to the guest.

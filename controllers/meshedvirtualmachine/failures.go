@@ -77,6 +77,8 @@ var sources = map[schema.GroupVersionKind]string{
 	children.AuthorizationPolicyKind:   "spec.mesh.allow, spec.mesh.authorization and spec.mesh.authentication",
 	children.EnvoyFilterKind:           "maxConnections and rateLimit of spec.ports",
 	children.RequestAuthenticationKind: "the fields of spec.mesh.authentication",
+	children.SidecarKind:               "spec.mesh.egress",
+	children.ServiceEntryKind:          "spec.mesh.egress.services",
 }
 
 // fieldsOf names the fields of the spec that a user must change, because the message of the

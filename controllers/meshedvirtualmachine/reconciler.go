@@ -237,7 +237,7 @@ func (s *scope) liveRules() map[apply.Key]bool {
 }
 
 func (r *Reconciler) input(s *scope) children.Input {
-	return children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate, ClusterDomain: r.ClusterDomain, Service: s.sharedState()}
+	return children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate, ClusterDomain: r.ClusterDomain, RootNamespace: r.RootNamespace, Service: s.sharedState()}
 }
 
 // keepLastAccepted applies the rules of the last accepted spec to pods that

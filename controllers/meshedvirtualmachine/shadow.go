@@ -103,6 +103,9 @@ func (s *scope) notByDataPlane() string {
 				return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not enforce entry %q of spec.mesh.authorization as specified: restart the guest, or remove the entry", s.pods[i].Name, a.Name)
 			}
 		}
+		if s.mvm.Spec.Mesh.Egress.IsSet() {
+			return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not enforce spec.mesh.egress: restart the guest, or remove the field", s.pods[i].Name)
+		}
 		for _, p := range s.mvm.Spec.Ports {
 			if p.MaxConnections > 0 || p.RateLimit != nil {
 				return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not enforce maxConnections and rateLimit of port %q: restart the guest, or remove the limits", s.pods[i].Name, p.Name)

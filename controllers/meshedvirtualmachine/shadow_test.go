@@ -275,17 +275,18 @@ func TestPolicyThatTheDataPlaneIgnores(t *testing.T) {
 // TestLimitsThatTheDataPlaneIgnores checks limits of a spec that requests a sidecar, while
 // the pod runs in ambient mode until the next start.
 func TestLimitsThatTheDataPlaneIgnores(t *testing.T) {
-	for name, change := range map[string]func(*v1alpha1.Port){
-		"connections": func(p *v1alpha1.Port) { p.MaxConnections = 1 },
-		"requests": func(p *v1alpha1.Port) {
-			p.RateLimit = &v1alpha1.RateLimit{Requests: 1, Per: v1alpha1.RateLimitPeriodHour}
+	for name, change := range map[string]func(*v1alpha1.MeshedVirtualMachineSpec){
+		"connections": func(s *v1alpha1.MeshedVirtualMachineSpec) { s.Ports[0].MaxConnections = 1 },
+		"requests": func(s *v1alpha1.MeshedVirtualMachineSpec) {
+			s.Ports[0].RateLimit = &v1alpha1.RateLimit{Requests: 1, Per: v1alpha1.RateLimitPeriodHour}
 		},
+		"destinations": func(s *v1alpha1.MeshedVirtualMachineSpec) { s.Mesh.Egress.Outbound = v1alpha1.OutboundModeRegistryOnly },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := withIstio(func(s *scope) {
 				s.pods[0].Spec.Containers, s.pods[0].Spec.InitContainers = nil, nil
 				s.pods[0].Labels[v1alpha1.LabelDataPlaneMode] = v1alpha1.DataPlaneModeAmbient
-				change(&s.mvm.Spec.Ports[0])
+				change(&s.mvm.Spec)
 			})
 			c, _ := conditions.Find(s.conditions(), v1alpha1.ConditionMeshPolicyEffective)
 			if c.Status != metav1.ConditionFalse || c.Reason != v1alpha1.ReasonOutOfDate {

@@ -16,13 +16,14 @@ import (
 // exclusiveSpec reports whether only the operator may set fields of the object's spec.
 // An additional field can invert an authorization policy, for example another action, or
 // limit an EnvoyFilter to no pod, for example another label of its selector.
+// An additional listener of a Sidecar opens further destinations.
 // PeerAuthentications are evaluated with the fields of other clients instead.
 func exclusiveSpec(o *unstructured.Unstructured) bool {
 	switch kind := o.GetKind(); o.GroupVersionKind().Group {
 	case "security.istio.io":
 		return kind != "PeerAuthentication"
 	case "networking.istio.io":
-		return kind == "EnvoyFilter"
+		return kind == "EnvoyFilter" || kind == "Sidecar" || kind == "ServiceEntry"
 	default:
 		return false
 	}

@@ -194,6 +194,12 @@ func (b *MVMBuilder) Authentication(mode v1alpha1.AuthenticationMode, rules ...*
 	return b
 }
 
+// Egress limits the destinations of the guest.
+func (b *MVMBuilder) Egress(e v1alpha1.EgressSpec) *MVMBuilder {
+	b.mvm.Spec.Mesh.Egress = e
+	return b
+}
+
 // Timeout sets the timeout of HTTP requests to a port.
 func (b *MVMBuilder) Timeout(port, d string) *MVMBuilder {
 	return b.Port(port, func(p *v1alpha1.Port) { p.Timeout = d })

@@ -135,6 +135,10 @@ func TestDesiredGolden(t *testing.T) {
 		// Tokens of two issuers, one of them with two sets of keys.
 		"authentication": input(authenticated(), nil),
 		"authentication optional": input(optional(b.MVM("web")), nil),
+		// Only one external host is open, besides the services of two namespaces.
+		"egress": input(registryOnly(), nil),
+		// Each kind of an external service, and services of other namespaces.
+		"egress with hosts": input(externalServices(), nil),
 		// Ambient mode, enrolled, with DNS through ztunnel.
 		"ambient": func() children.Input {
 			in := input(b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).DNS(v1alpha1.DNSPolicyProxy).
@@ -268,7 +272,7 @@ func golden(t *testing.T, path string, objects []children.Object) {
 
 // TestDesiredShape checks the properties that all children have in common.
 func TestDesiredShape(t *testing.T) {
-	in := input(optional(b.MVM("web").Ports(b.HTTP("http", 80, 8080)).Allow(v1alpha1.AllowedClient{Namespace: "frontend"}).MaxConnections("http", 1)), b.VMI("web"), "abcde")
+	in := input(optional(b.MVM("web").Ports(b.HTTP("http", 80, 8080)).Allow(v1alpha1.AllowedClient{Namespace: "frontend"}).MaxConnections("http", 1).Egress(external("x", "x.example.com"))), b.VMI("web"), "abcde")
 	objects, err := children.Desired(in)
 	if err != nil {
 		t.Fatal(err)
@@ -282,9 +286,9 @@ func TestDesiredShape(t *testing.T) {
 		if gvk != kinds[i].GroupVersionKind {
 			t.Errorf("object %d is a %v, want a %v: objects must be in the order in which they are applied", i, gvk, kinds[i])
 		}
-		// Events of an object lead to the MeshedVirtualMachine of the same name.
-		if o.GetName() != in.MVM.Name && gvk != children.PodNATConfigurationKind {
-			t.Errorf("%s is named %q: use the name of the MeshedVirtualMachine", gvk.Kind, o.GetName())
+		// Events of an object lead to the MeshedVirtualMachine by its name.
+		if !children.Named(gvk.GroupKind(), o.GetName(), in.MVM) && gvk != children.PodNATConfigurationKind {
+			t.Errorf("%s is named %q: use the name of the MeshedVirtualMachine, or add the kind to Named", gvk.Kind, o.GetName())
 		}
 		if o.GetNamespace() != in.MVM.Namespace {
 			t.Errorf("%s is in namespace %q", gvk.Kind, o.GetNamespace())

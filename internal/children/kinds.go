@@ -69,6 +69,8 @@ var (
 	RequestAuthenticationKind = schema.GroupVersionKind{Group: "security.istio.io", Version: "v1", Kind: "RequestAuthentication"}
 	VirtualMachineKind        = schema.GroupVersionKind{Group: "kubevirt.io", Version: "v1", Kind: "VirtualMachine"}
 	PodNATConfigurationKind   = v1alpha1.GroupVersion.WithKind("PodNATConfiguration")
+	SidecarKind               = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "Sidecar"}
+	ServiceEntryKind          = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "ServiceEntry"}
 )
 
 // kinds is the table of child kinds, in the order in which objects are applied.
@@ -84,6 +86,8 @@ var kinds = []Kind{
 	{AuthorizationPolicyKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, authorizationPolicies},
 	{EnvoyFilterKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, envoyFilter},
 	{RequestAuthenticationKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, one(requestAuthentication)},
+	{ServiceEntryKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, serviceEntries},
+	{SidecarKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, one(sidecar)},
 	{VirtualMachineKind, UpstreamKubeVirt, ScopeGuest, v1alpha1.ConditionVirtualMachineReady, true, false, virtualMachines},
 	{PodNATConfigurationKind, UpstreamMeshVM, ScopeGuest, v1alpha1.ConditionNATProgrammed, false, false, podNATConfigurations},
 }

@@ -46,7 +46,8 @@ func GuestOf(name string) string {
 // Named reports whether an object has a name that the operator gives to children of
 // its kind of the MeshedVirtualMachine. PodNATConfigurations are named by their pods.
 func Named(kind schema.GroupKind, name string, mvm *v1alpha1.MeshedVirtualMachine) bool {
-	if kind == AuthorizationPolicyKind.GroupKind() || kind == VirtualServiceKind.GroupKind() {
+	switch kind {
+	case AuthorizationPolicyKind.GroupKind(), VirtualServiceKind.GroupKind(), ServiceEntryKind.GroupKind():
 		name = GuestOf(name)
 	}
 	if IsOfService(kind) {

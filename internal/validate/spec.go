@@ -68,6 +68,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.authorization(mvm, spec.Child("mesh", "authorization"))
 	e.routes(cluster, mvm, spec.Child("mesh", "routes"))
 	e.authentication(mvm, spec.Child("mesh", "authentication"))
+	e.egress(cluster, mvm, spec.Child("mesh", "egress"))
 	e.sharedModes(mvm, spec.Child("ports"))
 	e.limits(cluster, mvm, spec.Child("ports"))
 	e.capture(mvm, spec.Child("capture"))

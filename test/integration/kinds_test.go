@@ -11,11 +11,11 @@ import (
 // singletons are the kinds of which every guest with mesh ports has one object, with
 // the name of the MeshedVirtualMachine: all required kinds except PodNATConfiguration.
 // requested are the kinds of which a guest with the policies of withPolicies also has
-// such an object.
+// such an object: all optional kinds except ServiceEntry, whose objects have other names.
 var singletons, requested = func() (required, optional []schema.GroupVersionKind) {
 	for _, k := range children.Kinds() {
 		switch {
-		case k.GroupVersionKind == children.PodNATConfigurationKind:
+		case k.GroupVersionKind == children.PodNATConfigurationKind, k.GroupVersionKind == children.ServiceEntryKind:
 		case k.Optional:
 			optional = append(optional, k.GroupVersionKind)
 		default:
@@ -30,6 +30,7 @@ func withPolicies(o *v1alpha1.MeshedVirtualMachine) *v1alpha1.MeshedVirtualMachi
 	o.Spec.Mesh.Allow = []v1alpha1.AllowedClient{{ServiceAccount: "frontend/web", Ports: []string{"http"}}, {Namespace: "monitoring"}}
 	o.Spec.Ports[0].MaxConnections = 100
 	o.Spec.Mesh.Authentication = v1alpha1.AuthenticationSpec{JWTRules: v1alpha1.JWTRules{{Issuer: "https://accounts.example.com"}}}
+	o.Spec.Mesh.Egress.Outbound = v1alpha1.OutboundModeRegistryOnly
 	return o
 }
 
@@ -46,4 +47,5 @@ var drifts = map[string]struct {
 	"EnvoyFilter":           {[]string{"spec", "workloadSelector", "labels", v1alpha1.LabelMeshedVirtualMachine}, "other"},
 	"RequestAuthentication": {[]string{"spec", "jwtRules"}, []any{map[string]any{"issuer": "https://example.org"}}},
 	"VirtualMachine":        {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
+	"Sidecar":               {[]string{"spec", "egress"}, []any{map[string]any{"hosts": []any{"*/*"}}}},
 }

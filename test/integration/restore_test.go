@@ -49,7 +49,7 @@ func (s *suite) takeBackup(o *v1alpha1.MeshedVirtualMachine, nat *v1alpha1.PodNA
 			b.nat = save(kind, nat.Name)
 			continue
 		}
-		if kind.Optional && o.Spec.Mesh.Allow == nil {
+		if kind.Optional && o.Spec.Mesh.Allow == nil || kind.GroupVersionKind == children.ServiceEntryKind {
 			continue
 		}
 		b.children = append(b.children, save(kind, o.Name))

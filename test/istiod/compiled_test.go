@@ -129,7 +129,9 @@ func TestCompiled(t *testing.T) {
 
 // compiled is the content of a golden file of this package.
 type compiled struct {
-	Guest  []istiod.Inbound      `json:"guest,omitempty"`
+	Guest []istiod.Inbound `json:"guest,omitempty"`
+	// Egress is set if a Sidecar selects the guest.
+	Egress *istiod.Egress        `json:"egress,omitempty"`
 	Client *istiod.Configuration `json:"client"`
 	// Gateway is the configuration of a gateway whose pod runs in another namespace.
 	Gateway []istiod.GatewayHosts `json:"gateway,omitempty"`
@@ -147,10 +149,12 @@ func (s *suite) compare(file string, n int) {
 	namespace := "case-" + strings.TrimSuffix(filepath.Base(file), ".yaml")
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
 	var gateways []string
+	limited := false
 	for _, o := range objects(s.T, file, namespace) {
 		if bound, _, _ := unstructured.NestedStringSlice(o.Object, "spec", "gateways"); len(bound) > 0 {
 			gateways = bound
 		}
+		limited = limited || o.GetKind() == "Sidecar"
 		switch o.GetKind() {
 		case "VirtualMachine", "PodNATConfiguration":
 		default:
@@ -179,8 +183,11 @@ func (s *suite) compare(file string, n int) {
 		if err != nil {
 			return "", err
 		}
-		outside.Inbound = nil
+		outside.Inbound, outside.Egress = nil, nil
 		all := compiled{Guest: inside.Inbound, Client: outside}
+		if limited {
+			all.Egress = inside.Egress
+		}
 		if ingress != nil {
 			if all.Gateway, err = server.CompiledForGateway(s.Context(), *ingress, host); err != nil {
 				return "", err

@@ -15,6 +15,8 @@ import (
 type Configuration struct {
 	// Inbound are the ports of the pod that istiod knows.
 	Inbound []Inbound `json:"inbound,omitempty"`
+	// Egress is how the proxy forwards the connections of the pod.
+	Egress *Egress `json:"egress,omitempty"`
 	// Outbound are the ports of one Service.
 	Outbound []Outbound `json:"outbound,omitempty"`
 	// Clusters are the destinations of one Service to which its routes refer.
@@ -72,7 +74,7 @@ var baseFilters = []string{
 
 // configuration returns the configuration of the pod's ports, and of the Service.
 func (r resources) configuration(host string) *Configuration {
-	c := &Configuration{}
+	c := &Configuration{Egress: r.egress()}
 	for _, l := range r.listeners {
 		switch {
 		case l.Name == "virtualInbound":

@@ -24,6 +24,7 @@ var Tests = []suite.Test{
 	{Name: "Limits", Run: limits, OwnGuest: true},
 	{Name: "Routes", Run: routes, OwnGuest: true},
 	{Name: "Token", Run: token, OwnGuest: true},
+	{Name: "Egress", Run: egress, OwnGuest: true},
 	{Name: "Privileges", Run: privileges, Local: "the node's /proc"},
 	{Name: "Packets", Run: packets},
 	{Name: "InjectedPod", Run: injectedPod},
