@@ -54,6 +54,17 @@ var (
 	sidecarFields = []field{
 		{"mesh.dataPlane", []string{`"Sidecar"`}},
 		{"mesh.mtls.mode", []string{`"Strict"`, `"Permissive"`}},
+		{"mesh.authentication", []string{
+			`{"jwtRules":[{"issuer":"https://accounts.example.com"}]}`,
+			`{"mode":"Optional","jwtRules":[{"issuer":"https://a.example.com"},{"issuer":"https://b.example.com","audiences":["web"]}]}`,
+			`{"mode":"Required","jwtRules":[{"issuer":"https://b.example.com"}]}`,
+		}},
+		{"mesh.egress", []string{
+			`{"outbound":"RegistryOnly"}`,
+			`{"outbound":"AllowAny","hosts":["./*","other/*"]}`,
+			`{"services":[{"name":"pay","hosts":["api.example.com"],"ports":[{"number":443,"protocol":"TLS"}],"resolution":"DNS"}]}`,
+			`{"outbound":"RegistryOnly","services":[{"name":"a","hosts":["a.example.com"],"ports":[{"number":80,"protocol":"HTTP"}],"resolution":"DNS"},{"name":"b","hosts":["b.example.com"],"ports":[{"number":443,"protocol":"TLS"}],"resolution":"DNS"}]}`,
+		}},
 		{"mesh.routes", []string{
 			`{"http":[{"match":[{"headers":{"x-test":{"exact":"1"}}}],"fault":{"abort":{"httpStatus":503,"percentage":{"value":100}}}}]}`,
 			`{"http":[{"match":[{"uri":{"prefix":"/old"}}],"redirect":{"uri":"/new"}},{"timeout":"3s"}]}`,
@@ -206,6 +217,7 @@ func runtimeCopy(v any) any {
 
 // notInSequences are fields of the spec that the sequences do not change, with the reason.
 var notInSequences = map[string]string{
+	"deletionPolicy":                "it has an effect only when an object is deleted",
 	"ports[].nodePort":              "the API server allocates it, and two objects cannot have the same",
 	"capture.inbound.excludePorts":  "it changes only the rules of pods, which the sequences do not have",
 	"capture.outbound.excludePorts": "it changes only the rules of pods, which the sequences do not have",
