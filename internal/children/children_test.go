@@ -17,8 +17,6 @@ import (
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/ptr"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/yaml"
@@ -380,24 +378,5 @@ func TestDesiredWithBridgeBinding(t *testing.T) {
 	objects, err := children.Desired(children.Input{MVM: b.MVM("web").Interface(b.Bridge("default"), b.PodNetwork("")).Obj()})
 	if invalid, ok := validate.FirstInvalid(err); len(objects) != 0 || !ok || invalid.Reason != v1alpha1.ReasonBridgeBinding {
 		t.Errorf("got %d objects and %v, want reason %s", len(objects), err, v1alpha1.ReasonBridgeBinding)
-	}
-}
-
-func TestPodNATConfigurationName(t *testing.T) {
-	seen := map[string]bool{}
-	for _, mvm := range []string{"a", "web", strings.Repeat("a", 47), strings.Repeat("a", 51) + "-b", strings.Repeat("a", 80)} {
-		for _, uid := range []types.UID{"0b4b1e9e-6f3c-4a52-8a3c-5f9e8d1c2b3a", "0b4b1e9e-6f3c-4a52-8a3c-5f9e8d1c2b3b"} {
-			got := children.PodNATConfigurationName(mvm, uid)
-			if errs := validation.IsDNS1123Label(got); len(errs) != 0 {
-				t.Errorf("%q is not a label value: %v", got, errs)
-			}
-			if seen[got] {
-				t.Errorf("%q is the name of two objects", got)
-			}
-			seen[got] = true
-			if again := children.PodNATConfigurationName(mvm, uid); again != got {
-				t.Errorf("one pod has the names %q and %q", got, again)
-			}
-		}
 	}
 }
