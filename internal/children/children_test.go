@@ -131,7 +131,7 @@ func TestDesiredGolden(t *testing.T) {
 		// chains, and two ports of the Service lead to one port of the guest.
 		"limits": input(limited(), nil),
 		// Tokens of two issuers, one of them with two sets of keys.
-		"authentication": input(authenticated(), nil),
+		"authentication":          input(authenticated(), nil),
 		"authentication optional": input(optional(b.MVM("web")), nil),
 		// Only one external host is open, besides the services of two namespaces.
 		"egress": input(registryOnly(), nil),
