@@ -25,6 +25,8 @@ import (
 type Machine struct {
 	Name    string
 	Version string
+	// Service is the field service in YAML, on one line.
+	Service string
 	// HTTP are additional fields of the port http in YAML.
 	HTTP string
 	// Lines are additional fields of the port lines in YAML.
@@ -45,6 +47,9 @@ spec:
 `
 	if m.Version != "" {
 		out += "  version: " + m.Version + "\n"
+	}
+	if m.Service != "" {
+		out += "  service: " + m.Service + "\n"
 	}
 	out += `  virtualMachine:
     runStrategy: Always
