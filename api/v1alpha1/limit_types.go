@@ -54,6 +54,11 @@ type RateLimit struct {
 	Rules []RateLimitRule `json:"rules,omitempty"`
 }
 
+// IsSet reports whether the spec limits the rate.
+func (r RateLimit) IsSet() bool {
+	return r.Requests != 0 || r.Per != "" || r.Burst != 0 || len(r.Rules) > 0
+}
+
 // RateLimitRule limits the rate of HTTP requests that match.
 type RateLimitRule struct {
 	// name identifies the rule.

@@ -144,7 +144,7 @@ type Port struct {
 	// the same rateLimit. By default, the rate is not limited.
 	//
 	// +optional
-	RateLimit *RateLimit `json:"rateLimit,omitempty"`
+	RateLimit RateLimit `json:"rateLimit,omitzero"`
 
 	// nodePort is the port number on every node. It applies only to a Service
 	// of type NodePort or LoadBalancer. By default, Kubernetes assigns a

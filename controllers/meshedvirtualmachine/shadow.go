@@ -107,7 +107,7 @@ func (s *scope) notByDataPlane() string {
 			return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not enforce spec.mesh.egress: restart the guest, or remove the field", s.pods[i].Name)
 		}
 		for _, p := range s.mvm.Spec.Ports {
-			if p.MaxConnections > 0 || p.RateLimit != nil {
+			if p.MaxConnections > 0 || p.RateLimit.IsSet() {
 				return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not enforce maxConnections and rateLimit of port %q: restart the guest, or remove the limits", s.pods[i].Name, p.Name)
 			}
 		}

@@ -278,7 +278,7 @@ func TestLimitsThatTheDataPlaneIgnores(t *testing.T) {
 	for name, change := range map[string]func(*v1alpha1.MeshedVirtualMachineSpec){
 		"connections": func(s *v1alpha1.MeshedVirtualMachineSpec) { s.Ports[0].MaxConnections = 1 },
 		"requests": func(s *v1alpha1.MeshedVirtualMachineSpec) {
-			s.Ports[0].RateLimit = &v1alpha1.RateLimit{Requests: 1, Per: v1alpha1.RateLimitPeriodHour}
+			s.Ports[0].RateLimit = v1alpha1.RateLimit{Requests: 1, Per: v1alpha1.RateLimitPeriodHour}
 		},
 		"destinations": func(s *v1alpha1.MeshedVirtualMachineSpec) { s.Mesh.Egress.Outbound = v1alpha1.OutboundModeRegistryOnly },
 	} {

@@ -217,7 +217,7 @@ func (b *MVMBuilder) MaxConnections(port string, n int32) *MVMBuilder {
 
 // RateLimit limits the rate of requests or connections to a port.
 func (b *MVMBuilder) RateLimit(port string, r v1alpha1.RateLimit) *MVMBuilder {
-	return b.Port(port, func(p *v1alpha1.Port) { p.RateLimit = &r })
+	return b.Port(port, func(p *v1alpha1.Port) { p.RateLimit = r })
 }
 
 // ExportTo sets the namespaces to which the Istio objects are exported.

@@ -77,7 +77,7 @@ func portFilters(p v1alpha1.Port) []insert {
 		}))
 	}
 	switch {
-	case p.RateLimit == nil:
+	case !p.RateLimit.IsSet():
 	case p.IsMeshedHTTP():
 		out = append(out, requestFilter(p))
 	default:

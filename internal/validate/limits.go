@@ -53,7 +53,7 @@ func (e *Errors) portLimits(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine,
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"maxConnections", p.MaxConnections != 0}, {"rateLimit", p.RateLimit != nil}} {
+	}{{"maxConnections", p.MaxConnections != 0}, {"rateLimit", p.RateLimit.IsSet()}} {
 		switch at := path.Child(f.name); {
 		case !f.set:
 		case !p.IsMeshed():
@@ -67,7 +67,7 @@ func (e *Errors) portLimits(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine,
 	if p.MaxConnections != 0 {
 		e.limit(p.MaxConnections, path.Child("maxConnections"))
 	}
-	if p.RateLimit != nil {
+	if p.RateLimit.IsSet() {
 		e.rateLimit(p, path.Child("rateLimit"))
 	}
 }

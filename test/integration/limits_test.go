@@ -47,7 +47,7 @@ func TestLimits(t *testing.T) {
 	}
 	o := s.web()
 	o.Spec.Ports[0].MaxConnections = 1_000_000
-	o.Spec.Ports[0].RateLimit = &v1alpha1.RateLimit{Requests: 1_000_000, Per: v1alpha1.RateLimitPeriodHour, Rules: []v1alpha1.RateLimitRule{
+	o.Spec.Ports[0].RateLimit = v1alpha1.RateLimit{Requests: 1_000_000, Per: v1alpha1.RateLimitPeriodHour, Rules: []v1alpha1.RateLimitRule{
 		{Name: "login", Match: v1alpha1.RateLimitMatch{PathPrefix: "/login", Methods: []v1alpha1.HTTPMethod{"POST"}}, Requests: 5, Per: v1alpha1.RateLimitPeriodMinute},
 	}}
 	s.converge(o)
@@ -56,11 +56,11 @@ func TestLimits(t *testing.T) {
 	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) {
 		spec.Ports[0].MaxConnections = 0
 		spec.Ports[0].AppProtocol, spec.Ports[0].TargetPort = "tcp", 8081
-		spec.Ports[0].RateLimit = &v1alpha1.RateLimit{Requests: 10, Per: v1alpha1.RateLimitPeriodSecond}
+		spec.Ports[0].RateLimit = v1alpha1.RateLimit{Requests: 10, Per: v1alpha1.RateLimitPeriodSecond}
 	})
 	await("envoy.filters.network.local_ratelimit 8081")
 
-	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports[0].RateLimit = nil })
+	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Ports[0].RateLimit = v1alpha1.RateLimit{} })
 	s.eventually("the EnvoyFilter is deleted", func() error {
 		_, err := s.read(children.EnvoyFilterKind, "web")
 		if apierrors.IsNotFound(err) {
