@@ -116,9 +116,11 @@ const (
 	ConditionNATProgrammed ConditionType = "NATProgrammed"
 
 	// ConditionConflicted is present and True only while a required object
-	// exists that is not controlled by this MeshedVirtualMachine. The operator
-	// takes over such an object only if its labels name this
-	// MeshedVirtualMachine and it has no controller, as after a restore.
+	// exists that is controlled neither by this MeshedVirtualMachine nor, for the
+	// objects of a shared Service, by another member. The operator takes over an
+	// object if its labels name this MeshedVirtualMachine and it has no
+	// controller, as after a restore. The lead of a Service also takes over the
+	// objects of the Service from other members.
 	//
 	// Possible reasons when True: Conflict.
 	ConditionConflicted ConditionType = "Conflicted"
@@ -320,7 +322,7 @@ const (
 	// another client changed the operator's. The message names it.
 	ReasonShadowed ConditionReason = "Shadowed"
 	// ReasonSubsetMissing: a route of the spec leads to a subset that no live pod of
-	// the guest belongs to, so its requests fail. The message names both.
+	// the Service belongs to, so its requests fail. The message names both.
 	ReasonSubsetMissing ConditionReason = "SubsetMissing"
 	// ReasonPortsDenied: AuthorizationPolicies deny every connection to a port that
 	// the mesh carries, and the operator did not create all of them. The message

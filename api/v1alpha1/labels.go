@@ -14,6 +14,7 @@ const (
 	LabelMeshedVirtualMachine = "meshvm.io/meshed-virtual-machine"
 	// LabelService, in the template of a VirtualMachine and therefore on its
 	// virt-launcher pods, contains the name of the Service that selects the pods.
+	// It is also a label of the Service, the VirtualServices and the DestinationRule.
 	LabelService = "meshvm.io/service"
 	// LabelPodNATConfiguration contains the UID of the PodNATConfiguration of a
 	// rule-writer Job.

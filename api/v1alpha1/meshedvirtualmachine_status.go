@@ -15,11 +15,11 @@ type MeshedVirtualMachineStatus struct {
 	// conditions are the conditions of the object. Ready, Accepted,
 	// DependenciesAvailable, VirtualMachineReady, ServiceReady, MeshPolicyApplied,
 	// MeshPolicyEffective and NATProgrammed are always present. Reconciling,
-	// Stalled, Conflicted, RestartRequired, VirtualMachineAdjusted, StrayGuests and
+	// Stalled, Conflicted, RestartRequired, VirtualMachineAdjusted, StrayGuests,
 	// StartNotHeld, ServiceShared and TrafficShifted are present only while they are
-	// True. Paused is True while the
-	// annotation meshvm.io/paused suspends reconciliation, and False while the
-	// annotation has a value without effect. While the object is being deleted,
+	// True. Paused is True while the annotation meshvm.io/paused suspends
+	// reconciliation, and False while the annotation has a value without effect.
+	// While the object is being deleted,
 	// Ready is False, and the other conditions that are always present are Unknown.
 	// The reasons are documented in docs/conditions.md.
 	//

@@ -56,9 +56,11 @@ type MeshedVirtualMachineSpec struct {
 	// with its VirtualMachine. With Delete, it is deleted, and with it the disks
 	// of its dataVolumeTemplates. With Orphan, the VirtualMachine, its disks and
 	// the running guest remain, and the operator removes its rules and labels. The
-	// Service and the objects of Istio are always deleted. Orphan takes effect
-	// when the operator has set the finalizer meshvm.io/orphan, and Delete when
-	// it has removed the finalizer. Defaults to Delete.
+	// objects of Istio are deleted, and so is the Service. A Service that other
+	// MeshedVirtualMachines share remains with its VirtualService and
+	// DestinationRule. Orphan takes effect when the operator has set the finalizer
+	// meshvm.io/orphan, and Delete when it has removed the finalizer. Defaults to
+	// Delete.
 	//
 	// +optional
 	// +default="Delete"
@@ -211,8 +213,9 @@ type MeshSpec struct {
 	TrafficPolicy *networkingv1.TrafficPolicy `json:"trafficPolicy,omitempty"`
 
 	// routes are routes to the guest, for example for a fault, a mirror or a canary,
-	// and hosts of gateways. In ambient mode, they apply to clients with a sidecar, to
-	// gateways and to requests through a waypoint.
+	// and hosts of gateways. If several MeshedVirtualMachines share the Service, only
+	// the routes of the lead take effect. In ambient mode, they apply to clients with a
+	// sidecar, to gateways and to requests through a waypoint.
 	//
 	// +optional
 	Routes RoutesSpec `json:"routes,omitzero"`

@@ -19,7 +19,8 @@ import (
 
 // reportDeletion reports what the deletion of the object waits for. The garbage
 // collector deletes the children, and each PodNATConfiguration has a finalizer of its
-// controller, so that nothing else is to be done, except for a VirtualMachine that remains.
+// controller, so the operator does nothing else, except that it releases a
+// VirtualMachine that remains.
 func (r *Reconciler) reportDeletion(ctx context.Context, s *scope) error {
 	missing, _, err := r.upstream.missing(ctx)
 	if err != nil {

@@ -129,7 +129,7 @@ func (r *Reconciler) otherKinds(ctx context.Context, s *scope) ([]schema.GroupVe
 	}), nil
 }
 
-// startHeldGuests lets guests start that the start gate delays, because no later gate
+// startHeldGuests starts the guests that the start gate delays, because no later gate
 // opens: a guest that starts paused is unpaused, and a pod keeps its rules until its gate
 // is open. It returns the configurations to keep.
 func (r *Reconciler) startHeldGuests(ctx context.Context, s *scope) (map[apply.Key]bool, error) {

@@ -15,9 +15,8 @@ type Tenancy struct {
 type Gateways struct {
 	// mode specifies the permitted Gateways. SameNamespace permits those in the
 	// namespace of the MeshedVirtualMachine. Listed also permits those in allowed. Any
-	// permits all, so that every user who can create MeshedVirtualMachines can
-	// route the requests of every Gateway for a host of the Gateway. Defaults to
-	// SameNamespace.
+	// permits all Gateways. Every user who can create MeshedVirtualMachines can then
+	// receive requests for the hosts of every Gateway. Defaults to SameNamespace.
 	//
 	// +optional
 	Mode GatewayMode `json:"mode,omitempty"`
