@@ -154,21 +154,27 @@ func (s *scope) meshPolicyApplied() conditions.Condition {
 // not read VirtualServices and DestinationRules. A changed data plane takes effect at
 // the next start.
 func (s *scope) notByZtunnel() string {
-	mesh := s.mvm.Spec.Mesh
+	spec := s.lead().Spec
 	if s.dataPlane() != v1alpha1.DataPlaneAmbient {
 		return ""
 	}
 	var fields []string
-	if slices.ContainsFunc(s.mvm.Spec.Ports, func(p v1alpha1.Port) bool { return p.Timeout != "" || p.Retries != nil }) {
+	if slices.ContainsFunc(spec.Ports, func(p v1alpha1.Port) bool { return p.Timeout != "" || p.Retries != nil }) {
 		fields = append(fields, "timeout and retries of ports")
 	}
-	if mesh.TrafficPolicy != nil {
+	if s.shares() {
+		fields = append(fields, "the percentages of versions")
+	}
+	if r := spec.Mesh.Routes; len(r.HTTP)+len(r.TLS)+len(r.TCP) > 0 {
+		fields = append(fields, "mesh.routes")
+	}
+	if spec.Mesh.TrafficPolicy != nil {
 		fields = append(fields, "mesh.trafficPolicy")
 	}
 	if len(fields) == 0 {
 		return ""
 	}
-	return "; ztunnel does not enforce " + strings.Join(fields, " and ") + ", which take effect only for clients with a sidecar and for requests through a waypoint"
+	return "; ztunnel does not enforce " + strings.Join(fields, ", ") + ", which take effect only for clients with a sidecar and for requests through a waypoint"
 }
 
 // notCheckedMessage is the message of conditions that were not computed because the

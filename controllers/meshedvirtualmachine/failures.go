@@ -70,13 +70,13 @@ func quotaExceeded(err error) bool {
 // sources are the fields of the spec that determine the objects of a kind.
 var sources = map[schema.GroupVersionKind]string{
 	children.ServiceKind:               "spec.service and spec.ports",
-	children.VirtualServiceKind:        "timeout and retries of spec.ports",
+	children.VirtualServiceKind:        "spec.mesh.routes, and timeout and retries of spec.ports",
 	children.DestinationRuleKind:       "spec.mesh.trafficPolicy",
 	children.PeerAuthenticationKind:    "spec.mesh.mtls and mtls of spec.ports",
 	children.VirtualMachineKind:        "spec.virtualMachine",
 	children.AuthorizationPolicyKind:   "spec.mesh.allow, spec.mesh.authorization and spec.mesh.authentication",
 	children.EnvoyFilterKind:           "maxConnections and rateLimit of spec.ports",
-	children.RequestAuthenticationKind: "the fields of spec.mesh.authentication",
+	children.RequestAuthenticationKind: "spec.mesh.authentication",
 	children.SidecarKind:               "spec.mesh.egress",
 	children.ServiceEntryKind:          "spec.mesh.egress.services",
 }

@@ -25,7 +25,7 @@ func (u *unavailable) Error() string {
 	if u.unread {
 		return u.unreadMessage()
 	}
-	return fmt.Sprintf("the cluster does not serve %s in version %s, which %s require: install or upgrade Istio, or remove these fields", u.crd, u.kind.Version, sources[u.kind])
+	return fmt.Sprintf("the cluster does not serve %s in version %s, which is required by %s: install or upgrade Istio, or remove what requires it from the spec", u.crd, u.kind.Version, sources[u.kind])
 }
 
 func (u *unavailable) reason() v1alpha1.ConditionReason {

@@ -59,7 +59,8 @@ func (s *scope) missingSubset() string {
 	}
 	for _, d := range meshroutes.DestinationsOf(s.lead()) {
 		if subset := d.Destination.GetSubset(); subset != "" && meshroutes.IsOwn(s.lead(), s.mvm.ServiceFQDN(s.clusterDomain), d.Destination.GetHost()) && !slices.Contains(names, subset) {
-			return fmt.Sprintf("%s leads to subset %q, which no live pod of the guest has, so its requests fail: the subsets are %s; correct subset, or start a guest with this version", d.Field, subset, strings.Join(names, ", "))
+			return fmt.Sprintf("%s of MeshedVirtualMachine %s leads to subset %q, which no live pod of Service %s has, so its requests fail: the subsets are %s; correct subset, or start a guest with this version",
+				d.Field, s.lead().Name, subset, s.mvm.ServiceName(), strings.Join(names, ", "))
 		}
 	}
 	return ""

@@ -39,7 +39,8 @@ type Input struct {
 	// ClusterDomain is the DNS domain of the cluster. Defaults to
 	// v1alpha1.DefaultClusterDomain.
 	ClusterDomain string
-	// RootNamespace is Istio's root namespace. Defaults to Istio's default.
+	// RootNamespace is Istio's root namespace. Defaults to
+	// meshpolicy.DefaultRootNamespace.
 	RootNamespace string
 	// LastAccepted, if set, is the configuration whose ports and exclusions are
 	// used for the pods instead of those of MVM. It contains the rules of the last

@@ -12,10 +12,8 @@ import (
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/meshpolicy"
 )
-
-// defaultRootNamespace is Istio's default root namespace.
-const defaultRootNamespace = "istio-system"
 
 // sidecar builds the Sidecar that limits the destinations of the guest. It returns nil
 // for a guest without mesh.egress.
@@ -45,7 +43,7 @@ func egressHosts(in Input) []string {
 	const all = "/*"
 	e := in.MVM.Spec.Mesh.Egress
 	if len(e.Hosts) == 0 {
-		own, root := "."+all, cmp.Or(in.RootNamespace, defaultRootNamespace)+all
+		own, root := "."+all, cmp.Or(in.RootNamespace, meshpolicy.DefaultRootNamespace)+all
 		return []string{own, root}
 	}
 	hosts := slices.Clone(e.Hosts)

@@ -47,16 +47,15 @@ func (e *Errors) hosts(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine, path
 func hostProblem(cluster Cluster, h string) string {
 	domain := cmp.Or(cluster.Domain, v1alpha1.DefaultClusterDomain)
 	suffix, wildcard := strings.CutPrefix(h, "*.")
-	below := func(s, parent string) bool { return s == parent || strings.HasSuffix(s, "."+parent) }
 	const external = "use a DNS name outside the cluster, for example shop.example.com"
 	switch {
 	case h == "*":
 		return "the host \"*\" would route every request of the gateways to the guest: " + external
 	case !hostShape.MatchString(h):
 		return "invalid host: must be a DNS name with a dot, or a wildcard such as *.shop.example.com"
-	case below(suffix, domain), below(suffix, "svc"):
-		return "names of the cluster's domain " + domain + " belong to Services: " + external
-	case wildcard && below(domain, suffix):
+	case isOfCluster(suffix, domain):
+		return "names of the cluster's domain " + domain + " and of its Services (svc, clusterset.local) belong to Services: " + external
+	case isOfCluster(h, domain):
 		return "the wildcard is too general and contains the cluster's domain " + domain + ": " + external + ", or a wildcard below such a name"
 	}
 	if name, namespace, _ := strings.Cut(h, "."); !wildcard && !strings.Contains(namespace, ".") && cluster.IsService != nil && cluster.IsService(namespace, name) {
@@ -72,7 +71,7 @@ func (e *Errors) gateways(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine, p
 		at := path.Index(i)
 		switch {
 		case g == meshroutes.MeshGateway:
-			e.Reject(v1alpha1.ReasonGatewayNotAllowed, at, "a client in the mesh uses the name of the Service, and another host would replace the host of others for every client: list only Gateways")
+			e.Reject(v1alpha1.ReasonGatewayNotAllowed, at, "must not be \"mesh\", because the hosts of the spec would then replace hosts of other workloads for all clients in the mesh: list only Gateways")
 		case !gatewayShape.MatchString(g):
 			e.Reject(v1alpha1.ReasonGatewayNotAllowed, at, "invalid gateway %q: must be NAMESPACE/NAME, or NAME for one in namespace %s", g, mvm.Namespace)
 		case slices.Contains(all[:i], all[i]):

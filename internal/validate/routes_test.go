@@ -83,6 +83,7 @@ func TestRoutes(t *testing.T) {
 		"second route":            {http(`{timeout: 1s}`).HTTPRoutes(b.HTTPRoute(`{mirror: {host: web}, mirrors: [{destination: {host: web}}]}`)), v1alpha1.ReasonInvalidSpec, []string{"spec.mesh.routes.http[1]", "both mirror and mirrors"}},
 
 		"host of the cluster":              {gateway("web.other.svc.cluster.local"), v1alpha1.ReasonHostNotAllowed, []string{host, "cluster.local"}},
+		"host of a set of clusters":        {gateway("web.shop.svc.clusterset.local"), v1alpha1.ReasonHostNotAllowed, []string{host, "clusterset.local"}},
 		"host below svc":                   {gateway("web.other.svc"), v1alpha1.ReasonHostNotAllowed, []string{host}},
 		"own name":                         {gateway(own), v1alpha1.ReasonHostNotAllowed, []string{host}},
 		"name of a Service":                {gateway("api.other"), v1alpha1.ReasonHostNotAllowed, []string{host, "Service other/api"}},
