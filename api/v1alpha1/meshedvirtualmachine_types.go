@@ -306,6 +306,10 @@ type MeshedVirtualMachine struct {
 	// +optional
 	// +default={"conditions":[{"type":"Ready","status":"Unknown","reason":"Pending","message":"waiting for the operator","lastTransitionTime":"1970-01-01T00:00:00Z"}]}
 	Status MeshedVirtualMachineStatus `json:"status,omitzero"`
+
+	// SpecError is the reason why a field of the stored spec could not be decoded. The
+	// field is not set in Spec. It is not part of the stored object.
+	SpecError string `json:"-"`
 }
 
 // MeshedVirtualMachineList is a list of MeshedVirtualMachine.

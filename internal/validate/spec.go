@@ -54,6 +54,10 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 		e.Reject(v1alpha1.ReasonInvalidSpec, nil, "the MeshedVirtualMachine is missing")
 		return e.Join()
 	}
+	if mvm.SpecError != "" {
+		e.Reject(v1alpha1.ReasonInvalidSpec, nil, "the operator cannot read a field: %s; correct the field", mvm.SpecError)
+		return e.Join()
+	}
 	spec := field.NewPath("spec")
 	e.name(mvm.Name)
 	e.virtualMachine(mvm, spec.Child("virtualMachine"))
