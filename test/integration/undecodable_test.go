@@ -40,7 +40,11 @@ func TestUndecodableSpec(t *testing.T) {
 	}
 	// A stored spec that was accepted can become undecodable.
 	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"virtualMachine":{"template":{"spec":{"domain":{"cpu":{"threads":-1}}}}}}}`))
-	if err := s.Patch(s.Context(), before.DeepCopy(), patch); err != nil {
+	stored := &unstructured.Unstructured{}
+	stored.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine"))
+	stored.SetNamespace(s.namespace)
+	stored.SetName("web")
+	if err := s.Patch(s.Context(), stored, patch); err != nil {
 		t.Fatal(err)
 	}
 	check := func() {
