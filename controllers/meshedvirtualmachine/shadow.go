@@ -189,7 +189,7 @@ func (s *scope) shadowedRoute() string {
 	}
 	fqdn, lead := s.mvm.ServiceFQDN(s.clusterDomain), s.lead()
 	for _, p := range lead.Spec.Ports {
-		if !lead.Spec.HasRoute(p) {
+		if !lead.Spec.HasRoute(p) && (!p.IsMeshedTLS() || len(s.routes[i].Spec.GetTls()) == 0) {
 			continue
 		}
 		if vs := meshpolicy.RouteBefore(s.routes[i], s.routes, fqdn, p); vs != nil {

@@ -101,7 +101,35 @@ func TestRouteBefore(t *testing.T) {
 				}
 			}
 			if got := meshpolicy.RouteBefore(own, all, webHost, builders.TLS("tls", 443, 8443)); got != nil {
-				t.Errorf("a port with TLS is decided: %s", got.Name)
+				t.Errorf("a port with TLS is routed by %s, which has no TLS route", got.Name)
+			}
+		})
+	}
+}
+
+// TestRouteOfTLSBefore checks the routes of a port on which clients use TLS.
+func TestRouteOfTLSBefore(t *testing.T) {
+	type match = networkingv1alpha3.TLSMatchAttributes
+	for name, tc := range map[string]struct {
+		age   int
+		match *match
+		want  string
+	}{
+		"older":             {2, &match{SniHosts: []string{webHost}}, "foreign"},
+		"younger":           {0, &match{SniHosts: []string{webHost}}, ""},
+		"wildcard":          {2, &match{SniHosts: []string{"*.shop.svc.cluster.local"}}, "foreign"},
+		"other server name": {2, &match{SniHosts: []string{"db.shop.svc.cluster.local"}}, ""},
+		"for the port":      {2, &match{Port: 443, SniHosts: []string{webHost}}, "foreign"},
+		"for another port":  {2, &match{Port: 444, SniHosts: []string{webHost}}, ""},
+		"for some clients":  {2, &match{SniHosts: []string{webHost}, SourceLabels: map[string]string{"app": "a"}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			own := virtualService("shop", "web", 1, nil)
+			foreign := virtualService("shop", "foreign", tc.age, func(s *vsSpec) {
+				s.Tls = []*networkingv1alpha3.TLSRoute{{Match: []*match{tc.match}}}
+			})
+			if got := nameOf(meshpolicy.RouteBefore(own, []*networkingv1.VirtualService{own, foreign}, webHost, builders.TLS("tls", 443, 8443))); got != tc.want {
+				t.Errorf("the port is routed by %q, want %q", got, tc.want)
 			}
 		})
 	}

@@ -37,12 +37,11 @@ type sourceMatch interface {
 // A VirtualService whose routes apply only to some clients does not count. A setting
 // of the mesh (defaultVirtualServiceExportTo) decides the visibility of a
 // VirtualService without exportTo, so one counts if it precedes with one of the values
-// of the setting. Ports on which clients
-// use TLS are not decided, because several VirtualServices can apply to different
-// server names: the result is nil.
+// of the setting. On a port on which clients use TLS, several VirtualServices can apply to
+// different server names: only routes for the name of the Service count.
 func RouteBefore(own *networkingv1.VirtualService, services []*networkingv1.VirtualService, fqdn string, port v1alpha1.Port) *networkingv1.VirtualService {
 	namespace := own.Namespace
-	if port.IsMeshedTLS() || !Visible(own.Spec.GetExportTo(), namespace) {
+	if !Visible(own.Spec.GetExportTo(), namespace) {
 		return nil
 	}
 	sorted := byAge(services)
@@ -74,6 +73,14 @@ func routes(vs *networkingv1.VirtualService, namespace, fqdn string, port v1alph
 	if port.IsMeshedHTTP() {
 		return listed(SameHost) && slices.ContainsFunc(vs.Spec.GetHttp(), func(route *networkingv1alpha3.HTTPRoute) bool {
 			return forAll(route.GetMatch(), namespace, port)
+		})
+	}
+	if port.IsMeshedTLS() {
+		return listed(Covers) && slices.ContainsFunc(vs.Spec.GetTls(), func(route *networkingv1alpha3.TLSRoute) bool {
+			named := slices.DeleteFunc(slices.Clone(route.GetMatch()), func(m *networkingv1alpha3.TLSMatchAttributes) bool {
+				return len(m.GetDestinationSubnets()) > 0 || !slices.ContainsFunc(m.GetSniHosts(), func(name string) bool { return Covers(name, fqdn) })
+			})
+			return len(named) > 0 && forAll(named, namespace, port)
 		})
 	}
 	return listed(Covers) && slices.ContainsFunc(vs.Spec.GetTcp(), func(route *networkingv1alpha3.TCPRoute) bool {

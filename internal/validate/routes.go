@@ -48,6 +48,9 @@ type routeMatch interface {
 	GetGateways() []string
 }
 
+// noNull rejects a null entry of a list, for objects that were stored without the schema.
+const noNull = "must not be null: remove the entry"
+
 // routeChecker checks the routes of a spec.
 type routeChecker struct {
 	*Errors
@@ -58,7 +61,7 @@ type routeChecker struct {
 func (c routeChecker) http(route *networkingv1alpha3.HTTPRoute, at *field.Path) {
 	switch {
 	case route == nil:
-		c.Reject(v1alpha1.ReasonInvalidSpec, at, "must not be null: remove the entry")
+		c.Reject(v1alpha1.ReasonInvalidSpec, at, noNull)
 		return
 	case route.GetDelegate() != nil:
 		c.Reject(v1alpha1.ReasonInvalidSpec, at.Child("delegate"), "the routes of another VirtualService are not validated: specify its routes in mesh.routes.http")
@@ -66,7 +69,8 @@ func (c routeChecker) http(route *networkingv1alpha3.HTTPRoute, at *field.Path) 
 	}
 	problems := len(c.errs)
 	for i, m := range route.GetMatch() {
-		c.match(m, v1alpha1.Port.IsMeshedHTTP, "HTTP port via Mesh", at.Child("match").Index(i))
+		match := at.Child("match").Index(i)
+		c.match(m, v1alpha1.Port.IsMeshedHTTP, "HTTP port via Mesh", match)
 	}
 	c.destinations(meshroutes.HTTPDestinationsAt(route, at))
 	c.istio(problems, at, func(r meshroutes.Routes, vs *networkingv1alpha3.VirtualService) bool {
@@ -76,6 +80,10 @@ func (c routeChecker) http(route *networkingv1alpha3.HTTPRoute, at *field.Path) 
 }
 
 func (c routeChecker) tls(route *networkingv1alpha3.TLSRoute, at *field.Path) {
+	if route == nil {
+		c.Reject(v1alpha1.ReasonInvalidSpec, at, noNull)
+		return
+	}
 	problems := len(c.errs)
 	for i, m := range route.GetMatch() {
 		match := at.Child("match").Index(i)
@@ -94,6 +102,10 @@ func (c routeChecker) tls(route *networkingv1alpha3.TLSRoute, at *field.Path) {
 }
 
 func (c routeChecker) tcp(route *networkingv1alpha3.TCPRoute, at *field.Path) {
+	if route == nil {
+		c.Reject(v1alpha1.ReasonInvalidSpec, at, noNull)
+		return
+	}
 	problems := len(c.errs)
 	for i, m := range route.GetMatch() {
 		match := at.Child("match").Index(i)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/api/v1alpha1"
 	b "meshvm.io/meshvm/internal/builders"
@@ -81,6 +83,9 @@ func TestRoutes(t *testing.T) {
 		"header of a pseudo name": {http(`{headers: {request: {remove: [":path"]}}}`), v1alpha1.ReasonInvalidSpec, []string{first, ":path"}},
 		"claim without a gateway": {http(`{match: [{headers: {"@request.auth.claims.group": {exact: admin}}}]}`), v1alpha1.ReasonInvalidSpec, []string{first, "only supported for gateway"}},
 		"second route":            {http(`{timeout: 1s}`).HTTPRoutes(b.HTTPRoute(`{mirror: {host: web}, mirrors: [{destination: {host: web}}]}`)), v1alpha1.ReasonInvalidSpec, []string{"spec.mesh.routes.http[1]", "both mirror and mirrors"}},
+		"null routes of HTTP":     {ports().HTTPRoutes((*networkingv1alpha3.HTTPRoute)(nil)), v1alpha1.ReasonInvalidSpec, []string{first, "null"}},
+		"null routes of TLS":      {ports().TLSRoutes((*networkingv1alpha3.TLSRoute)(nil)), v1alpha1.ReasonInvalidSpec, []string{"spec.mesh.routes.tls[0]", "null"}},
+		"null routes of TCP":      {ports().TCPRoutes((*networkingv1alpha3.TCPRoute)(nil)), v1alpha1.ReasonInvalidSpec, []string{"spec.mesh.routes.tcp[0]", "null"}},
 
 		"host of the cluster":              {gateway("web.other.svc.cluster.local"), v1alpha1.ReasonHostNotAllowed, []string{host, "cluster.local"}},
 		"host of a set of clusters":        {gateway("web.shop.svc.clusterset.local"), v1alpha1.ReasonHostNotAllowed, []string{host, "clusterset.local"}},

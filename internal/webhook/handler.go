@@ -63,28 +63,47 @@ func (h handler) Handle(ctx context.Context, req admission.Request) admission.Re
 	if launcherpod.IsStray(&pod) {
 		return admission.Patched("the MeshedVirtualMachine does not control the guest", startgate.Release(&pod)...)
 	}
-	if h.ownerless(ctx, req.Namespace, &pod) {
-		return admission.Allowed("the MeshedVirtualMachine does not exist or releases the guest")
+	switch h.ownerOf(ctx, req.Namespace, &pod) {
+	case ownerMissing:
+		return admission.Allowed("the MeshedVirtualMachine does not exist")
+	case ownerReleases:
+		return admission.Patched("the MeshedVirtualMachine is being deleted and keeps the guest", startgate.Release(&pod)...)
+	case ownerPresent:
 	}
 	return admission.Patched("the gate delays the guest", startgate.Patch(&pod, h.options)...)
 }
 
-// ownerless reports whether the MeshedVirtualMachine that the pod's label names
-// does not exist, as after its deletion without the guest, or before it is restored, or is
-// being deleted and keeps its guest: no rules are written for further pods.
-// Such a pod keeps its labels, because a MeshedVirtualMachine that is created later
-// adopts the guest and finds the pod by them. The cache can be
-// older than the MeshedVirtualMachine, so a missing object is also read from
-// the API server. A pod whose owner cannot be determined gets the gate.
-func (h handler) ownerless(ctx context.Context, namespace string, pod *corev1.Pod) bool {
+// owner is the state of the MeshedVirtualMachine that a pod's label names.
+type owner int
+
+const (
+	// ownerPresent gates the pod. It is also the state of an owner that cannot be
+	// determined.
+	ownerPresent owner = iota
+	// ownerMissing is the state after a deletion without the guest, or before a restore.
+	// The pod keeps its labels, because a MeshedVirtualMachine that is created later
+	// adopts the guest and finds the pod by them.
+	ownerMissing
+	// ownerReleases is the state of an object that is being deleted and keeps its guest.
+	// No rules are written for further pods, so the pod loses its labels: a Service that
+	// others share must not select it.
+	ownerReleases
+)
+
+// ownerOf returns the state of the pod's MeshedVirtualMachine. The cache can be older than
+// the MeshedVirtualMachine, so a missing object is also read from the API server.
+func (h handler) ownerOf(ctx context.Context, namespace string, pod *corev1.Pod) owner {
 	name := pod.Labels[v1alpha1.LabelMeshedVirtualMachine]
 	if name == "" || h.cached == nil {
-		return false
+		return ownerPresent
 	}
 	key := client.ObjectKey{Namespace: namespace, Name: name}
 	var mvm v1alpha1.MeshedVirtualMachine
 	if err := h.cached.Get(ctx, key, &mvm); !apierrors.IsNotFound(err) {
-		return err == nil && mvm.ReleasesVirtualMachine()
+		if err == nil && mvm.ReleasesVirtualMachine() {
+			return ownerReleases
+		}
+		return ownerPresent
 	}
 	// The manager has the permission to list MeshedVirtualMachines but not to get
 	// them.
@@ -92,7 +111,10 @@ func (h handler) ownerless(ctx context.Context, namespace string, pod *corev1.Po
 	err := h.live.List(ctx, &list, client.InNamespace(namespace), client.MatchingFields{"metadata.name": name})
 	if err != nil {
 		logf.FromContext(ctx).Error(err, "Cannot determine whether the MeshedVirtualMachine of a pod exists", "meshedVirtualMachine", name)
-		return false
+		return ownerPresent
 	}
-	return len(list.Items) == 0
+	if len(list.Items) == 0 {
+		return ownerMissing
+	}
+	return ownerPresent
 }

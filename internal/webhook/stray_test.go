@@ -52,7 +52,7 @@ func TestStrays(t *testing.T) {
 		"an API server that does not respond": {"web", with(), fails, true, false},
 		"no MeshedVirtualMachine":             {"web", with(), with(), false, false},
 		"deleted with its guest":              {"web", with(deleted), fails, true, false},
-		"deleted without its guest":           {"web", with(released), fails, false, false},
+		"deleted without its guest":           {"web", with(released), fails, false, true},
 		"a clone":                             {"web-clone", with(owner), fails, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
