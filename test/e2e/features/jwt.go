@@ -70,7 +70,11 @@ func token(t *suite.T) {
 	ctx := t.Limit(6 * time.Minute)
 	key := newSigner(t)
 	edit := func(authentication any) {
-		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"mesh": map[string]any{"authentication": authentication}}})
+		var mesh any // An empty object is not valid.
+		if authentication != nil {
+			mesh = map[string]any{"authentication": authentication}
+		}
+		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"mesh": mesh}})
 		t.NoError(err)
 		t.NoError(ms.Patch(ctx, suite.Object("MeshedVirtualMachine", ms.Key("one")), client.RawPatch(types.MergePatchType, patch)))
 	}
