@@ -247,8 +247,9 @@ const (
 	// migration.
 	ReasonNameTooLong ConditionReason = "NameTooLong"
 	// ReasonServiceConflict: the spec contradicts another MeshedVirtualMachine with
-	// the same service.name: other ports, another data plane, another percentage of
-	// the same version, or percentages whose sum is 0 or above 100. The traffic
+	// the same service.name: other ports, another data plane, a headless Service and
+	// one with an IP address, another percentage of the same version, or percentages
+	// whose sum is 0 or above 100. Or 32 older ones share the Service. The traffic
 	// percentages remain as they were.
 	ReasonServiceConflict ConditionReason = "ServiceConflict"
 	// ReasonSeveralMembers: several MeshedVirtualMachines have the same service.name.

@@ -124,23 +124,23 @@ type SharedServiceStatus struct {
 	Lead string `json:"lead,omitempty"`
 
 	// members are the names of the MeshedVirtualMachines that share the Service, at
-	// most 64, the lead first and then the oldest.
+	// most 32, the lead first and then the oldest.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=63
 	Members []string `json:"members,omitempty"`
 
-	// versions are the versions of the members, sorted by name, at most 64.
+	// versions are the versions of the members, sorted by name, at most 32.
 	//
 	// +optional
 	// +listType=map
 	// +listMapKey=version
 	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:MaxItems=32
 	Versions []ServiceVersionStatus `json:"versions,omitempty"`
 }
 

@@ -39,7 +39,9 @@ type ServiceSpec struct {
 	// name is the name of the Service. MeshedVirtualMachines of a namespace with the
 	// same name share one Service, for example two versions of an application.
 	// Their ports must be identical in name, port, targetPort, protocol,
-	// appProtocol and via, and they must have the same data plane. It is immutable.
+	// appProtocol and via, they must have the same data plane, and type must be
+	// Headless on all of them or on none. At most 32 can share a Service: a newer one
+	// is not accepted. It is immutable.
 	// Defaults to the name of the MeshedVirtualMachine.
 	//
 	// +optional
@@ -53,8 +55,8 @@ type ServiceSpec struct {
 	// versions of a shared Service. MeshedVirtualMachines with the same version must
 	// not have different percentages. Versions without a percentage share the rest by
 	// the number of their MeshedVirtualMachines. If every version has a percentage and
-	// their sum is below 100, they are scaled to 100. A sum above 100, and 0 for every
-	// version, are rejected. It does not apply to ports with TLS of the application,
+	// their sum is below 100, they are scaled to 100. A sum above 100, and 0 for each of
+	// several versions, are rejected. It does not apply to ports with TLS of the application,
 	// ports via Direct, clients without a mesh proxy, and ztunnel, which distribute
 	// connections by the number of pods.
 	//

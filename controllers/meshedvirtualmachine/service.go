@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -31,19 +32,24 @@ func (r *Reconciler) gatherService(ctx context.Context, s *scope) error {
 	if err != nil {
 		return err
 	}
+	owners, err := r.serviceOwners(ctx, s.mvm.Namespace, name)
+	if err != nil {
+		return err
+	}
 	own := s.member()
-	own.Rejected = s.invalid != nil
+	own.Rejected, own.Owner = s.invalid != nil, owners[s.mvm.UID]
 	members := []meshservice.Member{own}
-	for i := range list {
-		if list[i].Name == s.mvm.Name || !list[i].DeletionTimestamp.IsZero() {
+	for _, mvm := range oldest(list) {
+		if mvm.Name == s.mvm.Name {
 			continue
 		}
-		other := &scope{mvm: list[i].DeepCopy(), before: &list[i]}
+		other := &scope{mvm: mvm.DeepCopy(), before: mvm}
 		if err := r.gatherGuest(ctx, other); err != nil {
 			return fmt.Errorf("read MeshedVirtualMachine %s, which shares Service %s: %w", other.mvm.Name, name, err)
 		}
 		m := other.member()
 		_, m.Rejected = validate.FirstInvalid(validate.SpecIn(r.cluster(ctx), other.mvm))
+		m.Owner = owners[mvm.UID]
 		members = append(members, m)
 	}
 	s.service = meshservice.Compute(name, members, r.now())
@@ -52,6 +58,33 @@ func (r *Reconciler) gatherService(ctx context.Context, s *scope) error {
 		s.invalid = &validate.Invalid{Reason: v1alpha1.ReasonServiceConflict, Message: message}
 	}
 	return r.gatherSelectedStrays(ctx, s)
+}
+
+// oldest returns the MeshedVirtualMachines that can be members: the oldest within the limit
+// of those that are not being deleted. The guests of the others are not read.
+func oldest(list []v1alpha1.MeshedVirtualMachine) []*v1alpha1.MeshedVirtualMachine {
+	var out []*v1alpha1.MeshedVirtualMachine
+	for i := range list {
+		if list[i].DeletionTimestamp.IsZero() {
+			out = append(out, &list[i])
+		}
+	}
+	slices.SortFunc(out, meshservice.ByAge)
+	return out[:min(len(out), meshservice.Limit)]
+}
+
+// serviceOwners returns the UIDs of the owners of the existing Service.
+func (r *Reconciler) serviceOwners(ctx context.Context, namespace, name string) (map[types.UID]bool, error) {
+	service := cacheindex.Object(children.ServiceKind)
+	err := r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, service, client.UnsafeDisableDeepCopy)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, fmt.Errorf("read Service %s: %w", name, err)
+	}
+	out := map[types.UID]bool{}
+	for _, ref := range service.GetOwnerReferences() {
+		out[ref.UID] = true
+	}
+	return out, nil
 }
 
 // now returns the current time.
@@ -206,9 +239,6 @@ func (r *Reconciler) sharedObjects(ctx context.Context, s *scope, found map[appl
 	return nil
 }
 
-// maxMembers is the number of members and versions in the status.
-const maxMembers = 64
-
 // sharedService returns the status of the Service if the object shares it.
 func (s *scope) sharedService() v1alpha1.SharedServiceStatus {
 	if !s.shares() {
@@ -223,8 +253,6 @@ func (s *scope) sharedService() v1alpha1.SharedServiceStatus {
 			Version: v.Name, DeclaredPercent: new(v.Declared), EffectivePercent: new(v.Effective), Serving: new(v.Serving),
 		})
 	}
-	out.Members, _ = atMost(maxMembers, out.Members)
-	out.Versions, _ = atMost(maxMembers, out.Versions)
 	return out
 }
 

@@ -62,17 +62,24 @@ func (s *Service) last(versions []Version) []float64 {
 		return nil
 	}
 	shares, sum := make([]float64, len(versions)), 0.0
-	for _, v := range s.Lead().Status.Service.Versions {
-		i := slices.IndexFunc(versions, func(w Version) bool { return w.Name == v.Version })
-		if i >= 0 && v.DeclaredPercent != nil {
-			shares[i] = float64(*v.DeclaredPercent)
-			sum += shares[i]
-		}
+	for i, v := range versions {
+		shares[i] = float64(lastPercent(s.Lead(), v.Name))
+		sum += shares[i]
 	}
 	if i := slices.IndexFunc(versions, func(v Version) bool { return v.Name == VersionOf(s.Members[0]) }); sum == 0 {
 		shares[i] = total
 	}
 	return shares
+}
+
+// lastPercent returns the declared percentage of a version in the status of the lead.
+func lastPercent(lead *v1alpha1.MeshedVirtualMachine, version string) int32 {
+	for _, v := range lead.Status.Service.Versions {
+		if v.Version == version {
+			return ptr.Deref(v.DeclaredPercent, 0)
+		}
+	}
+	return 0
 }
 
 // declared returns the shares of the versions according to the specs. Versions without a

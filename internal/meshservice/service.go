@@ -8,7 +8,6 @@ package meshservice
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,6 +27,8 @@ type Member struct {
 	Programmed map[string]bool
 	// Rejected is set if the spec of the member alone is not accepted.
 	Rejected bool
+	// Owner is set if the member is an owner of the existing Service.
+	Owner bool
 }
 
 // Service is the state of a Service.
@@ -36,7 +37,8 @@ type Service struct {
 	Name string
 	// Members are the members whose guests belong to the Service, the lead first and
 	// then the oldest. A member whose spec is not accepted belongs to it only
-	// while its guest runs.
+	// while its guest runs. A member beyond the Limit, or of the other kind of Service
+	// (headless or not), does not belong to it.
 	Members []Member
 	// Conflicts are messages about the members whose specs contradict others, by
 	// the names of the members.
@@ -70,10 +72,7 @@ func Alone(mvm *v1alpha1.MeshedVirtualMachine, pods []corev1.Pod) Service {
 // Compute returns the state of the Service with the name from its members in any order.
 func Compute(name string, members []Member, now time.Time) Service {
 	s := Service{Name: name, Conflicts: map[string]string{}}
-	ordered := Order(name, members)
-	if len(ordered) == 0 {
-		return s
-	}
+	ordered := s.ofOneKind(Order(name, s.withinLimit(members)))
 	accepted := s.withoutConflicts(ordered)
 	for _, m := range ordered {
 		if rejected := m.Rejected || s.Conflicts[m.MVM.Name] != ""; !rejected || len(m.Pods) > 0 {
@@ -103,7 +102,7 @@ func Order(name string, members []Member) []Member {
 		case b.MVM.Name == name:
 			return 1
 		}
-		return cmp.Or(a.MVM.CreationTimestamp.Compare(b.MVM.CreationTimestamp.Time), strings.Compare(a.MVM.Name, b.MVM.Name))
+		return ByAge(a.MVM, b.MVM)
 	})
 	return out
 }

@@ -128,7 +128,14 @@ func TestPercentages(t *testing.T) {
 		"above 100":                      {all(stable(percent(95), status(was("v1", 90, 90, true), was("v2", 10, 10, true))), canary(percent(10))), "v1=90 v2=10", "web-canary"},
 		"above 100, never started":       {all(stable(percent(95)), canary(percent(10), stopped)), "", "web-canary"},
 		"0 for all":                      {all(stable(percent(0), status(was("v1", 90, 90, true), was("v2", 10, 10, true))), canary(percent(0))), "v1=90 v2=10", "web-canary"},
-		"0 alone":                        {all(stable(percent(0))), "", "web"},
+		"0 alone":                        {all(stable(percent(0))), "", ""},
+		"0 for the only version":         {all(stable(percent(0)), member("web-b", "v1", time.Hour, percent(0))), "v1=100", ""},
+		"0 after the lead was deleted":   {all(canary(percent(0), status(was("v1", 100, 100, true), was("v2", 0, 0, true)))), "", ""},
+		"0 for all but a rejected one":   {all(stable(percent(100), rejected, status(was("v1", 100, 100, true), was("v2", 0, 0, true), was("v3", 0, 0, true))), canary(percent(0)), third(percent(0))), "v1=100 v2=0 v3=0", ""},
+		"0 but for a conflict":           {all(stable(percent(0), status(was("v1", 0, 0, true), was("v2", 0, 0, true), was("v3", 100, 100, true))), canary(percent(0)), third(percent(100), func(m *meshservice.Member) { m.MVM.Spec.Ports = nil })), "v1=0 v2=0 v3=100", "web-3"},
+		"0 but for a rejected lead":      {all(stable(percent(100), rejected), canary(percent(0)), third(percent(0))), "v1=100 v2=0 v3=0", ""},
+		"0 and a rejected one had 0":     {all(stable(percent(0), status(was("v1", 60, 60, true), was("v2", 40, 40, true), was("v3", 0, 0, true))), canary(percent(0)), third(percent(100), rejected)), "v1=60 v2=40 v3=0", "web-canary"},
+		"0 and a rejected one stopped":   {all(stable(percent(0), status(was("v1", 0, 0, true), was("v2", 0, 0, true), was("v3", 100, 100, true))), canary(percent(0)), third(percent(100), rejected, stopped)), "v1=100 v2=0", "web-canary"},
 		"a rejected member keeps its":    {all(stable(status(was("v1", 90, 90, true), was("v2", 10, 10, true))), canary(percent(50), rejected)), "v1=90 v2=10", ""},
 		"a rejected lead":                {all(stable(rejected, status(was("v1", 90, 90, true), was("v2", 10, 10, true))), canary(percent(50))), "v1=90 v2=10", ""},
 		"a rejected lead, alone before":  {all(stable(rejected), canary(percent(50))), "v1=100 v2=0", ""},
@@ -252,6 +259,10 @@ func TestWithoutEffect(t *testing.T) {
 	want := []string{"service.annotations", "mesh.exportTo", "timeout of port http"}
 	if diff := cmp.Diff(want, meshservice.WithoutEffect(lead, canary)); diff != "" {
 		t.Error(diff)
+	}
+	lead.Spec.Service.Type, canary.Spec.Service.TrafficPercent = v1alpha1.ServiceTypeHeadless, new(int32(10))
+	if got := meshservice.WithoutEffect(lead, canary); !slices.Contains(got, "service.trafficPercent") {
+		t.Errorf("of a headless Service: %q", got)
 	}
 	if got := meshservice.WithoutEffect(canary, canary); got != nil {
 		t.Errorf("of the lead: %q", got)
