@@ -247,10 +247,10 @@ const (
 	// migration.
 	ReasonNameTooLong ConditionReason = "NameTooLong"
 	// ReasonServiceConflict: the spec contradicts another MeshedVirtualMachine with
-	// the same service.name: other ports, another data plane, a headless Service and
-	// one with an IP address, another percentage of the same version, or percentages
-	// whose sum is 0 or above 100. Or 32 older ones share the Service. The traffic
-	// percentages remain as they were.
+	// the same service.name: other ports, another data plane, a type to or from
+	// Headless, another percentage of the same version, or percentages whose sum is 0
+	// or above 100. It is also the reason if 32 older ones have this service.name. The
+	// traffic percentages remain as they were.
 	ReasonServiceConflict ConditionReason = "ServiceConflict"
 	// ReasonSeveralMembers: several MeshedVirtualMachines have the same service.name.
 	ReasonSeveralMembers ConditionReason = "SeveralMembers"

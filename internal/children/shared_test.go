@@ -28,6 +28,11 @@ func percent(p int32) func(*v1alpha1.MeshedVirtualMachine) {
 // replica gives a member the version of the lead.
 func replica(mvm *v1alpha1.MeshedVirtualMachine) { mvm.Spec.Version = "v1" }
 
+// alsoHeadless gives a member of a headless Service its type.
+func alsoHeadless(mvm *v1alpha1.MeshedVirtualMachine) {
+	mvm.Spec.Service.Type = v1alpha1.ServiceTypeHeadless
+}
+
 // sharing returns the input for the lead of a Service. Each change makes another member,
 // and a nil change leaves the member before it without a pod.
 func sharing(lead *b.MVMBuilder, changes ...func(*v1alpha1.MeshedVirtualMachine)) children.Input {
@@ -69,7 +74,7 @@ func sharedCases() map[string]children.Input {
 		"blue and green":       sharing(b.MVM("web"), percent(100)),
 		"three members":        sharing(b.MVM("web"), percent(20), percent(20)),
 		"replicas":             sharing(b.MVM("web"), replica),
-		"headless canary":      sharing(b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).Ports(b.HTTP("http", 8080, 8080)), percent(10)),
+		"headless canary":      sharing(b.MVM("web").ServiceType(v1alpha1.ServiceTypeHeadless).Ports(b.HTTP("http", 8080, 8080)), alsoHeadless),
 	}
 }
 
