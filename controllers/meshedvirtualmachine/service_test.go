@@ -3,6 +3,8 @@
 package meshedvirtualmachine
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +69,27 @@ func TestServiceShared(t *testing.T) {
 	alone := world(func(s *scope) { s.serviceKnown = true })
 	if _, present := alone.serviceShared(); present || !alone.leads() || alone.sharedService().Name != "" {
 		t.Error("a Service of one MeshedVirtualMachine is shared")
+	}
+}
+
+// TestOldest checks whose guests are read for the state of a Service.
+func TestOldest(t *testing.T) {
+	list := []v1alpha1.MeshedVirtualMachine{*builders.MVM("young").Obj(), *builders.MVM("deleted").Obj()}
+	for i := range list {
+		list[i].CreationTimestamp = metav1.Unix(int64(2-i), 0)
+	}
+	list[1].DeletionTimestamp = new(metav1.Unix(1, 0))
+	for i := range meshservice.Limit {
+		mvm := builders.MVM(fmt.Sprintf("m%d", i)).Obj()
+		mvm.CreationTimestamp = metav1.Unix(1, 0)
+		list = append(list, *mvm)
+	}
+	got := oldest(list)
+	if len(got) != meshservice.Limit || slices.ContainsFunc(got, func(m *v1alpha1.MeshedVirtualMachine) bool { return m.Name == "young" || m.Name == "deleted" }) {
+		t.Errorf("%d members, of which one is the youngest or is being deleted", len(got))
+	}
+	if got := oldest(list[:2]); len(got) != 1 || got[0].Name != "young" {
+		t.Errorf("%d members of a small Service", len(got))
 	}
 }
 

@@ -232,6 +232,31 @@ func TestLeadTakesOver(t *testing.T) {
 	s.awaitMVM("web-b", want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 }
 
+// TestHeadlessLeadOfMembers creates the member with the name of the Service as a headless one.
+// The existing Service cannot be changed to headless, so its owner remains the lead.
+func TestHeadlessLeadOfMembers(t *testing.T) {
+	s := start(t)
+	s.converge(s.sharing("web-b", "v2", 10))
+	uids := s.awaitOwners("web-b")
+	web := s.web()
+	web.Spec.Service.Type = v1alpha1.ServiceTypeHeadless
+	web.Spec.Ports[0].TargetPort = web.Spec.Ports[0].Port
+	if err := s.Create(s.Context(), web); err != nil {
+		t.Fatal(err)
+	}
+	s.eventually("the new member is not accepted", func() error {
+		c := meta.FindStatusCondition(s.mvm("web").Status.Conditions, string(v1alpha1.ConditionAccepted))
+		if c == nil || c.Reason != string(v1alpha1.ReasonServiceConflict) || !strings.Contains(c.Message, "spec.service.type is Headless, and ClusterIP of web-b") {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+	s.awaitMVM("web-b", want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+	if got := s.awaitOwners("web-b"); !slices.Equal(got, uids) {
+		t.Errorf("the objects were replaced: %q, %q", uids, got)
+	}
+}
+
 // TestForeignServiceOfMembers creates two members of a Service that belongs to another
 // workload.
 func TestForeignServiceOfMembers(t *testing.T) {
