@@ -14,7 +14,7 @@ import (
 // UnmarshalJSON decodes the object. The Go types of KubeVirt and Istio have limits that
 // their schemas do not express: cores of a CPU is unsigned, and the port of a probe has 32
 // bits. A field of the spec with such a value is not set, and SpecError contains the
-// reason. An error would make every list that contains the object undecodable, so one
+// reason. An error would make reading every list that contains the object fail, so one
 // object of a user would stop the operator for all users.
 func (m *MeshedVirtualMachine) UnmarshalJSON(data []byte) error {
 	type plain MeshedVirtualMachine // It does not have this method.

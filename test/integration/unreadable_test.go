@@ -12,10 +12,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestUndecodableSpec stores specs whose values the schema permits and the Go types do not.
+// TestUnreadableSpec stores specs whose values the schema permits and the Go types do not.
 // Each object reports the reason, and the operator continues with the other objects, also
 // after a restart, when it lists all objects.
-func TestUndecodableSpec(t *testing.T) {
+func TestUnreadableSpec(t *testing.T) {
 	s := start(t)
 	s.converge(s.web())
 	before := s.mvm("web")
@@ -38,7 +38,7 @@ func TestUndecodableSpec(t *testing.T) {
 			t.Fatalf("%s: %v: a schema that refuses the value makes this case superfluous", bad, err)
 		}
 	}
-	// A stored spec that was accepted can become undecodable.
+	// A stored spec that was accepted can become unreadable.
 	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"virtualMachine":{"template":{"spec":{"domain":{"cpu":{"threads":-1}}}}}}}`))
 	stored := &unstructured.Unstructured{}
 	stored.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("MeshedVirtualMachine"))
@@ -68,6 +68,6 @@ func TestUndecodableSpec(t *testing.T) {
 	}
 	s.awaitMVM("other", want{v1alpha1.ConditionServiceReady, yes, ""})
 	if after := s.mvm("web"); after.UID != before.UID || len(after.Status.Pods) != 1 {
-		t.Errorf("the running guest of the undecodable spec is not reported any more: %+v", after.Status.Pods)
+		t.Errorf("the running guest of the unreadable spec is not reported any more: %+v", after.Status.Pods)
 	}
 }
