@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -84,15 +85,16 @@ func (r *Reconciler) release(ctx context.Context, s *scope, readable bool) (rele
 	if !s.mvm.ReleasesVirtualMachine() {
 		return false, nil
 	}
-	keep := map[apply.Key]bool{}
+	keep, shared := map[apply.Key]bool{}, map[apply.Key]bool{}
 	var others []schema.GroupVersionKind
 	if readable {
 		if keep, err = r.startHeldGuests(ctx, s); err != nil {
 			return false, err
 		}
-		if others, err = r.otherKinds(ctx, s); err != nil {
+		if shared, err = r.sharedWithOthers(ctx, s); err != nil {
 			return false, err
 		}
+		others = slices.DeleteFunc(s.prunable(), func(k schema.GroupVersionKind) bool { return k == children.PodNATConfigurationKind })
 	}
 	if err := r.prune(ctx, s, keep, children.PodNATConfigurationKind); err != nil {
 		return false, err
@@ -108,25 +110,45 @@ func (r *Reconciler) release(ctx context.Context, s *scope, readable bool) (rele
 	}
 	// After a deletion with --cascade=orphan, the garbage collector does not delete them. They
 	// select pods by labels that the next pod of the guest does not have.
-	if err := r.prune(ctx, s, nil, others...); err != nil {
+	if err := r.prune(ctx, s, shared, others...); err != nil {
 		return false, err
 	}
 	return true, r.releaseVM(ctx, s)
 }
 
-// otherKinds returns the kinds that a release deletes besides PodNATConfigurations. The objects
-// of a Service that other members share remain: another member takes them over.
-func (r *Reconciler) otherKinds(ctx context.Context, s *scope) ([]schema.GroupVersionKind, error) {
+// sharedWithOthers returns the objects of the Service that have another member as an owner,
+// which takes them over. A member that is not accepted and does not run is not an owner. The
+// objects are read from the API server: the cache can be older than the last write of an owner.
+func (r *Reconciler) sharedWithOthers(ctx context.Context, s *scope) (map[apply.Key]bool, error) {
 	members, err := r.membersOf(ctx, s.mvm.Namespace, s.mvm.ServiceName())
 	if err != nil {
 		return nil, err
 	}
-	shared := slices.ContainsFunc(members, func(m v1alpha1.MeshedVirtualMachine) bool {
-		return m.UID != s.mvm.UID && m.DeletionTimestamp.IsZero()
-	})
-	return slices.DeleteFunc(s.prunable(), func(k schema.GroupVersionKind) bool {
-		return k == children.PodNATConfigurationKind || shared && children.IsOfService(k.GroupKind())
-	}), nil
+	remaining := map[types.UID]bool{}
+	for i := range members {
+		if m := &members[i]; m.UID != s.mvm.UID && m.DeletionTimestamp.IsZero() {
+			remaining[m.UID] = true
+		}
+	}
+	shared := map[apply.Key]bool{}
+	for _, k := range s.prunable() {
+		if len(remaining) == 0 || !children.IsOfService(k.GroupKind()) {
+			continue
+		}
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(k.GroupVersion().WithKind(k.Kind + "List"))
+		labeled := client.MatchingLabels{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}
+		if err := r.Reader.List(ctx, list, client.InNamespace(s.mvm.Namespace), labeled); err != nil {
+			return nil, fmt.Errorf("list %s: %w", k.Kind, err)
+		}
+		for i := range list.Items {
+			o := &list.Items[i]
+			if slices.ContainsFunc(o.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return remaining[ref.UID] }) {
+				shared[apply.KeyOf(o)] = true
+			}
+		}
+	}
+	return shared, nil
 }
 
 // startHeldGuests starts the guests that the start gate delays, because no later gate

@@ -143,8 +143,9 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 // an object cannot be applied, these are only PodNATConfigurations and, unless the failed
 // object is one, AuthorizationPolicies and VirtualServices: a policy or a gateway that was
 // removed from the spec must not continue to allow connections because another object fails.
+// A difference of an object that the lead of the Service writes does not count.
 func (s *scope) toPrune() []schema.GroupVersionKind {
-	if len(s.failures) == 0 {
+	if !s.fails(func(key apply.Key, err error) bool { return !s.awaitsLead(key, err) }) {
 		return s.prunable()
 	}
 	kinds := []schema.GroupVersionKind{children.PodNATConfigurationKind}
@@ -169,7 +170,7 @@ func (outOfDateError) Unwrap() error { return apply.ErrDiffers }
 // while the operator is paused or another object fails.
 func (r *Reconciler) noteSurplus(ctx context.Context, s *scope, keep map[apply.Key]bool, pruned []schema.GroupVersionKind) error {
 	owned, err := r.owned(ctx, s)
-	if err != nil {
+	if err := errors.Join(err, r.earlierObjects(ctx, s, owned)); err != nil {
 		return err
 	}
 	reason := ", and the operator does not delete it until all objects are applied"
@@ -193,10 +194,11 @@ func isPolicyOrService(kind schema.GroupKind) bool {
 // applierFor selects how an object is applied. Only the lead of a Service writes the objects
 // of the Service, and the other members compare them. A guest must not start before its
 // policy is in place: the VirtualMachine, and the objects after it, are only
-// compared when an earlier object failed and no guest exists yet.
+// compared when an earlier object failed and no guest exists yet. An object that the lead
+// has written, and that differs, does not block it: the lead can be paused.
 func (r *Reconciler) applierFor(s *scope, key apply.Key) applyFunc {
-	if key.Kind == children.VirtualMachineKind.GroupKind() && len(s.failures) > 0 && s.vmi == nil && !s.paused {
-		s.vmBlocked = true
+	if key.Kind == children.VirtualMachineKind.GroupKind() && s.vmi == nil && !s.paused {
+		s.vmBlocked = s.fails(func(failed apply.Key, err error) bool { return s.children[failed] == nil || !s.awaitsLead(failed, err) })
 	}
 	applier := r.Applier
 	applier.Merge = s.mergeLists
@@ -213,7 +215,7 @@ func (r *Reconciler) applierFor(s *scope, key apply.Key) applyFunc {
 }
 
 func (r *Reconciler) prune(ctx context.Context, s *scope, keep map[apply.Key]bool, kinds ...schema.GroupVersionKind) error {
-	return r.Applier.Prune(ctx, s.mvm, kinds, keep, s.named)
+	return r.leadApplier(s).Prune(ctx, s.mvm, kinds, keep, s.named)
 }
 
 // named reports whether an object has the name that the operator gives to a child of

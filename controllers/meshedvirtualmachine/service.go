@@ -5,6 +5,7 @@ package meshedvirtualmachine
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -190,6 +191,50 @@ func (s *scope) compareOnly(applier apply.Applier) applyFunc {
 			return live, err
 		}
 	}
+}
+
+// awaitsLead reports whether an error is a difference of an object of the Service, which
+// another member, the lead, writes.
+func (s *scope) awaitsLead(key apply.Key, err error) bool {
+	return !s.leads() && children.IsOfService(key.Kind) && errors.Is(err, apply.ErrDiffers)
+}
+
+// fails reports whether an object failed with an error that counts.
+func (s *scope) fails(counts func(apply.Key, error) bool) bool {
+	for key, err := range s.failures {
+		if counts(key, err) {
+			return true
+		}
+	}
+	return false
+}
+
+// leadApplier returns the applier that, for the lead, also deletes the objects that it takes
+// over from the other members.
+func (r *Reconciler) leadApplier(s *scope) apply.Applier {
+	applier := r.Applier
+	if s.serviceKnown && s.leads() {
+		applier.Members = s.otherMembers()
+	}
+	return applier
+}
+
+// earlierObjects adds the objects of the Service that the lead takes over from the other
+// members, for example a VirtualService for gateways of the earlier lead.
+func (r *Reconciler) earlierObjects(ctx context.Context, s *scope, found map[apply.Key]*unstructured.Unstructured) error {
+	for _, k := range s.prunable() {
+		if !children.IsOfService(k.GroupKind()) {
+			continue
+		}
+		objects, err := r.leadApplier(s).OfService(ctx, s.mvm, k, s.named)
+		if err != nil {
+			return err
+		}
+		for _, o := range objects {
+			found[apply.KeyOf(o)] = o
+		}
+	}
+	return nil
 }
 
 // writer describes who writes an object of the Service, and why this has not happened yet.

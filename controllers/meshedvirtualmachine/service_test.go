@@ -10,8 +10,10 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/meshservice"
@@ -120,6 +122,39 @@ func TestWriter(t *testing.T) {
 			}
 			if got := s.writer(objects[0]); !strings.HasSuffix(got, tc.want) {
 				t.Errorf("got %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+// TestAwaitsLead checks what a member does while the Service, which the lead writes, is not
+// the desired one, for example because the lead is paused.
+func TestAwaitsLead(t *testing.T) {
+	outOfDate := outOfDateError("Service shop/web differs from the desired state")
+	for name, tc := range map[string]struct {
+		lead, absent    bool
+		failed          schema.GroupVersionKind
+		err             error
+		prunes, blocked bool
+	}{
+		"the Service differs":        {false, false, children.ServiceKind, outOfDate, true, false},
+		"the Service does not exist": {false, true, children.ServiceKind, outOfDate, true, true},
+		"the Service is foreign":     {false, true, children.ServiceKind, apply.ErrConflict, false, true},
+		"a policy differs":           {false, false, children.PeerAuthenticationKind, outOfDate, false, true},
+		"of the lead itself":         {true, false, children.ServiceKind, outOfDate, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := shared(tc.lead, func(_, _ *meshservice.Member) {})
+			s.vmi, s.failures[key(tc.failed)] = nil, tc.err
+			if tc.absent {
+				delete(s.children, key(tc.failed))
+			}
+			if got := slices.Contains(s.toPrune(), children.SidecarKind); got != tc.prunes {
+				t.Errorf("it prunes: %t", got)
+			}
+			(&Reconciler{}).applierFor(s, vmKey(s.mvm.Name))
+			if s.vmBlocked != tc.blocked {
+				t.Errorf("the VirtualMachine is blocked: %t", s.vmBlocked)
 			}
 		})
 	}

@@ -44,6 +44,11 @@ func (u *upstream) watch(ctx context.Context, d dependency) (*watched, error) {
 			return nil, err
 		}
 		u.indexed[d.kind] = true
+		if children.IsOfService(d.kind.GroupKind()) {
+			if err := cacheindex.AddLabel(ctx, u.cache, o, v1alpha1.LabelService); err != nil {
+				return nil, err
+			}
+		}
 		if d.project == children.UpstreamIstio {
 			if err := cacheindex.AddGuest(ctx, u.cache, o); err != nil {
 				return nil, err

@@ -61,22 +61,22 @@ func IsForeign(live, owner metav1.Object) bool {
 // ofMembers reports whether the object belongs to the members of the owner's Service, so
 // that the owner takes it over: another member controls it, or an owner reference names a
 // member and its controller, the earlier lead, is not a member any more, or it has lost its
-// owner references, as after a restore, and its labels name a member and the Service. Every
-// owner must be a MeshedVirtualMachine, and the label of the Service must not name another
+// owner references, as after a restore or the deletion of a member with --cascade=orphan, and
+// its label names the Service. Every owner must be a MeshedVirtualMachine, and the label of the Service must not name another
 // one. Without the control of a member, the object must also have the label of the operator:
 // a user can set an owner reference to a MeshedVirtualMachine on another object.
 func (a Applier) ofMembers(live, owner metav1.Object) bool {
 	labels := live.GetLabels()
 	name, _, _ := strings.Cut(live.GetName(), ".") // It can have a part (package children).
-	if service := labels[v1alpha1.LabelService]; a.Members == nil || service != "" && service != name {
+	service := labels[v1alpha1.LabelService]
+	if a.Members == nil || live.GetNamespace() != owner.GetNamespace() || service != "" && service != name {
 		return false
 	}
-	member, named := map[types.UID]bool{}, false
-	for _, m := range append([]metav1.Object{owner}, a.Members...) {
+	member := map[types.UID]bool{owner.GetUID(): true}
+	for _, m := range a.Members {
 		member[m.GetUID()] = true
-		lost := len(live.GetOwnerReferences()) == 0 && labels[v1alpha1.LabelService] == name
-		named = named || lost && labels[v1alpha1.LabelMeshedVirtualMachine] == m.GetName()
 	}
+	named := len(live.GetOwnerReferences()) == 0 && service == name
 	for _, ref := range live.GetOwnerReferences() {
 		if group, _, _ := strings.Cut(ref.APIVersion, "/"); group != v1alpha1.GroupVersion.Group || ref.Kind != ownerKind {
 			return false

@@ -95,7 +95,9 @@ func TestOwnershipOfMembers(t *testing.T) {
 		"another kind is an owner":                {managed, []metav1.OwnerReference{mvm("b", false), foreign}, false},
 		"the label of another Service":            {map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue, v1alpha1.LabelService: "db"}, []metav1.OwnerReference{mvm("c", true)}, false},
 		"restored without references":             {map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue, v1alpha1.LabelService: "web", v1alpha1.LabelMeshedVirtualMachine: "web-c"}, nil, true},
-		"no owner and labels of no member":        {managed, nil, false},
+		"a member was deleted without it":         {managed, nil, true},
+		"no owner and no label of the operator":   {map[string]string{v1alpha1.LabelService: "web"}, nil, false},
+		"no owner and no label of a Service":      {map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue}, nil, false},
 		"a Deployment with the name of the group": {managed, []metav1.OwnerReference{{APIVersion: "meshvm.io.example.com/v1", Kind: ownerKind, UID: "b"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,6 +111,10 @@ func TestOwnershipOfMembers(t *testing.T) {
 			}
 			if err := (Applier{}).ownedBy(live, owner); err == nil {
 				t.Error("an object that is not of a Service was taken over")
+			}
+			live.SetNamespace("other")
+			if (Applier{Members: []metav1.Object{peer}}).ofMembers(live, owner) {
+				t.Error("an object of another namespace was taken over")
 			}
 		})
 	}

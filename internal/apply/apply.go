@@ -22,6 +22,7 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/cacheindex"
+	"meshvm.io/meshvm/internal/children"
 )
 
 // Object is an object that can be applied: typed or unstructured, with its kind set.
@@ -267,27 +268,28 @@ type Named func(*unstructured.Unstructured) bool
 
 // Prune deletes the objects of the kinds that owner controls, or would adopt, and
 // that keep does not name. Of the orphans it deletes only those that are named as the
-// operator names them: a copy of a child that a user made has the same labels. Each
+// operator names them: a copy of a child that a user made has the same labels. With
+// Members, it also deletes those that owner would take over (OfService). Each
 // deletion logs one line. Call it only after every apply succeeded: a failed apply
 // must not lead to the deletion of working objects.
-func (a Applier) Prune(ctx context.Context, owner metav1.Object, kinds []schema.GroupVersionKind, keep map[Key]bool, named Named) error {
-	mine := cacheindex.Labels(map[string]string{v1alpha1.LabelMeshedVirtualMachine: owner.GetName()})
+func (a Applier) Prune(ctx context.Context, owner *v1alpha1.MeshedVirtualMachine, kinds []schema.GroupVersionKind, keep map[Key]bool, named Named) error {
 	var errs []error
 	for _, gvk := range kinds {
-		list := &unstructured.UnstructuredList{}
-		list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
-		// The objects are not changed, so they are not copied.
-		if err := a.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), mine, client.UnsafeDisableDeepCopy); err != nil {
-			errs = append(errs, fmt.Errorf("list %s: %w", gvk.Kind, err))
-			continue
+		found, err := a.list(ctx, owner, gvk, v1alpha1.LabelMeshedVirtualMachine, owner.GetName(), func(o *unstructured.Unstructured) bool {
+			return metav1.IsControlledBy(o, owner) || isOrphan(o, owner) && named(o)
+		})
+		errs = append(errs, err)
+		if children.IsOfService(gvk.GroupKind()) {
+			others, err := a.OfService(ctx, owner, gvk, named)
+			errs, found = append(errs, err), append(found, others...)
 		}
-		for i := range list.Items {
-			o := &list.Items[i]
-			owned := metav1.IsControlledBy(o, owner) || isOrphan(o, owner) && named(o)
-			if keep[Key{Kind: gvk.GroupKind(), Name: o.GetName()}] || !owned || !o.GetDeletionTimestamp().IsZero() {
+		deleted := map[types.UID]bool{}
+		for _, o := range found {
+			uid := o.GetUID()
+			if keep[KeyOf(o)] || deleted[uid] || !o.GetDeletionTimestamp().IsZero() {
 				continue
 			}
-			uid := o.GetUID()
+			deleted[uid] = true
 			err := a.Client.Delete(ctx, o, client.Preconditions{UID: &uid}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 			switch {
 			case err == nil:
@@ -298,6 +300,36 @@ func (a Applier) Prune(ctx context.Context, owner metav1.Object, kinds []schema.
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// OfService returns the objects of a kind with the label of the owner's Service that the
+// owner, the lead of the Service, takes over from its members, for example from the earlier
+// lead. They must not be changed. Without Members, the result is empty.
+func (a Applier) OfService(ctx context.Context, owner *v1alpha1.MeshedVirtualMachine, gvk schema.GroupVersionKind, named Named) ([]*unstructured.Unstructured, error) {
+	if a.Members == nil {
+		return nil, nil
+	}
+	return a.list(ctx, owner, gvk, v1alpha1.LabelService, owner.ServiceName(), func(o *unstructured.Unstructured) bool {
+		return named(o) && a.ofMembers(o, owner)
+	})
+}
+
+// list returns the objects of a kind with a label that belong to the owner. They are not
+// copied, so they must not be changed.
+func (a Applier) list(ctx context.Context, owner metav1.Object, gvk schema.GroupVersionKind, label, value string, belongs Named) ([]*unstructured.Unstructured, error) {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(gvk.GroupVersion().WithKind(gvk.Kind + "List"))
+	labeled := cacheindex.Labels(map[string]string{label: value})
+	if err := a.Client.List(ctx, list, client.InNamespace(owner.GetNamespace()), labeled, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list %s: %w", gvk.Kind, err)
+	}
+	var out []*unstructured.Unstructured
+	for i := range list.Items {
+		if o := &list.Items[i]; belongs(o) {
+			out = append(out, o)
+		}
+	}
+	return out, nil
 }
 
 // Key identifies an object within one namespace.

@@ -43,7 +43,7 @@ var labels = []struct {
 	object client.Object
 	keys   []string
 }{
-	{Object(children.ServiceKind), []string{v1alpha1.LabelMeshedVirtualMachine}},
+	{Object(children.ServiceKind), []string{v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelService}},
 	{Object(children.PodNATConfigurationKind), []string{v1alpha1.LabelMeshedVirtualMachine}},
 	{&v1alpha1.PodNATConfiguration{}, []string{v1alpha1.LabelMeshedVirtualMachine}},
 	{&corev1.Pod{}, []string{v1alpha1.LabelMeshedVirtualMachine, kubevirtv1.CreatedByLabel, v1alpha1.LabelPodNATConfiguration, v1alpha1.LabelAuditNode}},

@@ -139,6 +139,39 @@ func TestOrphanOfSharedService(t *testing.T) {
 	}
 }
 
+// TestOrphanOfLeadWithRejectedMember deletes the lead of a Service, which keeps its
+// VirtualMachine, while the other member is not accepted and not an owner of the objects of the
+// Service. They are deleted, and the member creates them when it is accepted.
+func TestOrphanOfLeadWithRejectedMember(t *testing.T) {
+	s := start(t)
+	if err := s.Create(s.Context(), s.kept()); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitDeletionPolicy("web", true)
+	uids := s.awaitOwners("web")
+	member := s.sharing("web-b", "v2", 10)
+	member.Spec.VirtualMachine.Template.ObjectMeta.Labels = map[string]string{v1alpha1.LabelVersion: "another"}
+	if err := s.Create(s.Context(), member); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitMVM("web-b", want{v1alpha1.ConditionAccepted, no, v1alpha1.ReasonInvalidSpec})
+	lead := s.mvm("web")
+	if err := s.Delete(s.Context(), lead, client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitAbsent(lead)
+	for _, kind := range ofService {
+		s.gone(kind, "web")
+	}
+	s.edit("web-b", func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.VirtualMachine.Template.ObjectMeta.Labels = nil })
+	s.awaitMVM("web-b", want{v1alpha1.ConditionServiceReady, yes, v1alpha1.ReasonApplied})
+	for i, uid := range s.awaitOwners("web-b") {
+		if uid == uids[i] {
+			t.Errorf("%s was not deleted", ofService[i].Kind)
+		}
+	}
+}
+
 // TestOrphanBehindGate deletes an object that keeps its VirtualMachine while the guest
 // waits for its rules. The deletion ends when the rules have opened the gate, or when the
 // user has restarted the guest.

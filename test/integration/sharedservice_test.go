@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
@@ -101,11 +102,18 @@ func percentages(o *v1alpha1.MeshedVirtualMachine) string {
 	return strings.Join(out, " ")
 }
 
+// forGateways returns a member of a Service with a host of a gateway.
+func forGateways(o *v1alpha1.MeshedVirtualMachine) *v1alpha1.MeshedVirtualMachine {
+	o.Spec.Mesh.Routes = v1alpha1.RoutesSpec{Hosts: []string{"shop.example.com"}, Gateways: []string{"public"}}
+	return o
+}
+
 // TestCanary gives a Service a second member, and follows its traffic until the first one is
-// deleted. The second one is then the only owner of the objects of the Service.
+// deleted. The second one is then the only owner of the objects of the Service. The host of the
+// gateway, which only the first one declares, is not exposed any more.
 func TestCanary(t *testing.T) {
 	s := start(t)
-	stable, canary := s.web(), s.sharing("web-canary", "v2", 10)
+	stable, canary := forGateways(s.web()), s.sharing("web-canary", "v2", 10)
 	s.converge(stable)
 	s.awaitRoutes("v1")
 	uids := s.awaitOwners("web")
@@ -158,6 +166,7 @@ func TestCanary(t *testing.T) {
 	if got := s.awaitOwners("web-canary"); !slices.Equal(got, uids) {
 		t.Errorf("the objects were replaced: %q, %q", uids, got)
 	}
+	s.gone(children.VirtualServiceKind, "web.gateway")
 	s.awaitMVM("web-canary", want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 	s.eventually("the Service is not shared", func() error {
 		if st := s.mvm("web-canary").Status; st.Service.Name != "" || meta.FindStatusCondition(st.Conditions, string(v1alpha1.ConditionServiceShared)) != nil {
@@ -201,11 +210,13 @@ func TestConflictOfMembers(t *testing.T) {
 
 // TestLeadTakesOver creates the member with the name of the Service after another one. It
 // takes over the objects, which have no label of the Service, as those of an earlier
-// version of the operator.
+// version of the operator. It deletes the VirtualService for a gateway, which only the earlier
+// lead declares, and, after a pause, that of a member that was deleted with --cascade=orphan.
 func TestLeadTakesOver(t *testing.T) {
 	s := start(t)
-	s.converge(s.sharing("web-b", "v2", 10))
+	s.converge(forGateways(s.sharing("web-b", "v2", 10)))
 	uids := s.awaitOwners("web-b")
+	s.routeNames("web.gateway", "http")
 	s.stop()
 	for _, kind := range ofService {
 		o, err := s.read(kind, "web")
@@ -229,7 +240,32 @@ func TestLeadTakesOver(t *testing.T) {
 	}
 	s.awaitMVM("web", want{v1alpha1.ConditionServiceReady, yes, v1alpha1.ReasonApplied}, want{v1alpha1.ConditionMeshPolicyApplied, yes, v1alpha1.ReasonApplied})
 	s.awaitRoutes("v2") // The guest of the lead has not started.
+	s.gone(children.VirtualServiceKind, "web.gateway")
 	s.awaitMVM("web-b", want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
+
+	s.stop()
+	s.annotate(s.mvm("web"), v1alpha1.AnnotationPaused, "true")
+	orphan, err := s.read(children.VirtualServiceKind, "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	labels := orphan.GetLabels()
+	labels[v1alpha1.LabelMeshedVirtualMachine] = "web-c"
+	spec := orphan.Object["spec"]
+	orphan = &unstructured.Unstructured{Object: map[string]any{"spec": spec}}
+	orphan.SetGroupVersionKind(children.VirtualServiceKind)
+	orphan.SetNamespace(s.namespace)
+	orphan.SetName("web.gateway")
+	orphan.SetLabels(labels)
+	if err := s.Create(s.Context(), orphan); err != nil {
+		t.Fatal(err)
+	}
+	s.run(nil)
+	s.eventually("the lead reports the VirtualService", func() error {
+		return s.conditionContains("web", v1alpha1.ConditionMeshPolicyApplied, "web.gateway is not part of the spec")
+	})
+	s.annotate(s.mvm("web"), v1alpha1.AnnotationPaused, "false")
+	s.gone(children.VirtualServiceKind, "web.gateway")
 }
 
 // TestHeadlessLeadOfMembers creates the member with the name of the Service as a headless one.
