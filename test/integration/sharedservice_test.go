@@ -243,6 +243,7 @@ func TestLeadTakesOver(t *testing.T) {
 	s.gone(children.VirtualServiceKind, "web.gateway")
 	s.awaitMVM("web-b", want{v1alpha1.ConditionReady, yes, v1alpha1.ReasonReady})
 
+	s.quiet()
 	s.stop()
 	s.annotate(s.mvm("web"), v1alpha1.AnnotationPaused, "true")
 	orphan, err := s.read(children.VirtualServiceKind, "web")
