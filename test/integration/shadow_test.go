@@ -157,7 +157,7 @@ func TestAuthorizationPoliciesNotInstalled(t *testing.T) {
 		want{v1alpha1.ConditionMeshPolicyApplied, no, v1alpha1.ReasonIstioMissing},
 		want{v1alpha1.ConditionVirtualMachineReady, no, v1alpha1.ReasonNotCreated},
 		want{v1alpha1.ConditionStalled, yes, ""})
-	wantMessage(t, got, v1alpha1.ConditionMeshPolicyApplied, "the cluster does not serve authorizationpolicies.security.istio.io in version v1, which spec.mesh.allow, spec.mesh.authorization and spec.mesh.authentication require")
+	wantMessage(t, got, v1alpha1.ConditionMeshPolicyApplied, "the cluster does not serve authorizationpolicies.security.istio.io in version v1, which is required by spec.mesh.allow, spec.mesh.authorization and spec.mesh.authentication: ")
 	if _, err := s.read(children.VirtualMachineKind, restricted.Name); !apierrors.IsNotFound(err) {
 		t.Errorf("the guest starts without its policy: %v", err)
 	}
