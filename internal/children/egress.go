@@ -82,7 +82,7 @@ func serviceEntries(in Input) ([]Object, error) {
 		}
 		for _, p := range x.Ports {
 			se.Spec.Ports = append(se.Spec.Ports, &networkingv1alpha3.ServicePort{
-				Number:   uint32(p.Number), //nolint:gosec // validate.Spec accepts only numbers of ports.
+				Number:   portNumber(p.Number),
 				Name:     fmt.Sprintf("%s-%d", strings.ToLower(string(p.Protocol)), p.Number),
 				Protocol: string(p.Protocol),
 			})

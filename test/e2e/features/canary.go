@@ -50,9 +50,9 @@ func canary(t *suite.T) {
 	t.NoError(ms.Patch(ctx, suite.Object("MeshedVirtualMachine", ms.Key("two")), stop))
 	message := awaitCondition(ctx, t, ms, "one", v1alpha1.ConditionTrafficShifted, "True", v1alpha1.ReasonVersionNotServing)
 	t.Logf("shifted %.1f s after the edit: %s", time.Since(begin).Seconds(), message)
-	time.Sleep(settle)
+	time.Sleep(settle) // The client's proxy receives the new weights, which no API shows.
 	traffic := ms.StartRequests(ctx, ms.Clients.Inside, "new-connections=http://one/", "one-connection=keep+http://one/")
-	time.Sleep(settle)
+	time.Sleep(settle) // traffic after the shift
 	seen, err := traffic.Stop()
 	t.NoError(err)
 	scenario.ReportWatch(t, seen)

@@ -37,7 +37,7 @@ func version(t *suite.T) {
 		if !strings.Contains(message, old.Name+" has version v1") {
 			t.Errorf("the message does not name the version of the pod: %s", message)
 		}
-		time.Sleep(settle)
+		time.Sleep(settle) // traffic after the edit
 	}
 	seen, stopErr := traffic.Stop()
 	t.NoError(err)
