@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"meshvm.io/meshvm/test/cluster/node"
 	"meshvm.io/meshvm/test/cluster/nsrun"
@@ -42,10 +43,8 @@ func (c *Cluster) cable() error {
 func (c *Cluster) cableTo(m *member) error {
 	first := c.first().process.PID
 	return nsrun.InNet(first, func() error {
-		if old, err := netlink.LinkByName(m.name); err == nil {
-			if err := netlink.LinkDel(old); err != nil {
-				return err
-			}
+		if err := removeLink(m.name); err != nil {
+			return err
 		}
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = m.name
@@ -86,6 +85,27 @@ func (l layout) free() error {
 	return nil
 }
 
+// removeLink removes a link if it exists.
+func removeLink(name string) error {
+	link, err := netlink.LinkByName(name)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("find link %s: %w", name, err)
+	}
+	return deleteLink(link)
+}
+
+// deleteLink deletes a link. The kernel deletes the links of a stopped node
+// asynchronously, so it may do that first.
+func deleteLink(link netlink.Link) error {
+	if err := netlink.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
+		return fmt.Errorf("delete link %s: %w", link.Attrs().Name, err)
+	}
+	return nil
+}
+
 // stopMember stops a node and removes its link and cgroups. Their names are
 // derived from the cluster's name, so they are removed only if a node was
 // started with the state directory.
@@ -100,9 +120,7 @@ func (c *Cluster) stopMember(m *member) error {
 	}
 	var errs []error
 	if m == c.first() {
-		if link, err := netlink.LinkByName(c.layout.link); err == nil {
-			errs = append(errs, netlink.LinkDel(link)) // The kernel removes the link with the node unless its namespace is in use.
-		}
+		errs = append(errs, removeLink(c.layout.link)) // The kernel removes the link with the node unless its namespace is in use.
 	}
 	if config, err := node.Load(m.state); err == nil {
 		errs = append(errs, removeCgroups(config.Cgroups))

@@ -8,6 +8,7 @@ package e2e
 
 import (
 	"flag"
+	"os"
 	"testing"
 
 	"meshvm.io/meshvm/test/e2e/disruptive"
@@ -17,6 +18,14 @@ import (
 )
 
 var options = suite.Flags(flag.CommandLine)
+
+// TestMain prints the messages of failed tests again at the end, because the
+// output of the suite has thousands of lines.
+func TestMain(m *testing.M) {
+	status := m.Run()
+	suite.PrintFailures(os.Stdout)
+	os.Exit(status)
+}
 
 // TestE2E runs the phases in the order of this table. The tests of a phase are in
 // no order: each one creates what it needs, and can run alone, for example with

@@ -6,6 +6,7 @@ package suite
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -75,6 +76,12 @@ func mounts() ([]string, error) {
 // links omits the links of other clusters, which can change at any time.
 func links(cluster string) ([]string, error) {
 	all, err := netlink.LinkList()
+	for range 100 {
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+		all, err = netlink.LinkList() // A link was added or removed during the dump.
+	}
 	var out []string
 	for _, l := range all {
 		if other, ok := strings.CutPrefix(l.Attrs().Name, "mvm-"); !ok || other == cluster {

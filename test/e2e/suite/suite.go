@@ -81,9 +81,7 @@ func Run(t *testing.T, o *Options, phases []Phase) {
 		requirement.Cluster.Unmet(t, "%s", reason)
 	}
 	s := &Suite{options: o, otherManagers: map[string]bool{}, ran: map[string]bool{}}
-	if err := s.start(t); err != nil {
-		t.Fatal(err)
-	}
+	(&T{T: t, Suite: s}).NoError(s.start(t))
 	shuffle := o.shuffle()
 	begin := time.Now()
 	for _, p := range phases {
@@ -241,7 +239,7 @@ func (s *Suite) finish(t *testing.T, phases []Phase) {
 	// Deferred, because the check of the permissions can end the test.
 	defer func() {
 		if err := s.provider.stop(t); err != nil {
-			t.Errorf("provider %s: %v", s.provider.name(), err)
+			(&T{T: t, Suite: s}).Errorf("provider %s: %v", s.provider.name(), err)
 		}
 	}()
 	if !s.provider.local() {
