@@ -6,17 +6,17 @@ package v1alpha1
 // is dropped. A guest port that is listed neither in ports nor in
 // inbound.excludePorts is closed.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 type CaptureSpec struct {
 	// inbound configures connections to the guest.
 	//
 	// +optional
-	Inbound InboundCapture `json:"inbound,omitzero"`
+	Inbound InboundCapture `json:"inbound,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
 	// outbound configures connections that the guest opens.
 	//
 	// +optional
-	Outbound OutboundCapture `json:"outbound,omitzero"`
+	Outbound OutboundCapture `json:"outbound,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
 	// unmeshed specifies how traffic that the mesh cannot carry is handled:
 	// protocols other than TCP, an address family that the pod's proxy does not
@@ -91,7 +91,7 @@ const (
 // OutboundCapture specifies which connections of the guest bypass the mesh
 // proxy. By default, all TCP connections of the guest pass through the proxy.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 type OutboundCapture struct {
 	// excludePorts are destination ports that bypass the proxy. UDP always
 	// bypasses the proxy. A UDP port listed here is exempt from unmeshed Drop.

@@ -19,7 +19,7 @@ const (
 // proxy. Traffic that bypasses the proxy is not limited: UDP, ICMP, and connections
 // that capture.outbound excludes.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 type EgressSpec struct {
 	// outbound specifies whether the proxy forwards connections to addresses that
 	// belong to no service that it knows. By default, Istio's mesh configuration

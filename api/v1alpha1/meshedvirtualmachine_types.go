@@ -50,7 +50,7 @@ type MeshedVirtualMachineSpec struct {
 	// the guest's pod belong in virtualMachine.template.metadata.
 	//
 	// +optional
-	VirtualMachineMetadata ObjectMetadata `json:"virtualMachineMetadata,omitzero"`
+	VirtualMachineMetadata ObjectMetadata `json:"virtualMachineMetadata,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
 	// deletionPolicy specifies what the deletion of the MeshedVirtualMachine does
 	// with its VirtualMachine. With Delete, it is deleted, and with it the disks
@@ -81,7 +81,7 @@ type MeshedVirtualMachineSpec struct {
 	// service configures the Service of the guest.
 	//
 	// +optional
-	Service ServiceSpec `json:"service,omitzero"`
+	Service ServiceSpec `json:"service,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
 	// ports are the ports that the guest exposes. A port that is listed neither
 	// here nor in capture.inbound.excludePorts is closed. A guest without ports
@@ -99,13 +99,13 @@ type MeshedVirtualMachineSpec struct {
 	// mesh configures the handling of the guest's traffic by the mesh.
 	//
 	// +optional
-	Mesh MeshSpec `json:"mesh,omitzero"`
+	Mesh MeshSpec `json:"mesh,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
 	// capture specifies which traffic bypasses the mesh proxy and which traffic
 	// is dropped.
 	//
 	// +optional
-	Capture CaptureSpec `json:"capture,omitzero"`
+	Capture CaptureSpec `json:"capture,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
 	// start specifies when the guest may start. AfterProgrammed delays the
 	// guest, at every start and on the target of a live migration, until the
@@ -134,12 +134,12 @@ const (
 // ObjectMetadata contains labels and annotations of an object that the operator
 // creates.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 type ObjectMetadata struct {
 	// labels are labels of the object. The operator adds further labels.
 	//
 	// +optional
-	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=64
 	Labels map[string]string `json:"labels,omitempty"`
 
@@ -147,7 +147,7 @@ type ObjectMetadata struct {
 	// annotations.
 	//
 	// +optional
-	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=64
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -168,7 +168,7 @@ const (
 
 // MeshSpec configures the handling of the guest's traffic by the mesh.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 // +kubebuilder:validation:XValidation:rule="!has(self.egress) || !has(self.dataPlane) || self.dataPlane == 'Sidecar'",message="mesh.egress applies only to dataPlane Sidecar, because ztunnel does not limit outbound connections: remove egress, or set dataPlane to Sidecar"
 type MeshSpec struct {
 	// dataPlane is the kind of mesh proxy. Sidecar is a proxy container in the
@@ -183,7 +183,7 @@ type MeshSpec struct {
 	// mtls configures mutual TLS for connections to the guest.
 	//
 	// +optional
-	MTLS MTLSSpec `json:"mtls,omitzero"`
+	MTLS MTLSSpec `json:"mtls,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
 	// exportTo are the namespaces whose clients use the VirtualService and the
 	// DestinationRule of the guest, and so its timeouts, retries, traffic policy
@@ -218,7 +218,7 @@ type MeshSpec struct {
 	// sidecar, to gateways and to requests through a waypoint.
 	//
 	// +optional
-	Routes RoutesSpec `json:"routes,omitzero"`
+	Routes RoutesSpec `json:"routes,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
 	// allow lists the clients that may connect to the ports of the guest via
 	// Mesh. If allow is set, all other clients are denied, including clients
@@ -256,12 +256,12 @@ type MeshSpec struct {
 	// forwards connections as Istio's mesh configuration specifies.
 	//
 	// +optional
-	Egress EgressSpec `json:"egress,omitzero"`
+	Egress EgressSpec `json:"egress,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 }
 
 // MTLSSpec configures mutual TLS for connections to the guest.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 type MTLSSpec struct {
 	// mode is the mutual TLS mode of the ports that do not set mtls. Defaults to
 	// Strict.

@@ -43,12 +43,12 @@ type PodNATConfigurationSpec struct {
 	// inbound specifies how connections to the pod are handled.
 	//
 	// +optional
-	Inbound InboundRules `json:"inbound,omitzero"`
+	Inbound InboundRules `json:"inbound,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
 	// outbound specifies how connections that the guest opens are handled.
 	//
 	// +optional
-	Outbound OutboundRules `json:"outbound,omitzero"`
+	Outbound OutboundRules `json:"outbound,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
 	// probedPorts are the TCP ports that the kubelet probes in the running
 	// guest. Each port must be open in inbound. Rules that would block a probe

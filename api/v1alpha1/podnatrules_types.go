@@ -4,7 +4,7 @@ package v1alpha1
 
 // InboundRules specifies how connections to the pod's address are handled.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 type InboundRules struct {
 	// mesh are TCP ports whose connections pass through the proxy.
 	//
@@ -50,7 +50,7 @@ type InboundRules struct {
 // OutboundRules specifies which TCP connections of the guest bypass the proxy.
 // All other connections pass through it.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 type OutboundRules struct {
 	// excludePorts are destination ports that bypass the proxy, and UDP ports
 	// that unmeshed does not drop.

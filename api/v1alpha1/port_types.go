@@ -183,7 +183,7 @@ type PortRange struct {
 // InboundCapture specifies which connections to the guest bypass the mesh proxy
 // although their ports are not part of the Service.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 type InboundCapture struct {
 	// excludePorts are guest ports that clients reach directly, in addition to
 	// the ports via Direct.

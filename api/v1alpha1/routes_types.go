@@ -7,7 +7,7 @@ import networkingv1 "istio.io/api/networking/v1alpha3"
 // RoutesSpec contains routes to the guest, which precede the default route of each
 // port, and hosts for which Istio gateways route requests to the guest.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 // +kubebuilder:validation:XValidation:rule="has(self.hosts) == has(self.gateways)",message="mesh.routes.hosts and mesh.routes.gateways require each other: set both, or remove both; the name of the Service is always a host for clients in the mesh"
 // +kubebuilder:validation:XValidation:rule="!has(self.http) || self.http.all(r, !has(r.delegate))",message="mesh.routes.http[].delegate is not supported, because the routes of another VirtualService are not validated: specify its routes in mesh.routes.http"
 type RoutesSpec struct {

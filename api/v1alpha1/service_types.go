@@ -30,7 +30,7 @@ const (
 // has this name. The fields name, trafficPercent and whenUnready apply to each of them.
 // All other fields are taken from the lead.
 //
-// +kubebuilder:validation:MinProperties=1
+// +kubebuilder:validation:MinProperties=0
 // +kubebuilder:validation:XValidation:rule="!has(self.trafficPercent) || !has(self.type) || self.type != 'Headless'",message="trafficPercent has no effect on a headless Service, whose clients choose a pod by DNS: omit it, or set another type"
 // +kubebuilder:validation:XValidation:rule="!has(self.externalTrafficPolicy) || (has(self.type) && self.type in ['NodePort', 'LoadBalancer'])",message="externalTrafficPolicy applies only to type NodePort or LoadBalancer: omit it, or set type"
 // +kubebuilder:validation:XValidation:rule="(!has(self.loadBalancerClass) && !has(self.loadBalancerSourceRanges)) || (has(self.type) && self.type == 'LoadBalancer')",message="loadBalancerClass and loadBalancerSourceRanges apply only to type LoadBalancer: omit them, or set type"
@@ -96,7 +96,7 @@ type ServiceSpec struct {
 	// labels are labels of the Service. The operator adds further labels.
 	//
 	// +optional
-	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=64
 	Labels map[string]string `json:"labels,omitempty"`
 
@@ -104,7 +104,7 @@ type ServiceSpec struct {
 	// for external DNS or for Istio. The operator adds further annotations.
 	//
 	// +optional
-	// +kubebuilder:validation:MinProperties=1
+	// +kubebuilder:validation:MinProperties=0
 	// +kubebuilder:validation:MaxProperties=64
 	Annotations map[string]string `json:"annotations,omitempty"`
 

@@ -91,6 +91,15 @@ func object(t *testing.T, base string, changes map[string]any) *unstructured.Uns
 	return u
 }
 
+// emptyObjects sets fields of the spec to an empty object.
+func emptyObjects(fields ...string) map[string]any {
+	set := map[string]any{}
+	for _, f := range fields {
+		set["spec."+f] = map[string]any{}
+	}
+	return set
+}
+
 // apply applies changes to the content of an object.
 func apply(t *testing.T, content, changes map[string]any) map[string]any {
 	t.Helper()

@@ -80,9 +80,8 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"unknown type of Service":    {set: map[string]any{"spec.service.type": "External"}, want: []string{"spec.service.type: Unsupported value"}},
 	"Service of both families":   {set: map[string]any{"spec.service.ipFamilyPolicy": "PreferDualStack"}},
 	"unknown family policy":      {set: map[string]any{"spec.service.ipFamilyPolicy": "DualStack"}, want: []string{"spec.service.ipFamilyPolicy: Unsupported value"}},
-	"empty sections":             {set: map[string]any{"spec.capture": map[string]any{}}, want: []string{"spec.capture", "at least 1 properties"}},
-	"empty section in a section": {set: map[string]any{"spec.capture.outbound": map[string]any{}}, want: []string{"spec.capture.outbound", "at least 1 properties"}},
-	"empty mesh":                 {set: map[string]any{"spec.mesh": map[string]any{}}, want: []string{"spec.mesh", "at least 1 properties"}},
+	"empty sections":             {set: emptyObjects("virtualMachineMetadata", "service", "mesh", "capture")},
+	"empty sections in sections": {set: emptyObjects("virtualMachineMetadata.labels", "virtualMachineMetadata.annotations", "service.labels", "service.annotations", "mesh.mtls", "mesh.routes", "mesh.egress", "capture.inbound", "capture.outbound")},
 
 	// Ports.
 	"no ports":    {set: map[string]any{"spec.ports": removed}},
@@ -175,7 +174,6 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"metadata": {set: map[string]any{"spec.virtualMachineMetadata": map[string]any{
 		"labels": map[string]any{"team": "a"}, "annotations": map[string]any{"backup.example.com/keep": "7d"},
 	}}},
-	"empty metadata":   {set: map[string]any{"spec.virtualMachineMetadata": map[string]any{}}, want: []string{"spec.virtualMachineMetadata", "at least 1 properties"}},
 	"name in metadata": {set: map[string]any{"spec.virtualMachineMetadata.name": "web"}, want: []string{`unknown field "spec.virtualMachineMetadata.name"`}},
 
 	// Run strategy.

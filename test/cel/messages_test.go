@@ -52,6 +52,27 @@ func TestEveryRuleIsTested(t *testing.T) {
 	}
 }
 
+// nonEmpty are the objects that must not be empty although all their fields are
+// optional: a rule with an empty match would limit every request, and only the operator
+// writes status.
+var nonEmpty = []string{"spec.ports[].rateLimit.rules[].match", "status"}
+
+// TestEmptyObjectsAreAccepted checks that a patch can remove the last field of an object
+// whose fields are all optional.
+func TestEmptyObjectsAreAccepted(t *testing.T) {
+	for _, file := range []string{"meshedvirtualmachines", "podnatconfigurations"} {
+		crd := readCRD(t, filepath.Join(testenv.Root(), "config/crd/bases/meshvm.io_"+file+".yaml"))
+		for _, v := range crd.Spec.Versions {
+			walk("", v.Schema.OpenAPIV3Schema, func(path string, s *extv1.JSONSchemaProps) bool {
+				if s.MinProperties != nil && *s.MinProperties > 0 && len(s.Required) == 0 && !slices.Contains(nonEmpty, path) {
+					t.Errorf("%s: %s must have %d fields, and none is required: a merge patch that removes the last one is rejected", file, path, *s.MinProperties)
+				}
+				return !slices.Contains(upstream, path)
+			})
+		}
+	}
+}
+
 func readCRD(t *testing.T, file string) *extv1.CustomResourceDefinition {
 	t.Helper()
 	raw, err := os.ReadFile(file)

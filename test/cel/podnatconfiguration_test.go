@@ -57,7 +57,7 @@ var podNATConfigurationCases = map[string]testCase{
 	"proxy port 65536":                   {set: map[string]any{"spec.proxy.outboundPort": int64(65536)}, want: []string{"spec.proxy.outboundPort"}},
 	"no local ports":                     {set: map[string]any{"spec.proxy.localPorts": []any{}}, want: []string{"spec.proxy.localPorts", "at least 1 items"}},
 	"local port 0":                       {set: map[string]any{"spec.proxy.localPorts": []any{int64(0)}}, want: []string{"spec.proxy.localPorts[0]"}},
-	"empty inbound":                      {set: map[string]any{"spec.inbound": map[string]any{}}, want: []string{"spec.inbound", "at least 1 properties"}},
+	"empty inbound":                      {set: map[string]any{"spec.inbound": map[string]any{}}},
 	"probed ports":                       {set: map[string]any{"spec.probedPorts": []any{int64(8080), int64(22)}}},
 	"probed port twice":                  {set: map[string]any{"spec.probedPorts": []any{int64(8080), int64(8080)}}, want: []string{"spec.probedPorts[1]: Duplicate value"}},
 	"probed port 0":                      {set: map[string]any{"spec.probedPorts": []any{int64(0)}}, want: []string{"spec.probedPorts[0]"}},

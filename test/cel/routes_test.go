@@ -35,7 +35,7 @@ var routeCases = map[string]testCase{
 	"32 routes":                {set: routesOf("http", slices.Repeat([]any{map[string]any{}}, 32)...)},
 
 	"33 routes":                        {set: routesOf("http", slices.Repeat([]any{map[string]any{}}, 33)...), want: []string{"spec.mesh.routes.http: Too many"}},
-	"no routes":                        {set: map[string]any{"spec.mesh.routes": map[string]any{}}, want: []string{"spec.mesh.routes", "at least 1 properties"}},
+	"no routes":                        {set: map[string]any{"spec.mesh.routes": map[string]any{}}},
 	"an empty list of routes":          {set: map[string]any{"spec.mesh.routes": map[string]any{"http": []any{}}}, want: []string{"spec.mesh.routes.http", "at least 1 items"}},
 	"a route with a typo":              {set: routesOf("http", map[string]any{"matches": []any{}}), want: []string{`unknown field "spec.mesh.routes.http[0].matches"`}},
 	"a route with no match":            {set: routesOf("http", map[string]any{"match": []any{}}), want: []string{"spec.mesh.routes.http[0].match", "at least 1 items"}},
