@@ -223,6 +223,10 @@ func (m *MeshedVirtualMachine) ServiceFQDN(clusterDomain string) string {
 	return m.ServiceName() + "." + m.Namespace + ".svc." + cmp.Or(clusterDomain, DefaultClusterDomain)
 }
 
+// VirtualMachineName returns the name of the KubeVirt VirtualMachine, which its
+// VirtualMachineInstance has too. The operator derives it nowhere else.
+func (m *MeshedVirtualMachine) VirtualMachineName() string { return m.Name }
+
 // PausedByUser reports whether the annotation meshvm.io/paused suspends
 // reconciliation of the object.
 func (m *MeshedVirtualMachine) PausedByUser() bool { return m.Annotations[AnnotationPaused] == "true" }

@@ -249,6 +249,9 @@ func (s *scope) childKey(k children.Kind) apply.Key {
 	if children.IsOfService(k.GroupKind()) {
 		return apply.Key{Kind: k.GroupKind(), Name: s.mvm.ServiceName()}
 	}
+	if k.GroupKind() == children.VirtualMachineKind.GroupKind() {
+		return vmKey(s.mvm)
+	}
 	return apply.Key{Kind: k.GroupKind(), Name: s.mvm.Name}
 }
 

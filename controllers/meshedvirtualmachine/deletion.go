@@ -99,7 +99,7 @@ func deletionMessage(mvm *v1alpha1.MeshedVirtualMachine, children map[apply.Key]
 	if foreground && len(children) > 0 {
 		names := make([]string, 0, len(children))
 		for key, o := range children {
-			if key == vmKey(mvm.Name) && mvm.ReleasesVirtualMachine() {
+			if key == vmKey(mvm) && mvm.ReleasesVirtualMachine() {
 				continue
 			}
 			name := key.Kind.Kind + " " + key.Name

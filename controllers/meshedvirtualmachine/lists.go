@@ -47,7 +47,7 @@ func (s *scope) mergeLists(want, live *unstructured.Unstructured) *unstructured.
 // noteDelay records that the lists of the VirtualMachine are not changed until an
 // operation of KubeVirt completes. A watch reports the end of the operation.
 func (s *scope) noteDelay() {
-	key := vmKey(s.mvm.Name)
+	key := vmKey(s.mvm)
 	if vm := s.children[key]; vm != nil && s.failures[key] == nil && s.lists.Delayed != "" {
 		s.failures[key] = fmt.Errorf("%s %w: its volumes, disks and interfaces are not changed until %s completes", apply.Describe(vm), apply.ErrDiffers, s.lists.Delayed)
 	}
@@ -58,12 +58,12 @@ func (s *scope) noteDelay() {
 // spec is accepted. It reads the managed fields, which the cache does not contain, if
 // they differ.
 func (r *Reconciler) gatherDifferences(ctx context.Context, s *scope) error {
-	vm := s.children[vmKey(s.mvm.Name)]
+	vm := s.children[vmKey(s.mvm)]
 	if vm == nil {
 		return nil
 	}
 	s.differences = sharedlists.Differences(vm)
-	if len(s.differences) == 0 || errors.Is(s.failures[vmKey(s.mvm.Name)], apply.ErrTerminating) {
+	if len(s.differences) == 0 || errors.Is(s.failures[vmKey(s.mvm)], apply.ErrTerminating) {
 		return nil
 	}
 	live := &metav1.PartialObjectMetadata{}
@@ -76,8 +76,8 @@ func (r *Reconciler) gatherDifferences(ctx context.Context, s *scope) error {
 	return nil
 }
 
-func vmKey(name string) apply.Key {
-	return apply.Key{Kind: children.VirtualMachineKind.GroupKind(), Name: name}
+func vmKey(mvm *v1alpha1.MeshedVirtualMachine) apply.Key {
+	return apply.Key{Kind: children.VirtualMachineKind.GroupKind(), Name: mvm.VirtualMachineName()}
 }
 
 // adjusted returns the condition about list entries that other clients changed and that
@@ -89,5 +89,5 @@ func (s *scope) adjusted() (conditions.Condition, bool) {
 	}
 	return conditions.True(t, v1alpha1.ReasonForeignEntries, "other clients changed the VirtualMachine, and the operator keeps these changes: "+
 		sharedlists.Describe(s.differences, s.managed)+
-		"; to make them permanent, change spec.virtualMachine in the same way; to undo them, change the VirtualMachine (virtctl addvolume or removevolume, kubectl edit vm "+s.mvm.Name+")"), true
+		"; to make them permanent, change spec.virtualMachine in the same way; to undo them, change the VirtualMachine (virtctl addvolume or removevolume, kubectl edit vm "+s.mvm.VirtualMachineName()+")"), true
 }

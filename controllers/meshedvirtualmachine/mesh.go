@@ -212,7 +212,7 @@ func (r *Reconciler) policyChanged(ctx context.Context, o client.Object) []recon
 	}
 	requests := append(r.sameName(ctx, o), reconcile.Request{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: guests[0]}})
 	for i := range pods.Items {
-		requests = append(requests, ofPod(ctx, &pods.Items[i])...)
+		requests = append(requests, r.ofPod(ctx, &pods.Items[i])...)
 	}
 	return requests
 }

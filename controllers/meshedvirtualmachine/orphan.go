@@ -61,7 +61,7 @@ func (r *Reconciler) patchFinalizer(ctx context.Context, s *scope, change func(c
 // Orphan. It has no owner reference.
 func (s *scope) keeps(o *unstructured.Unstructured) bool {
 	return (s.mvm.Spec.KeepsVirtualMachine() || s.mvm.ReleasesVirtualMachine()) &&
-		apply.KeyOf(o) == vmKey(s.mvm.Name) && !apply.IsForeign(o, s.mvm)
+		apply.KeyOf(o) == vmKey(s.mvm) && !apply.IsForeign(o, s.mvm)
 }
 
 // disown removes the owner reference of the VirtualMachine while the spec is not accepted.
@@ -72,7 +72,7 @@ func (r *Reconciler) disown(ctx context.Context, s *scope) error {
 		return nil
 	}
 	changed, err := r.Applier.Disown(ctx, vm)
-	s.children[vmKey(s.mvm.Name)] = changed
+	s.children[vmKey(s.mvm)] = changed
 	return err
 }
 
@@ -176,7 +176,7 @@ func (s *scope) whyHeld(g guestPod) string {
 	start := "the start of the guest of pod " + g.Name
 	if !g.gateBlocks {
 		if s.unpauseError != nil {
-			return start + ", which is paused (" + s.unpauseError.Error() + "; unpause it with: virtctl -n " + s.mvm.Namespace + " unpause vm " + s.mvm.Name + ")"
+			return start + ", which is paused (" + s.unpauseError.Error() + "; unpause it with: virtctl -n " + s.mvm.Namespace + " unpause vm " + s.mvm.VirtualMachineName() + ")"
 		}
 		return start + ", which is paused"
 	}
@@ -184,14 +184,14 @@ func (s *scope) whyHeld(g guestPod) string {
 	if g.rules.Message != "" {
 		message += strings.TrimSuffix(g.rules.Message, ".") + "; "
 	}
-	return message + "to start the guest without the operator, restart it with: virtctl -n " + s.mvm.Namespace + " restart " + s.mvm.Name + ")"
+	return message + "to start the guest without the operator, restart it with: virtctl -n " + s.mvm.Namespace + " restart " + s.mvm.VirtualMachineName() + ")"
 }
 
 // releaseVM removes the operator's metadata from the VirtualMachine.
 func (r *Reconciler) releaseVM(ctx context.Context, s *scope) error {
 	vm := &unstructured.Unstructured{}
 	vm.SetGroupVersionKind(children.VirtualMachineKind)
-	err := r.Reader.Get(ctx, client.ObjectKeyFromObject(s.mvm), vm)
+	err := r.Reader.Get(ctx, vmObjectKey(s.mvm), vm)
 	switch {
 	case apierrors.IsNotFound(err), meta.IsNoMatchError(err):
 		return nil

@@ -43,7 +43,7 @@ func (r *Reconciler) gatherOwner(ctx context.Context, s *scope) error {
 	}
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(children.VirtualMachineKind)
-	switch err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.mvm), u); {
+	switch err := r.Client.Get(ctx, vmObjectKey(s.mvm), u); {
 	case apierrors.IsNotFound(err):
 		u = nil
 	case err != nil:
@@ -53,7 +53,7 @@ func (r *Reconciler) gatherOwner(ctx context.Context, s *scope) error {
 	return nil
 }
 
-// foreignGuest reports whether the VirtualMachineInstance of the object's name belongs
+// foreignGuest reports whether the VirtualMachineInstance of the VirtualMachine's name belongs
 // to another owner. vm is the VirtualMachine of that name, nil when none exists.
 // KubeVirt makes it the controller of an instance that has none.
 func foreignGuest(mvm *v1alpha1.MeshedVirtualMachine, vm *unstructured.Unstructured, vmi *kubevirtv1.VirtualMachineInstance) bool {

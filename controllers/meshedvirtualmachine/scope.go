@@ -120,7 +120,7 @@ type scope struct {
 func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(vmiKind)
-	switch err := r.Client.Get(ctx, client.ObjectKeyFromObject(s.mvm), u); {
+	switch err := r.Client.Get(ctx, vmObjectKey(s.mvm), u); {
 	case err == nil:
 		s.vmi = &kubevirtv1.VirtualMachineInstance{}
 		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, s.vmi); err != nil {
@@ -133,6 +133,11 @@ func (r *Reconciler) gather(ctx context.Context, s *scope) error {
 		return err
 	}
 	return r.gatherPods(ctx, s)
+}
+
+// vmObjectKey returns the key of the VirtualMachine and of its VirtualMachineInstance.
+func vmObjectKey(mvm *v1alpha1.MeshedVirtualMachine) client.ObjectKey {
+	return client.ObjectKey{Namespace: mvm.Namespace, Name: mvm.VirtualMachineName()}
 }
 
 // labeled selects the objects with the label of the MeshedVirtualMachine.
@@ -220,7 +225,7 @@ func (r *Reconciler) owned(ctx context.Context, s *scope) (map[apply.Key]*unstru
 
 // gatherVM decodes the VirtualMachine among the children.
 func (s *scope) gatherVM() error {
-	u := s.children[apply.Key{Kind: children.VirtualMachineKind.GroupKind(), Name: s.mvm.Name}]
+	u := s.children[vmKey(s.mvm)]
 	if u == nil {
 		return nil
 	}

@@ -152,7 +152,7 @@ func TestAwaitsLead(t *testing.T) {
 			if got := slices.Contains(s.toPrune(), children.SidecarKind); got != tc.prunes {
 				t.Errorf("it prunes: %t", got)
 			}
-			(&Reconciler{}).applierFor(s, vmKey(s.mvm.Name))
+			(&Reconciler{}).applierFor(s, vmKey(s.mvm))
 			if s.vmBlocked != tc.blocked {
 				t.Errorf("the VirtualMachine is blocked: %t", s.vmBlocked)
 			}

@@ -101,6 +101,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		children.AuthorizationPolicyKind: handler.EnqueueRequestsFromMapFunc(r.policyChanged),
 		children.VirtualServiceKind:      handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
 		children.DestinationRuleKind:     handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
+		children.VirtualMachineKind:      handler.EnqueueRequestsFromMapFunc(r.vmChanged),
 		vmiKind:                          handler.EnqueueRequestsFromMapFunc(r.vmiChanged),
 	}
 	return nil
@@ -114,6 +115,17 @@ func (r *Reconciler) sameName(ctx context.Context, o client.Object) []reconcile.
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: key}}
+}
+
+// vmChanged maps a VirtualMachine, or a VirtualMachineInstance, to its
+// MeshedVirtualMachines.
+func (r *Reconciler) vmChanged(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.ofVirtualMachine(ctx, o.GetNamespace(), o.GetName())
+}
+
+// ofVirtualMachine maps the name of a VirtualMachine to its MeshedVirtualMachines.
+func (r *Reconciler) ofVirtualMachine(ctx context.Context, namespace, name string) []reconcile.Request {
+	return r.inNamespace(ctx, namespace, client.MatchingFields{cacheindex.VirtualMachine: name})
 }
 
 // exists reports whether the cache contains a MeshedVirtualMachine.
@@ -131,7 +143,7 @@ func (r *Reconciler) ofConfiguration(ctx context.Context, o client.Object) []rec
 		if err := r.Client.Get(ctx, types.NamespacedName{Namespace: c.Namespace, Name: c.Spec.Pod.Name}, &pod); err != nil || pod.UID != c.Spec.Pod.UID {
 			return nil
 		}
-		return ofPod(ctx, &pod)
+		return r.ofPod(ctx, &pod)
 	}
 	out := make([]reconcile.Request, 0, len(names))
 	for _, name := range names {
@@ -142,12 +154,16 @@ func (r *Reconciler) ofConfiguration(ctx context.Context, o client.Object) []rec
 
 // podChanged maps a virt-launcher pod to the MeshedVirtualMachines of its Service.
 func (r *Reconciler) podChanged(ctx context.Context, o client.Object) []reconcile.Request {
-	return r.withPeers(ctx, ofPod(ctx, o))
+	return r.withPeers(ctx, r.ofPod(ctx, o))
 }
 
-// ofPod maps a virt-launcher pod to its MeshedVirtualMachine.
-func ofPod(_ context.Context, o client.Object) []reconcile.Request {
-	name := launcherpod.GuestName(o)
+// ofPod maps a virt-launcher pod to the MeshedVirtualMachines of the VirtualMachine to which it
+// belongs. A pod that no VirtualMachineInstance controls belongs to the one in its label.
+func (r *Reconciler) ofPod(ctx context.Context, o client.Object) []reconcile.Request {
+	if vm := launcherpod.GuestName(o); vm != "" {
+		return r.ofVirtualMachine(ctx, o.GetNamespace(), vm)
+	}
+	name := o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]
 	if name == "" {
 		return nil
 	}
@@ -159,11 +175,13 @@ func (r *Reconciler) all(ctx context.Context, _ client.Object) []reconcile.Reque
 	return r.inNamespace(ctx, "")
 }
 
-// inNamespace lists the MeshedVirtualMachines of a namespace, or of all namespaces.
-func (r *Reconciler) inNamespace(ctx context.Context, namespace string) []reconcile.Request {
+// inNamespace lists the MeshedVirtualMachines of a namespace, or of all namespaces, that the
+// options select.
+func (r *Reconciler) inNamespace(ctx context.Context, namespace string, options ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.MeshedVirtualMachineList
 	// Only the names are read, so the objects are not copied.
-	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	options = append(options, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)
+	if err := r.Client.List(ctx, &list, options...); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the MeshedVirtualMachines that an event concerns")
 		return nil
 	}

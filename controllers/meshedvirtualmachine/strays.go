@@ -24,13 +24,13 @@ import (
 // maxStrays is the number of strays that a condition names.
 const maxStrays = 5
 
-// vmiChanged maps a VirtualMachineInstance to the MeshedVirtualMachine of its name, and
-// to the one that its label names.
+// vmiChanged maps a VirtualMachineInstance to the MeshedVirtualMachines of its
+// VirtualMachine, and to the one that its label names.
 func (r *Reconciler) vmiChanged(ctx context.Context, o client.Object) []reconcile.Request {
-	requests := r.withPeers(ctx, r.sameName(ctx, o))
-	labeled := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]}
-	if labeled.Name != "" && labeled.Name != o.GetName() {
-		requests = append(requests, reconcile.Request{NamespacedName: labeled})
+	requests := r.withPeers(ctx, r.vmChanged(ctx, o))
+	labeled := reconcile.Request{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]}}
+	if labeled.Name != "" && !slices.Contains(requests, labeled) {
+		requests = append(requests, labeled)
 	}
 	return requests
 }
@@ -46,7 +46,7 @@ func (r *Reconciler) gatherStrays(ctx context.Context, s *scope) error {
 	}
 	s.strays = make([]*unstructured.Unstructured, 0, len(list.Items))
 	for i := range list.Items {
-		if vmi := &list.Items[i]; vmi.GetName() != s.mvm.Name && vmi.GetDeletionTimestamp().IsZero() {
+		if vmi := &list.Items[i]; vmi.GetName() != s.mvm.VirtualMachineName() && vmi.GetDeletionTimestamp().IsZero() {
 			s.strays = append(s.strays, vmi)
 		}
 	}

@@ -113,7 +113,7 @@ func (s *scope) howToStart(strategy kubevirtv1.VirtualMachineRunStrategy) string
 	if strategy == kubevirtv1.RunStrategyOnce {
 		return "set spec.virtualMachine.runStrategy to Always or Manual"
 	}
-	return "run virtctl -n " + s.mvm.Namespace + " start " + s.mvm.Name
+	return "run virtctl -n " + s.mvm.Namespace + " start " + s.mvm.VirtualMachineName()
 }
 
 // stopped reports whether the guest is stopped, as its run strategy permits.

@@ -26,10 +26,8 @@ import (
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/cacheindex"
-	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/drift"
 	"meshvm.io/meshvm/internal/fairqueue"
-	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -84,22 +82,19 @@ func (r *Reconciler) forPod(ctx context.Context, o client.Object) []reconcile.Re
 	if p, ok := o.(*corev1.Pod); ok && o.GetNamespace() == r.Jobs.Namespace && o.GetAnnotations()[v1alpha1.AnnotationAuditTargets] != "" {
 		return forAudit(p)
 	}
-	vm := launcherpod.GuestName(o)
-	if vm == "" {
-		return nil
-	}
-	return []reconcile.Request{{NamespacedName: types.NamespacedName{
-		Namespace: o.GetNamespace(),
-		Name:      children.PodNATConfigurationName(vm, o.GetUID()),
-	}}}
+	return r.configurations(ctx, o.GetNamespace(), client.MatchingFields{cacheindex.Pod: string(o.GetUID())})
 }
 
 // forMVM maps a MeshedVirtualMachine to its PodNATConfigurations.
 func (r *Reconciler) forMVM(ctx context.Context, o client.Object) []reconcile.Request {
+	return r.configurations(ctx, o.GetNamespace(), client.MatchingFields{cacheindex.Owner: o.GetName()})
+}
+
+// configurations lists the PodNATConfigurations of a namespace that an index selects.
+func (r *Reconciler) configurations(ctx context.Context, namespace string, selected client.MatchingFields) []reconcile.Request {
 	var list v1alpha1.PodNATConfigurationList
-	owned := client.MatchingFields{cacheindex.Owner: o.GetName()}
-	if err := r.Client.List(ctx, &list, client.InNamespace(o.GetNamespace()), owned, client.UnsafeDisableDeepCopy); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the PodNATConfigurations of a MeshedVirtualMachine")
+	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), selected, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the PodNATConfigurations that an event concerns")
 		return nil
 	}
 	out := make([]reconcile.Request, 0, len(list.Items))

@@ -28,8 +28,13 @@ const (
 	Node = "status.applied.node"
 	// Owner is the index of PodNATConfigurations by children.Owners.
 	Owner = "owner"
+	// Pod is the index of PodNATConfigurations by the UID of their pod.
+	Pod = "spec.pod.uid"
 	// Service is the index of MeshedVirtualMachines by the name of their Service.
 	Service = "service"
+	// VirtualMachine is the index of MeshedVirtualMachines by the name of their
+	// VirtualMachine.
+	VirtualMachine = "virtualMachine"
 	// Unfinished is the index of PodNATConfigurations that may wait for a node. Its
 	// only key is True.
 	Unfinished = "unfinished"
@@ -59,8 +64,9 @@ func Add(ctx context.Context, indexer client.FieldIndexer) error {
 		}
 	}
 	nat := &v1alpha1.PodNATConfiguration{}
-	errs = append(errs, add(ctx, indexer, nat, Node, appliedNode), add(ctx, indexer, nat, Owner, owners), add(ctx, indexer, nat, Unfinished, unfinished))
-	errs = append(errs, add(ctx, indexer, &v1alpha1.MeshedVirtualMachine{}, Service, serviceName))
+	errs = append(errs, add(ctx, indexer, nat, Node, appliedNode), add(ctx, indexer, nat, Owner, owners), add(ctx, indexer, nat, Pod, podUID), add(ctx, indexer, nat, Unfinished, unfinished))
+	mvm := &v1alpha1.MeshedVirtualMachine{}
+	errs = append(errs, add(ctx, indexer, mvm, Service, serviceName), add(ctx, indexer, mvm, VirtualMachine, virtualMachineName))
 	return errors.Join(errs...)
 }
 
@@ -107,7 +113,21 @@ func serviceName(o client.Object) []string {
 	return nil
 }
 
+func virtualMachineName(o client.Object) []string {
+	if mvm, ok := o.(*v1alpha1.MeshedVirtualMachine); ok {
+		return []string{mvm.VirtualMachineName()}
+	}
+	return nil
+}
+
 func owners(o client.Object) []string { return children.Owners(o) }
+
+func podUID(o client.Object) []string {
+	if c, ok := o.(*v1alpha1.PodNATConfiguration); ok && c.Spec.Pod.UID != "" {
+		return []string{string(c.Spec.Pod.UID)}
+	}
+	return nil
+}
 
 func appliedNode(o client.Object) []string {
 	if c, ok := o.(*v1alpha1.PodNATConfiguration); ok && c.Status.Applied.Node != "" {

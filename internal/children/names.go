@@ -53,6 +53,9 @@ func Named(kind schema.GroupKind, name string, mvm *v1alpha1.MeshedVirtualMachin
 	if IsOfService(kind) {
 		return name == mvm.ServiceName()
 	}
+	if kind == VirtualMachineKind.GroupKind() {
+		return name == mvm.VirtualMachineName()
+	}
 	return name == mvm.Name
 }
 

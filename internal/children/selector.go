@@ -31,15 +31,15 @@ func podSelector(in serviceInput) map[string]string {
 	if in.SelectsAll() {
 		return map[string]string{v1alpha1.LabelService: in.Name}
 	}
-	name, pods := in.Lead().Name, in.Members[0].Pods
+	pods := in.Members[0].Pods
 	selector := map[string]string{}
 	if service, ok := shared(pods, v1alpha1.LabelService); ok && service == in.Name || len(pods) == 0 {
 		selector[v1alpha1.LabelService] = in.Name
 	} else {
-		selector[v1alpha1.LabelMeshedVirtualMachine] = name
+		selector[v1alpha1.LabelMeshedVirtualMachine] = in.Lead().Name
 	}
 	if _, ok := shared(pods, kubevirtv1.VirtualMachineInstanceIDLabel); ok || len(pods) == 0 {
-		selector[kubevirtv1.VirtualMachineInstanceIDLabel] = name
+		selector[kubevirtv1.VirtualMachineInstanceIDLabel] = in.Lead().VirtualMachineName()
 	} else if host, ok := shared(pods, kubevirtv1.DeprecatedVirtualMachineNameLabel); ok {
 		selector[kubevirtv1.DeprecatedVirtualMachineNameLabel] = host
 	}

@@ -25,7 +25,7 @@ func virtualMachines(in Input) ([]Object, error) {
 // the mesh uses and an explicit binding of the primary interface.
 func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	mvm := in.MVM
-	vm := &kubevirtv1.VirtualMachine{ObjectMeta: meta(mvm, mvm.Name)}
+	vm := &kubevirtv1.VirtualMachine{ObjectMeta: meta(mvm, mvm.VirtualMachineName())}
 	vm.SetGroupVersionKind(VirtualMachineKind)
 	if mvm.Spec.KeepsVirtualMachine() {
 		// A deletion in the foreground deletes every object with an owner reference before

@@ -48,21 +48,21 @@ func ControllingGuest(p *corev1.Pod) types.UID {
 	return ref.UID
 }
 
-// GuestName is the name of the VirtualMachineInstance that controls the pod, which
-// is the name of its MeshedVirtualMachine; for a pod without such a controller, the
-// name in the operator's label.
+// GuestName returns the name of the VirtualMachineInstance that controls the pod, which
+// is the name of its VirtualMachine, or an empty string.
 func GuestName(o metav1.Object) string {
 	if ref := metav1.GetControllerOf(o); ref != nil && ref.Kind == "VirtualMachineInstance" {
 		return ref.Name
 	}
-	return o.GetLabels()[v1alpha1.LabelMeshedVirtualMachine]
+	return ""
 }
 
 // IsStray reports whether the pod carries the label of a MeshedVirtualMachine to whose
-// guest it does not belong, as the pod of a clone does.
-func IsStray(p *corev1.Pod) bool {
-	name := p.Labels[v1alpha1.LabelMeshedVirtualMachine]
-	return name != "" && GuestName(p) != name
+// guest it does not belong, as the pod of a clone does. vm is the name of the
+// VirtualMachine of the MeshedVirtualMachine.
+func IsStray(p *corev1.Pod, vm string) bool {
+	name := GuestName(p)
+	return p.Labels[v1alpha1.LabelMeshedVirtualMachine] != "" && name != "" && name != vm
 }
 
 // IsTemporary reports whether KubeVirt created the pod only to have a volume

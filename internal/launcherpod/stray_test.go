@@ -29,7 +29,7 @@ func TestIsStray(t *testing.T) {
 			p := b.LauncherPod(b.VMI(tc.guest).Obj(), "abcde").Obj()
 			p.Labels[v1alpha1.LabelMeshedVirtualMachine] = "web"
 			tc.change(p)
-			if got := launcherpod.IsStray(p); got != tc.want {
+			if got := launcherpod.IsStray(p, "web"); got != tc.want {
 				t.Errorf("IsStray is %t, want %t", got, tc.want)
 			}
 		})

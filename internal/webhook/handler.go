@@ -60,10 +60,9 @@ func (h handler) Handle(ctx context.Context, req admission.Request) admission.Re
 	if !startgate.Asks(&pod) {
 		return admission.Allowed("no start gate requested")
 	}
-	if launcherpod.IsStray(&pod) {
-		return admission.Patched("the MeshedVirtualMachine does not control the guest", startgate.Release(&pod)...)
-	}
 	switch h.ownerOf(ctx, req.Namespace, &pod) {
+	case ownerOfOther:
+		return admission.Patched("the MeshedVirtualMachine does not control the guest", startgate.Release(&pod)...)
 	case ownerMissing:
 		return admission.Allowed("the MeshedVirtualMachine does not exist")
 	case ownerReleases:
@@ -80,6 +79,8 @@ const (
 	// ownerPresent gates the pod. It is also the state of an owner that cannot be
 	// determined.
 	ownerPresent owner = iota
+	// ownerOfOther is the state of an owner of another guest, as of a clone.
+	ownerOfOther
 	// ownerMissing is the state after a deletion without the guest, or before a restore.
 	// The pod keeps its labels, because a MeshedVirtualMachine that is created later
 	// adopts the guest and finds the pod by them.
@@ -100,10 +101,10 @@ func (h handler) ownerOf(ctx context.Context, namespace string, pod *corev1.Pod)
 	key := client.ObjectKey{Namespace: namespace, Name: name}
 	var mvm v1alpha1.MeshedVirtualMachine
 	if err := h.cached.Get(ctx, key, &mvm); !apierrors.IsNotFound(err) {
-		if err == nil && mvm.ReleasesVirtualMachine() {
-			return ownerReleases
+		if err != nil {
+			return ownerPresent
 		}
-		return ownerPresent
+		return stateOf(&mvm, pod)
 	}
 	// The manager has the permission to list MeshedVirtualMachines but not to get
 	// them.
@@ -114,7 +115,23 @@ func (h handler) ownerOf(ctx context.Context, namespace string, pod *corev1.Pod)
 		return ownerPresent
 	}
 	if len(list.Items) == 0 {
+		mvm.Name = name
+		if launcherpod.IsStray(pod, mvm.VirtualMachineName()) {
+			return ownerOfOther
+		}
 		return ownerMissing
 	}
-	return ownerPresent
+	return stateOf(&list.Items[0], pod)
+}
+
+// stateOf returns the state of a MeshedVirtualMachine for a pod with its label.
+func stateOf(mvm *v1alpha1.MeshedVirtualMachine, pod *corev1.Pod) owner {
+	switch {
+	case launcherpod.IsStray(pod, mvm.VirtualMachineName()):
+		return ownerOfOther
+	case mvm.ReleasesVirtualMachine():
+		return ownerReleases
+	default:
+		return ownerPresent
+	}
 }

@@ -54,6 +54,10 @@ func TestStrays(t *testing.T) {
 		"deleted with its guest":              {"web", with(deleted), fails, true, false},
 		"deleted without its guest":           {"web", with(released), fails, false, true},
 		"a clone":                             {"web-clone", with(owner), fails, false, true},
+		"a clone and an outdated cache":       {"web-clone", with(), with(owner), false, true},
+		"a clone without the original":        {"web-clone", with(), with(), false, true},
+		// It can be the guest of a MeshedVirtualMachine with another name.
+		"a pod of an unknown owner": {"web-clone", with(), fails, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := builders.LauncherPod(builders.VMI(tc.guest).Obj(), "abcde").Obj()
