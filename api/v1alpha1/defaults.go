@@ -27,6 +27,10 @@ func (p Port) TargetPortOrDefault() int32 {
 	return p.TargetPort
 }
 
+// IstioPort converts a port number to the type of Istio's API. A negative number, which
+// the validation rejects, becomes 0.
+func IstioPort(port int32) uint32 { return uint32(max(port, 0)) }
+
 // ViaOrDefault returns whether connections to the port pass through the mesh
 // proxy. Defaults to Mesh for TCP and Direct for UDP.
 func (p Port) ViaOrDefault() PortVia {

@@ -80,6 +80,9 @@ func vmKey(mvm *v1alpha1.MeshedVirtualMachine) apply.Key {
 	return apply.Key{Kind: children.VirtualMachineKind.GroupKind(), Name: mvm.VirtualMachineName()}
 }
 
+// maxDifferences is the number of differences that a message names.
+const maxDifferences = 6
+
 // adjusted returns the condition about list entries that other clients changed and that
 // the operator keeps, and whether it is present.
 func (s *scope) adjusted() (conditions.Condition, bool) {
@@ -88,6 +91,6 @@ func (s *scope) adjusted() (conditions.Condition, bool) {
 		return conditions.Condition{}, false
 	}
 	return conditions.True(t, v1alpha1.ReasonForeignEntries, "other clients changed the VirtualMachine, and the operator keeps these changes: "+
-		sharedlists.Describe(s.differences, s.managed)+
+		conditions.Enumerate(s.differences, maxDifferences, "; ", func(d sharedlists.Difference) string { return d.Describe(s.managed) })+
 		"; to make them permanent, change spec.virtualMachine in the same way; to undo them, change the VirtualMachine (virtctl addvolume or removevolume, kubectl edit vm "+s.mvm.VirtualMachineName()+")"), true
 }

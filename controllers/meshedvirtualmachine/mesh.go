@@ -231,7 +231,7 @@ func (r *Reconciler) hostsChanged(ctx context.Context, o client.Object) []reconc
 	ofName := children.GuestOf(o.GetName())
 	services := append(cacheindex.Guests(o), ofName)
 	if slices.Contains(services, cacheindex.EveryGuest) {
-		return r.ofServices(ctx, o.GetNamespace(), func(mvm *v1alpha1.MeshedVirtualMachine) bool {
+		return r.selected(ctx, o.GetNamespace(), func(mvm *v1alpha1.MeshedVirtualMachine) bool {
 			fqdn := mvm.ServiceFQDN(r.ClusterDomain)
 			return mvm.ServiceName() == ofName || slices.ContainsFunc(hosts, func(h string) bool { return meshpolicy.Covers(h, fqdn) })
 		})

@@ -31,16 +31,19 @@ func (r *Reconciler) members(ctx context.Context, namespace, service string) []r
 	return out
 }
 
-// ofServices lists the selected MeshedVirtualMachines of a namespace.
-func (r *Reconciler) ofServices(ctx context.Context, namespace string, selected func(*v1alpha1.MeshedVirtualMachine) bool) []reconcile.Request {
+// selected lists the MeshedVirtualMachines of a namespace, or of all namespaces, that the
+// options and a function select.
+func (r *Reconciler) selected(ctx context.Context, namespace string, is func(*v1alpha1.MeshedVirtualMachine) bool, options ...client.ListOption) []reconcile.Request {
 	var list v1alpha1.MeshedVirtualMachineList
-	if err := r.Client.List(ctx, &list, client.InNamespace(namespace), client.UnsafeDisableDeepCopy); err != nil {
+	// Only the names are kept, so the objects are not copied.
+	options = append(options, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)
+	if err := r.Client.List(ctx, &list, options...); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the MeshedVirtualMachines that an event concerns")
 		return nil
 	}
 	var out []reconcile.Request
 	for i := range list.Items {
-		if selected(&list.Items[i]) {
+		if is(&list.Items[i]) {
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 		}
 	}

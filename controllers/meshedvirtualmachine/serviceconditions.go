@@ -76,8 +76,5 @@ func (s *scope) trafficShifted() (conditions.Condition, bool) {
 const maxListed = 8
 
 func listed(names []string) string {
-	if more := len(names) - maxListed; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxListed], ", "), more)
-	}
-	return strings.Join(names, ", ")
+	return conditions.Enumerate(names, maxListed, ", ", func(name string) string { return name })
 }

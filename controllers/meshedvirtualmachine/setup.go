@@ -178,16 +178,5 @@ func (r *Reconciler) all(ctx context.Context, _ client.Object) []reconcile.Reque
 // inNamespace lists the MeshedVirtualMachines of a namespace, or of all namespaces, that the
 // options select.
 func (r *Reconciler) inNamespace(ctx context.Context, namespace string, options ...client.ListOption) []reconcile.Request {
-	var list v1alpha1.MeshedVirtualMachineList
-	// Only the names are read, so the objects are not copied.
-	options = append(options, client.InNamespace(namespace), client.UnsafeDisableDeepCopy)
-	if err := r.Client.List(ctx, &list, options...); err != nil {
-		ctrl.LoggerFrom(ctx).Error(err, "Cannot list the MeshedVirtualMachines that an event concerns")
-		return nil
-	}
-	out := make([]reconcile.Request, 0, len(list.Items))
-	for i := range list.Items {
-		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
-	}
-	return out
+	return r.selected(ctx, namespace, func(*v1alpha1.MeshedVirtualMachine) bool { return true }, options...)
 }

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -249,13 +248,5 @@ func (s *scope) shadowedRule() string {
 const maxNames = 3
 
 func namesOf[T metav1.Object](objects []T) string {
-	names := make([]string, 0, maxNames+1)
-	for i, o := range objects {
-		if i == maxNames {
-			names = append(names, fmt.Sprintf("and %d more", len(objects)-maxNames))
-			break
-		}
-		names = append(names, o.GetNamespace()+"/"+o.GetName())
-	}
-	return strings.Join(names, ", ")
+	return conditions.Enumerate(objects, maxNames, ", ", func(o T) string { return o.GetNamespace() + "/" + o.GetName() })
 }

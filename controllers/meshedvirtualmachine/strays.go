@@ -74,22 +74,14 @@ func (r *Reconciler) gatherSelectedStrays(ctx context.Context, s *scope) error {
 
 // strayGuests returns the condition about strays, and whether any exist.
 func (s *scope) strayGuests() (conditions.Condition, bool) {
-	var names []string
-	for i, vmi := range s.strays {
-		if i == maxStrays {
-			names = append(names, fmt.Sprintf("and %d more", len(s.strays)-maxStrays))
-			break
-		}
-		names = append(names, strayName(vmi))
-	}
 	selected := "they are not in its Service and get no rules"
 	if s.selectedStrays {
 		selected = "the shared Service selects at least one of them, so it receives traffic without rules"
 	}
-	message := "VirtualMachineInstances that this MeshedVirtualMachine does not control have its label, for example clones: " + strings.Join(names, ", ") +
+	message := "VirtualMachineInstances that this MeshedVirtualMachine does not control have its label, for example clones: " + conditions.Enumerate(s.strays, maxStrays, ", ", strayName) +
 		"; " + selected + "; remove the labels meshvm.io/*, and " + v1alpha1.LabelManagedBy +
 		" if its value is meshvm, from their VirtualMachines and templates and restart them, or create a MeshedVirtualMachine for each"
-	return conditions.True(v1alpha1.ConditionStrayGuests, v1alpha1.ReasonCopiedLabels, message), len(names) > 0
+	return conditions.True(v1alpha1.ConditionStrayGuests, v1alpha1.ReasonCopiedLabels, message), len(s.strays) > 0
 }
 
 func strayName(vmi *unstructured.Unstructured) string { return fmt.Sprintf("%q", vmi.GetName()) }

@@ -74,7 +74,7 @@ func allowPolicy(mvm *v1alpha1.MeshedVirtualMachine) *securityv1.AuthorizationPo
 
 // declaredPolicy builds the policy of an entry of mesh.authorization.
 func declaredPolicy(mvm *v1alpha1.MeshedVirtualMachine, a v1alpha1.Authorization) *securityv1.AuthorizationPolicy {
-	ap := authorizationPolicy(mvm, policyName(mvm, a.Name), a.Action)
+	ap := authorizationPolicy(mvm, partName(mvm, a.Name), a.Action)
 	if a.Action == v1alpha1.AuthorizationActionCustom {
 		ap.Spec.ActionDetail = &securityv1beta1.AuthorizationPolicy_Provider{
 			Provider: &securityv1beta1.AuthorizationPolicy_ExtensionProvider{Name: a.Provider},

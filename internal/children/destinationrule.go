@@ -41,12 +41,12 @@ func trafficPolicy(mvm *v1alpha1.MeshedVirtualMachine) *networkingv1alpha3.Traff
 	}
 	for _, p := range directTCP(mvm.Spec.Ports) {
 		if slices.ContainsFunc(policy.PortLevelSettings, func(s *networkingv1alpha3.TrafficPolicy_PortTrafficPolicy) bool {
-			return s.GetPort().GetNumber() == portNumber(p.Port)
+			return s.GetPort().GetNumber() == v1alpha1.IstioPort(p.Port)
 		}) {
 			continue
 		}
 		policy.PortLevelSettings = append(policy.PortLevelSettings, &networkingv1alpha3.TrafficPolicy_PortTrafficPolicy{
-			Port:             &networkingv1alpha3.PortSelector{Number: portNumber(p.Port)},
+			Port:             &networkingv1alpha3.PortSelector{Number: v1alpha1.IstioPort(p.Port)},
 			LoadBalancer:     policy.LoadBalancer.DeepCopy(),
 			ConnectionPool:   policy.ConnectionPool.DeepCopy(),
 			OutlierDetection: policy.OutlierDetection.DeepCopy(),
@@ -66,6 +66,3 @@ func directTCP(ports []v1alpha1.Port) []v1alpha1.Port {
 	}
 	return out
 }
-
-// portNumber converts a validated port to the type of Istio's API.
-func portNumber(p int32) uint32 { return uint32(max(p, 0)) }

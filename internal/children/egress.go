@@ -70,7 +70,7 @@ func coversHost(hosts []string, entry string) bool {
 func serviceEntries(in Input) ([]Object, error) {
 	var out []Object
 	for _, x := range in.MVM.Spec.Mesh.Egress.Services {
-		se := &networkingv1.ServiceEntry{ObjectMeta: meta(in.MVM, policyName(in.MVM, x.Name))}
+		se := &networkingv1.ServiceEntry{ObjectMeta: meta(in.MVM, partName(in.MVM, x.Name))}
 		se.SetGroupVersionKind(ServiceEntryKind)
 		se.Spec.Hosts = slices.Clone(x.Hosts)
 		se.Spec.Addresses = slices.Clone(x.Addresses)
@@ -82,7 +82,7 @@ func serviceEntries(in Input) ([]Object, error) {
 		}
 		for _, p := range x.Ports {
 			se.Spec.Ports = append(se.Spec.Ports, &networkingv1alpha3.ServicePort{
-				Number:   portNumber(p.Number),
+				Number:   v1alpha1.IstioPort(p.Number),
 				Name:     fmt.Sprintf("%s-%d", strings.ToLower(string(p.Protocol)), p.Number),
 				Protocol: string(p.Protocol),
 			})

@@ -178,7 +178,7 @@ func bucket(requests, burst int32, per v1alpha1.RateLimitPeriod) map[string]any 
 	return map[string]any{"max_tokens": int64(burst), "tokens_per_fill": int64(requests), "fill_interval": intervals[per]}
 }
 
-func targetNumber(p v1alpha1.Port) uint32 { return portNumber(p.TargetPortOrDefault()) }
+func targetNumber(p v1alpha1.Port) uint32 { return v1alpha1.IstioPort(p.TargetPortOrDefault()) }
 
 // insert is a filter to insert into the filter chains of a port, in every listener for
 // inbound connections.

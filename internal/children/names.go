@@ -32,10 +32,10 @@ func PodNATConfigurationName(mvmName string, podUID types.UID) string {
 	return mvmName + "-" + hash
 }
 
-// policyName returns the name of one of several policies of a kind. The name of a
-// MeshedVirtualMachine contains no dot, so that the policies of two of them never
+// partName returns the name of one of several objects of a kind. The name of a
+// MeshedVirtualMachine contains no dot, so that the objects of two of them never
 // have the same name.
-func policyName(mvm *v1alpha1.MeshedVirtualMachine, part string) string { return mvm.Name + "." + part }
+func partName(mvm *v1alpha1.MeshedVirtualMachine, part string) string { return mvm.Name + "." + part }
 
 // GuestOf returns the name of the MeshedVirtualMachine whose child can have the name.
 func GuestOf(name string) string {

@@ -23,7 +23,7 @@ func peerAuthentication(in Input) *securityv1.PeerAuthentication {
 	ports := map[uint32]*mutualTLS{}
 	for _, p := range mvm.Spec.Ports {
 		if p.MTLS != "" {
-			ports[portNumber(p.TargetPortOrDefault())] = &mutualTLS{Mode: mtlsMode(p.MTLS)}
+			ports[v1alpha1.IstioPort(p.TargetPortOrDefault())] = &mutualTLS{Mode: mtlsMode(p.MTLS)}
 		}
 	}
 	// No proxy terminates mutual TLS on a port that bypasses the guest's proxy.
@@ -31,7 +31,7 @@ func peerAuthentication(in Input) *securityv1.PeerAuthentication {
 	// unless the policy of the port disables it (Istio,
 	// pilot/pkg/xds/endpoints/mtls_checker.go).
 	for _, p := range directTCP(mvm.Spec.Ports) {
-		ports[portNumber(p.TargetPortOrDefault())] = &mutualTLS{Mode: securityv1beta1.PeerAuthentication_MutualTLS_DISABLE}
+		ports[v1alpha1.IstioPort(p.TargetPortOrDefault())] = &mutualTLS{Mode: securityv1beta1.PeerAuthentication_MutualTLS_DISABLE}
 	}
 	if len(ports) > 0 {
 		pa.Spec.PortLevelMtls = ports

@@ -46,7 +46,7 @@ func gatewayVirtualService(in serviceInput) *networkingv1.VirtualService {
 	vs.Spec.Gateways = meshroutes.Gateways(mvm)
 	declareRoutes(vs, meshroutes.OfGateways(mvm, in.host(), in.destinations))
 	// The first HTTP port is the one to which gateways lead.
-	if i := slices.IndexFunc(mvm.Spec.Ports, v1alpha1.Port.IsMeshedHTTP); i >= 0 && !meshroutes.CoversHTTP(vs.Spec.Http, mvm.Spec.Ports[i]) {
+	if i := slices.IndexFunc(mvm.Spec.Ports, v1alpha1.Port.IsMeshedHTTP); i >= 0 && !meshroutes.RoutesAllHTTP(vs.Spec.Http, mvm.Spec.Ports[i]) {
 		route := httpRoute(in, mvm.Spec.Ports[i])
 		route.Match = nil
 		vs.Spec.Http = append(vs.Spec.Http, route)
@@ -61,5 +61,5 @@ func declareRoutes(vs *networkingv1.VirtualService, routes meshroutes.Routes) {
 
 // destinations returns the default destinations of a port.
 func (in serviceInput) destinations(p v1alpha1.Port) []*networkingv1alpha3.RouteDestination {
-	return in.destinationsOf(portNumber(p.Port))
+	return in.destinationsOf(v1alpha1.IstioPort(p.Port))
 }

@@ -27,11 +27,11 @@ func virtualService(in serviceInput) *networkingv1.VirtualService {
 		switch {
 		case !mvm.Spec.HasRoute(p):
 		case p.IsMeshedHTTP():
-			if !meshroutes.CoversHTTP(vs.Spec.Http, p) {
+			if !meshroutes.RoutesAllHTTP(vs.Spec.Http, p) {
 				vs.Spec.Http = append(vs.Spec.Http, httpRoute(in, p))
 			}
 		default:
-			if !meshroutes.CoversTCP(vs.Spec.Tcp, p) {
+			if !meshroutes.RoutesAllTCP(vs.Spec.Tcp, p) {
 				vs.Spec.Tcp = append(vs.Spec.Tcp, tcpRoute(in, p))
 			}
 		}
@@ -45,7 +45,7 @@ func virtualService(in serviceInput) *networkingv1.VirtualService {
 func httpRoute(in serviceInput, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {
 	r := &networkingv1alpha3.HTTPRoute{
 		Name:    p.Name,
-		Match:   []*networkingv1alpha3.HTTPMatchRequest{{Port: portNumber(p.Port)}},
+		Match:   []*networkingv1alpha3.HTTPMatchRequest{{Port: v1alpha1.IstioPort(p.Port)}},
 		Route:   meshroutes.Weighted(in.destinations(p)),
 		Retries: p.Retries.DeepCopy(),
 	}
@@ -57,7 +57,7 @@ func httpRoute(in serviceInput, p v1alpha1.Port) *networkingv1alpha3.HTTPRoute {
 
 func tcpRoute(in serviceInput, p v1alpha1.Port) *networkingv1alpha3.TCPRoute {
 	return &networkingv1alpha3.TCPRoute{
-		Match: []*networkingv1alpha3.L4MatchAttributes{{Port: portNumber(p.Port)}},
+		Match: []*networkingv1alpha3.L4MatchAttributes{{Port: v1alpha1.IstioPort(p.Port)}},
 		Route: in.destinations(p),
 	}
 }

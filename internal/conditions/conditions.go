@@ -8,6 +8,7 @@ package conditions
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -82,6 +83,19 @@ func Merge(existing []metav1.Condition, generation int64, want ...Condition) []m
 		})
 	}
 	return out
+}
+
+// Enumerate returns the texts of the first items, and the number of the others, for a
+// message.
+func Enumerate[T any](items []T, limit int, separator string, text func(T) string) string {
+	out := make([]string, 0, min(len(items), limit)+1)
+	for _, item := range items[:min(len(items), limit)] {
+		out = append(out, text(item))
+	}
+	if more := len(items) - limit; more > 0 {
+		out = append(out, fmt.Sprintf("and %d more", more))
+	}
+	return strings.Join(out, separator)
 }
 
 // shorten limits the length of a message and replaces control characters and

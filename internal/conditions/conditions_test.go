@@ -14,6 +14,15 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 )
 
+func TestEnumerate(t *testing.T) {
+	identity := func(s string) string { return s }
+	for want, items := range map[string][]string{"": nil, "a, b": {"a", "b"}, "a, b, and 2 more": {"a", "b", "c", "d"}} {
+		if got := Enumerate(items, 2, ", ", identity); got != want {
+			t.Errorf("%v: got %q, want %q", items, got, want)
+		}
+	}
+}
+
 func TestMerge(t *testing.T) {
 	before := metav1.NewTime(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
 	existing := []metav1.Condition{

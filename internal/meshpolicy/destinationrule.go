@@ -8,6 +8,8 @@ import (
 
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"meshvm.io/meshvm/api/v1alpha1"
 )
 
 // Destination is the combination of DestinationRules that is in effect for a host.
@@ -98,7 +100,7 @@ func ReplacesMutualTLS(policy *networkingv1alpha3.TrafficPolicy, port int32) boo
 		return t != nil && t.GetMode() != networkingv1alpha3.ClientTLSSettings_ISTIO_MUTUAL
 	}
 	for _, s := range policy.GetPortLevelSettings() {
-		if s.GetPort().GetNumber() == uint32(max(port, 0)) {
+		if s.GetPort().GetNumber() == v1alpha1.IstioPort(port) {
 			return replaces(s.GetTls())
 		}
 	}

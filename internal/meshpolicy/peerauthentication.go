@@ -31,7 +31,7 @@ type MutualTLS struct {
 // Mode returns the mode of a port, identified by the number on which the guest
 // listens.
 func (m MutualTLS) Mode(port int32) v1alpha1.MTLSMode {
-	if mode, ok := m.ports[uint32(max(port, 0))]; ok {
+	if mode, ok := m.ports[v1alpha1.IstioPort(port)]; ok {
 		return mode
 	}
 	return m.mode

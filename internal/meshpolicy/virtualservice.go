@@ -95,7 +95,7 @@ func routes(vs *networkingv1.VirtualService, namespace, fqdn string, port v1alph
 // every client in the namespace.
 func forAll[M sourceMatch](alternatives []M, namespace string, port v1alpha1.Port) bool {
 	return len(alternatives) == 0 || slices.ContainsFunc(alternatives, func(m M) bool {
-		return (m.GetPort() == 0 || m.GetPort() == uint32(max(port.Port, 0))) &&
+		return (m.GetPort() == 0 || m.GetPort() == v1alpha1.IstioPort(port.Port)) &&
 			ofMesh(m.GetGateways()) && len(m.GetSourceLabels()) == 0 &&
 			(m.GetSourceNamespace() == "" || m.GetSourceNamespace() == namespace)
 	})

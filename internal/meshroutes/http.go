@@ -38,7 +38,7 @@ func (r Routes) HTTPRoute(route *networkingv1alpha3.HTTPRoute) []*networkingv1al
 			m.Port, m.Gateways = r.portOf(m, ports, divided), r.bindings(m)
 		}
 		if len(c.GetMatch()) == 0 && divided {
-			c.Match = []*networkingv1alpha3.HTTPMatchRequest{{Port: number(ports[0])}}
+			c.Match = []*networkingv1alpha3.HTTPMatchRequest{{Port: v1alpha1.IstioPort(ports[0].Port)}}
 		}
 		if len(c.GetRoute()) == 1 && c.GetRoute()[0].GetWeight() == 0 {
 			c.Route[0].Weight = fullWeight
@@ -77,14 +77,14 @@ func Weighted(destinations []*networkingv1alpha3.RouteDestination) []*networking
 	return out
 }
 
-// CoversHTTP reports whether one of the routes of a VirtualService matches every request to a port, so
+// RoutesAllHTTP reports whether one of the routes of a VirtualService matches every request to a port, so
 // that Istio would warn about a default route, which it does not use.
-func CoversHTTP(routes []*networkingv1alpha3.HTTPRoute, p v1alpha1.Port) bool {
+func RoutesAllHTTP(routes []*networkingv1alpha3.HTTPRoute, p v1alpha1.Port) bool {
 	return slices.ContainsFunc(routes, func(route *networkingv1alpha3.HTTPRoute) bool {
 		return len(route.GetMatch()) == 0 || slices.ContainsFunc(route.GetMatch(), func(m *networkingv1alpha3.HTTPMatchRequest) bool {
 			m = m.DeepCopy()
 			m.Name = ""
-			return (m.GetPort() == 0 || m.GetPort() == number(p)) && proto.Equal(m, &networkingv1alpha3.HTTPMatchRequest{Port: m.GetPort()})
+			return (m.GetPort() == 0 || m.GetPort() == v1alpha1.IstioPort(p.Port)) && proto.Equal(m, &networkingv1alpha3.HTTPMatchRequest{Port: m.GetPort()})
 		})
 	})
 }

@@ -80,7 +80,7 @@ func (r Routes) TCPRoute(route *networkingv1alpha3.TCPRoute) []*networkingv1alph
 			m.Port, m.Gateways = r.portOf(m, ports, divided), r.bindings(m)
 		}
 		if len(c.GetMatch()) == 0 && divided {
-			c.Match = []*networkingv1alpha3.L4MatchAttributes{{Port: number(ports[0])}}
+			c.Match = []*networkingv1alpha3.L4MatchAttributes{{Port: v1alpha1.IstioPort(ports[0].Port)}}
 		}
 		c.Route = r.connections(c.GetRoute(), ports[0])
 		out = append(out, c)
@@ -109,12 +109,12 @@ func (r Routes) connections(destinations []*networkingv1alpha3.RouteDestination,
 	return destinations
 }
 
-// CoversTCP reports whether one of the routes of a VirtualService matches every
+// RoutesAllTCP reports whether one of the routes of a VirtualService matches every
 // connection to a port.
-func CoversTCP(routes []*networkingv1alpha3.TCPRoute, p v1alpha1.Port) bool {
+func RoutesAllTCP(routes []*networkingv1alpha3.TCPRoute, p v1alpha1.Port) bool {
 	return slices.ContainsFunc(routes, func(route *networkingv1alpha3.TCPRoute) bool {
 		return len(route.GetMatch()) == 0 || slices.ContainsFunc(route.GetMatch(), func(m *networkingv1alpha3.L4MatchAttributes) bool {
-			return (m.GetPort() == 0 || m.GetPort() == number(p)) && proto.Equal(m, &networkingv1alpha3.L4MatchAttributes{Port: m.GetPort()})
+			return (m.GetPort() == 0 || m.GetPort() == v1alpha1.IstioPort(p.Port)) && proto.Equal(m, &networkingv1alpha3.L4MatchAttributes{Port: m.GetPort()})
 		})
 	})
 }

@@ -77,25 +77,25 @@ func (r Routes) ports(is func(v1alpha1.Port) bool) []v1alpha1.Port {
 	return out
 }
 
-// match are the conditions of a route that decide whether it is part of a VirtualService.
-type match interface {
+// Match are the conditions of a route that decide whether it is part of a VirtualService.
+type Match interface {
 	GetPort() uint32
 	GetGateways() []string
 }
 
 // applies reports whether a match applies to a port for the clients.
-func (r Routes) applies(m match, p v1alpha1.Port) bool {
+func (r Routes) applies(m Match, p v1alpha1.Port) bool {
 	bound := len(m.GetGateways()) == 0 || slices.ContainsFunc(m.GetGateways(), func(g string) bool {
 		if r.gateways == nil {
 			return g == MeshGateway
 		}
 		return slices.Contains(r.gateways, Qualified(r.mvm, g))
 	})
-	return bound && (m.GetPort() == 0 || m.GetPort() == number(p))
+	return bound && (m.GetPort() == 0 || m.GetPort() == v1alpha1.IstioPort(p.Port))
 }
 
 // bindings returns the gateways of a match in the VirtualService.
-func (r Routes) bindings(m match) []string {
+func (r Routes) bindings(m Match) []string {
 	if r.gateways == nil {
 		return nil
 	}
@@ -110,21 +110,19 @@ func (r Routes) bindings(m match) []string {
 
 // portOf returns the port of a match in the VirtualService: none for a gateway, that of
 // the route if the route is divided by ports.
-func (r Routes) portOf(m match, ports []v1alpha1.Port, divided bool) uint32 {
+func (r Routes) portOf(m Match, ports []v1alpha1.Port, divided bool) uint32 {
 	switch {
 	case r.gateways != nil:
 		return 0
 	case divided:
-		return number(ports[0])
+		return v1alpha1.IstioPort(ports[0].Port)
 	default:
 		return m.GetPort()
 	}
 }
 
-func number(p v1alpha1.Port) uint32 { return uint32(max(p.Port, 0)) }
-
 // applicable returns the ports to which a route with the matches applies.
-func applicable[M match](r Routes, matches []M, is func(v1alpha1.Port) bool) []v1alpha1.Port {
+func applicable[M Match](r Routes, matches []M, is func(v1alpha1.Port) bool) []v1alpha1.Port {
 	return slices.DeleteFunc(r.ports(is), func(p v1alpha1.Port) bool {
 		return len(matches) > 0 && !slices.ContainsFunc(matches, func(m M) bool { return r.applies(m, p) })
 	})
@@ -148,7 +146,7 @@ func portions(ports []v1alpha1.Port, dependent bool) (out [][]v1alpha1.Port, div
 }
 
 // ofAny selects the matches that apply to one of the ports.
-func ofAny[M match](r Routes, matches []M, ports []v1alpha1.Port) []M {
+func ofAny[M Match](r Routes, matches []M, ports []v1alpha1.Port) []M {
 	var out []M
 	for _, m := range matches {
 		if slices.ContainsFunc(ports, func(p v1alpha1.Port) bool { return r.applies(m, p) }) {
@@ -170,7 +168,7 @@ func (r Routes) complete(d *networkingv1alpha3.Destination, p v1alpha1.Port) {
 	case IsOwn(r.mvm, r.host, d.GetHost()):
 		d.Host = r.host
 		if d.Port == nil {
-			d.Port = &networkingv1alpha3.PortSelector{Number: number(p)}
+			d.Port = &networkingv1alpha3.PortSelector{Number: v1alpha1.IstioPort(p.Port)}
 		}
 	case !strings.Contains(d.GetHost(), "."):
 		d.Host += strings.TrimPrefix(r.host, r.mvm.ServiceName())

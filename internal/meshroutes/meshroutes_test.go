@@ -20,7 +20,7 @@ const host = "web.shop.svc.cluster.local"
 func versions(p v1alpha1.Port) []*networkingv1alpha3.RouteDestination {
 	at := func(subset string, weight int32) *networkingv1alpha3.RouteDestination {
 		return &networkingv1alpha3.RouteDestination{Weight: weight, Destination: &networkingv1alpha3.Destination{
-			Host: host, Subset: subset, Port: &networkingv1alpha3.PortSelector{Number: uint32(max(p.Port, 0))},
+			Host: host, Subset: subset, Port: &networkingv1alpha3.PortSelector{Number: v1alpha1.IstioPort(p.Port)},
 		}}
 	}
 	return []*networkingv1alpha3.RouteDestination{at("v1", 90), at("v2", 10)}

@@ -12,9 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// maxDescribed is the number of differences that a message names.
-const maxDescribed = 6
-
 // Difference is an entry of a VirtualMachine that differs from the spec and that the
 // operator keeps.
 type Difference struct {
@@ -89,20 +86,12 @@ func (l list) change(was owned, live entry) string {
 	}
 }
 
-// Describe describes the differences for a user. The managed fields are those of the
+// Describe describes the difference for a user. The managed fields are those of the
 // live VirtualMachine, nil when they are not known.
-func Describe(differences []Difference, managed []metav1.ManagedFieldsEntry) string {
-	var out []string
-	for i, d := range differences {
-		if i == maxDescribed {
-			out = append(out, fmt.Sprintf("and %d more", len(differences)-maxDescribed))
-			break
-		}
-		text := d.Field() + " " + d.Change
-		if managers := Managers(managed, d.Path); len(managers) > 0 {
-			text += " (field manager " + strings.Join(managers, ", ") + ")"
-		}
-		out = append(out, text)
+func (d Difference) Describe(managed []metav1.ManagedFieldsEntry) string {
+	text := d.Field() + " " + d.Change
+	if managers := Managers(managed, d.Path); len(managers) > 0 {
+		text += " (field manager " + strings.Join(managers, ", ") + ")"
 	}
-	return strings.Join(out, "; ")
+	return text
 }

@@ -14,7 +14,7 @@ import (
 // The patterns of api/v1alpha1/security_types.go.
 var (
 	serviceAccountShape = regexp.MustCompile(`^([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
-	namespaceShape      = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
+	labelShape          = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`)
 )
 
 // rootNamespaceOf is the message about a field of a guest in Istio's root namespace.
@@ -47,7 +47,7 @@ func (e *Errors) allow(mvm *v1alpha1.MeshedVirtualMachine, path *field.Path) {
 			e.Reject(v1alpha1.ReasonInvalidSpec, at, "must set exactly one of serviceAccount and namespace: use a separate entry for each")
 		case a.ServiceAccount != "" && !serviceAccountShape.MatchString(a.ServiceAccount):
 			e.Reject(v1alpha1.ReasonInvalidSpec, at.Child("serviceAccount"), "invalid service account %q: must be NAMESPACE/NAME, or NAME for one in the namespace of the guest", a.ServiceAccount)
-		case a.Namespace != "" && !namespaceShape.MatchString(a.Namespace):
+		case a.Namespace != "" && !labelShape.MatchString(a.Namespace):
 			e.Reject(v1alpha1.ReasonInvalidSpec, at.Child("namespace"), "invalid namespace %q: must be the name of one namespace", a.Namespace)
 		}
 		e.allowedPorts(mvm, a.Ports, at.Child("ports"))

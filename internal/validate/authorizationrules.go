@@ -23,7 +23,7 @@ func (e *Errors) authorization(mvm *v1alpha1.MeshedVirtualMachine, path *field.P
 	names := map[string]bool{}
 	for i, a := range mvm.Spec.Mesh.Authorization {
 		at := path.Index(i)
-		if !namespaceShape.MatchString(a.Name) || names[a.Name] {
+		if !labelShape.MatchString(a.Name) || names[a.Name] {
 			e.Reject(v1alpha1.ReasonInvalidSpec, at.Child("name"), "invalid name %q: must be a DNS label that no other entry has", a.Name)
 		}
 		names[a.Name] = true

@@ -41,7 +41,7 @@ func (e *Errors) egress(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine, pat
 	names := map[string]bool{}
 	for i, s := range spec.Services {
 		at := path.Child("services").Index(i)
-		if !namespaceShape.MatchString(s.Name) || names[s.Name] {
+		if !labelShape.MatchString(s.Name) || names[s.Name] {
 			e.Reject(v1alpha1.ReasonInvalidSpec, at.Child("name"), "invalid name %q: must be a DNS label that no other entry has", s.Name)
 		}
 		names[s.Name] = true

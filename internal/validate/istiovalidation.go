@@ -23,7 +23,7 @@ func (c routeChecker) istio(problems int, path *field.Path, build func(meshroute
 	}
 	defaults := func(p v1alpha1.Port) []*networkingv1alpha3.RouteDestination {
 		return []*networkingv1alpha3.RouteDestination{{Destination: &networkingv1alpha3.Destination{
-			Host: c.fqdn, Port: &networkingv1alpha3.PortSelector{Number: uint32(max(p.Port, 0))},
+			Host: c.fqdn, Port: &networkingv1alpha3.PortSelector{Number: v1alpha1.IstioPort(p.Port)},
 		}}}
 	}
 	used := false

@@ -82,7 +82,7 @@ func (e *Errors) rateLimit(p v1alpha1.Port, path *field.Path) {
 	names := map[string]bool{}
 	for i, rule := range r.Rules {
 		at := path.Child("rules").Index(i)
-		if !namespaceShape.MatchString(rule.Name) || names[rule.Name] {
+		if !labelShape.MatchString(rule.Name) || names[rule.Name] {
 			e.Reject(v1alpha1.ReasonInvalidPort, at.Child("name"), "invalid name %q: must be a DNS label that no other rule of the port has", rule.Name)
 		}
 		names[rule.Name] = true

@@ -3,15 +3,11 @@
 package validate_test
 
 import (
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
-
-	"sigs.k8s.io/yaml"
 
 	"meshvm.io/meshvm/internal/validate"
 )
@@ -21,14 +17,7 @@ var portNumber = regexp.MustCompile(`\b\d{4,5}\b`)
 // TestReservedPortsInTheCRD fails when a port is added to validate.ReservedPorts and
 // not to the CEL rules, and their messages, in api/v1alpha1, or the other way round.
 func TestReservedPortsInTheCRD(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", "meshvm.io_meshedvirtualmachines.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var crd any
-	if err := yaml.Unmarshal(text, &crd); err != nil {
-		t.Fatal(err)
-	}
+	crd := readCRD(t)
 	want := slices.Sorted(slices.Values(validate.ReservedPorts))
 	found := 0
 	for _, rule := range validations(crd) {

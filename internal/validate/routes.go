@@ -42,12 +42,6 @@ func (e *Errors) routes(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine, pat
 	}
 }
 
-// routeMatch are the conditions of a route that refer to the guest.
-type routeMatch interface {
-	GetPort() uint32
-	GetGateways() []string
-}
-
 // noNull rejects a null entry of a list, for objects that were stored without the schema.
 const noNull = "must not be null: remove the entry"
 
@@ -123,8 +117,8 @@ func (c routeChecker) tcp(route *networkingv1alpha3.TCPRoute, at *field.Path) {
 }
 
 // match rejects ports and gateways of a match that are not those of the guest.
-func (c routeChecker) match(m routeMatch, is func(v1alpha1.Port) bool, what string, path *field.Path) {
-	if n := m.GetPort(); n != 0 && !slices.ContainsFunc(c.mvm.Spec.Ports, func(p v1alpha1.Port) bool { return is(p) && uint32(max(p.Port, 0)) == n }) {
+func (c routeChecker) match(m meshroutes.Match, is func(v1alpha1.Port) bool, what string, path *field.Path) {
+	if n := m.GetPort(); n != 0 && !slices.ContainsFunc(c.mvm.Spec.Ports, func(p v1alpha1.Port) bool { return is(p) && v1alpha1.IstioPort(p.Port) == n }) {
 		c.Reject(v1alpha1.ReasonInvalidPort, path.Child("port"), "%d is not the port of an %s in spec.ports: correct the number, or remove port to match all of them", n, what)
 	}
 	known := meshroutes.Gateways(c.mvm)
@@ -166,7 +160,7 @@ func (c routeChecker) destinations(all []meshroutes.FieldDestination) {
 		}
 		if !meshroutes.IsOwn(c.mvm, c.fqdn, d.GetHost()) {
 			name, below, qualified := strings.Cut(d.GetHost(), ".")
-			if !namespaceShape.MatchString(name) || qualified && below != suffix {
+			if !labelShape.MatchString(name) || qualified && below != suffix {
 				c.Reject(v1alpha1.ReasonHostNotAllowed, f.Field.Child("host"), "%q is not a Service of namespace %s: use the name of a Service as NAME or NAME.%s", d.GetHost(), c.mvm.Namespace, suffix)
 			}
 			continue
@@ -175,7 +169,7 @@ func (c routeChecker) destinations(all []meshroutes.FieldDestination) {
 			c.Reject(v1alpha1.ReasonInvalidSpec, f.Field.Child("subset"), "a headless Service has no subsets: remove subset")
 		}
 		if d.Port != nil && !slices.ContainsFunc(c.mvm.Spec.Ports, func(p v1alpha1.Port) bool {
-			return p.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && uint32(max(p.Port, 0)) == d.GetPort().GetNumber()
+			return p.ProtocolOrDefault() == v1alpha1.PortProtocolTCP && v1alpha1.IstioPort(p.Port) == d.GetPort().GetNumber()
 		}) {
 			c.Reject(v1alpha1.ReasonInvalidPort, f.Field.Child("port", "number"), "%d is not the port of a TCP port in spec.ports: correct the number, or remove port for the port of the connection", d.GetPort().GetNumber())
 		}
