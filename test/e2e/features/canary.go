@@ -14,13 +14,12 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"meshvm.io/meshvm/test/cluster/scenario"
 	"meshvm.io/meshvm/test/e2e/suite"
 )
 
 // canary gives the Service of machine "one" a second version with 10 percent of the
-// requests, which the client's proxy distributes. Then it stops the second machine, after which no
-// request may fail.
+// requests, which the client's proxy distributes. Then it stops the second machine, and counts the
+// requests that fail until the client's proxy sends all of them to machine "one".
 func canary(t *suite.T) {
 	ms := t.Machines("canary", suite.Machine{Name: "one", Version: "v1"})
 	ms.NeedsEnvoy(t)
@@ -45,17 +44,30 @@ func canary(t *suite.T) {
 		t.Errorf("two answered %d of %d requests, want 7 to 13 percent", count["two"], n)
 	}
 
+	traffic := ms.StartRequests(ctx, ms.Clients.Inside, "new-connections=http://one/", "one-connection=keep+http://one/")
 	begin := time.Now()
 	stop := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"virtualMachine":{"runStrategy":"Halted"}}}`))
 	t.NoError(ms.Patch(ctx, suite.Object("MeshedVirtualMachine", ms.Key("two")), stop))
 	message := awaitCondition(ctx, t, ms, "one", v1alpha1.ConditionTrafficShifted, "True", v1alpha1.ReasonVersionNotServing)
 	t.Logf("shifted %.1f s after the edit: %s", time.Since(begin).Seconds(), message)
-	time.Sleep(settle) // The client's proxy receives the new weights, which no API shows.
-	traffic := ms.StartRequests(ctx, ms.Clients.Inside, "new-connections=http://one/", "one-connection=keep+http://one/")
-	time.Sleep(settle) // traffic after the shift
+	// No API shows when the client's proxy receives the new weights. With the old weights,
+	// a batch without a request to two has a probability below 0.003 percent (0.9^100).
+	const batch = 100
+	t.Await(ctx, "the client's proxy to send no request to the stopped version", func() bool { return versionsOf(ctx, t, ms, batch)["one"] == batch })
+	moved := time.Since(begin)
 	seen, err := traffic.Stop()
 	t.NoError(err)
-	scenario.ReportWatch(t, seen)
+	sent, failed := 0, 0
+	for _, w := range seen {
+		sent, failed = sent+w.Sent, failed+w.Failed
+		if w.Failed > 0 {
+			t.Logf("%s: %d of %d requests failed, the first: %s", w.Name, w.Failed, w.Sent, w.First)
+		}
+	}
+	t.Logf("%d requests, %d failed, share moved after %.1f s", sent, failed, moved.Seconds())
+	if got := versionsOf(ctx, t, ms, 2*batch)["one"]; got != 2*batch {
+		t.Errorf("one answered %d of %d requests after its share moved", got, 2*batch)
+	}
 }
 
 // versionsOf counts the responses to n requests to machine "one" by machine.

@@ -5,6 +5,7 @@
 package features
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -24,14 +25,11 @@ const routed = `[
 ]`
 
 // routes declares routes of a running machine, and removes them. The proxy of a client
-// must apply them.
+// must apply them. Further steps use the same machine.
 func routes(t *suite.T) {
 	ms := t.Machines("routes", suite.Machine{Name: "one"}, suite.Machine{Name: "two"})
 	ctx := t.Limit(8 * time.Minute)
-	edit := func(mesh string) {
-		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"mesh":`+mesh+`}}`))
-		t.NoError(ms.Patch(ctx, suite.Object("MeshedVirtualMachine", ms.Key("one")), patch))
-	}
+	edit := func(mesh string) { editMesh(ctx, t, ms, mesh) }
 	get := func(args ...string) string {
 		out, err := ms.From(ctx, ms.Clients.Inside, args...)
 		if err != nil {
@@ -62,4 +60,15 @@ func routes(t *suite.T) {
 	edit("null")
 	t.Await(ctx, "a response after the routes were removed", func() bool { return !strings.Contains(get("get", "http://one/fault"), "fault filter abort") })
 	ms.AwaitReady(ctx, t, "one")
+
+	t.Step("Gateway", func(t *suite.T) { gateway(t, ms) })
+	t.Step("CircuitBreaker", func(t *suite.T) { circuitBreaker(t, ms) })
+	t.Step("OutlierDetection", func(t *suite.T) { outlierDetection(t, ms) })
+}
+
+// editMesh replaces fields of the mesh policy of machine one.
+func editMesh(ctx context.Context, t *suite.T, ms *suite.Machines, mesh string) {
+	t.Helper()
+	patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"mesh":`+mesh+`}}`))
+	t.NoError(ms.Patch(ctx, suite.Object("MeshedVirtualMachine", ms.Key("one")), patch))
 }

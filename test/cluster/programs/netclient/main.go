@@ -7,6 +7,7 @@
 //	netclient get URL         prints the body
 //	netclient status URL [HEADER: VALUE]...   prints the code, a space, and the body
 //	netclient repeat N URL    prints the bodies of N requests, each over a new connection
+//	netclient together N URL  prints the codes and bodies of N concurrent requests
 //	netclient hold NAME ADDRESS   makes "serve" open a connection and keep it busy
 //	netclient held NAME           prints its state (package flow)
 //	netclient tcp ADDRESS [TEXT]   connects, sends, prints the first response
@@ -26,6 +27,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"meshvm.io/meshvm/test/cluster/programs/flow"
@@ -54,6 +56,9 @@ func run(args []string) error {
 			err = errors.Join(err, get(os.Stdout, args[2], false))
 		}
 		return err
+	case len(args) == 3 && args[0] == "together":
+		n, err := strconv.Atoi(args[1])
+		return errors.Join(err, together(n, args[2]))
 	case len(args) == 3 && args[0] == "hold":
 		return get(os.Stdout, own+"hold?"+url.Values{"name": {args[1]}, "addr": {args[2]}}.Encode(), false)
 	case len(args) == 2 && args[0] == "held":
@@ -67,7 +72,7 @@ func run(args []string) error {
 	case len(args) >= 2 && args[0] == "watch":
 		return watch(args[1:])
 	}
-	return errors.New("usage: netclient serve | get URL | status URL [HEADER: VALUE] | repeat N URL | hold NAME ADDRESS | held NAME | tcp ADDRESS [TEXT] | udp ADDRESS [TEXT] | watch {NAME=TARGET}")
+	return errors.New("usage: netclient serve | get URL | status URL [HEADER: VALUE] | repeat N URL | together N URL | hold NAME ADDRESS | held NAME | tcp ADDRESS [TEXT] | udp ADDRESS [TEXT] | watch {NAME=TARGET}")
 }
 
 // own is the address at which "netclient serve" accepts commands from its own
@@ -83,6 +88,9 @@ func get(w io.Writer, url string, status bool, headers ...string) error {
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
 		request.Header.Add(name, value)
+		if name == "Host" { // net/http does not read the header.
+			request.Host = value
+		}
 	}
 	r, err := client.Do(request)
 	if err != nil {
@@ -94,6 +102,20 @@ func get(w io.Writer, url string, status bool, headers ...string) error {
 	}
 	_, err = io.Copy(w, r.Body)
 	return err
+}
+
+// together sends concurrent requests and prints one line for each.
+func together(n int, url string) error {
+	outputs, errs := make([]strings.Builder, n), make([]error, n)
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() { errs[i] = get(&outputs[i], url, true) })
+	}
+	all.Wait()
+	for i := range outputs {
+		fmt.Println(strings.TrimSpace(outputs[i].String()))
+	}
+	return errors.Join(errs...)
 }
 
 func talk(network, address, text string) error {
