@@ -181,6 +181,7 @@ func TestDesiredGolden(t *testing.T) {
 	}
 	maps.Copy(inputs, routeInputs())
 	maps.Copy(inputs, sharedCases())
+	maps.Copy(inputs, cookbookInputs(t))
 	for name, in := range inputs {
 		t.Run(name, func(t *testing.T) {
 			if err := validate.Spec(in.MVM); err != nil {

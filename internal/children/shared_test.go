@@ -36,14 +36,6 @@ func alsoHeadless(mvm *v1alpha1.MeshedVirtualMachine) {
 // sharing returns the input for the lead of a Service. Each change makes another member,
 // and a nil change leaves the member before it without a pod.
 func sharing(lead *b.MVMBuilder, changes ...func(*v1alpha1.MeshedVirtualMachine)) children.Input {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	member := func(mvm *v1alpha1.MeshedVirtualMachine) meshservice.Member {
-		vmi := b.VMI(mvm.Name).Obj()
-		pod := b.LauncherPod(vmi, "abcde").Node("node-1").IP("10.244.0.8").Obj()
-		pod.Labels[v1alpha1.LabelService], pod.Labels[v1alpha1.LabelVersion] = mvm.ServiceName(), mvm.Spec.VersionOrDefault()
-		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(now.Add(-time.Hour))}}
-		return meshservice.Member{MVM: mvm, Pods: []corev1.Pod{*pod}, Programmed: map[string]bool{pod.Name: true}}
-	}
 	members := []meshservice.Member{member(lead.Obj())}
 	for i, change := range changes {
 		if change == nil {
@@ -57,9 +49,25 @@ func sharing(lead *b.MVMBuilder, changes ...func(*v1alpha1.MeshedVirtualMachine)
 		change(mvm)
 		members = append(members, member(mvm))
 	}
-	service := meshservice.Compute("web", members, now)
-	vmi := b.VMI("web").Obj()
-	return children.Input{MVM: members[0].MVM, VMI: vmi, LauncherPods: members[0].Pods, Service: &service}
+	return membersInput(members)
+}
+
+// sharedAt is the time at which the shares of the versions are computed.
+var sharedAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// member returns a member of a Service whose guest has served for an hour.
+func member(mvm *v1alpha1.MeshedVirtualMachine) meshservice.Member {
+	pod := b.LauncherPod(b.VMI(mvm.Name).Obj(), "abcde").Node("node-1").IP("10.244.0.8").Obj()
+	pod.Labels[v1alpha1.LabelService], pod.Labels[v1alpha1.LabelVersion] = mvm.ServiceName(), mvm.Spec.VersionOrDefault()
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(sharedAt.Add(-time.Hour))}}
+	return meshservice.Member{MVM: mvm, Pods: []corev1.Pod{*pod}, Programmed: map[string]bool{pod.Name: true}}
+}
+
+// membersInput returns the input for the lead of a Service, which is the first member.
+func membersInput(members []meshservice.Member) children.Input {
+	lead := members[0]
+	service := meshservice.Compute(lead.MVM.ServiceName(), members, sharedAt)
+	return children.Input{MVM: lead.MVM, VMI: b.VMI(lead.MVM.Name).Obj(), LauncherPods: lead.Pods, Service: &service}
 }
 
 // sharedCases are the golden files of guests that share a Service.

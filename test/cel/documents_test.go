@@ -23,7 +23,7 @@ var yamlBlock = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 // MeshedVirtualMachine in the documentation.
 func TestDocumentedMachines(t *testing.T) {
 	env := shared.Get(t)
-	for _, file := range []string{"README.md", "docs/using.md"} {
+	for _, file := range []string{"README.md", "docs/using.md", "docs/cookbook.md"} {
 		t.Run(file, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join(testenv.Root(), file))
 			if err != nil {

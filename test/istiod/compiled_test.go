@@ -80,12 +80,18 @@ func (s *suite) create(o client.Object) {
 	}
 }
 
+// node creates a node in the zone that has its name.
+func (s *suite) node(name string) {
+	s.Helper()
+	s.create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelTopologyRegion: "region", corev1.LabelTopologyZone: name}}})
+}
+
 // pod creates a pod that runs.
-func (s *suite) pod(namespace, name, ip string, labels map[string]string) {
+func (s *suite) pod(namespace, name, ip, node string, labels map[string]string) {
 	s.Helper()
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels},
-		Spec:       corev1.PodSpec{NodeName: "node-1", Containers: []corev1.Container{{Name: "compute", Image: "guest"}}},
+		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "compute", Image: "guest"}}},
 	}
 	s.create(pod)
 	pod.Status = corev1.PodStatus{
@@ -115,7 +121,8 @@ func TestCompiled(t *testing.T) {
 	env := shared.Get(t)
 	s := &suite{T: t, Client: env.Client}
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: istiod.Namespace}})
-	s.create(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}})
+	s.node("node-1")
+	s.node("node-2")
 	for _, release := range []istiod.Release{istiod.Current, istiod.Previous} {
 		s.servers = append(s.servers, istiod.Start(t, env, release))
 	}
@@ -165,10 +172,10 @@ func (s *suite) compare(file string, n int) {
 	var guests []map[string]string
 	for i, pod := range objects(s.T, filepath.Join(filepath.Dir(file), "pods", filepath.Base(file)), namespace) {
 		guests = append(guests, injected(pod.GetLabels()))
-		s.pod(namespace, fmt.Sprintf("guest-%d", i+1), guestIPs[i], guests[i])
+		s.pod(namespace, fmt.Sprintf("guest-%d", i+1), guestIPs[i], []string{"node-1", "node-2", "node-2"}[i], guests[i])
 	}
-	client := injected(map[string]string{"app": "client"})
-	s.pod(namespace, "client", clientIP, client)
+	client := injected(map[string]string{"app": "client", "istio-locality": "region.node-1"})
+	s.pod(namespace, "client", clientIP, "node-1", client)
 
 	ingress := s.gateways(namespace, n, gateways)
 
@@ -266,7 +273,7 @@ func (s *suite) gateways(namespace string, n int, names []string) *istiod.Proxy 
 	}
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace + "-ingress"}})
 	ip := fmt.Sprintf("10.244.%d.8", n)
-	s.pod(namespace+"-ingress", "gateway", ip, labels)
+	s.pod(namespace+"-ingress", "gateway", ip, "node-1", labels)
 	return &istiod.Proxy{Namespace: namespace + "-ingress", Pod: "gateway", IP: ip, Labels: labels, Gateway: true}
 }
 

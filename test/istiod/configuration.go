@@ -50,6 +50,8 @@ type Route struct {
 	Mirrors []string       `json:"mirrors,omitempty"`
 	Rewrite string         `json:"rewrite,omitempty"`
 	CORS    bool           `json:"cors,omitempty"`
+	// Hash are the parts of a request from which the endpoint follows.
+	Hash []string `json:"hash,omitempty"`
 	// Redirect and Status are the response of the proxy.
 	Redirect string `json:"redirect,omitempty"`
 	Status   int    `json:"status,omitempty"`
@@ -88,7 +90,7 @@ func (r resources) configuration(host string) *Configuration {
 	used := map[string]bool{}
 	for _, o := range c.Outbound {
 		for _, route := range o.Routes {
-			for _, to := range route.To {
+			for _, to := range append(slices.Clone(route.To), route.Mirrors...) {
 				name, _, _ := strings.Cut(to, " ")
 				used[name] = true
 			}
@@ -220,6 +222,13 @@ func httpRoutes(h virtualHost, host string) []Route {
 		if x.Route.Timeout != "0s" {
 			route.Timeout = x.Route.Timeout
 		}
+		for _, h := range x.Route.HashPolicy {
+			if h.Cookie.Name != "" {
+				route.Hash = append(route.Hash, fmt.Sprintf("cookie %s for %s", h.Cookie.Name, h.Cookie.TTL))
+			} else {
+				route.Hash = append(route.Hash, "header "+h.Header.Name)
+			}
+		}
 		for _, m := range x.Route.RequestMirrorPolicies {
 			name, _ := short(m.Cluster, host)
 			route.Mirrors = append(route.Mirrors, name)
@@ -276,6 +285,9 @@ func (r resources) cluster(x cluster, name string) Cluster {
 			}
 			if e.HealthStatus != "HEALTHY" {
 				text += " " + e.HealthStatus
+			}
+			if locality.Priority != 0 {
+				text += " priority " + strconv.Itoa(locality.Priority)
 			}
 			c.Endpoints = append(c.Endpoints, text)
 		}

@@ -66,6 +66,7 @@ type cluster struct {
 type assignment struct {
 	ClusterName string `json:"clusterName"`
 	Endpoints   []struct {
+		Priority    int `json:"priority"`
 		LbEndpoints []struct {
 			HealthStatus string `json:"healthStatus"`
 			Endpoint     struct {
@@ -192,6 +193,15 @@ type virtualHost struct {
 			Timeout          string            `json:"timeout"`
 			RetryPolicy      map[string]any    `json:"retryPolicy"`
 			PrefixRewrite    string            `json:"prefixRewrite"`
+			HashPolicy       []struct {
+				Cookie struct {
+					Name string `json:"name"`
+					TTL  string `json:"ttl"`
+				} `json:"cookie"`
+				Header struct {
+					Name string `json:"headerName"`
+				} `json:"header"`
+			} `json:"hashPolicy"`
 
 			RequestMirrorPolicies []struct {
 				Cluster string `json:"cluster"`

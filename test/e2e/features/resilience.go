@@ -32,16 +32,21 @@ func circuitBreaker(t *suite.T, ms *suite.Machines) {
 		}
 		return strings.Count(out, "200 slow: "), strings.Count(out, overflow), out
 	}
-	accepted, refused := 0, 0
+	accepted, refused, out := 0, 0, ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("the last responses:\n%s", out)
+		}
+	}()
 	editMesh(ctx, t, ms, `{"trafficPolicy":{"connectionPool":{"tcp":{"maxConnections":1},"http":{"http1MaxPendingRequests":1}}}}`)
 	t.Await(ctx, "the client's proxy to refuse requests", func() bool {
-		accepted, refused, _ = concurrent()
+		accepted, refused, out = concurrent()
 		return accepted > 0 && refused > 0 && accepted+refused == n
 	})
 	t.Logf("1 connection and 1 pending request: of %d concurrent requests, %d are accepted and %d refused (%s)", n, accepted, refused, overflow)
 	editMesh(ctx, t, ms, "null")
 	t.Await(ctx, "all requests to be accepted", func() bool {
-		accepted, _, _ := concurrent()
+		accepted, _, out = concurrent()
 		return accepted == n
 	})
 }
@@ -57,10 +62,18 @@ func outlierDetection(t *suite.T, ms *suite.Machines) {
 		}
 		return out
 	}
+	out := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("the last response: %s", out)
+		}
+	}()
 	editMesh(ctx, t, ms, `{"trafficPolicy":{"outlierDetection":{"consecutive5xxErrors":2,"interval":"1s","baseEjectionTime":"180s","maxEjectionPercent":100}}}`)
 	t.Await(ctx, "the client's proxy to eject the guest", func() bool {
-		get("/flaky?fail=1000&key=ejection")
-		return get("/") == "503 "+noHealthyHosts
+		// A successful response resets the number of consecutive errors.
+		_, _ = ms.From(ctx, ms.Clients.Inside, "repeat", "4", "http://one/flaky?fail=1000&key=ejection")
+		out = get("/")
+		return out == "503 "+noHealthyHosts
 	})
 	editMesh(ctx, t, ms, "null")
 	t.Await(ctx, "a response after the policy was removed", func() bool { return strings.HasPrefix(get("/"), "200 hello from guest one:") })

@@ -62,8 +62,12 @@ func TestAnalysis(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
+	messages, recipes := 0, 0
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		if strings.HasPrefix(name, "cookbook-") {
+			recipes++
+		}
 		t.Run(name, func(t *testing.T) {
 			sources := []local.ReaderSource{{Name: "namespace", Reader: strings.NewReader(namespace)}}
 			for _, path := range []string{file, filepath.Join(filepath.Dir(file), "pods", filepath.Base(file))} {
@@ -89,10 +93,11 @@ func TestAnalysis(t *testing.T) {
 			for _, m := range result.Messages {
 				// Istio's validation causes this message, with its warning about every EnvoyFilter.
 				if m.Type != msg.SchemaWarning || !envoyFilterWarning.MatchString(fmt.Sprint(m.Parameters...)) {
+					messages++
 					t.Error(m.String())
 				}
 			}
 		})
 	}
-	t.Logf("analyzed cases: %d", len(files))
+	t.Logf("analyzed: %d cases, %d of them recipes of the cookbook, %d messages", len(files), recipes, messages)
 }
