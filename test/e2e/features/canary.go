@@ -64,6 +64,8 @@ func canary(t *suite.T) {
 			t.Logf("%s: %d of %d requests failed, the first: %s", w.Name, w.Failed, w.Sent, w.First)
 		}
 	}
+	// The number of failed requests has no limit here: it depends on whether the proxy receives
+	// the weights before the guest is stopped, and a request to a stopped guest takes seconds.
 	t.Logf("%d requests, %d failed, share moved after %.1f s", sent, failed, moved.Seconds())
 	if got := versionsOf(ctx, t, ms, 2*batch)["one"]; got != 2*batch {
 		t.Errorf("one answered %d of %d requests after its share moved", got, 2*batch)
