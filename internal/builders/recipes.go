@@ -48,7 +48,7 @@ func Recipes(path string) ([]Recipe, error) {
 		title, body, _ := strings.Cut(section, "\n")
 		r := Recipe{Title: title, Tests: matches(recipeTest, body)}
 		for _, block := range matches(recipeObjects, body) {
-			for _, document := range strings.Split(block, "\n---\n") {
+			for document := range strings.SplitSeq(block, "\n---\n") {
 				mvm := &v1alpha1.MeshedVirtualMachine{}
 				if err := yaml.UnmarshalStrict([]byte(document), mvm); err != nil {
 					return nil, fmt.Errorf("%s: %w", title, err)

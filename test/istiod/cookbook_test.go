@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"meshvm.io/meshvm/internal/builders"
+
 	"meshvm.io/meshvm/test/testenv"
 )
 

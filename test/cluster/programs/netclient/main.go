@@ -50,15 +50,8 @@ func run(args []string) error {
 		return get(os.Stdout, args[1], false)
 	case len(args) >= 2 && args[0] == "status":
 		return get(os.Stdout, args[1], true, args[2:]...)
-	case len(args) == 3 && args[0] == "repeat":
-		n, err := strconv.Atoi(args[1])
-		for range n {
-			err = errors.Join(err, get(os.Stdout, args[2], false))
-		}
-		return err
-	case len(args) == 3 && args[0] == "together":
-		n, err := strconv.Atoi(args[1])
-		return errors.Join(err, together(n, args[2]))
+	case len(args) == 3 && (args[0] == "repeat" || args[0] == "together"):
+		return several(args[0], args[1], args[2])
 	case len(args) == 3 && args[0] == "hold":
 		return get(os.Stdout, own+"hold?"+url.Values{"name": {args[1]}, "addr": {args[2]}}.Encode(), false)
 	case len(args) == 2 && args[0] == "held":
@@ -101,6 +94,18 @@ func get(w io.Writer, url string, status bool, headers ...string) error {
 		_, _ = fmt.Fprint(w, r.StatusCode, " ")
 	}
 	_, err = io.Copy(w, r.Body)
+	return err
+}
+
+// several sends a number of requests, one after the other or concurrently.
+func several(how, number, url string) error {
+	n, err := strconv.Atoi(number)
+	if how == "together" {
+		return errors.Join(err, together(n, url))
+	}
+	for range n {
+		err = errors.Join(err, get(os.Stdout, url, false))
+	}
 	return err
 }
 
