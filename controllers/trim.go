@@ -51,6 +51,9 @@ func trimSpec(kind schema.GroupKind, spec map[string]any) map[string]any {
 	switch kind {
 	case children.PeerAuthenticationKind.GroupKind(), children.AuthorizationPolicyKind.GroupKind():
 		return spec
+	case children.TelemetryKind.GroupKind():
+		only(spec, "selector", "accessLogging", "tracing", "metrics")
+		return spec
 	case children.VirtualServiceKind.GroupKind():
 		only(spec, "hosts", "gateways", "exportTo", "http", "tcp")
 		for _, protocol := range []string{"http", "tcp"} {

@@ -28,6 +28,10 @@ func TestTrim(t *testing.T) {
 			`{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: a}, spec: {rules: [{}]}, status: {conditions: []}}`,
 			`{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: a}, spec: {rules: [{}]}}`,
 		},
+		"Telemetry": {
+			`{apiVersion: telemetry.istio.io/v1, kind: Telemetry, metadata: {name: a}, spec: {selector: {matchLabels: {app: web}}, targetRefs: [{kind: Service, name: a}], tracing: [{}]}, status: {conditions: []}}`,
+			`{apiVersion: telemetry.istio.io/v1, kind: Telemetry, metadata: {name: a}, spec: {selector: {matchLabels: {app: web}}, tracing: [{}]}}`,
+		},
 		"VirtualService": {
 			`
 apiVersion: networking.istio.io/v1

@@ -76,8 +76,9 @@ const (
 
 	// ConditionMeshPolicyEffective reports whether the declared mutual TLS modes, routes and traffic policy are in
 	// effect as far as these objects decide: no other PeerAuthentication, VirtualService or DestinationRule has
-	// precedence, and no AuthorizationPolicy of the root namespace closes a port. Policies are evaluated for existing
-	// virt-launcher pods. The condition evaluates objects of these four kinds in the namespace of the guest and, for
+	// precedence, and no AuthorizationPolicy of the root namespace closes a port. If the spec configures telemetry, no
+	// newer Telemetry overrides it. Policies are evaluated for existing
+	// virt-launcher pods. The condition evaluates objects of these five kinds in the namespace of the guest and, for
 	// policies, in the root namespace that mesh.rootNamespace of the OperatorConfiguration names. It does not evaluate
 	// other objects that can change the traffic: Sidecar, EnvoyFilter, WasmPlugin, ServiceEntry,
 	// RequestAuthentication, routes of the Gateway API, waypoints, and Istio's mesh configuration. A port that is

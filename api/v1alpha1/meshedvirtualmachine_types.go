@@ -170,6 +170,7 @@ const (
 //
 // +kubebuilder:validation:MinProperties=0
 // +kubebuilder:validation:XValidation:rule="!has(self.egress) || !has(self.dataPlane) || self.dataPlane == 'Sidecar'",message="mesh.egress applies only to dataPlane Sidecar, because ztunnel does not limit outbound connections: remove egress, or set dataPlane to Sidecar"
+// +kubebuilder:validation:XValidation:rule="!has(self.telemetry) || !has(self.dataPlane) || self.dataPlane == 'Sidecar'",message="mesh.telemetry applies only to dataPlane Sidecar, because ztunnel does not read Telemetry objects: remove telemetry, or set dataPlane to Sidecar"
 type MeshSpec struct {
 	// dataPlane is the kind of mesh proxy. Sidecar is a proxy container in the
 	// pod. Ambient is Istio's ztunnel, which carries TCP and mutual TLS but
@@ -257,6 +258,14 @@ type MeshSpec struct {
 	//
 	// +optional
 	Egress EgressSpec `json:"egress,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
+
+	// telemetry configures the access log, the traces and the metrics of the guest's
+	// proxy. It applies only to dataPlane Sidecar. Providers are those of Istio's mesh
+	// configuration. By default, the Telemetry objects of the namespace and of Istio's
+	// root namespace decide, and then the mesh configuration.
+	//
+	// +optional
+	Telemetry TelemetrySpec `json:"telemetry,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 }
 
 // MTLSSpec configures mutual TLS for connections to the guest.

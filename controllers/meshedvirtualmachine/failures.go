@@ -79,6 +79,7 @@ var sources = map[schema.GroupVersionKind]string{
 	children.RequestAuthenticationKind: "spec.mesh.authentication",
 	children.SidecarKind:               "spec.mesh.egress",
 	children.ServiceEntryKind:          "spec.mesh.egress.services",
+	children.TelemetryKind:             "spec.mesh.telemetry",
 }
 
 // fieldsOf names the fields of the spec that a user must change, because the message of the

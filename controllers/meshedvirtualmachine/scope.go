@@ -11,6 +11,7 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,6 +93,8 @@ type scope struct {
 	// authorization the AuthorizationPolicies.
 	policies      []*securityv1.PeerAuthentication
 	authorization []*securityv1.AuthorizationPolicy
+	// telemetries are the Telemetry objects of the namespace that can select the pods.
+	telemetries []*telemetryv1.Telemetry
 	// rootUnconfirmed is set when Istio's root namespace contains no Service of istiod.
 	rootUnconfirmed bool
 	// routes and rules are the VirtualServices and DestinationRules of the namespace.

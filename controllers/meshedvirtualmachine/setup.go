@@ -71,6 +71,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=networking.istio.io,resources=virtualservices;destinationrules,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=networking.istio.io,resources=envoyfilters;sidecars;serviceentries,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications;authorizationpolicies;requestauthentications,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=telemetry.istio.io,resources=telemetries,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=list;watch
 
 // SetupWithManager registers the controller and its watches. The kinds of
@@ -99,6 +100,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 	r.upstream.handlers = map[schema.GroupVersionKind]handler.EventHandler{
 		children.PeerAuthenticationKind:  handler.EnqueueRequestsFromMapFunc(r.policyChanged),
 		children.AuthorizationPolicyKind: handler.EnqueueRequestsFromMapFunc(r.policyChanged),
+		children.TelemetryKind:           handler.EnqueueRequestsFromMapFunc(r.policyChanged),
 		children.VirtualServiceKind:      handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
 		children.DestinationRuleKind:     handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
 		children.VirtualMachineKind:      handler.EnqueueRequestsFromMapFunc(r.vmChanged),

@@ -9,8 +9,11 @@ import (
 
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	securityv1beta1 "istio.io/api/security/v1beta1"
+	telemetryv1alpha1 "istio.io/api/telemetry/v1alpha1"
+	typev1beta1 "istio.io/api/type/v1beta1"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
+	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -40,6 +43,8 @@ func withIstio(mods ...func(*scope)) *scope {
 				s.routes = append(s.routes, o)
 			case *networkingv1.DestinationRule:
 				s.rules = append(s.rules, o)
+			case *telemetryv1.Telemetry:
+				s.telemetries = append(s.telemetries, o)
 			case *securityv1.AuthorizationPolicy:
 				s.authorization = append(s.authorization, o)
 			}
@@ -159,6 +164,8 @@ func TestOtherIstioObjects(t *testing.T) {
 		"another subset of this name": {withIstio(rule(func(d *networkingv1.DestinationRule) {
 			d.Spec.Subsets = []*networkingv1alpha3.Subset{{Name: "v1", Labels: map[string]string{"app": "other"}}}
 		})), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "its subset \"v1\" applies"},
+		"a newer Telemetry":       {logged(younger), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "Telemetry shop/other selects pod virt-launcher-web-abcde and is newer than the operator's, so Istio applies its accessLogging after spec.mesh.telemetry.accessLogging: delete it"},
+		"an older Telemetry":      {logged(func(metav1.Object) {}), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
 		"plaintext":               {withIstio(rule(tls(networkingv1alpha3.ClientTLSSettings_DISABLE))), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "replace Istio's mutual TLS on port \"http\""},
 		"mutual TLS of Istio":     {withIstio(rule(tls(networkingv1alpha3.ClientTLSSettings_ISTIO_MUTUAL))), metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},
 		"an older traffic policy": {withPolicy(rule(tls(networkingv1alpha3.ClientTLSSettings_ISTIO_MUTUAL))), metav1.ConditionFalse, v1alpha1.ReasonShadowed, "spec.mesh.trafficPolicy does not apply"},
@@ -180,6 +187,26 @@ func TestOtherIstioObjects(t *testing.T) {
 			}
 		})
 	}
+}
+
+// logged is withIstio for a spec with an access log, and with another Telemetry that
+// configures one.
+func logged(change func(metav1.Object)) *scope {
+	set := func(s *scope) {
+		s.mvm.Spec.Mesh.Telemetry.AccessLogging = v1alpha1.AccessLogging{{}}
+		for _, name := range []string{s.mvm.Name, "other"} {
+			t := &telemetryv1.Telemetry{ObjectMeta: older(builders.DefaultNamespace, name)}
+			t.Spec.Selector = &typev1beta1.WorkloadSelector{MatchLabels: map[string]string{v1alpha1.LabelMeshedVirtualMachine: s.mvm.Name}}
+			t.Spec.AccessLogging = []*telemetryv1alpha1.AccessLogging{{}}
+			if name == "other" {
+				change(t)
+			} else {
+				t.SetCreationTimestamp(builders.Epoch)
+			}
+			s.telemetries = append(s.telemetries, t)
+		}
+	}
+	return withIstio(set)
 }
 
 // withPolicy is withIstio for a spec with a traffic policy.
@@ -279,6 +306,9 @@ func TestLimitsThatTheDataPlaneIgnores(t *testing.T) {
 		"connections": func(s *v1alpha1.MeshedVirtualMachineSpec) { s.Ports[0].MaxConnections = 1 },
 		"requests": func(s *v1alpha1.MeshedVirtualMachineSpec) {
 			s.Ports[0].RateLimit = v1alpha1.RateLimit{Requests: 1, Per: v1alpha1.RateLimitPeriodHour}
+		},
+		"telemetry": func(s *v1alpha1.MeshedVirtualMachineSpec) {
+			s.Mesh.Telemetry.Metrics = v1alpha1.Metrics{{}}
 		},
 		"destinations": func(s *v1alpha1.MeshedVirtualMachineSpec) { s.Mesh.Egress.Outbound = v1alpha1.OutboundModeRegistryOnly },
 	} {

@@ -17,6 +17,7 @@ import (
 // An additional field can invert an authorization policy, for example another action, or
 // limit an EnvoyFilter to no pod, for example another label of its selector.
 // An additional listener of a Sidecar opens further destinations.
+// An additional entry of a Telemetry can turn off what the spec requests.
 // PeerAuthentications are evaluated with the fields of other clients instead.
 func exclusiveSpec(o *unstructured.Unstructured) bool {
 	switch kind := o.GetKind(); o.GroupVersionKind().Group {
@@ -24,6 +25,8 @@ func exclusiveSpec(o *unstructured.Unstructured) bool {
 		return kind != "PeerAuthentication"
 	case "networking.istio.io":
 		return kind == "EnvoyFilter" || kind == "Sidecar" || kind == "ServiceEntry"
+	case "telemetry.istio.io":
+		return true
 	default:
 		return false
 	}

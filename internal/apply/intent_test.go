@@ -51,7 +51,7 @@ func TestHoldsExclusiveSpec(t *testing.T) {
 	const security, networking = "security.istio.io/v1", "networking.istio.io/v1alpha3"
 	exclusive := map[[2]string]bool{
 		{security, "AuthorizationPolicy"}: true, {networking, "EnvoyFilter"}: true,
-		{networking, "Sidecar"}: true, {networking, "ServiceEntry"}: true,
+		{networking, "Sidecar"}: true, {networking, "ServiceEntry"}: true, {"telemetry.istio.io/v1", "Telemetry"}: true,
 		{security, "PeerAuthentication"}: false, {networking, "VirtualService"}: false, {"v1", "Service"}: false,
 	}
 	for name, change := range map[string]func(spec, rule map[string]any){

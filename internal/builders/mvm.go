@@ -200,6 +200,12 @@ func (b *MVMBuilder) Egress(e v1alpha1.EgressSpec) *MVMBuilder {
 	return b
 }
 
+// Telemetry configures the access log, the traces and the metrics.
+func (b *MVMBuilder) Telemetry(t v1alpha1.TelemetrySpec) *MVMBuilder {
+	b.mvm.Spec.Mesh.Telemetry = t
+	return b
+}
+
 // Timeout sets the timeout of HTTP requests to a port.
 func (b *MVMBuilder) Timeout(port, d string) *MVMBuilder {
 	return b.Port(port, func(p *v1alpha1.Port) { p.Timeout = d })

@@ -137,6 +137,8 @@ func TestDesiredGolden(t *testing.T) {
 		"egress": input(registryOnly(), nil),
 		// Each kind of an external service, and services of other namespaces.
 		"egress with hosts": input(externalServices(), nil),
+		// Each list of Istio's Telemetry.
+		"telemetry": input(observed(b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.TCP("db", 5432))), nil),
 		// Ambient mode, enrolled, with DNS through ztunnel.
 		"ambient": func() children.Input {
 			in := input(b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).DNS(v1alpha1.DNSPolicyProxy).
@@ -271,7 +273,7 @@ func golden(t *testing.T, path string, objects []children.Object) {
 
 // TestDesiredShape checks the properties that all children have in common.
 func TestDesiredShape(t *testing.T) {
-	in := input(optional(b.MVM("web").Ports(b.HTTP("http", 80, 8080)).Allow(v1alpha1.AllowedClient{Namespace: "frontend"}).MaxConnections("http", 1).Egress(external("x", "x.example.com"))), b.VMI("web"), "abcde")
+	in := input(observed(optional(b.MVM("web").Ports(b.HTTP("http", 80, 8080)).Allow(v1alpha1.AllowedClient{Namespace: "frontend"}).MaxConnections("http", 1).Egress(external("x", "x.example.com")))), b.VMI("web"), "abcde")
 	objects, err := children.Desired(in)
 	if err != nil {
 		t.Fatal(err)

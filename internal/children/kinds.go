@@ -71,6 +71,7 @@ var (
 	PodNATConfigurationKind   = v1alpha1.GroupVersion.WithKind("PodNATConfiguration")
 	SidecarKind               = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "Sidecar"}
 	ServiceEntryKind          = schema.GroupVersionKind{Group: "networking.istio.io", Version: "v1", Kind: "ServiceEntry"}
+	TelemetryKind             = schema.GroupVersionKind{Group: "telemetry.istio.io", Version: "v1", Kind: "Telemetry"}
 )
 
 // kinds is the table of child kinds, in the order in which objects are applied.
@@ -88,6 +89,7 @@ var kinds = []Kind{
 	{RequestAuthenticationKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, one(requestAuthentication)},
 	{ServiceEntryKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, serviceEntries},
 	{SidecarKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, one(sidecar)},
+	{TelemetryKind, UpstreamIstio, ScopeGuest, v1alpha1.ConditionMeshPolicyApplied, false, true, one(telemetry)},
 	{VirtualMachineKind, UpstreamKubeVirt, ScopeGuest, v1alpha1.ConditionVirtualMachineReady, true, false, virtualMachines},
 	{PodNATConfigurationKind, UpstreamMeshVM, ScopeGuest, v1alpha1.ConditionNATProgrammed, false, false, podNATConfigurations},
 }

@@ -73,6 +73,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.routes(cluster, mvm, spec.Child("mesh", "routes"))
 	e.authentication(mvm, spec.Child("mesh", "authentication"))
 	e.egress(cluster, mvm, spec.Child("mesh", "egress"))
+	e.telemetry(mvm, spec.Child("mesh", "telemetry"))
 	e.sharedModes(mvm, spec.Child("ports"))
 	e.limits(cluster, mvm, spec.Child("ports"))
 	e.capture(mvm, spec.Child("capture"))

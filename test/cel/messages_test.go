@@ -19,13 +19,13 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 // upstream are the fields whose schemas come from KubeVirt and Istio. Their rules
 // are tested upstream.
-var upstream = []string{"spec.virtualMachine", "spec.mesh.trafficPolicy", "spec.ports[].retries", "spec.mesh.authorization[].rules", "spec.mesh.routes.http", "spec.mesh.routes.tls", "spec.mesh.routes.tcp", "spec.mesh.authentication.jwtRules"}
+var upstream = []string{"spec.virtualMachine", "spec.mesh.trafficPolicy", "spec.ports[].retries", "spec.mesh.authorization[].rules", "spec.mesh.routes.http", "spec.mesh.routes.tls", "spec.mesh.routes.tcp", "spec.mesh.authentication.jwtRules", "spec.mesh.telemetry.accessLogging", "spec.mesh.telemetry.tracing", "spec.mesh.telemetry.metrics"}
 
 // TestEveryRuleIsTested checks that each validation rule of meshvm has a test case
 // that violates it.
 func TestEveryRuleIsTested(t *testing.T) {
 	wanted := map[string]bool{}
-	for _, cases := range []map[string]testCase{meshedVirtualMachineCases, policyCases, routeCases, limitCases, egressCases, podNATConfigurationCases, immutableCases, serviceTypeCases, loadBalancerCases, serviceCases, serviceNameCases} {
+	for _, cases := range []map[string]testCase{meshedVirtualMachineCases, policyCases, routeCases, limitCases, egressCases, telemetryCases, podNATConfigurationCases, immutableCases, serviceTypeCases, loadBalancerCases, serviceCases, serviceNameCases} {
 		for _, tc := range cases {
 			for _, w := range tc.want {
 				wanted[w] = true

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	telemetryv1alpha1 "istio.io/api/telemetry/v1alpha1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
@@ -30,6 +31,7 @@ func withPolicies(o *v1alpha1.MeshedVirtualMachine) *v1alpha1.MeshedVirtualMachi
 	o.Spec.Mesh.Allow = []v1alpha1.AllowedClient{{ServiceAccount: "frontend/web", Ports: []string{"http"}}, {Namespace: "monitoring"}}
 	o.Spec.Ports[0].MaxConnections = 100
 	o.Spec.Mesh.Authentication = v1alpha1.AuthenticationSpec{JWTRules: v1alpha1.JWTRules{{Issuer: "https://accounts.example.com"}}}
+	o.Spec.Mesh.Telemetry = v1alpha1.TelemetrySpec{AccessLogging: v1alpha1.AccessLogging{{Providers: []*telemetryv1alpha1.ProviderRef{{Name: "envoy"}}}}}
 	o.Spec.Mesh.Egress.Outbound = v1alpha1.OutboundModeRegistryOnly
 	return o
 }
@@ -47,5 +49,6 @@ var drifts = map[string]struct {
 	"EnvoyFilter":           {[]string{"spec", "workloadSelector", "labels", v1alpha1.LabelMeshedVirtualMachine}, "other"},
 	"RequestAuthentication": {[]string{"spec", "jwtRules"}, []any{map[string]any{"issuer": "https://example.org"}}},
 	"VirtualMachine":        {[]string{"spec", "template", "metadata", "labels", "app"}, "other"},
+	"Telemetry":             {[]string{"spec", "accessLogging"}, []any{map[string]any{"disabled": true}}},
 	"Sidecar":               {[]string{"spec", "egress"}, []any{map[string]any{"hosts": []any{"*/*"}}}},
 }

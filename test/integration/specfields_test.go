@@ -65,6 +65,11 @@ var (
 			`{"services":[{"name":"pay","hosts":["api.example.com"],"ports":[{"number":443,"protocol":"TLS"}],"resolution":"DNS"}]}`,
 			`{"outbound":"RegistryOnly","services":[{"name":"a","hosts":["a.example.com"],"ports":[{"number":80,"protocol":"HTTP"}],"resolution":"DNS"},{"name":"b","hosts":["b.example.com"],"ports":[{"number":443,"protocol":"TLS"}],"resolution":"DNS"}]}`,
 		}},
+		{"mesh.telemetry", []string{
+			`{"accessLogging":[{"providers":[{"name":"envoy"}],"filter":{"expression":"response.code >= 400"}}]}`,
+			`{"accessLogging":[{"disabled":true}],"tracing":[{"randomSamplingPercentage":5,"customTags":{"team":{"literal":{"value":"a"}}}}]}`,
+			`{"tracing":[{"disableSpanReporting":true}],"metrics":[{"providers":[{"name":"prometheus"}],"overrides":[{"match":{"metric":"REQUEST_COUNT","mode":"SERVER"},"tagOverrides":{"request_host":{"operation":"REMOVE"}}}]}]}`,
+		}},
 		{"mesh.routes", []string{
 			`{"http":[{"match":[{"headers":{"x-test":{"exact":"1"}}}],"fault":{"abort":{"httpStatus":503,"percentage":{"value":100}}}}]}`,
 			`{"http":[{"match":[{"uri":{"prefix":"/old"}}],"redirect":{"uri":"/new"}},{"timeout":"3s"}]}`,

@@ -121,6 +121,7 @@ func TestCompiled(t *testing.T) {
 	env := shared.Get(t)
 	s := &suite{T: t, Client: env.Client}
 	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: istiod.Namespace}})
+	s.meshConfiguration()
 	s.node("node-1")
 	s.node("node-2")
 	for _, release := range []istiod.Release{istiod.Current, istiod.Previous} {
@@ -132,6 +133,23 @@ func TestCompiled(t *testing.T) {
 			sub.compare(file, i)
 		})
 	}
+}
+
+// meshConfiguration creates Istio's mesh configuration, with a provider of traces. Istio
+// itself has providers of access logs and metrics. The Service of the provider is in a namespace that Sidecars do not
+// contain.
+func (s *suite) meshConfiguration() {
+	s.Helper()
+	const namespace = "traces"
+	s.create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+	s.create(&corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: istiod.Namespace, Name: "istio"},
+		Data:       map[string]string{"mesh": `extensionProviders: [{name: traces, zipkin: {service: traces.` + namespace + `.svc.cluster.local, port: 9411}}]`},
+	})
+	s.create(&corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "traces"},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: 9411}}},
+	})
 }
 
 // compiled is the content of a golden file of this package.

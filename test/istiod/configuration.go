@@ -28,7 +28,8 @@ type Inbound struct {
 	Port     int    `json:"port"`
 	MTLS     string `json:"mtls"`
 	Protocol string `json:"protocol"`
-	// Filters are the filters that policies add to each filter chain of the port.
+	// Filters are the filters that policies add to each filter chain of the port, and
+	// its telemetry.
 	Filters []string `json:"filters,omitempty"`
 }
 
@@ -123,7 +124,7 @@ func inbound(chains []filterChain) []Inbound {
 				in.Protocol = "HTTP"
 				filters = append(slices.Clone(filters), m.HTTPFilters...)
 			}
-			for _, text := range describe(filters) {
+			for _, text := range append(describe(filters), describeTelemetry(c)...) {
 				count[text]++
 			}
 		}

@@ -112,15 +112,16 @@ type connectionManager struct {
 	RDS *struct {
 		RouteConfigName string `json:"routeConfigName"`
 	} `json:"rds"`
-	HTTPFilters []filter          `json:"httpFilters"`
-	AccessLog   []json.RawMessage `json:"accessLog"`
+	HTTPFilters []filter    `json:"httpFilters"`
+	AccessLog   []accessLog `json:"accessLog"`
+	Tracing     *tracing    `json:"tracing"`
 }
 
 // tcpProxy is the configuration of the filter tcp_proxy.
 type tcpProxy struct {
 	Cluster          string            `json:"cluster"`
 	WeightedClusters *weightedClusters `json:"weightedClusters"`
-	AccessLog        []json.RawMessage `json:"accessLog"`
+	AccessLog        []accessLog       `json:"accessLog"`
 }
 
 type weightedClusters struct {

@@ -5,6 +5,7 @@ package testenv
 import (
 	istionetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	istiosecurityv1 "istio.io/client-go/pkg/apis/security/v1"
+	istiotelemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 	extv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
@@ -21,6 +22,7 @@ func Scheme() *runtime.Scheme {
 		extv1.AddToScheme,
 		istionetworkingv1.AddToScheme,
 		istiosecurityv1.AddToScheme,
+		istiotelemetryv1.AddToScheme,
 		kubevirtv1.AddToScheme,
 		v1alpha1.AddToScheme,
 	} {

@@ -48,6 +48,9 @@ var grafts = []struct {
 	{"virtualservices.networking.istio.io", []string{"spec", "tcp"}, []string{"spec", "mesh", "routes", "tcp"}, 32, false},
 	{"authorizationpolicies.security.istio.io", []string{"spec", "rules"}, []string{"spec", "mesh", "authorization", items, "rules"}, 32, true},
 	{"requestauthentications.security.istio.io", []string{"spec", "jwtRules"}, []string{"spec", "mesh", "authentication", "jwtRules"}, 16, true},
+	{"telemetries.telemetry.istio.io", []string{"spec", "accessLogging"}, []string{"spec", "mesh", "telemetry", "accessLogging"}, 16, true},
+	{"telemetries.telemetry.istio.io", []string{"spec", "tracing"}, []string{"spec", "mesh", "telemetry", "tracing"}, 1, true},
+	{"telemetries.telemetry.istio.io", []string{"spec", "metrics"}, []string{"spec", "mesh", "telemetry", "metrics"}, 16, true},
 }
 
 func main() {

@@ -90,7 +90,7 @@ func TestIstioAcceptsObjects(t *testing.T) {
 		validated[gvk.Kind]++
 	})
 	t.Logf("validated objects: %v", validated)
-	for _, kind := range []string{"VirtualService", "DestinationRule", "PeerAuthentication", "EnvoyFilter", "Sidecar", "ServiceEntry"} {
+	for _, kind := range []string{"VirtualService", "DestinationRule", "PeerAuthentication", "EnvoyFilter", "Sidecar", "ServiceEntry", "Telemetry"} {
 		if validated[kind] == 0 {
 			t.Errorf("no %s was validated", kind)
 		}
