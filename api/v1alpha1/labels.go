@@ -63,6 +63,9 @@ const (
 	// AnnotationInferredFrom, on a VirtualMachine, contains the names of the
 	// volumes from which KubeVirt inferred its instancetype and preference.
 	AnnotationInferredFrom = "meshvm.io/inferred-from"
+	// AnnotationMatchers, on a VirtualMachine, contains the instancetype and the
+	// preference of the spec, which KubeVirt can replace with their fields.
+	AnnotationMatchers = "meshvm.io/matchers"
 	// AnnotationPaused, if "true" on a MeshedVirtualMachine, suspends its
 	// reconciliation.
 	AnnotationPaused = "meshvm.io/paused"

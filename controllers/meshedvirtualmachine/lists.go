@@ -20,7 +20,8 @@ import (
 )
 
 // mergeLists merges the lists of the VirtualMachine with those of the live one, keeps
-// what KubeVirt inferred from its volumes and a run strategy that the spec leaves out,
+// what KubeVirt inferred from its volumes, the fields with which it replaced an
+// instancetype and a run strategy that the spec leaves out,
 // and leaves the result in the scope. It implements apply.MergeFunc.
 //
 // The managed fields of the VirtualMachine show that no other client changed a list
@@ -40,6 +41,7 @@ func (s *scope) mergeLists(want, live *unstructured.Unstructured) *unstructured.
 	}
 	s.lists = sharedlists.Merge(want, evidence, busy)
 	children.KeepInferred(s.lists.Object, live)
+	children.KeepExpanded(s.lists.Object, live)
 	children.KeepRunStrategy(s.lists.Object, live)
 	return s.lists.Object
 }

@@ -3,6 +3,8 @@
 package children
 
 import (
+	"encoding/json"
+
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 
@@ -58,5 +60,43 @@ func KeepInferred(want, live *unstructured.Unstructured) {
 			// KubeVirt removes the memory if it finds an instancetype.
 			unstructured.RemoveNestedField(want.Object, memory...)
 		}
+	}
+}
+
+// matchersOf returns the instancetype and the preference of a spec as text, or an empty
+// string.
+func matchersOf(spec kubevirtv1.VirtualMachineSpec) string {
+	if spec.Instancetype == nil && spec.Preference == nil {
+		return ""
+	}
+	// Structs of strings have no values that JSON cannot represent.
+	text, _ := json.Marshal(struct {
+		Instancetype *kubevirtv1.InstancetypeMatcher `json:"instancetype,omitempty"`
+		Preference   *kubevirtv1.PreferenceMatcher   `json:"preference,omitempty"`
+	}{spec.Instancetype, spec.Preference})
+	return string(text)
+}
+
+// KeepExpanded removes the matchers of the desired VirtualMachine that KubeVirt has
+// replaced with the fields of the instancetype and the preference, because KubeVirt rejects a
+// VirtualMachine with both. With the reference policies expand and expandAll, KubeVirt
+// replaces them after the VirtualMachine was created, and always writes the topology of the
+// CPU (KubeVirt, pkg/instancetype/expand). The result applies until the spec names another
+// instancetype or preference.
+func KeepExpanded(want, live *unstructured.Unstructured) {
+	applied := want.GetAnnotations()[v1alpha1.AnnotationMatchers]
+	if applied == "" || live == nil || live.GetAnnotations()[v1alpha1.AnnotationMatchers] != applied {
+		return
+	}
+	for _, field := range matchers {
+		if _, found, _ := unstructured.NestedFieldNoCopy(live.Object, "spec", field); found {
+			return
+		}
+	}
+	if _, found, _ := unstructured.NestedFieldNoCopy(live.Object, "spec", "template", "spec", "domain", "cpu"); !found {
+		return // Another client has removed them.
+	}
+	for _, field := range matchers {
+		unstructured.RemoveNestedField(want.Object, "spec", field)
 	}
 }

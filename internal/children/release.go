@@ -24,7 +24,7 @@ func Released(mvm *v1alpha1.MeshedVirtualMachine, vm *unstructured.Unstructured)
 	out.SetManagedFields(withoutOurFields(out.GetManagedFields()))
 	out.SetLabels(withoutOurs(out.GetLabels()))
 	annotations := out.GetAnnotations()
-	for _, key := range []string{v1alpha1.AnnotationAppliedDigest, v1alpha1.AnnotationOwnedEntries, v1alpha1.AnnotationInferredFrom} {
+	for _, key := range []string{v1alpha1.AnnotationAppliedDigest, v1alpha1.AnnotationOwnedEntries, v1alpha1.AnnotationInferredFrom, v1alpha1.AnnotationMatchers} {
 		delete(annotations, key)
 	}
 	out.SetAnnotations(annotations)

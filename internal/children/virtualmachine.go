@@ -36,6 +36,9 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	if from := inferredFrom(mvm.Spec.VirtualMachine); from != "" {
 		vm.Annotations = map[string]string{v1alpha1.AnnotationInferredFrom: from}
 	}
+	if text := matchersOf(mvm.Spec.VirtualMachine); text != "" {
+		vm.Annotations = merged(vm.Annotations, map[string]string{v1alpha1.AnnotationMatchers: text})
+	}
 	addMetadata(&vm.ObjectMeta, mvm.Spec.VirtualMachineMetadata.Labels, mvm.Spec.VirtualMachineMetadata.Annotations)
 	vm.Spec = *mvm.Spec.VirtualMachine.DeepCopy()
 	if vm.Spec.Template == nil {

@@ -58,3 +58,23 @@ func TestDocumentedMachines(t *testing.T) {
 		})
 	}
 }
+
+// TestReadmeIsShort limits the lines of the objects in the README: the first one, and the
+// canary pair.
+func TestReadmeIsShort(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(testenv.Root(), "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := yamlBlock.FindAllStringSubmatch(string(text), -1)
+	if len(blocks) != 2 {
+		t.Fatalf("%d blocks of YAML, want one machine and one canary pair", len(blocks))
+	}
+	for i, want := range []struct{ machines, lines int }{{1, 15}, {2, 25}} {
+		machines, lines := strings.Count(blocks[i][1], "kind: MeshedVirtualMachine"), strings.Count(blocks[i][1], "\n")
+		if machines != want.machines || lines > want.lines {
+			t.Errorf("block %d contains %d machines in %d lines, want %d in at most %d", i+1, machines, lines, want.machines, want.lines)
+		}
+		t.Logf("block %d: %d lines", i+1, lines)
+	}
+}

@@ -146,6 +146,73 @@ func TestInferredMatchers(t *testing.T) {
 	})
 }
 
+// TestExpandedMatchers changes a VirtualMachine as KubeVirt does with the reference policy
+// expand: it replaces the instancetype with its fields, and rejects a VirtualMachine with
+// both (KubeVirt, pkg/instancetype/expand).
+func TestExpandedMatchers(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	vm := &o.Spec.VirtualMachine
+	vm.Template.Spec.Domain.Memory = nil
+	vm.Instancetype = &kubevirtv1.InstancetypeMatcher{Name: "u1.small"}
+	vm.Preference = &kubevirtv1.PreferenceMatcher{Name: "fedora"}
+	s.converge(o)
+	s.eventually("the expanded form is stored", func() error {
+		u, err := s.read(children.VirtualMachineKind, o.Name)
+		if err != nil {
+			return err
+		}
+		for _, field := range []string{"instancetype", "preference"} {
+			unstructured.RemoveNestedField(u.Object, "spec", field)
+		}
+		domain := []string{"spec", "template", "spec", "domain"}
+		cpu := map[string]any{"sockets": int64(1), "cores": int64(1), "threads": int64(1)}
+		if err := errors.Join(unstructured.SetNestedMap(u.Object, cpu, append(domain, "cpu")...),
+			unstructured.SetNestedMap(u.Object, map[string]any{"guest": "2Gi"}, append(domain, "memory")...)); err != nil {
+			return err
+		}
+		return s.Update(s.Context(), u, client.FieldOwner("virt-controller"))
+	})
+	name := func() string {
+		u, err := s.read(children.VirtualMachineKind, o.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, _, _ := unstructured.NestedString(u.Object, "spec", "instancetype", "name")
+		return v
+	}
+	before := s.resourceVersion(o.Name)
+	s.annotate(s.mvm(o.Name), "example.com/touched", "1") // This starts a reconcile.
+	s.quiet()
+	if after := s.resourceVersion(o.Name); after != before {
+		t.Errorf("the VirtualMachine was written: %s, %s", before, after)
+	}
+
+	// Another edit does not restore the matcher.
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) {
+		spec.VirtualMachine.RunStrategy = new(kubevirtv1.RunStrategyManual)
+	})
+	s.eventually("the edit is applied", func() error {
+		if s.resourceVersion(o.Name) == before {
+			return errors.New("not written")
+		}
+		return nil
+	})
+	s.quiet()
+	if got := name(); got != "" {
+		t.Errorf("instancetype %q of the VirtualMachine that KubeVirt expanded", got)
+	}
+
+	// Another instancetype is applied.
+	s.edit(o.Name, func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.VirtualMachine.Instancetype.Name = "u1.large" })
+	s.eventually("the instancetype of the spec is applied", func() error {
+		if name() != "u1.large" {
+			return errors.New("not applied")
+		}
+		return nil
+	})
+}
+
 func (s *suite) resourceVersion(name string) string {
 	s.Helper()
 	u, err := s.read(children.VirtualMachineKind, name)

@@ -5,10 +5,13 @@
 package features
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"meshvm.io/meshvm/test/cluster/scenario"
 	"meshvm.io/meshvm/test/e2e/suite"
 )
 
@@ -43,11 +46,26 @@ func circuitBreaker(t *suite.T, ms *suite.Machines) {
 		accepted, refused, out = concurrent()
 		return accepted > 0 && refused > 0 && accepted+refused == n
 	})
+	awaitFlag(ctx, t, ms, "UO")
 	t.Logf("1 connection and 1 pending request: of %d concurrent requests, %d are accepted and %d refused (%s)", n, accepted, refused, overflow)
 	editMesh(ctx, t, ms, "null")
 	t.Await(ctx, "all requests to be accepted", func() bool {
 		accepted, _, out = concurrent()
 		return accepted == n
+	})
+}
+
+// awaitFlag waits for a response flag in the access log of the client's proxy.
+func awaitFlag(ctx context.Context, t *suite.T, ms *suite.Machines, flag string) {
+	t.Helper()
+	if ok, err := ms.HasAccessLog(ctx); !ok || err != nil {
+		t.Logf("the access log is not checked (error: %v)", err)
+		return
+	}
+	t.Await(ctx, "the flag "+flag+" in the access log", func() bool {
+		all, err := ms.Connections(ctx, ms.Clients.Inside)
+		t.NoError(err)
+		return slices.ContainsFunc(all, func(c scenario.Connection) bool { return slices.Contains(strings.Split(c.Flags, ","), flag) })
 	})
 }
 

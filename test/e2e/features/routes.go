@@ -39,6 +39,7 @@ func routes(t *suite.T) {
 	}
 	edit(`{"routes":{"http":` + routed + `}}`)
 	t.Await(ctx, "a fault of the proxy", func() bool { return strings.Contains(get("get", "http://one/fault"), "fault filter abort") })
+	awaitFlag(ctx, t, ms, "FI")
 	if out := get("get", "http://one/"); !strings.Contains(out, "one") {
 		t.Errorf("a request that no route of the spec matches: %s", out)
 	}
