@@ -19,10 +19,10 @@ import (
 	"meshvm.io/meshvm/test/e2e/suite"
 )
 
-// readme applies the first object of the README, with the image and the memory of the tests'
+// documented applies the first object of the README, with the image and the memory of the tests'
 // guest. The machine must be Ready with Strict mutual TLS, and the documented ports must
 // respond to clients inside and outside of the mesh.
-func readme(t *suite.T) {
+func documented(t *suite.T) {
 	t.Operator()
 	s := t.Namespace("readme")
 	ctx := t.Limit(8 * time.Minute)
