@@ -20,6 +20,7 @@ var Tests = []suite.Test{
 	{Name: "Mesh", Run: mesh, OwnGuest: true, AccessLog: true},
 	{Name: "Change", Run: change, OwnGuest: true},
 	{Name: "Version", Run: version},
+	{Name: "Expanded", Run: expanded, Local: "a setting of KubeVirt"},
 	{Name: "Readme", Run: documented, OwnGuest: true},
 	{Name: "Canary", Run: canary, OwnGuest: true},
 	{Name: "Allow", Run: allow, OwnGuest: true},
