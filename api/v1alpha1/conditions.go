@@ -30,7 +30,7 @@ const (
 	// Possible reasons when True: Accepted.
 	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort,
 	// InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec, HostNotAllowed,
-	// GatewayNotAllowed, ServiceConflict, NotALauncherPod.
+	// GatewayNotAllowed, WaypointRequired, ServiceConflict, NotALauncherPod.
 	// When Unknown: Pending.
 	ConditionAccepted ConditionType = "Accepted"
 
@@ -81,13 +81,14 @@ const (
 	// virt-launcher pods. The condition evaluates objects of these five kinds in the namespace of the guest and, for
 	// policies, in the root namespace that mesh.rootNamespace of the OperatorConfiguration names. It does not evaluate
 	// other objects that can change the traffic: Sidecar, EnvoyFilter, WasmPlugin, ServiceEntry,
-	// RequestAuthentication, routes of the Gateway API, waypoints, and Istio's mesh configuration. A port that is
+	// RequestAuthentication, routes of the Gateway API, policies of waypoints, and Istio's mesh configuration. A port that is
 	// closed by policies of the guest's own namespace alone is reported while the condition is True. If the spec
 	// restricts clients, the message also names AuthorizationPolicies with action ALLOW that the operator did not
 	// create and that can allow other clients. They do not change the status.
 	//
 	// Possible reasons when True: Effective, PortsDenied.
-	// When False: Shadowed, SubsetMissing, OutOfDate, PortsDenied, PodLabelsChanged.
+	// When False: Shadowed, SubsetMissing, OutOfDate, PortsDenied, PodLabelsChanged,
+	// WaypointNotReady.
 	// When Unknown: Pending.
 	ConditionMeshPolicyEffective ConditionType = "MeshPolicyEffective"
 
@@ -226,6 +227,9 @@ const (
 	// ReasonGatewayNotAllowed: the administrator does not permit a gateway of the
 	// spec (tenancy.gateways of the OperatorConfiguration).
 	ReasonGatewayNotAllowed ConditionReason = "GatewayNotAllowed"
+	// ReasonWaypointRequired: the spec uses attributes of HTTP requests in ambient
+	// mode without mesh.waypoint.
+	ReasonWaypointRequired ConditionReason = "WaypointRequired"
 	// ReasonInvalidPort: a list of ports contains an unknown or duplicate port,
 	// or does not contain a port that the kubelet probes in the running guest.
 	ReasonInvalidPort ConditionReason = "InvalidPort"
@@ -326,6 +330,11 @@ const (
 	// ReasonSubsetMissing: a route of the spec leads to a subset that no live pod of
 	// the Service belongs to, so its requests fail. The message names both.
 	ReasonSubsetMissing ConditionReason = "SubsetMissing"
+	// ReasonWaypointNotReady: Istio has not bound the Service to the waypoint of the
+	// spec, for example because the Gateway does not exist, is not ready or does not
+	// allow the namespace. The message contains Istio's. If the spec restricts
+	// clients, all connections are denied until then.
+	ReasonWaypointNotReady ConditionReason = "WaypointNotReady"
 	// ReasonPortsDenied: AuthorizationPolicies deny every connection to a port that
 	// the mesh carries, and the operator did not create all of them. The message
 	// names them.

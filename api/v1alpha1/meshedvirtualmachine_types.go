@@ -171,6 +171,7 @@ const (
 // +kubebuilder:validation:MinProperties=0
 // +kubebuilder:validation:XValidation:rule="!has(self.egress) || !has(self.dataPlane) || self.dataPlane == 'Sidecar'",message="mesh.egress applies only to dataPlane Sidecar, because ztunnel does not limit outbound connections: remove egress, or set dataPlane to Sidecar"
 // +kubebuilder:validation:XValidation:rule="!has(self.telemetry) || !has(self.dataPlane) || self.dataPlane == 'Sidecar'",message="mesh.telemetry applies only to dataPlane Sidecar, because ztunnel does not read Telemetry objects: remove telemetry, or set dataPlane to Sidecar"
+// +kubebuilder:validation:XValidation:rule="!has(self.waypoint) || has(self.dataPlane) && self.dataPlane == 'Ambient'",message="mesh.waypoint applies only to dataPlane Ambient, because a sidecar processes requests itself: remove waypoint, or set dataPlane to Ambient"
 type MeshSpec struct {
 	// dataPlane is the kind of mesh proxy. Sidecar is a proxy container in the
 	// pod. Ambient is Istio's ztunnel, which carries TCP and mutual TLS but
@@ -180,6 +181,17 @@ type MeshSpec struct {
 	//
 	// +optional
 	DataPlane DataPlane `json:"dataPlane,omitempty"`
+
+	// waypoint is the waypoint through which clients in ambient mode connect to the
+	// Service of the guest. It processes HTTP requests, so allow, authorization and
+	// authentication support everything that they support with a sidecar, and the
+	// guest accepts only connections from the waypoint if one of them is set. It
+	// applies only to dataPlane Ambient, requires ports, and does not support a
+	// headless or a shared Service. By default, the label istio.io/use-waypoint of
+	// the namespace decides whether there is a waypoint.
+	//
+	// +optional
+	Waypoint WaypointSpec `json:"waypoint,omitzero"`
 
 	// mtls configures mutual TLS for connections to the guest.
 	//
@@ -235,8 +247,9 @@ type MeshSpec struct {
 	Allow []AllowedClient `json:"allow,omitempty"` //nolint:kubeapilinter // The rule of the type requires exactly one of two fields.
 
 	// authorization lists Istio AuthorizationPolicies for the guest, in addition
-	// to allow. In ambient mode, only the actions Allow and Deny and attributes of
-	// connections are supported, because ztunnel does not process HTTP requests.
+	// to allow. In ambient mode without a waypoint, only the actions Allow and Deny
+	// and attributes of connections are supported, because ztunnel does not process
+	// HTTP requests.
 	//
 	// +optional
 	// +listType=map
@@ -246,8 +259,8 @@ type MeshSpec struct {
 	Authorization []Authorization `json:"authorization,omitempty"`
 
 	// authentication configures JSON Web Tokens (JWT) of requests to the HTTP ports
-	// of the guest, which must have at least one. It is not supported in ambient
-	// mode, because ztunnel does not process HTTP requests.
+	// of the guest, which must have at least one. In ambient mode, it requires a
+	// waypoint, because ztunnel does not process HTTP requests.
 	//
 	// +optional
 	Authentication AuthenticationSpec `json:"authentication,omitzero"`

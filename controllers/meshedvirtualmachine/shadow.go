@@ -28,6 +28,10 @@ func (s *scope) effectiveForClients() conditions.Condition {
 	if message := s.notByDataPlane(); message != "" {
 		return conditions.False(t, v1alpha1.ReasonOutOfDate, message)
 	}
+	waypoint, waypointMessage := s.waypointBound()
+	if waypoint == metav1.ConditionFalse {
+		return conditions.False(t, v1alpha1.ReasonWaypointNotReady, waypointMessage)
+	}
 	byRoot, byOwn, bySpec := s.closedPorts()
 	if byRoot != "" {
 		return conditions.False(t, v1alpha1.ReasonPortsDenied, byRoot)
@@ -40,6 +44,9 @@ func (s *scope) effectiveForClients() conditions.Condition {
 	}
 	if s.unread != nil {
 		return conditions.Unknown(t, v1alpha1.ReasonPending, s.unread.unreadMessage())
+	}
+	if waypoint == metav1.ConditionUnknown {
+		return conditions.Unknown(t, v1alpha1.ReasonPending, waypointMessage)
 	}
 	if byOwn != "" {
 		return conditions.True(t, v1alpha1.ReasonPortsDenied, byOwn)
@@ -94,12 +101,13 @@ func (s *scope) notByDataPlane() string {
 		if launcherpod.DataPlane(&s.pods[i]) != v1alpha1.DataPlaneAmbient {
 			continue
 		}
-		if s.mvm.Spec.Mesh.Authentication.IsSet() {
+		waypoint := s.mvm.Spec.Mesh.Waypoint.IsSet()
+		if s.mvm.Spec.Mesh.Authentication.IsSet() && !waypoint {
 			return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not check tokens (spec.mesh.authentication): restart the guest, or remove the field", s.pods[i].Name)
 		}
 		for _, a := range s.mvm.Spec.Mesh.Authorization {
 			supported := a.Action == v1alpha1.AuthorizationActionAllow || a.Action == v1alpha1.AuthorizationActionDeny
-			if !supported || slices.ContainsFunc(a.Rules, meshpolicy.UnsupportedByZtunnel) {
+			if !waypoint && (!supported || slices.ContainsFunc(a.Rules, meshpolicy.UnsupportedByZtunnel)) {
 				return fmt.Sprintf("pod %s runs in ambient mode until the next start, and ztunnel does not enforce entry %q of spec.mesh.authorization as specified: restart the guest, or remove the entry", s.pods[i].Name, a.Name)
 			}
 		}

@@ -105,6 +105,12 @@ func (b *MVMBuilder) DataPlane(d v1alpha1.DataPlane) *MVMBuilder {
 	return b
 }
 
+// Waypoint sets the waypoint, in the namespace of the object if namespace is empty.
+func (b *MVMBuilder) Waypoint(name, namespace string) *MVMBuilder {
+	b.mvm.Spec.Mesh.Waypoint = v1alpha1.WaypointSpec{Name: name, Namespace: namespace}
+	return b
+}
+
 // Ports adds ports.
 func (b *MVMBuilder) Ports(ports ...v1alpha1.Port) *MVMBuilder {
 	b.mvm.Spec.Ports = append(b.mvm.Spec.Ports, ports...)

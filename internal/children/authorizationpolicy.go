@@ -18,9 +18,10 @@ import (
 
 // authorizationPolicies builds the AuthorizationPolicies of the guest's pods: one
 // with the name of the MeshedVirtualMachine for mesh.allow, one for each entry of
-// mesh.authorization, and one if mesh.authentication requires a token.
+// mesh.authorization, and one if mesh.authentication requires a token. With a waypoint,
+// they apply to the waypoint, and another one closes the way around it.
 func authorizationPolicies(in Input) ([]Object, error) {
-	var out []Object
+	var out []*securityv1.AuthorizationPolicy
 	if len(in.MVM.Spec.Mesh.Allow) > 0 {
 		out = append(out, allowPolicy(in.MVM))
 	}
@@ -30,7 +31,13 @@ func authorizationPolicies(in Input) ([]Object, error) {
 	if a := in.MVM.Spec.Mesh.Authentication; a.IsSet() && a.ModeOrDefault() == v1alpha1.AuthenticationModeRequired {
 		out = append(out, tokenRequiredPolicy(in.MVM))
 	}
-	return out, nil
+	if in.usesWaypoint() && (len(out) > 0 || in.MVM.Spec.Mesh.Authentication.IsSet()) {
+		for _, ap := range out {
+			attachToWaypoint(in.MVM, ap)
+		}
+		out = append(out, onlyWaypoint(in.MVM))
+	}
+	return objectsOf(out), nil
 }
 
 func authorizationPolicy(mvm *v1alpha1.MeshedVirtualMachine, name string, action v1alpha1.AuthorizationAction) *securityv1.AuthorizationPolicy {

@@ -28,3 +28,16 @@ func authorized() *b.MVMBuilder {
 				To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Paths: []string{"/admin/{**}"}, Ports: []string{"8080"}}}},
 			}}})
 }
+
+// withWaypoint has policies of a waypoint of another namespace.
+func withWaypoint() *b.MVMBuilder {
+	return b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).Waypoint("waypoint", "mesh").
+		Ports(b.HTTP("http", 80, 8080), b.HTTP("http-alt", 8081, 8080), b.TCP("db", 5432), b.Direct("ssh", 22)).
+		Allow(v1alpha1.AllowedClient{ServiceAccount: "frontend/web", Ports: []string{"http"}}).
+		Authorization(v1alpha1.Authorization{Name: "no-delete", Action: v1alpha1.AuthorizationActionDeny, Rules: v1alpha1.AuthorizationRules{
+			{To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{Methods: []string{"DELETE"}}}}},
+			{To: []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{NotPorts: []string{"8080"}}}}},
+			{When: []*securityv1beta1.Condition{{Key: "destination.port", Values: []string{"5432"}, NotValues: []string{"8080"}}}},
+		}}).
+		Authentication("", &securityv1beta1.JWTRule{Issuer: "https://accounts.example.com", Jwks: keys("1")})
+}

@@ -146,6 +146,21 @@ func TestDesiredGolden(t *testing.T) {
 			in.LauncherPods = []corev1.Pod{*b.LauncherPod(in.VMI, "source").Node("node-1").IP("10.244.0.8").Ambient("enabled", true).Obj()}
 			return in
 		}(),
+		// The policies of a waypoint target the Service and its ports, and ztunnel permits
+		// only the waypoint.
+		"waypoint": func() children.Input {
+			in := input(withWaypoint(), b.VMI("web"))
+			in.LauncherPods = []corev1.Pod{*b.LauncherPod(in.VMI, "source").Node("node-1").IP("10.244.0.8").Ambient("enabled", true).Obj()}
+			return in
+		}(),
+		// Until the next start, the sidecar of the pod enforces the policies.
+		"waypoint with a sidecar": func() children.Input {
+			in := input(withWaypoint(), b.VMI("web"))
+			in.LauncherPods = []corev1.Pod{*b.LauncherPod(in.VMI, "source").Node("node-1").IP("10.244.0.8").Obj()}
+			return in
+		}(),
+		// Without policies, clients may connect directly.
+		"waypoint without policies": input(b.MVM("web").DataPlane(v1alpha1.DataPlaneAmbient).Waypoint("waypoint", ""), nil),
 		// The guest is delayed by KubeVirt, without a webhook.
 		"start paused": func() children.Input {
 			in := input(b.MVM("web"), nil)
@@ -203,44 +218,6 @@ func TestDesiredGolden(t *testing.T) {
 			golden(t, filepath.Join("testdata", "pods", file), append(guestPods(objects, in.LauncherPods), pods...))
 		})
 	}
-}
-
-// guestPods returns the guest's pods, for the tests that run Istio on the golden files. Their
-// labels are those of the VirtualMachine's template, with the version of each live pod.
-func guestPods(objects []children.Object, live []corev1.Pod) []children.Object {
-	var template *kubevirtv1.VirtualMachine
-	for _, o := range objects {
-		if vm, ok := o.(*kubevirtv1.VirtualMachine); ok {
-			template = vm
-		}
-	}
-	pod := func(name string) *corev1.Pod {
-		labels := maps.Clone(template.Spec.Template.ObjectMeta.Labels)
-		labels[kubevirtv1.AppLabel] = "virt-launcher"
-		labels[kubevirtv1.VirtualMachineInstanceIDLabel] = template.Name
-		p := &corev1.Pod{
-			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-			ObjectMeta: metav1.ObjectMeta{Namespace: template.Namespace, Name: name, Labels: labels},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "compute", Image: "virt-launcher"}}},
-		}
-		if labels[v1alpha1.LabelSidecarInject] == "true" {
-			p.Spec.InitContainers = []corev1.Container{{Name: "istio-proxy", Image: "proxyv2"}}
-		}
-		return p
-	}
-	if len(live) == 0 {
-		return []children.Object{pod("virt-launcher-" + template.Name)}
-	}
-	var pods []children.Object
-	for i := range live {
-		p := pod(live[i].Name)
-		delete(p.Labels, v1alpha1.LabelVersion)
-		if version, ok := live[i].Labels[v1alpha1.LabelVersion]; ok {
-			p.Labels[v1alpha1.LabelVersion] = version
-		}
-		pods = append(pods, p)
-	}
-	return pods
 }
 
 func golden(t *testing.T, path string, objects []children.Object) {

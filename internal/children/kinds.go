@@ -110,6 +110,15 @@ func one[T any, P objectOf[T]](build func(Input) P) func(Input) ([]Object, error
 	}
 }
 
+// objectsOf converts a list of objects of one kind.
+func objectsOf[T any, P objectOf[T]](list []P) []Object {
+	var out []Object
+	for _, o := range list {
+		out = append(out, o)
+	}
+	return out
+}
+
 // ofService adapts a function that returns the object of a Service or nil.
 func ofService[T any, P objectOf[T]](build func(serviceInput) P) func(Input) ([]Object, error) {
 	return one(func(in Input) P { return build(in.service()) })

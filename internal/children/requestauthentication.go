@@ -21,6 +21,9 @@ func requestAuthentication(in Input) *securityv1.RequestAuthentication {
 	ra := &securityv1.RequestAuthentication{ObjectMeta: meta(in.MVM, in.MVM.Name)}
 	ra.SetGroupVersionKind(RequestAuthenticationKind)
 	ra.Spec.Selector = guestSelector(in.MVM)
+	if in.usesWaypoint() {
+		ra.Spec.Selector, ra.Spec.TargetRefs = nil, serviceTarget(in.MVM)
+	}
 	ra.Spec.JwtRules = a.JWTRules.DeepCopy()
 	return ra
 }

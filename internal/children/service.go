@@ -4,6 +4,7 @@ package children
 
 import (
 	"cmp"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -21,6 +22,7 @@ func service(in serviceInput) *corev1.Service {
 	}
 	wanted := mvm.Spec.Service
 	s := &corev1.Service{ObjectMeta: serviceMeta(in, in.Name)}
+	maps.Copy(s.Labels, waypointLabels(mvm))
 	addMetadata(&s.ObjectMeta, wanted.Labels, wanted.Annotations)
 	s.SetGroupVersionKind(ServiceKind)
 	s.Spec = corev1.ServiceSpec{

@@ -143,6 +143,9 @@ func differs(lead *Member, m Member) string {
 	if a, b := lead.MVM.Spec.Mesh.DataPlaneOrDefault(), m.MVM.Spec.Mesh.DataPlaneOrDefault(); a != b {
 		return fmt.Sprintf("mesh.dataPlane is %s, and %s of %s, the lead of the Service: set the same data plane, or another service.name on a new object", b, a, lead.MVM.Name)
 	}
+	if lead.MVM.Spec.Mesh.Waypoint.IsSet() {
+		return fmt.Sprintf("mesh.waypoint of %s, the lead of the Service, does not support a shared Service: remove it there, or set another service.name on a new object", lead.MVM.Name)
+	}
 	has, want := portKeys(m.MVM), portKeys(lead.MVM)
 	for _, p := range m.MVM.Spec.Ports {
 		if want[p.Name] != has[p.Name] {

@@ -206,6 +206,17 @@ func TestLead(t *testing.T) {
 	}
 }
 
+// TestConflictWithWaypoint gives the lead a waypoint, whose policies would apply to the
+// requests for the other member.
+func TestConflictWithWaypoint(t *testing.T) {
+	ambient := func(m *meshservice.Member) { m.MVM.Spec.Mesh.DataPlane = v1alpha1.DataPlaneAmbient }
+	lead := member("web", "v1", time.Hour, ambient, func(m *meshservice.Member) { m.MVM.Spec.Mesh.Waypoint.Name = "waypoint" })
+	s := meshservice.Compute("web", []meshservice.Member{lead, member("canary", "v2", time.Minute, ambient)}, now)
+	if got := s.Conflicts["canary"]; !strings.Contains(got, "mesh.waypoint of web, the lead of the Service, does not support a shared Service") {
+		t.Errorf("the conflict is %q", got)
+	}
+}
+
 // TestConflicts changes one field of the second member.
 func TestConflicts(t *testing.T) {
 	port := func(change func(*v1alpha1.Port)) func(*meshservice.Member) {

@@ -24,8 +24,8 @@ func (e *Errors) authentication(mvm *v1alpha1.MeshedVirtualMachine, path *field.
 	switch {
 	case !a.IsSet():
 		return
-	case isAmbient(mvm):
-		e.Reject(v1alpha1.ReasonInvalidSpec, path, "is not supported in ambient mode, because ztunnel does not process HTTP requests and their tokens: set mesh.dataPlane to Sidecar, or remove authentication and validate the tokens in a waypoint, with a RequestAuthentication that targets it")
+	case ztunnelAlone(mvm):
+		e.Reject(v1alpha1.ReasonWaypointRequired, path, "requires a waypoint in ambient mode, because ztunnel does not process HTTP requests and their tokens: set mesh.waypoint, set mesh.dataPlane to Sidecar, or remove authentication")
 		return
 	case !slices.ContainsFunc(mvm.Spec.Ports, v1alpha1.Port.IsMeshedHTTP):
 		e.Reject(v1alpha1.ReasonInvalidSpec, path, "applies only to HTTP ports via Mesh, and the guest has none: remove authentication, or set appProtocol of a port to an HTTP protocol")

@@ -49,7 +49,7 @@ func TestAuthentication(t *testing.T) {
 		"one key instead of a set":         {guest(&rule{Issuer: issuer, Jwks: `{"kty": "oct", "k": "AQ"}`}), []string{first + ".jwks"}},
 		"a wildcard":                       {guest(&rule{Issuer: "*", Jwks: keys}), []string{first + ".issuer"}},
 		"keys that are not JSON":           {guest(&rule{Issuer: issuer, Jwks: "{"}), []string{first + ".jwks"}},
-		"ambient":                          {guest(&rule{Issuer: issuer}).DataPlane(v1alpha1.DataPlaneAmbient), []string{path}},
+		"ambient":                          {guest(&rule{Issuer: issuer}).DataPlane(v1alpha1.DataPlaneAmbient), []string{"WaypointRequired spec.mesh.authentication"}},
 		"no HTTP port":                     {guest(&rule{Issuer: issuer}).Ports(b.TCP("db", 5432)), []string{path}},
 	} {
 		t.Run(name, func(t *testing.T) {

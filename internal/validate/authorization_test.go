@@ -62,8 +62,10 @@ func TestAllow(t *testing.T) {
 func TestAuthorization(t *testing.T) {
 	const (
 		entry = "InvalidSpec spec.mesh.authorization[0]"
-		rules = ".rules[0]"
-		ports = "InvalidPort spec.mesh.authorization[0].rules[0].to[0].operation.ports[0]"
+		// required is the rejection in ambient mode without a waypoint.
+		required = "WaypointRequired spec.mesh.authorization[0]"
+		rules    = ".rules[0]"
+		ports    = "InvalidPort spec.mesh.authorization[0].rules[0].to[0].operation.ports[0]"
 	)
 	type (
 		rule      = securityv1beta1.Rule
@@ -123,13 +125,13 @@ func TestAuthorization(t *testing.T) {
 		"a header without HTTP ports":   {tcpOnly(deny, when("request.headers[x]", "y")), []string{entry + rules}},
 		"a source without HTTP ports":   {tcpOnly(deny, from(&source{Namespaces: []string{"frontend"}})), nil},
 		"ambient":                       {ambient(guest(allow, from(&source{Principals: []string{"*"}}), to(&operation{Ports: []string{"8080"}}))), nil},
-		"ambient, a method":             {ambient(guest(allow, to(get))), []string{entry + rules}},
-		"ambient, a token":              {ambient(guest(deny, from(&source{NotRequestPrincipals: []string{"*"}}))), []string{entry + rules}},
-		"ambient, a remote address":     {ambient(guest(deny, from(&source{RemoteIpBlocks: []string{"192.0.2.0/24"}}))), []string{entry + rules}},
-		"ambient, a trust domain":       {ambient(guest(allow, from(&source{TrustDomains: []string{"td"}}))), []string{entry + rules}},
-		"ambient, a header":             {ambient(guest(deny, when("request.headers[x]", "y"))), []string{entry + rules}},
-		"ambient, audit":                {ambient(guest(audit, &rule{})), []string{entry + ".action"}},
-		"ambient, external authorizer":  {ambient(guest(custom, &rule{})), []string{entry + ".action"}},
+		"ambient, a method":             {ambient(guest(allow, to(get))), []string{required + rules}},
+		"ambient, a token":              {ambient(guest(deny, from(&source{NotRequestPrincipals: []string{"*"}}))), []string{required + rules}},
+		"ambient, a remote address":     {ambient(guest(deny, from(&source{RemoteIpBlocks: []string{"192.0.2.0/24"}}))), []string{required + rules}},
+		"ambient, a trust domain":       {ambient(guest(allow, from(&source{TrustDomains: []string{"td"}}))), []string{required + rules}},
+		"ambient, a header":             {ambient(guest(deny, when("request.headers[x]", "y"))), []string{required + rules}},
+		"ambient, audit":                {ambient(guest(audit, &rule{})), []string{required + ".action"}},
+		"ambient, external authorizer":  {ambient(guest(custom, &rule{})), []string{required + ".action"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := validatetest.Rejections(validate.Spec(tc.mvm.Obj()))

@@ -33,8 +33,8 @@ func (e *Errors) authorization(mvm *v1alpha1.MeshedVirtualMachine, path *field.P
 		switch a.Action {
 		case v1alpha1.AuthorizationActionAllow, v1alpha1.AuthorizationActionDeny:
 		case v1alpha1.AuthorizationActionAudit, v1alpha1.AuthorizationActionCustom:
-			if isAmbient(mvm) {
-				e.Reject(v1alpha1.ReasonInvalidSpec, at.Child("action"), "ztunnel does not support action %s: use Allow or Deny, or set mesh.dataPlane to Sidecar", a.Action)
+			if ztunnelAlone(mvm) {
+				e.Reject(v1alpha1.ReasonWaypointRequired, at.Child("action"), "ztunnel does not support action %s: use Allow or Deny, set mesh.waypoint, or set mesh.dataPlane to Sidecar", a.Action)
 			}
 		default:
 			e.Reject(v1alpha1.ReasonInvalidSpec, at.Child("action"), "invalid action %q: must be Allow, Deny, Audit or Custom", a.Action)
@@ -61,8 +61,8 @@ func (e *Errors) authorizationRule(mvm *v1alpha1.MeshedVirtualMachine, action v1
 		}
 	}
 	http := meshpolicy.UsesHTTP(r)
-	if isAmbient(mvm) && meshpolicy.UnsupportedByZtunnel(r) {
-		e.Reject(v1alpha1.ReasonInvalidSpec, path, "has attributes that ztunnel does not evaluate, so the rule would not be enforced as specified: use only principals, namespaces, serviceAccounts, ipBlocks and ports, or set mesh.dataPlane to Sidecar")
+	if ztunnelAlone(mvm) && meshpolicy.UnsupportedByZtunnel(r) {
+		e.Reject(v1alpha1.ReasonWaypointRequired, path, "has attributes that ztunnel does not evaluate, so the rule would not be enforced as specified: use only principals, namespaces, serviceAccounts, ipBlocks and ports, set mesh.waypoint, or set mesh.dataPlane to Sidecar")
 		http = false
 	}
 	if action != v1alpha1.AuthorizationActionAllow && http && !slices.ContainsFunc(mvm.Spec.Ports, v1alpha1.Port.IsMeshedHTTP) {

@@ -32,6 +32,8 @@ var Patterns = map[string]*regexp.Regexp{
 	"spec.mesh.allow[].serviceAccount":                serviceAccountShape,
 	"spec.mesh.allow[].namespace":                     labelShape,
 	"spec.mesh.authorization[].name":                  labelShape,
+	"spec.mesh.waypoint.name":                         labelShape,
+	"spec.mesh.waypoint.namespace":                    labelShape,
 	"spec.mesh.egress.hosts[]":                        egressHostShape,
 	"spec.mesh.egress.services[].name":                labelShape,
 	"spec.mesh.egress.services[].hosts[]":             externalHostShape,

@@ -27,6 +27,11 @@ func isAmbient(mvm *v1alpha1.MeshedVirtualMachine) bool {
 	return mvm.Spec.Mesh.DataPlaneOrDefault() == v1alpha1.DataPlaneAmbient
 }
 
+// ztunnelAlone reports whether no proxy processes the HTTP requests to the guest.
+func ztunnelAlone(mvm *v1alpha1.MeshedVirtualMachine) bool {
+	return isAmbient(mvm) && !mvm.Spec.Mesh.Waypoint.IsSet()
+}
+
 func dataPlaneMode(mvm *v1alpha1.MeshedVirtualMachine, value string) string {
 	switch labelled := value == v1alpha1.DataPlaneModeAmbient; {
 	case isAmbient(mvm) && !labelled:

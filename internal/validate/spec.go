@@ -74,6 +74,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.authentication(mvm, spec.Child("mesh", "authentication"))
 	e.egress(cluster, mvm, spec.Child("mesh", "egress"))
 	e.telemetry(mvm, spec.Child("mesh", "telemetry"))
+	e.waypoint(mvm, spec.Child("mesh", "waypoint"))
 	e.sharedModes(mvm, spec.Child("ports"))
 	e.limits(cluster, mvm, spec.Child("ports"))
 	e.capture(mvm, spec.Child("capture"))

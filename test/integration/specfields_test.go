@@ -90,6 +90,7 @@ var (
 		{"mesh.dataPlane", []string{`"Ambient"`}},
 		{"mesh.mtls.mode", []string{`"Strict"`, `"Permissive"`}},
 		{"mesh.authorization", []string{`[{"name":"one","action":"Deny","rules":[{"from":[{"source":{"namespaces":["x"]}}]}]}]`}},
+		{"mesh.waypoint", []string{`{"name":"waypoint"}`, `{"name":"waypoint","namespace":"mesh"}`}},
 	}
 )
 

@@ -93,6 +93,9 @@ var attempts = []attempt{
 	{what: "clients of another trust domain", spec: `mesh: {allow: [{serviceAccount: "td/VICTIM/web"}]}`, rejected: "spec.mesh.allow[0].serviceAccount"},
 	{what: "policy of the whole mesh", namespace: "istio-system", spec: `mesh: {allow: [{namespace: VICTIM}]}`, refused: v1alpha1.ReasonInvalidSpec},
 
+	{what: "waypoint of another namespace without its consent", spec: `mesh: {dataPlane: Ambient, waypoint: {name: w, namespace: VICTIM}}`, held: onlyOwnHosts},
+	{what: "waypoint by two names", spec: `mesh: {dataPlane: Ambient, waypoint: {name: VICTIM/w}}`, rejected: "spec.mesh.waypoint.name"},
+
 	// Labels and annotations.
 	{what: "label of another machine", spec: `virtualMachine: {template: {metadata: {labels: {meshvm.io/meshed-virtual-machine: other}}}}`, refused: v1alpha1.ReasonInvalidSpec},
 	{what: "label of another Service", spec: `virtualMachine: {template: {metadata: {labels: {meshvm.io/service: other}}}}`, refused: v1alpha1.ReasonInvalidSpec},

@@ -84,6 +84,7 @@ type assignment struct {
 }
 
 type filterChain struct {
+	Name             string `json:"name"`
 	FilterChainMatch struct {
 		DestinationPort      int      `json:"destinationPort"`
 		TransportProtocol    string   `json:"transportProtocol"`

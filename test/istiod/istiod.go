@@ -63,8 +63,9 @@ type Server struct {
 	grpc, http string // addresses
 }
 
-// Start runs istiod until the end of the test. The namespace Namespace must exist.
-func Start(t testing.TB, env *testenv.Env, release Release) *Server {
+// Start runs istiod until the end of the test, with further environment variables. The
+// namespace Namespace must exist.
+func Start(t testing.TB, env *testenv.Env, release Release, variables ...string) *Server {
 	t.Helper()
 	path, err := release.program()
 	if err != nil {
@@ -87,6 +88,7 @@ func Start(t testing.TB, env *testenv.Env, release Release) *Server {
 		"--httpsAddr=", "--secureGRPCAddr=", "--ctrlz_port=0", "--shutdownDuration=0s")
 	// The webhooks are not part of the tests.
 	command.Env = append(os.Environ(), "POD_NAMESPACE="+Namespace, "POD_NAME=istiod-"+release.Version, "INJECTION_WEBHOOK_CONFIG_NAME=", "VALIDATION_WEBHOOK_CONFIG_NAME=")
+	command.Env = append(command.Env, variables...)
 	command.Dir = dir
 	command.Stdout, command.Stderr = &output, &output
 	testenv.EndWithParent(command)

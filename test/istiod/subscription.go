@@ -19,8 +19,8 @@ import (
 type Proxy struct {
 	Namespace, Pod, IP, ServiceAccount string
 	Labels                             map[string]string
-	// Gateway is set for a gateway.
-	Gateway bool
+	// Gateway is set for a gateway, and Waypoint for a waypoint.
+	Gateway, Waypoint bool
 }
 
 // stream is the method of Envoy's aggregated discovery service
@@ -58,6 +58,16 @@ func (s *Server) CompiledForGateway(ctx context.Context, p Proxy, host string) (
 		return nil, err
 	}
 	return r.gateway(host), nil
+}
+
+// CompiledForWaypoint returns the ports of a Service on which a waypoint accepts
+// connections, with the filters of its policies.
+func (s *Server) CompiledForWaypoint(ctx context.Context, p Proxy, host string) ([]WaypointPort, error) {
+	r, err := s.resources(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return r.waypoint(host), nil
 }
 
 // resources subscribes as a proxy and returns what istiod sends.
@@ -102,7 +112,11 @@ func (s *Server) resources(ctx context.Context, p Proxy) (r resources, err error
 		return r, err
 	}
 	first := d.resources()
-	if err := errors.Join(subscribe(endpoints, first.endpointNames()...), subscribe(routes, first.routeNames()...)); err != nil {
+	err = subscribe(endpoints, first.endpointNames()...)
+	if names := first.routeNames(); err == nil && len(names) > 0 { // The listeners of a waypoint contain their routes.
+		err = subscribe(routes, names...)
+	}
+	if err != nil {
 		return r, err
 	}
 	if d, err = s.dump(ctx, id); err != nil {
@@ -130,8 +144,11 @@ func (p Proxy) node(version string) ([]byte, error) {
 		return nil, err
 	}
 	kind := "sidecar"
-	if p.Gateway {
+	switch {
+	case p.Gateway:
 		kind = "router"
+	case p.Waypoint:
+		kind = "waypoint"
 	}
 	id := fmt.Sprintf("%s~%s~%s.%s~%s.svc.cluster.local", kind, p.IP, p.Pod, p.Namespace, p.Namespace)
 	node := protowire.AppendString(protowire.AppendTag(nil, 1, protowire.BytesType), id)                              // id

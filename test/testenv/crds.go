@@ -35,6 +35,12 @@ func (e *Env) InstallIstio(ctx context.Context) error {
 	return e.installFrom(ctx, "istio.io/api", "kubernetes/customresourcedefinitions.gen.yaml")
 }
 
+// InstallGatewayAPI installs the CRDs of the Gateway API, from the
+// sigs.k8s.io/gateway-api module that this module requires.
+func (e *Env) InstallGatewayAPI(ctx context.Context) error {
+	return e.installFrom(ctx, "sigs.k8s.io/gateway-api", "config/crd/standard")
+}
+
 // InstallOpenShiftAPIServer installs the CRD of OpenShift's APIServer, from the
 // github.com/openshift/api module that this module requires.
 func (e *Env) InstallOpenShiftAPIServer(ctx context.Context) error {
