@@ -115,9 +115,8 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 		StartGate:     o.StartGate,
 		Unpauser:      o.Unpauser,
 		ClusterDomain: o.ClusterDomain,
-		Resolvers:     o.ClusterResolvers,
 		RootNamespace: o.MeshRootNamespace,
-		Gateways:      o.Gateways,
+		Cluster:       o.Cluster(mgr.GetClient()),
 		Now:           o.Now,
 	}
 	if err := mvm.SetupWithManager(mgr, o.Workers); err != nil {

@@ -121,15 +121,16 @@ func (p *program) run(ctx context.Context, restart func()) error {
 		return fmt.Errorf("create the manager: %w", err)
 	}
 	election.mgr = mgr
-	if err := p.servers.start(ctx, mgr); err != nil {
-		return err
-	}
 	domain, resolvers := p.clusterDNS()
-	if err := controllers.Setup(ctx, mgr, controllers.Options{
+	o := controllers.Options{
 		Jobs: p.jobs(), Workers: int(p.config.Controllers.Workers), AuditInterval: p.interval,
 		StartGate: children.StartGate(p.config.Guests.StartGate), ClusterDomain: domain, ClusterResolvers: resolvers,
 		MeshRootNamespace: p.config.Mesh.RootNamespace, Gateways: p.config.Tenancy.Gateways, Now: time.Now,
-	}); err != nil {
+	}
+	if err := p.servers.start(ctx, mgr, o.Cluster(mgr.GetClient())); err != nil {
+		return err
+	}
+	if err := controllers.Setup(ctx, mgr, o); err != nil {
 		return err
 	}
 	if p.path != "" {

@@ -22,7 +22,8 @@ import (
 	"meshvm.io/meshvm/internal/servingcert"
 	"meshvm.io/meshvm/internal/startgate"
 	"meshvm.io/meshvm/internal/tlsprofile"
-	podwebhook "meshvm.io/meshvm/internal/webhook"
+	"meshvm.io/meshvm/internal/validate"
+	meshwebhook "meshvm.io/meshvm/internal/webhook"
 )
 
 // Names in config/webhook.
@@ -102,8 +103,9 @@ func (s *servers) addTo(o *manager.Options) {
 	})
 }
 
-// start adds the servers to the manager and to its readiness checks.
-func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
+// start adds the servers to the manager and to its readiness checks. The function returns
+// the facts about the cluster on which the acceptance of a spec depends.
+func (s *servers) start(ctx context.Context, mgr ctrl.Manager, cluster func(context.Context) validate.Cluster) error {
 	var err error
 	if s.follow, err = tlsprofile.Follow(ctx, mgr, s.profile); err != nil {
 		return err
@@ -112,10 +114,11 @@ func (s *servers) start(ctx context.Context, mgr ctrl.Manager) error {
 		return nil
 	}
 	gate := s.config.Guests.StartGateResources
-	podwebhook.Setup(ctx, mgr, startgate.Options{
+	meshwebhook.Setup(ctx, mgr, startgate.Options{
 		Resources: startgate.Resources{CPU: *gate.CPU, CPULimit: *gate.CPULimit, Memory: *gate.Memory},
 		Image:     s.config.RuleWriter.Image, PullPolicy: corev1.PullPolicy(s.config.RuleWriter.ImagePullPolicy),
 	})
+	meshwebhook.SetupSpec(mgr, cluster)
 	if s.certificate != nil {
 		if s.authority, err = servingcert.Setup(mgr, *s.certificate); err != nil {
 			return err

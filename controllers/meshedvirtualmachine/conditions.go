@@ -43,16 +43,11 @@ func (s *scope) conditions() []conditions.Condition {
 // pauseCondition returns the condition Paused. It is absent unless the annotation
 // suspends reconciliation or has a value that a user may expect to suspend it.
 func pauseCondition(annotations map[string]string) (c conditions.Condition, ok bool) {
-	switch value, set := annotations[v1alpha1.AnnotationPaused]; {
-	case !set, value == "false":
-		return conditions.Condition{}, false
-	case value == "true":
-		return conditions.True(v1alpha1.ConditionPaused, v1alpha1.ReasonPaused,
-			"reconciliation is suspended while the annotation "+v1alpha1.AnnotationPaused+" is set"), true
-	default:
-		return conditions.False(v1alpha1.ConditionPaused, v1alpha1.ReasonAnnotationIgnored,
-			fmt.Sprintf("reconciliation is not suspended: the annotation %s must have the value \"true\" to suspend it, and has the value %q", v1alpha1.AnnotationPaused, value)), true
+	if ignored := validate.IgnoredPause(annotations); ignored != "" {
+		return conditions.False(v1alpha1.ConditionPaused, v1alpha1.ReasonAnnotationIgnored, ignored), true
 	}
+	return conditions.True(v1alpha1.ConditionPaused, v1alpha1.ReasonPaused,
+		"reconciliation is suspended while the annotation "+v1alpha1.AnnotationPaused+" is set"), annotations[v1alpha1.AnnotationPaused] == "true"
 }
 
 // explainPause prefixes the messages of conditions that are False because the

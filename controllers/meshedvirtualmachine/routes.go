@@ -4,29 +4,15 @@ package meshedvirtualmachine
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/meshroutes"
-	"meshvm.io/meshvm/internal/validate"
 )
-
-// cluster returns the facts about the cluster on which the acceptance of a spec depends.
-func (r *Reconciler) cluster(ctx context.Context) validate.Cluster {
-	return validate.Cluster{
-		Resolvers: r.Resolvers, Domain: r.ClusterDomain, RootNamespace: r.RootNamespace, Gateways: r.Gateways,
-		IsService: func(namespace, name string) bool {
-			return r.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, cacheindex.Object(children.ServiceKind), client.UnsafeDisableDeepCopy) == nil
-		},
-	}
-}
 
 // routing returns the DestinationRules and VirtualServices of the guest, in the order in
 // which they are applied.

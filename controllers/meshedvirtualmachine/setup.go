@@ -23,13 +23,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
-	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/cacheindex"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/fairqueue"
 	"meshvm.io/meshvm/internal/launcherpod"
+	"meshvm.io/meshvm/internal/validate"
 )
 
 // Reconciler reconciles the objects that belong to MeshedVirtualMachines.
@@ -46,12 +46,11 @@ type Reconciler struct {
 	StartGate children.StartGate
 	// ClusterDomain is the DNS domain of the cluster.
 	ClusterDomain string
-	// Resolvers are the addresses of the cluster's DNS resolvers.
-	Resolvers []string
 	// RootNamespace is Istio's root namespace.
 	RootNamespace string
-	// Gateways specifies the Gateways that MeshedVirtualMachines may name.
-	Gateways configv1alpha1.Gateways
+	// Cluster returns the facts about the cluster on which the acceptance of a spec
+	// depends.
+	Cluster func(context.Context) validate.Cluster
 	// Unpauser unpauses guests that were started paused.
 	Unpauser Unpauser
 	// Now returns the current time. Defaults to time.Now.

@@ -62,7 +62,8 @@ var (
 	configMapKind  = corev1.SchemeGroupVersion.WithKind("ConfigMap")
 	nodeKind       = corev1.SchemeGroupVersion.WithKind("Node")
 	leaseKind      = schema.GroupVersionKind{Group: "coordination.k8s.io", Version: "v1", Kind: "Lease"}
-	webhookKind    = schema.GroupVersionKind{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "MutatingWebhookConfiguration"}
+	gateHookKind   = schema.GroupVersionKind{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "MutatingWebhookConfiguration"}
+	specHookKind   = schema.GroupVersionKind{Group: "admissionregistration.k8s.io", Version: "v1", Kind: "ValidatingWebhookConfiguration"}
 	apiServerKind  = schema.GroupVersionKind{Group: "config.openshift.io", Version: "v1", Kind: "APIServer"}
 )
 
@@ -89,7 +90,8 @@ func (g *Gatherer) Run(ctx context.Context, version string) error {
 // cluster collects cluster-scoped objects.
 func (g *Gatherer) cluster(ctx context.Context) {
 	g.objects(ctx, nodeKind, "")
-	g.objects(ctx, webhookKind, "", operatorLabels)
+	g.objects(ctx, gateHookKind, "", operatorLabels)
+	g.objects(ctx, specHookKind, "", operatorLabels)
 	g.objects(ctx, apiServerKind, "")
 	for _, o := range g.list(ctx, crdKind, "") {
 		for _, group := range []string{"meshvm.io", "kubevirt.io", "istio.io"} {

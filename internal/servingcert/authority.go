@@ -44,8 +44,8 @@ type Options struct {
 	// Secret contains the authority. It must exist and may be empty, because
 	// the permission to create a Secret cannot be limited to one name.
 	Secret types.NamespacedName
-	// Configuration is the name of the MutatingWebhookConfiguration whose
-	// webhooks call this server.
+	// Configuration is the name of the MutatingWebhookConfiguration and of the
+	// ValidatingWebhookConfiguration whose webhooks call this server.
 	Configuration string
 	// DNSNames are the names by which API servers call the server, for example
 	// "meshvm-webhook.meshvm-system.svc".

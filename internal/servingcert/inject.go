@@ -28,18 +28,18 @@ var log = ctrl.Log.WithName("servingcert")
 // caKey is the key of the authority's certificate in the Secret.
 const caKey = "ca.crt"
 
-// AddToCache adds the Secret and the webhook configuration of o to a manager's
+// AddToCache adds the Secret and the webhook configurations of o to a manager's
 // cache. The cache contains no other objects of these kinds.
 func AddToCache(c *cache.Options, o Options) {
 	c.ByObject[&corev1.Secret{}] = cache.ByObject{Namespaces: map[string]cache.Config{
 		o.Secret.Namespace: {FieldSelector: fields.OneTermEqualSelector("metadata.name", o.Secret.Name)},
 	}}
-	c.ByObject[&admissionv1.MutatingWebhookConfiguration{}] = cache.ByObject{
-		Field: fields.OneTermEqualSelector("metadata.name", o.Configuration),
+	for _, object := range []client.Object{&admissionv1.MutatingWebhookConfiguration{}, &admissionv1.ValidatingWebhookConfiguration{}} {
+		c.ByObject[object] = cache.ByObject{Field: fields.OneTermEqualSelector("metadata.name", o.Configuration)}
 	}
 }
 
-// injector writes the authority to the caBundle of the configuration. It runs
+// injector writes the authority to the caBundle of the configurations. It runs
 // on every replica. All replicas compute the same bundle, and each records
 // which authorities API servers trust.
 type injector struct {
@@ -53,7 +53,8 @@ type injector struct {
 // AddToCache.
 //
 // The RBAC permissions are in config/webhook and limited by name: secrets
-// (list, watch, update) and mutatingwebhookconfigurations (list, watch, patch).
+// (list, watch, update), and mutatingwebhookconfigurations and
+// validatingwebhookconfigurations (list, watch, patch).
 func Setup(mgr ctrl.Manager, o Options) (*Authority, error) {
 	a := New(mgr.GetConfig(), o)
 	if err := mgr.Add(a); err != nil {
@@ -67,6 +68,7 @@ func Setup(mgr ctrl.Manager, o Options) (*Authority, error) {
 		Named("servingcert").
 		Watches(&corev1.Secret{}, enqueue).
 		Watches(&admissionv1.MutatingWebhookConfiguration{}, enqueue).
+		Watches(&admissionv1.ValidatingWebhookConfiguration{}, enqueue).
 		WithOptions(controller.Options{NeedLeaderElection: &everyReplica}).
 		Complete(&injector{client: mgr.GetClient(), authority: a, options: o})
 	if err != nil {
@@ -75,7 +77,8 @@ func Setup(mgr ctrl.Manager, o Options) (*Authority, error) {
 	return a, nil
 }
 
-// Reconcile updates the caBundle of the configuration from the Secret.
+// Reconcile updates the caBundle of the configurations from the Secret. The authority
+// signs with a new certificate after all of them contain it.
 func (i *injector) Reconcile(ctx context.Context, _ reconcile.Request) (reconcile.Result, error) {
 	var secret corev1.Secret
 	if err := i.client.Get(ctx, i.options.Secret, &secret); err != nil {
@@ -85,15 +88,43 @@ func (i *injector) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 	if len(current) == 0 {
 		return reconcile.Result{}, nil // the authority has not created the certificate yet
 	}
-	var config admissionv1.MutatingWebhookConfiguration
-	if err := i.client.Get(ctx, types.NamespacedName{Name: i.options.Configuration}, &config); err != nil {
-		return reconcile.Result{}, client.IgnoreNotFound(err)
-	}
-	before := config.DeepCopy()
+	var mutating admissionv1.MutatingWebhookConfiguration
+	var validating admissionv1.ValidatingWebhookConfiguration
 	var trusted []*x509.Certificate
-	changed := false
-	for n := range config.Webhooks {
-		c := &config.Webhooks[n].ClientConfig
+	for _, c := range []struct {
+		object client.Object
+		hooks  func() []*admissionv1.WebhookClientConfig
+	}{
+		{&validating, func() []*admissionv1.WebhookClientConfig {
+			return each(validating.Webhooks, func(w *admissionv1.ValidatingWebhook) *admissionv1.WebhookClientConfig { return &w.ClientConfig })
+		}},
+		{&mutating, func() []*admissionv1.WebhookClientConfig {
+			return each(mutating.Webhooks, func(w *admissionv1.MutatingWebhook) *admissionv1.WebhookClientConfig { return &w.ClientConfig })
+		}},
+	} {
+		found, err := i.inject(ctx, c.object, c.hooks, current)
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		if found != nil {
+			trusted = found
+		}
+	}
+	if trusted != nil {
+		i.authority.trust(trusted)
+	}
+	return reconcile.Result{}, nil
+}
+
+// inject updates the caBundle of a configuration and returns its authorities. It returns
+// none if the configuration does not exist.
+func (i *injector) inject(ctx context.Context, config client.Object, hooks func() []*admissionv1.WebhookClientConfig, current []*x509.Certificate) (trusted []*x509.Certificate, err error) {
+	if err := i.client.Get(ctx, types.NamespacedName{Name: i.options.Configuration}, config); err != nil {
+		return nil, client.IgnoreNotFound(err)
+	}
+	before, _ := config.DeepCopyObject().(client.Object)
+	trusted, changed := []*x509.Certificate{}, false
+	for _, c := range hooks() {
 		trusted = bundle(current, parse(c.CABundle), time.Now())
 		if text := encode(trusted); !bytes.Equal(text, c.CABundle) {
 			c.CABundle, changed = text, true
@@ -101,13 +132,20 @@ func (i *injector) Reconcile(ctx context.Context, _ reconcile.Request) (reconcil
 	}
 	if changed {
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-		if err := i.client.Patch(ctx, &config, patch); err != nil {
-			return reconcile.Result{}, fmt.Errorf("update caBundle in %s: %w", config.Name, err)
+		if err := i.client.Patch(ctx, config, patch); err != nil {
+			return nil, fmt.Errorf("update caBundle in %T %s: %w", config, config.GetName(), err)
 		}
-		ctrl.LoggerFrom(ctx).Info("Updated caBundle", "configuration", config.Name, "authorities", len(trusted))
+		ctrl.LoggerFrom(ctx).Info("Updated caBundle", "configuration", config.GetName(), "kind", fmt.Sprintf("%T", config), "authorities", len(trusted))
 	}
-	i.authority.trust(trusted)
-	return reconcile.Result{}, nil
+	return trusted, nil
+}
+
+func each[W any](webhooks []W, config func(*W) *admissionv1.WebhookClientConfig) []*admissionv1.WebhookClientConfig {
+	out := make([]*admissionv1.WebhookClientConfig, 0, len(webhooks))
+	for n := range webhooks {
+		out = append(out, config(&webhooks[n]))
+	}
+	return out
 }
 
 // bundle returns the authorities that API servers have to trust: the current

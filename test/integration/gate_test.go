@@ -48,13 +48,9 @@ func (s *suite) serveGate() (stop func()) {
 	if err := yaml.UnmarshalStrict(text, &config); err != nil {
 		s.Fatal(err)
 	}
-	port := freePort(s.T)
-	issuer, dir := newIssuer(s.T), s.TempDir()
-	mount(s.T, dir, "1", issuer, time.Hour)
-	hook := &config.Webhooks[0]
-	hook.ClientConfig = admissionv1.WebhookClientConfig{
-		URL: new(fmt.Sprintf("https://localhost:%d%s", port, *hook.ClientConfig.Service.Path)), CABundle: issuer.pem(),
-	}
+	config.Webhooks[0].ClientConfig, stop = s.serveWebhook(*config.Webhooks[0].ClientConfig.Service.Path, func(mgr manager.Manager) {
+		webhook.Setup(s.Context(), mgr, startgate.Options{Image: "localhost/meshvm/rule-writer:dev"})
+	})
 	if err := s.Create(s.Context(), &config); err != nil {
 		s.Fatal(err)
 	}
@@ -64,6 +60,23 @@ func (s *suite) serveGate() (stop func()) {
 		}
 		s.awaitNoWebhook()
 	})
+	s.eventually("the API server calls the webhook", func() error {
+		gate, err := s.probeWebhook()
+		if err == nil && !gate {
+			err = errNotCalled
+		}
+		return err
+	})
+	return stop
+}
+
+// serveWebhook serves a webhook until stop is called. It returns the configuration of its
+// client, with an address of this machine instead of a Service.
+func (s *suite) serveWebhook(path string, setup func(manager.Manager)) (config admissionv1.WebhookClientConfig, stop func()) {
+	s.Helper()
+	port := freePort(s.T)
+	issuer, dir := newIssuer(s.T), s.TempDir()
+	mount(s.T, dir, "1", issuer, time.Hour)
 	mgr, err := ctrl.NewManager(s.config, manager.Options{
 		Scheme: testenv.Scheme(), Metrics: server.Options{BindAddress: "0"}, HealthProbeBindAddress: "0",
 		WebhookServer: crwebhook.NewServer(crwebhook.Options{
@@ -76,7 +89,7 @@ func (s *suite) serveGate() (stop func()) {
 	if err != nil {
 		s.Fatal(err)
 	}
-	webhook.Setup(s.Context(), mgr, startgate.Options{Image: "localhost/meshvm/rule-writer:dev"})
+	setup(mgr)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.Context()))
 	done := make(chan error, 1)
 	go func() { done <- mgr.Start(ctx) }()
@@ -87,17 +100,8 @@ func (s *suite) serveGate() (stop func()) {
 		}
 	})
 	s.Cleanup(stop)
-	s.eventually("the API server calls the webhook", func() error {
-		if err := mgr.GetWebhookServer().StartedChecker()(nil); err != nil {
-			return err
-		}
-		gate, err := s.probeWebhook()
-		if err == nil && !gate {
-			err = errNotCalled
-		}
-		return err
-	})
-	return stop
+	s.eventually("the webhook server has started", func() error { return mgr.GetWebhookServer().StartedChecker()(nil) })
+	return admissionv1.WebhookClientConfig{URL: new(fmt.Sprintf("https://localhost:%d%s", port, path)), CABundle: issuer.pem()}, stop
 }
 
 // probeWebhook creates a pod that requests a gate, without storing it, and reports

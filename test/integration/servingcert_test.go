@@ -226,6 +226,16 @@ func TestSelfManagedCertificates(t *testing.T) {
 		Secret: client.ObjectKeyFromObject(secret), Configuration: w.config.Name, DNSNames: []string{"localhost"},
 		CALifetime: caLifetime, LeafLifetime: leafLifetime, Settle: 4 * time.Second,
 	}
+	validating := &admissionv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: w.config.Name},
+		Webhooks: []admissionv1.ValidatingWebhook{{
+			Name: "validating.meshvm.io", ClientConfig: w.config.Webhooks[0].ClientConfig, SideEffects: ptr.To(admissionv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
+		}},
+	}
+	if err := w.env.Client.Create(t.Context(), validating); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.env.Client.Delete(context.WithoutCancel(t.Context()), validating) })
 	cacheOptions := cache.Options{ByObject: map[client.Object]cache.ByObject{}}
 	servingcert.AddToCache(&cacheOptions, options)
 	w.serve("", cacheOptions, func(mgr manager.Manager) *servingcert.Authority {
@@ -254,6 +264,9 @@ func TestSelfManagedCertificates(t *testing.T) {
 	}
 	if len(c.Webhooks[0].ClientConfig.CABundle) == 0 {
 		t.Error("caBundle is empty")
+	}
+	if err := w.env.Client.Get(t.Context(), client.ObjectKeyFromObject(validating), validating); err != nil || len(validating.Webhooks[0].ClientConfig.CABundle) == 0 {
+		t.Errorf("caBundle of the validating webhook is empty (%v)", err)
 	}
 }
 

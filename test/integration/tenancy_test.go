@@ -118,15 +118,8 @@ var attempts = []attempt{
 // TestTenancy makes every attempt with one operator, and prints the outcome of each.
 func TestTenancy(t *testing.T) {
 	s := start(t)
-	s.makeNamespace(victim)
+	s.makeVictims()
 	s.makeNamespace("istio-system")
-	for _, key := range []client.ObjectKey{{Namespace: victim, Name: "web"}, {Namespace: s.namespace, Name: "theirs"}} {
-		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
-		if err := s.Create(s.Context(), service); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = s.Delete(context.WithoutCancel(t.Context()), service) })
-	}
 	names, errs := make([]string, len(attempts)), make([]error, len(attempts))
 	for i, a := range attempts {
 		names[i], errs[i] = s.attempt(a, i)
@@ -140,6 +133,19 @@ func TestTenancy(t *testing.T) {
 	}
 	s.untouched(victim)
 	t.Logf("attempts: %d", len(attempts))
+}
+
+// makeVictims creates the Services of others.
+func (s *suite) makeVictims() {
+	s.Helper()
+	s.makeNamespace(victim)
+	for _, key := range []client.ObjectKey{{Namespace: victim, Name: "web"}, {Namespace: s.namespace, Name: "theirs"}} {
+		service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
+		if err := s.Create(s.Context(), service); err != nil {
+			s.Fatal(err)
+		}
+		s.Cleanup(func() { _ = s.Delete(context.WithoutCancel(s.Context()), service) })
+	}
 }
 
 // attempt creates the MeshedVirtualMachine of an attempt. It returns its name and the

@@ -144,7 +144,9 @@ func webhooks(o *unstructured.Unstructured, all []*unstructured.Unstructured) (h
 		return h, err
 	}
 	for _, w := range config.Webhooks {
-		if w.NamespaceSelector != nil || len(w.MatchConditions) > 0 {
+		// A webhook that may be ignored repeats its match conditions in its handler.
+		optional := w.FailurePolicy != nil && *w.FailurePolicy == admissionv1.Ignore
+		if w.NamespaceSelector != nil || len(w.MatchConditions) > 0 && !optional {
 			return h, fmt.Errorf("webhook %s has a namespaceSelector or matchConditions, which OLM does not support: use an objectSelector and check the rest in the handler", w.Name)
 		}
 		service, deployment, port, err := backend(w.ClientConfig.Service, all)

@@ -62,6 +62,11 @@ func egress(t *suite.T) {
 		}
 	}
 
+	bad := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"mesh":{"routes":{"http":[{"route":[{"destination":{"host":"web.other"}}]}]}}}}`))
+	if err := ms.Patch(ctx, suite.Object("MeshedVirtualMachine", ms.Key("one")), bad); err == nil || !strings.Contains(err.Error(), "spec.mesh.routes.http[0].route[0].destination.host") {
+		t.Errorf("a route to another namespace: the response is %v, want a rejection by the webhook", err)
+	}
+
 	edit("null")
 	t.Await(ctx, "connections of the guest after the limit was removed", func() bool { return connects(closed) })
 	for kind, name := range map[string]string{"Sidecar": "one", "ServiceEntry": "one.server"} {
