@@ -30,7 +30,8 @@ const (
 	// Possible reasons when True: Accepted.
 	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort,
 	// InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec, HostNotAllowed,
-	// GatewayNotAllowed, WaypointRequired, ServiceConflict, NotALauncherPod.
+	// GatewayNotAllowed, WaypointRequired, ServiceAccountNotFound, ServiceConflict,
+	// NotALauncherPod.
 	// When Unknown: Pending.
 	ConditionAccepted ConditionType = "Accepted"
 
@@ -129,8 +130,8 @@ const (
 
 	// ConditionRestartRequired is present and True only while the running guest
 	// or its pod differs from the spec in a way that requires a restart: fields
-	// that KubeVirt cannot change while the guest runs, mesh.dataPlane, start, and
-	// labels and annotations of the template. If the version differs, the message
+	// that KubeVirt cannot change while the guest runs, mesh.dataPlane,
+	// mesh.identity, start, and labels and annotations of the template. If the version differs, the message
 	// contains the version of the pod and the version that takes effect at the next
 	// start.
 	//
@@ -251,6 +252,9 @@ const (
 	// ReasonNameTooLong: the name exceeds the maximum length for live
 	// migration.
 	ReasonNameTooLong ConditionReason = "NameTooLong"
+	// ReasonServiceAccountNotFound: the service account of mesh.identity does not
+	// exist. The operator checks again after at most 30 seconds.
+	ReasonServiceAccountNotFound ConditionReason = "ServiceAccountNotFound"
 	// ReasonServiceConflict: the spec contradicts another MeshedVirtualMachine with
 	// the same service.name: other ports, another data plane, a type to or from
 	// Headless, another percentage of the same version, or percentages whose sum is 0

@@ -66,6 +66,10 @@ const (
 	// AnnotationMatchers, on a VirtualMachine, contains the instancetype and the
 	// preference of the spec, which KubeVirt can replace with their fields.
 	AnnotationMatchers = "meshvm.io/matchers"
+	// AnnotationServiceAccount, in the template of a VirtualMachine and therefore on
+	// its virt-launcher pods, contains the service account that the operator's webhook
+	// sets.
+	AnnotationServiceAccount = "meshvm.io/service-account"
 	// AnnotationPaused, if "true" on a MeshedVirtualMachine, suspends its
 	// reconciliation.
 	AnnotationPaused = "meshvm.io/paused"

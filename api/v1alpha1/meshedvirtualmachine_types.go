@@ -193,6 +193,13 @@ type MeshSpec struct {
 	// +optional
 	Waypoint WaypointSpec `json:"waypoint,omitzero"`
 
+	// identity configures the identity of the guest in the mesh. It requires the
+	// operator's webhook. By default, all guests of a namespace have the identity of
+	// its service account "default", because KubeVirt runs their pods with it.
+	//
+	// +optional
+	Identity IdentitySpec `json:"identity,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
+
 	// mtls configures mutual TLS for connections to the guest.
 	//
 	// +optional

@@ -11,9 +11,9 @@ import securityv1beta1 "istio.io/api/security/v1beta1"
 // +kubebuilder:validation:XValidation:rule="has(self.serviceAccount) != has(self.namespace)",message="an entry of mesh.allow must set exactly one of serviceAccount and namespace: use a separate entry for each"
 type AllowedClient struct {
 	// serviceAccount is the service account of the clients as NAMESPACE/NAME, or
-	// as NAME for a service account in the namespace of the guest. KubeVirt runs a
-	// virtual machine with the service account "default" unless a volume of type
-	// serviceAccount names another one.
+	// as NAME for a service account in the namespace of the guest. A virtual machine
+	// has the service account "default" unless mesh.identity, or a volume of type
+	// serviceAccount, names another one.
 	//
 	// +optional
 	// +kubebuilder:validation:MinLength=1

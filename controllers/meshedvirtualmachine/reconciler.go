@@ -60,7 +60,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 // and is retried. The facts that the status reports remain in the scope.
 func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	s.paused = s.mvm.PausedByUser()
-	err := validate.SpecIn(r.Cluster(ctx), s.mvm)
+	err := validate.SpecIn(r.cluster(ctx), s.mvm)
 	s.invalid, _ = validate.FirstInvalid(err)
 	if err != nil && s.invalid == nil {
 		return err
@@ -312,6 +312,9 @@ func resultFor(s *scope, err error) (ctrl.Result, error) {
 	var result ctrl.Result
 	if s.retrySoon {
 		result.RequeueAfter = servedRetry
+	}
+	if s.awaitsAccount() {
+		result.RequeueAfter = accountRetry
 	}
 	errs := []error{err}
 	for _, failure := range s.failures {

@@ -60,7 +60,7 @@ func (s *scope) otherVersion() string {
 // by other conditions.
 var derived = []string{
 	v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelService, v1alpha1.LabelVersion, v1alpha1.LabelStartGate,
-	v1alpha1.LabelDataPlaneMode, v1alpha1.LabelSidecarInject,
+	v1alpha1.LabelDataPlaneMode, v1alpha1.LabelSidecarInject, v1alpha1.AnnotationServiceAccount,
 }
 
 // templateDifferences compares a pod with the template of the VirtualMachine, which the
@@ -81,8 +81,26 @@ func (s *scope) templateDifferences(pod *corev1.Pod) []string {
 	if has, wants := startPolicies[pod.Labels[v1alpha1.LabelStartGate]], startPolicies[template.Labels[v1alpha1.LabelStartGate]]; has != "" && wants != "" && has != wants {
 		out = append(out, fmt.Sprintf("start is %s and the pod has %s", wants, has))
 	}
+	if d := accountDifference(template.Annotations[v1alpha1.AnnotationServiceAccount], pod); d != "" {
+		out = append(out, d)
+	}
 	out = append(out, keysThatDiffer("label", template.Labels, pod.Labels, s.vmi.Labels, ignored)...)
 	return append(out, keysThatDiffer("annotation", template.Annotations, pod.Annotations, s.vmi.Annotations, ignored)...)
+}
+
+// accountDifference describes a pod with another service account than the one that the
+// webhook sets in the next pod. Without a name, the next pod has the service account that
+// KubeVirt gives to it.
+func accountDifference(wants string, pod *corev1.Pod) string {
+	has := cmp.Or(pod.Spec.ServiceAccountName, "default")
+	switch requested := pod.Annotations[v1alpha1.AnnotationServiceAccount]; {
+	case wants != "" && wants != has:
+		return fmt.Sprintf("mesh.identity.serviceAccountName is %s and the pod has %s", wants, has)
+	case wants == "" && requested != "" && requested == has:
+		return fmt.Sprintf("mesh.identity is not set and the pod has service account %s", has)
+	default:
+		return ""
+	}
 }
 
 // startPolicies maps the values of the label of the start gate to spec.start.

@@ -43,7 +43,36 @@ func TestRestartRequired(t *testing.T) {
 			change: func(l, _ metadata) { l[v1alpha1.LabelVersion] = "v2" },
 			mod:    func(s *scope) { delete(s.pods[0].Labels, v1alpha1.LabelVersion) },
 		},
-		"KubeVirt's reason": {mod: vmCondition(kubevirtv1.VirtualMachineRestartRequired), want: "KubeVirt requires a restart of the guest"},
+		"service account": {change: func(_, a metadata) { a[v1alpha1.AnnotationServiceAccount] = "db" }, want: before + "mesh.identity.serviceAccountName is db and the pod has default; restart the guest"},
+		"another service account": {
+			change: func(_, a metadata) { a[v1alpha1.AnnotationServiceAccount] = "db" },
+			mod: func(s *scope) {
+				s.pods[0].Annotations[v1alpha1.AnnotationServiceAccount], s.pods[0].Spec.ServiceAccountName = "web", "web"
+			},
+			want: before + "mesh.identity.serviceAccountName is db and the pod has web; restart the guest",
+		},
+		"removed service account": {
+			mod: func(s *scope) {
+				s.pods[0].Annotations[v1alpha1.AnnotationServiceAccount], s.pods[0].Spec.ServiceAccountName = "web", "web"
+			},
+			want: before + "mesh.identity is not set and the pod has service account web; restart the guest",
+		},
+		"the same service account": {
+			change: func(_, a metadata) { a[v1alpha1.AnnotationServiceAccount] = "db" },
+			mod: func(s *scope) {
+				s.pods[0].Annotations[v1alpha1.AnnotationServiceAccount], s.pods[0].Spec.ServiceAccountName = "db", "db"
+			},
+		},
+		"a service account that the webhook did not set": {
+			mod: func(s *scope) {
+				for _, a := range []metadata{s.vm.Spec.Template.ObjectMeta.Annotations, s.vmi.Annotations, s.pods[0].Annotations} {
+					a[v1alpha1.AnnotationServiceAccount] = "db"
+				}
+			},
+			want: before + "mesh.identity.serviceAccountName is db and the pod has default; restart the guest",
+		},
+		"a service account of KubeVirt": {mod: func(s *scope) { s.pods[0].Spec.ServiceAccountName = "volume" }},
+		"KubeVirt's reason":             {mod: vmCondition(kubevirtv1.VirtualMachineRestartRequired), want: "KubeVirt requires a restart of the guest"},
 		"two reasons": {
 			change: func(l, _ metadata) { l["team"] = "a" }, mod: vmCondition(kubevirtv1.VirtualMachineRestartRequired),
 			want: "label team; restart the guest; KubeVirt requires a restart of the guest",

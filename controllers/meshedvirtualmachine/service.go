@@ -49,7 +49,7 @@ func (r *Reconciler) gatherService(ctx context.Context, s *scope) error {
 			return fmt.Errorf("read MeshedVirtualMachine %s, which shares Service %s: %w", other.mvm.Name, name, err)
 		}
 		m := other.member()
-		_, m.Rejected = validate.FirstInvalid(validate.SpecIn(r.Cluster(ctx), other.mvm))
+		_, m.Rejected = validate.FirstInvalid(validate.SpecIn(r.cluster(ctx), other.mvm))
 		m.Owner = owners[mvm.UID]
 		members = append(members, m)
 	}

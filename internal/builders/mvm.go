@@ -206,6 +206,12 @@ func (b *MVMBuilder) Egress(e v1alpha1.EgressSpec) *MVMBuilder {
 	return b
 }
 
+// Identity sets the service account of the guest.
+func (b *MVMBuilder) Identity(account string) *MVMBuilder {
+	b.mvm.Spec.Mesh.Identity.ServiceAccountName = account
+	return b
+}
+
 // Telemetry configures the access log, the traces and the metrics.
 func (b *MVMBuilder) Telemetry(t v1alpha1.TelemetrySpec) *MVMBuilder {
 	b.mvm.Spec.Mesh.Telemetry = t

@@ -137,6 +137,8 @@ func TestDesiredGolden(t *testing.T) {
 		"egress": input(registryOnly(), nil),
 		// Each kind of an external service, and services of other namespaces.
 		"egress with hosts": input(externalServices(), nil),
+		// A service account, which the webhook sets.
+		"identity": input(b.MVM("web").Identity("db").TemplateAnnotation("example.com/note", "kept"), nil),
 		// Each list of Istio's Telemetry.
 		"telemetry": input(observed(b.MVM("web").Ports(b.HTTP("http", 80, 8080), b.TCP("db", 5432))), nil),
 		// Ambient mode, enrolled, with DNS through ztunnel.

@@ -33,6 +33,7 @@ func Released(mvm *v1alpha1.MeshedVirtualMachine, vm *unstructured.Unstructured)
 		// The path consists of objects because it was found.
 		_ = unstructured.SetNestedStringMap(out.Object, withoutOurs(labels), path...)
 	}
+	unstructured.RemoveNestedField(out.Object, "spec", "template", "metadata", "annotations", v1alpha1.AnnotationServiceAccount)
 	start := []string{"spec", "template", "spec", "startStrategy"}
 	template := mvm.Spec.VirtualMachine.Template
 	if value, _, _ := unstructured.NestedString(out.Object, start...); value == string(kubevirtv1.StartStrategyPaused) && (template == nil || template.Spec.StartStrategy == nil) {

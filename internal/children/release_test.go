@@ -22,13 +22,16 @@ func TestReleased(t *testing.T) {
 	type labels = map[string]any
 	paused := string(kubevirtv1.StartStrategyPaused)
 	vm := func(metadata, template labels, start string) *unstructured.Unstructured {
-		spec := map[string]any{"domain": map[string]any{}}
+		spec, annotations := map[string]any{"domain": map[string]any{}}, map[string]any{"note": "kept"}
+		if template[v1alpha1.LabelStartGate] != nil {
+			annotations[v1alpha1.AnnotationServiceAccount] = "db"
+		}
 		if start != "" {
 			spec["startStrategy"] = start
 		}
 		u := &unstructured.Unstructured{Object: map[string]any{
 			"metadata": map[string]any{"name": "web", "labels": metadata, "annotations": map[string]any{"note": "kept"}},
-			"spec":     map[string]any{"template": map[string]any{"metadata": map[string]any{"labels": template}, "spec": spec}},
+			"spec":     map[string]any{"template": map[string]any{"metadata": map[string]any{"labels": template, "annotations": annotations}, "spec": spec}},
 		}}
 		u.SetGroupVersionKind(children.VirtualMachineKind)
 		return u

@@ -63,6 +63,9 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 		return nil, err
 	}
 	applyStartGate(in, template)
+	if account := mvm.Spec.Mesh.Identity.ServiceAccountName; account != "" {
+		template.ObjectMeta.Annotations[v1alpha1.AnnotationServiceAccount] = account
+	}
 	return vm, nil
 }
 

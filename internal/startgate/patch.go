@@ -33,9 +33,9 @@ const gateUser = 65532
 const startupLimit = 24 * 60 * 60
 
 // Patch returns the JSON patch (RFC 6902) that adds the gate to a pod that
-// requests it. It returns nil for a pod that is not a virt-launcher pod, that
-// already has the gate, or that KubeVirt created only to bind a volume. The
-// patch only adds values, so fields that this program does not know are
+// requests it, and sets the service account that it requests. It returns nil for a pod that is not a virt-launcher pod, that
+// already has the gate, or that KubeVirt created only to bind a volume. Apart from
+// the service account, the patch only adds values, so fields that this program does not know are
 // preserved.
 func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
 	if !Asks(pod) {
@@ -56,9 +56,10 @@ func Patch(pod *corev1.Pod, o Options) []jsonpatch.Operation {
 	// The gate is the last init container, so the other init containers run while
 	// the rules are being written. Init containers that other webhooks append
 	// later also wait.
-	return append(ops, appendTo("/spec/volumes", pod.Spec.Volumes, corev1.Volume{
+	ops = append(ops, appendTo("/spec/volumes", pod.Spec.Volumes, corev1.Volume{
 		Name: noToken, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
 	}))
+	return append(ops, Account(pod)...)
 }
 
 // Asks reports whether the pod is a virt-launcher pod that runs a guest, asks for a

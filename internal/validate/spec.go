@@ -34,6 +34,11 @@ type Cluster struct {
 	Gateways configv1alpha1.Gateways
 	// IsService reports whether a Service exists. It is nil for an unknown cluster.
 	IsService func(namespace, name string) bool
+	// WithoutWebhook is set if the operator's webhook does not change pods.
+	WithoutWebhook bool
+	// HasServiceAccount reports whether a service account exists. It is nil for an
+	// unknown cluster.
+	HasServiceAccount func(namespace, name string) bool
 }
 
 // isRoot reports whether the namespace is Istio's root namespace, where selectors apply to
@@ -66,6 +71,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.ports(mvm.Spec.Ports, spec.Child("ports"))
 	e.service(mvm, spec)
 	e.dataPlane(mvm, spec.Child("mesh"))
+	e.identity(cluster, mvm, spec.Child("mesh", "identity"))
 	e.exportTo(mvm, spec.Child("mesh", "exportTo"))
 	e.rootNamespace(cluster, mvm, spec.Child("mesh"))
 	e.allow(mvm, spec.Child("mesh", "allow"))

@@ -70,6 +70,9 @@ func (e *Errors) templateLabels(mvm *v1alpha1.MeshedVirtualMachine, template *ku
 	if _, ok := meta.Labels[v1alpha1.LabelStartGate]; ok {
 		e.Reject(v1alpha1.ReasonInvalidSpec, labels.Key(v1alpha1.LabelStartGate), "only the operator sets this label: remove it, and set spec.start")
 	}
+	if _, ok := meta.Annotations[v1alpha1.AnnotationServiceAccount]; ok {
+		e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("annotations").Key(v1alpha1.AnnotationServiceAccount), "only the operator sets this annotation: remove it, and set spec.mesh.identity.serviceAccountName")
+	}
 }
 
 // forwardedPorts rejects reserved ports in the port lists of the interface.

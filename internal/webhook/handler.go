@@ -64,7 +64,7 @@ func (h handler) Handle(ctx context.Context, req admission.Request) admission.Re
 	case ownerOfOther:
 		return admission.Patched("the MeshedVirtualMachine does not control the guest", startgate.Release(&pod)...)
 	case ownerMissing:
-		return admission.Allowed("the MeshedVirtualMachine does not exist")
+		return admission.Patched("the MeshedVirtualMachine does not exist", startgate.Account(&pod)...)
 	case ownerReleases:
 		return admission.Patched("the MeshedVirtualMachine is being deleted and keeps the guest", startgate.Release(&pod)...)
 	case ownerPresent:
@@ -83,7 +83,8 @@ const (
 	ownerOfOther
 	// ownerMissing is the state after a deletion without the guest, or before a restore.
 	// The pod keeps its labels, because a MeshedVirtualMachine that is created later
-	// adopts the guest and finds the pod by them.
+	// adopts the guest and finds the pod by them. It gets its service account, so that it
+	// never runs with another identity.
 	ownerMissing
 	// ownerReleases is the state of an object that is being deleted and keeps its guest.
 	// No rules are written for further pods, so the pod loses its labels: a Service that

@@ -45,24 +45,26 @@ func TestStrays(t *testing.T) {
 	for name, tc := range map[string]struct {
 		guest        string
 		cached, live client.Reader
-		gate, stray  bool
+		// account is set if the pod gets the service account that it requests.
+		gate, stray, account bool
 	}{
-		"the guest":                           {"web", with(owner), fails, true, false},
-		"an outdated cache":                   {"web", with(), with(owner), true, false},
-		"an API server that does not respond": {"web", with(), fails, true, false},
-		"no MeshedVirtualMachine":             {"web", with(), with(), false, false},
-		"deleted with its guest":              {"web", with(deleted), fails, true, false},
-		"deleted without its guest":           {"web", with(released), fails, false, true},
-		"a clone":                             {"web-clone", with(owner), fails, false, true},
-		"a clone and an outdated cache":       {"web-clone", with(), with(owner), false, true},
-		"a clone without the original":        {"web-clone", with(), with(), false, true},
+		"the guest":                           {"web", with(owner), fails, true, false, true},
+		"an outdated cache":                   {"web", with(), with(owner), true, false, true},
+		"an API server that does not respond": {"web", with(), fails, true, false, true},
+		"no MeshedVirtualMachine":             {"web", with(), with(), false, false, true},
+		"deleted with its guest":              {"web", with(deleted), fails, true, false, true},
+		"deleted without its guest":           {"web", with(released), fails, false, true, false},
+		"a clone":                             {"web-clone", with(owner), fails, false, true, false},
+		"a clone and an outdated cache":       {"web-clone", with(), with(owner), false, true, false},
+		"a clone without the original":        {"web-clone", with(), with(), false, true, false},
 		// It can be the guest of a MeshedVirtualMachine with another name.
-		"a pod of an unknown owner": {"web-clone", with(), fails, true, false},
+		"a pod of an unknown owner": {"web-clone", with(), fails, true, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			pod := builders.LauncherPod(builders.VMI(tc.guest).Obj(), "abcde").Obj()
 			pod.Labels[v1alpha1.LabelMeshedVirtualMachine] = "web"
 			pod.Labels[v1alpha1.LabelStartGate] = v1alpha1.StartGateContainer
+			pod.Annotations = map[string]string{v1alpha1.AnnotationServiceAccount: "db"}
 			raw, err := json.Marshal(pod)
 			if err != nil {
 				t.Fatal(err)
@@ -80,6 +82,9 @@ func TestStrays(t *testing.T) {
 			}
 			if got := strings.Contains(string(out), `"remove","path":"/metadata/labels/meshvm.io~1meshed-virtual-machine"`); got != tc.stray {
 				t.Errorf("the label is removed: %t, want %t: %s", got, tc.stray, out)
+			}
+			if got := strings.Contains(string(out), `"path":"/spec/serviceAccountName","value":"db"`); got != tc.account {
+				t.Errorf("the service account is set: %t, want %t: %s", got, tc.account, out)
 			}
 		})
 	}

@@ -65,6 +65,7 @@ var (
 			`{"services":[{"name":"pay","hosts":["api.example.com"],"ports":[{"number":443,"protocol":"TLS"}],"resolution":"DNS"}]}`,
 			`{"outbound":"RegistryOnly","services":[{"name":"a","hosts":["a.example.com"],"ports":[{"number":80,"protocol":"HTTP"}],"resolution":"DNS"},{"name":"b","hosts":["b.example.com"],"ports":[{"number":443,"protocol":"TLS"}],"resolution":"DNS"}]}`,
 		}},
+		{"mesh.identity", []string{`{"serviceAccountName":"db"}`, `{"serviceAccountName":"default"}`}},
 		{"mesh.telemetry", []string{
 			`{"accessLogging":[{"providers":[{"name":"envoy"}],"filter":{"expression":"response.code >= 400"}}]}`,
 			`{"accessLogging":[{"disabled":true}],"tracing":[{"randomSamplingPercentage":5,"customTags":{"team":{"literal":{"value":"a"}}}}]}`,

@@ -51,8 +51,11 @@ func TestSpecSequences(t *testing.T) {
 	total := specCounts{}
 	for w := range specWorkers {
 		changed, fresh := fmt.Sprintf("%s-a%d", s.namespace, w), fmt.Sprintf("%s-b%d", s.namespace, w)
-		s.makeNamespace(changed)
-		s.makeNamespace(fresh)
+		for _, namespace := range []string{changed, fresh} {
+			s.makeNamespace(namespace)
+			s.makeServiceAccount(namespace, "default")
+			s.makeServiceAccount(namespace, "db")
+		}
 		s.Cleanup(func() { // The operators of the next tests would reconcile the objects.
 			for _, namespace := range []string{changed, fresh} {
 				if err := s.DeleteAllOf(context.WithoutCancel(t.Context()), &v1alpha1.MeshedVirtualMachine{}, client.InNamespace(namespace)); err != nil {

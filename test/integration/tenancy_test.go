@@ -96,6 +96,19 @@ var attempts = []attempt{
 	{what: "waypoint of another namespace without its consent", spec: `mesh: {dataPlane: Ambient, waypoint: {name: w, namespace: VICTIM}}`, held: onlyOwnHosts},
 	{what: "waypoint by two names", spec: `mesh: {dataPlane: Ambient, waypoint: {name: VICTIM/w}}`, rejected: "spec.mesh.waypoint.name"},
 
+	// Service accounts.
+	{what: "service account of another namespace", spec: `mesh: {identity: {serviceAccountName: theirs}}`, refused: v1alpha1.ReasonServiceAccountNotFound},
+	{what: "service account by its namespace", spec: `mesh: {identity: {serviceAccountName: VICTIM/theirs}}`, rejected: "spec.mesh.identity.serviceAccountName"},
+	{what: "service account by its user name", spec: `mesh: {identity: {serviceAccountName: "system:serviceaccount:VICTIM:theirs"}}`, rejected: "spec.mesh.identity.serviceAccountName"},
+	{what: "service account by its identity", spec: `mesh: {identity: {serviceAccountName: "spiffe://cluster.local/ns/VICTIM/sa/theirs"}}`, rejected: "spec.mesh.identity.serviceAccountName"},
+	{what: "namespace of a service account", spec: `mesh: {identity: {serviceAccountName: theirs, namespace: VICTIM}}`, rejected: `unknown field "spec.mesh.identity.namespace"`},
+	{what: "service account in the annotation", spec: `virtualMachine: {template: {metadata: {annotations: {meshvm.io/service-account: default}}}}`, refused: v1alpha1.ReasonInvalidSpec},
+	{what: "another service account than KubeVirt's", spec: `{mesh: {identity: {serviceAccountName: default}}, virtualMachine: {template: {spec: {serviceAccountName: theirs}}}}`, refused: v1alpha1.ReasonInvalidSpec},
+
+	// Telemetry.
+	{what: "telemetry with a selector", spec: `mesh: {telemetry: {accessLogging: [{disabled: true}], selector: {matchLabels: {app: web}}}}`, rejected: `unknown field "spec.mesh.telemetry.selector"`},
+	{what: "telemetry with a target", spec: `mesh: {telemetry: {accessLogging: [{disabled: true}], targetRefs: [{kind: Service, name: web}]}}`, rejected: `unknown field "spec.mesh.telemetry.targetRefs"`},
+
 	// Labels and annotations.
 	{what: "label of another machine", spec: `virtualMachine: {template: {metadata: {labels: {meshvm.io/meshed-virtual-machine: other}}}}`, refused: v1alpha1.ReasonInvalidSpec},
 	{what: "label of another Service", spec: `virtualMachine: {template: {metadata: {labels: {meshvm.io/service: other}}}}`, refused: v1alpha1.ReasonInvalidSpec},
@@ -120,6 +133,7 @@ func TestTenancy(t *testing.T) {
 	s := start(t)
 	s.makeVictims()
 	s.makeNamespace("istio-system")
+	s.makeServiceAccount(victim, "theirs")
 	names, errs := make([]string, len(attempts)), make([]error, len(attempts))
 	for i, a := range attempts {
 		names[i], errs[i] = s.attempt(a, i)

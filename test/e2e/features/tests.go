@@ -28,6 +28,7 @@ var Tests = []suite.Test{
 	{Name: "Routes", Run: routes, OwnGuest: true},
 	{Name: "Token", Run: token, OwnGuest: true},
 	{Name: "Egress", Run: egress, OwnGuest: true},
+	{Name: "Identity", Run: identity, OwnGuest: true, AccessLog: true},
 	{Name: "Telemetry", Run: telemetry, OwnGuest: true, AccessLog: true},
 	{Name: "Privileges", Run: privileges, Local: "the node's /proc"},
 	{Name: "Packets", Run: packets},
