@@ -57,6 +57,9 @@ type Options struct {
 	MeshRootNamespace string
 	// Gateways specifies the Gateways that MeshedVirtualMachines may name.
 	Gateways configv1alpha1.Gateways
+	// Patches specifies whether MeshedVirtualMachines may contain patches. They may not by
+	// default.
+	Patches configv1alpha1.Mode
 	// Unpauser unpauses guests that were started paused. Defaults to KubeVirt's API.
 	Unpauser meshedvirtualmachine.Unpauser
 	// Now returns the current time.

@@ -30,8 +30,8 @@ const (
 	// Possible reasons when True: Accepted.
 	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort,
 	// InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec, HostNotAllowed,
-	// GatewayNotAllowed, WaypointRequired, ServiceAccountNotFound, ServiceConflict,
-	// NotALauncherPod.
+	// GatewayNotAllowed, WaypointRequired, ServiceAccountNotFound,
+	// PatchesDisabled, ServiceConflict, NotALauncherPod.
 	// When Unknown: Pending.
 	ConditionAccepted ConditionType = "Accepted"
 
@@ -62,8 +62,8 @@ const (
 	// ConditionServiceReady reports whether the Service is applied.
 	//
 	// Possible reasons when True: Applied.
-	// When False: Conflict, InvalidSpec, QuotaExceeded, Forbidden, ApplyFailed,
-	// OutOfDate.
+	// When False: Conflict, InvalidSpec, QuotaExceeded, Forbidden, PatchRefused,
+	// ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionServiceReady ConditionType = "ServiceReady"
 
@@ -71,7 +71,7 @@ const (
 	//
 	// Possible reasons when True: Applied.
 	// When False: Conflict, InvalidSpec, FieldUnsupported, QuotaExceeded,
-	// Forbidden, IstioMissing, ApplyFailed, OutOfDate.
+	// Forbidden, IstioMissing, PatchRefused, ApplyFailed, OutOfDate.
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
@@ -146,6 +146,12 @@ const (
 	//
 	// Possible reasons when True: ForeignEntries.
 	ConditionVirtualMachineAdjusted ConditionType = "VirtualMachineAdjusted"
+
+	// ConditionPatched is present only while the spec contains patches. While a patch is
+	// refused, it is False, the object remains as it was applied last, and Ready is False.
+	//
+	// Possible reasons when True: Applied. When False: PatchRefused.
+	ConditionPatched ConditionType = "Patched"
 
 	// ConditionStrayGuests is present and True only while VirtualMachineInstances
 	// exist that have the label of this MeshedVirtualMachine but are not
@@ -231,6 +237,12 @@ const (
 	// ReasonWaypointRequired: the spec uses attributes of HTTP requests in ambient
 	// mode without mesh.waypoint.
 	ReasonWaypointRequired ConditionReason = "WaypointRequired"
+	// ReasonPatchesDisabled: the administrator does not permit patches
+	// (tenancy.patches of the OperatorConfiguration).
+	ReasonPatchesDisabled ConditionReason = "PatchesDisabled"
+	// ReasonPatchRefused: a patch of the spec violates a limit of patches or cannot be
+	// applied. The message contains the index of the patch and the field.
+	ReasonPatchRefused ConditionReason = "PatchRefused"
 	// ReasonInvalidPort: a list of ports contains an unknown or duplicate port,
 	// or does not contain a port that the kubelet probes in the running guest.
 	ReasonInvalidPort ConditionReason = "InvalidPort"

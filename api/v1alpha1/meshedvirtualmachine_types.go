@@ -107,6 +107,18 @@ type MeshedVirtualMachineSpec struct {
 	// +optional
 	Capture CaptureSpec `json:"capture,omitzero"` //nolint:kubeapilinter // An empty object means the same as none.
 
+	// patches change objects that the operator creates, for settings that have no field.
+	// They apply in order, before the objects are compared and applied. They are rejected
+	// unless tenancy.patches of the OperatorConfiguration is Enabled. If a patch would
+	// violate the limits of the operator, the object stays as it was applied last, and
+	// Patched is False.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	Patches []Patch `json:"patches,omitempty"`
+
 	// start specifies when the guest may start. AfterProgrammed delays the
 	// guest, at every start and on the target of a live migration, until the
 	// rules of its pod have been verified by reading them back from the kernel.

@@ -17,7 +17,10 @@ import (
 
 // failureReason returns the reason for an object that could not be applied.
 func failureReason(err error) v1alpha1.ConditionReason {
+	_, refused := patchRefused(err)
 	switch u := (*unavailable)(nil); {
+	case refused:
+		return v1alpha1.ReasonPatchRefused
 	case errors.As(err, &u):
 		return u.reason()
 	case errors.Is(err, apply.ErrConflict):
@@ -41,6 +44,9 @@ func failureReason(err error) v1alpha1.ConditionReason {
 // user.
 func (s *scope) failuresStall() bool {
 	for _, err := range s.failures {
+		if _, refused := patchRefused(err); refused {
+			return true
+		}
 		if u := (*unavailable)(nil); errors.As(err, &u) || errors.Is(err, apply.ErrConflict) || rejected(err) || apply.UnknownField(err) != "" {
 			return true
 		}

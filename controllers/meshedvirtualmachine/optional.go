@@ -26,6 +26,7 @@ type optionalCondition struct {
 
 var optionalConditions = []optionalCondition{
 	{v1alpha1.ConditionConflicted, (*scope).conflictsKnown, false, (*scope).conflicted},
+	{v1alpha1.ConditionPatched, (*scope).conflictsKnown, false, (*scope).patched},
 	{v1alpha1.ConditionRestartRequired, (*scope).guestKnown, true, (*scope).restart},
 	{v1alpha1.ConditionVirtualMachineAdjusted, (*scope).childrenKnown, true, (*scope).adjusted},
 	{v1alpha1.ConditionStrayGuests, (*scope).straysKnown, true, (*scope).strayGuests},

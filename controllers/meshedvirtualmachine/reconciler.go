@@ -111,7 +111,7 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) error {
 			s.failures[key] = u
 			continue
 		}
-		live, err := r.applierFor(s, key)(ctx, o, s.mvm)
+		live, err := r.applyPatched(ctx, s, key, o)
 		if live != nil && !errors.Is(err, apply.ErrConflict) {
 			s.children[key] = live
 		}
@@ -318,7 +318,9 @@ func resultFor(s *scope, err error) (ctrl.Result, error) {
 	}
 	errs := []error{err}
 	for _, failure := range s.failures {
+		_, refused := patchRefused(failure)
 		switch unserved := (*unavailable)(nil); {
+		case refused: // A change of the spec triggers a reconcile.
 		case errors.As(failure, &unserved): // A watch triggers a reconcile when the kind can be read.
 		case errors.Is(failure, apply.ErrConflict), errors.Is(failure, apply.ErrTerminating), errors.Is(failure, apply.ErrDiffers),
 			errors.Is(failure, apply.ErrOwnerDeleted):

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -196,6 +197,7 @@ func WithoutEffect(lead, mvm *v1alpha1.MeshedVirtualMachine) []string {
 	add("mesh.exportTo", len(b.Mesh.ExportTo) > 0 && !slices.Equal(a.Mesh.ExportTo, b.Mesh.ExportTo))
 	add("mesh.trafficPolicy", b.Mesh.TrafficPolicy != nil && !proto.Equal(a.Mesh.TrafficPolicy, b.Mesh.TrafficPolicy))
 	add("mesh.routes", !sameRoutes(b.Mesh.Routes, v1alpha1.RoutesSpec{}) && !sameRoutes(b.Mesh.Routes, a.Mesh.Routes))
+	add("patches", servicePatches(b.Patches) && !reflect.DeepEqual(a.Patches, b.Patches))
 	for _, p := range b.Ports {
 		i := slices.IndexFunc(a.Ports, func(q v1alpha1.Port) bool { return q.Name == p.Name })
 		if i < 0 {
@@ -207,6 +209,11 @@ func WithoutEffect(lead, mvm *v1alpha1.MeshedVirtualMachine) []string {
 		add("nodePort of port "+p.Name, p.NodePort != 0 && p.NodePort != q.NodePort)
 	}
 	return out
+}
+
+// servicePatches reports whether one of the patches changes an object of the Service.
+func servicePatches(list []v1alpha1.Patch) bool {
+	return slices.ContainsFunc(list, func(p v1alpha1.Patch) bool { return p.Target != "PeerAuthentication" })
 }
 
 // sameRoutes compares routes as JSON, because Istio's types contain internal fields.

@@ -40,6 +40,7 @@ func TestDefaults(t *testing.T) {
 		"leaderElection.leaseDurationSeconds": int64(137), "leaderElection.renewDeadlineSeconds": int64(107), "leaderElection.retryPeriodSeconds": int64(26),
 		"metrics.bindAddress": ":8443", "webhook.bindAddress": ":9443", "tls.profile": "Cluster", "mesh.rootNamespace": "istio-system",
 		"tenancy.gateways.mode":         "SameNamespace",
+		"tenancy.patches":               "Disabled",
 		"guests.startGateResources.cpu": "10m", "guests.startGateResources.memory": "32Mi",
 	} {
 		if got := flatten(none)[path]; got != value {
@@ -105,6 +106,7 @@ func TestRejected(t *testing.T) {
 		"invalid domain":                              {header + "cluster: {domain: corp_example}", []string{"cluster.domain"}},
 		"invalid root namespace":                      {header + "mesh: {rootNamespace: mesh.root}", []string{"mesh.rootNamespace"}},
 		"unknown mode of gateways":                    {header + "tenancy: {gateways: {mode: All}}", []string{"tenancy.gateways.mode", `"SameNamespace", "Listed", "Any"`}},
+		"unknown mode of patches":                     {header + "tenancy: {patches: Some}", []string{"tenancy.patches", `"Disabled", "Enabled"`}},
 		"listed gateways without a list":              {header + "tenancy: {gateways: {mode: Listed}}", []string{"tenancy.gateways.allowed", "NAMESPACE/NAME"}},
 		"list of gateways without its mode":           {header + "tenancy: {gateways: {allowed: [ingress/public]}}", []string{"tenancy.gateways.allowed", "set mode to Listed"}},
 		"gateway without a namespace":                 {header + "tenancy: {gateways: {mode: Listed, allowed: [public]}}", []string{"tenancy.gateways.allowed[0]", "NAMESPACE/NAME"}},

@@ -39,7 +39,7 @@ func (c routeChecker) istio(problems int, path *field.Path, build func(meshroute
 		}
 		used = true
 		if _, err := validation.ValidateVirtualService(config.Config{Meta: config.Meta{Namespace: c.mvm.Namespace}, Spec: variant.services}); err != nil {
-			c.Reject(v1alpha1.ReasonInvalidSpec, path, "Istio rejects the route: %s: correct it", flattened(err))
+			c.Reject(v1alpha1.ReasonInvalidSpec, path, "Istio rejects the route: %s: correct it", Flattened(err))
 			return
 		}
 	}
@@ -48,8 +48,8 @@ func (c routeChecker) istio(problems int, path *field.Path, build func(meshroute
 	}
 }
 
-// flattened writes an error of Istio, which can be a list of several lines, in one line.
-func flattened(err error) string {
+// Flattened writes an error of Istio, which can be a list of several lines, in one line.
+func Flattened(err error) string {
 	var parts []string
 	for line := range strings.Lines(err.Error()) {
 		line = strings.TrimSpace(line)

@@ -32,6 +32,8 @@ type Cluster struct {
 	// Gateways specifies the permitted Gateways. The zero value permits only those of
 	// the namespace.
 	Gateways configv1alpha1.Gateways
+	// Patches specifies whether patches are permitted. They are not by default.
+	Patches configv1alpha1.Mode
 	// IsService reports whether a Service exists. It is nil for an unknown cluster.
 	IsService func(namespace, name string) bool
 	// WithoutWebhook is set if the operator's webhook does not change pods.
@@ -84,6 +86,7 @@ func SpecIn(cluster Cluster, mvm *v1alpha1.MeshedVirtualMachine) error {
 	e.sharedModes(mvm, spec.Child("ports"))
 	e.limits(cluster, mvm, spec.Child("ports"))
 	e.capture(mvm, spec.Child("capture"))
+	e.patches(cluster, mvm, spec.Child("patches"))
 	return e.Join()
 }
 

@@ -54,7 +54,7 @@ func checkEntries[T any](e *Errors, entries []*T, limit int, path *field.Path, w
 		}
 		warning, err := validation.ValidateTelemetry(config.Config{Spec: wrap(x)})
 		if err := cmp.Or(err, error(warning)); err != nil {
-			e.Reject(v1alpha1.ReasonInvalidSpec, path.Index(i), "Istio rejects the entry: %s: correct it", flattened(err))
+			e.Reject(v1alpha1.ReasonInvalidSpec, path.Index(i), "Istio rejects the entry: %s: correct it", Flattened(err))
 		}
 	}
 }

@@ -50,6 +50,10 @@ var (
 		{"mesh.allow", []string{`[{"namespace":"front"}]`, `[{"serviceAccount":"front/web","ports":["http"]}]`, `[{"serviceAccount":"a"},{"namespace":"b"}]`}},
 		{"capture.outbound.excludeCIDRs", []string{`["192.0.2.0/24"]`, `["192.0.2.0/24","198.51.100.0/24"]`}},
 		{"capture.onChange", []string{`"Keep"`, `"Reset"`}},
+		{"patches", []string{
+			`[{"target":"Service","merge":{"metadata":{"annotations":{"example.com/patched":"1"}}}}]`,
+			`[{"target":"PeerAuthentication","merge":{"metadata":{"labels":{"patched":"yes"}}}},{"target":"Service","json":[{"op":"add","path":"/spec/loadBalancerIP","value":"192.0.2.1"},{"op":"copy","from":"/spec/loadBalancerIP","path":"/metadata/labels/copied"}]}]`,
+		}},
 	}
 	sidecarFields = []field{
 		{"mesh.dataPlane", []string{`"Sidecar"`}},

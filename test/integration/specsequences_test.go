@@ -21,6 +21,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/controllers"
 	"meshvm.io/meshvm/internal/apply"
@@ -43,7 +44,7 @@ const (
 // that is not accepted must not change a child. MESHVM_SEED=N selects other sequences.
 func TestSpecSequences(t *testing.T) {
 	seed, count := fromEnvironment(t, "MESHVM_SEED", 1), fromEnvironment(t, "MESHVM_SPEC_SEQUENCES", specSequences)
-	s := start(t, func(o *controllers.Options) { o.Workers = 8 })
+	s := start(t, func(o *controllers.Options) { o.Workers, o.Patches = 8, configv1alpha1.Enabled })
 	began := time.Now()
 	next := make(chan int)
 	var workers sync.WaitGroup

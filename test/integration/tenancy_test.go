@@ -16,7 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
 	"meshvm.io/meshvm/internal/children"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
@@ -119,6 +121,18 @@ var attempts = []attempt{
 	{what: "another control plane", spec: `virtualMachine: {template: {metadata: {annotations: {sidecar.istio.io/discoveryAddress: "istiod.VICTIM:15012"}}}}`, refused: v1alpha1.ReasonInvalidSpec},
 	{what: "no sidecar", spec: `virtualMachine: {template: {metadata: {labels: {sidecar.istio.io/inject: "false"}}}}`, refused: v1alpha1.ReasonInvalidSpec},
 
+	// Patches.
+	{what: "patch of the selector", spec: `patches: [{target: Service, merge: {spec: {selector: {app: web}}}}]`, held: refusedPatch("/spec/selector")},
+	{what: "patch of the addresses", spec: `patches: [{target: Service, merge: {spec: {externalIPs: [192.0.2.1]}}}]`, held: refusedPatch("/spec/externalIPs")},
+	{what: "patch of the hosts", spec: `patches: [{target: VirtualService, merge: {spec: {hosts: [web.VICTIM.svc.cluster.local]}}}]`, held: refusedPatch("/spec/hosts")},
+	{what: "patch of a destination", spec: `patches: [{target: VirtualService, json: [{op: replace, path: /spec/http/0/route/0/destination/host, value: web.VICTIM.svc.cluster.local}]}]`, held: refusedPatch("/spec/http/0/route/0/destination/host")},
+	{what: "patch with a delegate", spec: `patches: [{target: VirtualService, json: [{op: add, path: /spec/http/0/delegate, value: {name: web, namespace: VICTIM}}]}]`, held: refusedPatch("/spec/http/0/delegate")},
+	{what: "patch of the host of a traffic policy", spec: `patches: [{target: DestinationRule, merge: {spec: {host: web.VICTIM.svc.cluster.local}}}]`, held: refusedPatch("/spec/host")},
+	{what: "patch of the namespace", spec: `patches: [{target: Service, merge: {metadata: {namespace: VICTIM}}}]`, held: refusedPatch("/metadata/namespace")},
+	{what: "patch of the selector of a policy", spec: `patches: [{target: PeerAuthentication, merge: {spec: {selector: null}}}]`, held: refusedPatch("/spec/selector")},
+	{what: "patch of an EnvoyFilter", spec: `patches: [{target: EnvoyFilter, merge: {spec: {priority: 1}}}]`, rejected: "Unsupported value"},
+	{what: "patch of the virtual machine", spec: `patches: [{target: VirtualMachine, merge: {spec: {running: true}}}]`, rejected: "Unsupported value"},
+
 	// The Service and names.
 	{what: "addresses of others for the Service", spec: `service: {externalIPs: [192.0.2.1]}`, rejected: `unknown field "spec.service.externalIPs"`},
 	{what: "pods of others for the Service", spec: `service: {selector: {app: web}}`, rejected: `unknown field "spec.service.selector"`},
@@ -130,7 +144,7 @@ var attempts = []attempt{
 
 // TestTenancy makes every attempt with one operator, and prints the outcome of each.
 func TestTenancy(t *testing.T) {
-	s := start(t)
+	s := start(t, func(o *controllers.Options) { o.Patches = configv1alpha1.Enabled })
 	s.makeVictims()
 	s.makeNamespace("istio-system")
 	s.makeServiceAccount(victim, "theirs")
@@ -248,6 +262,18 @@ func onlyOwnHosts(s *suite, name string) error {
 		return fmt.Errorf("hosts %v, gateways %v, host %s", hosts, gateways, host)
 	}
 	return nil
+}
+
+// refusedPatch returns a check that a patch is refused because of a field.
+func refusedPatch(field string) func(*suite, string) error {
+	return func(s *suite, name string) error {
+		o := s.mvm(name)
+		c := meta.FindStatusCondition(o.Status.Conditions, string(v1alpha1.ConditionPatched))
+		if c == nil || !strings.HasPrefix(c.Message, "spec.patches[0]: "+field+": ") {
+			return fmt.Errorf("condition Patched is %+v", c)
+		}
+		return (want{v1alpha1.ConditionPatched, no, v1alpha1.ReasonPatchRefused}).check(o.Status.Conditions, o.Generation)
+	}
 }
 
 // unchangedService returns an error unless the Service that another user created remains.

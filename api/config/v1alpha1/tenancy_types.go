@@ -9,6 +9,13 @@ type Tenancy struct {
 	//
 	// +optional
 	Gateways Gateways `json:"gateways,omitzero"`
+
+	// patches specifies whether MeshedVirtualMachines may contain patches. Patches can set
+	// fields of Services and Istio objects that the operator does not know. Defaults to
+	// Disabled.
+	//
+	// +optional
+	Patches Mode `json:"patches,omitempty"`
 }
 
 // Gateways specifies permitted Gateways.
