@@ -5,6 +5,7 @@
 package features
 
 import (
+	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -68,7 +69,18 @@ func expanded(t *suite.T) {
 		}
 		return false
 	}
-	t.Await(ctx, "KubeVirt to expand the instancetype", func() bool { return expandedWith("") })
+	// KubeVirt reads its configuration with a watch, and handles the VirtualMachine only when
+	// it changes: an annotation repeats this if the VirtualMachine was created before.
+	attempt := 0
+	t.Await(ctx, "KubeVirt to expand the instancetype", func() bool {
+		if expandedWith("") {
+			return true
+		}
+		attempt++
+		patch := client.RawPatch(types.MergePatchType, []byte(fmt.Sprintf(`{"metadata":{"annotations":{"example.com/attempt":"%d"}}}`, attempt)))
+		t.NoError(client.IgnoreNotFound(s.Patch(ctx, suite.KubeVirtObject("VirtualMachine", key), patch)))
+		return false
+	})
 	t.Await(ctx, "the machine to be Ready", ready)
 	edit := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"virtualMachine":{"template":{"metadata":{"labels":{"example.com/edit":"1"}}}}}}`))
 	t.NoError(s.Patch(ctx, suite.Object("MeshedVirtualMachine", key), edit))
