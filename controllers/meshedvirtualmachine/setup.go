@@ -7,6 +7,7 @@ package meshedvirtualmachine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -78,6 +79,9 @@ type Reconciler struct {
 // KubeVirt and Istio are watched as soon as they are served: the operator
 // starts without them and reports the missing kinds.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
+	if r.Cluster == nil {
+		return errors.New("set up the MeshedVirtualMachine controller: Cluster is not set")
+	}
 	// Unstructured, as the Applier reads it: one informer serves both.
 	service := cacheindex.Object(children.ServiceKind)
 	crd := &metav1.PartialObjectMetadata{}

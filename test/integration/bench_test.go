@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/tools/events"
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
 	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
 	"meshvm.io/meshvm/controllers/podnatconfiguration"
 	"meshvm.io/meshvm/internal/apply"
@@ -117,6 +118,7 @@ func (c *crowd) startControllers(cfg *rest.Config) float64 {
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Recorder: recorder,
 		Applier:       apply.Applier{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
 		ClusterDomain: v1alpha1.DefaultClusterDomain, RootNamespace: meshpolicy.DefaultRootNamespace,
+		Cluster: controllers.Options{}.Cluster(mgr.GetClient()),
 	}
 	nat := &podnatconfiguration.Reconciler{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Recorder: recorder, Now: time.Now,

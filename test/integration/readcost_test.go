@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
 	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/cacheindex"
@@ -75,6 +76,7 @@ func TestCostOfOtherObjects(t *testing.T) {
 	r := &meshedvirtualmachine.Reconciler{
 		Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Applier: apply.Applier{Client: mgr.GetClient(), Reader: mgr.GetAPIReader()},
 		Recorder: mgr.GetEventRecorder("meshvm"), ClusterDomain: v1alpha1.DefaultClusterDomain, RootNamespace: "istio-system",
+		Cluster: controllers.Options{ClusterDomain: v1alpha1.DefaultClusterDomain, MeshRootNamespace: "istio-system"}.Cluster(mgr.GetClient()),
 	}
 	if err := errors.Join(cacheindex.Add(ctx, mgr.GetFieldIndexer()), r.SetupWithManager(mgr, 1)); err != nil {
 		t.Fatal(err)
