@@ -21,6 +21,7 @@ KUBECTL ?= kubectl
 REGISTRY ?=
 IMG ?= $(or $(REGISTRY),localhost/meshvm)/manager:$(VERSION)
 RULE_WRITER_IMG ?= $(or $(REGISTRY),localhost/meshvm)/rule-writer:$(VERSION)
+TRACER_IMG ?= $(or $(REGISTRY),localhost/meshvm)/tracer:$(VERSION)
 OVERLAY ?= default
 
 # Tools are Go programs in separate modules under hack/. The names of the files
@@ -78,7 +79,7 @@ demo-clean: demo-down ## Stop the cluster of "make demo" and delete its state, b
 
 ##@ Use a cluster of the current kubeconfig
 
-CLUSTER_SH = KUBECTL='$(KUBECTL)' KUSTOMIZE='$(KUSTOMIZE)' IMG='$(IMG)' RULE_WRITER_IMG='$(RULE_WRITER_IMG)' OVERLAY='$(OVERLAY)' hack/cluster.sh
+CLUSTER_SH = KUBECTL='$(KUBECTL)' KUSTOMIZE='$(KUSTOMIZE)' IMG='$(IMG)' RULE_WRITER_IMG='$(RULE_WRITER_IMG)' TRACER_IMG='$(TRACER_IMG)' OVERLAY='$(OVERLAY)' hack/cluster.sh
 
 .PHONY: install
 install: ## Install the CRDs.
@@ -89,11 +90,11 @@ uninstall: ## Delete the CRDs; fails while objects of them exist.
 	$(CLUSTER_SH) uninstall
 
 .PHONY: run
-run: install ## Run the manager on this machine; RULE_WRITER_IMG= names an image that the nodes can pull.
+run: install ## Run the manager on this machine; RULE_WRITER_IMG= and TRACER_IMG= name images that the nodes can pull.
 	$(CLUSTER_SH) run
 
 .PHONY: deploy
-deploy: $(KUSTOMIZE) ## Deploy the operator; REGISTRY= and VERSION=, or IMG= and RULE_WRITER_IMG=, name the images, OVERLAY= a directory of config/.
+deploy: $(KUSTOMIZE) ## Deploy the operator; REGISTRY= and VERSION=, or IMG=, RULE_WRITER_IMG= and TRACER_IMG=, name the images, OVERLAY= a directory of config/.
 	$(CLUSTER_SH) deploy
 
 .PHONY: undeploy

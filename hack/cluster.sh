@@ -4,7 +4,7 @@
 #
 #   hack/cluster.sh install|uninstall|run|deploy|undeploy
 #
-# Environment: KUBECTL, KUSTOMIZE (programs), IMG and RULE_WRITER_IMG (images),
+# Environment: KUBECTL, KUSTOMIZE (programs), IMG, RULE_WRITER_IMG and TRACER_IMG (images),
 # OVERLAY (a directory of config/ for deploy and undeploy).
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -42,7 +42,8 @@ resources: [../../config/$OVERLAY]
 configurations: [images.yaml]
 END
   (cd dist/deploy && "$KUSTOMIZE" edit set image \
-    "localhost/meshvm/manager=$IMG" "localhost/meshvm/rule-writer=$RULE_WRITER_IMG")
+    "localhost/meshvm/manager=$IMG" "localhost/meshvm/rule-writer=$RULE_WRITER_IMG" \
+    "localhost/meshvm/tracer=$TRACER_IMG")
   "$KUSTOMIZE" build dist/deploy
 }
 
@@ -58,7 +59,7 @@ case "${1:-}" in
     # The rule-writer's Jobs run in the cluster also when the manager does not.
     "$KUBECTL" apply -f config/default/namespace.yaml
     "$KUBECTL" apply -k config/rule-writer
-    export OPERATOR_NAMESPACE=meshvm-system RULE_WRITER_SERVICE_ACCOUNT=meshvm-rule-writer RULE_WRITER_IMAGE="$RULE_WRITER_IMG"
+    export OPERATOR_NAMESPACE=meshvm-system RULE_WRITER_SERVICE_ACCOUNT=meshvm-rule-writer RULE_WRITER_IMAGE="$RULE_WRITER_IMG" TRACER_IMAGE="$TRACER_IMG"
     exec go run ./cmd/manager --config hack/run.yaml
     ;;
   deploy)

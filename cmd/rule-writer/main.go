@@ -6,13 +6,11 @@
 // termination message and to standard output.
 //
 //	rule-writer [-request FILE] [-result FILE] [-proc DIR]
-//	rule-writer trace -pod-uid UID [...]
 //	rule-writer gate [-wait|-check]
 //
-// The second form traces a flow through the pod's rules (docs/trace.md). The
-// third form runs in the guest's pod without privileges and delays the guest
-// until the pod's rules are verified (docs/start-gate.md). The first two
-// require the host PID namespace and the capabilities NET_ADMIN (nf_tables),
+// The second form runs in the guest's pod without privileges and delays the
+// guest until the pod's rules are verified (docs/start-gate.md). The first form
+// requires the host PID namespace and the capabilities NET_ADMIN (nf_tables),
 // SYS_ADMIN (setns) and SYS_PTRACE (/proc/PID/ns of other users' processes).
 // The exit status is a ruleio.ExitCode.
 package main
@@ -36,8 +34,7 @@ import (
 // verbs are the forms of the program that its first argument selects. The file
 // <verb>.go contains the verb.
 var verbs = map[string]verb{
-	gateMode:  runGate,
-	traceMode: runTrace,
+	gateMode: runGate,
 }
 
 type verb func(ctx context.Context, args []string, stdout, stderr io.Writer) ruleio.ExitCode

@@ -40,8 +40,8 @@ func TestCheckFile(t *testing.T) {
 }
 
 func TestCheckLinked(t *testing.T) {
-	got := checkLinked([]string{"fmt", "k8s.io/api/core/v1", "github.com/google/nftables", "meshvm.io/meshvm/internal/ruleio", "meshvm.io/meshvm/api/v1alpha1"})
-	want := []string{"./cmd/rule-writer links k8s.io/api/core/v1", "./cmd/rule-writer links meshvm.io/meshvm/api/v1alpha1"}
+	got := checkLinked("./cmd/rule-writer", []string{"fmt", "k8s.io/api/core/v1", "github.com/google/nftables", "meshvm.io/meshvm/internal/ruleio", "meshvm.io/meshvm/api/v1alpha1", "meshvm.io/meshvm/internal/trace"})
+	want := []string{"./cmd/rule-writer links k8s.io/api/core/v1", "./cmd/rule-writer links meshvm.io/meshvm/api/v1alpha1", "./cmd/rule-writer links meshvm.io/meshvm/internal/trace"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

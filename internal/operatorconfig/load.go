@@ -24,6 +24,7 @@ import (
 const (
 	EnvRuleWriterImage          = "RULE_WRITER_IMAGE"
 	EnvRuleWriterServiceAccount = "RULE_WRITER_SERVICE_ACCOUNT"
+	EnvTracerImage              = "TRACER_IMAGE"
 )
 
 var codecs = newCodecs()
@@ -73,6 +74,7 @@ func Default(c *configv1alpha1.OperatorConfiguration, env func(string) string) {
 	set(&c.RuleWriter.ServiceAccount, env(EnvRuleWriterServiceAccount))
 	set(&c.RuleWriter.ImagePullPolicy, configv1alpha1.PullIfNotPresent)
 	set(&c.RuleWriter.PriorityClassName, "system-node-critical")
+	set(&c.Tracer.Image, env(EnvTracerImage))
 	set(&c.Audit.IntervalSeconds, ptr.To[int32](600))
 	set(&c.Controllers.Workers, 4)
 	set(&c.Client.RequestsPerSecond, ptr.To[int32](0))

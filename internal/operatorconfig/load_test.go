@@ -13,7 +13,7 @@ const header = "apiVersion: config.meshvm.io/v1alpha1\nkind: OperatorConfigurati
 
 // environment returns the environment variables that an installation sets.
 func environment(name string) string {
-	return map[string]string{EnvRuleWriterImage: "registry.example/rule-writer:1", EnvRuleWriterServiceAccount: "rule-writer"}[name]
+	return map[string]string{EnvRuleWriterImage: "registry.example/rule-writer:1", EnvRuleWriterServiceAccount: "rule-writer", EnvTracerImage: "registry.example/tracer:1"}[name]
 }
 
 func parse(t *testing.T, text string) *configv1alpha1.OperatorConfiguration {
@@ -35,7 +35,7 @@ func TestDefaults(t *testing.T) {
 	}
 	// Fields with a default are set.
 	for path, value := range map[string]any{
-		"ruleWriter.image": "registry.example/rule-writer:1", "ruleWriter.serviceAccount": "rule-writer",
+		"ruleWriter.image": "registry.example/rule-writer:1", "ruleWriter.serviceAccount": "rule-writer", "tracer.image": "registry.example/tracer:1",
 		"audit.intervalSeconds": int64(600), "client.requestsPerSecond": int64(0), "logging.level": "Info",
 		"leaderElection.leaseDurationSeconds": int64(137), "leaderElection.renewDeadlineSeconds": int64(107), "leaderElection.retryPeriodSeconds": int64(26),
 		"metrics.bindAddress": ":8443", "webhook.bindAddress": ":9443", "tls.profile": "Cluster", "mesh.rootNamespace": "istio-system",
@@ -129,7 +129,7 @@ func TestRejected(t *testing.T) {
 		}
 	}
 	_, err := Parse([]byte(header), func(string) string { return "" })
-	for _, want := range []string{"ruleWriter.image", EnvRuleWriterImage, "ruleWriter.serviceAccount", EnvRuleWriterServiceAccount} {
+	for _, want := range []string{"ruleWriter.image", EnvRuleWriterImage, "ruleWriter.serviceAccount", EnvRuleWriterServiceAccount, "tracer.image", EnvTracerImage} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("without environment variables: %v, want %q", err, want)
 		}

@@ -23,6 +23,9 @@ const maxPullSecrets = 16
 func Validate(c *configv1alpha1.OperatorConfiguration) field.ErrorList {
 	var v validator
 	v.ruleWriter(field.NewPath("ruleWriter"), &c.RuleWriter)
+	if c.Tracer.Image == "" {
+		v.errs = append(v.errs, field.Required(field.NewPath("tracer", "image"), "set the tracer's image here or in the environment variable "+EnvTracerImage))
+	}
 
 	interval := field.NewPath("audit", "intervalSeconds")
 	v.between(interval, *c.Audit.IntervalSeconds, 0, 86400)

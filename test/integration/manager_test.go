@@ -185,7 +185,7 @@ func newProcess(t *testing.T) *process {
 		"KUBECONFIG=" + file, "OPERATOR_NAMESPACE=" + operatorNamespace, "POD_NAME=manager-0",
 		"CONTAINER_MEMORY_LIMIT=536870912",
 		"GODEBUG=" + os.Getenv("MESHVM_MANAGER_GODEBUG"), // for example fips140=on
-		"RULE_WRITER_IMAGE=localhost/rule-writer:1", "RULE_WRITER_SERVICE_ACCOUNT=meshvm-rule-writer",
+		"RULE_WRITER_IMAGE=localhost/rule-writer:1", "TRACER_IMAGE=localhost/tracer:1", "RULE_WRITER_SERVICE_ACCOUNT=meshvm-rule-writer",
 	}
 	p.command.Stdout, p.command.Stderr = p.log, p.log
 	return p

@@ -200,10 +200,25 @@ func ruleWriterProgram(t testing.TB) string {
 	return program
 }
 
-var builtRuleWriter = sync.OnceValues(func() (string, error) {
+// tracerProgram builds the tracer as in its image, once.
+func tracerProgram(t testing.TB) string {
+	t.Helper()
+	program, err := builtTracer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+var (
+	builtRuleWriter = sync.OnceValues(func() (string, error) { return buildProgram("./cmd/rule-writer") })
+	builtTracer     = sync.OnceValues(func() (string, error) { return buildProgram("./cmd/tracer") })
+)
+
+func buildProgram(pkg string) (string, error) {
 	b, err := builder.New(io.Discard)
 	if err != nil {
 		return "", err
 	}
-	return b.Program(context.Background(), "./cmd/rule-writer")
-})
+	return b.Program(context.Background(), pkg)
+}

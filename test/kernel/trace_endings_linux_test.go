@@ -122,12 +122,12 @@ func TestTraceCanceled(t *testing.T) {
 // kernel removes the table.
 func TestTraceProgramSignals(t *testing.T) {
 	t.Parallel()
-	program := ruleWriterProgram(t)
+	program := tracerProgram(t)
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
 			l := newLab(t)
-			c := exec.Command(program, "trace", "-pod-uid", podUID, "-pod-ip", podIP, "-protocol", "tcp", "-dport", "8080", "-duration", "60s", "-proc", l.proc())
+			c := exec.Command(program, "-pod-uid", podUID, "-pod-ip", podIP, "-protocol", "tcp", "-dport", "8080", "-duration", "60s", "-proc", l.proc())
 			out, err := l.runTraceProgram(c, func() {
 				if err := c.Process.Signal(signal); err != nil {
 					t.Error(err)
@@ -165,7 +165,7 @@ func (l *lab) runTraceProgram(c *exec.Cmd, do func()) (string, error) {
 
 // TestTraceProgram runs the program with both output formats.
 func TestTraceProgram(t *testing.T) {
-	program := ruleWriterProgram(t)
+	program := tracerProgram(t)
 	sidecar, ambient := column{istioIptables, annotated, []family{ipv4}}, column{ambientNftables, annotated, []family{ipv6}}
 	for _, tc := range []struct {
 		column       column
@@ -181,7 +181,7 @@ func TestTraceProgram(t *testing.T) {
 			l := tc.column.newLab(t)
 			l.apply(tc.column.startPlan())
 			result := t.TempDir() + "/result"
-			c := exec.Command(program, "trace", "--pod-uid", podUID, "--protocol", "tcp", "--dport", "8080", "--duration", "20s",
+			c := exec.Command(program, "--pod-uid", podUID, "--protocol", "tcp", "--dport", "8080", "--duration", "20s",
 				"--output", tc.output, "--result", result, "--proc", l.proc())
 			f := tc.column.families[0]
 			out, err := l.runTraceProgram(c, func() {

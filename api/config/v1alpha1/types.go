@@ -21,6 +21,12 @@ type OperatorConfiguration struct {
 	// +optional
 	RuleWriter RuleWriter `json:"ruleWriter,omitzero"`
 
+	// tracer configures the Jobs that trace connections on the nodes. They have
+	// the other settings of ruleWriter.
+	//
+	// +optional
+	Tracer Tracer `json:"tracer,omitzero"`
+
 	// audit configures the periodic verification of rules.
 	//
 	// +optional
@@ -85,6 +91,18 @@ type OperatorConfiguration struct {
 	//
 	// +optional
 	TLS TLS `json:"tls,omitzero"`
+}
+
+// Tracer configures the tracer's Jobs.
+type Tracer struct {
+	// image is the image of the tracer. Defaults to the environment variable
+	// TRACER_IMAGE, which the installation manifests set. One of the two is
+	// required.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=1024
+	Image string `json:"image,omitempty"`
 }
 
 // RuleWriter configures the rule-writer's Jobs.

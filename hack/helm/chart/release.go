@@ -48,7 +48,7 @@ func (r release) write(dir string) error {
 // contain is an error.
 func (r release) setImages(values *yaml.RNode) error {
 	unused := maps.Clone(r.images)
-	for _, name := range []string{"manager", "ruleWriter"} {
+	for _, name := range []string{"manager", "ruleWriter", "tracer"} {
 		image, err := values.Pipe(yaml.Lookup("images", name))
 		if err != nil {
 			return err

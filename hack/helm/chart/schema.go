@@ -33,7 +33,7 @@ var typesOf = map[string][]string{
 // or its templates set.
 var fixed = []string{
 	"apiVersion", "kind",
-	"ruleWriter.image", "ruleWriter.serviceAccount", "ruleWriter.imagePullPolicy", "ruleWriter.imagePullSecrets",
+	"ruleWriter.image", "ruleWriter.serviceAccount", "ruleWriter.imagePullPolicy", "ruleWriter.imagePullSecrets", "tracer",
 	"health", "metrics", "webhook",
 }
 

@@ -37,6 +37,8 @@ var Programs = []Program{
 	// The rule-writer needs capabilities that only root has in a pod. The security
 	// context of the Job drops the other capabilities.
 	{"rule-writer", "./cmd/rule-writer", "0:0", "rule-writer", "Writes meshvm's nftables rules on a node"},
+	// The tracer needs the same capabilities.
+	{"tracer", "./cmd/tracer", "0:0", "tracer", "Traces a connection through the rules of a pod"},
 	{"must-gather", "./cmd/must-gather", "65532:65532", "usr/bin/gather", "Collects support data about meshvm"},
 }
 

@@ -4,6 +4,8 @@ package builder
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,6 +28,7 @@ const (
 const (
 	ManagerImage    = "localhost/meshvm/manager:dev"
 	RuleWriterImage = "localhost/meshvm/rule-writer:dev"
+	TracerImage     = "localhost/meshvm/tracer:dev"
 )
 
 // staticImage describes an image that holds one static program.
@@ -43,6 +46,7 @@ var clusterImages = []staticImage{
 var operatorImages = []staticImage{
 	{ManagerImage, "./cmd/manager", "65532:65532"},
 	{RuleWriterImage, "./cmd/rule-writer", "0:0"},
+	{TracerImage, "./cmd/tracer", "0:0"},
 }
 
 // devVersion is the version of programs that are not released.
@@ -54,16 +58,20 @@ func (b *Builder) ClusterImages(ctx context.Context) (string, error) {
 	return b.versionedImages(ctx, "cluster", devVersion, clusterImages)
 }
 
-// OperatorImages returns the path of an archive with the operator's two images,
+// OperatorImages returns the path of an archive with the operator's images,
 // built from the checkout.
 func (b *Builder) OperatorImages(ctx context.Context) (string, error) {
 	return b.versionedImages(ctx, "operator", devVersion, operatorImages)
 }
 
 // NamedOperatorImages is OperatorImages with a different version in the
-// programs. names maps the names of the images to other names.
+// programs. names maps the names of the images to other names. An earlier
+// checkout can lack a program, and its archive then lacks the image.
 func (b *Builder) NamedOperatorImages(ctx context.Context, version string, names map[string]string) (string, error) {
-	images := slices.Clone(operatorImages)
+	images := slices.DeleteFunc(slices.Clone(operatorImages), func(i staticImage) bool {
+		_, err := os.Stat(filepath.Join(b.Repo, i.pkg))
+		return errors.Is(err, fs.ErrNotExist)
+	})
 	for i := range images {
 		images[i].name = names[images[i].name]
 	}

@@ -86,6 +86,7 @@ func Start(ctx context.Context, b *builder.Builder) (c *ControlPlane, err error)
 const managerConfig = `apiVersion: config.meshvm.io/v1alpha1
 kind: OperatorConfiguration
 ruleWriter: {image: "` + builder.RuleWriterImage + `", serviceAccount: meshvm-rule-writer}
+tracer: {image: "` + builder.TracerImage + `"}
 leaderElection: {mode: Disabled}
 health: {bindAddress: "0"}
 metrics: {bindAddress: "0"}

@@ -34,7 +34,7 @@ type Release struct {
 // Release builds the images of a checkout and imports them on the nodes.
 func (s *Scenario) Release(ctx context.Context, repo, version string) (Release, error) {
 	r := Release{Repo: repo, Version: version, Images: map[string]string{}}
-	for _, name := range []string{builder.ManagerImage, builder.RuleWriterImage} {
+	for _, name := range []string{builder.ManagerImage, builder.RuleWriterImage, builder.TracerImage} {
 		r.Images[name] = name[:strings.LastIndex(name, ":")+1] + version
 	}
 	var err error

@@ -22,6 +22,7 @@ import (
 	"meshvm.io/meshvm/internal/startgate"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"meshvm.io/meshvm/test/cluster/builder"
 	"meshvm.io/meshvm/test/cluster/scenario"
 	"meshvm.io/meshvm/test/e2e/suite"
 )
@@ -109,8 +110,8 @@ func setPaused(ctx context.Context, t *suite.T, s *suite.Sample, paused bool) {
 // tracingPod is the name of the pod of tracingWriter.
 const tracingPod = "privileges"
 
-// tracingWriter creates a pod like that of a rule-writer Job, whose program traces
-// a connection for a minute. Writing rules takes only milliseconds, which is too
+// tracingWriter creates a pod like that of a rule-writer Job, with the tracer's
+// image, that traces a connection for a minute. Writing rules takes only milliseconds, which is too
 // short to read the privileges.
 func tracingWriter(ctx context.Context, t *suite.T, s *suite.Sample, target *corev1.Pod) *corev1.Pod {
 	t.Helper()
@@ -135,9 +136,10 @@ func tracingWriter(ctx context.Context, t *suite.T, s *suite.Sample, target *cor
 		Spec: written.Spec,
 	}
 	pod.Spec.NodeName = target.Spec.NodeName
-	pod.Spec.Containers[0].Args = []string{"trace", "-pod-uid", string(target.UID), "-pod-ip", target.Status.PodIP, "-dport", "1", "-duration", "1m"}
+	pod.Spec.Containers[0].Image = builder.TracerImage
+	pod.Spec.Containers[0].Args = []string{"-pod-uid", string(target.UID), "-pod-ip", target.Status.PodIP, "-dport", "1", "-duration", "1m"}
 	t.NoError(s.Create(ctx, pod))
-	t.NoError(s.Wait(ctx, "the rule-writer that traces", func(ctx context.Context) (string, error) {
+	t.NoError(s.Wait(ctx, "the tracer", func(ctx context.Context) (string, error) {
 		if err := s.Get(ctx, client.ObjectKeyFromObject(pod), pod); err != nil {
 			return "", err
 		}

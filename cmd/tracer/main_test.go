@@ -13,7 +13,7 @@ import (
 	"meshvm.io/meshvm/internal/trace"
 )
 
-func TestRunTrace(t *testing.T) {
+func TestRun(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) string {
 		path := filepath.Join(dir, name)
@@ -46,7 +46,7 @@ func TestRunTrace(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			args := append([]string{"-proc", proc(t)}, tc.args...)
-			if got := runTrace(t.Context(), args, &out, &out); got != tc.want {
+			if got := run(t.Context(), args, &out, &out); got != tc.want {
 				t.Errorf("exit %d, want %d: %s", got, tc.want, &out)
 			}
 			if !strings.Contains(out.String(), tc.says) {
@@ -56,10 +56,10 @@ func TestRunTrace(t *testing.T) {
 	}
 }
 
-func TestRunTraceWritesItsResult(t *testing.T) {
+func TestRunWritesItsResult(t *testing.T) {
 	result := filepath.Join(t.TempDir(), "result")
 	var out bytes.Buffer
-	runTrace(t.Context(), []string{"-proc", proc(t), "-pod-uid", "gone", "-pod-ip", "10.0.0.1", "-result", result}, &out, &out)
+	run(t.Context(), []string{"-proc", proc(t), "-pod-uid", "gone", "-pod-ip", "10.0.0.1", "-result", result}, &out, &out)
 	b, err := os.ReadFile(result)
 	if err != nil {
 		t.Fatal(err)
@@ -69,13 +69,28 @@ func TestRunTraceWritesItsResult(t *testing.T) {
 	}
 }
 
-func TestTraceExitCode(t *testing.T) {
+func TestExitCode(t *testing.T) {
 	for outcome, want := range map[trace.Outcome]ruleio.ExitCode{
 		trace.OutcomeTraced: ruleio.ExitOK, trace.OutcomeNothingSeen: ruleio.ExitOK, trace.OutcomeBusy: ruleio.ExitRetryable,
 		trace.OutcomeUnsupported: ruleio.ExitTerminal, "Odd": ruleio.ExitRetryable,
 	} {
-		if got := traceExitCode(outcome); got != want {
+		if got := exitCode(outcome); got != want {
 			t.Errorf("%s: exit %d, want %d", outcome, got, want)
 		}
 	}
+}
+
+// proc returns the proc file system of a host without pods.
+func proc(t *testing.T) string {
+	t.Helper()
+	root := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(root, "1", "ns"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{"cgroup", "ns/net"} {
+		if err := os.WriteFile(filepath.Join(root, "1", f), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
 }

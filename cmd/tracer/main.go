@@ -1,5 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 
+// Command tracer traces a flow through the rules of a virt-launcher pod on its
+// node (docs/trace.md). It changes no rules and no packets.
+//
+//	tracer -pod-uid UID [-from ...] [-protocol ...] [...]
+//	tracer -request FILE -result FILE [...]
+//
+// It requires the host PID namespace and the capabilities NET_ADMIN (nf_tables),
+// SYS_ADMIN (setns) and SYS_PTRACE (/proc/PID/ns of other users' processes).
+// The exit status is a ruleio.ExitCode.
 package main
 
 import (
@@ -9,8 +18,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"meshvm.io/meshvm/internal/netns"
@@ -18,18 +29,22 @@ import (
 	"meshvm.io/meshvm/internal/trace"
 )
 
-// traceMode is the first argument that selects the trace.
-const traceMode = "trace"
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(int(code))
+}
 
-// traceFlags are the arguments of a trace.
-type traceFlags struct {
+// options are the arguments of the program.
+type options struct {
 	proc, output, request, result string
 	trace                         trace.Request
 }
 
-func parseTraceFlags(args []string, stderr io.Writer) (traceFlags, error) {
-	var f traceFlags
-	flags := flag.NewFlagSet("rule-writer "+traceMode, flag.ContinueOnError)
+func parseFlags(args []string, stderr io.Writer) (options, error) {
+	var f options
+	flags := flag.NewFlagSet("tracer", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	r := &f.trace
 	flags.StringVar(&f.proc, "proc", netns.DefaultRoot, "mount point of the host's proc file system")
@@ -74,25 +89,25 @@ func port(p *uint16) func(string) error {
 	}
 }
 
-// runTrace runs the trace mode.
-func runTrace(ctx context.Context, args []string, stdout, stderr io.Writer) ruleio.ExitCode {
-	f, err := parseTraceFlags(args, stderr)
+// run traces the flow that the arguments describe.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) ruleio.ExitCode {
+	f, err := parseFlags(args, stderr)
 	if err == nil && f.request != "" {
-		f.trace, err = readTraceRequest(f.request)
+		f.trace, err = readRequest(f.request)
 	}
 	if err != nil {
-		fmt.Fprintln(stderr, "rule-writer trace:", err)
+		fmt.Fprintln(stderr, "tracer:", err)
 		return ruleio.ExitTerminal
 	}
 	r := trace.Run(ctx, netns.Finder{Root: f.proc}, f.trace)
 	if err := f.report(r, stdout); err != nil {
-		fmt.Fprintln(stderr, "rule-writer trace:", err)
+		fmt.Fprintln(stderr, "tracer:", err)
 		return ruleio.ExitRetryable
 	}
-	return traceExitCode(r.Outcome)
+	return exitCode(r.Outcome)
 }
 
-func readTraceRequest(path string) (trace.Request, error) {
+func readRequest(path string) (trace.Request, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return trace.Request{}, fmt.Errorf("read the request: %w", err)
@@ -101,7 +116,7 @@ func readTraceRequest(path string) (trace.Request, error) {
 }
 
 // report writes the result to the file, if there is one, and to out.
-func (f traceFlags) report(r trace.Result, out io.Writer) error {
+func (f options) report(r trace.Result, out io.Writer) error {
 	var errs []error
 	if f.result != "" {
 		b, err := r.Encode(ruleio.MaxResultBytes)
@@ -119,9 +134,9 @@ func (f traceFlags) report(r trace.Result, out io.Writer) error {
 	return errors.Join(append(errs, err)...)
 }
 
-// traceExitCode returns the exit status of an outcome. A trace without packets
+// exitCode returns the exit status of an outcome. A trace without packets
 // is successful.
-func traceExitCode(o trace.Outcome) ruleio.ExitCode {
+func exitCode(o trace.Outcome) ruleio.ExitCode {
 	switch o {
 	case trace.OutcomeTraced, trace.OutcomeNothingSeen:
 		return ruleio.ExitOK
