@@ -70,7 +70,7 @@ func (c *Collector) weigh(out *judged, s *step) {
 		return
 	}
 	chain := c.ns.Rules.Chains[s.base]
-	if chain.Type != "nat" || (chain.Hook != "prerouting" && chain.Hook != "output") {
+	if chain.Type != chainTypeNAT || (chain.Hook != "prerouting" && chain.Hook != "output") {
 		return
 	}
 	switch s.event.Verdict {

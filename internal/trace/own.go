@@ -17,6 +17,10 @@ var (
 	ErrUnsupported = errors.New("the kernel does not support rule tracing")
 )
 
+// ownPriority places the trace's chains before all other chains except
+// defragmentation (linux/netfilter_ipv4.h, NF_IP_PRI_RAW is -300).
+const ownPriority = -350
+
 // grace is the time after the end of a trace within which it removes its table.
 const grace = 5 * time.Second
 

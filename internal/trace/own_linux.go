@@ -17,10 +17,6 @@ type ownRule struct {
 	exprs []expr.Any
 }
 
-// ownPriority places the trace's chains before all other chains except
-// defragmentation (linux/netfilter_ipv4.h, NF_IP_PRI_RAW is -300).
-const ownPriority = -350
-
 // Rate limits of the kernel in packets per second. Packets above the limits are
 // not traced.
 const (

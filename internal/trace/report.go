@@ -19,6 +19,9 @@ func (c *Collector) Report() []FlowReport {
 	return out
 }
 
+// Chains returns the base chains of the network namespace.
+func (c *Collector) Chains() []Chain { return c.ns.Rules.inventory() }
+
 // Lost returns the number of packets that exceeded the limits of the report.
 func (c *Collector) Lost() int {
 	return c.dropped + max(0, len(c.judgeAll())-c.request.MaxFlows)
@@ -66,10 +69,14 @@ func (c *Collector) leg(v *judged) Leg {
 	for i := range v.steps {
 		s := &v.steps[i]
 		chain := c.ns.Rules.Chains[s.base]
-		l.Hops = append(l.Hops, Hop{
+		h := Hop{
 			RuleRef: c.ref(s), Hook: chain.Hook, Priority: chain.Priority,
 			Verdict: s.event.verdictWords(), Packet: s.packet.String(),
-		})
+		}
+		if s.base.Chain != h.Chain {
+			h.Base = s.base.Chain
+		}
+		l.Hops = append(l.Hops, h)
 	}
 	return l
 }
@@ -89,12 +96,6 @@ func (c *Collector) ref(s *step) RuleRef {
 		ref.Repairs = repairs(rule.Comment)
 	}
 	return ref
-}
-
-// decides reports whether the hop sets a destination or ends the path of the
-// packet.
-func (h Hop) decides() bool {
-	return h.Verdict == "drop" || h.Verdict == "policy drop" || h.Verdict == "accept"
 }
 
 // words returns the name of a rule for a sentence.

@@ -82,6 +82,9 @@ type Result struct {
 	Message string `json:"message,omitempty"`
 	// Flows are in the order of their first packet.
 	Flows []FlowReport `json:"flows,omitempty"`
+	// Chains are the base chains of the network namespace. A leg's Visits are
+	// derived from them.
+	Chains []Chain `json:"chains,omitempty"`
 	// Notes describe possible gaps of the report.
 	Notes []string `json:"notes,omitempty"`
 	// DurationMilliseconds is the duration of the trace.
@@ -157,6 +160,9 @@ type RuleRef struct {
 // Hop is one step of a packet.
 type Hop struct {
 	RuleRef
+	// Base is the name of the base chain if the rule is in another chain, which
+	// was the target of a jump.
+	Base string `json:"base,omitempty"`
 	// Hook and Priority are the position of the base chain.
 	Hook     string `json:"hook,omitempty"`
 	Priority int32  `json:"priority"`
@@ -172,12 +178,13 @@ var ErrInvalidResult = errors.New("invalid trace result")
 
 // Encode returns the JSON encoding with at most limit bytes, or without a limit
 // if limit is 0. If necessary, it omits, in this order: hops without a
-// decision, all hops, flows from the end.
+// decision, the chains, all hops, flows from the end.
 func (r Result) Encode(limit int) ([]byte, error) {
 	for _, shorter := range []func(Result) Result{
 		func(r Result) Result { return r },
-		func(r Result) Result { return r.withHops(func(h Hop) bool { return h.decides() }) },
-		func(r Result) Result { return r.withHops(func(Hop) bool { return false }) },
+		func(r Result) Result { return r.withHops(Hop.Decides) },
+		func(r Result) Result { return r.withHops(Hop.Decides).withoutChains() },
+		Result.withoutHops,
 	} {
 		b, err := json.Marshal(shorter(r))
 		if err != nil {
@@ -187,7 +194,7 @@ func (r Result) Encode(limit int) ([]byte, error) {
 			return b, nil
 		}
 	}
-	r = r.withHops(func(Hop) bool { return false })
+	r = r.withoutHops()
 	for len(r.Flows) > 0 {
 		r.Flows = r.Flows[:len(r.Flows)-1]
 		if b, err := json.Marshal(r); err == nil && len(b) <= limit {
@@ -195,6 +202,16 @@ func (r Result) Encode(limit int) ([]byte, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w: it does not fit in %d bytes", ErrInvalidResult, limit)
+}
+
+// withoutHops returns a copy without hops and chains.
+func (r Result) withoutHops() Result {
+	return r.withHops(func(Hop) bool { return false }).withoutChains()
+}
+
+func (r Result) withoutChains() Result {
+	r.Chains = nil
+	return r
 }
 
 // withHops returns a copy with only the selected hops.

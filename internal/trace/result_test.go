@@ -18,7 +18,7 @@ func sceneResult() Result {
 	s.hop(ourPrerouting, ruleDirect, verdictAccept)
 	s.translate("10.0.2.2:22")
 	s.hop(foreignForward, ruleDrop, verdictDrop)
-	return Result{Version: ResultVersion, PodUID: "uid-1", Outcome: OutcomeTraced, Flows: s.c.Report(), Notes: []string{"something was lost"}}
+	return Result{Version: ResultVersion, PodUID: "uid-1", Outcome: OutcomeTraced, Flows: s.c.Report(), Chains: s.c.Chains(), Notes: []string{"something was lost"}}
 }
 
 func TestText(t *testing.T) {
@@ -86,7 +86,7 @@ func TestEncodeFits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	short, err := r.withHops(func(Hop) bool { return false }).Encode(0)
+	short, err := r.withoutHops().Encode(0)
 	if err != nil {
 		t.Fatal(err)
 	}

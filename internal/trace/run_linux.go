@@ -114,7 +114,7 @@ func runIn(ctx context.Context, ns *netns.Namespace, r Request, out *Result) (er
 	c := NewCollector(r, s.ns)
 	s.run(ctx, c)
 	err = ns.Do(func() error { return s.complete(c) })
-	out.Flows, out.Notes = c.Report(), s.notes(c)
+	out.Flows, out.Chains, out.Notes = c.Report(), c.Chains(), s.notes(c)
 	return err
 }
 

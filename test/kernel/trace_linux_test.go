@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"context"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -273,6 +275,7 @@ func (l *lab) expectTrace(t *testing.T, tc traceCase) {
 	r := l.trace(traceRequest(tc.flow), func() { l.run(tc.probe, limit) })
 	l.expectNoTraceTable(t)
 	t.Logf("\n%s", r.Text())
+	record(t, r)
 	if r.Outcome != trace.OutcomeTraced || len(r.Flows) != 1 {
 		t.Fatalf("outcome %s with %d flows", r.Outcome, len(r.Flows))
 	}
@@ -283,6 +286,25 @@ func (l *lab) expectTrace(t *testing.T, tc traceCase) {
 		if !strings.Contains(r.Flows[0].Summary, part) {
 			t.Errorf("the summary does not contain %q: %s", part, r.Flows[0].Summary)
 		}
+	}
+}
+
+// recordVariable is the name of an environment variable with a directory for the
+// results as JSON. internal/trace/picture/testdata contains some of them.
+const recordVariable = "MESHVM_TRACE_RECORD"
+
+func record(t *testing.T, r trace.Result) {
+	t.Helper()
+	dir := os.Getenv(recordVariable)
+	if dir == "" {
+		return
+	}
+	b, err := r.Encode(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, strings.ReplaceAll(t.Name(), "/", "_")+".json"), b, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 
