@@ -71,7 +71,7 @@ func HTML(r trace.Result) (string, error) {
 func flowOf(id string, r trace.Result, f trace.FlowReport) pageFlow {
 	out := pageFlow{
 		Name: flowName(f), Headline: f.Headline(), Summary: f.Summary,
-		// svg escapes all texts.
+		// The SVG escapes all texts.
 		Wide:   template.HTML(svg(id+"-wide", r, f, false, "")),
 		Narrow: template.HTML(svg(id+"-narrow", r, f, true, "")),
 	}

@@ -11,7 +11,7 @@ import (
 	"meshvm.io/meshvm/internal/trace"
 )
 
-// writers are the components whose chains have a pattern of their own.
+// writers are the components with a separate pattern.
 var writers = []struct{ name, class, legend string }{
 	{"meshvm", "meshvm", "meshvm"},
 	{"Istio", "istio", "Istio"},
