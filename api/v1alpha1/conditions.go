@@ -7,7 +7,7 @@ package v1alpha1
 type ConditionType string
 
 // ConditionReason is the reason of a condition. The list of all reasons in
-// docs/conditions.md is generated from this file and podnatconfiguration_reasons.go.
+// docs/conditions.md is generated from this file and the files *_reasons.go.
 type ConditionReason string
 
 // Conditions of both kinds.
@@ -28,10 +28,9 @@ const (
 	// ConditionAccepted reports whether the spec is valid and supported.
 	//
 	// Possible reasons when True: Accepted.
-	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort,
-	// InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec, HostNotAllowed,
-	// GatewayNotAllowed, WaypointRequired, ServiceAccountNotFound,
-	// PatchesDisabled, ServiceConflict, NotALauncherPod.
+	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort, InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec,
+	// HostNotAllowed, GatewayNotAllowed, WaypointRequired, ServiceAccountNotFound, PatchesDisabled, ServiceConflict,
+	// VirtualMachineNotFound, VirtualMachineConflict, FieldConflict, NotALauncherPod.
 	// When Unknown: Pending.
 	ConditionAccepted ConditionType = "Accepted"
 
@@ -135,7 +134,7 @@ const (
 	// contains the version of the pod and the version that takes effect at the next
 	// start.
 	//
-	// Possible reasons when True: RestartRequired.
+	// Possible reasons when True: RestartRequired, SidecarMissing.
 	ConditionRestartRequired ConditionType = "RestartRequired"
 
 	// ConditionVirtualMachineAdjusted is present and True only while volumes,

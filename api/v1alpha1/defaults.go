@@ -155,8 +155,11 @@ func (s MeshedVirtualMachineSpec) StartOrDefault() StartPolicy {
 // KeepsVirtualMachine reports whether the spec requests that the VirtualMachine remains
 // when the MeshedVirtualMachine is deleted.
 func (s MeshedVirtualMachineSpec) KeepsVirtualMachine() bool {
-	return s.DeletionPolicy == DeletionPolicyOrphan
+	return s.DeletionPolicy == DeletionPolicyOrphan || s.Adopts()
 }
+
+// Adopts reports whether the VirtualMachine is one that the operator did not create.
+func (s MeshedVirtualMachineSpec) Adopts() bool { return s.ExistingVirtualMachine.Name != "" }
 
 // ReleasesVirtualMachine reports whether the object is being deleted and its
 // VirtualMachine remains. The finalizer shows the deletion policy that is in effect: an
@@ -229,7 +232,9 @@ func (m *MeshedVirtualMachine) ServiceFQDN(clusterDomain string) string {
 
 // VirtualMachineName returns the name of the KubeVirt VirtualMachine, which its
 // VirtualMachineInstance has too. The operator derives it nowhere else.
-func (m *MeshedVirtualMachine) VirtualMachineName() string { return m.Name }
+func (m *MeshedVirtualMachine) VirtualMachineName() string {
+	return cmp.Or(m.Spec.ExistingVirtualMachine.Name, m.Name)
+}
 
 // PausedByUser reports whether the annotation meshvm.io/paused suspends
 // reconciliation of the object.

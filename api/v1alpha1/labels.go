@@ -84,6 +84,9 @@ const (
 
 	// FieldOwner is the field manager of server-side apply.
 	FieldOwner = "meshvm"
+	// AdoptionFieldOwner is the field manager of the labels and annotations that the
+	// operator adds to the template of an existing VirtualMachine.
+	AdoptionFieldOwner = "meshvm-adoption"
 
 	// LabelApp contains the name of the workload in Istio's telemetry. (Istio:
 	// application requirements.)

@@ -31,19 +31,35 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.ports) || self.ports.all(p, !has(p.nodePort)) || (has(self.service) && has(self.service.type) && self.service.type in ['NodePort', 'LoadBalancer'])",message="ports[].nodePort applies only to service.type NodePort or LoadBalancer: omit nodePort, or set service.type"
 // +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.allow) || self.mesh.allow.all(a, !has(a.ports) || a.ports.all(n, has(self.ports) && self.ports.exists(p, p.name == n && (!has(p.via) || p.via == 'Mesh') && (!has(p.protocol) || p.protocol == 'TCP'))))",message="mesh.allow[].ports must contain only names of TCP ports via Mesh in spec.ports, because the proxy does not receive other connections: correct the name, or set via of the port to Mesh"
 // +kubebuilder:validation:XValidation:rule="!has(self.mesh) || !has(self.mesh.dataPlane) || self.mesh.dataPlane != 'Ambient' || !has(self.ports) || self.ports.all(p, !has(p.maxConnections) && !has(p.rateLimit))",message="mesh.dataPlane Ambient does not support maxConnections and rateLimit of ports, because ztunnel does not limit connections or requests: remove them, or set mesh.dataPlane to Sidecar"
-// +kubebuilder:validation:XValidation:rule="!has(self.virtualMachine.running) || !has(self.virtualMachine.runStrategy)",message="virtualMachine must not set both runStrategy and running: remove running, which KubeVirt has deprecated"
+// +kubebuilder:validation:XValidation:rule="has(self.virtualMachine) != has(self.existingVirtualMachine)",message="set exactly one of virtualMachine, for a VirtualMachine that the operator creates, and existingVirtualMachine, for one that exists"
+// +kubebuilder:validation:XValidation:rule="has(self.existingVirtualMachine) == has(oldSelf.existingVirtualMachine)",message="the choice between virtualMachine and existingVirtualMachine is immutable: delete this MeshedVirtualMachine, which releases an existing VirtualMachine, and create another one"
+// +kubebuilder:validation:XValidation:rule="!has(self.existingVirtualMachine) || !has(self.deletionPolicy) || self.deletionPolicy == 'Orphan'",message="deletionPolicy of an existing VirtualMachine is always Orphan: omit it; to delete the VirtualMachine, delete this MeshedVirtualMachine and then run kubectl delete vm"
+// +kubebuilder:validation:XValidation:rule="!has(self.existingVirtualMachine) || !has(self.virtualMachineMetadata) || (!has(self.virtualMachineMetadata.labels) || size(self.virtualMachineMetadata.labels) == 0) && (!has(self.virtualMachineMetadata.annotations) || size(self.virtualMachineMetadata.annotations) == 0)",message="virtualMachineMetadata applies only to a VirtualMachine that the operator creates: omit it, and set labels and annotations on the existing VirtualMachine"
+// +kubebuilder:validation:XValidation:rule="!has(self.virtualMachine) || !has(self.virtualMachine.running) || !has(self.virtualMachine.runStrategy)",message="virtualMachine must not set both runStrategy and running: remove running, which KubeVirt has deprecated"
 type MeshedVirtualMachineSpec struct {
 	// virtualMachine is the complete spec of the KubeVirt VirtualMachine. The
 	// spec of an existing VirtualMachine can be used unchanged. The primary
 	// interface must use the masquerade binding, which is also the default if
 	// no interface is specified. If neither runStrategy nor running is set, the
 	// VirtualMachine is created with runStrategy Always, and the operator does
-	// not change its run strategy afterwards.
+	// not change its run strategy afterwards. Exactly one of virtualMachine and
+	// existingVirtualMachine is required.
 	//
-	// +required
+	// +optional
 	// +kubebuilder:validation:Schemaless
 	// +kubebuilder:pruning:PreserveUnknownFields
 	VirtualMachine kubevirtv1.VirtualMachineSpec `json:"virtualMachine,omitzero"`
+
+	// existingVirtualMachine names a VirtualMachine of the namespace that the
+	// operator did not create. The operator adds labels and annotations of the
+	// mesh to its template, which take effect at the next start of the guest, and
+	// changes nothing else. A running guest with Istio's sidecar joins the mesh
+	// without a restart. The deletion of the MeshedVirtualMachine removes the
+	// labels, the annotations and the rules. Only users who may update the
+	// VirtualMachine may set it.
+	//
+	// +optional
+	ExistingVirtualMachine ExistingVirtualMachine `json:"existingVirtualMachine,omitzero"`
 
 	// virtualMachineMetadata contains labels and annotations of the
 	// VirtualMachine, for example for backup tools. Labels and annotations of
@@ -60,10 +76,10 @@ type MeshedVirtualMachineSpec struct {
 	// MeshedVirtualMachines share remains with its VirtualService and
 	// DestinationRule. Orphan takes effect when the operator has set the finalizer
 	// meshvm.io/orphan, and Delete when it has removed the finalizer. Defaults to
-	// Delete.
+	// Delete, or to Orphan for existingVirtualMachine, for which Delete is not
+	// permitted.
 	//
 	// +optional
-	// +default="Delete"
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
 
 	// version is the mesh subset of the guest. It is the value of the pod label
@@ -129,6 +145,18 @@ type MeshedVirtualMachineSpec struct {
 	// +optional
 	// +default="AfterProgrammed"
 	Start StartPolicy `json:"start,omitempty"`
+}
+
+// ExistingVirtualMachine names a VirtualMachine that the operator did not create.
+type ExistingVirtualMachine struct {
+	// name is the name of the VirtualMachine. It is immutable.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="existingVirtualMachine.name is immutable: delete this MeshedVirtualMachine, which releases the VirtualMachine, and create another one"
+	Name string `json:"name,omitempty"`
 }
 
 // StartPolicy specifies when the guest may start.

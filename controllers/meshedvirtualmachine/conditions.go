@@ -280,7 +280,7 @@ func (s *scope) virtualMachineReady() conditions.Condition {
 		return conditions.False(t, v1alpha1.ReasonPaused, cmp.Or(paused.Message, "the guest is paused"))
 	case ready != nil && ready.Status == corev1.ConditionTrue && s.linkDown():
 		return conditions.False(t, v1alpha1.ReasonLinkDown,
-			"the guest is running, and its interface on the pod network is down: set state of this interface in spec.virtualMachine.template.spec.domain.devices.interfaces to up")
+			"the guest is running, and its interface on the pod network is down: set state of this interface in "+s.vmSpec()+".template.spec.domain.devices.interfaces to up")
 	case ready != nil && ready.Status == corev1.ConditionTrue:
 		return conditions.True(t, v1alpha1.ReasonRunning, "the guest is running"+s.migrationObstacle())
 	case s.vmi != nil && s.vmi.Status.Phase == kubevirtv1.Running:

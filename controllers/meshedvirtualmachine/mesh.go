@@ -208,9 +208,12 @@ func (s *scope) isChild(o client.Object) bool {
 // MeshedVirtualMachine can be in conflict with its child.
 func (r *Reconciler) policyChanged(ctx context.Context, o client.Object) []reconcile.Request {
 	guests := cacheindex.Guests(o)
+	vm := cacheindex.SelectedVirtualMachine(o)
 	switch {
 	case o.GetNamespace() == r.RootNamespace:
 		return r.all(ctx, o)
+	case vm != "":
+		return append(r.sameName(ctx, o), r.ofVirtualMachine(ctx, o.GetNamespace(), vm)...)
 	case slices.Contains(guests, cacheindex.EveryGuest):
 		return r.inNamespace(ctx, o.GetNamespace())
 	}

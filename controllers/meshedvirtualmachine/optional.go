@@ -27,6 +27,7 @@ type optionalCondition struct {
 var optionalConditions = []optionalCondition{
 	{v1alpha1.ConditionConflicted, (*scope).conflictsKnown, false, (*scope).conflicted},
 	{v1alpha1.ConditionPatched, (*scope).conflictsKnown, false, (*scope).patched},
+	{v1alpha1.ConditionAdopted, (*scope).adoptionKnown, true, (*scope).adopted},
 	{v1alpha1.ConditionRestartRequired, (*scope).guestKnown, true, (*scope).restart},
 	{v1alpha1.ConditionVirtualMachineAdjusted, (*scope).childrenKnown, true, (*scope).adjusted},
 	{v1alpha1.ConditionStrayGuests, (*scope).straysKnown, true, (*scope).strayGuests},
@@ -72,6 +73,9 @@ func (s *scope) conflicted() (conditions.Condition, bool) {
 }
 
 func (s *scope) restart() (conditions.Condition, bool) {
+	if message := s.sidecarMissing(); message != "" {
+		return conditions.True(v1alpha1.ConditionRestartRequired, v1alpha1.ReasonSidecarMissing, message), true
+	}
 	message := s.restartRequired()
 	return conditions.True(v1alpha1.ConditionRestartRequired, v1alpha1.ReasonRestartRequired, message), message != ""
 }

@@ -197,6 +197,8 @@ func (r *Reconciler) releaseVM(ctx context.Context, s *scope) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("read VirtualMachine: %w", err)
+	case s.mvm.Spec.Adopts() && vm.GetDeletionTimestamp().IsZero():
+		return r.releaseExisting(ctx, s, vm)
 	case apply.IsForeign(vm, s.mvm), !vm.GetDeletionTimestamp().IsZero():
 		return nil
 	}

@@ -50,13 +50,15 @@ func (r *Reconciler) selected(ctx context.Context, namespace string, is func(*v1
 	return out
 }
 
-// peersOf maps a MeshedVirtualMachine to the others that share its Service.
+// peersOf maps a MeshedVirtualMachine to the others that share its Service or name its
+// VirtualMachine.
 func (r *Reconciler) peersOf(ctx context.Context, o client.Object) []reconcile.Request {
 	mvm, ok := o.(*v1alpha1.MeshedVirtualMachine)
 	if !ok {
 		return nil
 	}
-	return slices.DeleteFunc(r.members(ctx, mvm.Namespace, mvm.ServiceName()), func(q reconcile.Request) bool { return q.Name == mvm.Name })
+	peers := append(r.members(ctx, mvm.Namespace, mvm.ServiceName()), r.ofVirtualMachine(ctx, mvm.Namespace, mvm.VirtualMachineName())...)
+	return slices.DeleteFunc(peers, func(q reconcile.Request) bool { return q.Name == mvm.Name })
 }
 
 // withPeers adds the MeshedVirtualMachines that share a Service with the requested ones:

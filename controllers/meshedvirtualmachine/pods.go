@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -60,6 +61,9 @@ func foreignGuest(mvm *v1alpha1.MeshedVirtualMachine, vm *unstructured.Unstructu
 	ref := metav1.GetControllerOf(vmi)
 	if vm == nil {
 		return ref != nil
+	}
+	if mvm.Spec.Adopts() {
+		return ref != nil && ref.UID != vm.GetUID()
 	}
 	return apply.IsForeign(vm, mvm) || ref != nil && ref.UID != vm.GetUID()
 }
@@ -146,7 +150,7 @@ func (s *scope) addPod(p corev1.Pod, programmed bool) {
 // label". KubeVirt, the Service and the mesh policy select the pod by them.
 func (s *scope) changedLabels(p *corev1.Pod) []string {
 	want := launcherpod.Labels()
-	want[v1alpha1.LabelMeshedVirtualMachine] = s.mvm.Name
+	maps.Copy(want, children.GuestLabels(s.mvm))
 	if s.vmi != nil {
 		want[kubevirtv1.CreatedByLabel] = string(s.vmi.UID)
 		// The labels of a pod are those of the guest's template at its start.
@@ -180,7 +184,7 @@ func (s *scope) labelsMessage() string {
 		}
 		list := strings.Join(labels, " ")
 		message := fmt.Sprintf("pod %s does not have labels by which KubeVirt, the Service and the mesh policy select it: %s; ", p.Name, list)
-		if s.vmi != nil && s.vmi.Labels[v1alpha1.LabelMeshedVirtualMachine] != s.mvm.Name {
+		if s.vmi != nil && !s.mvm.Spec.Adopts() && s.vmi.Labels[v1alpha1.LabelMeshedVirtualMachine] != s.mvm.Name {
 			return message + fmt.Sprintf("its VirtualMachineInstance does not have the label %s=%s either, so new pods of the guest lack it too: restart the guest",
 				v1alpha1.LabelMeshedVirtualMachine, s.mvm.Name)
 		}

@@ -8,6 +8,7 @@ import (
 
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
@@ -90,8 +91,8 @@ func (s *scope) whyDifferent(winner *securityv1.PeerAuthentication, pod, effect 
 	own := s.mvm.Namespace + "/" + s.mvm.Name
 	switch {
 	case winner == nil:
-		return v1alpha1.ReasonShadowed, fmt.Sprintf("PeerAuthentication %s does not apply to pod %s: %s; check that the pod has the label %s=%s",
-			own, pod, effect, v1alpha1.LabelMeshedVirtualMachine, s.mvm.Name)
+		return v1alpha1.ReasonShadowed, fmt.Sprintf("PeerAuthentication %s does not apply to pod %s: %s; check that the pod has the label %s",
+			own, pod, effect, labels.FormatLabels(children.GuestLabels(s.mvm)))
 	case !s.isChild(winner):
 		return v1alpha1.ReasonShadowed, fmt.Sprintf("PeerAuthentication %s/%s selects pod %s and is older than the operator's, so Istio applies it instead: %s; delete it, or change its selector so that it does not select the pod",
 			winner.Namespace, winner.Name, pod, effect)

@@ -72,6 +72,9 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 		return err
 	}
 	s.dependenciesKnown = true
+	if err := r.gatherExisting(ctx, s); err != nil {
+		return err
+	}
 	if err := errors.Join(r.gatherGuest(ctx, s), r.gatherMesh(ctx, s), r.gatherStrays(ctx, s)); err != nil {
 		return err
 	}
@@ -81,11 +84,15 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	if err := r.gatherService(ctx, s); err != nil {
 		return err
 	}
+	if err := r.adopt(ctx, s); err != nil {
+		return err
+	}
 	if s.invalid != nil {
 		err = r.keepLastAccepted(ctx, s)
 	} else {
 		err = errors.Join(r.applyChildren(ctx, s), r.dropFinalizer(ctx, s))
 	}
+	s.noteExisting()
 	// The running state is reported regardless of the result of the previous step.
 	return errors.Join(err, s.gatherVM(), s.ownObjects(), r.gatherDifferences(ctx, s))
 }

@@ -58,6 +58,9 @@ type scope struct {
 	// invalid is the reason why the spec is not accepted.
 	invalid *validate.Invalid
 
+	// adoption is the state of an existing VirtualMachine.
+	adoption adoption
+
 	// vmi is the running guest, nil when none exists. foreign is set when it belongs
 	// to a VirtualMachine that the object does not control. It is then nil as well
 	// unless a pod of it already has rules of the object.

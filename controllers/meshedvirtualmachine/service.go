@@ -50,6 +50,7 @@ func (r *Reconciler) gatherService(ctx context.Context, s *scope) error {
 		}
 		m := other.member()
 		_, m.Rejected = validate.FirstInvalid(validate.SpecIn(r.cluster(ctx), other.mvm))
+		m.Rejected = m.Rejected || rejectsExisting(other.mvm)
 		m.Owner = owners[mvm.UID]
 		members = append(members, m)
 	}

@@ -130,8 +130,12 @@ func (s *scope) startsPaused() bool {
 	return s.vmi != nil && s.vmi.ShouldStartPaused() && !s.userStartStrategy()
 }
 
-// userStartStrategy reports whether the user's spec sets a start strategy.
+// userStartStrategy reports whether the user's spec sets a start strategy. The operator does
+// not set that of an existing VirtualMachine.
 func (s *scope) userStartStrategy() bool {
+	if s.mvm.Spec.Adopts() {
+		return true
+	}
 	t := s.mvm.Spec.VirtualMachine.Template
 	return t != nil && t.Spec.StartStrategy != nil
 }
@@ -164,6 +168,9 @@ func (s *scope) startNotHeld() (conditions.Condition, bool) {
 // delay, and a message with the resolution.
 func (s *scope) whyNotDelayed(pod *corev1.Pod) (reason v1alpha1.ConditionReason, message string) {
 	switch {
+	case s.mvm.Spec.Adopts() && pod.Labels[v1alpha1.LabelStartGate] == "":
+		return v1alpha1.ReasonGateMissing, "the guest of pod " + pod.Name +
+			" started without the start gate, for example before its VirtualMachine was adopted, and may have sent packets before its rules were programmed: a restart of the guest clears this condition unless the operator's start gate is Pause"
 	case s.startsPaused() && isMigrationTarget(pod):
 		return v1alpha1.ReasonMigrationNotHeld, "the guest migrated to pod " + pod.Name +
 			" before the pod's rules were verified: the start gate Pause does not delay live migrations; configure the operator's start gate Container"

@@ -111,9 +111,17 @@ func (s *scope) afterEnd() (c conditions.Condition, stays bool) {
 // a guest with the run strategy Once again (KubeVirt, pkg/virt-api/rest/lifecycle.go).
 func (s *scope) howToStart(strategy kubevirtv1.VirtualMachineRunStrategy) string {
 	if strategy == kubevirtv1.RunStrategyOnce {
-		return "set spec.virtualMachine.runStrategy to Always or Manual"
+		return "set " + s.vmSpec() + ".runStrategy to Always or Manual"
 	}
 	return "run virtctl -n " + s.mvm.Namespace + " start " + s.mvm.VirtualMachineName()
+}
+
+// vmSpec names the spec of the VirtualMachine that a user edits.
+func (s *scope) vmSpec() string {
+	if s.mvm.Spec.Adopts() {
+		return "VirtualMachine " + s.mvm.VirtualMachineName() + " spec"
+	}
+	return "spec.virtualMachine"
 }
 
 // stopped reports whether the guest is stopped, as its run strategy permits.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -62,6 +63,17 @@ func Guests(o client.Object) []string {
 		return []string{name}
 	}
 	return []string{EveryGuest}
+}
+
+// SelectedVirtualMachine returns the name of the VirtualMachine whose pods a policy selects by
+// KubeVirt's label, as the policies of an existing VirtualMachine do, or an empty string.
+func SelectedVirtualMachine(o client.Object) string {
+	u, ok := o.(*unstructured.Unstructured)
+	if !ok {
+		return ""
+	}
+	name, _, _ := unstructured.NestedString(u.Object, "spec", "selector", "matchLabels", kubevirtv1.VirtualMachineInstanceIDLabel)
+	return name
 }
 
 // guestsOf returns the first labels of the hosts, which are the names of the Services,

@@ -62,7 +62,7 @@ var actions = map[v1alpha1.AuthorizationAction]securityv1beta1.AuthorizationPoli
 
 // guestSelector selects the pods of the guest in Istio's policies.
 func guestSelector(mvm *v1alpha1.MeshedVirtualMachine) *typev1beta1.WorkloadSelector {
-	return &typev1beta1.WorkloadSelector{MatchLabels: map[string]string{v1alpha1.LabelMeshedVirtualMachine: mvm.Name}}
+	return &typev1beta1.WorkloadSelector{MatchLabels: GuestLabels(mvm)}
 }
 
 // allowPolicy permits the clients of mesh.allow. A policy with action ALLOW closes the

@@ -197,6 +197,8 @@ func TestDesiredGolden(t *testing.T) {
 		"versions of two pods": versions("v2", "v1", "v2"),
 		// A user has removed the label of one pod.
 		"version removed": versions("v1", "v1", ""),
+		// Neither a VirtualMachine nor the operator's labels on the pod.
+		"adoption": adopted(),
 	}
 	maps.Copy(inputs, routeInputs())
 	maps.Copy(inputs, sharedCases())

@@ -24,6 +24,10 @@ func guestPods(objects []children.Object, live []corev1.Pod) []children.Object {
 			template = vm
 		}
 	}
+	if template == nil { // an existing VirtualMachine: only the live pods are known
+		template = &kubevirtv1.VirtualMachine{ObjectMeta: metav1.ObjectMeta{Namespace: live[0].Namespace, Name: live[0].Labels[kubevirtv1.VirtualMachineInstanceIDLabel]}}
+		template.Spec.Template = &kubevirtv1.VirtualMachineInstanceTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: live[0].Labels}}
+	}
 	ambient := template.Spec.Template.ObjectMeta.Labels[v1alpha1.LabelDataPlaneMode] == v1alpha1.DataPlaneModeAmbient
 	pod := func(name string, ambient bool) *corev1.Pod {
 		labels := maps.Clone(template.Spec.Template.ObjectMeta.Labels)

@@ -31,6 +31,9 @@ func podSelector(in serviceInput) map[string]string {
 	if in.SelectsAll() {
 		return map[string]string{v1alpha1.LabelService: in.Name}
 	}
+	if in.Lead().Spec.Adopts() {
+		return GuestLabels(in.Lead())
+	}
 	pods := in.Members[0].Pods
 	selector := map[string]string{}
 	if service, ok := shared(pods, v1alpha1.LabelService); ok && service == in.Name || len(pods) == 0 {
@@ -44,6 +47,16 @@ func podSelector(in serviceInput) map[string]string {
 		selector[kubevirtv1.DeprecatedVirtualMachineNameLabel] = host
 	}
 	return selector
+}
+
+// GuestLabels are labels that all pods of the guest have, and no others. The pods of an
+// existing VirtualMachine that were started before its adoption do not have the operator's
+// labels, so its pods are selected by KubeVirt's. The operator does not write pods.
+func GuestLabels(mvm *v1alpha1.MeshedVirtualMachine) map[string]string {
+	if mvm.Spec.Adopts() {
+		return map[string]string{kubevirtv1.VirtualMachineInstanceIDLabel: mvm.VirtualMachineName()}
+	}
+	return map[string]string{v1alpha1.LabelMeshedVirtualMachine: mvm.Name}
 }
 
 // shared returns the value of a label that all pods have in common.

@@ -13,7 +13,12 @@ import (
 	"meshvm.io/meshvm/internal/validate"
 )
 
+// virtualMachines returns no object for an existing VirtualMachine, which the operator
+// adopts (Adoption).
 func virtualMachines(in Input) ([]Object, error) {
+	if in.MVM.Spec.Adopts() {
+		return nil, nil
+	}
 	vm, err := virtualMachine(in)
 	if err != nil {
 		return nil, err
@@ -47,10 +52,20 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	template := vm.Spec.Template
 	// Unlike on the children, nothing depends on the label managed-by of the guest.
 	defaults := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByValue}
-	template.ObjectMeta.Labels = merged(defaults, template.ObjectMeta.Labels, map[string]string{
+	template.ObjectMeta.Labels = merged(defaults, template.ObjectMeta.Labels, map[string]string{v1alpha1.LabelApp: app(mvm)})
+	requestMesh(in, template)
+	if err := useMasquerade(&template.Spec); err != nil {
+		return nil, err
+	}
+	return vm, nil
+}
+
+// requestMesh requests the data plane and the start gate, and sets the labels of the mesh.
+func requestMesh(in Input, template *kubevirtv1.VirtualMachineInstanceTemplateSpec) {
+	mvm := in.MVM
+	template.ObjectMeta.Labels = merged(template.ObjectMeta.Labels, map[string]string{
 		v1alpha1.LabelMeshedVirtualMachine: mvm.Name,
 		v1alpha1.LabelService:              mvm.ServiceName(),
-		v1alpha1.LabelApp:                  app(mvm),
 		v1alpha1.LabelVersion:              mvm.Spec.VersionOrDefault(),
 	})
 	template.ObjectMeta.Annotations = merged(template.ObjectMeta.Annotations)
@@ -59,14 +74,10 @@ func virtualMachine(in Input) (*kubevirtv1.VirtualMachine, error) {
 	} else {
 		requestSidecar(mvm, template)
 	}
-	if err := useMasquerade(&template.Spec); err != nil {
-		return nil, err
-	}
 	applyStartGate(in, template)
 	if account := mvm.Spec.Mesh.Identity.ServiceAccountName; account != "" {
 		template.ObjectMeta.Annotations[v1alpha1.AnnotationServiceAccount] = account
 	}
-	return vm, nil
 }
 
 // requestSidecar requests Istio's sidecar with a label. The annotation of the same

@@ -28,6 +28,9 @@ func (e *Errors) virtualMachine(mvm *v1alpha1.MeshedVirtualMachine, path *field.
 		e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("runStrategy"), "%q is not a run strategy of KubeVirt: set one of %v", *r, runStrategies)
 	}
 	template := mvm.Spec.VirtualMachine.Template
+	if template == nil && mvm.Spec.Adopts() {
+		return // The operator has not read the existing VirtualMachine.
+	}
 	if template == nil {
 		e.Reject(v1alpha1.ReasonInvalidSpec, path.Child("template"), "is required: describe the guest as in a VirtualMachine of KubeVirt")
 		return

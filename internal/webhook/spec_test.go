@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
 	"meshvm.io/meshvm/api/v1alpha1"
@@ -35,6 +36,14 @@ func TestSpecHandler(t *testing.T) {
 	paused := edited(func(o *v1alpha1.MeshedVirtualMachine) {
 		o.Annotations = map[string]string{v1alpha1.AnnotationPaused: "yes"}
 	})
+	// The webhook does not read the existing VirtualMachine, so it checks only the other fields.
+	adopting := edited(func(o *v1alpha1.MeshedVirtualMachine) {
+		o.Spec.VirtualMachine = kubevirtv1.VirtualMachineSpec{}
+		o.Spec.ExistingVirtualMachine.Name = "db"
+	})
+	invalidAdopting := adopting.DeepCopy()
+	invalidAdopting.Spec.Ports[0].TargetPort = 15001
+	templateless := edited(func(o *v1alpha1.MeshedVirtualMachine) { o.Spec.VirtualMachine.Template = nil })
 	relabeled := invalid.DeepCopy()
 	relabeled.Labels = map[string]string{"a": "b"}
 	deleted := invalid.DeepCopy()
@@ -49,6 +58,10 @@ func TestSpecHandler(t *testing.T) {
 		"make a spec invalid":     {valid, invalid, "spec.ports[0].targetPort: port 15001", ""},
 		"correct a spec":          {invalid, valid, "", ""},
 		"label an invalid object": {invalid, relabeled, "", ""},
+		"adopt":                   {nil, adopting, "", ""},
+		"edit an adopting object": {invalidAdopting, adopting, "", ""},
+		"adopt with a bad port":   {nil, invalidAdopting, "spec.ports[0].targetPort: port 15001", ""},
+		"no template":             {nil, templateless, "spec.virtualMachine.template: is required", ""},
 		"edit a deleted object":   {invalid, deleted, "", ""},
 		"immediate start":         {nil, immediate, "", "spec.start: with Immediate, the first packets"},
 		"no ports":                {nil, portless, "", "spec.ports: the guest has no ports"},

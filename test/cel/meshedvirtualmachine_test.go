@@ -76,7 +76,7 @@ var meshedVirtualMachineCases = map[string]testCase{
 	"version is longer than 63":  {set: map[string]any{"spec.version": strings.Repeat("v", 64)}, want: []string{"spec.version", "63"}},
 	"unknown field":              {set: map[string]any{"spec.prots": []any{}}, want: []string{`unknown field "spec.prots"`}},
 	"no spec":                    {set: map[string]any{"spec": removed}, want: []string{"spec: Required value"}},
-	"no virtual machine":         {set: map[string]any{"spec.virtualMachine": removed}, want: []string{"spec.virtualMachine: Required value"}},
+	"no virtual machine":         {set: map[string]any{"spec.virtualMachine": removed}, want: []string{oneMachine}},
 	"unknown type of Service":    {set: map[string]any{"spec.service.type": "External"}, want: []string{"spec.service.type: Unsupported value"}},
 	"Service of both families":   {set: map[string]any{"spec.service.ipFamilyPolicy": "PreferDualStack"}},
 	"unknown family policy":      {set: map[string]any{"spec.service.ipFamilyPolicy": "DualStack"}, want: []string{"spec.service.ipFamilyPolicy: Unsupported value"}},

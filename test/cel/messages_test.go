@@ -25,7 +25,7 @@ var upstream = []string{"spec.virtualMachine", "spec.mesh.trafficPolicy", "spec.
 // that violates it.
 func TestEveryRuleIsTested(t *testing.T) {
 	wanted := map[string]bool{}
-	for _, cases := range []map[string]testCase{meshedVirtualMachineCases, policyCases, routeCases, limitCases, egressCases, patchCases, telemetryCases, identityCases, waypointCases, podNATConfigurationCases, immutableCases, serviceTypeCases, loadBalancerCases, serviceCases, serviceNameCases} {
+	for _, cases := range []map[string]testCase{meshedVirtualMachineCases, policyCases, routeCases, limitCases, egressCases, patchCases, telemetryCases, identityCases, waypointCases, podNATConfigurationCases, immutableCases, serviceTypeCases, loadBalancerCases, serviceCases, serviceNameCases, adoptionCases, adoptedCases} {
 		for _, tc := range cases {
 			for _, w := range tc.want {
 				wanted[w] = true

@@ -228,6 +228,7 @@ func runtimeCopy(v any) any {
 
 // notInSequences are fields of the spec that the sequences do not change, with the reason.
 var notInSequences = map[string]string{
+	"existingVirtualMachine.name":   "it is immutable, and the VirtualMachine is not a child",
 	"deletionPolicy":                "it has an effect only when an object is deleted",
 	"ports[].nodePort":              "the API server allocates it, and two objects cannot have the same",
 	"capture.inbound.excludePorts":  "it changes only the rules of pods, which the sequences do not have",

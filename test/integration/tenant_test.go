@@ -24,11 +24,19 @@ import (
 	"meshvm.io/meshvm/test/testenv"
 )
 
-// installRBAC creates the objects of a manifest in config/rbac.
+// installRBAC creates the objects of manifests in config/rbac.
 func (s *suite) installRBAC(files ...string) {
 	s.Helper()
 	for _, file := range files {
-		text, err := os.ReadFile(filepath.Join(testenv.Root(), "config/rbac", file))
+		s.install(filepath.Join("config/rbac", file))
+	}
+}
+
+// install creates the objects of manifests.
+func (s *suite) install(files ...string) {
+	s.Helper()
+	for _, file := range files {
+		text, err := os.ReadFile(filepath.Join(testenv.Root(), file))
 		if err != nil {
 			s.Fatal(err)
 		}

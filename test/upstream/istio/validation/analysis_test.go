@@ -91,6 +91,10 @@ func TestAnalysis(t *testing.T) {
 				t.Errorf("%d of %d analyzers were executed, without %v", len(result.ExecutedAnalyzers), len(all), result.SkippedAnalyzers)
 			}
 			for _, m := range result.Messages {
+				// No route leads to the subset of an adopted guest until its next start.
+				if name == "adoption" && m.Type == msg.DestinationRuleSubsetNotSelectPods {
+					continue
+				}
 				// Istio's validation causes this message, with its warning about every EnvoyFilter.
 				if m.Type != msg.SchemaWarning || !envoyFilterWarning.MatchString(fmt.Sprint(m.Parameters...)) {
 					messages++
