@@ -339,9 +339,10 @@ type LeaderElection struct {
 	Mode Mode `json:"mode,omitempty"`
 
 	// leaseDurationSeconds is the time in seconds that other managers wait
-	// before they replace a leader that does not renew its lease. Defaults to
-	// 137. The defaults of this and the next two fields tolerate an API server
-	// outage of one minute
+	// before they replace a leader that does not renew its lease. A status of
+	// a failed leader stays unchanged for this time. Defaults to 30. With 137,
+	// 107 and 26 in this and the next two fields, the leader survives an outage
+	// of the API server of one minute
 	// (https://github.com/openshift/enhancements/blob/master/CONVENTIONS.md).
 	//
 	// +optional
@@ -351,7 +352,7 @@ type LeaderElection struct {
 
 	// renewDeadlineSeconds is the time in seconds after which a leader that
 	// cannot renew its lease gives up. It must be less than
-	// leaseDurationSeconds. Defaults to 107.
+	// leaseDurationSeconds. Defaults to 20.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -360,7 +361,7 @@ type LeaderElection struct {
 
 	// retryPeriodSeconds is the time in seconds between two attempts to acquire
 	// or renew the lease. It must be less than renewDeadlineSeconds. Defaults
-	// to 26.
+	// to 4.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
