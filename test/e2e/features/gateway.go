@@ -10,8 +10,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/test/e2e/suite"
 )
 
@@ -30,7 +32,10 @@ spec:
     spec:
       terminationGracePeriodSeconds: 0
       containers: [{name: istio-proxy, image: auto, imagePullPolicy: IfNotPresent}]
----
+`
+
+// publicGateway is a Gateway that permits one host.
+const publicGateway = `
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: public}
@@ -39,12 +44,23 @@ spec:
   servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: [shop.example.com]}]
 `
 
-// gateway publishes machine one at a gateway. A client outside of the mesh gets the responses
+// gateway publishes machine one at a gateway, whose Gateway does not exist at first. A client outside of the mesh gets the responses
 // of the guest for the host, and 404 for another host and after the host was removed.
 func gateway(t *suite.T, ms *suite.Machines) {
 	ctx := t.Limit(4 * time.Minute)
 	t.NoError(ms.ApplyMachines(ctx, []byte(ingress)))
 	editMesh(ctx, t, ms, `{"routes":{"hosts":["shop.example.com"],"gateways":["public"]}}`)
+	awaitReady := func(reason v1alpha1.ConditionReason) {
+		t.Await(ctx, "machine one to report "+string(reason), func() bool {
+			var mvm v1alpha1.MeshedVirtualMachine
+			t.NoError(ms.Get(ctx, ms.Key("one"), &mvm))
+			c := meta.FindStatusCondition(mvm.Status.Conditions, string(v1alpha1.ConditionReady))
+			return c != nil && c.ObservedGeneration == mvm.Generation && c.Reason == string(reason)
+		})
+	}
+	awaitReady(v1alpha1.ReasonGatewayNotFound)
+	t.NoError(ms.ApplyMachines(ctx, []byte(publicGateway)))
+	awaitReady(v1alpha1.ReasonReady)
 	var address string
 	t.Await(ctx, "the pod of the gateway", func() bool {
 		var pods corev1.PodList
