@@ -26,15 +26,18 @@ func TestGateways(t *testing.T) {
 		message string
 	}{
 		"one does not exist": {
-			map[string]string{shop: "*"}, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound,
+			map[string]string{shop: "*"},
+			metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound,
 			"Gateway ingress/public, which mesh.routes.gateways of MeshedVirtualMachine web names, does not exist: create it",
 		},
 		"one permits no host": {
-			map[string]string{shop: "*", ingress: "./*"}, metav1.ConditionFalse, v1alpha1.ReasonGatewayRefusesHost,
+			map[string]string{shop: "*", ingress: "./*"},
+			metav1.ConditionFalse, v1alpha1.ReasonGatewayRefusesHost,
 			"Gateway ingress/public has no server for host a.example.com, b.example.com of namespace shop, so that requests for it do not reach the guest: add the host to the hosts of a server with protocol HTTP, or HTTPS that the gateway terminates",
 		},
 		"one host is not permitted": {
-			map[string]string{shop: "a.example.com", ingress: "shop/a.example.com"}, metav1.ConditionFalse, v1alpha1.ReasonGatewayRefusesHost,
+			map[string]string{shop: "a.example.com", ingress: "shop/a.example.com"},
+			metav1.ConditionFalse, v1alpha1.ReasonGatewayRefusesHost,
 			"none of the Gateways shop/public, ingress/public has a server for host b.example.com of namespace shop",
 		},
 		"each permits one host": {map[string]string{shop: "a.example.com", ingress: "b.example.com"}, metav1.ConditionTrue, v1alpha1.ReasonEffective, ""},

@@ -24,7 +24,7 @@ func server(proto, mode string, hosts ...string) *networkingv1alpha3.Server {
 // TestHostsAtGateway: the Gateway is in namespace ingress, the VirtualService in shop.
 func TestHostsAtGateway(t *testing.T) {
 	type servers = []*networkingv1alpha3.Server
-	const a, b, any = "a.example.com", "b.example.com", "*.example.com"
+	const a, b, wildcard = "a.example.com", "b.example.com", "*.example.com"
 	for name, tc := range map[string]struct {
 		servers servers
 		hosts   string
@@ -36,13 +36,13 @@ func TestHostsAtGateway(t *testing.T) {
 		"another host":                     {servers{server("HTTP", "", b)}, a, false, ""},
 		"one of two hosts":                 {servers{server("HTTP", "", b)}, a + " " + b, false, b},
 		"hosts of two servers":             {servers{server("HTTP", "", b), server("HTTPS", "SIMPLE", a)}, a + " " + b, false, a + " " + b},
-		"a wildcard of the server":         {servers{server("HTTP", "", any)}, a, false, a},
+		"a wildcard of the server":         {servers{server("HTTP", "", wildcard)}, a, false, a},
 		"every host":                       {servers{server("HTTP", "", "*")}, a, false, a},
-		"a wildcard of the VirtualService": {servers{server("HTTP", "", a)}, any, false, any},
-		"the parent of a wildcard":         {servers{server("HTTP", "", any)}, "example.com", false, ""},
-		"two wildcards":                    {servers{server("HTTP", "", "*.com")}, any, false, any},
-		"the namespace":                    {servers{server("HTTP", "", "shop/"+any)}, a, false, a},
-		"another namespace":                {servers{server("HTTP", "", "bank/"+any)}, a, false, ""},
+		"a wildcard of the VirtualService": {servers{server("HTTP", "", a)}, wildcard, false, wildcard},
+		"the parent of a wildcard":         {servers{server("HTTP", "", wildcard)}, "example.com", false, ""},
+		"two wildcards":                    {servers{server("HTTP", "", "*.com")}, wildcard, false, wildcard},
+		"the namespace":                    {servers{server("HTTP", "", "shop/"+wildcard)}, a, false, a},
+		"another namespace":                {servers{server("HTTP", "", "bank/"+wildcard)}, a, false, ""},
 		"all namespaces":                   {servers{server("HTTP", "", "*/*")}, a, false, a},
 		"the namespace of the Gateway":     {servers{server("HTTP", "", "./"+a)}, a, false, ""},
 		"a later host of a server":         {servers{server("HTTP", "", "bank/"+a, "shop/"+a)}, a, false, a},

@@ -10,10 +10,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"meshvm.io/meshvm/api/v1alpha1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/test/e2e/suite"
 )
 
@@ -50,17 +50,10 @@ func gateway(t *suite.T, ms *suite.Machines) {
 	ctx := t.Limit(4 * time.Minute)
 	t.NoError(ms.ApplyMachines(ctx, []byte(ingress)))
 	editMesh(ctx, t, ms, `{"routes":{"hosts":["shop.example.com"],"gateways":["public"]}}`)
-	awaitReady := func(reason v1alpha1.ConditionReason) {
-		t.Await(ctx, "machine one to report "+string(reason), func() bool {
-			var mvm v1alpha1.MeshedVirtualMachine
-			t.NoError(ms.Get(ctx, ms.Key("one"), &mvm))
-			c := meta.FindStatusCondition(mvm.Status.Conditions, string(v1alpha1.ConditionReady))
-			return c != nil && c.ObservedGeneration == mvm.Generation && c.Reason == string(reason)
-		})
-	}
-	awaitReady(v1alpha1.ReasonGatewayNotFound)
+	missing := awaitCondition(ctx, t, ms, "one", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound)
+	t.Log(missing)
 	t.NoError(ms.ApplyMachines(ctx, []byte(publicGateway)))
-	awaitReady(v1alpha1.ReasonReady)
+	awaitCondition(ctx, t, ms, "one", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 	var address string
 	t.Await(ctx, "the pod of the gateway", func() bool {
 		var pods corev1.PodList
