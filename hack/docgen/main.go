@@ -4,7 +4,8 @@
 //
 //   - docs/conditions.md from the comments in conditionSources;
 //   - docs/api/KIND.md from the CRDs in config/crd/bases;
-//   - docs/api/operatorconfiguration.md from the comments of its types.
+//   - docs/api/operatorconfiguration.md from the comments of its types;
+//   - docs/cli from the commands of the kubectl plugin and its output in docs/cli/output.
 //
 // It also writes the list of children in the base of the OLM bundle.
 //
@@ -42,6 +43,9 @@ func run() error {
 		return err
 	}
 	if err := write("docs/api/operatorconfiguration.md", text); err != nil {
+		return err
+	}
+	if err := cliDocs(); err != nil {
 		return err
 	}
 	if err := rewrite(bundleBase, ownedResources); err != nil {
