@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
 	"meshvm.io/meshvm/internal/children"
 )
 
@@ -62,6 +63,14 @@ func trimSpec(kind schema.GroupKind, spec map[string]any) map[string]any {
 				each(route["match"], match)
 			})
 		}
+		return spec
+	case meshedvirtualmachine.GatewayKind.GroupKind():
+		only(spec, "servers")
+		each(spec["servers"], func(server map[string]any) {
+			only(server, "hosts", "port", "tls")
+			one(server["port"], func(port map[string]any) { only(port, "protocol") })
+			one(server["tls"], tls)
+		})
 		return spec
 	case children.DestinationRuleKind.GroupKind():
 		only(spec, "host", "exportTo", "workloadSelector", "trafficPolicy", "subsets")

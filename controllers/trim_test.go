@@ -55,6 +55,25 @@ spec:
   http: [{match: [{port: 80, sourceLabels: {app: b}}]}, {}]
   tcp: [{match: [{port: 81, destinationSubnets: [10.0.0.0/8]}]}]`,
 		},
+		"Gateway": {
+			`
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: a}
+spec:
+  selector: {istio: ingress}
+  servers:
+  - {name: x, hosts: [shop/a.example.com], port: {number: 443, name: https, protocol: HTTPS}, tls: {mode: SIMPLE, credentialName: c}}
+  - {hosts: ["*"], port: {number: 444, name: tls, protocol: TLS}, tls: {minProtocolVersion: TLSV1_2}}`,
+			`
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: a}
+spec:
+  servers:
+  - {hosts: [shop/a.example.com], port: {protocol: HTTPS}, tls: {mode: SIMPLE}}
+  - {hosts: ["*"], port: {protocol: TLS}, tls: {}}`,
+		},
 		"DestinationRule": {
 			`
 apiVersion: networking.istio.io/v1

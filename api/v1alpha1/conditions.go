@@ -77,8 +77,8 @@ const (
 	// ConditionMeshPolicyEffective reports whether the declared mutual TLS modes, routes and traffic policy are in
 	// effect as far as these objects decide: no other PeerAuthentication, VirtualService or DestinationRule has
 	// precedence, and no AuthorizationPolicy of the root namespace closes a port. If the spec configures telemetry, no
-	// newer Telemetry overrides it. Policies are evaluated for existing
-	// virt-launcher pods. The condition evaluates objects of these five kinds in the namespace of the guest and, for
+	// newer Telemetry overrides it. If the spec names gateways, the Gateways exist and permit the hosts. Policies are
+	// evaluated for existing virt-launcher pods. The condition evaluates objects of these kinds in the namespace of the guest and, for
 	// policies, in the root namespace that mesh.rootNamespace of the OperatorConfiguration names. It does not evaluate
 	// other objects that can change the traffic: Sidecar, EnvoyFilter, WasmPlugin, ServiceEntry,
 	// RequestAuthentication, routes of the Gateway API, policies of waypoints, and Istio's mesh configuration. A port that is
@@ -88,7 +88,7 @@ const (
 	//
 	// Possible reasons when True: Effective, PortsDenied.
 	// When False: Shadowed, SubsetMissing, OutOfDate, PortsDenied, PodLabelsChanged,
-	// WaypointNotReady.
+	// WaypointNotReady, GatewayNotFound, GatewayRefusesHost.
 	// When Unknown: Pending.
 	ConditionMeshPolicyEffective ConditionType = "MeshPolicyEffective"
 
@@ -331,29 +331,11 @@ const (
 	ReasonLinkDown ConditionReason = "LinkDown"
 	// ReasonApplied: the object is applied as specified.
 	ReasonApplied ConditionReason = "Applied"
-	// ReasonEffective: none of the Istio objects that the condition evaluates
-	// overrides what is declared.
-	ReasonEffective ConditionReason = "Effective"
 	// ReasonPodLabelsChanged: a running virt-launcher pod lacks labels by which
 	// KubeVirt, the Service and the mesh policy select it. The message contains
 	// the command that restores them, or recommends a restart of a guest that
 	// started without them.
 	ReasonPodLabelsChanged ConditionReason = "PodLabelsChanged"
-	// ReasonShadowed: another policy has precedence over the declared one, or
-	// another client changed the operator's. The message names it.
-	ReasonShadowed ConditionReason = "Shadowed"
-	// ReasonSubsetMissing: a route of the spec leads to a subset that no live pod of
-	// the Service belongs to, so its requests fail. The message names both.
-	ReasonSubsetMissing ConditionReason = "SubsetMissing"
-	// ReasonWaypointNotReady: Istio has not bound the Service to the waypoint of the
-	// spec, for example because the Gateway does not exist, is not ready or does not
-	// allow the namespace. The message contains Istio's. If the spec restricts
-	// clients, all connections are denied until then.
-	ReasonWaypointNotReady ConditionReason = "WaypointNotReady"
-	// ReasonPortsDenied: AuthorizationPolicies deny every connection to a port that
-	// the mesh carries, and the operator did not create all of them. The message
-	// names them.
-	ReasonPortsDenied ConditionReason = "PortsDenied"
 	// ReasonQuotaExceeded: a ResourceQuota of the namespace does not permit the
 	// object. The message contains the error of the API server. The operator
 	// retries.

@@ -81,7 +81,7 @@ func (r *Reconciler) reconcileNormal(ctx context.Context, s *scope) error {
 	if err := r.ensureFinalizer(ctx, s); err != nil {
 		return err
 	}
-	if err := r.gatherService(ctx, s); err != nil {
+	if err := errors.Join(r.gatherService(ctx, s), r.gatherGateways(ctx, s)); err != nil {
 		return err
 	}
 	if err := r.adopt(ctx, s); err != nil {

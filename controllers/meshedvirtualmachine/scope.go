@@ -103,6 +103,9 @@ type scope struct {
 	// routes and rules are the VirtualServices and DestinationRules of the namespace.
 	routes []*networkingv1.VirtualService
 	rules  []*networkingv1.DestinationRule
+	// gateways are the existing Gateways that the lead of the Service names, by
+	// NAMESPACE/NAME. They are nil if the lead names none or they were not read.
+	gateways map[string]*networkingv1.Gateway
 	// vm is the VirtualMachine as found or written, nil when none exists.
 	vm *kubevirtv1.VirtualMachine
 

@@ -70,6 +70,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=kubevirt.io,resources=virtualmachines,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=kubevirt.io,resources=virtualmachineinstances,verbs=list;watch
 // +kubebuilder:rbac:groups=networking.istio.io,resources=virtualservices;destinationrules,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=networking.istio.io,resources=gateways,verbs=list;watch
 // +kubebuilder:rbac:groups=networking.istio.io,resources=envoyfilters;sidecars;serviceentries,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=security.istio.io,resources=peerauthentications;authorizationpolicies;requestauthentications,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=telemetry.istio.io,resources=telemetries,verbs=get;list;watch;create;patch;delete
@@ -107,6 +108,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		children.TelemetryKind:           handler.EnqueueRequestsFromMapFunc(r.policyChanged),
 		children.VirtualServiceKind:      handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
 		children.DestinationRuleKind:     handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
+		GatewayKind:                      handler.EnqueueRequestsFromMapFunc(r.gatewayChanged),
 		children.VirtualMachineKind:      handler.EnqueueRequestsFromMapFunc(r.vmChanged),
 		vmiKind:                          handler.EnqueueRequestsFromMapFunc(r.vmiChanged),
 	}

@@ -42,6 +42,9 @@ func (s *scope) effectiveForClients() conditions.Condition {
 	if message := s.missingSubset(); message != "" {
 		return conditions.False(t, v1alpha1.ReasonSubsetMissing, message)
 	}
+	if reason, message := s.gatewayProblem(); message != "" {
+		return conditions.False(t, reason, message)
+	}
 	if s.unread != nil {
 		return conditions.Unknown(t, v1alpha1.ReasonPending, s.unread.unreadMessage())
 	}

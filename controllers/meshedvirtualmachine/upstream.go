@@ -62,7 +62,8 @@ func upstreamKinds() (required, optional []dependency) {
 }
 
 func isUpstreamCRD(o client.Object) bool {
-	return slices.ContainsFunc(slices.Concat(dependencies, optionalKinds), func(d dependency) bool { return d.crd == o.GetName() })
+	kinds := append(slices.Concat(dependencies, optionalKinds), gateways)
+	return slices.ContainsFunc(kinds, func(d dependency) bool { return d.crd == o.GetName() })
 }
 
 // upstream starts the watches of other projects' kinds when the kinds are

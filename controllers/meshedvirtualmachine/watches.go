@@ -38,23 +38,10 @@ func (u *upstream) watch(ctx context.Context, d dependency) (*watched, error) {
 	if w := u.watched[d.kind]; w != nil {
 		return w, nil
 	}
-	o := cacheindex.Object(d.kind)
-	if !u.indexed[d.kind] {
-		if err := cacheindex.AddLabel(ctx, u.cache, o, v1alpha1.LabelMeshedVirtualMachine); err != nil {
-			return nil, err
-		}
-		u.indexed[d.kind] = true
-		if children.IsOfService(d.kind.GroupKind()) {
-			if err := cacheindex.AddLabel(ctx, u.cache, o, v1alpha1.LabelService); err != nil {
-				return nil, err
-			}
-		}
-		if d.project == children.UpstreamIstio {
-			if err := cacheindex.AddGuest(ctx, u.cache, o); err != nil {
-				return nil, err
-			}
-		}
+	if err := u.index(ctx, d); err != nil {
+		return nil, err
 	}
+	o := cacheindex.Object(d.kind)
 	informer, err := u.cache.GetInformer(ctx, o, cache.BlockUntilSynced(false))
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", d.kind.Kind, err)
@@ -64,6 +51,27 @@ func (u *upstream) watch(ctx context.Context, d dependency) (*watched, error) {
 	}
 	u.watched[d.kind] = &watched{informer: informer, since: time.Now()}
 	return u.watched[d.kind], nil
+}
+
+// index adds the indexes of a kind. Gateways are read only by their names.
+func (u *upstream) index(ctx context.Context, d dependency) error {
+	if u.indexed[d.kind] || d == gateways {
+		return nil
+	}
+	o := cacheindex.Object(d.kind)
+	if err := cacheindex.AddLabel(ctx, u.cache, o, v1alpha1.LabelMeshedVirtualMachine); err != nil {
+		return err
+	}
+	u.indexed[d.kind] = true
+	if children.IsOfService(d.kind.GroupKind()) {
+		if err := cacheindex.AddLabel(ctx, u.cache, o, v1alpha1.LabelService); err != nil {
+			return err
+		}
+	}
+	if d.project == children.UpstreamIstio {
+		return cacheindex.AddGuest(ctx, u.cache, o)
+	}
+	return nil
 }
 
 // unread watches the kinds, which the cluster serves, and returns the first one that the

@@ -24,7 +24,9 @@ type group struct {
 }
 
 // conditionSources are the files with the condition types and reasons.
-var conditionSources = []string{"api/v1alpha1/conditions.go", "api/v1alpha1/adoption_conditions.go", "api/v1alpha1/podnatconfiguration_reasons.go"}
+var conditionSources = []string{
+	"api/v1alpha1/conditions.go", "api/v1alpha1/adoption_conditions.go", "api/v1alpha1/meshpolicy_reasons.go", "api/v1alpha1/podnatconfiguration_reasons.go",
+}
 
 // conditions returns the Markdown tables of the condition types and reasons in
 // Go files. It fails if a reason is not listed by any condition, or if a type or a

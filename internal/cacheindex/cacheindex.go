@@ -20,6 +20,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/conditions"
+	"meshvm.io/meshvm/internal/meshroutes"
 )
 
 const (
@@ -32,6 +33,9 @@ const (
 	Pod = "spec.pod.uid"
 	// Service is the index of MeshedVirtualMachines by the name of their Service.
 	Service = "service"
+	// Gateway is the index of MeshedVirtualMachines by the Gateways that they name, as
+	// NAMESPACE/NAME.
+	Gateway = "gateway"
 	// VirtualMachine is the index of MeshedVirtualMachines by the name of their
 	// VirtualMachine.
 	VirtualMachine = "virtualMachine"
@@ -66,7 +70,7 @@ func Add(ctx context.Context, indexer client.FieldIndexer) error {
 	nat := &v1alpha1.PodNATConfiguration{}
 	errs = append(errs, add(ctx, indexer, nat, Node, appliedNode), add(ctx, indexer, nat, Owner, owners), add(ctx, indexer, nat, Pod, podUID), add(ctx, indexer, nat, Unfinished, unfinished))
 	mvm := &v1alpha1.MeshedVirtualMachine{}
-	errs = append(errs, add(ctx, indexer, mvm, Service, serviceName), add(ctx, indexer, mvm, VirtualMachine, virtualMachineName))
+	errs = append(errs, add(ctx, indexer, mvm, Service, serviceName), add(ctx, indexer, mvm, VirtualMachine, virtualMachineName), add(ctx, indexer, mvm, Gateway, gatewayNames))
 	return errors.Join(errs...)
 }
 
@@ -116,6 +120,13 @@ func serviceName(o client.Object) []string {
 func virtualMachineName(o client.Object) []string {
 	if mvm, ok := o.(*v1alpha1.MeshedVirtualMachine); ok {
 		return []string{mvm.VirtualMachineName()}
+	}
+	return nil
+}
+
+func gatewayNames(o client.Object) []string {
+	if mvm, ok := o.(*v1alpha1.MeshedVirtualMachine); ok {
+		return meshroutes.Gateways(mvm)
 	}
 	return nil
 }

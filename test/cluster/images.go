@@ -86,11 +86,25 @@ func (c *Cluster) ImportImageOnce(ctx context.Context, name, path string) error 
 		if err := c.importImage(ctx, m, path); err != nil {
 			return fmt.Errorf("import %s on %s: %w", path, m.name, err)
 		}
-		if err := os.WriteFile(m.imported(), append(raw, path+"\n"...), 0o644); err != nil {
+		if err := os.WriteFile(m.imported(), []byte(remember(string(raw), path)), 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// remember adds an archive to the list of imported archives. It replaces one that differs only
+// in the digest: the images of both have the same names, so that the node has only the
+// images of the last one. Two checkouts can use one cluster.
+func remember(imported, path string) string {
+	kind := func(path string) string { return path[:max(0, strings.LastIndex(path, "-"))] }
+	var out strings.Builder
+	for line := range strings.Lines(imported) {
+		if kind(line) != kind(path) {
+			out.WriteString(line)
+		}
+	}
+	return out.String() + path + "\n"
 }
 
 // Digested returns the name with digest of an imported image. An image with

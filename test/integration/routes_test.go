@@ -10,8 +10,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
 	b "meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
+	"meshvm.io/meshvm/internal/ruleio"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -59,10 +61,51 @@ func TestRoutes(t *testing.T) {
 	s.routeNames("web", "http")
 }
 
+// gateway creates the Gateway public with a host.
+func (s *suite) gateway(host string) *unstructured.Unstructured {
+	s.Helper()
+	return s.istioObject(meshedvirtualmachine.GatewayKind, s.namespace, "public", map[string]any{
+		"selector": map[string]any{"istio": "ingress"},
+		"servers":  []any{map[string]any{"port": map[string]any{"number": int64(80), "name": "http", "protocol": "HTTP"}, "hosts": []any{host}}},
+	})
+}
+
+// TestGateways declares a host of a Gateway that does not exist. Each change of the Gateway is
+// an event for the MeshedVirtualMachine.
+func TestGateways(t *testing.T) {
+	s := start(t)
+	o := s.web()
+	o.Spec.Mesh.Routes = v1alpha1.RoutesSpec{Hosts: []string{"shop.example.com"}, Gateways: []string{"public"}}
+	if err := s.Create(s.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	_, pod := s.startGuest(o.Name, "node-a")
+	s.runWriter(s.awaitNAT(pod).UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	state := func(reason v1alpha1.ConditionReason, text string) {
+		t.Helper()
+		s.awaitPolicy(want{v1alpha1.ConditionMeshPolicyEffective, no, reason}, want{v1alpha1.ConditionReady, no, reason}, text)
+	}
+	state(v1alpha1.ReasonGatewayNotFound, "Gateway "+s.namespace+"/public, which")
+
+	g := s.gateway("other/shop.example.com")
+	state(v1alpha1.ReasonGatewayRefusesHost, "Gateway "+s.namespace+"/public has no server for host shop.example.com of namespace "+s.namespace)
+	servers, _, _ := unstructured.NestedSlice(g.Object, "spec", "servers")
+	servers[0].(map[string]any)["hosts"] = []any{"./*.example.com"}
+	if err := errors.Join(unstructured.SetNestedSlice(g.Object, servers, "spec", "servers"), s.Update(s.Context(), g)); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitPolicy(effective, readyAgain, "")
+	if err := s.Delete(s.Context(), g); err != nil {
+		t.Fatal(err)
+	}
+	state(v1alpha1.ReasonGatewayNotFound, "Gateway "+s.namespace+"/public, which")
+}
+
 // TestGatewayRoutes declares a host of a gateway, reverts a change of another client that
 // binds the host to all clients in the mesh, and removes the host.
 func TestGatewayRoutes(t *testing.T) {
 	s := start(t)
+	s.gateway("shop.example.com")
 	o := s.web()
 	o.Spec.Mesh.Routes = v1alpha1.RoutesSpec{Hosts: []string{"shop.example.com"}, Gateways: []string{"public"}}
 	s.converge(o)

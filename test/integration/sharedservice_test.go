@@ -113,6 +113,7 @@ func forGateways(o *v1alpha1.MeshedVirtualMachine) *v1alpha1.MeshedVirtualMachin
 // gateway, which only the first one declares, is not exposed any more.
 func TestCanary(t *testing.T) {
 	s := start(t)
+	s.gateway("*")
 	stable, canary := forGateways(s.web()), s.sharing("web-canary", "v2", 10)
 	s.converge(stable)
 	s.awaitRoutes("v1")
@@ -214,6 +215,7 @@ func TestConflictOfMembers(t *testing.T) {
 // lead declares, and, after a pause, that of a member that was deleted with --cascade=orphan.
 func TestLeadTakesOver(t *testing.T) {
 	s := start(t)
+	s.gateway("*")
 	s.converge(forGateways(s.sharing("web-b", "v2", 10)))
 	uids := s.awaitOwners("web-b")
 	s.routeNames("web.gateway", "http")

@@ -37,7 +37,9 @@ var turns = map[Turn][]v1alpha1.ConditionReason{
 		v1alpha1.ReasonGuestNotReady, v1alpha1.ReasonProxyMissing, v1alpha1.ReasonShadowed, v1alpha1.ReasonSubsetMissing,
 		v1alpha1.ReasonWaypointNotReady, v1alpha1.ReasonPortsDenied, v1alpha1.ReasonRestartRequired,
 		v1alpha1.ReasonForeignEntries, v1alpha1.ReasonCopiedLabels, v1alpha1.ReasonOwnStartStrategy,
-		v1alpha1.ReasonUnpausedEarly, v1alpha1.ReasonVersionNotServing,
+		v1alpha1.ReasonUnpausedEarly, v1alpha1.ReasonVersionNotServing, v1alpha1.ReasonSidecarMissing,
+		v1alpha1.ReasonVirtualMachineNotFound, v1alpha1.ReasonVirtualMachineConflict, v1alpha1.ReasonFieldConflict,
+		v1alpha1.ReasonGatewayNotFound, v1alpha1.ReasonGatewayRefusesHost,
 	},
 	TurnAdministrator: {
 		v1alpha1.ReasonForbidden, v1alpha1.ReasonKubeVirtMissing, v1alpha1.ReasonIstioMissing,
@@ -62,7 +64,7 @@ var turns = map[Turn][]v1alpha1.ConditionReason{
 var fulfilled = []v1alpha1.ConditionReason{
 	v1alpha1.ReasonReady, v1alpha1.ReasonAccepted, v1alpha1.ReasonAvailable, v1alpha1.ReasonRunning, v1alpha1.ReasonStopped,
 	v1alpha1.ReasonApplied, v1alpha1.ReasonEffective, v1alpha1.ReasonSeveralMembers, v1alpha1.ReasonResolved,
-	v1alpha1.ReasonProgrammed,
+	v1alpha1.ReasonProgrammed, v1alpha1.ReasonAdopted,
 }
 
 // turnFor returns who must act for a reason. An unknown reason is that of a newer operator.

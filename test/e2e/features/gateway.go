@@ -10,6 +10,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"meshvm.io/meshvm/api/v1alpha1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"meshvm.io/meshvm/test/e2e/suite"
@@ -30,7 +32,10 @@ spec:
     spec:
       terminationGracePeriodSeconds: 0
       containers: [{name: istio-proxy, image: auto, imagePullPolicy: IfNotPresent}]
----
+`
+
+// publicGateway is a Gateway that permits one host.
+const publicGateway = `
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: public}
@@ -39,12 +44,16 @@ spec:
   servers: [{port: {number: 8080, name: http, protocol: HTTP}, hosts: [shop.example.com]}]
 `
 
-// gateway publishes machine one at a gateway. A client outside of the mesh gets the responses
+// gateway publishes machine one at a gateway, whose Gateway does not exist at first. A client outside of the mesh gets the responses
 // of the guest for the host, and 404 for another host and after the host was removed.
 func gateway(t *suite.T, ms *suite.Machines) {
 	ctx := t.Limit(4 * time.Minute)
 	t.NoError(ms.ApplyMachines(ctx, []byte(ingress)))
 	editMesh(ctx, t, ms, `{"routes":{"hosts":["shop.example.com"],"gateways":["public"]}}`)
+	missing := awaitCondition(ctx, t, ms, "one", v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonGatewayNotFound)
+	t.Log(missing)
+	t.NoError(ms.ApplyMachines(ctx, []byte(publicGateway)))
+	awaitCondition(ctx, t, ms, "one", v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 	var address string
 	t.Await(ctx, "the pod of the gateway", func() bool {
 		var pods corev1.PodList
