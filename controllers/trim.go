@@ -44,7 +44,7 @@ func isInstance(u *unstructured.Unstructured) bool {
 
 func trimSpec(kind schema.GroupKind, spec map[string]any) map[string]any {
 	match := func(e map[string]any) {
-		only(e, "port", "gateways", "sourceLabels", "sourceNamespace", "destinationSubnets")
+		only(e, "port", "gateways", "sourceLabels", "sourceNamespace", "destinationSubnets", "sniHosts")
 	}
 	tls := func(e map[string]any) {
 		only(e, "mode")
@@ -56,13 +56,20 @@ func trimSpec(kind schema.GroupKind, spec map[string]any) map[string]any {
 		only(spec, "selector", "accessLogging", "tracing", "metrics")
 		return spec
 	case children.VirtualServiceKind.GroupKind():
-		only(spec, "hosts", "gateways", "exportTo", "http", "tcp")
-		for _, protocol := range []string{"http", "tcp"} {
+		only(spec, "hosts", "gateways", "exportTo", "http", "tls", "tcp")
+		for _, protocol := range []string{"http", "tls", "tcp"} {
 			each(spec[protocol], func(route map[string]any) {
 				only(route, "match")
 				each(route["match"], match)
 			})
 		}
+		return spec
+	case children.SidecarKind.GroupKind():
+		only(spec, "workloadSelector")
+		return spec
+	case children.ServiceEntryKind.GroupKind():
+		only(spec, "hosts", "resolution", "workloadSelector", "endpoints")
+		each(spec["endpoints"], func(endpoint map[string]any) { only(endpoint) })
 		return spec
 	case meshedvirtualmachine.GatewayKind.GroupKind():
 		only(spec, "servers")

@@ -43,7 +43,7 @@ spec:
   gateways: [mesh]
   http: [{name: x, match: [{port: 80, uri: {prefix: /a}, sourceLabels: {app: b}}], route: [{destination: {host: c}}]}, {fault: {}}]
   tcp: [{match: [{port: 81, destinationSubnets: [10.0.0.0/8]}], route: []}]
-  tls: [{match: []}]`,
+  tls: [{match: [{port: 443, sniHosts: [web]}], route: []}]`,
 			`
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -53,7 +53,16 @@ spec:
   exportTo: ["."]
   gateways: [mesh]
   http: [{match: [{port: 80, sourceLabels: {app: b}}]}, {}]
-  tcp: [{match: [{port: 81, destinationSubnets: [10.0.0.0/8]}]}]`,
+  tcp: [{match: [{port: 81, destinationSubnets: [10.0.0.0/8]}]}]
+  tls: [{match: [{port: 443, sniHosts: [web]}]}]`,
+		},
+		"Sidecar": {
+			`{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: a}, spec: {workloadSelector: {labels: {app: web}}, egress: [{hosts: ["./*"]}]}}`,
+			`{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: a}, spec: {workloadSelector: {labels: {app: web}}}}`,
+		},
+		"ServiceEntry": {
+			`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: a}, spec: {hosts: [web], ports: [{number: 80}], resolution: STATIC, endpoints: [{address: 192.0.2.1}]}}`,
+			`{apiVersion: networking.istio.io/v1, kind: ServiceEntry, metadata: {name: a}, spec: {hosts: [web], resolution: STATIC, endpoints: [{}]}}`,
 		},
 		"Gateway": {
 			`

@@ -77,10 +77,11 @@ const (
 	// ConditionMeshPolicyEffective reports whether the declared mutual TLS modes, routes and traffic policy are in
 	// effect as far as these objects decide: no other PeerAuthentication, VirtualService or DestinationRule has
 	// precedence, and no AuthorizationPolicy of the root namespace closes a port. If the spec configures telemetry, no
-	// newer Telemetry overrides it. If the spec names gateways, the Gateways exist and permit the hosts. Policies are
-	// evaluated for existing virt-launcher pods. The condition evaluates objects of these kinds in the namespace of the guest and, for
-	// policies, in the root namespace that mesh.rootNamespace of the OperatorConfiguration names. It does not evaluate
-	// other objects that can change the traffic: Sidecar, EnvoyFilter, WasmPlugin, ServiceEntry,
+	// newer Telemetry overrides it. If it limits outbound connections, no older Sidecar applies instead. No
+	// ServiceEntry adds endpoints to the Service. If the spec names gateways, the Gateways exist and permit the hosts.
+	// Policies are evaluated for existing virt-launcher pods. The condition evaluates objects of these kinds in the
+	// namespace of the guest and, for policies, in the root namespace that mesh.rootNamespace of the OperatorConfiguration names. It does not evaluate
+	// other objects that can change the traffic: Sidecars of clients, EnvoyFilter, WasmPlugin,
 	// RequestAuthentication, routes of the Gateway API, policies of waypoints, and Istio's mesh configuration. A port that is
 	// closed by policies of the guest's own namespace alone is reported while the condition is True. If the spec
 	// restricts clients, the message also names AuthorizationPolicies with action ALLOW that the operator did not

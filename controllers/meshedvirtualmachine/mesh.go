@@ -12,7 +12,6 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
-	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -49,10 +48,8 @@ func (r *Reconciler) gatherMesh(ctx context.Context, s *scope) error {
 	if s.rules, err = listAs[networkingv1.DestinationRule](ctx, r.Client, children.DestinationRuleKind, cacheindex.Guest, service, s.mvm.Namespace); err != nil {
 		return err
 	}
-	if s.mvm.Spec.Mesh.Telemetry.IsSet() && s.unavailable[children.TelemetryKind.GroupKind()] == nil {
-		if s.telemetries, err = listAs[telemetryv1.Telemetry](ctx, r.Client, children.TelemetryKind, cacheindex.Selector, workloads, s.mvm.Namespace); err != nil {
-			return err
-		}
+	if err := r.gatherOthers(ctx, s); err != nil {
+		return err
 	}
 	if u := s.unavailable[children.AuthorizationPolicyKind.GroupKind()]; u != nil {
 		if u.unread {
@@ -152,6 +149,9 @@ func (s *scope) ownObjects() error {
 		return err
 	}
 	if s.telemetries, err = withOwn(s, children.TelemetryKind, s.telemetries); err != nil {
+		return err
+	}
+	if s.sidecars, err = withOwn(s, children.SidecarKind, s.sidecars); err != nil {
 		return err
 	}
 	s.authorization, err = withOwn(s, children.AuthorizationPolicyKind, s.authorization)

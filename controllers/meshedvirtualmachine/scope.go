@@ -103,6 +103,11 @@ type scope struct {
 	// routes and rules are the VirtualServices and DestinationRules of the namespace.
 	routes []*networkingv1.VirtualService
 	rules  []*networkingv1.DestinationRule
+	// sidecars are the Sidecars of the namespace that can select the pods, if the spec
+	// limits outbound connections. entries are the ServiceEntries of the namespace that can
+	// have the host of the Service.
+	sidecars []*networkingv1.Sidecar
+	entries  []*networkingv1.ServiceEntry
 	// gateways are the existing Gateways that the lead of the Service names, by
 	// NAMESPACE/NAME. They are nil if the lead names none or they were not read.
 	gateways map[string]*networkingv1.Gateway

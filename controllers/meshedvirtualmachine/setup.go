@@ -106,6 +106,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
 		children.PeerAuthenticationKind:  handler.EnqueueRequestsFromMapFunc(r.policyChanged),
 		children.AuthorizationPolicyKind: handler.EnqueueRequestsFromMapFunc(r.policyChanged),
 		children.TelemetryKind:           handler.EnqueueRequestsFromMapFunc(r.policyChanged),
+		children.SidecarKind:             handler.EnqueueRequestsFromMapFunc(r.policyChanged),
+		children.ServiceEntryKind:        handler.EnqueueRequestsFromMapFunc(r.entryChanged),
 		children.VirtualServiceKind:      handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
 		children.DestinationRuleKind:     handler.EnqueueRequestsFromMapFunc(r.hostsChanged),
 		GatewayKind:                      handler.EnqueueRequestsFromMapFunc(r.gatewayChanged),

@@ -9,7 +9,6 @@ import (
 
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
-	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -36,7 +35,7 @@ func (s *scope) effectiveForClients() conditions.Condition {
 	if byRoot != "" {
 		return conditions.False(t, v1alpha1.ReasonPortsDenied, byRoot)
 	}
-	if message := cmp.Or(s.shadowedRoute(), s.shadowedRule(), s.shadowedTelemetry()); message != "" {
+	if message := cmp.Or(s.shadowedRoute(), s.shadowedRule(), s.shadowedTelemetry(), s.shadowedSidecar(), s.otherEndpoints()); message != "" {
 		return conditions.False(t, v1alpha1.ReasonShadowed, message)
 	}
 	if message := s.missingSubset(); message != "" {
@@ -254,22 +253,6 @@ func (s *scope) shadowedRule() string {
 	for _, p := range lead.Spec.Ports {
 		if p.IsMeshed() && meshpolicy.ReplacesMutualTLS(applied.Spec.GetTrafficPolicy(), p.Port) {
 			return message(applied, fmt.Sprintf("its TLS settings replace Istio's mutual TLS on port %q", p.Name))
-		}
-	}
-	return ""
-}
-
-// shadowedTelemetry returns a message if a newer Telemetry overrides what the spec
-// declares for a pod.
-func (s *scope) shadowedTelemetry() string {
-	i := slices.IndexFunc(s.telemetries, func(t *telemetryv1.Telemetry) bool { return s.isChild(t) })
-	if i < 0 || !s.mvm.Spec.Mesh.Telemetry.IsSet() {
-		return ""
-	}
-	for j := range s.pods {
-		if t, list := meshpolicy.TelemetryAfter(s.telemetries[i], s.telemetries, s.pods[j].Labels); t != nil {
-			return fmt.Sprintf("Telemetry %s/%s selects pod %s and is newer than the operator's, so Istio applies its %s after spec.mesh.telemetry.%s: delete it, or change its selector so that it does not select the pod",
-				t.Namespace, t.Name, s.pods[j].Name, list, list)
 		}
 	}
 	return ""

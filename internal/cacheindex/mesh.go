@@ -37,8 +37,16 @@ func selectors(o client.Object) []string {
 	if !ok {
 		return nil
 	}
-	selector, _, _ := unstructured.NestedStringMap(u.Object, "spec", "selector", "matchLabels")
-	return []string{meshpolicy.SelectorKey(selector)}
+	return []string{meshpolicy.SelectorKey(selectorOf(u))}
+}
+
+// selectorOf returns the labels that a policy or a Sidecar selects.
+func selectorOf(u *unstructured.Unstructured) map[string]string {
+	selector, found, _ := unstructured.NestedStringMap(u.Object, "spec", "selector", "matchLabels")
+	if !found {
+		selector, _, _ = unstructured.NestedStringMap(u.Object, "spec", "workloadSelector", "labels")
+	}
+	return selector
 }
 
 // Guests returns the names of the MeshedVirtualMachines to which an object of Istio can
@@ -59,7 +67,7 @@ func Guests(o client.Object) []string {
 	if len(hosts) > 0 {
 		return guestsOf(hosts)
 	}
-	if name, _, _ := unstructured.NestedString(u.Object, "spec", "selector", "matchLabels", v1alpha1.LabelMeshedVirtualMachine); name != "" {
+	if name := selectorOf(u)[v1alpha1.LabelMeshedVirtualMachine]; name != "" {
 		return []string{name}
 	}
 	return []string{EveryGuest}

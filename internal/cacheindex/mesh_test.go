@@ -38,6 +38,8 @@ func TestGuests(t *testing.T) {
 		"selector of the operator":    {selector(map[string]any{label: "web"}), []string{"web"}},
 		"selector with more labels":   {selector(map[string]any{label: "web", "app": "web"}), []string{"web"}},
 		"selector of another label":   {selector(map[string]any{"app": "web"}), []string{EveryGuest}},
+		"selector of a Sidecar":       {map[string]any{"workloadSelector": map[string]any{"labels": map[string]any{label: "web"}}}, []string{"web"}},
+		"Sidecar for all":             {map[string]any{"workloadSelector": map[string]any{}}, []string{EveryGuest}},
 		"no selector":                 {map[string]any{"mtls": map[string]any{"mode": "STRICT"}}, []string{EveryGuest}},
 		"no spec":                     {nil, []string{EveryGuest}},
 	} {

@@ -103,6 +103,39 @@ func TestShadowedRoutes(t *testing.T) {
 	s.awaitPolicy(effective, readyAgain, "")
 }
 
+// TestShadowedByOptionalKinds creates a Sidecar before the operator's, and a ServiceEntry with
+// endpoints for the host of the Service.
+func TestShadowedByOptionalKinds(t *testing.T) {
+	s := start(t)
+	sidecar := s.istioObject(children.SidecarKind, s.namespace, "a", map[string]any{
+		"workloadSelector": map[string]any{"labels": map[string]any{"app": "web"}}, "egress": []any{map[string]any{"hosts": []any{"*/*"}}},
+	})
+	o := s.web()
+	o.Spec.VirtualMachine.Template.ObjectMeta.Labels = map[string]string{"app": "web"}
+	o.Spec.Mesh.Egress.Outbound = v1alpha1.OutboundModeRegistryOnly
+	if err := s.Create(s.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	_, pod := s.startGuest(o.Name, "node-a")
+	s.runWriter(s.awaitNAT(pod).UID, ruleio.OperationApply, ruleio.OutcomeApplied)
+	s.awaitPolicy(shadowed, notReady, "Sidecar "+s.namespace+"/a selects pod "+pod.Name)
+	if err := s.Delete(s.Context(), sidecar); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitPolicy(effective, readyAgain, "")
+
+	entry := s.istioObject(children.ServiceEntryKind, s.namespace, "legacy", map[string]any{
+		"hosts": []any{"web." + s.namespace + ".svc.cluster.local"}, "resolution": "STATIC", "exportTo": []any{"."},
+		"ports":     []any{map[string]any{"number": int64(80), "name": "http", "protocol": "HTTP"}},
+		"endpoints": []any{map[string]any{"address": "192.0.2.1"}},
+	})
+	s.awaitPolicy(shadowed, notReady, "ServiceEntry "+s.namespace+"/legacy also has host web."+s.namespace)
+	if err := s.Delete(s.Context(), entry); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitPolicy(effective, readyAgain, "")
+}
+
 // TestDeniedPorts creates AuthorizationPolicies that close the port of the guest.
 func TestDeniedPorts(t *testing.T) {
 	s := start(t)
