@@ -15,6 +15,7 @@ import (
 
 	"meshvm.io/meshvm/internal/cli/plugin"
 	"meshvm.io/meshvm/internal/cli/status"
+	"meshvm.io/meshvm/internal/cli/trace"
 	"meshvm.io/meshvm/internal/version"
 )
 
@@ -53,7 +54,7 @@ The exit code is 0 if the result is as declared, 1 if it differs, and 2 after an
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	p.AddFlags(root.PersistentFlags())
-	root.AddCommand(status.Command(p))
+	root.AddCommand(status.Command(p), trace.Command(p))
 	addCompletion(root)
 	return root
 }

@@ -64,6 +64,10 @@ func TestErrors(t *testing.T) {
 		{"unknown format", []string{"status", "-o", "xml"}, `invalid output format "xml": must be text, json or yaml`},
 		{"name and all namespaces", []string{"status", "web", "-A"}, "exclude each other"},
 		{"watch without a name", []string{"status", "-w"}, "--watch requires the name"},
+		{"trace without a file", []string{"trace"}, "the flag --load is required"},
+		{"trace of a missing file", []string{"trace", "--load", "missing.json"}, "missing.json: no such file"},
+		{"trace of another file", []string{"trace", "--load", "cli_test.go"}, "invalid trace result"},
+		{"trace in an unknown format", []string{"trace", "--load", "x", "-o", "png"}, "must be text, json, yaml, svg or html"},
 		{"no cluster", []string{"status", "--server", "http://127.0.0.1:1"}, "connection refused"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -100,5 +104,28 @@ func TestCompletion(t *testing.T) {
 	}
 	if code, out, _ := run(t, "__complete", "st"); code != plugin.ExitAsDeclared || !strings.Contains(out, "status\t") {
 		t.Errorf("the completion of st is %q (exit code %d)", out, code)
+	}
+}
+
+// TestTrace shows recorded results.
+func TestTrace(t *testing.T) {
+	const results = "../trace/picture/testdata/"
+	for _, test := range []struct {
+		file, format string
+		code         int
+		want         string
+	}{
+		{"proxied", "text", plugin.ExitAsDeclared, "Reached the guest through the proxy\n\ntcp 10.244.0.1:20002 -> 10.244.0.8:8080"},
+		{"dropped", "text", plugin.ExitDiffers, "Dropped by another writer in chain forward\n"},
+		{"proxied", "html", plugin.ExitAsDeclared, "<!DOCTYPE html>"},
+		{"dropped", "svg", plugin.ExitDiffers, "<svg "},
+		{"proxied", "yaml", plugin.ExitAsDeclared, "outcome: Traced"},
+	} {
+		t.Run(test.file+" as "+test.format, func(t *testing.T) {
+			code, out, errOut := run(t, "trace", "--load", results+test.file+".json", "-o", test.format)
+			if code != test.code || errOut != "" || !strings.Contains(out, test.want) {
+				t.Errorf("exit code %d, errors %q, output %q", code, errOut, out)
+			}
+		})
 	}
 }

@@ -14,12 +14,14 @@ import (
 
 	"meshvm.io/meshvm/internal/cli/plugin"
 	"meshvm.io/meshvm/internal/cli/status"
+	"meshvm.io/meshvm/internal/cli/trace"
 )
 
 // results are the results of all verbs. Verbs without a result print only a text that
 // other programs read.
 var results = map[string]plugin.Result{
 	"status": &status.Result{},
+	"trace":  &trace.Result{},
 }
 
 // withoutResult are the verbs without a result.
@@ -45,6 +47,8 @@ func (f *filler) fill(t *testing.T, v reflect.Value, depth int) {
 		v.SetBool(f.n%2 == 0)
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		v.SetInt(int64(1000 + f.n))
+	case reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		v.SetUint(uint64(1000 + f.n)) //nolint:gosec // The test has few fields.
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
 		f.fill(t, v.Elem(), depth)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/term"
@@ -29,13 +30,22 @@ type Result interface {
 	Declared() bool
 }
 
-// CheckFormat returns an error if --output has an unknown value.
-func (p *Plugin) CheckFormat() error {
-	switch p.output {
-	case formatText, formatJSON, formatYAML:
+// Drawn is a result with formats that only its verb has.
+type Drawn interface {
+	Result
+	// Draw returns the result in such a format.
+	Draw(format string) (string, error)
+}
+
+// CheckFormat returns an error if --output is neither a format of all verbs nor one of
+// the formats of the verb.
+func (p *Plugin) CheckFormat(own ...string) error {
+	formats := append([]string{formatText, formatJSON, formatYAML}, own...)
+	if slices.Contains(formats, p.output) {
 		return nil
 	}
-	return fmt.Errorf("invalid output format %q: must be text, json or yaml", p.output)
+	last := len(formats) - 1
+	return fmt.Errorf("invalid output format %q: must be %s or %s", p.output, strings.Join(formats[:last], ", "), formats[last])
 }
 
 // IsText reports whether the output is text.
@@ -64,6 +74,11 @@ func (p *Plugin) format(r Result) (string, error) {
 	case formatYAML:
 		out, err := yaml.Marshal(r)
 		return string(out), err
+	case formatText:
+	default:
+		if d, ok := r.(Drawn); ok {
+			return d.Draw(p.output)
+		}
 	}
 	text := r.Text()
 	if p.color() {
