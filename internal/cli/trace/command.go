@@ -34,9 +34,9 @@ func Command(p *plugin.Plugin) *cobra.Command {
 		Short: "Show the path of a traced connection as text or as a picture",
 		Long: `Show the path of a traced connection as text or as a picture.
 
-The command reads the result that "tracer --output json" writes, and needs no cluster. "html"
-is a page with the picture of each flow and all rules that matched. "svg" is the picture of
-the first flow. Both contain no script and no external address.
+The command reads the result that "tracer --output json" writes, and needs no cluster. As
+HTML, it is a page with the picture of each flow and all rules that matched. As SVG, it is the
+picture of the first flow. Both contain no script and no external address.
 
 The exit code is 1 if a packet was dropped or refused, or if no packet was seen.`,
 		Example: `  # Show a result as text

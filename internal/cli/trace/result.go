@@ -37,9 +37,9 @@ func (r *Result) next() string {
 	case r.Declared():
 		return "kubectl meshvm trace --load FILE -o html, for a picture"
 	case r.Flows[0].Ending == trace.EndingNoListener:
-		return "kubectl meshvm nat NAME, to compare the port with spec.ports"
+		return "add the port to spec.ports if clients shall reach it; kubectl meshvm status NAME shows the ports"
 	default:
-		return "kubectl meshvm nat NAME, to compare the rules"
+		return "kubectl meshvm status NAME, for the state of the rules"
 	}
 }
 

@@ -22,11 +22,11 @@ func TestDeclared(t *testing.T) {
 		{"nothing seen", nil, false, "trace again"},
 		{"answered", []trace.FlowReport{flow(trace.EndingGuest, trace.AnswerYes)}, true, "-o html"},
 		{"answer not seen", []trace.FlowReport{flow(trace.EndingOutside, trace.AnswerUnknown)}, true, "-o html"},
-		{"refused", []trace.FlowReport{flow(trace.EndingGuest, trace.AnswerRefused)}, false, "nat"},
-		{"no answer", []trace.FlowReport{flow(trace.EndingGuest, trace.AnswerNone)}, false, "nat"},
-		{"dropped", []trace.FlowReport{flow(trace.EndingDropped, trace.AnswerNone)}, false, "nat"},
+		{"refused", []trace.FlowReport{flow(trace.EndingGuest, trace.AnswerRefused)}, false, "status NAME"},
+		{"no answer", []trace.FlowReport{flow(trace.EndingGuest, trace.AnswerNone)}, false, "status NAME"},
+		{"dropped", []trace.FlowReport{flow(trace.EndingDropped, trace.AnswerNone)}, false, "status NAME"},
 		{"closed port", []trace.FlowReport{flow(trace.EndingNoListener, trace.AnswerRefused)}, false, "spec.ports"},
-		{"the second flow", []trace.FlowReport{flow(trace.EndingGuest, trace.AnswerYes), flow(trace.EndingUnknown, trace.AnswerUnknown)}, false, "nat"},
+		{"the second flow", []trace.FlowReport{flow(trace.EndingGuest, trace.AnswerYes), flow(trace.EndingUnknown, trace.AnswerUnknown)}, false, "status NAME"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := &Result{trace.Result{Flows: tc.flows}}
