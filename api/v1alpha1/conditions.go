@@ -66,11 +66,14 @@ const (
 	// When Unknown: Pending.
 	ConditionServiceReady ConditionType = "ServiceReady"
 
-	// ConditionMeshPolicyApplied reports whether the Istio objects are applied.
+	// ConditionMeshPolicyApplied reports whether the Istio objects are applied. After an
+	// audit has read the guest's proxy, it also reports whether the proxy runs them
+	// (condition ProxyConfigured of the PodNATConfiguration).
 	//
 	// Possible reasons when True: Applied.
 	// When False: Conflict, InvalidSpec, FieldUnsupported, QuotaExceeded,
-	// Forbidden, IstioMissing, PatchRefused, ApplyFailed, OutOfDate.
+	// Forbidden, IstioMissing, PatchRefused, ApplyFailed, OutOfDate, ProxyRejected,
+	// ProxyDiffers, CertificateInvalid.
 	// When Unknown: Pending.
 	ConditionMeshPolicyApplied ConditionType = "MeshPolicyApplied"
 
@@ -191,26 +194,6 @@ const (
 	// Possible reasons when True: Paused.
 	// When False: AnnotationIgnored.
 	ConditionPaused ConditionType = "Paused"
-)
-
-// Conditions of PodNATConfiguration.
-const (
-	// ConditionTargetResolved reports whether the pod, its node and its network
-	// namespace were found.
-	//
-	// Possible reasons when True: Resolved.
-	// When False: PodNotFound, SandboxNotReady, NodeNotReady, ProxyMissing,
-	// AmbientNotEnrolled, TargetGone.
-	ConditionTargetResolved ConditionType = "TargetResolved"
-
-	// ConditionProgrammed reports whether the rules were written and verified
-	// by reading them back.
-	//
-	// Possible reasons when True: Programmed.
-	// When False: Programming, WriteFailed, ReadBackMismatch, IdentityMismatch,
-	// KernelUnsupported, RequestRejected, TargetGone, Drifted, SandboxRecreated,
-	// NodeRebooted, Contended, or the reason for Accepted=False.
-	ConditionProgrammed ConditionType = "Programmed"
 )
 
 // Reasons of both kinds.

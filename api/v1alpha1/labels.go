@@ -52,6 +52,10 @@ const (
 	// NAMESPACE/NAME of the PodNATConfiguration. An owner reference is not
 	// possible because the PodNATConfiguration is in another namespace.
 	AnnotationRuleOwner = "meshvm.io/rule-owner"
+	// AnnotationMutualTLS, on a PodNATConfiguration, contains the mutual TLS modes that
+	// Istio's policies request for the mesh ports of the pod, for example
+	// "8080=Strict,9090=Permissive". The proxy's state is compared with it.
+	AnnotationMutualTLS = "meshvm.io/mutual-tls"
 	// AnnotationAppliedDigest, on every object that the operator applied,
 	// contains the SHA-256 digest of the applied configuration. It detects fields
 	// that were removed from the configuration.

@@ -203,6 +203,18 @@ type Address struct {
 	Value string `json:"value,omitempty"`
 }
 
+// MTLSSource is the source of the effective mutual TLS mode.
+//
+// +kubebuilder:validation:Enum=Proxy;Policy
+type MTLSSource string
+
+const (
+	// MTLSSourceProxy is the configuration that the proxies run.
+	MTLSSourceProxy MTLSSource = "Proxy"
+	// MTLSSourcePolicy are Istio's policies.
+	MTLSSourcePolicy MTLSSource = "Policy"
+)
+
 // MTLSStatus reports the encryption of connections to the guest.
 type MTLSStatus struct {
 	// declaredMode is the mode that the spec requests.
@@ -213,11 +225,20 @@ type MTLSStatus struct {
 	// effectiveMode is the weakest mode in effect of all ports via Mesh,
 	// including the modes of individual ports. It is Disable until the policy is
 	// applied and the rules have been verified, because without rules traffic can
-	// bypass the proxy. While the spec is not accepted, it can only become weaker.
+	// bypass the proxy. A proxy that runs a weaker mode than the policies decides. While
+	// the spec is not accepted, it can only become weaker.
 	// It is Disable while the object is being deleted.
 	//
 	// +required
 	EffectiveMode MTLSMode `json:"effectiveMode,omitempty"`
+
+	// source is Proxy if effectiveMode is the mode that the guest's proxies run, as the
+	// last audit read it. It is Policy if effectiveMode is the mode that Istio's
+	// policies request, because a proxy was not read, or because a policy was weakened
+	// after the proxies were read. In ambient mode, it is always Policy.
+	//
+	// +optional
+	Source MTLSSource `json:"source,omitempty"`
 
 	// bypassedPorts are the ports whose traffic bypasses the proxy, so that no
 	// mutual TLS mode applies. An entry is the name of a port, or PORT/PROTOCOL

@@ -2,6 +2,37 @@
 
 package v1alpha1
 
+// Conditions of PodNATConfiguration.
+const (
+	// ConditionTargetResolved reports whether the pod, its node and its network
+	// namespace were found.
+	//
+	// Possible reasons when True: Resolved.
+	// When False: PodNotFound, SandboxNotReady, NodeNotReady, ProxyMissing,
+	// AmbientNotEnrolled, TargetGone.
+	ConditionTargetResolved ConditionType = "TargetResolved"
+
+	// ConditionProgrammed reports whether the rules were written and verified
+	// by reading them back.
+	//
+	// Possible reasons when True: Programmed.
+	// When False: Programming, WriteFailed, ReadBackMismatch, IdentityMismatch,
+	// KernelUnsupported, RequestRejected, TargetGone, Drifted, SandboxRecreated,
+	// NodeRebooted, Contended, or the reason for Accepted=False.
+	ConditionProgrammed ConditionType = "Programmed"
+
+	// ConditionProxyConfigured reports whether the pod's sidecar runs the mutual TLS
+	// modes that Istio's policies request, with a valid certificate of the pod's service
+	// account. It is present after an audit has read the sidecar, and does not affect
+	// Ready.
+	//
+	// Possible reasons when True: Configured.
+	// When False: ProxyUnreadable, ProxyNotLive, ProxyRejected, ProxyDiffers,
+	// CertificateInvalid, ProxyStale.
+	// When Unknown: Pending.
+	ConditionProxyConfigured ConditionType = "ProxyConfigured"
+)
+
 // Reasons of PodNATConfiguration.
 const (
 	// ReasonResolved: the pod and its sandbox were found.
@@ -54,4 +85,21 @@ const (
 	// ReasonContended: another process keeps changing the rules. The operator
 	// suspends repairs until the window ends. See status.repairs.
 	ReasonContended ConditionReason = "Contended"
+	// ReasonConfigured: the proxy runs the mutual TLS modes of Istio's policies.
+	ReasonConfigured ConditionReason = "Configured"
+	// ReasonProxyUnreadable: the last audit could not read the proxy.
+	ReasonProxyUnreadable ConditionReason = "ProxyUnreadable"
+	// ReasonProxyNotLive: the proxy is starting or draining.
+	ReasonProxyNotLive ConditionReason = "ProxyNotLive"
+	// ReasonProxyRejected: the proxy rejected the last configuration of a listener.
+	ReasonProxyRejected ConditionReason = "ProxyRejected"
+	// ReasonProxyDiffers: the proxy runs other mutual TLS modes than Istio's
+	// policies request. Either Istio has not sent the configuration yet, or another
+	// object, for example an EnvoyFilter, changes it.
+	ReasonProxyDiffers ConditionReason = "ProxyDiffers"
+	// ReasonCertificateInvalid: the proxy has no certificate of the pod's service
+	// account, or the certificate has expired.
+	ReasonCertificateInvalid ConditionReason = "CertificateInvalid"
+	// ReasonProxyStale: the proxy is not connected to Istio.
+	ReasonProxyStale ConditionReason = "ProxyStale"
 )

@@ -182,51 +182,14 @@ type AddressFamily struct {
 	Gateway string `json:"gateway,omitempty"`
 }
 
-// ProxyPorts specifies the ports of the mesh proxy.
-type ProxyPorts struct {
-	// inboundPort receives redirected inbound TCP connections. Istio uses
-	// 15006.
-	//
-	// +required
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=65535
-	InboundPort int32 `json:"inboundPort,omitempty"`
-
-	// outboundPort receives the redirected TCP connections of the guest. Istio
-	// uses 15001.
-	//
-	// +required
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=65535
-	OutboundPort int32 `json:"outboundPort,omitempty"`
-
-	// localPorts are TCP ports on which the proxy itself listens. Connections
-	// to these ports never reach the guest.
-	//
-	// +required
-	// +listType=atomic
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:Minimum=1
-	// +kubebuilder:validation:items:Maximum=65535
-	LocalPorts []int32 `json:"localPorts,omitempty"`
-
-	// dnsPort is the loopback port of the proxy's DNS resolver. Omitted if
-	// Istio does not capture the pod's DNS.
-	//
-	// +optional
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=65535
-	DNSPort int32 `json:"dnsPort,omitempty"`
-}
-
 // PodNATConfigurationStatus is the state that was read back from the pod.
 //
 // +kubebuilder:validation:MinProperties=1
 type PodNATConfigurationStatus struct {
 	// conditions are the conditions of the object. Ready, Accepted,
-	// TargetResolved and Programmed are always present. Reconciling and Stalled
-	// are present only while they are True.
+	// TargetResolved and Programmed are always present. ProxyConfigured is present
+	// after an audit has read the proxy. Reconciling and Stalled are present only while
+	// they are True.
 	//
 	// +optional
 	// +listType=map
@@ -268,6 +231,12 @@ type PodNATConfigurationStatus struct {
 	//
 	// +optional
 	Repairs RepairsStatus `json:"repairs,omitzero"`
+
+	// proxy is the state of the pod's sidecar, as of the last audit that found it
+	// changed. Omitted until an audit has read it, and in ambient mode.
+	//
+	// +optional
+	Proxy ProxyStatus `json:"proxy,omitzero"`
 
 	// counters are totals over all tables that the pod has had, as of the last
 	// audit that found them changed. Traffic between the last audit of a table

@@ -75,7 +75,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if s.recheck > 0 {
 		wait = min(wait, s.recheck)
 	}
-	return ctrl.Result{RequeueAfter: wait}, nil
+	if d.start {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	next, err := r.startReads(ctx, s, interval)
+	if next > 0 {
+		wait = min(wait, next)
+	}
+	return ctrl.Result{RequeueAfter: wait}, err
 }
 
 func (r *Reconciler) gather(ctx context.Context, s *scope) error {
@@ -185,12 +192,17 @@ func (r *Reconciler) start(ctx context.Context, s *scope, current round) error {
 	if err != nil {
 		return err
 	}
+	return r.create(ctx, s, current.number(), targets)
+}
+
+// create creates the Jobs that audit the targets.
+func (r *Reconciler) create(ctx context.Context, s *scope, number int64, targets []rulejob.AuditTarget) error {
 	groups, err := rulejob.AuditGroups(targets)
 	if err != nil {
 		return err
 	}
 	for i, group := range groups {
-		job, err := rulejob.BuildAudit(r.Jobs, s.name, current.number(), i, group)
+		job, err := rulejob.BuildAudit(r.Jobs, s.name, number, i, group)
 		if err != nil {
 			return err
 		}
@@ -224,6 +236,7 @@ func (r *Reconciler) targets(ctx context.Context, node string) ([]rulejob.AuditT
 			continue
 		}
 		if target, ok := auditable(config, pod, node); ok {
+			target.Unread = r.unread(config, pod)
 			out = append(out, target)
 		}
 	}
@@ -245,5 +258,7 @@ func auditable(config *v1alpha1.PodNATConfiguration, pod *corev1.Pod, node strin
 	if err != nil || !drift.Proven(&config.Status, digest) {
 		return none, false
 	}
-	return rulejob.AuditTarget{Target: request.Targets[0], Entry: rulejob.EntryOf(config)}, true
+	entry := rulejob.EntryOf(config)
+	entry.ProxyStarted = launcherpod.SidecarReadySince(pod)
+	return rulejob.AuditTarget{Target: request.Targets[0], Entry: entry}, true
 }

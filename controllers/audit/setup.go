@@ -27,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/launcherpod"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -43,8 +44,12 @@ type Reconciler struct {
 	// Now returns the current time.
 	Now func() time.Time
 
-	mu   sync.Mutex
-	last map[string]time.Time
+	// began is the time at which the controller was set up.
+	began time.Time
+
+	mu    sync.Mutex
+	last  map[string]time.Time
+	reads map[types.UID]reading
 }
 
 // +kubebuilder:rbac:groups=meshvm.io,resources=podnatconfigurations,verbs=list;watch
@@ -54,11 +59,13 @@ type Reconciler struct {
 
 // SetupWithManager registers the controller and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, workers int) error {
+	r.began = r.Now()
 	err := ctrl.NewControllerManagedBy(mgr).
 		Named("audit").
 		For(&corev1.Node{}, builder.WithPredicates(readinessChanged)).
 		Watches(&batchv1.Job{}, handler.EnqueueRequestsFromMapFunc(forAudit)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(forAudit)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(onNode), builder.WithPredicates(sidecarReady)).
 		Watches(&v1alpha1.PodNATConfiguration{}, handler.EnqueueRequestsFromMapFunc(forConfig), builder.WithPredicates(resultRecorded)).
 		WatchesRawSource(source.Channel(r.Interval.changed, handler.EnqueueRequestsFromMapFunc(r.allNodes))).
 		WithOptions(controller.Options{MaxConcurrentReconciles: workers}).
@@ -88,6 +95,14 @@ func forAudit(_ context.Context, o client.Object) []reconcile.Request {
 	return forName(o.GetAnnotations()[v1alpha1.AnnotationAuditNode])
 }
 
+// onNode maps a pod to its node.
+func onNode(_ context.Context, o client.Object) []reconcile.Request {
+	if p, ok := o.(*corev1.Pod); ok && launcherpod.IsLauncher(p) {
+		return forName(p.Spec.NodeName)
+	}
+	return nil
+}
+
 // forConfig maps a PodNATConfiguration to the node on which its rules are
 // programmed.
 func forConfig(_ context.Context, o client.Object) []reconcile.Request {
@@ -105,14 +120,16 @@ func forName(node string) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: types.NamespacedName{Name: node}}}
 }
 
-// resultRecorded selects updates that may record the result of an audit.
+// resultRecorded selects updates that may record the result of an audit, and updates after
+// which a proxy must be read.
 var resultRecorded = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok1 := e.ObjectOld.(*v1alpha1.PodNATConfiguration)
 		after, ok2 := e.ObjectNew.(*v1alpha1.PodNATConfiguration)
 		return ok1 && ok2 && (before.Status.Repairs.Count != after.Status.Repairs.Count ||
-			!equality.Semantic.DeepEqual(before.Status.Applied, after.Status.Applied))
+			before.Annotations[v1alpha1.AnnotationMutualTLS] != after.Annotations[v1alpha1.AnnotationMutualTLS] ||
+			!equality.Semantic.DeepEqual(before.Status, after.Status))
 	},
 }
 

@@ -142,7 +142,12 @@ func (s *scope) serviceReady() conditions.Condition {
 }
 
 func (s *scope) meshPolicyApplied() conditions.Condition {
-	return s.childrenCondition(v1alpha1.ConditionMeshPolicyApplied, "the Istio objects are applied"+s.notByZtunnel())
+	const t = v1alpha1.ConditionMeshPolicyApplied
+	applied := s.childrenCondition(t, "the Istio objects are applied"+s.notByZtunnel())
+	if c, found := s.notConfigured(t); found && applied.Status == metav1.ConditionTrue {
+		return c
+	}
+	return applied
 }
 
 // notByZtunnel describes the policies that ztunnel does not enforce: it does

@@ -60,7 +60,7 @@ func (s *scope) writeDeletion() {
 	if st.MTLS.DeclaredMode == "" {
 		st.MTLS = s.mtls(false)
 	}
-	st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
+	st.MTLS.EffectiveMode, st.MTLS.Source = v1alpha1.MTLSModeDisable, v1alpha1.MTLSSourcePolicy
 	st.Ports = s.ports()
 	st.Pods, st.OmittedPods = nil, 0
 	st.Service = v1alpha1.SharedServiceStatus{}

@@ -29,7 +29,7 @@ func TestMTLSStatus(t *testing.T) {
 	}{
 		"strict and verified": {
 			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.Direct("ssh", 22), builders.UDP("echo", 9000)).Obj(), true,
-			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, BypassedPorts: []string{"echo", "ssh"}},
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, Source: v1alpha1.MTLSSourcePolicy, BypassedPorts: []string{"echo", "ssh"}},
 		},
 		"ports opened bypassing the proxy": {
 			func() *v1alpha1.MeshedVirtualMachine {
@@ -37,23 +37,23 @@ func TestMTLSStatus(t *testing.T) {
 				o.Spec.Capture.Inbound.ExcludePorts = []v1alpha1.PortRange{{Port: 9100}, {Port: 9100}, {Port: 10000, EndPort: 20000, Protocol: v1alpha1.PortProtocolUDP}}
 				return o
 			}(), true,
-			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, BypassedPorts: []string{"10000-20000/UDP", "9100/TCP"}},
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, Source: v1alpha1.MTLSSourcePolicy, BypassedPorts: []string{"10000-20000/UDP", "9100/TCP"}},
 		},
 		"strict and not verified": {
 			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080)).Obj(), false,
-			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeDisable},
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeDisable, Source: v1alpha1.MTLSSourcePolicy},
 		},
 		"the weakest port decides": {
 			builders.MVM("web").Ports(builders.HTTP("http", 80, 8080), builders.TCP("db", 5432)).MTLS(v1alpha1.MTLSModeStrict).PortMTLS("db", v1alpha1.MTLSModePermissive).Obj(), true,
-			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModePermissive},
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModePermissive, Source: v1alpha1.MTLSSourcePolicy},
 		},
 		"a stronger port": {
 			builders.MVM("web").Ports(builders.TCP("db", 5432)).MTLS(v1alpha1.MTLSModeDisable).PortMTLS("db", v1alpha1.MTLSModeStrict).Obj(), true,
-			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeDisable, EffectiveMode: v1alpha1.MTLSModeStrict},
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeDisable, EffectiveMode: v1alpha1.MTLSModeStrict, Source: v1alpha1.MTLSSourcePolicy},
 		},
 		"no mesh port": {
 			builders.MVM("web").Ports(builders.Direct("ssh", 22)).Obj(), true,
-			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeDisable, BypassedPorts: []string{"ssh"}},
+			v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeDisable, Source: v1alpha1.MTLSSourcePolicy, BypassedPorts: []string{"ssh"}},
 		},
 	}
 	for name, tc := range tests {
@@ -69,7 +69,7 @@ func TestMTLSStatus(t *testing.T) {
 // reported unless its policy or rules were lost, and that a weaker mode in effect is
 // reported.
 func TestMTLSOfRejectedSpec(t *testing.T) {
-	before := v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, BypassedPorts: []string{"db"}}
+	before := v1alpha1.MTLSStatus{DeclaredMode: v1alpha1.MTLSModeStrict, EffectiveMode: v1alpha1.MTLSModeStrict, Source: v1alpha1.MTLSSourcePolicy, BypassedPorts: []string{"db"}}
 	for name, tc := range map[string]struct {
 		mod  func(*scope)
 		want v1alpha1.MTLSMode

@@ -39,6 +39,9 @@ func (s *scope) weakestByRules(mode v1alpha1.MTLSMode) v1alpha1.MTLSMode {
 		merged := s.mutualTLS(g.Labels)
 		for _, port := range g.nat.Spec.Inbound.Mesh {
 			mode = weaker(mode, merged.Mode(port))
+			if read := g.proxyMode(port); read != "" {
+				mode = weaker(mode, read)
+			}
 		}
 	}
 	return mode

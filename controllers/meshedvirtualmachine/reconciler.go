@@ -246,7 +246,11 @@ func (s *scope) liveRules() map[apply.Key]bool {
 }
 
 func (r *Reconciler) input(s *scope) children.Input {
-	return children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate, ClusterDomain: r.ClusterDomain, RootNamespace: r.RootNamespace, Service: s.sharedState()}
+	in := children.Input{MVM: s.mvm, VMI: s.vmi, LauncherPods: s.pods, StartGate: r.StartGate, ClusterDomain: r.ClusterDomain, RootNamespace: r.RootNamespace, Service: s.sharedState()}
+	if s.policies != nil {
+		in.MutualTLS = func(labels map[string]string, port int32) v1alpha1.MTLSMode { return s.mutualTLS(labels).Mode(port) }
+	}
+	return in
 }
 
 // keepLastAccepted applies the rules of the last accepted spec to pods that

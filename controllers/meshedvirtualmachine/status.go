@@ -27,9 +27,11 @@ func (s *scope) writeStatus() {
 	case s.invalid == nil || st.MTLS.DeclaredMode == "":
 		st.MTLS = s.mtls(verified && s.invalid == nil && s.policyApplied())
 	case len(s.guestPods) == 0 || !s.stillInEffect(nat):
-		st.MTLS.EffectiveMode = v1alpha1.MTLSModeDisable
+		st.MTLS.EffectiveMode, st.MTLS.Source = v1alpha1.MTLSModeDisable, v1alpha1.MTLSSourcePolicy
 	default:
-		st.MTLS.EffectiveMode = s.weakestByRules(st.MTLS.EffectiveMode)
+		if mode := s.weakestByRules(st.MTLS.EffectiveMode); mode != st.MTLS.EffectiveMode {
+			st.MTLS.EffectiveMode, st.MTLS.Source = mode, v1alpha1.MTLSSourcePolicy
+		}
 	}
 	if s.invalid == nil {
 		st.Ports = s.ports() // Otherwise the ports of the last accepted spec are in effect.
@@ -62,7 +64,8 @@ func (s *scope) stillInEffect(nat conditions.Condition) bool {
 }
 
 // mtls returns the declared mode and the weakest mode that is in effect,
-// according to all PeerAuthentications that apply to the pods. Without verified
+// according to all PeerAuthentications that apply to the pods and to the proxies that
+// were read. Without verified
 // rules, nothing forces traffic through the proxy.
 func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 	spec := s.mvm.Spec.Mesh.MTLS
@@ -79,8 +82,9 @@ func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 	for _, r := range s.mvm.Spec.Capture.Inbound.ExcludePorts {
 		out.BypassedPorts = append(out.BypassedPorts, r.String())
 	}
+	out.EffectiveMode, out.Source = s.withProxies(out.EffectiveMode)
 	if !proven || !meshed {
-		out.EffectiveMode = v1alpha1.MTLSModeDisable
+		out.EffectiveMode, out.Source = v1alpha1.MTLSModeDisable, v1alpha1.MTLSSourcePolicy
 	}
 	slices.Sort(out.BypassedPorts)
 	out.BypassedPorts = slices.Compact(out.BypassedPorts)

@@ -80,6 +80,9 @@ func (r *Reconciler) findDrift(s *scope) {
 			st.Counters = drift.Add(st.Counters, st.Applied.Counters, *result.Counters)
 			st.Applied.Counters = *result.Counters
 		}
+		if result.Proxy != nil {
+			st.Proxy = *result.Proxy
+		}
 		if result.Finding != nil {
 			r.Limits().Note(st, *result.Finding, r.Now())
 		}

@@ -35,7 +35,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if err := r.Client.Get(ctx, req.NamespacedName, &config); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	s := &scope{config: config.DeepCopy(), before: &config}
+	s := &scope{config: config.DeepCopy(), before: &config, now: r.Now()}
 	if err := r.gather(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -43,8 +43,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return ctrl.Result{}, err
 	}
 	defer func() {
-		if s.hidden && result.IsZero() {
-			result.RequeueAfter = hiddenpod.Retry
+		if result.IsZero() {
+			result.RequeueAfter = s.nextLook()
 		}
 		s.writeStatus()
 		if patchErr := conditions.PatchStatus(ctx, r.Client, s.before, s.config); patchErr != nil {
@@ -82,6 +82,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return ctrl.Result{}, err
 	}
 	return r.program(ctx, s)
+}
+
+// nextLook returns the time until a change that no event reports, or 0.
+func (s *scope) nextLook() time.Duration {
+	if s.hidden {
+		return hiddenpod.Retry
+	}
+	return s.certificateExpires()
 }
 
 // program ensures that one Job executes the request, and reads its state. A Job

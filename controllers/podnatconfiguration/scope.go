@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,8 @@ import (
 type scope struct {
 	// config is the object to be written. before is the object as it was read.
 	config, before *v1alpha1.PodNATConfiguration
+	// now is the time at which the reconcile began.
+	now time.Time
 
 	// pod is the virt-launcher pod with the UID of the spec, or nil if it does not
 	// exist. hidden is set when it is not in the cache.

@@ -33,7 +33,11 @@ func (s *scope) writeStatus() {
 		st.Job = ""
 	}
 	main := []conditions.Condition{s.acceptedCondition(), s.targetCondition(), s.programmedCondition()}
-	st.Conditions = conditions.Merge(st.Conditions, s.config.Generation, conditions.Summarize(main, s.progress())...)
+	all := conditions.Summarize(main, s.progress())
+	if c, ok := s.proxyConfigured(); ok {
+		all = append(all, c)
+	}
+	st.Conditions = conditions.Merge(st.Conditions, s.config.Generation, all...)
 }
 
 // progress classifies an object that is not ready.

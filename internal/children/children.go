@@ -42,6 +42,9 @@ type Input struct {
 	// RootNamespace is Istio's root namespace. Defaults to
 	// meshpolicy.DefaultRootNamespace.
 	RootNamespace string
+	// MutualTLS returns the mutual TLS mode that Istio's policies request for a port of
+	// a pod with these labels. It is nil if the policies are not known.
+	MutualTLS func(labels map[string]string, port int32) v1alpha1.MTLSMode
 	// LastAccepted, if set, is the configuration whose ports and exclusions are
 	// used for the pods instead of those of MVM. It contains the rules of the last
 	// accepted spec and is set while the spec of MVM is not accepted.

@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/meshpolicy"
 	"meshvm.io/meshvm/internal/natplan"
 )
 
@@ -41,6 +42,11 @@ func podNATConfiguration(in Input, pod *corev1.Pod) *v1alpha1.PodNATConfiguratio
 	c := &v1alpha1.PodNATConfiguration{
 		ObjectMeta: meta(in.MVM, PodNATConfigurationName(in.MVM.Name, pod.UID)),
 		Spec:       spec,
+	}
+	if in.MutualTLS != nil && spec.DataPlane != v1alpha1.DataPlaneAmbient && len(spec.Inbound.Mesh) > 0 {
+		c.Annotations = map[string]string{v1alpha1.AnnotationMutualTLS: meshpolicy.FormatModes(spec.Inbound.Mesh, func(port int32) v1alpha1.MTLSMode {
+			return in.MutualTLS(pod.Labels, port)
+		})}
 	}
 	c.SetGroupVersionKind(PodNATConfigurationKind)
 	return c

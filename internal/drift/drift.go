@@ -50,10 +50,12 @@ type Change struct {
 	Finding *Finding
 	// Counters is nil if the counters have not changed.
 	Counters *v1alpha1.TrafficCounters
+	// Proxy is nil if the state of the proxy has not changed or was not read.
+	Proxy *v1alpha1.ProxyStatus
 }
 
 // IsZero reports whether the status already contains the entire result.
-func (c Change) IsZero() bool { return c.Finding == nil && c.Counters == nil }
+func (c Change) IsZero() bool { return c.Finding == nil && c.Counters == nil && c.Proxy == nil }
 
 // FromAudit compares a result with the status. It ignores a result that is
 // older than the state in the status.
@@ -79,6 +81,7 @@ func FromAudit(uid types.UID, st *v1alpha1.PodNATConfigurationStatus, r rulejob.
 		change.Finding = &Finding{v1alpha1.ReasonSandboxRecreated, "the network namespace of the pod is not the one in which the rules were programmed"}
 		return change
 	}
+	change.Proxy = proxyOf(st, r)
 	if c := Counters(t.Counters); c != nil && equal(e.Counters, st.Applied.Counters) && !equal(*c, st.Applied.Counters) {
 		change.Counters = c
 	}

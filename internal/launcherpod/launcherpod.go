@@ -133,6 +133,17 @@ func HasSidecar(p *corev1.Pod) bool {
 	return anySidecar(p, func(corev1.Container) bool { return true })
 }
 
+// SidecarReadySince returns the time at which Istio's sidecar was started if the kubelet
+// reports it as ready, otherwise nil.
+func SidecarReadySince(p *corev1.Pod) *metav1.Time {
+	for _, c := range slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses) {
+		if c.Name == sidecarContainer && c.Ready && c.State.Running != nil {
+			return &c.State.Running.StartedAt
+		}
+	}
+	return nil
+}
+
 // SidecarEnvTrue reports whether an environment variable of the sidecar has the
 // literal value "true".
 func SidecarEnvTrue(p *corev1.Pod, variable string) bool {

@@ -99,6 +99,8 @@ type TargetResult struct {
 	// Counters are totals of the table that was read back by OperationApply or
 	// OperationVerify. They restart at zero whenever the table is written.
 	Counters *Counters `json:"counters,omitempty"`
+	// Proxy is the state of the target's proxy, read by OperationVerify.
+	Proxy *ProxyState `json:"proxy,omitempty"`
 	// ResetFlows is the number of established flows that were terminated
 	// because of Target.Reset.
 	ResetFlows int `json:"resetFlows,omitempty"`
@@ -160,7 +162,8 @@ var ErrInvalidResult = errors.New("invalid result")
 
 // Encode returns the JSON encoding with at most MaxResultBytes. If necessary,
 // it omits the details of targets that were verified without differences, then
-// shortens messages, and finally omits messages.
+// shortens messages, replaces the states of proxies by an error, and finally omits
+// messages.
 func (r Result) Encode() ([]byte, error) {
 	r.Targets = append([]TargetResult(nil), r.Targets...)
 	b, err := r.within(512)
@@ -172,7 +175,17 @@ func (r Result) Encode() ([]byte, error) {
 			t.TableDigest, t.Rules, t.DurationMicroseconds = "", 0, 0
 		}
 	}
-	for _, limit := range []int{512, 128, 48, 0} {
+	for _, limit := range []int{512, 128, 48} {
+		if b, err := r.within(limit); len(b) <= MaxResultBytes {
+			return b, err
+		}
+	}
+	for i := range r.Targets {
+		if t := &r.Targets[i]; t.Proxy != nil {
+			t.Proxy = &ProxyState{Kind: t.Proxy.Kind, Error: "no space in the result"}
+		}
+	}
+	for _, limit := range []int{48, 0} {
 		if b, err := r.within(limit); len(b) <= MaxResultBytes {
 			return b, err
 		}

@@ -23,8 +23,9 @@ import (
 
 const (
 	// MaxAuditTargets is the maximum number of targets of an audit Job. Their
-	// results fit in a termination message even if all targets have drifted.
-	MaxAuditTargets = 16
+	// results fit in a termination message even if all targets have drifted, and
+	// usually with the states of their proxies.
+	MaxAuditTargets = 8
 	// maxAuditBytes is the maximum size of the targets in the annotations of a
 	// pod, which are limited to 256 KiB in total.
 	maxAuditBytes = 160 << 10
@@ -51,6 +52,10 @@ type AuditEntry struct {
 	// added only to a status that still contains these, so that no packet is
 	// counted twice.
 	Counters v1alpha1.TrafficCounters `json:"counters,omitzero"`
+	// ProxyStarted is the time at which the pod's sidecar was started, if it was ready.
+	ProxyStarted *metav1.Time `json:"proxyStarted,omitempty"`
+	// Policies is PoliciesOf the configuration.
+	Policies string `json:"policies,omitempty"`
 }
 
 // EntryOf returns the entry for the current status of a PodNATConfiguration.
@@ -58,8 +63,17 @@ func EntryOf(config *v1alpha1.PodNATConfiguration) AuditEntry {
 	a := config.Status.Applied
 	return AuditEntry{
 		Config: config.Namespace + "/" + config.Name, UID: config.UID,
-		RequestDigest: a.RequestDigest, Repair: a.Repair, Counters: a.Counters,
+		RequestDigest: a.RequestDigest, Repair: a.Repair, Counters: a.Counters, Policies: PoliciesOf(config),
 	}
+}
+
+// PoliciesOf identifies the mutual TLS modes that Istio's policies request for the pod of a
+// PodNATConfiguration. It is empty if they are not known.
+func PoliciesOf(config *v1alpha1.PodNATConfiguration) string {
+	if modes := config.Annotations[v1alpha1.AnnotationMutualTLS]; modes != "" {
+		return shortHash(modes)
+	}
+	return ""
 }
 
 // Key returns the namespace and name of the PodNATConfiguration.
@@ -74,6 +88,9 @@ type AuditTarget struct {
 	Target ruleio.Target
 	// Entry identifies the PodNATConfiguration of the pod.
 	Entry AuditEntry
+	// Unread is set if the status does not contain the state of the proxy that runs, or
+	// if this state differs from Istio's policies.
+	Unread bool
 }
 
 // AuditLabels returns the labels that select the audit Jobs of a node and their
@@ -172,6 +189,8 @@ type AuditResult struct {
 	Entry AuditEntry
 	// Target is the rule-writer's result.
 	Target ruleio.TargetResult
+	// FinishedAt is the time at which the rule-writer ended.
+	FinishedAt metav1.Time
 }
 
 // Audit is the state of an audit Job.
@@ -223,7 +242,7 @@ func auditFrom(pod *corev1.Pod, t *corev1.ContainerStateTerminated) Audit {
 		out.Message = cmp.Or(result.Message, "the rule-writer did not report a result for every target")
 	default:
 		for i, e := range entries {
-			out.Results = append(out.Results, AuditResult{Entry: e, Target: result.Targets[i]})
+			out.Results = append(out.Results, AuditResult{Entry: e, Target: result.Targets[i], FinishedAt: t.FinishedAt})
 		}
 	}
 	return out

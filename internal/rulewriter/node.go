@@ -8,6 +8,8 @@ import (
 	"meshvm.io/meshvm/internal/netns"
 	"meshvm.io/meshvm/internal/nft/kernel"
 	"meshvm.io/meshvm/internal/nftrules"
+	"meshvm.io/meshvm/internal/proxystate"
+	"meshvm.io/meshvm/internal/ruleio"
 )
 
 // OnNode returns the dependencies for a node.
@@ -23,6 +25,9 @@ func OnNode(f netns.Finder) Deps {
 		},
 		Kernel: kernel.Handle{Table: nftrules.TableName},
 		Flows:  kernelFlows{},
-		Now:    time.Now,
+		Proxy: func(plan ruleio.NATPlan) *ruleio.ProxyState {
+			return proxystate.Read(proxystate.DialHere, plan)
+		},
+		Now: time.Now,
 	}
 }

@@ -60,6 +60,9 @@ type Deps struct {
 	Kernel Kernel
 	// Flows is called in a namespace, for targets with Reset.
 	Flows Flows
+	// Proxy reads the state of the proxy in the namespace of the calling thread. It
+	// is called after the rules were read, so that it cannot affect them.
+	Proxy func(plan ruleio.NATPlan) *ruleio.ProxyState
 	// Now returns the current time.
 	Now func() time.Time
 }
@@ -114,6 +117,14 @@ func (d Deps) reach(t ruleio.Target, out *ruleio.TargetResult) error {
 		return err
 	}
 	out.NetnsInode = ns.Inode()
+	if err := d.operate(ns, t, w, out); err != nil {
+		return err
+	}
+	return d.readProxy(ns, t, out)
+}
+
+// operate performs the operation in the namespace.
+func (d Deps) operate(ns Namespace, t ruleio.Target, w wanted, out *ruleio.TargetResult) error {
 	return ns.Do(func() error {
 		start := d.Now()
 		defer func() { out.DurationMicroseconds = d.Now().Sub(start).Microseconds() }()
@@ -127,6 +138,18 @@ func (d Deps) reach(t ruleio.Target, out *ruleio.TargetResult) error {
 		default:
 			return fmt.Errorf("%w: operation %q", errTarget, t.Operation)
 		}
+	})
+}
+
+// readProxy reads the state of a sidecar for OperationVerify. OperationApply does not
+// wait for a proxy: a pod's rules are written before its proxy starts.
+func (d Deps) readProxy(ns Namespace, t ruleio.Target, out *ruleio.TargetResult) error {
+	if t.Operation != ruleio.OperationVerify || t.Plan.DataPlane == ruleio.DataPlaneAmbient {
+		return nil
+	}
+	return ns.Do(func() error {
+		out.Proxy = d.Proxy(*t.Plan)
+		return nil
 	})
 }
 

@@ -76,6 +76,7 @@ func (n *node) deps() Deps {
 			return []Namespace{namespace{n, 1}, namespace{n, inode}}, nil
 		},
 		Kernel: fakeKernel{n},
+		Proxy:  func(ruleio.NATPlan) *ruleio.ProxyState { return nil },
 		Now: func() time.Time {
 			n.clock = n.clock.Add(250 * time.Microsecond)
 			return n.clock

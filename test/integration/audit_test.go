@@ -36,6 +36,7 @@ type tables struct {
 	drift    string
 	only     string
 	counters ruleio.Counters
+	state    *ruleio.ProxyState
 	audits   int
 	// sizes are the numbers of targets of the audits.
 	sizes []int
@@ -46,6 +47,13 @@ func (k *tables) become(drift string, counters ruleio.Counters) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.drift, k.counters = drift, counters
+}
+
+// proxy changes the state of the proxies in the pods.
+func (k *tables) proxy(state *ruleio.ProxyState) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.state = state
 }
 
 func (k *tables) count() int {
@@ -66,7 +74,7 @@ func (k *tables) verify(request ruleio.Request) []ruleio.TargetResult {
 	defer k.mu.Unlock()
 	var out []ruleio.TargetResult
 	for _, t := range request.Targets {
-		r := ruleio.TargetResult{PodUID: t.PodUID, Outcome: ruleio.OutcomeVerified, NetnsInode: 4026532000}
+		r := ruleio.TargetResult{PodUID: t.PodUID, Outcome: ruleio.OutcomeVerified, NetnsInode: 4026532000, Proxy: k.state}
 		if k.drift == "" || k.only != "" && k.only != t.PodUID {
 			counters := k.counters
 			r.Counters = &counters

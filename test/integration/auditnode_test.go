@@ -19,7 +19,7 @@ import (
 // TestAuditGroupsPodsOfNode audits more pods than one Job can report.
 func TestAuditGroupsPodsOfNode(t *testing.T) {
 	s := start(t, every(4*time.Second))
-	const guests, each = 2, 9
+	const guests, each = 2, 5
 	for i := range guests {
 		o := s.web()
 		o.Name = fmt.Sprintf("web-%d", i)

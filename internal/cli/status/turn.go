@@ -39,14 +39,16 @@ var turns = map[Turn][]v1alpha1.ConditionReason{
 		v1alpha1.ReasonForeignEntries, v1alpha1.ReasonCopiedLabels, v1alpha1.ReasonOwnStartStrategy,
 		v1alpha1.ReasonUnpausedEarly, v1alpha1.ReasonVersionNotServing, v1alpha1.ReasonSidecarMissing,
 		v1alpha1.ReasonVirtualMachineNotFound, v1alpha1.ReasonVirtualMachineConflict, v1alpha1.ReasonFieldConflict,
-		v1alpha1.ReasonGatewayNotFound, v1alpha1.ReasonGatewayRefusesHost,
+		v1alpha1.ReasonGatewayNotFound, v1alpha1.ReasonGatewayRefusesHost, v1alpha1.ReasonProxyDiffers,
+		v1alpha1.ReasonProxyRejected,
 	},
 	TurnAdministrator: {
 		v1alpha1.ReasonForbidden, v1alpha1.ReasonKubeVirtMissing, v1alpha1.ReasonIstioMissing,
 		v1alpha1.ReasonAmbientNotEnrolled, v1alpha1.ReasonNodeNotReady, v1alpha1.ReasonWriteFailed,
 		v1alpha1.ReasonReadBackMismatch, v1alpha1.ReasonIdentityMismatch, v1alpha1.ReasonKernelUnsupported,
 		v1alpha1.ReasonRequestRejected, v1alpha1.ReasonContended, v1alpha1.ReasonNotALauncherPod,
-		v1alpha1.ReasonGateMissing, v1alpha1.ReasonMigrationNotHeld,
+		v1alpha1.ReasonGateMissing, v1alpha1.ReasonMigrationNotHeld, v1alpha1.ReasonCertificateInvalid,
+		v1alpha1.ReasonProxyUnreadable, v1alpha1.ReasonProxyNotLive, v1alpha1.ReasonProxyStale,
 	},
 	TurnOperator: {
 		v1alpha1.ReasonPending, v1alpha1.ReasonProgressing, v1alpha1.ReasonProgramming, v1alpha1.ReasonDrifted,
@@ -64,7 +66,7 @@ var turns = map[Turn][]v1alpha1.ConditionReason{
 var fulfilled = []v1alpha1.ConditionReason{
 	v1alpha1.ReasonReady, v1alpha1.ReasonAccepted, v1alpha1.ReasonAvailable, v1alpha1.ReasonRunning, v1alpha1.ReasonStopped,
 	v1alpha1.ReasonApplied, v1alpha1.ReasonEffective, v1alpha1.ReasonSeveralMembers, v1alpha1.ReasonResolved,
-	v1alpha1.ReasonProgrammed, v1alpha1.ReasonAdopted,
+	v1alpha1.ReasonProgrammed, v1alpha1.ReasonAdopted, v1alpha1.ReasonConfigured,
 }
 
 // turnFor returns who must act for a reason. An unknown reason is that of a newer operator.

@@ -29,6 +29,7 @@ var Tests = []suite.Test{
 	{Name: "Token", Run: token, OwnGuest: true},
 	{Name: "Egress", Run: egress, OwnGuest: true},
 	{Name: "Identity", Run: identity, OwnGuest: true, AccessLog: true},
+	{Name: "ProxyState", Run: proxyState, OwnGuest: true},
 	{Name: "Telemetry", Run: telemetry, OwnGuest: true, AccessLog: true},
 	{Name: "Privileges", Run: privileges, Local: "the node's /proc"},
 	{Name: "Packets", Run: packets},
