@@ -58,6 +58,7 @@ type Reconciler struct {
 	Now func() time.Time
 
 	upstream *upstream
+	accounts accounts
 }
 
 // +kubebuilder:rbac:groups=meshvm.io,resources=meshedvirtualmachines,verbs=list;watch;patch

@@ -42,6 +42,14 @@ func TestIdentity(t *testing.T) {
 	s.awaitMVM("web", want{v1alpha1.ConditionAccepted, yes, v1alpha1.ReasonAccepted})
 	annotation := []string{"template", "metadata", "annotations", v1alpha1.AnnotationServiceAccount}
 	s.fieldIs(children.VirtualMachineKind, "web", "db", annotation...)
+	reads := s.calls.count("get", "serviceaccounts")
+	for _, version := range []string{"v3", "v4"} {
+		s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Version = version })
+		s.awaitMVM("web", want{v1alpha1.ConditionAccepted, yes, v1alpha1.ReasonAccepted})
+	}
+	if n := s.calls.count("get", "serviceaccounts"); n != reads {
+		t.Errorf("%d further reads of the service account", n-reads)
+	}
 
 	s.edit("web", func(spec *v1alpha1.MeshedVirtualMachineSpec) { spec.Mesh.Identity = v1alpha1.IdentitySpec{} })
 	s.fieldIs(children.VirtualMachineKind, "web", nil, annotation...)
