@@ -20,6 +20,7 @@ func (o Options) Cluster(reader client.Reader) func(context.Context) validate.Cl
 	return func(ctx context.Context) validate.Cluster {
 		return validate.Cluster{
 			Resolvers: o.ClusterResolvers, Domain: o.ClusterDomain, RootNamespace: o.MeshRootNamespace, Gateways: o.Gateways, Patches: o.Patches,
+			Adoption:       o.Adoption,
 			WithoutWebhook: o.StartGate == children.StartGatePause,
 			IsService: func(namespace, name string) bool {
 				return reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, cacheindex.Object(children.ServiceKind), client.UnsafeDisableDeepCopy) == nil

@@ -60,6 +60,8 @@ type Options struct {
 	// Patches specifies whether MeshedVirtualMachines may contain patches. They may not by
 	// default.
 	Patches configv1alpha1.Mode
+	// Adoption specifies who may let MeshedVirtualMachines adopt existing VirtualMachines.
+	Adoption configv1alpha1.AdoptionMode
 	// Unpauser unpauses guests that were started paused. Defaults to KubeVirt's API.
 	Unpauser meshedvirtualmachine.Unpauser
 	// Now returns the current time.

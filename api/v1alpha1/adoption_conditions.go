@@ -8,7 +8,7 @@ const (
 	// True while the template of the VirtualMachine has the labels of the mesh.
 	//
 	// Possible reasons when True: Adopted.
-	// When False: VirtualMachineNotFound, VirtualMachineConflict, FieldConflict,
+	// When False: VirtualMachineNotFound, VirtualMachineConflict, ConsentMissing, FieldConflict,
 	// OutOfDate, ApplyFailed.
 	// When Unknown: Pending.
 	ConditionAdopted ConditionType = "Adopted"
@@ -25,8 +25,13 @@ const (
 	// being deleted. The operator continues when it exists.
 	ReasonVirtualMachineNotFound ConditionReason = "VirtualMachineNotFound"
 	// ReasonVirtualMachineConflict: another MeshedVirtualMachine created the existing
-	// VirtualMachine or is older and names it. The message contains its name.
+	// VirtualMachine or is older and names it, or another object controls it, for example
+	// a VirtualMachinePool. The message contains its name.
 	ReasonVirtualMachineConflict ConditionReason = "VirtualMachineConflict"
+	// ReasonConsentMissing: the existing VirtualMachine does not have the annotation that
+	// permits the adoption (tenancy.adoption of the OperatorConfiguration). The message
+	// contains the annotation.
+	ReasonConsentMissing ConditionReason = "ConsentMissing"
 	// ReasonFieldConflict: another client owns a label or an annotation in the
 	// template of the existing VirtualMachine with another value. The message
 	// contains the field, its manager and the resolution.

@@ -30,7 +30,7 @@ const (
 	// Possible reasons when True: Accepted.
 	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort, InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec,
 	// HostNotAllowed, GatewayNotAllowed, WaypointRequired, ServiceAccountNotFound, PatchesDisabled, ServiceConflict,
-	// VirtualMachineNotFound, VirtualMachineConflict, FieldConflict, NotALauncherPod.
+	// VirtualMachineNotFound, VirtualMachineConflict, ConsentMissing, FieldConflict, NotALauncherPod.
 	// When Unknown: Pending.
 	ConditionAccepted ConditionType = "Accepted"
 

@@ -91,6 +91,9 @@ const (
 	// AdoptionFieldOwner is the field manager of the labels and annotations that the
 	// operator adds to the template of an existing VirtualMachine.
 	AdoptionFieldOwner = "meshvm-adoption"
+	// AnnotationAdoptedBy is set by users on a VirtualMachine. It contains the name of the
+	// MeshedVirtualMachine that may adopt it.
+	AnnotationAdoptedBy = "meshvm.io/adopted-by"
 
 	// LabelApp contains the name of the workload in Istio's telemetry. (Istio:
 	// application requirements.)

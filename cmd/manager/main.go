@@ -125,7 +125,8 @@ func (p *program) run(ctx context.Context, restart func()) error {
 	o := controllers.Options{
 		Jobs: p.jobs(), Workers: int(p.config.Controllers.Workers), AuditInterval: p.interval,
 		StartGate: children.StartGate(p.config.Guests.StartGate), ClusterDomain: domain, ClusterResolvers: resolvers,
-		MeshRootNamespace: p.config.Mesh.RootNamespace, Gateways: p.config.Tenancy.Gateways, Patches: p.config.Tenancy.Patches, Now: time.Now,
+		MeshRootNamespace: p.config.Mesh.RootNamespace, Gateways: p.config.Tenancy.Gateways, Patches: p.config.Tenancy.Patches,
+		Adoption: p.config.Tenancy.Adoption, Now: time.Now,
 	}
 	if err := p.servers.start(ctx, mgr, o.Cluster(mgr.GetClient())); err != nil {
 		return err

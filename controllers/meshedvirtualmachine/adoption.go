@@ -16,6 +16,7 @@ import (
 	kubevirtv1 "kubevirt.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/apply"
 	"meshvm.io/meshvm/internal/cacheindex"
@@ -63,6 +64,9 @@ func (r *Reconciler) gatherExisting(ctx context.Context, s *scope) error {
 	if s.invalid == nil {
 		s.invalid, err = r.otherOwner(ctx, s.mvm, vm)
 	}
+	if err == nil && s.invalid == nil && !r.adoptsByPolicy(ctx) {
+		s.invalid = missingConsent(s.mvm, vm)
+	}
 	if err == nil && s.invalid == nil {
 		err = r.validateExisting(ctx, s)
 	}
@@ -84,11 +88,29 @@ func missingVM(mvm *v1alpha1.MeshedVirtualMachine, vm *unstructured.Unstructured
 	}
 }
 
+// missingConsent rejects a VirtualMachine without the annotation that names the
+// MeshedVirtualMachine. Only users who may update the VirtualMachine can set it.
+func missingConsent(mvm *v1alpha1.MeshedVirtualMachine, vm *unstructured.Unstructured) *validate.Invalid {
+	if vm.GetAnnotations()[v1alpha1.AnnotationAdoptedBy] == mvm.Name {
+		return nil
+	}
+	return validate.Invalidf(v1alpha1.ReasonConsentMissing, existingPath.Child("name"),
+		"VirtualMachine %s does not permit the adoption: a user who may update it permits it with: kubectl -n %s annotate virtualmachine %s %s=%s",
+		vm.GetName(), mvm.Namespace, vm.GetName(), v1alpha1.AnnotationAdoptedBy, mvm.Name)
+}
+
 // otherOwner rejects the adoption of a VirtualMachine that belongs to another
-// MeshedVirtualMachine: to the one that created it, or to the oldest that adopts it.
+// MeshedVirtualMachine: to the one that created it, or to the oldest that adopts it. It also
+// rejects one that another object controls, for example a VirtualMachinePool, whose
+// controller may replace the template.
 func (r *Reconciler) otherOwner(ctx context.Context, mvm *v1alpha1.MeshedVirtualMachine, vm *unstructured.Unstructured) (*validate.Invalid, error) {
-	if ref := metav1.GetControllerOf(vm); ref != nil && ref.Kind == children.OwnerKind {
+	switch ref := metav1.GetControllerOf(vm); {
+	case ref == nil:
+	case ref.Kind == children.OwnerKind:
 		return belongsTo(vm, ref.Name, "created"), nil
+	default:
+		return validate.Invalidf(v1alpha1.ReasonVirtualMachineConflict, existingPath.Child("name"),
+			"%s %s controls VirtualMachine %s: delete this MeshedVirtualMachine, or remove the owner reference", ref.Kind, ref.Name, vm.GetName()), nil
 	}
 	var list v1alpha1.MeshedVirtualMachineList
 	named := client.MatchingFields{cacheindex.VirtualMachine: vm.GetName()}
@@ -100,11 +122,25 @@ func (r *Reconciler) otherOwner(ctx context.Context, mvm *v1alpha1.MeshedVirtual
 		case other.UID == mvm.UID:
 		case !other.Spec.Adopts() && !apply.IsForeign(vm, other):
 			return belongsTo(vm, other.Name, "created"), nil
-		case other.Spec.Adopts() && meshservice.ByAge(other, mvm) < 0:
+		case other.Spec.Adopts() && r.precedes(ctx, other, mvm, vm):
 			return belongsTo(vm, other.Name, "adopts"), nil
 		}
 	}
 	return nil, nil
+}
+
+// precedes reports whether another MeshedVirtualMachine has a prior claim to a
+// VirtualMachine. If an annotation permits the adoption, an older one without consent has none:
+// it has one only while the template has its label.
+func (r *Reconciler) precedes(ctx context.Context, other, mvm *v1alpha1.MeshedVirtualMachine, vm *unstructured.Unstructured) bool {
+	if r.adoptsByPolicy(ctx) {
+		return meshservice.ByAge(other, mvm) < 0
+	}
+	return children.Adopted(vm).Labels[v1alpha1.LabelMeshedVirtualMachine] == other.Name
+}
+
+func (r *Reconciler) adoptsByPolicy(ctx context.Context) bool {
+	return r.Cluster(ctx).Adoption == configv1alpha1.AdoptionByPolicy
 }
 
 func belongsTo(vm *unstructured.Unstructured, mvm, how string) *validate.Invalid {
@@ -199,7 +235,7 @@ func (s *scope) adopted() (conditions.Condition, bool) {
 		return conditions.True(t, v1alpha1.ReasonAdopted, "the template of VirtualMachine "+name+" has the labels and annotations of the mesh"), true
 	}
 	switch s.invalid.Reason {
-	case v1alpha1.ReasonVirtualMachineNotFound, v1alpha1.ReasonVirtualMachineConflict, v1alpha1.ReasonFieldConflict:
+	case v1alpha1.ReasonVirtualMachineNotFound, v1alpha1.ReasonVirtualMachineConflict, v1alpha1.ReasonConsentMissing, v1alpha1.ReasonFieldConflict:
 		return conditions.False(t, s.invalid.Reason, s.invalid.Error()), true
 	default:
 		return conditions.Unknown(t, v1alpha1.ReasonPending, "not checked because Accepted is not True; the VirtualMachine is unchanged"), true

@@ -107,7 +107,12 @@ func adopted() children.Input {
 		s.Mesh.Egress.Outbound = v1alpha1.OutboundModeRegistryOnly
 	})
 	in.MVM.Name, in.MVM.UID = "web", b.UID("mvm", "web")
-	in.VMI = b.VMI("db").Obj()
+	return runningBefore(in.MVM)
+}
+
+// runningBefore returns the input for an object that adopts a guest that was started before.
+func runningBefore(mvm *v1alpha1.MeshedVirtualMachine) children.Input {
+	in := children.Input{MVM: mvm, VMI: b.VMI(mvm.VirtualMachineName()).Obj()}
 	pod := b.LauncherPod(in.VMI, "abcde").Node("node-1").IP("10.244.0.8").Obj()
 	for _, key := range []string{v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelService, v1alpha1.LabelVersion} {
 		delete(pod.Labels, key)

@@ -35,7 +35,10 @@ func cookbookInputs(t *testing.T) map[string]children.Input {
 			members = append(members, member(mvm))
 		}
 		in := membersInput(members)
-		if len(members) == 1 { // as before the first start
+		switch {
+		case in.MVM.Spec.Adopts():
+			in = runningBefore(in.MVM)
+		case len(members) == 1: // as before the first start
 			in.VMI, in.LauncherPods, in.Service = nil, nil, nil
 		}
 		inputs[strings.TrimSuffix(r.File(), ".yaml")] = in

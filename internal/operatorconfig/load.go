@@ -102,6 +102,7 @@ func Default(c *configv1alpha1.OperatorConfiguration, env func(string) string) {
 	set(&c.Mesh.RootNamespace, meshpolicy.DefaultRootNamespace)
 	set(&c.Tenancy.Gateways.Mode, configv1alpha1.GatewaysSameNamespace)
 	set(&c.Tenancy.Patches, configv1alpha1.Disabled)
+	set(&c.Tenancy.Adoption, configv1alpha1.AdoptionByAnnotation)
 	set(&c.TLS.Profile, configv1alpha1.TLSProfileCluster)
 }
 

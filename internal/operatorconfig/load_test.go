@@ -41,6 +41,7 @@ func TestDefaults(t *testing.T) {
 		"metrics.bindAddress": ":8443", "webhook.bindAddress": ":9443", "tls.profile": "Cluster", "mesh.rootNamespace": "istio-system",
 		"tenancy.gateways.mode":         "SameNamespace",
 		"tenancy.patches":               "Disabled",
+		"tenancy.adoption":              "Annotation",
 		"guests.startGateResources.cpu": "10m", "guests.startGateResources.memory": "32Mi",
 	} {
 		if got := flatten(none)[path]; got != value {
@@ -107,6 +108,7 @@ func TestRejected(t *testing.T) {
 		"invalid root namespace":                      {header + "mesh: {rootNamespace: mesh.root}", []string{"mesh.rootNamespace"}},
 		"unknown mode of gateways":                    {header + "tenancy: {gateways: {mode: All}}", []string{"tenancy.gateways.mode", `"SameNamespace", "Listed", "Any"`}},
 		"unknown mode of patches":                     {header + "tenancy: {patches: Some}", []string{"tenancy.patches", `"Disabled", "Enabled"`}},
+		"unknown mode of adoption":                    {header + "tenancy: {adoption: Any}", []string{"tenancy.adoption", `"Annotation", "AdmissionPolicy"`}},
 		"listed gateways without a list":              {header + "tenancy: {gateways: {mode: Listed}}", []string{"tenancy.gateways.allowed", "NAMESPACE/NAME"}},
 		"list of gateways without its mode":           {header + "tenancy: {gateways: {allowed: [ingress/public]}}", []string{"tenancy.gateways.allowed", "set mode to Listed"}},
 		"gateway without a namespace":                 {header + "tenancy: {gateways: {mode: Listed, allowed: [public]}}", []string{"tenancy.gateways.allowed[0]", "NAMESPACE/NAME"}},

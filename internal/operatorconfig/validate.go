@@ -68,6 +68,7 @@ func Validate(c *configv1alpha1.OperatorConfiguration) field.ErrorList {
 	}
 	v.gateways(field.NewPath("tenancy", "gateways"), &c.Tenancy.Gateways)
 	oneOf(&v, field.NewPath("tenancy", "patches"), c.Tenancy.Patches, configv1alpha1.Disabled, configv1alpha1.Enabled)
+	oneOf(&v, field.NewPath("tenancy", "adoption"), c.Tenancy.Adoption, configv1alpha1.AdoptionByAnnotation, configv1alpha1.AdoptionByPolicy)
 	oneOf(&v, field.NewPath("tls", "profile"), c.TLS.Profile, configv1alpha1.TLSProfileCluster,
 		configv1alpha1.TLSProfileOld, configv1alpha1.TLSProfileIntermediate, configv1alpha1.TLSProfileModern)
 	return v.errs

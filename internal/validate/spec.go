@@ -34,6 +34,9 @@ type Cluster struct {
 	Gateways configv1alpha1.Gateways
 	// Patches specifies whether patches are permitted. They are not by default.
 	Patches configv1alpha1.Mode
+	// Adoption specifies who may let MeshedVirtualMachines adopt existing VirtualMachines.
+	// The reconciler checks it, because it depends on the VirtualMachine.
+	Adoption configv1alpha1.AdoptionMode
 	// IsService reports whether a Service exists. It is nil for an unknown cluster.
 	IsService func(namespace, name string) bool
 	// WithoutWebhook is set if the operator's webhook does not change pods.

@@ -9,14 +9,12 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 	kubevirtv1 "kubevirt.io/api/core/v1"
+	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/controllers"
 	"meshvm.io/meshvm/internal/builders"
 	"meshvm.io/meshvm/internal/children"
 	"meshvm.io/meshvm/internal/ruleio"
@@ -38,6 +36,9 @@ spec:
       domain: {devices: {interfaces: [{name: default, masquerade: {}}]}}
       networks: [{name: default, pod: {}}]
 `
+
+// byPolicy permits adoption to the users to whom the admission policy permits it.
+func byPolicy(o *controllers.Options) { o.Adoption = configv1alpha1.AdoptionByPolicy }
 
 // createExisting creates the VirtualMachine of a user as kubectl does.
 func (s *suite) createExisting(metadata string) {
@@ -92,7 +93,7 @@ const injected = `{labels: {sidecar.istio.io/inject: "true", app: db}, annotatio
 // TestAdoption adopts the VirtualMachine of a running guest and releases it. The guest is
 // not restarted, and the VirtualMachine is the same as before, byte for byte.
 func TestAdoption(t *testing.T) {
-	s := start(t)
+	s := start(t, byPolicy)
 	s.createExisting("metadata: " + injected)
 	vmi, pod := s.startGuest("db", "node-a")
 	before, uid := s.vmText(), s.awaitVM("db").UID
@@ -141,7 +142,7 @@ func TestAdoption(t *testing.T) {
 // TestReleasedTemplates adopts stopped VirtualMachines with every form of metadata of the
 // template, and compares them after the release.
 func TestReleasedTemplates(t *testing.T) {
-	s := start(t)
+	s := start(t, byPolicy)
 	for _, metadata := range []string{
 		"", "metadata: {}", "metadata: {creationTimestamp: null}", "metadata: {labels: {}, annotations: {}}", "metadata: {labels: {a: b}}",
 		"metadata: {annotations: {a: b}}", `metadata: {labels: {version: v1}}`, "metadata: " + injected,
@@ -172,7 +173,7 @@ func TestReleasedTemplates(t *testing.T) {
 // TestAdoptionIsRefused lets everything go wrong in turn, on one MeshedVirtualMachine: no
 // VirtualMachine, a bridge, a label of a user, and a VirtualMachine that belongs to others.
 func TestAdoptionIsRefused(t *testing.T) {
-	s := start(t)
+	s := start(t, byPolicy)
 	o := s.adopter("database")
 	if err := s.Create(s.Context(), o); err != nil {
 		t.Fatal(err)
@@ -245,7 +246,7 @@ func TestAdoptionIsRefused(t *testing.T) {
 // TestAdoptionWithoutSidecar adopts a guest that was started without a sidecar. The next
 // guest has one, and its pod is that of the mesh.
 func TestAdoptionWithoutSidecar(t *testing.T) {
-	s := start(t)
+	s := start(t, byPolicy)
 	s.createExisting("metadata: {labels: {app: db}}")
 	_, pod := s.startGuest("db", "node-a")
 	bare := pod.DeepCopy()
@@ -263,62 +264,4 @@ func TestAdoptionWithoutSidecar(t *testing.T) {
 	}
 	s.awaitMVM(o.Name, want{v1alpha1.ConditionAdopted, yes, v1alpha1.ReasonAdopted}, want{v1alpha1.ConditionRestartRequired, yes, v1alpha1.ReasonSidecarMissing},
 		want{v1alpha1.ConditionReady, no, ""})
-}
-
-// TestAdoptionNeedsPermission makes attempts to adopt a VirtualMachine, and to change how it
-// is adopted, with and without the permission to update it.
-func TestAdoptionNeedsPermission(t *testing.T) {
-	s := start(t)
-	s.installRBAC("aggregate_edit.yaml", "aggregate_view.yaml")
-	s.install("config/adoption/policy.yaml")
-	s.createExisting("metadata: " + injected)
-	role := &rbacv1.Role{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "db"},
-		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{"kubevirt.io"}, Resources: []string{"virtualmachines"}, ResourceNames: []string{"db"}, Verbs: []string{"update"}}},
-	}
-	binding := &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "db"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "operator-of-db"}},
-	}
-	for _, o := range []client.Object{role, binding} {
-		if err := s.Create(s.Context(), o); err != nil {
-			t.Fatal(err)
-		}
-	}
-	without, with := s.tenant("other", "meshvm-edit", "meshvm-view"), s.tenant("operator-of-db", "meshvm-edit", "meshvm-view")
-	const message = "user other may not update VirtualMachine db"
-	refused := func(what string, attempt func() error) {
-		t.Helper()
-		s.eventually(what+" is refused", func() error {
-			if err := attempt(); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), message) {
-				return fmt.Errorf("got: %w", err)
-			}
-			return nil
-		})
-	}
-	o := s.adopter("database")
-	refused("a creation", func() error { return without.Create(s.Context(), o.DeepCopy(), client.DryRunAll) })
-	another := o.DeepCopy()
-	another.Spec.ExistingVirtualMachine.Name = "another"
-	if err := with.Create(s.Context(), another, client.DryRunAll); !apierrors.IsForbidden(err) {
-		t.Errorf("a user who may update db adopted another VirtualMachine: %v", err)
-	}
-	s.eventually("a user who may update the VirtualMachine adopts it", func() error { return with.Create(s.Context(), o.DeepCopy()) })
-	s.awaitMVM(o.Name, want{v1alpha1.ConditionAdopted, yes, v1alpha1.ReasonAdopted})
-	patch := func(c client.Client, text string) error {
-		return c.Patch(s.Context(), s.mvm(o.Name), client.RawPatch(types.MergePatchType, []byte(text)), client.DryRunAll)
-	}
-	refused("a change of the ports", func() error { return patch(without, `{"spec":{"ports":[]}}`) })
-	if err := patch(with, `{"spec":{"ports":[]}}`); err != nil {
-		t.Error(err)
-	}
-	// Metadata does not affect the VirtualMachine.
-	if err := patch(without, `{"metadata":{"labels":{"a":"b"}}}`); err != nil {
-		t.Error(err)
-	}
-	web := s.web()
-	if err := without.Create(s.Context(), web, client.DryRunAll); err != nil {
-		t.Errorf("a VirtualMachine that the operator creates: %v", err)
-	}
 }

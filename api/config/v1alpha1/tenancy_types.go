@@ -16,7 +16,30 @@ type Tenancy struct {
 	//
 	// +optional
 	Patches Mode `json:"patches,omitempty"`
+
+	// adoption specifies who may let a MeshedVirtualMachine adopt an existing
+	// VirtualMachine. Annotation requires the annotation meshvm.io/adopted-by on the
+	// VirtualMachine, with the name of the MeshedVirtualMachine. AdmissionPolicy does
+	// not require it, because the ValidatingAdmissionPolicy meshvm-adoption permits
+	// the adoption only to users who may update the VirtualMachine. Without this policy,
+	// AdmissionPolicy permits the adoption to every user who can create
+	// MeshedVirtualMachines. Defaults to Annotation.
+	//
+	// +optional
+	Adoption AdoptionMode `json:"adoption,omitempty"`
 }
+
+// AdoptionMode specifies who may let a MeshedVirtualMachine adopt a VirtualMachine.
+//
+// +kubebuilder:validation:Enum=AdmissionPolicy;Annotation
+type AdoptionMode string
+
+const (
+	// AdoptionByAnnotation permits the adoption to the users who annotated the VirtualMachine.
+	AdoptionByAnnotation AdoptionMode = "Annotation"
+	// AdoptionByPolicy relies on the ValidatingAdmissionPolicy meshvm-adoption.
+	AdoptionByPolicy AdoptionMode = "AdmissionPolicy"
+)
 
 // Gateways specifies permitted Gateways.
 type Gateways struct {

@@ -77,7 +77,8 @@ The subject of the bindings of the manager's roles.
 {{- end }}
 
 {{/*
-The manager's configuration: config with the fields that other values set.
+The manager's configuration: config with the fields that other values set. The chart contains the policy of
+adoption.yaml, so adoption does not require an annotation.
 */}}
 {{- define "meshvm.configuration" -}}
 {{- $set := dict "apiVersion" "config.meshvm.io/v1alpha1" "kind" "OperatorConfiguration" -}}
@@ -96,5 +97,6 @@ The manager's configuration: config with the fields that other values set.
 {{- else if include "meshvm.certificateMounted" . -}}
 {{- $_ := set $set "webhook" (dict "certificateSource" "Mounted") -}}
 {{- end -}}
-{{- toYaml (mustMergeOverwrite (deepCopy .Values.config) $set) -}}
+{{- $default := dict "tenancy" (dict "adoption" "AdmissionPolicy") -}}
+{{- toYaml (mustMergeOverwrite $default (deepCopy .Values.config) $set) -}}
 {{- end }}

@@ -38,7 +38,7 @@ var turns = map[Turn][]v1alpha1.ConditionReason{
 		v1alpha1.ReasonWaypointNotReady, v1alpha1.ReasonPortsDenied, v1alpha1.ReasonRestartRequired,
 		v1alpha1.ReasonForeignEntries, v1alpha1.ReasonCopiedLabels, v1alpha1.ReasonOwnStartStrategy,
 		v1alpha1.ReasonUnpausedEarly, v1alpha1.ReasonVersionNotServing, v1alpha1.ReasonSidecarMissing,
-		v1alpha1.ReasonVirtualMachineNotFound, v1alpha1.ReasonVirtualMachineConflict, v1alpha1.ReasonFieldConflict,
+		v1alpha1.ReasonVirtualMachineNotFound, v1alpha1.ReasonVirtualMachineConflict, v1alpha1.ReasonConsentMissing, v1alpha1.ReasonFieldConflict,
 		v1alpha1.ReasonGatewayNotFound, v1alpha1.ReasonGatewayRefusesHost, v1alpha1.ReasonProxyDiffers,
 		v1alpha1.ReasonProxyRejected,
 	},

@@ -41,5 +41,6 @@ var Tests = []suite.Test{
 	{Name: "Restore", Run: restore, OwnGuest: true},
 	{Name: "Removal", Run: removal, OwnGuest: true, Local: "the tables in the pod"},
 	{Name: "Orphan", Run: orphan, OwnGuest: true, Local: "the tables in the pod"},
+	{Name: "Adoption", Run: adoption, OwnGuest: true, Local: "the tables in the pod"},
 	{Name: "Shadowed", Run: shadowed, OwnGuest: true},
 }
