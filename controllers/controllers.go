@@ -21,6 +21,7 @@ import (
 	configv1alpha1 "meshvm.io/meshvm/api/config/v1alpha1"
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/controllers/audit"
+	"meshvm.io/meshvm/controllers/connectiontrace"
 	"meshvm.io/meshvm/controllers/meshedvirtualmachine"
 	"meshvm.io/meshvm/controllers/podnatconfiguration"
 	"meshvm.io/meshvm/internal/apply"
@@ -105,6 +106,10 @@ func Setup(ctx context.Context, mgr ctrl.Manager, o Options) error {
 	}
 	auditor := &audit.Reconciler{Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Jobs: o.Jobs, Interval: o.AuditInterval, Now: o.Now}
 	if err := auditor.SetupWithManager(mgr, o.Workers); err != nil {
+		return err
+	}
+	tracer := &connectiontrace.Reconciler{Client: mgr.GetClient(), Reader: mgr.GetAPIReader(), Jobs: o.Jobs, Now: o.Now}
+	if err := tracer.SetupWithManager(mgr, o.Workers); err != nil {
 		return err
 	}
 	if o.Unpauser == nil {

@@ -10,7 +10,7 @@ type ConditionType string
 // docs/conditions.md is generated from this file and the files *_reasons.go.
 type ConditionReason string
 
-// Conditions of both kinds.
+// Conditions of several kinds.
 const (
 	// ConditionReady summarizes the conditions that are always present. It is True
 	// only if they are True. Changes that take effect at the next start of the
@@ -30,7 +30,8 @@ const (
 	// Possible reasons when True: Accepted.
 	// When False: BridgeBinding, NoMasqueradeInterface, ReservedPort, InvalidPort, InvalidCIDR, NameTooLong, InvalidSpec,
 	// HostNotAllowed, GatewayNotAllowed, WaypointRequired, ServiceAccountNotFound, PatchesDisabled, ServiceConflict,
-	// VirtualMachineNotFound, VirtualMachineConflict, ConsentMissing, FieldConflict, NotALauncherPod.
+	// VirtualMachineNotFound, VirtualMachineConflict, ConsentMissing, FieldConflict, NotALauncherPod,
+	// MachineNotFound, PodNotFound, PortNotFound.
 	// When Unknown: Pending.
 	ConditionAccepted ConditionType = "Accepted"
 
@@ -196,7 +197,7 @@ const (
 	ConditionPaused ConditionType = "Paused"
 )
 
-// Reasons of both kinds.
+// Reasons of several kinds.
 const (
 	// ReasonReady: every condition that Ready summarizes is True.
 	ReasonReady ConditionReason = "Ready"

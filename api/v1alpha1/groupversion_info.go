@@ -23,6 +23,7 @@ func addKnownTypes(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion,
 		&MeshedVirtualMachine{}, &MeshedVirtualMachineList{},
 		&PodNATConfiguration{}, &PodNATConfigurationList{},
+		&ConnectionTrace{}, &ConnectionTraceList{},
 	)
 	metav1.AddToGroupVersion(scheme, GroupVersion)
 	return nil

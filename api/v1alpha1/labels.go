@@ -33,6 +33,17 @@ const (
 	// of the node, because the name can exceed the length of a label value.
 	LabelAuditNode = "meshvm.io/audit-node"
 
+	// LabelTraceNamespace, on the Job of a ConnectionTrace and its pod, contains the
+	// namespace of the ConnectionTrace.
+	LabelTraceNamespace = "meshvm.io/trace-namespace"
+	// LabelTracedPod, on the Job of a ConnectionTrace and its pod, contains the UID
+	// of the traced pod.
+	LabelTracedPod = "meshvm.io/traced-pod"
+
+	// AnnotationTrace, on the Job of a ConnectionTrace and its pod, contains
+	// NAMESPACE/NAME of the ConnectionTrace, and AnnotationTraceUID its UID.
+	AnnotationTrace    = "meshvm.io/trace"
+	AnnotationTraceUID = "meshvm.io/trace-uid"
 	// AnnotationAuditNode, on an audit Job and its pod, contains the name of the
 	// node.
 	AnnotationAuditNode = "meshvm.io/audit-node"

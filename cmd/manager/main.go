@@ -191,6 +191,7 @@ func (p *program) jobs() rulejob.Config {
 	return rulejob.Config{
 		Namespace:         p.namespace,
 		Image:             r.Image,
+		TracerImage:       p.config.Tracer.Image,
 		ServiceAccount:    r.ServiceAccount,
 		ImagePullPolicy:   corev1.PullPolicy(r.ImagePullPolicy),
 		ImagePullSecrets:  r.ImagePullSecrets,

@@ -25,7 +25,7 @@ type group struct {
 
 // conditionSources are the files with the condition types and reasons.
 var conditionSources = []string{
-	"api/v1alpha1/conditions.go", "api/v1alpha1/adoption_conditions.go", "api/v1alpha1/meshpolicy_reasons.go", "api/v1alpha1/podnatconfiguration_reasons.go",
+	"api/v1alpha1/conditions.go", "api/v1alpha1/adoption_conditions.go", "api/v1alpha1/meshpolicy_reasons.go", "api/v1alpha1/podnatconfiguration_reasons.go", "api/v1alpha1/connectiontrace_reasons.go",
 }
 
 // conditions returns the Markdown tables of the condition types and reasons in
@@ -45,7 +45,7 @@ func conditions(files ...string) (string, error) {
 	}
 	var b strings.Builder
 	b.WriteString("# Conditions and reasons\n\n")
-	b.WriteString("The conditions in `status.conditions` of both kinds. `kubectl explain mvm.status` describes the other fields of the status.\n")
+	b.WriteString("The conditions in `status.conditions` of all kinds. `kubectl explain mvm.status` describes the other fields of the status.\n")
 	for _, g := range groups {
 		fmt.Fprintf(&b, "\n## %s\n\n", g.title)
 		if g.constants[0].typ == "ConditionType" {

@@ -55,8 +55,8 @@ var labels = []struct {
 	{Object(children.ServiceKind), []string{v1alpha1.LabelMeshedVirtualMachine, v1alpha1.LabelService}},
 	{Object(children.PodNATConfigurationKind), []string{v1alpha1.LabelMeshedVirtualMachine}},
 	{&v1alpha1.PodNATConfiguration{}, []string{v1alpha1.LabelMeshedVirtualMachine}},
-	{&corev1.Pod{}, []string{v1alpha1.LabelMeshedVirtualMachine, kubevirtv1.CreatedByLabel, v1alpha1.LabelPodNATConfiguration, v1alpha1.LabelAuditNode}},
-	{&batchv1.Job{}, []string{v1alpha1.LabelPodNATConfiguration, v1alpha1.LabelAuditNode}},
+	{&corev1.Pod{}, []string{v1alpha1.LabelMeshedVirtualMachine, kubevirtv1.CreatedByLabel, v1alpha1.LabelPodNATConfiguration, v1alpha1.LabelAuditNode, v1alpha1.LabelTracedPod, v1alpha1.LabelTraceNamespace}},
+	{&batchv1.Job{}, []string{v1alpha1.LabelPodNATConfiguration, v1alpha1.LabelAuditNode, v1alpha1.LabelTracedPod, v1alpha1.LabelTraceNamespace}},
 }
 
 // Add adds the indexes of the kinds that every cluster serves.

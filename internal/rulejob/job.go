@@ -56,6 +56,8 @@ type Config struct {
 	Namespace string
 	// Image is the rule-writer's image.
 	Image string
+	// TracerImage is the image of the tracer.
+	TracerImage string
 	// ServiceAccount is the service account of the pods. It has no RBAC
 	// permissions.
 	ServiceAccount string

@@ -11,11 +11,11 @@ import (
 	"meshvm.io/meshvm/internal/launcherpod"
 )
 
-// terminated returns the terminated state of the rule-writer's container, nil
+// terminated returns the terminated state of the container of a Job, nil
 // before it has terminated.
 func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
 	for i := range pod.Status.ContainerStatuses {
-		if s := &pod.Status.ContainerStatuses[i]; s.Name == ContainerName {
+		if s := &pod.Status.ContainerStatuses[i]; s.Name == ContainerName || s.Name == TracerContainerName {
 			return s.State.Terminated
 		}
 	}

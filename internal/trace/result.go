@@ -4,12 +4,13 @@ package trace
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
+
+	"meshvm.io/meshvm/internal/flowio"
 )
 
 // ResultVersion is the result format that this package writes and reads.
-const ResultVersion = "meshvm.io/trace-result/v1"
+const ResultVersion = flowio.ResultVersion
 
 // Outcome is the outcome of the trace.
 type Outcome string
@@ -174,11 +175,12 @@ type Hop struct {
 }
 
 // ErrInvalidResult indicates data that is not a result.
-var ErrInvalidResult = errors.New("invalid trace result")
+var ErrInvalidResult = flowio.ErrInvalidResult
 
 // Encode returns the JSON encoding with at most limit bytes, or without a limit
-// if limit is 0. If necessary, it omits, in this order: hops without a
-// decision, the chains, all hops, flows from the end.
+// if limit is 0. If necessary, it compresses the encoding (flowio.Pack) and
+// omits, in this order: hops without a decision, the chains, all hops, flows
+// from the end.
 func (r Result) Encode(limit int) ([]byte, error) {
 	for _, shorter := range []func(Result) Result{
 		func(r Result) Result { return r },
@@ -191,6 +193,15 @@ func (r Result) Encode(limit int) ([]byte, error) {
 			return nil, fmt.Errorf("encode the trace: %w", err)
 		}
 		if limit == 0 || len(b) <= limit {
+			return b, nil
+		}
+		if len(b) > flowio.MaxResultBytes {
+			continue // The reader would reject it.
+		}
+		if b, err = flowio.Pack(b); err != nil {
+			return nil, err //nolint:wrapcheck // It names the trace.
+		}
+		if len(b) <= limit {
 			return b, nil
 		}
 	}
@@ -236,15 +247,16 @@ func (r Result) withHops(keep func(Hop) bool) Result {
 	return r
 }
 
-// DecodeResult decodes a result. It ignores unknown fields, because a newer
+// DecodeResult decodes a result, which can be compressed. It ignores unknown fields, because a newer
 // program can add fields.
 func DecodeResult(b []byte) (Result, error) {
 	var r Result
+	b, err := flowio.Unpack(b)
+	if err != nil {
+		return r, err //nolint:wrapcheck // It wraps ErrInvalidResult.
+	}
 	if err := json.Unmarshal(b, &r); err != nil {
 		return r, fmt.Errorf("%w: %w", ErrInvalidResult, err)
-	}
-	if r.Version != ResultVersion {
-		return r, fmt.Errorf("%w: version %q, expected %q", ErrInvalidResult, r.Version, ResultVersion)
 	}
 	return r, nil
 }

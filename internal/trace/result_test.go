@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"meshvm.io/meshvm/internal/flowio"
 )
 
 func sceneResult() Result {
@@ -90,14 +92,18 @@ func TestEncodeFits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	packed, err := flowio.Pack(short)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tc := range map[string]struct {
 		limit, flows int
 		hops         bool
 	}{
-		"whole":        {len(whole), 2, true},
-		"without hops": {len(short), 2, false},
-		"one flow":     {len(short) - 1, 1, false},
-		"no flow":      {200, 0, false},
+		"whole":                    {len(whole), 2, true},
+		"compressed":               {len(whole) - 1, 2, true},
+		"compressed, without hops": {len(packed), 2, false},
+		"no flow":                  {200, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, err := r.Encode(tc.limit)
@@ -148,5 +154,29 @@ func TestVerdictWords(t *testing.T) {
 	}
 	if !strings.Contains(answerWords("it", "odd"), "not seen") {
 		t.Error("an unknown answer has text")
+	}
+}
+
+// TestSummary checks that the manager reads the part of a result that it shows.
+func TestSummary(t *testing.T) {
+	r := sceneResult()
+	b, err := r.Encode(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := flowio.Summarize(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := flowio.Summary{Version: ResultVersion, PodUID: r.PodUID, Outcome: string(r.Outcome)}
+	for _, f := range r.Flows {
+		s := flowio.FlowSummary{From: f.From, Summary: f.Summary, Ending: string(f.Ending), Answer: string(f.Answer), ViaProxy: f.ViaProxy}
+		for _, l := range f.Legs {
+			s.Legs = append(s.Legs, flowio.LegSummary{Protocol: l.Protocol, Source: l.Source, Destination: l.Destination})
+		}
+		want.Flows = append(want.Flows, s)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("summary (-want +got):\n%s", diff)
 	}
 }

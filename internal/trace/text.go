@@ -26,12 +26,9 @@ func (r Result) Text() string {
 	return b.String()
 }
 
-// fromWords are descriptions of where a flow started.
-var fromWords = map[From]string{FromGuest: "from the guest", FromOutside: "from outside", FromPod: "from the pod"}
-
 func (f FlowReport) write(b *strings.Builder) {
 	l := f.Legs[0]
-	fmt.Fprintf(b, "%s %s -> %s, %s", l.Protocol, l.Source, l.Destination, fromWords[f.From])
+	fmt.Fprintf(b, "%s %s -> %s, %s", l.Protocol, l.Source, l.Destination, f.From.Words())
 	if f.Packets > 1 {
 		fmt.Fprintf(b, ", sent %d times", f.Packets)
 	}

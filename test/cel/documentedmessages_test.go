@@ -78,7 +78,7 @@ func unknown(message string, known []*regexp.Regexp) string {
 func crdMessages(t *testing.T) []*regexp.Regexp {
 	t.Helper()
 	var all []*regexp.Regexp
-	for _, kind := range []string{"meshedvirtualmachines", "podnatconfigurations"} {
+	for _, kind := range []string{"meshedvirtualmachines", "podnatconfigurations", "connectiontraces"} {
 		crd := readCRD(t, filepath.Join(testenv.Root(), "config/crd/bases/meshvm.io_"+kind+".yaml"))
 		for _, v := range crd.Spec.Versions {
 			walk("", v.Schema.OpenAPIV3Schema, func(_ string, s *extv1.JSONSchemaProps) bool {

@@ -25,14 +25,14 @@ var upstream = []string{"spec.virtualMachine", "spec.mesh.trafficPolicy", "spec.
 // that violates it.
 func TestEveryRuleIsTested(t *testing.T) {
 	wanted := map[string]bool{}
-	for _, cases := range []map[string]testCase{meshedVirtualMachineCases, policyCases, routeCases, limitCases, egressCases, patchCases, telemetryCases, identityCases, waypointCases, podNATConfigurationCases, immutableCases, serviceTypeCases, loadBalancerCases, serviceCases, serviceNameCases, adoptionCases, adoptedCases} {
+	for _, cases := range []map[string]testCase{meshedVirtualMachineCases, policyCases, routeCases, limitCases, egressCases, patchCases, telemetryCases, identityCases, waypointCases, podNATConfigurationCases, connectionTraceCases, immutableTraceCases, immutableCases, serviceTypeCases, loadBalancerCases, serviceCases, serviceNameCases, adoptionCases, adoptedCases} {
 		for _, tc := range cases {
 			for _, w := range tc.want {
 				wanted[w] = true
 			}
 		}
 	}
-	for _, file := range []string{"meshedvirtualmachines", "podnatconfigurations"} {
+	for _, file := range []string{"meshedvirtualmachines", "podnatconfigurations", "connectiontraces"} {
 		crd := readCRD(t, filepath.Join(testenv.Root(), "config/crd/bases/meshvm.io_"+file+".yaml"))
 		rules := 0
 		for _, v := range crd.Spec.Versions {
@@ -60,7 +60,7 @@ var nonEmpty = []string{"spec.ports[].rateLimit.rules[].match", "status"}
 // TestEmptyObjectsAreAccepted checks that a patch can remove the last field of an object
 // whose fields are all optional.
 func TestEmptyObjectsAreAccepted(t *testing.T) {
-	for _, file := range []string{"meshedvirtualmachines", "podnatconfigurations"} {
+	for _, file := range []string{"meshedvirtualmachines", "podnatconfigurations", "connectiontraces"} {
 		crd := readCRD(t, filepath.Join(testenv.Root(), "config/crd/bases/meshvm.io_"+file+".yaml"))
 		for _, v := range crd.Spec.Versions {
 			walk("", v.Schema.OpenAPIV3Schema, func(path string, s *extv1.JSONSchemaProps) bool {

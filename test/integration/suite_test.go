@@ -124,7 +124,7 @@ func newManager(ctx context.Context, t *testing.T, cfg *rest.Config, log logr.Lo
 	t.Helper()
 	mgr := emptyManager(t, cfg, log)
 	options := controllers.Options{
-		Jobs:    rulejob.Config{Namespace: operatorNamespace, Image: "localhost/meshvm/rule-writer:dev", ServiceAccount: "meshvm-rule-writer"},
+		Jobs:    rulejob.Config{Namespace: operatorNamespace, Image: "localhost/meshvm/rule-writer:dev", TracerImage: "localhost/meshvm/tracer:dev", ServiceAccount: "meshvm-rule-writer"},
 		Workers: 2,
 		Now:     time.Now,
 	}
@@ -169,7 +169,7 @@ func (s *suite) makeNamespace(name string) {
 // Otherwise, objects with a finalizer would not be deleted.
 func (s *suite) cleanUp() {
 	ctx := context.WithoutCancel(s.Context())
-	for _, o := range []client.Object{&v1alpha1.MeshedVirtualMachine{}, &corev1.Pod{}, &v1alpha1.PodNATConfiguration{}} {
+	for _, o := range []client.Object{&v1alpha1.ConnectionTrace{}, &v1alpha1.MeshedVirtualMachine{}, &corev1.Pod{}, &v1alpha1.PodNATConfiguration{}} {
 		if err := s.DeleteAllOf(ctx, o, client.InNamespace(s.namespace), client.GracePeriodSeconds(0)); err != nil && !meta.IsNoMatchError(err) {
 			s.Errorf("clean up: %v", err)
 		}

@@ -14,6 +14,7 @@ import (
 var copies = map[string]string{
 	"config/crd/bases/meshvm.io_meshedvirtualmachines.yaml": "files/crds/meshedvirtualmachines.yaml",
 	"config/crd/bases/meshvm.io_podnatconfigurations.yaml":  "files/crds/podnatconfigurations.yaml",
+	"config/crd/bases/meshvm.io_connectiontraces.yaml":      "files/crds/connectiontraces.yaml",
 	"config/rbac/role.yaml":                                 "files/role.yaml",
 	"config/monitoring/rules.yaml":                          "files/alerts.yaml",
 }

@@ -40,6 +40,7 @@ var cases = []struct{ set, object, path, want string }{
 	{"images.pullSecrets={one,two}", settings, "ruleWriter imagePullSecrets", `["one","two"]`},
 	{"crds.enabled=false", "CustomResourceDefinition/meshedvirtualmachines.meshvm.io", "kind", ""},
 	{"crds.enabled=false", "CustomResourceDefinition/podnatconfigurations.meshvm.io", "kind", ""},
+	{"crds.enabled=false", "CustomResourceDefinition/connectiontraces.meshvm.io", "kind", ""},
 	{"replicas=3", deployment, "spec replicas", "3"},
 	{"resources.requests.cpu=1", deployment, manager + "resources requests cpu", "1"},
 	{"resources.requests.memory=1Gi", deployment, manager + "resources requests memory", "1Gi"},

@@ -41,6 +41,7 @@ var turns = map[Turn][]v1alpha1.ConditionReason{
 		v1alpha1.ReasonVirtualMachineNotFound, v1alpha1.ReasonVirtualMachineConflict, v1alpha1.ReasonConsentMissing, v1alpha1.ReasonFieldConflict,
 		v1alpha1.ReasonGatewayNotFound, v1alpha1.ReasonGatewayRefusesHost, v1alpha1.ReasonProxyDiffers,
 		v1alpha1.ReasonProxyRejected,
+		v1alpha1.ReasonMachineNotFound, v1alpha1.ReasonPortNotFound, v1alpha1.ReasonTraceBusy,
 	},
 	TurnAdministrator: {
 		v1alpha1.ReasonForbidden, v1alpha1.ReasonKubeVirtMissing, v1alpha1.ReasonIstioMissing,
@@ -49,11 +50,12 @@ var turns = map[Turn][]v1alpha1.ConditionReason{
 		v1alpha1.ReasonRequestRejected, v1alpha1.ReasonContended, v1alpha1.ReasonNotALauncherPod,
 		v1alpha1.ReasonGateMissing, v1alpha1.ReasonMigrationNotHeld, v1alpha1.ReasonCertificateInvalid,
 		v1alpha1.ReasonProxyUnreadable, v1alpha1.ReasonProxyNotLive, v1alpha1.ReasonProxyStale,
+		v1alpha1.ReasonTraceFailed,
 	},
 	TurnOperator: {
 		v1alpha1.ReasonPending, v1alpha1.ReasonProgressing, v1alpha1.ReasonProgramming, v1alpha1.ReasonDrifted,
 		v1alpha1.ReasonSandboxRecreated, v1alpha1.ReasonNodeRebooted, v1alpha1.ReasonApplyFailed,
-		v1alpha1.ReasonNotCreated, v1alpha1.ReasonTargetGone,
+		v1alpha1.ReasonNotCreated, v1alpha1.ReasonTargetGone, v1alpha1.ReasonTraceWaiting, v1alpha1.ReasonTracing,
 	},
 	TurnCluster: {
 		v1alpha1.ReasonStarting, v1alpha1.ReasonStopping, v1alpha1.ReasonProvisioning, v1alpha1.ReasonNoPod,
@@ -67,6 +69,7 @@ var fulfilled = []v1alpha1.ConditionReason{
 	v1alpha1.ReasonReady, v1alpha1.ReasonAccepted, v1alpha1.ReasonAvailable, v1alpha1.ReasonRunning, v1alpha1.ReasonStopped,
 	v1alpha1.ReasonApplied, v1alpha1.ReasonEffective, v1alpha1.ReasonSeveralMembers, v1alpha1.ReasonResolved,
 	v1alpha1.ReasonProgrammed, v1alpha1.ReasonAdopted, v1alpha1.ReasonConfigured,
+	v1alpha1.ReasonTraced, v1alpha1.ReasonNothingSeen,
 }
 
 // turnFor returns who must act for a reason. An unknown reason is that of a newer operator.

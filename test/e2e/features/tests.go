@@ -31,6 +31,7 @@ var Tests = []suite.Test{
 	{Name: "Identity", Run: identity, OwnGuest: true, AccessLog: true},
 	{Name: "ProxyState", Run: proxyState, OwnGuest: true},
 	{Name: "Telemetry", Run: telemetry, OwnGuest: true, AccessLog: true},
+	{Name: "Trace", Run: traces, OwnGuest: true, Local: "the tables in the pod"},
 	{Name: "Privileges", Run: privileges, Local: "the node's /proc"},
 	{Name: "Packets", Run: packets},
 	{Name: "InjectedPod", Run: injectedPod},
