@@ -167,3 +167,38 @@ func (f *firstWrite) Write(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// TestCLITrace traces a connection. The user may edit the namespace and cannot read Jobs of the
+// operator.
+func TestCLITrace(t *testing.T) {
+	s := start(t)
+	s.installRBAC("aggregate_edit.yaml")
+	u := s.viewer("meshvm-edit")
+	pod := s.converge(s.web())
+	u.want(plugin.ExitError, []string{"trace", "web", "--flows", "9"}, "spec.maxFlows")
+	u.want(plugin.ExitError, []string{"trace", "missing"}, "MachineNotFound", "MeshedVirtualMachine missing does not exist")
+
+	ended := make(chan string)
+	go func() {
+		code, out, errOut := u.run("trace", "web", "--port", "http", "-o", "html")
+		ended <- fmt.Sprint(code, out, errOut)
+	}()
+	var list v1alpha1.ConnectionTraceList
+	s.eventually("the trace is running", func() error {
+		if err := s.List(s.Context(), &list, client.InNamespace(s.namespace)); err != nil {
+			return err
+		}
+		list.Items = slices.DeleteFunc(list.Items, func(o v1alpha1.ConnectionTrace) bool { return o.Spec.MeshedVirtualMachine != "web" })
+		if len(list.Items) != 1 || list.Items[0].Status.StartTime.IsZero() {
+			return fmt.Errorf("%d ConnectionTraces", len(list.Items))
+		}
+		return nil
+	})
+	s.endTracer(list.Items[0].UID, traceResult(t, pod.UID, "Traced", func(map[string]any) {}))
+	out := <-ended
+	for _, part := range []string{"<!DOCTYPE html>", "Reached the guest through the proxy", "Created ConnectionTrace web-", "the trace is running: open a connection"} {
+		if !strings.Contains(out, part) {
+			t.Errorf("the output does not contain %q:\n%s", part, out)
+		}
+	}
+}

@@ -5,6 +5,7 @@
 package trace
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,8 @@ const maxBytes = 8 << 20
 // verb is an invocation of the verb.
 type verb struct {
 	*plugin.Plugin
+	liveFlags
+
 	load string
 }
 
@@ -30,46 +33,68 @@ type verb struct {
 func Command(p *plugin.Plugin) *cobra.Command {
 	v := &verb{Plugin: p}
 	c := &cobra.Command{
-		Use:   "trace --load FILE",
-		Short: "Show the path of a traced connection as text or as a picture",
-		Long: `Show the path of a traced connection as text or as a picture.
+		Use:   "trace [NAME]",
+		Short: "Trace a connection to or from a machine",
+		Long: `Trace a connection to or from a machine.
 
-The command reads the result that "tracer --output json" writes, and needs no cluster. As
-HTML, it is a page with the picture of each flow and all rules that matched. As SVG, it is the
-picture of the first flow. Both contain no script and no external address.
+The command creates a ConnectionTrace for the machine and waits for its result. Open a new
+connection when it reports that the trace is running. An interruption ends the trace. With
+--load, it shows an earlier result and needs no cluster.
 
-The exit code is 1 if a packet was dropped or refused, or if no packet was seen.`,
-		Example: `  # Show a result as text
-  kubectl meshvm trace --load trace.json
+As HTML, the result is a page with the picture of each connection and all rules that matched.
+As SVG, it is the picture of the first connection. Both contain no script and no external
+address.
 
-  # Draw it
-  kubectl meshvm trace --load trace.json -o html > trace.html
+The exit code is 1 if a packet was dropped or refused, or if no packet was seen. The command
+needs the role "edit".`,
+		Example: `  # Trace the next connection to the port http of a machine
+  kubectl meshvm trace web -n shop --port http
 
-  # Draw the result of a trace that runs in a pod
-  kubectl -n meshvm-system logs meshvm-trace | kubectl meshvm trace --load - -o html > trace.html`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return v.run() },
+  # Trace a connection that the guest opens, as a picture
+  kubectl meshvm trace web -n shop --from guest --to 10.1.2.3:443 -o html > trace.html
+
+  # Draw the result of an earlier trace
+  kubectl -n shop get ctrace web -o jsonpath={.status.result} | kubectl meshvm trace --load - -o html > trace.html`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: p.CompleteName,
+		RunE:              func(c *cobra.Command, args []string) error { return v.run(c.Context(), args) },
 	}
-	c.Flags().StringVar(&v.load, "load", "", `The file with the result as JSON, or "-" for the standard input.`)
+	v.add(c.Flags())
+	c.Flags().StringVar(&v.load, "load", "", `The file with a result as JSON, or "-" for the standard input. Excludes NAME.`)
 	return c
 }
 
-func (v *verb) run() error {
-	if v.load == "" {
-		return errors.New("the flag --load is required: it names the file with the result of a trace, or - for the standard input")
+func (v *verb) run(ctx context.Context, args []string) error {
+	if (v.load == "") == (len(args) == 0) {
+		return errors.New("give the name of a MeshedVirtualMachine, or --load with the file of a result (- for the standard input)")
 	}
 	if err := v.CheckFormat(formatSVG, formatHTML); err != nil {
 		return err
 	}
+	var r *trace.Result
+	var err error
+	if v.load != "" {
+		r, err = v.loadResult()
+	} else {
+		r, err = v.traceMachine(ctx, args[0])
+	}
+	if err != nil {
+		return err
+	}
+	return v.Finish(&Result{Result: *r})
+}
+
+// loadResult reads the result from the file.
+func (v *verb) loadResult() (*trace.Result, error) {
 	b, err := v.read()
 	if err != nil {
-		return fmt.Errorf("read the result of the trace: %w", err)
+		return nil, fmt.Errorf("read the result of the trace: %w", err)
 	}
 	r, err := trace.DecodeResult(b)
 	if err != nil {
-		return fmt.Errorf("%s: %w", v.load, err)
+		return nil, fmt.Errorf("%s: %w", v.load, err)
 	}
-	return v.Finish(&Result{Result: r})
+	return &r, nil
 }
 
 // read returns the content of the file.

@@ -35,7 +35,7 @@ func (r *Result) next() string {
 	case len(r.Flows) == 0:
 		return "trace again, and open a new connection while the trace runs"
 	case r.Declared():
-		return "kubectl meshvm trace --load FILE -o html, for a picture"
+		return "the same command with -o html, for a picture"
 	case r.Flows[0].Ending == trace.EndingNoListener:
 		return "add the port to spec.ports if clients shall reach it; kubectl meshvm status NAME shows the ports"
 	default:
