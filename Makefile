@@ -206,7 +206,7 @@ chart: $(CHART) $(HELM_TOOL) ## Update the derived files of the Helm chart: CRDs
 chart-release: $(CHART) ## Write the Helm chart of a release into dist/meshvm; CHART_FLAGS= specifies the version and the images.
 	$(CHART) release $(CHART_FLAGS)
 
-GOLDEN := ./internal/children ./internal/cli/status ./internal/natplan ./internal/nftrules ./internal/rulejob ./internal/webhook
+GOLDEN := ./internal/children ./internal/cli/nat ./internal/cli/status ./internal/natplan ./internal/nftrules ./internal/rulejob ./internal/webhook
 
 # The order matters: the bundle contains an example that a golden test writes, and the catalog contains the bundle.
 .PHONY: update

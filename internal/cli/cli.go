@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"meshvm.io/meshvm/internal/cli/nat"
 	"meshvm.io/meshvm/internal/cli/plugin"
 	"meshvm.io/meshvm/internal/cli/status"
 	"meshvm.io/meshvm/internal/cli/trace"
@@ -54,7 +55,7 @@ The exit code is 0 if the result is as declared, 1 if it differs, and 2 after an
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	p.AddFlags(root.PersistentFlags())
-	root.AddCommand(status.Command(p), trace.Command(p))
+	root.AddCommand(nat.Command(p), status.Command(p), trace.Command(p))
 	addCompletion(root)
 	return root
 }

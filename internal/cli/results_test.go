@@ -12,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"meshvm.io/meshvm/internal/cli/nat"
 	"meshvm.io/meshvm/internal/cli/plugin"
 	"meshvm.io/meshvm/internal/cli/status"
 	"meshvm.io/meshvm/internal/cli/trace"
@@ -20,6 +21,7 @@ import (
 // results are the results of all verbs. Verbs without a result print only a text that
 // other programs read.
 var results = map[string]plugin.Result{
+	"nat":    &nat.Result{},
 	"status": &status.Result{},
 	"trace":  &trace.Result{},
 }

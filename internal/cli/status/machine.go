@@ -162,7 +162,7 @@ func next(m Machine) string {
 	case m.Blocker == nil && !m.AsDeclared:
 		return "virtctl -n " + m.Namespace + " restart " + m.Name
 	case m.Blocker == nil:
-		return kubectl + " describe podnat"
+		return fmt.Sprintf("kubectl meshvm nat %s -n %s", m.Name, m.Namespace)
 	case m.Blocker.Turn == TurnOperator, m.Blocker.Turn == TurnCluster:
 		return fmt.Sprintf("kubectl meshvm status %s -n %s --watch", m.Name, m.Namespace)
 	case len(m.Pauses) > 0 && m.Blocker.Reason == string(v1alpha1.ReasonOutOfDate):
