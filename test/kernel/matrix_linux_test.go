@@ -150,7 +150,7 @@ func (l *lab) sendAll(t *testing.T, when string, cells []cell) []observation {
 	var sent sync.WaitGroup
 	for i, x := range cells {
 		sent.Go(func() {
-			seen[i] = observation{x, l.run(x.probe, x.want.limit())}
+			seen[i] = observation{x, l.runFor(x.want, x.probe)}
 		})
 	}
 	sent.Wait()

@@ -58,7 +58,7 @@ func TestCRDs(t *testing.T) {
 	}
 
 	before := groups()
-	if before["meshvm.io"] != 2 || before["networking.istio.io"] == 0 || before["kubevirt.io"] != 0 {
+	if before["meshvm.io"] != 3 || before["networking.istio.io"] == 0 || before["kubevirt.io"] != 0 {
 		t.Fatalf("installed at start: %v", before)
 	}
 	if err := env.InstallKubeVirt(t.Context()); err != nil {
