@@ -155,7 +155,8 @@ type ProxyStatus struct {
 	Policies string `json:"policies,omitempty"`
 
 	// since is the time of the first audit that read this state. Audits that read the
-	// same state do not change it.
+	// same state do not change it, except for the first one after the certificate
+	// expired.
 	//
 	// +required
 	Since *metav1.Time `json:"since,omitempty"`

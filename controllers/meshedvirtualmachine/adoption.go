@@ -29,11 +29,14 @@ import (
 
 // adoption is the state of the VirtualMachine of spec.existingVirtualMachine.
 type adoption struct {
-	// known is set when the VirtualMachine was read. vm is nil when it does not exist.
-	known bool
-	vm    *unstructured.Unstructured
+	// checked is set when the VirtualMachine was read and all checks of the adoption were made.
+	// vm is nil when it does not exist.
+	checked bool
+	vm      *unstructured.Unstructured
 	// template is its template without the operator's labels and annotations.
 	template *kubevirtv1.VirtualMachineInstanceTemplateSpec
+	// done is set when the template has the labels and annotations.
+	done bool
 	// outdated is set while the operator is paused and the template differs.
 	outdated bool
 	// err is set when the template could not be written.
@@ -55,7 +58,7 @@ func (r *Reconciler) gatherExisting(ctx context.Context, s *scope) error {
 	if err != nil {
 		return fmt.Errorf("read VirtualMachine %s: %w", s.mvm.VirtualMachineName(), err)
 	}
-	if s.adoption.known = true; vm.GetUID() != "" {
+	if vm.GetUID() != "" {
 		s.adoption.vm = vm
 	}
 	if s.invalid == nil {
@@ -70,6 +73,7 @@ func (r *Reconciler) gatherExisting(ctx context.Context, s *scope) error {
 	if err == nil && s.invalid == nil {
 		err = r.validateExisting(ctx, s)
 	}
+	s.adoption.checked = err == nil
 	return err
 }
 
@@ -189,7 +193,7 @@ func (r *Reconciler) adopt(ctx context.Context, s *scope) error {
 		return nil
 	}
 	want := children.Adoption(r.input(s), a.template)
-	if children.HoldsAdoption(a.vm, want) {
+	if a.done = children.HoldsAdoption(a.vm, want); a.done {
 		return nil
 	}
 	if a.outdated = s.paused; s.paused {
@@ -200,6 +204,7 @@ func (r *Reconciler) adopt(ctx context.Context, s *scope) error {
 		a.err = nil
 		s.invalid = validate.Invalidf(v1alpha1.ReasonFieldConflict, existingPath, "%s", conflictMessage(s, conflict))
 	}
+	a.done = a.err == nil && s.invalid == nil
 	return a.err
 }
 
@@ -225,7 +230,7 @@ func (s *scope) adopted() (conditions.Condition, bool) {
 	const t = v1alpha1.ConditionAdopted
 	name := s.mvm.VirtualMachineName()
 	switch {
-	case !s.mvm.Spec.Adopts() || !s.adoption.known:
+	case !s.mvm.Spec.Adopts() || !s.adoptionKnown():
 		return conditions.Condition{}, false
 	case s.adoption.err != nil:
 		return conditions.False(t, v1alpha1.ReasonApplyFailed, s.adoption.err.Error()), true
@@ -242,7 +247,22 @@ func (s *scope) adopted() (conditions.Condition, bool) {
 	}
 }
 
-func (s *scope) adoptionKnown() bool { return !s.mvm.Spec.Adopts() || s.adoption.known }
+// adoptionKnown reports whether the condition Adopted is known: an error before the template
+// was compared leaves it unchanged.
+func (s *scope) adoptionKnown() bool {
+	a := s.adoption
+	return !s.mvm.Spec.Adopts() || s.invalid != nil || a.err != nil || a.outdated || a.done
+}
+
+// acceptedBefore returns the condition Accepted of the previous reconcile. It applies while
+// an error prevents the checks of the adoption.
+func (s *scope) acceptedBefore() conditions.Condition {
+	const t = v1alpha1.ConditionAccepted
+	if c := meta.FindStatusCondition(s.mvm.Status.Conditions, string(t)); c != nil && c.ObservedGeneration == s.mvm.Generation {
+		return conditions.Condition{Type: t, Status: c.Status, Reason: v1alpha1.ConditionReason(c.Reason), Message: c.Message}
+	}
+	return conditions.Unknown(t, v1alpha1.ReasonPending, "VirtualMachine "+s.mvm.VirtualMachineName()+" could not be checked; retrying")
+}
 
 // rejectsExisting reports whether the status shows that the existing VirtualMachine of
 // another member cannot be adopted. Its template is read only for its own reconcile.

@@ -116,6 +116,9 @@ func (s *scope) accepted() conditions.Condition {
 	if s.invalid != nil {
 		return conditions.False(v1alpha1.ConditionAccepted, s.invalid.Reason, s.invalid.Error())
 	}
+	if s.mvm.Spec.Adopts() && !s.adoption.checked {
+		return s.acceptedBefore()
+	}
 	return conditions.True(v1alpha1.ConditionAccepted, v1alpha1.ReasonAccepted, "the spec is accepted")
 }
 

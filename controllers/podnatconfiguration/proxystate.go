@@ -49,6 +49,9 @@ func (s *scope) proxyConfigured() (c conditions.Condition, ok bool) {
 		return conditions.False(t, v1alpha1.ReasonProxyDiffers, differs), true
 	case !strings.HasSuffix(p.Identity, identity):
 		return conditions.False(t, v1alpha1.ReasonCertificateInvalid, fmt.Sprintf("the identity of the proxy is %q instead of an identity that ends with %s", p.Identity, identity)), true
+	case p.CertificateExpiry != nil && p.Since.Before(p.CertificateExpiry) && !s.now.Before(p.CertificateExpiry.Time):
+		// The certificate was valid when it was read, and istiod has probably renewed it.
+		return conditions.Unknown(t, v1alpha1.ReasonPending, "the certificate that the last audit read has expired: waiting for the next audit to read the proxy"), true
 	case p.CertificateExpiry == nil || !s.now.Before(p.CertificateExpiry.Time):
 		return conditions.False(t, v1alpha1.ReasonCertificateInvalid, "the certificate of the proxy has expired: check that the proxy can reach istiod"), true
 	case p.Configuration == v1alpha1.ProxyConfigurationStale:

@@ -38,9 +38,14 @@ func TestProxyConfigured(t *testing.T) {
 		"weaker":                  {func(_ *scope, p *v1alpha1.ProxyStatus) { p.Inbound[0].Mode = v1alpha1.MTLSModePermissive }, v1alpha1.ReasonProxyDiffers, "Permissive for port 8080"},
 		"closed port":             {func(_ *scope, p *v1alpha1.ProxyStatus) { p.Inbound = nil }, v1alpha1.ReasonProxyDiffers, "no connections to port 8080"},
 		"another service account": {func(_ *scope, p *v1alpha1.ProxyStatus) { p.Identity = "spiffe://cluster.local/ns/shop/sa/other" }, v1alpha1.ReasonCertificateInvalid, "sa/other"},
-		"expired":                 {func(s *scope, _ *v1alpha1.ProxyStatus) { s.now = expiry.Time }, v1alpha1.ReasonCertificateInvalid, "expired"},
-		"no certificate":          {func(_ *scope, p *v1alpha1.ProxyStatus) { p.CertificateExpiry = nil }, v1alpha1.ReasonCertificateInvalid, ""},
-		"not connected":           {func(_ *scope, p *v1alpha1.ProxyStatus) { p.Configuration = v1alpha1.ProxyConfigurationStale }, v1alpha1.ReasonProxyStale, "not connected"},
+		"expired after the audit": {func(s *scope, p *v1alpha1.ProxyStatus) {
+			before := metav1.NewTime(expiry.Add(-time.Hour))
+			s.now, p.Since = expiry.Time, &before
+		}, v1alpha1.ReasonPending, "waiting for the next audit"},
+		"read as expired": {func(s *scope, p *v1alpha1.ProxyStatus) { s.now, p.Since = expiry.Time, &expiry }, v1alpha1.ReasonCertificateInvalid, "expired"},
+		"expired":         {func(s *scope, _ *v1alpha1.ProxyStatus) { s.now = expiry.Time }, v1alpha1.ReasonCertificateInvalid, "expired"},
+		"no certificate":  {func(_ *scope, p *v1alpha1.ProxyStatus) { p.CertificateExpiry = nil }, v1alpha1.ReasonCertificateInvalid, ""},
+		"not connected":   {func(_ *scope, p *v1alpha1.ProxyStatus) { p.Configuration = v1alpha1.ProxyConfigurationStale }, v1alpha1.ReasonProxyStale, "not connected"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := waiting(t)

@@ -30,11 +30,17 @@ func proxyOf(st *v1alpha1.PodNATConfigurationStatus, r rulejob.AuditResult) *v1a
 	}
 	now := convert(read)
 	now.ContainerStarted, now.Policies, now.Since = r.Entry.ProxyStarted, r.Entry.Policies, st.Proxy.Since
-	if equality.Semantic.DeepEqual(now, st.Proxy) {
+	if equality.Semantic.DeepEqual(now, st.Proxy) && !expiredSince(st.Proxy, r.FinishedAt) {
 		return nil
 	}
 	now.Since = &r.FinishedAt
 	return &now
+}
+
+// expiredSince reports whether the certificate of a state expired between the first audit that
+// read the state and another one.
+func expiredSince(p v1alpha1.ProxyStatus, at metav1.Time) bool {
+	return p.CertificateExpiry != nil && p.Since.Before(p.CertificateExpiry) && !at.Before(p.CertificateExpiry)
 }
 
 // convert converts the rule-writer's form.

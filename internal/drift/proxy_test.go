@@ -44,10 +44,11 @@ func TestFromAuditOfProxy(t *testing.T) {
 		change func(*rulejob.AuditResult)
 		want   v1alpha1.ProxyPhase
 	}{
-		"the same state later": {func(r *rulejob.AuditResult) { r.FinishedAt.Time = r.FinishedAt.Add(time.Hour) }, ""},
-		"another state":        {func(r *rulejob.AuditResult) { r.Target.Proxy.Phase = ruleio.ProxyDraining }, v1alpha1.ProxyPhaseDraining},
-		"not read":             {func(r *rulejob.AuditResult) { r.Target.Proxy = nil }, ""},
-		"an error":             {func(r *rulejob.AuditResult) { r.Target.Proxy = &ruleio.ProxyState{Kind: ruleio.ProxyEnvoy, Error: "x"} }, v1alpha1.ProxyPhaseUnreadable},
+		"the same state later":    {func(r *rulejob.AuditResult) { r.FinishedAt.Time = r.FinishedAt.Add(time.Minute) }, ""},
+		"the certificate expired": {func(r *rulejob.AuditResult) { r.FinishedAt.Time = r.FinishedAt.Add(2 * time.Hour) }, v1alpha1.ProxyPhaseLive},
+		"another state":           {func(r *rulejob.AuditResult) { r.Target.Proxy.Phase = ruleio.ProxyDraining }, v1alpha1.ProxyPhaseDraining},
+		"not read":                {func(r *rulejob.AuditResult) { r.Target.Proxy = nil }, ""},
+		"an error":                {func(r *rulejob.AuditResult) { r.Target.Proxy = &ruleio.ProxyState{Kind: ruleio.ProxyEnvoy, Error: "x"} }, v1alpha1.ProxyPhaseUnreadable},
 		"an earlier audit": {func(r *rulejob.AuditResult) {
 			r.Target.Proxy.Phase, r.FinishedAt = ruleio.ProxyDraining, builders.Epoch
 		}, ""},

@@ -27,8 +27,9 @@ const (
 	// timeLimit is the time for all requests to one proxy. A proxy answers in
 	// milliseconds.
 	timeLimit = 2 * time.Second
-	// maxAnswer is the maximum length of an answer.
-	maxAnswer = 4 << 20
+	// maxAnswer is the maximum length of an answer. The values of an answer of this length
+	// that consists of empty objects take less than half of the memory of the rule-writer.
+	maxAnswer = 512 << 10
 	// maxListeners is the maximum number of listeners on the inbound port.
 	maxListeners = 8
 )

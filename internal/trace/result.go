@@ -258,5 +258,16 @@ func DecodeResult(b []byte) (Result, error) {
 	if err := json.Unmarshal(b, &r); err != nil {
 		return r, fmt.Errorf("%w: %w", ErrInvalidResult, err)
 	}
+	if len(r.Flows) > MaxFlows {
+		return r, fmt.Errorf("%w: %d flows, more than %d", ErrInvalidResult, len(r.Flows), MaxFlows)
+	}
+	for i, f := range r.Flows {
+		if len(f.Legs) == 0 || len(f.Legs) > maxLegs {
+			return r, fmt.Errorf("%w: flow %d has %d legs", ErrInvalidResult, i, len(f.Legs))
+		}
+	}
 	return r, nil
 }
+
+// maxLegs is the maximum number of legs: the connection, and that of the proxy.
+const maxLegs = 2

@@ -52,6 +52,16 @@ Note: something was lost
 	}
 }
 
+// TestTextForTerminals checks that a rule of another program cannot control the terminal.
+func TestTextForTerminals(t *testing.T) {
+	r := sceneResult()
+	r.Message = "\x1b[2J"
+	r.Flows[0].Legs[0].Hops[0].Comment = "\x1b]0;title\a\u202e"
+	if got := r.Text(); strings.ContainsAny(got, "\x1b\a\u202e") {
+		t.Errorf("text %q", got)
+	}
+}
+
 func TestRepairsAreNamed(t *testing.T) {
 	r := sceneResult()
 	if diff := cmp.Diff([]string{"N2", "N5"}, r.Flows[0].Legs[1].Hops[0].Repairs); diff != "" {
@@ -129,7 +139,10 @@ func TestEncodeFits(t *testing.T) {
 }
 
 func TestDecodeResult(t *testing.T) {
-	for _, text := range []string{"", "panic", `{"version":"v9"}`} {
+	version := `{"version":"` + ResultVersion + `","flows":[`
+	for _, text := range []string{
+		"", "panic", `{"version":"v9"}`, version + `{}]}`, version + `{"legs":[{},{},{}]}]}`, version + strings.Repeat(`{"legs":[{}]},`, MaxFlows) + `{"legs":[{}]}]}`,
+	} {
 		if _, err := DecodeResult([]byte(text)); !errors.Is(err, ErrInvalidResult) {
 			t.Errorf("%q: error %v, want ErrInvalidResult", text, err)
 		}

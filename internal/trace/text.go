@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // Text returns the result as text.
@@ -23,7 +24,18 @@ func (r Result) Text() string {
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "\nNote: %s\n", n)
 	}
-	return b.String()
+	return Printable(b.String())
+}
+
+// Printable replaces control characters, which a terminal would interpret. Other programs
+// write the comments of rules.
+func Printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 func (f FlowReport) write(b *strings.Builder) {

@@ -3,6 +3,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -34,6 +35,9 @@ func summary(mvm *v1alpha1.MeshedVirtualMachine) Machine {
 		Ready: string(metav1.ConditionUnknown), Reason: string(v1alpha1.ReasonPending),
 		VirtualMachine: reasonOf(all, v1alpha1.ConditionVirtualMachineReady), NAT: reasonOf(all, v1alpha1.ConditionNATProgrammed),
 		MTLS: string(mvm.Status.MTLS.EffectiveMode),
+	}
+	if mvm.Spec.Adopts() {
+		m.VirtualMachineName = mvm.VirtualMachineName()
 	}
 	if m.MTLS == "" {
 		m.MTLS = string(metav1.ConditionUnknown)
@@ -160,7 +164,7 @@ func next(m Machine) string {
 	kubectl := "kubectl -n " + m.Namespace
 	switch {
 	case m.Blocker == nil && !m.AsDeclared:
-		return "virtctl -n " + m.Namespace + " restart " + m.Name
+		return "virtctl -n " + m.Namespace + " restart " + cmp.Or(m.VirtualMachineName, m.Name)
 	case m.Blocker == nil:
 		return fmt.Sprintf("kubectl meshvm nat %s -n %s", m.Name, m.Namespace)
 	case m.Blocker.Turn == TurnOperator, m.Blocker.Turn == TurnCluster:

@@ -36,6 +36,9 @@ type Machine struct {
 	VirtualMachine string `json:"virtualMachine"`
 	MTLS           string `json:"mtls"`
 	NAT            string `json:"nat"`
+	// VirtualMachineName is the name of an adopted VirtualMachine, which can differ from
+	// that of the machine.
+	VirtualMachineName string `json:"virtualMachineName,omitempty"`
 	// Pauses are the reasons why a program does not act on the machine.
 	Pauses []string `json:"pauses,omitempty"`
 	// Blocker is the condition that prevents the declared state.

@@ -202,3 +202,11 @@ func TestEveryReasonHasATurn(t *testing.T) {
 		})
 	}
 }
+
+// TestRestartOfAdoptedMachine checks that the command names the VirtualMachine.
+func TestRestartOfAdoptedMachine(t *testing.T) {
+	m := Machine{Namespace: "shop", Name: "database", VirtualMachineName: "db"}
+	if got, want := next(m), "virtctl -n shop restart db"; got != want {
+		t.Errorf("next command %q, want %q", got, want)
+	}
+}

@@ -26,7 +26,7 @@ func (r *Result) Text() string {
 	if len(r.Flows) > 0 {
 		verdict = r.Flows[0].Headline()
 	}
-	return fmt.Sprintf("%s\n\n%s\nnext: %s\n", verdict, strings.TrimSuffix(r.Result.Text(), "\n"), r.next())
+	return fmt.Sprintf("%s\n\n%s\nnext: %s\n", trace.Printable(verdict), strings.TrimSuffix(r.Result.Text(), "\n"), r.next())
 }
 
 // next returns the command for the next step.
