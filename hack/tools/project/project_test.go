@@ -39,8 +39,12 @@ func TestProject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(resources) != 2 {
-		t.Errorf("%d resources, want 2", len(resources))
+	crds, err := filepath.Glob(filepath.Join(root, "config/crd/bases/*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(resources) != len(crds) {
+		t.Errorf("%d resources, want one for each of %d CRDs", len(resources), len(crds))
 	}
 	for _, r := range resources {
 		check(t, r)
