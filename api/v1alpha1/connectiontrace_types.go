@@ -151,20 +151,23 @@ type TracedFlow struct {
 }
 
 // ConnectionTraceStatus reports the trace and its result.
+//
+// +kubebuilder:validation:MinProperties=1
 type ConnectionTraceStatus struct {
-	// observedGeneration is the generation that the status describes.
-	//
-	// +optional
-	// +kubebuilder:validation:Minimum=0
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-
 	// conditions are Accepted and Complete.
 	//
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation that the status describes.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// pod is the traced pod.
 	//
@@ -181,17 +184,17 @@ type ConnectionTraceStatus struct {
 	// startTime is the time at which the operator created the Job of the trace.
 	//
 	// +optional
-	StartTime metav1.Time `json:"startTime,omitzero"`
+	StartTime *metav1.Time `json:"startTime,omitempty"`
 
 	// completionTime is the time at which the trace ended or was refused.
 	//
 	// +optional
-	CompletionTime metav1.Time `json:"completionTime,omitzero"`
+	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 
 	// expirationTime is the time at which the operator deletes this object.
 	//
 	// +optional
-	ExpirationTime metav1.Time `json:"expirationTime,omitzero"`
+	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 
 	// verdict describes where the first connection ended and the reason.
 	//

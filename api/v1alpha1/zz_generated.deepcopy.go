@@ -220,9 +220,18 @@ func (in *ConnectionTraceStatus) DeepCopyInto(out *ConnectionTraceStatus) {
 		}
 	}
 	out.Pod = in.Pod
-	in.StartTime.DeepCopyInto(&out.StartTime)
-	in.CompletionTime.DeepCopyInto(&out.CompletionTime)
-	in.ExpirationTime.DeepCopyInto(&out.ExpirationTime)
+	if in.StartTime != nil {
+		in, out := &in.StartTime, &out.StartTime
+		*out = (*in).DeepCopy()
+	}
+	if in.CompletionTime != nil {
+		in, out := &in.CompletionTime, &out.CompletionTime
+		*out = (*in).DeepCopy()
+	}
+	if in.ExpirationTime != nil {
+		in, out := &in.ExpirationTime, &out.ExpirationTime
+		*out = (*in).DeepCopy()
+	}
 	if in.Flows != nil {
 		in, out := &in.Flows, &out.Flows
 		*out = make([]FlowVerdict, len(*in))

@@ -85,9 +85,10 @@ func (r *Reconciler) expire(ctx context.Context, s *scope) (ctrl.Result, error) 
 			return ctrl.Result{}, err
 		}
 	}
-	end := s.trace.Status.CompletionTime.Time
-	if wait := s.ttl() - r.Now().Sub(end); !end.IsZero() && wait > 0 {
-		return ctrl.Result{RequeueAfter: wait}, nil
+	if end := s.trace.Status.CompletionTime; end != nil {
+		if wait := s.ttl() - r.Now().Sub(end.Time); wait > 0 {
+			return ctrl.Result{RequeueAfter: wait}, nil
+		}
 	}
 	err := r.Client.Delete(ctx, s.before, client.Preconditions{UID: &s.before.UID})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {

@@ -70,7 +70,7 @@ func (s *scope) block(now time.Time, o *obstacle) ctrl.Result {
 
 // start reports that the Job was created.
 func (s *scope) start(at time.Time) {
-	s.trace.Status.StartTime = metav1.NewTime(at)
+	s.trace.Status.StartTime = new(metav1.NewTime(at))
 	s.tracing("")
 }
 
@@ -91,8 +91,8 @@ func (s *scope) complete(now time.Time, reason v1alpha1.ConditionReason, message
 }
 
 func (s *scope) end(now time.Time) {
-	s.trace.Status.CompletionTime = metav1.NewTime(now)
-	s.trace.Status.ExpirationTime = metav1.NewTime(now.Add(s.ttl()))
+	s.trace.Status.CompletionTime = new(metav1.NewTime(now))
+	s.trace.Status.ExpirationTime = new(metav1.NewTime(now.Add(s.ttl())))
 }
 
 // report writes the result of the tracer, which is not trusted, into the status.
