@@ -34,7 +34,7 @@ func requestFor(t *v1alpha1.ConnectionTrace, on *target) (flowio.Request, *obsta
 		p := on.mvm.Spec.Ports[i]
 		flow.From = flowio.FromOutside
 		flow.Protocol = protocol(string(cmp.Or(p.Protocol, v1alpha1.PortProtocolTCP)))
-		flow.DestinationPort = port(cmp.Or(p.TargetPort, p.Port))
+		flow.DestinationPort = port(p.TargetPortOrDefault())
 	}
 	r := flowio.Request{
 		Version: flowio.RequestVersion, PodUID: string(on.pod.UID),

@@ -4,9 +4,7 @@ package connectiontrace
 
 import (
 	"cmp"
-	"strings"
 	"time"
-	"unicode"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -14,6 +12,7 @@ import (
 	"meshvm.io/meshvm/api/v1alpha1"
 	"meshvm.io/meshvm/internal/conditions"
 	"meshvm.io/meshvm/internal/flowio"
+	"meshvm.io/meshvm/internal/printable"
 	"meshvm.io/meshvm/internal/rulejob"
 )
 
@@ -109,7 +108,7 @@ func (s *scope) report(now time.Time, state rulejob.Trace) {
 	for _, f := range state.Summary.Flows[:min(len(state.Summary.Flows), maxFlows)] {
 		st.Flows = append(st.Flows, verdictOf(f))
 	}
-	message := text(state.Summary.Message, maxText)
+	message := printable.Line(state.Summary.Message, maxText)
 	if len(st.Flows) > 0 {
 		st.Verdict = st.Flows[0].Summary
 		message = cmp.Or(st.Verdict, message)
@@ -120,7 +119,7 @@ func (s *scope) report(now time.Time, state rulejob.Trace) {
 
 func verdictOf(f flowio.FlowSummary) v1alpha1.FlowVerdict {
 	v := v1alpha1.FlowVerdict{
-		Ending: text(f.Ending, maxWord), Answer: text(f.Answer, maxWord), Summary: text(f.Summary, maxText), Via: v1alpha1.PortViaDirect,
+		Ending: printable.Line(f.Ending, maxWord), Answer: printable.Line(f.Answer, maxWord), Summary: printable.Line(f.Summary, maxText), Via: v1alpha1.PortViaDirect,
 	}
 	for origin, from := range origins {
 		if from == f.From {
@@ -132,22 +131,7 @@ func verdictOf(f flowio.FlowSummary) v1alpha1.FlowVerdict {
 	}
 	if len(f.Legs) > 0 {
 		l := f.Legs[0]
-		v.Protocol, v.Source, v.Destination = text(l.Protocol, maxWord), text(l.Source, maxAddress), text(l.Destination, maxAddress)
+		v.Protocol, v.Source, v.Destination = printable.Line(l.Protocol, maxWord), printable.Line(l.Source, maxAddress), printable.Line(l.Destination, maxAddress)
 	}
 	return v
-}
-
-// text bounds a text of the tracer and replaces control characters. Tables and terminals
-// show it.
-func text(s string, limit int) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	if r := []rune(s); len(r) > limit {
-		return string(r[:limit-1]) + "…"
-	}
-	return s
 }

@@ -65,8 +65,7 @@ func (s *scope) stillInEffect(nat conditions.Condition) bool {
 
 // mtls returns the declared mode and the weakest mode that is in effect,
 // according to all PeerAuthentications that apply to the pods and to the proxies that
-// were read. Without verified
-// rules, nothing forces traffic through the proxy.
+// were read. Without verified rules, nothing forces traffic through the proxy.
 func (s *scope) mtls(proven bool) v1alpha1.MTLSStatus {
 	spec := s.mvm.Spec.Mesh.MTLS
 	out := v1alpha1.MTLSStatus{DeclaredMode: spec.ModeOrDefault(), EffectiveMode: v1alpha1.MTLSModeStrict}

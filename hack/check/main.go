@@ -193,7 +193,7 @@ func unplaced(files []string, rules, table string) []string {
 // package that others may import. The manager may import only the packages in
 // shared.
 func unruled(name, rules string) []string {
-	shared := []string{"ruleio", "strictjson", "flowio"}
+	shared := []string{"ruleio", "strictjson", "flowio", "printable"}
 	place := "internal/" + name + "/"
 	file := `"**/` + place + `**"`
 	if !strings.Contains(rules, file) {

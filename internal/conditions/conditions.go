@@ -11,13 +11,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"meshvm.io/meshvm/api/v1alpha1"
+	"meshvm.io/meshvm/internal/printable"
 )
 
 // maxMessage is the maximum length of a condition's message, in runes. It is far
@@ -105,16 +105,7 @@ func shorten(s string) string {
 	if len(s) > maxMessage*utf8.UTFMax {
 		s = s[:maxMessage*utf8.UTFMax+1]
 	}
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Cf, r) {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-	if r := []rune(s); len(r) > maxMessage {
-		return string(r[:maxMessage-1]) + "…"
-	}
-	return s
+	return printable.Line(s, maxMessage)
 }
 
 // Progress classifies an object that is not ready, as kstatus does.

@@ -6,7 +6,8 @@ import (
 	"cmp"
 	"fmt"
 	"strings"
-	"unicode"
+
+	"meshvm.io/meshvm/internal/printable"
 )
 
 // Text returns the result as text.
@@ -24,18 +25,7 @@ func (r Result) Text() string {
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "\nNote: %s\n", n)
 	}
-	return Printable(b.String())
-}
-
-// Printable replaces control characters, which a terminal would interpret. Other programs
-// write the comments of rules.
-func Printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
-			return ' '
-		}
-		return r
-	}, s)
+	return printable.Lines(b.String())
 }
 
 func (f FlowReport) write(b *strings.Builder) {

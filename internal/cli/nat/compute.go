@@ -166,15 +166,11 @@ func protocolOf(set string) string {
 func names(ports []v1alpha1.Port) map[string]string {
 	out := map[string]string{}
 	for _, p := range ports {
-		target := p.TargetPort
-		if target == 0 {
-			target = p.Port
-		}
 		protocol := "tcp/"
 		if p.Protocol == v1alpha1.PortProtocolUDP {
 			protocol = "udp/"
 		}
-		out[protocol+strconv.Itoa(int(target))] = p.Name
+		out[protocol+strconv.Itoa(int(p.TargetPortOrDefault()))] = p.Name
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"meshvm.io/meshvm/internal/printable"
 	"meshvm.io/meshvm/internal/trace"
 	"meshvm.io/meshvm/internal/trace/picture"
 )
@@ -26,7 +27,7 @@ func (r *Result) Text() string {
 	if len(r.Flows) > 0 {
 		verdict = r.Flows[0].Headline()
 	}
-	return fmt.Sprintf("%s\n\n%s\nnext: %s\n", trace.Printable(verdict), strings.TrimSuffix(r.Result.Text(), "\n"), r.next())
+	return fmt.Sprintf("%s\n\n%s\nnext: %s\n", printable.Lines(verdict), strings.TrimSuffix(r.Result.Text(), "\n"), r.next())
 }
 
 // next returns the command for the next step.

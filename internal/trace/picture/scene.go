@@ -22,8 +22,6 @@ type lane struct {
 	hooks []trace.HookVisit
 	// dashed marks a leg that was correlated only by time.
 	dashed bool
-	// ended marks a leg that ended in the pod's network namespace.
-	ended bool
 }
 
 // Labels of the lanes.
@@ -49,7 +47,7 @@ func lanes(r trace.Result, f trace.FlowReport) []lane {
 				passed = max(passed, c.Number)
 			}
 		}
-		leg := lane{label: lanePod, hooks: hooks, dashed: l.Likely, ended: l.Ending == trace.EndingDropped || l.Ending == trace.EndingNoListener}
+		leg := lane{label: lanePod, hooks: hooks, dashed: l.Likely}
 		if i > 0 {
 			leg.label += ": the proxy's own connection"
 		}
